@@ -20,8 +20,9 @@ from bfpo_bench.engines.protocol import (
     Response,
     Score,
     ScoreRequest,
+    Share,
 )
-from bfpo_bench.engines.scoring import Scorer, Share, TokenRequest, continuation_request
+from bfpo_bench.engines.scoring import Scorer, TokenRequest, continuation_request
 from bfpo_bench.engines.self_check import packing_fault
 from bfpo_bench.engines.tokenization import encode_many, encode_pairs, fit_pair
 from bfpo_bench.errors import BadInput
@@ -76,11 +77,7 @@ class HFEngine(HFLM):  # type: ignore[misc]
     def score(
         self, requests: Sequence[ScoreRequest], done: Done = (), share: Share | None = None
     ) -> Iterator[list[tuple[int, Score]]]:
-        """See :class:`bfpo_bench.engines.Engine`.
-
-        Args:
-            share: which of the batches to compute, when several processes share them.
-        """
+        """See :class:`bfpo_bench.engines.Engine`."""
         texts = [(r.context, r.continuation) for r in requests]
         pairs = [fit_pair(*pair, self.max_length) for pair in encode_pairs(self.tokenizer, texts)]
         asked = [continuation_request(context, more) for context, more, _ in pairs]
@@ -95,6 +92,7 @@ class HFEngine(HFLM):  # type: ignore[misc]
         prompts: Sequence[str],
         token_ids: Sequence[int],
         add_special_tokens: bool = True,
+        share: Share | None = None,
     ) -> list[list[float]]:
         """See :class:`bfpo_bench.engines.Engine`."""
         rows = encode_many(self.tokenizer, prompts, add_special_tokens)
@@ -106,10 +104,15 @@ class HFEngine(HFLM):  # type: ignore[misc]
                 )
         asked = [TokenRequest(row, Wanted(len(row) - 1, token_ids, labels=True)) for row in rows]
         answers: list[list[float]] = [[] for _ in rows]
-        for batch in self._scorer.run(self._known(asked)):
+        for batch in self._scorer.run(self._known(asked), share=share):
             for index, reading in batch:
                 answers[index] = reading.logprobs
         return answers
+
+    @property
+    def score_tokens(self) -> int:
+        """Tokens in a batch of scores."""
+        return self._scorer.max_tokens
 
     def _loglikelihood_tokens(
         self,

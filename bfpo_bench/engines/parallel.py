@@ -17,17 +17,22 @@ from bfpo_bench.engines.protocol import (
     Response,
     Score,
     ScoreRequest,
+    Share,
 )
 from bfpo_bench.errors import BadInput, BenchError, RunFailed
 
 POLL_SECONDS = 5.0
 
+WINDOW = 2048
+"""Prompts that a copy is given at a time."""
+
 
 class ParallelEngine:
     """`data_parallel_size` engines in processes of their own, each with its own GPUs.
 
-    Requests are dealt out by group, in turn. Chance belongs to the request, so the answers are
-    those of a single engine up to the rounding that another batch brings.
+    Every copy plans the batches of all scores and computes its share of them, so scores and
+    verdicts are those of one process. Responses are dealt out in turn; chance belongs to the
+    request, so they are those of a single engine up to the rounding that another batch brings.
     """
 
     def __init__(self, backend: str, options: EngineOptions) -> None:
@@ -48,7 +53,11 @@ class ParallelEngine:
         for worker in self._workers:
             worker.start()
         loaded = [self._next() for _ in self._workers]
-        self.max_length = int(loaded[0][2])
+        self.max_length = int(loaded[0][2]["max_length"])
+        # Copies on GPUs that are filled differently must still plan alike.
+        budgets = [about["score_tokens"] for _, _, about in loaded]
+        budget = None if None in budgets else min(budgets)
+        self._shares = [Share(rank, copies, budget) for rank in range(copies)]
         from pathlib import Path
 
         from bfpo_bench.engines.tokenization import load_tokenizer
@@ -57,27 +66,57 @@ class ParallelEngine:
         self.tokenizer = load_tokenizer(folder, options.trust_remote_code)
 
     def score(
-        self, requests: Sequence[ScoreRequest], done: Done = ()
+        self, requests: Sequence[ScoreRequest], done: Done = (), share: Share | None = None
     ) -> Iterator[list[tuple[int, Score]]]:
-        """See :class:`bfpo_bench.engines.Engine`."""
-        yield from self._share("score", requests, [r.group for r in requests], done)
+        """See :class:`bfpo_bench.engines.Engine`; the copies are the shares."""
+        known = set(done)
+        for orders, part in zip(self._orders, self._shares, strict=True):
+            orders.put(("score", (list(requests), known, part)))
+        yield from self._batches()
 
     def respond(
         self, requests: Sequence[GenerateRequest], done: Done = ()
     ) -> Iterator[list[tuple[int, Response]]]:
         """See :class:`bfpo_bench.engines.Engine`."""
-        yield from self._share("respond", requests, range(len(requests)), done)
+        copies = len(self._workers)
+        known = set(done)
+
+        def next_window(rank: int) -> range | None:
+            """Sends a copy its next requests; they are few, so that memory stays flat."""
+            for window in windows[rank]:
+                mine = {place for place, index in enumerate(window) if index in known}
+                if len(mine) < len(window):
+                    order = ([requests[i] for i in window], mine)
+                    self._orders[rank].put(("respond", order))
+                    return window
+            return None
+
+        windows = [_windows(len(requests), rank, copies) for rank in range(copies)]
+        current = [next_window(rank) for rank in range(copies)]
+        while any(window is not None for window in current):
+            rank, kind, content = self._next()
+            window = current[rank]
+            assert window is not None
+            if kind == "batch":
+                yield [(window[place], answer) for place, answer in content]
+            elif kind == "nan":
+                raise NonFiniteLogits(window[content])
+            else:
+                current[rank] = next_window(rank)
 
     def label_logprobs(
         self,
         prompts: Sequence[str],
         token_ids: Sequence[int],
         add_special_tokens: bool = True,
+        share: Share | None = None,
     ) -> list[list[float]]:
-        """See :class:`bfpo_bench.engines.Engine`."""
+        """See :class:`bfpo_bench.engines.Engine`; the copies are the shares."""
         answers: list[list[float]] = [[] for _ in prompts]
-        extra = (list(token_ids), add_special_tokens)
-        for batch in self._share("label_logprobs", prompts, range(len(prompts)), (), extra):
+        for orders, part in zip(self._orders, self._shares, strict=True):
+            order = (list(prompts), list(token_ids), add_special_tokens, part)
+            orders.put(("label_logprobs", order))
+        for batch in self._batches():
             for index, values in batch:
                 answers[index] = values
         return answers
@@ -91,29 +130,13 @@ class ParallelEngine:
             if worker.is_alive():
                 worker.terminate()
 
-    def _share(
-        self,
-        method: str,
-        requests: Sequence[Any],
-        groups: Sequence[int],
-        done: Done,
-        extra: tuple[Any, ...] = (),
-    ) -> Iterator[list[tuple[int, Any]]]:
-        copies = len(self._workers)
-        shares: list[list[int]] = [[] for _ in range(copies)]
-        for index, group in enumerate(groups):
-            shares[group % copies].append(index)
-        known = set(done)
-        for orders, share in zip(self._orders, shares, strict=True):
-            mine = {place for place, index in enumerate(share) if index in known}
-            orders.put((method, [requests[i] for i in share], mine, extra))
-        running = copies
+    def _batches(self) -> Iterator[list[tuple[int, Any]]]:
+        """What the copies answer to one order each, until all are done with it."""
+        running = len(self._workers)
         while running:
-            rank, kind, content = self._next()
+            _, kind, content = self._next()
             if kind == "batch":
-                yield [(shares[rank][place], answer) for place, answer in content]
-            elif kind == "nan":
-                raise NonFiniteLogits(shares[rank][content])
+                yield content
             else:
                 running -= 1
 
@@ -133,6 +156,12 @@ class ParallelEngine:
             if kind == "failed":
                 raise content
             return rank, kind, content
+
+
+def _windows(count: int, rank: int, copies: int) -> Iterator[range]:
+    """Every `copies`-th request from `rank` on, as many at a time as a copy is given."""
+    for start in range(rank, count, copies * WINDOW):
+        yield range(start, count, copies)[:WINDOW]
 
 
 def _device_groups(copies: int, width: int) -> list[str | None]:
@@ -167,7 +196,9 @@ def _work(
         from bfpo_bench.engines.select import open_engine
 
         engine = open_engine(backend, options)
-        answers.put((rank, "loaded", engine.max_length))
+        budget = getattr(engine, "score_tokens", None)
+        about = {"max_length": engine.max_length, "score_tokens": budget}
+        answers.put((rank, "loaded", about))
         while True:
             try:
                 order = orders.get(timeout=POLL_SECONDS)
@@ -187,14 +218,14 @@ def _work(
         answers.put((rank, "failed", RunFailed(f"a copy of the model failed: {error!r}")))
 
 
-def _obey(rank: int, engine: Any, order: tuple[Any, ...], answers: Any) -> None:
-    method, requests, done, extra = order
+def _obey(rank: int, engine: Any, order: tuple[str, tuple[Any, ...]], answers: Any) -> None:
+    method, arguments = order
     try:
         if method == "label_logprobs":
-            values = engine.label_logprobs(requests, *extra) if requests else []
-            answers.put((rank, "batch", list(enumerate(values))))
+            values = engine.label_logprobs(*arguments)
+            answers.put((rank, "batch", [(i, some) for i, some in enumerate(values) if some]))
         else:
-            for batch in getattr(engine, method)(requests, done):
+            for batch in getattr(engine, method)(*arguments):
                 answers.put((rank, "batch", batch))
         answers.put((rank, "end", None))
     except NonFiniteLogits as error:

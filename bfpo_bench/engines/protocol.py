@@ -125,6 +125,24 @@ requests and leaves out only those that are known whole: what is computed togeth
 every floating-point rounding, is then the same with and without an interruption."""
 
 
+@dataclass(frozen=True)
+class Share:
+    """The part of the batches that one of several processes computes.
+
+    Every process plans all batches, so that together they compute the very batches of one.
+
+    Attributes:
+        rank: number of this process, from 0.
+        processes: how many there are.
+        max_tokens: tokens in a batch, agreed between them; None where an engine needs no such
+            limit.
+    """
+
+    rank: int
+    processes: int
+    max_tokens: int | None = None
+
+
 class Engine(Protocol):
     """A loaded model."""
 
@@ -133,9 +151,14 @@ class Engine(Protocol):
     max_length: int
 
     def score(
-        self, requests: Sequence[ScoreRequest], done: Done = ()
+        self, requests: Sequence[ScoreRequest], done: Done = (), share: Share | None = None
     ) -> Iterator[list[tuple[int, Score]]]:
-        """Yields batches of (index into `requests`, score), in an order of the engine's choice."""
+        """Yields batches of (index into `requests`, score), in an order of the engine's choice.
+
+        Args:
+            done: see :data:`Done`.
+            share: compute only this part.
+        """
         ...
 
     def respond(
@@ -149,8 +172,12 @@ class Engine(Protocol):
         prompts: Sequence[str],
         token_ids: Sequence[int],
         add_special_tokens: bool = True,
+        share: Share | None = None,
     ) -> list[list[float]]:
-        """Log-probabilities of `token_ids` right after each prompt, ``[prompts][token_ids]``."""
+        """Log-probabilities of `token_ids` right after each prompt, ``[prompts][token_ids]``.
+
+        Rows that are not of this `share` are empty.
+        """
         ...
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from bfpo_bench.engines.batching import pending
 from bfpo_bench.engines.packed_model import PackedModel, Readings, Wanted
 from bfpo_bench.engines.packing import Row, SortedRequests, batches_of_rows, choose_row_tokens
 from bfpo_bench.engines.plain_model import PlainModel
-from bfpo_bench.engines.protocol import Done
+from bfpo_bench.engines.protocol import Done, Share
 from bfpo_bench.errors import RunFailed
 
 log = logging.getLogger(__name__)
@@ -73,14 +73,6 @@ class Reader(Protocol):
     def read(self, rows: Sequence[Row], wanted: Sequence[Sequence[Wanted]]) -> Readings: ...
 
 
-@dataclass(frozen=True)
-class Share:
-    """The part of the batches that one of several processes computes."""
-
-    rank: int = 0
-    processes: int = 1
-
-
 class Scorer:
     """Computes requests in batches that share what they have in common.
 
@@ -118,16 +110,16 @@ class Scorer:
             done: indices whose readings are known; batches of nothing else are left out.
             share: which batches are this process's.
         """
-        plan = _Plan(requests, self)
+        plan = _Plan(requests, self, (share and share.max_tokens) or self.max_tokens)
         batches = plan.batches
         if share is not None:
             batches = batches[share.rank :: share.processes]
         for batch in pending(batches, done):
             yield self._fitting(plan, batch)
 
-    def row_tokens(self, ordered: SortedRequests) -> int:
-        """The length of rows that these requests cost least in."""
-        candidates = [size for size in ROW_TOKENS if size <= self.max_tokens] or [self.max_tokens]
+    def row_tokens(self, ordered: SortedRequests, max_tokens: int) -> int:
+        """The length of rows that these requests cost least in, `max_tokens` at most."""
+        candidates = [size for size in ROW_TOKENS if size <= max_tokens] or [max_tokens]
         return choose_row_tokens(ordered, candidates, self._per_token, self._per_pair)
 
     @torch.inference_mode()
@@ -176,12 +168,12 @@ def _operations(model: Any) -> tuple[float, float]:
 class _Plan:
     """Which requests make a row, and which rows a batch."""
 
-    def __init__(self, requests: Sequence[TokenRequest], scorer: Scorer) -> None:
+    def __init__(self, requests: Sequence[TokenRequest], scorer: Scorer, max_tokens: int) -> None:
         self.requests = requests
         limit = scorer.max_requests
         self._ordered = SortedRequests([request.ids for request in requests])
         if scorer.share_prefixes and requests:
-            ranges = self._ordered.cut(scorer.row_tokens(self._ordered), limit)
+            ranges = self._ordered.cut(scorer.row_tokens(self._ordered, max_tokens), limit)
         else:
             ranges = [range(place, place + 1) for place in range(len(requests))]
         sizes = [self._ordered.tokens_of(row) for row in ranges]
@@ -189,7 +181,7 @@ class _Plan:
         self._place_of = {index: place for place, index in enumerate(self._ordered.order)}
         self.batches = [
             [self._ordered.order[place] for row in batch for place in ranges[row]]
-            for batch in batches_of_rows(sizes, list(map(len, ranges)), scorer.max_tokens, limit)
+            for batch in batches_of_rows(sizes, list(map(len, ranges)), max_tokens, limit)
         ]
 
     def rows(self, batch: Sequence[int]) -> list[Row]:
