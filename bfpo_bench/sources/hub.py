@@ -32,11 +32,11 @@ def fetch(source: str, hub: Hub, layout: str) -> list[Record]:
         HubUnavailable: one sentence, whatever the reason.
     """
     try:
-        with _cache_only_without_network():
+        with cache_only_without_network():
             dataset = _load(hub)
     except Exception as error:
         raise HubUnavailable(
-            f"source {source!r} could not be read from the hub, {hub}: {_reason(error)}; put its "
+            f"source {source!r} could not be read from the hub, {hub}: {reason(error)}; put its "
             f"files into a folder and name that with --data-dir (expected: {layout}), or leave "
             "its task out with --tasks."
         ) from error
@@ -72,7 +72,7 @@ def _named(row: dict[str, Any], names: dict[str, list[str]]) -> dict[str, Any]:
 
 
 @contextmanager
-def _cache_only_without_network() -> Iterator[None]:
+def cache_only_without_network() -> Iterator[None]:
     """Has ``datasets`` use its cache at once when the hub's name does not even resolve.
 
     Left to itself it tries for about 25 seconds first, for every data set anew.
@@ -101,7 +101,8 @@ def _resolves(host: str) -> bool:
     return True
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Why the hub did not give something, and what to do about gated data, without a full stop."""
     lines = str(error).strip().splitlines()
     said = f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
     if "gated" in str(error).lower() or "Gated" in type(error).__name__:

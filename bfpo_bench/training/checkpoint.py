@@ -1,0 +1,111 @@
+"""The output folder: a plain transformers checkpoint, and how it was made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bfpo_bench.errors import BadInput
+
+RECORD = "training.json"
+"""How a checkpoint was trained; its presence says that training is finished."""
+
+STARTED = "recipe.json"
+"""What an unfinished training in a folder is of."""
+
+
+def claim_output(folder: Path, identity: dict[str, Any]) -> Path | None:
+    """Makes an output folder ready.
+
+    Args:
+        identity: recipe, base weights and data digests: a training is only gone on with when all
+            of them are the same.
+
+    Returns:
+        the newest checkpoint of an interrupted training to go on from, or None.
+
+    Raises:
+        BadInput: the folder holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"the output {folder} is a file; name a folder with --output.")
+    if (folder / RECORD).exists():
+        raise BadInput(
+            f"{folder} holds a finished training already; name another folder with --output, or "
+            "delete this one."
+        )
+    started = folder / STARTED
+    if started.exists():
+        earlier = json.loads(started.read_text(encoding="utf-8"))
+        different = [key for key in identity if earlier.get(key) != _plain(identity)[key]]
+        if different:
+            raise BadInput(
+                f"{folder} holds an unfinished training with another {' and '.join(different)}; "
+                "go on with the same, or name another folder with --output."
+            )
+        return _newest_checkpoint(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise BadInput(f"{folder} is not empty; name a new folder with --output.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(started, identity)
+    return None
+
+
+def _newest_checkpoint(folder: Path) -> Path | None:
+    # Trainer writes its state last: a checkpoint without it was cut off.
+    whole = [p for p in folder.glob("checkpoint-*") if (p / "trainer_state.json").exists()]
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def save_model(trainer: Any, tokenizer: Any, template: str | None, folder: Path) -> None:
+    """Saves the trained model in its base's number format, with tokenizer and chat template.
+
+    Works for models that are split over processes too; all of them must call it.
+
+    Args:
+        trainer: a transformers Trainer after training.
+        template: chat template to save instead of the tokenizer's own.
+    """
+    accelerator = trainer.accelerator
+    model = accelerator.unwrap_model(trainer.model)
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+        state = model.state_dict()
+    else:
+        state = accelerator.get_state_dict(trainer.model_wrapped)
+    if accelerator.is_main_process:
+        dtype = model.config.dtype or torch.float32
+        state = {
+            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in state.items()
+        }
+        model.save_pretrained(folder, state_dict=state)
+        if template is not None:
+            tokenizer.chat_template = template
+        tokenizer.save_pretrained(folder)
+    accelerator.wait_for_everyone()
+
+
+def finish_output(folder: Path, record: dict[str, Any], card: str) -> None:
+    """Writes how the checkpoint was made, and clears what was only there to resume from."""
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    write_json(folder / RECORD, record)
+    (folder / STARTED).unlink(missing_ok=True)
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a file whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _plain(content: Any) -> Any:
+    """What JSON makes of something: lists for tuples."""
+    return json.loads(json.dumps(content))

@@ -1,0 +1,165 @@
+"""From a recipe to tokens: everything that is checked and counted before a model is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bfpo_bench.engines.tokenization import load_tokenizer
+from bfpo_bench.errors import BadInput
+from bfpo_bench.models import ModelFiles, find_model
+from bfpo_bench.progress import Progress
+from bfpo_bench.training.loss_by_name import Loss, check_loss, load_loss
+from bfpo_bench.training.mixing import Schedule
+from bfpo_bench.training.pairs import digest, make_pairs
+from bfpo_bench.training.readers import load_set
+from bfpo_bench.training.recipe import DataRecipe, Recipe
+from bfpo_bench.training.records import LoadedSet, PreferenceSet
+from bfpo_bench.training.tokens import Limits, TokenCounts, TokenPair, tokenize_pairs
+
+
+@dataclass(frozen=True)
+class PreparedSet:
+    """A set as it goes into training.
+
+    Attributes:
+        loaded: its records, and what became of its rows.
+        tokens: a pair for each record.
+        counts: tokens, and what was cut.
+        digest: of its pairs' texts and labels.
+    """
+
+    loaded: LoadedSet
+    tokens: list[TokenPair]
+    counts: TokenCounts
+    digest: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A preference training ready to run.
+
+    Attributes:
+        template: chat template of the recipe, or None for the tokenizer's own.
+    """
+
+    recipe: Recipe
+    base: ModelFiles
+    tokenizer: Any
+    template: str | None
+    sets: list[PreparedSet]
+    loss: Loss
+
+    @property
+    def pairs(self) -> list[TokenPair]:
+        """All pairs, set after set: what a schedule's indices count through."""
+        return [pair for one in self.sets for pair in one.tokens]
+
+    def schedule(self, rank: int = 0, world: int = 1) -> Schedule:
+        """Which pairs one process sees, and when.
+
+        Raises:
+            BadInput: an update cannot be split into equal parts.
+        """
+        recipe = self.recipe.optimization
+        sizes = tuple(len(one.tokens) for one in self.sets)
+        epochs = recipe.epochs
+        if recipe.updates is not None:
+            buffered = self.recipe.mixing == "buffered"
+            passed = max(sizes) * len(sizes) if buffered else sum(sizes)
+            epochs = recipe.updates * recipe.pairs_per_update / passed
+        share = max(1, recipe.pairs_per_update // world)
+        # The fewest batches that stay within pairs_at_once and split the share evenly.
+        accumulation = next(
+            n
+            for n in range(1, share + 1)
+            if share % n == 0 and (share // n <= recipe.pairs_at_once or n == share)
+        )
+        return Schedule(
+            self.recipe.mixing,
+            sizes,
+            recipe.pairs_per_update,
+            epochs=epochs,
+            seed=self.recipe.seed,
+            rank=rank,
+            world=world,
+            accumulation=accumulation,
+        )
+
+
+def prepare(recipe: Recipe, progress: Progress, trust_remote_code: bool = False) -> Prepared:
+    """Finds the base model, reads and tokenises the data, loads and tries the loss.
+
+    Raises:
+        BadInput: something of it cannot be had or does not go together.
+    """
+    loss = load_loss(recipe.loss or "", recipe.loss_parameters)
+    base = find_base(recipe)
+    template = read_template(recipe)
+    tokenizer = load_tokenizer(base.folder, trust_remote_code)
+    sets = []
+    for wanted in recipe.data:
+        loaded = load_set(_preference_set(wanted, recipe.seed))
+        for sentence in loaded.bad[:5]:
+            progress.say(f"left out: {sentence}")
+        pairs = make_pairs(wanted.pairs, loaded.records)
+        with progress.stage(f"tokenise {wanted.name}", len(pairs), unit="pairs"):
+            tokens, counts = tokenize_pairs(
+                pairs,
+                tokenizer,
+                template=template,
+                limits=Limits(recipe.tokens.max_length, recipe.tokens.max_prompt),
+                progress=partial(_set, progress, len(pairs)),
+            )
+        sets.append(PreparedSet(loaded, tokens, counts, digest(pairs)))
+    prepared = Prepared(recipe, base, tokenizer, template, sets, loss)
+    every = prepared.pairs
+    check_loss(
+        recipe.loss or "",
+        loss,
+        safety=all(None not in (p.chosen_safe, p.rejected_safe) for p in every),
+        margin=all(p.margin is not None for p in every),
+    )
+    prepared.schedule()
+    return prepared
+
+
+def find_base(recipe: Recipe) -> ModelFiles:
+    """The model that training starts from."""
+    if recipe.base is None:
+        raise BadInput("no base model is given; name one with --model, or 'base' in the recipe.")
+    return find_model(recipe.base)
+
+
+def read_template(recipe: Recipe) -> str | None:
+    """Text of the recipe's chat template."""
+    path = recipe.tokens.chat_template
+    if path is None:
+        return None
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError, RuntimeError) as error:
+        raise BadInput(
+            f"the chat template {path} cannot be read ({error}); give the path of a Jinja file."
+        ) from error
+
+
+def _set(progress: Progress, total: int, done: int) -> None:
+    progress.set(done, total)
+
+
+def _preference_set(wanted: DataRecipe, seed: int) -> PreferenceSet:
+    return PreferenceSet(
+        name=wanted.name,
+        files=tuple(map(Path, wanted.files)),
+        hub=wanted.hub,
+        split=wanted.split,
+        revision=wanted.revision,
+        format=wanted.format,
+        limit=wanted.limit,
+        seed=seed,
+        skip_bad_rows=wanted.skip_bad_rows,
+        all_safe=wanted.all_safe,
+    )

@@ -1,0 +1,335 @@
+"""Recipes: everything that a training run is made of, as a few lines of YAML.
+
+A recipe is checked as a whole before anything is loaded; an unknown key is told with the nearest
+known one. ``extends: NAME`` takes another recipe and changes what is written below it, so that the
+rows of a table differ where their recipes differ.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from bfpo_bench.errors import BadInput, unknown_name
+
+FOLDER = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """One preference set; see :class:`bfpo_bench.training.records.PreferenceSet`.
+
+    Attributes:
+        name: what the set is called in reports.
+        pairs: which response wins: ``helpful``, ``safe``, ``naive`` or ``bfpo``.
+        files: paths of local files, or
+        hub: id of a data set on the hub, with its split and revision (the pinned ones if None).
+        format: how rows are written, see docs/preferences.md; None finds out.
+        limit: records to draw at random; None takes all.
+        skip_bad_rows: leave bad rows out (counted and reported) instead of refusing them.
+        all_safe: responses of unknown safety count as safe.
+    """
+
+    name: str
+    pairs: str
+    files: tuple[str, ...] = ()
+    hub: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    format: str | None = None
+    limit: int | None = None
+    skip_bad_rows: bool = False
+    all_safe: bool = False
+
+
+@dataclass(frozen=True)
+class TokenRecipe:
+    """Limits in tokens, and the chat template.
+
+    Attributes:
+        max_length: prompt and response together.
+        max_prompt: longest prompt; longer ones are cut on the left.
+        chat_template: path of a Jinja file, or None for the base model's own.
+    """
+
+    max_length: int = 1024
+    max_prompt: int = 512
+    chat_template: str | None = None
+
+
+@dataclass(frozen=True)
+class LoraRecipe:
+    """Low-rank adapters instead of the weights themselves; merged into them at the end."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class OptimizationRecipe:
+    """How the weights are moved: AdamW.
+
+    Attributes:
+        learning_rate: the highest of the schedule.
+        schedule: ``cosine``, ``linear``, ``constant`` or ``constant_with_warmup``.
+        warmup: share of all updates in which the rate rises to the highest.
+        pairs_per_update: pairs (SFT: conversations) behind one update, over all sets and devices.
+        pairs_at_once: of those, how many go through one device at a time.
+        epochs: passes over the data (buffered: over the longest set).
+        updates: number of updates, instead of `epochs`.
+        max_grad_norm: gradients are scaled down to this norm.
+    """
+
+    learning_rate: float = 5e-7
+    schedule: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
+    warmup: float = 0.1
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    pairs_per_update: int = 32
+    pairs_at_once: int = 2
+    epochs: float = 1.0
+    updates: int | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run.
+
+    Attributes:
+        method: the row's name in tables: ``bfpo``, ``dpo-h``, …
+        kind: ``preference`` (pairwise losses) or ``sft``.
+        base: folder or hub id of the model that training starts from and that is the reference.
+        data: the sets.
+        loss: a built-in loss, or ``package.module:function``.
+        loss_parameters: its parameters.
+        mixing: ``buffered`` or ``shuffled``.
+        layers: name patterns of the layers that are trained; empty trains all.
+        precision: ``bf16`` (frozen weights and products in bfloat16, trained weights in float32)
+            or ``fp32``.
+        report_to: where else to report: ``tensorboard``, ``wandb``, ``trackio``.
+        save_every: updates between checkpoints to resume from; None keeps none.
+    """
+
+    method: str
+    data: tuple[DataRecipe, ...]
+    base: str | None = None
+    kind: Literal["preference", "sft"] = "preference"
+    loss: str | None = None
+    loss_parameters: dict[str, Any] = field(default_factory=dict)
+    mixing: Literal["buffered", "shuffled"] = "shuffled"
+    tokens: TokenRecipe = TokenRecipe()
+    layers: tuple[str, ...] = ()
+    lora: LoraRecipe | None = None
+    optimization: OptimizationRecipe = OptimizationRecipe()
+    precision: Literal["bf16", "fp32"] = "bf16"
+    gradient_checkpointing: bool = True
+    seed: int = 42
+    report_to: tuple[str, ...] = ()
+    save_every: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The whole recipe with every default written out."""
+        return dataclasses.asdict(self)
+
+
+def recipe_names() -> list[str]:
+    """Recipes that come with the package, as ``folder/name``."""
+    return sorted(
+        path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml")
+    )
+
+
+def load_recipe(name: str, changes: Sequence[str] = (), base: str | None = None) -> Recipe:
+    """Reads a recipe by name or path.
+
+    Args:
+        name: a bundled recipe's name (``mistral/bfpo``), or the path of a YAML file.
+        changes: ``key=value`` with dots for nested keys, the value in YAML:
+            ``optimization.learning_rate=1e-6``, ``layers=[mlp.down_proj]``, ``data.0.limit=100``.
+        base: model to start from, instead of the recipe's.
+
+    Raises:
+        BadInput: no such recipe, or something in it is not right.
+    """
+    content = _read(name)
+    for change in changes:
+        _change(content, change)
+    if base is not None:
+        content["base"] = base
+    recipe: Recipe = _build(Recipe, content, f"recipe {name}")
+    _check(recipe, f"recipe {name}")
+    return recipe
+
+
+def _read(name: str, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    path = _path(name, seen[-1].parent if seen else None)
+    if path in seen:
+        raise BadInput(f"{seen[-1]}: 'extends' goes round in a circle; take one of them out.")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise BadInput(
+            f"there is no recipe {str(path)!r} ({error.strerror}); give the path of a YAML file or "
+            f"one of {', '.join(recipe_names())}."
+        ) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        why = str(getattr(error, "problem", None) or error or type(error).__name__)
+        raise BadInput(f"{path}{where} is not YAML ({why.splitlines()[0]}); mend it.") from error
+    if not isinstance(content, dict):
+        raise BadInput(f"{path} holds no recipe: its keys and values are missing.")
+    parent = content.pop("extends", None)
+    if parent is None:
+        return content
+    return _merge(_read(str(parent), (*seen, path)), content)
+
+
+def _path(name: str, beside: Path | None) -> Path:
+    if name in recipe_names():
+        return FOLDER / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")):
+        return (beside / name if beside else Path(name)).resolve()
+    raise unknown_name("recipe", name, recipe_names())
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which ``5e-7`` is a number, as everywhere else (YAML 1.1 wants ``5.0e-7``)."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        # A loss's parameters belong to that loss.
+        whole = key == "loss_parameters"
+        mergeable = isinstance(below, dict) and isinstance(value, dict) and not whole
+        merged[key] = _merge(below, value) if mergeable else value  # type: ignore[arg-type]
+    return merged
+
+
+def _change(content: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise BadInput(f"--set {change!r} is not of the form key=value.")
+    try:
+        value = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise BadInput(f"--set {change!r}: the value is not YAML; mend it.") from error
+    at: Any = content
+    *path, last = key.strip().split(".")
+    for part in path:
+        if isinstance(at, list):
+            at = _entry(at, part, change)
+            continue
+        if not isinstance(at.get(part), dict | list):
+            at[part] = {}
+        at = at[part]
+    if isinstance(at, list):
+        _entry(at, last, change)
+        at[int(last)] = value
+    else:
+        at[last] = value
+
+
+def _entry(entries: list[Any], part: str, change: str) -> Any:
+    if not part.isdigit() or int(part) >= len(entries):
+        raise BadInput(f"--set {change!r}: {part!r} is none of entries 0 to {len(entries) - 1}.")
+    return entries[int(part)]
+
+
+def _build(kind: Any, content: Any, where: str) -> Any:
+    """A value of a type from plain YAML, every part checked."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        if content is None and type(None) in arguments:
+            return None
+        [only] = [a for a in arguments if a is not type(None)]
+        return _build(only, content, where)
+    if dataclasses.is_dataclass(kind):
+        return _build_dataclass(kind, content, where)
+    if origin is tuple:
+        rows = [content] if isinstance(content, str) else content
+        if not isinstance(rows, list | tuple):
+            raise BadInput(f"{where} must be a list, not {content!r}.")
+        return tuple(_build(arguments[0], row, f"{where}[{n}]") for n, row in enumerate(rows))
+    if origin is Literal:
+        if content not in arguments:
+            raise unknown_name(f"value of {where}:", str(content), map(str, arguments))
+        return content
+    if kind is float and isinstance(content, int) and not isinstance(content, bool):
+        return float(content)
+    plain = dict if origin is dict else kind
+    if not isinstance(content, plain) or (isinstance(content, bool) and kind is not bool):
+        words = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+        raise BadInput(f"{where} must be {words.get(plain, 'keys and values')}, not {content!r}.")
+    return content
+
+
+def _build_dataclass(kind: Any, content: Any, where: str) -> Any:
+    if not isinstance(content, Mapping):
+        raise BadInput(f"{where} must be keys and values, not {content!r}.")
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for key, value in content.items():
+        if key not in hints:
+            raise unknown_name(f"key in {where}:", str(key), hints)
+        values[key] = _build(hints[key], value, f"{where}, {key}")
+    for f in dataclasses.fields(kind):
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and f.name not in values:
+            raise BadInput(f"{where}: {f.name!r} is missing; add it.")
+    return kind(**values)
+
+
+def _check(recipe: Recipe, where: str) -> None:
+    """What types do not say."""
+    o, t = recipe.optimization, recipe.tokens
+    rules = [
+        (bool(recipe.data), "'data' must name at least one set"),
+        (0 < o.learning_rate < math.inf, "'learning_rate' must be above 0"),
+        (0 <= o.warmup < 1, "'warmup' is a share from 0 to below 1"),
+        (o.weight_decay >= 0, "'weight_decay' must be 0 or more"),
+        (o.max_grad_norm > 0, "'max_grad_norm' must be above 0"),
+        (o.pairs_per_update >= 1, "'pairs_per_update' must be at least 1"),
+        (o.pairs_at_once >= 1, "'pairs_at_once' must be at least 1"),
+        (0 < o.epochs < math.inf, "'epochs' must be above 0"),
+        (o.updates is None or o.updates >= 1, "'updates' must be at least 1"),
+        (t.max_length > t.max_prompt >= 1, "'max_prompt' must be from 1 to below 'max_length'"),
+        (recipe.lora is None or recipe.lora.rank >= 1, "'rank' must be at least 1"),
+        (recipe.lora is None or recipe.lora.alpha > 0, "'alpha' of lora must be above 0"),
+        (all(d.limit is None or d.limit >= 1 for d in recipe.data), "'limit' must be at least 1"),
+        (recipe.seed >= 0, "'seed' must be 0 or more"),
+        (recipe.save_every is None or recipe.save_every >= 1, "'save_every' must be at least 1"),
+        (recipe.kind == "sft" or recipe.loss is not None, "a preference recipe needs a 'loss'"),
+        (recipe.kind != "sft" or recipe.loss is None, "an SFT recipe has no 'loss'"),
+        (
+            len({d.name for d in recipe.data}) == len(recipe.data),
+            "two sets have the same 'name'",
+        ),
+        (
+            recipe.mixing != "buffered" or o.pairs_per_update % len(recipe.data) == 0,
+            f"'buffered' takes as many pairs from each of {len(recipe.data)} sets: "
+            "'pairs_per_update' must be a multiple",
+        ),
+    ]
+    for right, sentence in rules:
+        if not right:
+            raise BadInput(f"{where}: {sentence}.")

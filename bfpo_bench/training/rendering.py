@@ -1,0 +1,102 @@
+"""A pair in the words of a chat template: what the model is asked with, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from bfpo_bench.errors import BadInput
+from bfpo_bench.training.pairs import Pair
+from bfpo_bench.training.records import Messages
+
+_QUESTION = "What is asked here?"
+_ANSWER = "What is answered there."
+
+
+class Rendered(NamedTuple):
+    """Texts of a pair.
+
+    Attributes:
+        prompt: the conversation up to the generation prompt, which is its end.
+        responses: what follows the prompt for the chosen and for the rejected response, up to the
+            end of the rendered conversation.
+    """
+
+    prompt: str
+    responses: tuple[str, str]
+
+
+class ChatTemplate:
+    """A tokenizer's chat template, or another one in its place.
+
+    Attributes:
+        header: what opens the assistant's turn; empty where the template writes nothing for it.
+        ending: what closes it, the end-of-turn token included; empty where nothing does.
+
+    Raises:
+        BadInput: there is no template, or it does not write an assistant's turn.
+    """
+
+    def __init__(self, tokenizer: Any, template: str | None = None) -> None:
+        if template is None and not tokenizer.chat_template:
+            raise BadInput(
+                "the base model's tokenizer has no chat template and the recipe gives none; give "
+                "the one that the model is to be trained and evaluated with."
+            )
+        self._tokenizer = tokenizer
+        self._template = template
+        question = (("user", _QUESTION),)
+        asked, bare = self._write(question, True), self._write(question, False)
+        self.header = asked.removeprefix(bare) if asked.startswith(bare) else ""
+        answered = self._write((*question, ("assistant", _ANSWER)), False)
+        _, found, self.ending = answered.rpartition(_ANSWER)
+        if not found:
+            raise BadInput(
+                "the chat template leaves out what the assistant says, so there is nothing to "
+                "train on; give another one."
+            )
+
+    def render(self, pair: Pair) -> Rendered:
+        """The texts of a pair.
+
+        Where the rendered prompt does not begin the rendered conversation (a generation prompt
+        that opens a line of thought, say), a response is its own text and the ending, after the
+        prompt: that is what the model will be asked with.
+
+        Raises:
+            BadInput: the template refuses these roles, or changes a response's text as well.
+        """
+        prompt = self._write(pair.prompt, True)
+        chosen, rejected = (
+            self._response(prompt, pair.prompt, text) for text in (pair.chosen, pair.rejected)
+        )
+        return Rendered(prompt, (chosen, rejected))
+
+    def _response(self, prompt: str, messages: Messages, text: str) -> str:
+        whole = self._write((*messages, ("assistant", text)), False)
+        if whole.startswith(prompt) and whole[len(prompt) :].strip():
+            return whole[len(prompt) :]
+        response = text.strip() + self.ending
+        if not whole.endswith(response):
+            raise BadInput(
+                "the chat template neither begins a conversation with its prompt nor ends it with "
+                f"the answer as it is (found at the end: {whole[-60:]!r}); give another template."
+            )
+        return response
+
+    def _write(self, messages: Sequence[tuple[str, str]], ask: bool) -> str:
+        try:
+            text = self._tokenizer.apply_chat_template(
+                [{"role": role, "content": content} for role, content in messages],
+                chat_template=self._template,
+                tokenize=False,
+                add_generation_prompt=ask,
+            )
+        except Exception as error:  # a template may raise anything
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            roles = ", ".join(role for role, _ in messages)
+            raise BadInput(
+                f"the chat template cannot write a conversation of {roles} ({lines[0]}); give a "
+                "template that can, or leave out the set that has it."
+            ) from error
+        return str(text)

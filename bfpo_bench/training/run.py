@@ -1,0 +1,270 @@
+"""Train from a recipe: tokens, reference pass, training, checkpoint."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from accelerate import PartialState
+from transformers import AutoModelForCausalLM, TrainerCallback, TrainingArguments
+
+from bfpo_bench.engines.protocol import Share
+from bfpo_bench.engines.scoring import Scorer
+from bfpo_bench.engines.self_check import packing_fault
+from bfpo_bench.environment import describe_environment, package_versions
+from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.fingerprint import weight_fingerprint
+from bfpo_bench.models import ModelFiles
+from bfpo_bench.progress import Progress
+from bfpo_bench.training.card import model_card
+from bfpo_bench.training.checkpoint import claim_output, finish_output, save_model
+from bfpo_bench.training.layers import add_adapters, select_layers
+from bfpo_bench.training.prepare import Prepared, prepare
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.reference import ReferenceCache
+from bfpo_bench.training.trainer import PreferenceTrainer
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+REFERENCE_TOKENS = 4096
+"""Tokens that go through the reference model at once."""
+
+
+def train_preferences(
+    recipe: Recipe,
+    output: Path,
+    progress: Progress | None = None,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+) -> dict[str, Any]:
+    """Trains with a pairwise loss and writes a checkpoint.
+
+    Run again with the same arguments, it goes on from the newest checkpoint of ``save_every``.
+
+    Args:
+        output: folder for the checkpoint; ``training.json`` in it says how it was made.
+        device: ``"auto"`` or ``"cpu"``.
+
+    Returns:
+        the content of ``training.json``.
+
+    Raises:
+        BadInput: the recipe, its data or its model are not right (before any training).
+        RunFailed: the training broke off.
+    """
+    if device == "cpu":
+        # accelerate looks here when its state is first made.
+        os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+    state = PartialState()
+    progress = progress or Progress(show=False)
+    if not state.is_main_process:
+        progress = Progress(show=False)
+    transformers.utils.logging.disable_progress_bar()
+    prepared = prepare(recipe, progress, trust_remote_code)
+    schedule = prepared.schedule(state.process_index, state.num_processes)
+    weights = weight_fingerprint(prepared.base.weights)
+    identity = {
+        "recipe": recipe.as_dict(),
+        "base weights": weights,
+        "data": {one.loaded.name: one.digest for one in prepared.sets},
+    }
+    checkpoint = claim_output(output, identity) if state.is_main_process else None
+    state.wait_for_everyone()
+    if not state.is_main_process:
+        checkpoint = claim_output(output, identity)
+    started, clock = datetime.now(UTC), time.monotonic()
+    reference = _reference(prepared, weights, state, progress, trust_remote_code)
+    seconds = {"reference": time.monotonic() - clock}
+
+    model = load_model(prepared.base, recipe.precision, trust_remote_code)
+    model = _choose_weights(model, recipe)
+    trainer = PreferenceTrainer(
+        model,
+        training_arguments(recipe, output, len(schedule), schedule.accumulation, state),
+        prepared.pairs,
+        reference,
+        list(schedule),
+        prepared.loss,
+        beta=_reward_scale(recipe),
+        callbacks=[ProgressBar(progress)],
+    )
+    trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
+    clock = time.monotonic()
+    with progress.stage(f"train {recipe.method}", schedule.updates, unit="updates"):
+        run_trainer(trainer, checkpoint)
+    seconds["training"] = time.monotonic() - clock
+    save_model(trainer, prepared.tokenizer, prepared.template, output)
+    record = {
+        "schema": 1,
+        "method": recipe.method,
+        "recipe": recipe.as_dict(),
+        "base": {
+            "name": prepared.base.name,
+            "revision": prepared.base.revision,
+            "weights": weights,
+        },
+        "data": [
+            {
+                "name": one.loaded.name,
+                "pairs": one.counts.pairs,
+                "rows": one.loaded.rows,
+                "left_out": len(one.loaded.bad),
+                "cut": one.counts.cut,
+                "tokens": one.counts.prompt_tokens + one.counts.response_tokens,
+                "digest": one.digest,
+            }
+            for one in prepared.sets
+        ],
+        "updates": schedule.updates,
+        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "processes": state.num_processes,
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": {stage: round(value, 2) for stage, value in seconds.items()},
+        "curves": trainer.state.log_history,
+        "versions": package_versions(),
+        "environment": describe_environment(),
+    }
+    if state.is_main_process:
+        finish_output(output, record, model_card(record))
+    state.wait_for_everyone()
+    return record
+
+
+def load_model(base: ModelFiles, precision: str, trust_remote_code: bool = False) -> Any:
+    """The base model, its weights in the recipe's precision.
+
+    Raises:
+        RunFailed: transformers cannot load it.
+    """
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            str(base.folder),
+            dtype=DTYPES[precision],
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RunFailed(f"{base.folder} cannot be loaded as a causal model ({first}).") from error
+
+
+def _reference(
+    prepared: Prepared,
+    weights: str,
+    state: PartialState,
+    progress: Progress,
+    trust_remote_code: bool,
+) -> list[tuple[float, float]]:
+    """Reference log-probabilities of all pairs, from disk or computed now."""
+    home = Path(os.environ.get("BFPO_CACHE_DIR", "~/.cache/bfpo-bench")).expanduser()
+    name = f"{weights}-{prepared.recipe.precision}.sqlite"
+    pairs = prepared.pairs
+    with state.main_process_first():
+        cache = ReferenceCache(home / "reference" / name)
+    missing = cache.missing(pairs)
+    # No process may store before all have looked: they would share out different work.
+    state.wait_for_everyone()
+    if missing:
+        model = load_model(prepared.base, prepared.recipe.precision, trust_remote_code)
+        model.to(state.device).eval()
+        scorer = Scorer(model, REFERENCE_TOKENS, share_prefixes=packing_fault(model) is None)
+        share = Share(state.process_index, state.num_processes)
+        with progress.stage("reference log-probabilities", len(missing), unit="responses"):
+            for count in cache.fill(missing, scorer, share):
+                progress.advance(count * state.num_processes)
+        del model, scorer
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    state.wait_for_everyone()
+    return cache.read(pairs)
+
+
+def _choose_weights(model: Any, recipe: Recipe) -> Any:
+    """The model with what is not trained frozen, or with adapters."""
+    fault = packing_fault(model.eval())
+    if fault is not None:
+        raise BadInput(
+            f"{type(model).__name__} cannot be trained with packed pairs: {fault}; take a base "
+            "model of another architecture."
+        )
+    if recipe.lora is not None:
+        return add_adapters(model, recipe.lora, recipe.layers)
+    select_layers(model, recipe.layers)
+    return model
+
+
+def _reward_scale(recipe: Recipe) -> float:
+    """What scales log-ratios to implicit rewards: the loss's own β or τ."""
+    parameters = recipe.loss_parameters
+    return float(parameters.get("beta", parameters.get("tau", 0.01)))
+
+
+def training_arguments(
+    recipe: Recipe, output: Path, batches: int, accumulation: int, state: PartialState
+) -> TrainingArguments:
+    """Settings of transformers' Trainer for a recipe."""
+    o = recipe.optimization
+    updates = math.ceil(batches / accumulation)
+    return TrainingArguments(
+        output_dir=str(output),
+        learning_rate=o.learning_rate,
+        lr_scheduler_type=o.schedule,
+        warmup_steps=math.ceil(o.warmup * updates),
+        weight_decay=o.weight_decay,
+        max_grad_norm=o.max_grad_norm,
+        gradient_accumulation_steps=accumulation,
+        bf16=recipe.precision == "bf16",
+        gradient_checkpointing=recipe.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        seed=recipe.seed,
+        report_to=list(recipe.report_to),
+        logging_steps=max(1, updates // 100),
+        save_strategy="no" if recipe.save_every is None else "steps",
+        save_steps=recipe.save_every or 500,
+        save_total_limit=2,
+        use_cpu=state.device.type == "cpu",
+        disable_tqdm=True,
+        # One optimizer for all: fused where there is a GPU.
+        optim="adamw_torch_fused" if state.device.type == "cuda" else "adamw_torch",
+    )
+
+
+def run_trainer(trainer: Any, checkpoint: Path | None) -> None:
+    """Trains, from a checkpoint if there is one.
+
+    Raises:
+        RunFailed: out of memory; says what to lower.
+    """
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except torch.OutOfMemoryError as error:
+        raise RunFailed(
+            "the GPU's memory does not suffice for a training step; lower "
+            "optimization.pairs_at_once or tokens.max_length, set gradient_checkpointing: true, or "
+            "train fewer layers (--set key=value)."
+        ) from error
+
+
+class ProgressBar(TrainerCallback):  # type: ignore[misc]
+    """Shows Trainer's steps as a stage of ours."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._note = ""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Takes the newest loss."""
+        if logs and "loss" in logs:
+            self._note = f"loss {float(logs['loss']):.3f}"
+            if "rewards/accuracies" in logs:
+                self._note += f", {float(logs['rewards/accuracies']):.0%} right"
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Moves the bar."""
+        self._progress.set(state.global_step, state.max_steps, self._note)

@@ -1,0 +1,254 @@
+"""Training pairs as token ids: the response whole, the prompt cut on its left where need be.
+
+The prompt is the rendered conversation up to and with the generation prompt, tokenised by itself:
+the ids that the model is asked with, the same for both responses. A response is what follows in the
+rendered conversation, its end-of-turn token included; its ids are those that stand after the
+prompt's when both are tokenised as one text. Only where a token would span the border between them
+(the ids of the whole do not begin with the prompt's) is the response tokenised apart. Splitting by
+character offsets instead would end the prompt in another token than the model is asked with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from bfpo_bench.errors import BadInput
+from bfpo_bench.training.pairs import Pair
+from bfpo_bench.training.rendering import ChatTemplate, Rendered
+
+_CHUNK = 256  # pairs that the tokenizer gets at once; it spreads a list over all cores
+
+
+@dataclass(frozen=True)
+class TokenPair:
+    """A pair as the trainer takes it.
+
+    Attributes:
+        prompt: ids, with the BOS token where the tokenizer sets one.
+        chosen: ids that follow the prompt, end-of-turn token(s) included.
+        rejected: the same of the response that loses.
+        chosen_safe: whether the winner is safe; None when not known.
+        rejected_safe: the same of the loser.
+        source: name of the set.
+        margin: MODPO's, or None.
+        cut: number of tokens that the prompt lost on its left.
+    """
+
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+    chosen_safe: bool | None
+    rejected_safe: bool | None
+    source: str
+    margin: float | None
+    cut: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a pair may be, in tokens; the defaults are the paper's.
+
+    Attributes:
+        max_length: of prompt and one response together.
+        max_prompt: of the prompt of a pair that is longer than ``max_length``; other prompts stay
+            as they are, as in the authors' code.
+    """
+
+    max_length: int = 1024
+    max_prompt: int = 512
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_prompt < self.max_length:
+            raise BadInput(
+                f"max_prompt should be at least 1 and less than max_length, found "
+                f"{self.max_prompt} and {self.max_length}."
+            )
+
+
+PAPER = Limits()
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """What tokenising found.
+
+    Attributes:
+        pairs: number of pairs.
+        cut: pairs of which anything was cut.
+        prompts_cut: prompts that were cut on the left.
+        responses_cut: responses, of two per pair, that were cut at the end.
+        prompt_tokens: of all prompts after cutting, each counted once for its two responses.
+        response_tokens: of all responses after cutting.
+        longest: tokens of the longest pair, prompt and both responses, after cutting.
+    """
+
+    pairs: int
+    cut: int
+    prompts_cut: int
+    responses_cut: int
+    prompt_tokens: int
+    response_tokens: int
+    longest: int
+
+    def __str__(self) -> str:
+        tokens = self.prompt_tokens + self.response_tokens
+        return (
+            f"{self.pairs:,} pairs, {tokens:,} tokens; cut: {self.prompts_cut:,} prompts on the "
+            f"left, {self.responses_cut:,} responses at the end"
+        )
+
+
+def tokenize_pairs(
+    pairs: Sequence[Pair],
+    tokenizer: Any,
+    *,
+    template: str | None = None,
+    limits: Limits = PAPER,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[list[TokenPair], TokenCounts]:
+    """The pairs as token ids, in order, none left out.
+
+    Args:
+        pairs: what to tokenise.
+        tokenizer: a transformers tokenizer.
+        template: chat template (Jinja) to use instead of the tokenizer's own.
+        limits: how long a pair may be; see :func:`fit`.
+        progress: called now and then with the number of pairs done.
+
+    Raises:
+        BadInput: no template, one that cannot write a pair, or more than half of the pairs cut.
+    """
+    chat = ChatTemplate(tokenizer, template)
+    bos = _bos(tokenizer)
+    # A template that closes no turn would train a model that does not stop.
+    ending = [] if chat.ending.strip() else _eos(tokenizer)
+    header = max(1, len(_encode(tokenizer, [chat.header])[0]))
+    tokens: list[TokenPair] = []
+    cut = responses_cut = 0
+    for start in range(0, len(pairs), _CHUNK):
+        chunk = pairs[start : start + _CHUNK]
+        encoded = _encoded([chat.render(pair) for pair in chunk], tokenizer, bos)
+        for pair, (prompt, *responses) in zip(chunk, encoded, strict=True):
+            whole = Ids(prompt, *(response + ending for response in responses))
+            has_bos = prompt[:1] == [tokenizer.bos_token_id]
+            ids = fit(whole, limits, keep_start=int(has_bos), keep_end=header)
+            shortened = [len(a) < len(b) for a, b in zip(ids, whole, strict=True)]
+            cut += any(shortened)
+            responses_cut += sum(shortened[1:])
+            tokens.append(
+                TokenPair(
+                    *ids,
+                    chosen_safe=pair.chosen_safe,
+                    rejected_safe=pair.rejected_safe,
+                    source=pair.source,
+                    margin=pair.margin,
+                    cut=len(whole.prompt) - len(ids.prompt),
+                )
+            )
+        if progress is not None:
+            progress(len(tokens))
+    if cut > len(pairs) / 2:
+        names = ", ".join(sorted({repr(pair.source) for pair in pairs}))
+        raise BadInput(
+            f"{cut} of {len(pairs)} pairs of {names} are longer than max_length "
+            f"({limits.max_length} tokens) and would be cut, more than half; raise max_length, or "
+            "train on shorter texts."
+        )
+    return tokens, _counts(tokens, cut, responses_cut)
+
+
+class Ids(NamedTuple):
+    """Token ids of a pair's texts."""
+
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+
+
+def fit(ids: Ids, limits: Limits, keep_start: int = 0, keep_end: int = 1) -> Ids:
+    """Cuts a pair to the limits, by its longer response, so that both keep the same prompt.
+
+    A pair within ``max_length`` stays as it is. Else the prompt is cut to ``max_prompt`` tokens,
+    or to fewer where the response needs the room: the response stays whole. Only a response that
+    leaves no room even for what the prompt must keep is cut itself, at its end, to what
+    ``max_prompt`` leaves, as the paper's code cuts every response.
+
+    Of a prompt the first ``keep_start`` tokens stay, and its end. That is the BOS token, on which
+    many models rest much of their attention and without which they never saw a text; a system
+    message is cut like the rest, since half of it could say the opposite.
+
+    Args:
+        ids: what to cut.
+        limits: how long prompt and response may be.
+        keep_start: tokens at the start of the prompt that stay.
+        keep_end: tokens at its end that stay: what opens the assistant's turn.
+    """
+    longer = max(len(ids.chosen), len(ids.rejected))
+    if len(ids.prompt) + longer <= limits.max_length:
+        return ids
+    room = limits.max_length - longer
+    most = min(len(ids.prompt), limits.max_prompt)
+    size = most if room < min(most, keep_start + keep_end) else min(most, room)
+    start = ids.prompt[: min(keep_start, size)]
+    prompt = start + ids.prompt[len(ids.prompt) - (size - len(start)) :]
+    rest = limits.max_length - size
+    return Ids(prompt, ids.chosen[:rest], ids.rejected[:rest])
+
+
+def _encoded(rendered: Sequence[Rendered], tokenizer: Any, bos: list[int]) -> Iterator[Ids]:
+    prompts = _encode(tokenizer, [texts.prompt for texts in rendered])
+    texts_whole = [texts.prompt + text for texts in rendered for text in texts.responses]
+    wholes = iter(_encode(tokenizer, texts_whole))
+    for texts, prompt in zip(rendered, prompts, strict=True):
+        responses = []
+        for text in texts.responses:
+            whole = next(wholes)
+            begins = whole[: len(prompt)] == prompt
+            responses.append(whole[len(prompt) :] if begins else _apart(tokenizer, text))
+        # Many templates write the BOS token themselves.
+        yield Ids(prompt if prompt[: len(bos)] == bos else bos + prompt, *responses)
+
+
+def _apart(tokenizer: Any, text: str) -> list[int]:
+    """Ids of a text that follows another one but is not joined with it.
+
+    After a special token, which joins with nothing: at the start of a text SentencePiece
+    tokenizers would put a blank before it.
+    """
+    mark = tokenizer.eos_token or ""
+    before, ids = _encode(tokenizer, [mark, mark + text])
+    return ids[len(before) :]
+
+
+def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    # Not verbose: it would warn of texts longer than the model's window, which are cut later.
+    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    return ids
+
+
+def _bos(tokenizer: Any) -> list[int]:
+    """The BOS token, if this tokenizer begins a text with it."""
+    bos = tokenizer.bos_token_id
+    return [bos] if bos is not None and tokenizer("")["input_ids"][:1] == [bos] else []
+
+
+def _eos(tokenizer: Any) -> list[int]:
+    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+
+
+def _counts(tokens: Sequence[TokenPair], cut: int, responses_cut: int) -> TokenCounts:
+    responses = [len(pair.chosen) + len(pair.rejected) for pair in tokens]
+    return TokenCounts(
+        pairs=len(tokens),
+        cut=cut,
+        prompts_cut=sum(pair.cut > 0 for pair in tokens),
+        responses_cut=responses_cut,
+        prompt_tokens=sum(len(pair.prompt) for pair in tokens),
+        response_tokens=sum(responses),
+        longest=max(
+            (len(pair.prompt) + more for pair, more in zip(tokens, responses, strict=True)),
+            default=0,
+        ),
+    )
