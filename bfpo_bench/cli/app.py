@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for _command in ("evaluate", "judge", "export", "tasks", "demo"):
+for _command in ("evaluate", "judge", "export", "tasks", "train", "demo", "illustrate"):
     importlib.import_module(f"bfpo_bench.cli.{_command}").register(app)
 
 for _group in ("judges", "data"):

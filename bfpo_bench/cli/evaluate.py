@@ -7,12 +7,27 @@ from typing import Annotated
 
 import typer
 
+from bfpo_bench.cli.options import (
+    BatchSize,
+    DataParallelSize,
+    Device,
+    Dtype,
+    GpuMemoryUtilization,
+    JudgeModel,
+    JudgeUrl,
+    TensorParallelSize,
+    TrustRemoteCode,
+    parse_batch_size,
+)
+
 EXAMPLE = """
 Examples:
 
   bfpo-bench evaluate --model mistralai/Mistral-7B-Instruct-v0.2
 
   bfpo-bench evaluate --model ./my-model --suite mini --judge keyword
+
+  bfpo-bench evaluate --model ./my-model --dry-run --measure
 
   bfpo-bench evaluate --model ./my-model --tasks disc,advbench --limit 200 --data-dir ./data
 
@@ -48,14 +63,8 @@ def evaluate(
     judge: Annotated[
         str | None, typer.Option(help="Judge card, by name or path. [default: the suite's]")
     ] = None,
-    judge_model: Annotated[
-        str | None,
-        typer.Option(help="Folder or hub id of the judge's weights; a served model's name."),
-    ] = None,
-    judge_url: Annotated[
-        str | None,
-        typer.Option(help="Server of a judge such as openai, up to /v1. [default: the card's]"),
-    ] = None,
+    judge_model: JudgeModel = None,
+    judge_url: JudgeUrl = None,
     backend: Annotated[
         str | None, typer.Option(help="hf, vllm or openai. [default: vllm with a GPU, else hf]")
     ] = None,
@@ -80,21 +89,15 @@ def evaluate(
         bool, typer.Option(help="Take data that differs from the pinned copy; marks the results.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of sampling, and of what --limit draws.")] = 0,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 … (hf only).")] = "auto",
-    batch_size: Annotated[
-        str, typer.Option(help="Sequences per batch; auto finds it from the memory at hand.")
-    ] = "auto",
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    batch_size: BatchSize = "auto",
     max_length: Annotated[
         int | None, typer.Option(help="Context window in tokens. [default: the model's]")
     ] = None,
-    tensor_parallel_size: Annotated[
-        int, typer.Option(help="GPUs for one copy of the model (vllm).")
-    ] = 1,
-    data_parallel_size: Annotated[int, typer.Option(help="Copies of the model.")] = 1,
-    gpu_memory_utilization: Annotated[
-        float, typer.Option(help="Share of GPU memory that vLLM may take.")
-    ] = 0.9,
+    tensor_parallel_size: TensorParallelSize = 1,
+    data_parallel_size: DataParallelSize = 1,
+    gpu_memory_utilization: GpuMemoryUtilization = 0.9,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="Another tokenizer. [default: the model's]")
@@ -105,14 +108,21 @@ def evaluate(
     system_prompt: Annotated[
         str | None, typer.Option(help="Before the user's turn in chat tasks.")
     ] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option(help="Run code that comes with the checkpoint.")
-    ] = False,
+    trust_remote_code: TrustRemoteCode = False,
     fresh: Annotated[
         bool, typer.Option(help="Forget an earlier run in the output folder.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option(help="Show first prompts and token counts; load no weights.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Show prompts, tokens, memory and time needed; load no weights."
+        ),
+    ] = False,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure", help="With --dry-run: load the models, time a short sample, store nothing."
+        ),
     ] = False,
     log_level: Annotated[
         str, typer.Option(help="debug, info, warning or error: what libraries may say.")
@@ -121,8 +131,15 @@ def evaluate(
     """Evaluate a model and print its Disc. / Gen. / Savg. row."""
     from bfpo_bench.cli.data import parse_variants
     from bfpo_bench.cli.show import set_log_level
+    from bfpo_bench.errors import BadInput
     from bfpo_bench.options import EvaluateOptions
+    from bfpo_bench.progress import Progress
 
+    if measure and not dry_run:
+        raise BadInput(
+            "--measure goes with --dry-run: together they time a short sample and store nothing; "
+            "leave --measure out to evaluate."
+        )
     set_log_level(log_level)
     options = EvaluateOptions(
         model=model,
@@ -143,7 +160,7 @@ def evaluate(
         seed=seed,
         dtype=dtype,
         device=device,
-        batch_size=_batch_size(batch_size),
+        batch_size=parse_batch_size(batch_size),
         max_length=max_length,
         tensor_parallel_size=tensor_parallel_size,
         data_parallel_size=data_parallel_size,
@@ -155,25 +172,16 @@ def evaluate(
         trust_remote_code=trust_remote_code,
         fresh=fresh,
     )
+    progress = Progress()
     if dry_run:
         from bfpo_bench.dry_run import dry_run as look
 
-        typer.echo(look(options))
+        typer.echo(look(options, measure, progress))
         return
     from bfpo_bench.cli.show import show_results
     from bfpo_bench.evaluation import run_evaluation
-    from bfpo_bench.progress import Progress
     from bfpo_bench.request import output_folder
 
-    results = run_evaluation(options, Progress())
+    progress.say(f"Evaluating {model} on suite {suite} …")
+    results = run_evaluation(options, progress)
     show_results(results, output_folder(options))
-
-
-def _batch_size(text: str) -> int | None:
-    from bfpo_bench.errors import BadInput
-
-    if text == "auto":
-        return None
-    if not text.isdecimal():
-        raise BadInput(f"--batch-size is auto or a number, not {text!r}.")
-    return int(text)

@@ -7,6 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bfpo_bench.cli.options import (
+    BatchSize,
+    DataParallelSize,
+    Device,
+    Dtype,
+    GpuMemoryUtilization,
+    JudgeBackend,
+    JudgeModel,
+    JudgeUrl,
+    TensorParallelSize,
+    TrustRemoteCode,
+    parse_batch_size,
+)
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -30,33 +44,6 @@ Examples:
 
 Verdicts are stored as they come. Stop it any time; the same command goes on.
 """
-
-JudgeModel = Annotated[
-    str | None,
-    typer.Option(
-        help="Folder or hub id of the judge's weights; a served model's name. [default: the card's]"
-    ),
-]
-JudgeUrl = Annotated[
-    str | None,
-    typer.Option(help="Server of a judge such as openai, up to /v1. [default: the card's]"),
-]
-Backend = Annotated[
-    str | None, typer.Option(help="hf or vllm. [default: vllm with a GPU, else hf]")
-]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 … (hf only).")]
-BatchSize = Annotated[
-    int | None, typer.Option(help="Sequences per batch. [default: found from memory]")
-]
-TensorParallelSize = Annotated[int, typer.Option(help="GPUs for one copy of the judge (vllm).")]
-DataParallelSize = Annotated[int, typer.Option(help="Copies of the judge.")]
-GpuMemoryUtilization = Annotated[
-    float, typer.Option(help="Share of GPU memory that vLLM may take.")
-]
-TrustRemoteCode = Annotated[
-    bool, typer.Option(help="Run code that comes with the judge's checkpoint.")
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -89,10 +76,10 @@ def judge(
     ] = None,
     judge_model: JudgeModel = None,
     judge_url: JudgeUrl = None,
-    backend: Backend = None,
+    backend: JudgeBackend = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
-    batch_size: BatchSize = None,
+    batch_size: BatchSize = "auto",
     tensor_parallel_size: TensorParallelSize = 1,
     data_parallel_size: DataParallelSize = 1,
     gpu_memory_utilization: GpuMemoryUtilization = 0.9,
@@ -117,7 +104,7 @@ def judge(
             backend=backend,
             dtype=dtype,
             device=device,
-            batch_size=batch_size,
+            batch_size=parse_batch_size(batch_size),
             tensor_parallel_size=tensor_parallel_size,
             data_parallel_size=data_parallel_size,
             gpu_memory_utilization=gpu_memory_utilization,

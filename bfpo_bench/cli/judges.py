@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bfpo_bench.cli.judge import (
-    Backend,
+from bfpo_bench.cli.options import (
     BatchSize,
     DataParallelSize,
     Device,
     Dtype,
     GpuMemoryUtilization,
+    JudgeBackend,
     JudgeModel,
     JudgeUrl,
     TensorParallelSize,
     TrustRemoteCode,
+    parse_batch_size,
 )
 
 if TYPE_CHECKING:
@@ -119,10 +120,10 @@ def check(
     ] = None,
     judge_model: JudgeModel = None,
     judge_url: JudgeUrl = None,
-    backend: Backend = None,
+    backend: JudgeBackend = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
-    batch_size: BatchSize = None,
+    batch_size: BatchSize = "auto",
     tensor_parallel_size: TensorParallelSize = 1,
     data_parallel_size: DataParallelSize = 1,
     gpu_memory_utilization: GpuMemoryUtilization = 0.9,
@@ -153,7 +154,7 @@ def check(
                 backend=backend,
                 dtype=dtype,
                 device=device,
-                batch_size=batch_size,
+                batch_size=parse_batch_size(batch_size),
                 tensor_parallel_size=tensor_parallel_size,
                 data_parallel_size=data_parallel_size,
                 gpu_memory_utilization=gpu_memory_utilization,

@@ -83,7 +83,7 @@ def train(
 
         typer.echo(look(resolved, folder, progress, trust_remote_code))
         return
-    from bfpo_bench.training.run import train as run
+    from bfpo_bench.training.start import train as run
 
     progress.say(f"Training {resolved.method} from {resolved.base} …")
     run(resolved, folder, progress, device, trust_remote_code)

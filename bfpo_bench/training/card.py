@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import yaml
@@ -13,13 +14,14 @@ def model_card(record: dict[str, Any]) -> str:
     Args:
         record: content of ``training.json``.
     """
-    recipe = record["recipe"]
     sets = "\n".join(
-        f"| {one['name']} | {one['pairs']:,} | {one['tokens']:,} | {one['cut']:,} |"
+        f"| {one['name']} | {one['pairs']:,} | {one.get('tokens', '')} | {one.get('cut', '')} |"
         for one in record["data"]
     )
     losses = [entry["loss"] for entry in record["curves"] if "loss" in entry]
     ends = f"The last logged loss is {losses[-1]:.4f}." if losses else ""
+    # Through JSON, because YAML would write tuples as tagged ones.
+    recipe = json.loads(json.dumps(record["recipe"]))
     plain = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
     return f"""---
 base_model: {record["base"]["name"]}

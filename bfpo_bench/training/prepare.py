@@ -15,9 +15,11 @@ from bfpo_bench.training.loss_by_name import Loss, check_loss, load_loss
 from bfpo_bench.training.mixing import Schedule
 from bfpo_bench.training.pairs import digest, make_pairs
 from bfpo_bench.training.readers import load_set
-from bfpo_bench.training.recipe import DataRecipe, Recipe
-from bfpo_bench.training.records import LoadedSet, PreferenceSet
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.records import LoadedSet
 from bfpo_bench.training.tokens import Limits, TokenCounts, TokenPair, tokenize_pairs
+
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def prepare(recipe: Recipe, progress: Progress, trust_remote_code: bool = False)
     tokenizer = load_tokenizer(base.folder, trust_remote_code)
     sets = []
     for wanted in recipe.data:
-        loaded = load_set(_preference_set(wanted, recipe.seed))
+        loaded = load_set(wanted.as_set(recipe.seed))
         for sentence in loaded.bad[:5]:
             progress.say(f"left out: {sentence}")
         pairs = make_pairs(wanted.pairs, loaded.records)
@@ -134,32 +136,21 @@ def find_base(recipe: Recipe) -> ModelFiles:
 
 
 def read_template(recipe: Recipe) -> str | None:
-    """Text of the recipe's chat template."""
-    path = recipe.tokens.chat_template
-    if path is None:
+    """Text of the recipe's chat template; None when it has none of its own."""
+    wanted = recipe.tokens.chat_template
+    if wanted is None:
         return None
+    bundled = TEMPLATES / f"{wanted}.jinja"
     try:
-        return Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError, RuntimeError) as error:
+        path = bundled if Path(wanted).name == wanted and bundled.is_file() else Path(wanted)
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        names = ", ".join(sorted(path.stem for path in TEMPLATES.glob("*.jinja")))
         raise BadInput(
-            f"the chat template {path} cannot be read ({error}); give the path of a Jinja file."
+            f"the chat template {wanted} cannot be read ({error}); give one of {names}, or the "
+            "path of a Jinja file."
         ) from error
 
 
 def _set(progress: Progress, total: int, done: int) -> None:
     progress.set(done, total)
-
-
-def _preference_set(wanted: DataRecipe, seed: int) -> PreferenceSet:
-    return PreferenceSet(
-        name=wanted.name,
-        files=tuple(map(Path, wanted.files)),
-        hub=wanted.hub,
-        split=wanted.split,
-        revision=wanted.revision,
-        format=wanted.format,
-        limit=wanted.limit,
-        seed=seed,
-        skip_bad_rows=wanted.skip_bad_rows,
-        all_safe=wanted.all_safe,
-    )

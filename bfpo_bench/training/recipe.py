@@ -20,6 +20,7 @@ from typing import Any, Literal
 import yaml
 
 from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench.training.records import PreferenceSet
 
 FOLDER = Path(__file__).parent / "recipes"
 
@@ -30,7 +31,8 @@ class DataRecipe:
 
     Attributes:
         name: what the set is called in reports.
-        pairs: which response wins: ``helpful``, ``safe``, ``naive`` or ``bfpo``.
+        pairs: which response wins: ``helpful``, ``safe``, ``naive`` or ``bfpo``; in SFT also
+            ``chat`` for conversations.
         files: paths of local files, or
         hub: id of a data set on the hub, with its split and revision (the pinned ones if None).
         format: how rows are written, see docs/preferences.md; None finds out.
@@ -50,6 +52,21 @@ class DataRecipe:
     skip_bad_rows: bool = False
     all_safe: bool = False
 
+    def as_set(self, seed: int) -> PreferenceSet:
+        """What the readers take; `seed` draws the part that ``limit`` leaves."""
+        return PreferenceSet(
+            name=self.name,
+            files=tuple(map(Path, self.files)),
+            hub=self.hub,
+            split=self.split,
+            revision=self.revision,
+            format=self.format,
+            limit=self.limit,
+            seed=seed,
+            skip_bad_rows=self.skip_bad_rows,
+            all_safe=self.all_safe,
+        )
+
 
 @dataclass(frozen=True)
 class TokenRecipe:
@@ -58,7 +75,8 @@ class TokenRecipe:
     Attributes:
         max_length: prompt and response together.
         max_prompt: longest prompt; longer ones are cut on the left.
-        chat_template: path of a Jinja file, or None for the base model's own.
+        chat_template: None for the base model's own, ``zephyr`` (the format of zephyr-7b-beta and
+            of the alignment handbook), or the path of a Jinja file.
     """
 
     max_length: int = 1024
@@ -145,7 +163,7 @@ class Recipe:
 def recipe_names() -> list[str]:
     """Recipes that come with the package, as ``folder/name``."""
     return sorted(
-        path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml")
+        path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.glob("*/*.yaml")
     )
 
 

@@ -17,7 +17,6 @@ from transformers import AutoModelForCausalLM, TrainerCallback, TrainingArgument
 from bfpo_bench.engines.protocol import Share
 from bfpo_bench.engines.scoring import Scorer
 from bfpo_bench.engines.self_check import packing_fault
-from bfpo_bench.environment import describe_environment, package_versions
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.fingerprint import weight_fingerprint
 from bfpo_bench.models import ModelFiles
@@ -27,6 +26,7 @@ from bfpo_bench.training.checkpoint import claim_output, finish_output, save_mod
 from bfpo_bench.training.layers import add_adapters, select_layers
 from bfpo_bench.training.prepare import Prepared, prepare
 from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.record import training_record
 from bfpo_bench.training.reference import ReferenceCache
 from bfpo_bench.training.trainer import PreferenceTrainer
 
@@ -86,7 +86,9 @@ def train_preferences(
     model = _choose_weights(model, recipe)
     trainer = PreferenceTrainer(
         model,
-        training_arguments(recipe, output, len(schedule), schedule.accumulation, state),
+        TrainingArguments(
+            **loop_settings(recipe, output, schedule.updates, schedule.accumulation, state)
+        ),
         prepared.pairs,
         reference,
         list(schedule),
@@ -100,36 +102,19 @@ def train_preferences(
         run_trainer(trainer, checkpoint)
     seconds["training"] = time.monotonic() - clock
     save_model(trainer, prepared.tokenizer, prepared.template, output)
-    record = {
-        "schema": 1,
-        "method": recipe.method,
-        "recipe": recipe.as_dict(),
-        "base": {
-            "name": prepared.base.name,
-            "revision": prepared.base.revision,
-            "weights": weights,
-        },
-        "data": [
-            {
-                "name": one.loaded.name,
-                "pairs": one.counts.pairs,
-                "rows": one.loaded.rows,
-                "left_out": len(one.loaded.bad),
-                "cut": one.counts.cut,
-                "tokens": one.counts.prompt_tokens + one.counts.response_tokens,
-                "digest": one.digest,
-            }
-            for one in prepared.sets
-        ],
-        "updates": schedule.updates,
-        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "processes": state.num_processes,
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": {stage: round(value, 2) for stage, value in seconds.items()},
-        "curves": trainer.state.log_history,
-        "versions": package_versions(),
-        "environment": describe_environment(),
-    }
+    data = [
+        {
+            "name": one.loaded.name,
+            "pairs": one.counts.pairs,
+            "rows": one.loaded.rows,
+            "left_out": len(one.loaded.bad),
+            "cut": one.counts.cut,
+            "tokens": one.counts.prompt_tokens + one.counts.response_tokens,
+            "digest": one.digest,
+        }
+        for one in prepared.sets
+    ]
+    record = training_record(recipe, prepared.base, weights, data, trainer, seconds, started)
     if state.is_main_process:
         finish_output(output, record, model_card(record))
     state.wait_for_everyone()
@@ -205,34 +190,33 @@ def _reward_scale(recipe: Recipe) -> float:
     return float(parameters.get("beta", parameters.get("tau", 0.01)))
 
 
-def training_arguments(
-    recipe: Recipe, output: Path, batches: int, accumulation: int, state: PartialState
-) -> TrainingArguments:
-    """Settings of transformers' Trainer for a recipe."""
+def loop_settings(
+    recipe: Recipe, output: Path, updates: int, accumulation: int, state: PartialState
+) -> dict[str, Any]:
+    """Arguments of transformers' TrainingArguments for a recipe."""
     o = recipe.optimization
-    updates = math.ceil(batches / accumulation)
-    return TrainingArguments(
-        output_dir=str(output),
-        learning_rate=o.learning_rate,
-        lr_scheduler_type=o.schedule,
-        warmup_steps=math.ceil(o.warmup * updates),
-        weight_decay=o.weight_decay,
-        max_grad_norm=o.max_grad_norm,
-        gradient_accumulation_steps=accumulation,
-        bf16=recipe.precision == "bf16",
-        gradient_checkpointing=recipe.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-        seed=recipe.seed,
-        report_to=list(recipe.report_to),
-        logging_steps=max(1, updates // 100),
-        save_strategy="no" if recipe.save_every is None else "steps",
-        save_steps=recipe.save_every or 500,
-        save_total_limit=2,
-        use_cpu=state.device.type == "cpu",
-        disable_tqdm=True,
+    return {
+        "output_dir": str(output),
+        "learning_rate": o.learning_rate,
+        "lr_scheduler_type": o.schedule,
+        "warmup_steps": math.ceil(o.warmup * updates),
+        "weight_decay": o.weight_decay,
+        "max_grad_norm": o.max_grad_norm,
+        "gradient_accumulation_steps": accumulation,
+        "bf16": recipe.precision == "bf16",
+        "gradient_checkpointing": recipe.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+        "seed": recipe.seed,
+        "report_to": list(recipe.report_to),
+        "logging_steps": max(1, updates // 100),
+        "save_strategy": "no" if recipe.save_every is None else "steps",
+        "save_steps": recipe.save_every or 500,
+        "save_total_limit": 2,
+        "use_cpu": state.device.type == "cpu",
+        "disable_tqdm": True,
         # One optimizer for all: fused where there is a GPU.
-        optim="adamw_torch_fused" if state.device.type == "cuda" else "adamw_torch",
-    )
+        "optim": "adamw_torch_fused" if state.device.type == "cuda" else "adamw_torch",
+    }
 
 
 def run_trainer(trainer: Any, checkpoint: Path | None) -> None:

@@ -1,0 +1,47 @@
+"""Options that several commands take, each with one meaning and one help text."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+JudgeModel = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder or hub id of the judge's weights; a served model's name. [default: the card's]"
+    ),
+]
+JudgeUrl = Annotated[
+    str | None,
+    typer.Option(help="Server of a judge such as openai, up to /v1. [default: the card's]"),
+]
+JudgeBackend = Annotated[
+    str | None, typer.Option(help="hf or vllm. [default: vllm with a GPU, else hf]")
+]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 … (hf only).")]
+BatchSize = Annotated[
+    str, typer.Option(help="Sequences per batch; auto finds it from the memory at hand.")
+]
+TensorParallelSize = Annotated[int, typer.Option(help="GPUs for one copy of a model (vllm).")]
+DataParallelSize = Annotated[int, typer.Option(help="Copies of a model.")]
+GpuMemoryUtilization = Annotated[
+    float, typer.Option(help="Share of GPU memory that vLLM may take.")
+]
+TrustRemoteCode = Annotated[bool, typer.Option(help="Run code that comes with a checkpoint.")]
+
+
+def parse_batch_size(text: str) -> int | None:
+    """What --batch-size says; None for ``auto``.
+
+    Raises:
+        BadInput: it is neither ``auto`` nor a number.
+    """
+    from bfpo_bench.errors import BadInput
+
+    if text == "auto":
+        return None
+    if not text.isdecimal():
+        raise BadInput(f"--batch-size is auto or a number, not {text!r}.")
+    return int(text)

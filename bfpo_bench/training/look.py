@@ -1,0 +1,95 @@
+"""What a training would be: recipe, pairs, tokens, memory, without loading weights."""
+
+from __future__ import annotations
+
+import math
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import yaml
+
+from bfpo_bench.errors import BadInput
+from bfpo_bench.models import ModelFiles, safetensors_header
+from bfpo_bench.progress import Progress
+from bfpo_bench.training.prepare import find_base, prepare
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.sft import prepare_sft
+
+ADAM_BYTES = 8
+"""Two float32 moments of each trained parameter."""
+
+GRADIENT_BYTES = MASTER_BYTES = 4
+
+
+def look(recipe: Recipe, output: Path, progress: Progress, trust_remote_code: bool = False) -> str:
+    """Text with the resolved recipe, pair and token counts, trained parameters and memory.
+
+    Raises:
+        BadInput: something asked for cannot be had.
+    """
+    lines = [
+        f"recipe, with every default ({output}):",
+        "",
+        yaml.safe_dump(_plain(recipe.as_dict()), sort_keys=False, allow_unicode=True),
+    ]
+    if recipe.kind == "sft":
+        fine = prepare_sft(recipe, progress, trust_remote_code)
+        for one in fine.sets:
+            left_out = f", {len(one.bad)} rows left out" if one.bad else ""
+            lines.append(f"{one.name}: {len(one.conversations):,} conversations{left_out}")
+    else:
+        prepared = prepare(recipe, progress, trust_remote_code)
+        for pairs in prepared.sets:
+            left_out = f", {len(pairs.loaded.bad)} rows left out" if pairs.loaded.bad else ""
+            lines.append(f"{pairs.loaded.name}: {pairs.counts}{left_out}")
+        schedule = prepared.schedule()
+        lines.append(
+            f"{schedule.updates:,} updates of {recipe.optimization.pairs_per_update} pairs, "
+            f"{schedule.batch_size} at once"
+        )
+    lines += _weights(recipe, find_base(recipe))
+    return "\n".join(lines)
+
+
+def _weights(recipe: Recipe, base: ModelFiles) -> list[str]:
+    """Trained parameters, and what weights, gradients and optimizer take."""
+    shapes = {
+        name: entry["shape"]
+        for path in base.weights
+        for name, entry in safetensors_header(path).items()
+        if name != "__metadata__"
+    }
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    every = sum(sizes.values())
+    chosen = dict(sizes) if not recipe.layers else {}
+    for pattern in recipe.layers:
+        found = {name: n for name, n in sizes.items() if fnmatchcase(name, f"*{pattern}*")}
+        if not found:
+            raise BadInput(
+                f"the pattern {pattern!r} selects no layer of {base.name}; its weights have names "
+                f"such as {', '.join(sorted(sizes)[:3])}."
+            )
+        chosen.update(found)
+    if recipe.lora is not None:
+        matrices = {n: shapes[n] for n in chosen if len(shapes[n]) == 2 and "embed" not in n}
+        trained = sum(recipe.lora.rank * sum(shape) for shape in matrices.values())
+        frozen = every
+    else:
+        trained = sum(chosen.values())
+        frozen = every - trained
+    width = 2 if recipe.precision == "bf16" else 4
+    fixed = frozen * width + trained * (MASTER_BYTES + GRADIENT_BYTES + ADAM_BYTES)
+    return [
+        f"{trained:,} of {every:,} parameters are trained",
+        f"memory for weights, gradients and optimizer: about {fixed / 1e9:.1f} GB on one device, "
+        "and activations of the pairs at once on top",
+    ]
+
+
+def _plain(content: object) -> object:
+    """Lists for tuples, which YAML would write as tagged ones."""
+    if isinstance(content, dict):
+        return {key: _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    return content

@@ -1,0 +1,49 @@
+"""``training.json``: how a checkpoint was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from bfpo_bench.environment import describe_environment, package_versions
+from bfpo_bench.models import ModelFiles
+from bfpo_bench.training.recipe import Recipe
+
+SCHEMA_VERSION = 1
+
+
+def training_record(
+    recipe: Recipe,
+    base: ModelFiles,
+    weights: str,
+    data: Sequence[Mapping[str, Any]],
+    trainer: Any,
+    seconds: Mapping[str, float],
+    started: datetime,
+) -> dict[str, Any]:
+    """The content of ``training.json`` of a finished training.
+
+    Args:
+        weights: fingerprint of the base model's weights.
+        data: for each set its name, number of pairs, digest and what else is known of it.
+        trainer: the transformers Trainer that has run.
+        seconds: spent, by stage.
+        started: when the training began, with its time zone.
+    """
+    parameters = trainer.model.parameters()
+    return {
+        "schema": SCHEMA_VERSION,
+        "method": recipe.method,
+        "recipe": recipe.as_dict(),
+        "base": {"name": base.name, "revision": base.revision, "weights": weights},
+        "data": [dict(one) for one in data],
+        "updates": trainer.state.max_steps,
+        "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+        "processes": trainer.args.world_size,
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": {stage: round(value, 2) for stage, value in seconds.items()},
+        "curves": trainer.state.log_history,
+        "versions": package_versions(),
+        "environment": describe_environment(),
+    }

@@ -1,0 +1,43 @@
+"""One way in for every kind of recipe."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from bfpo_bench.progress import Progress
+from bfpo_bench.training.recipe import Recipe
+
+
+def train(
+    recipe: Recipe,
+    output: Path,
+    progress: Progress | None = None,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+) -> dict[str, Any]:
+    """Trains by a recipe and writes a checkpoint; see docs/training.md.
+
+    Args:
+        output: folder for the checkpoint; ``training.json`` in it says how it was made.
+        device: ``"auto"`` or ``"cpu"``.
+
+    Returns:
+        the content of ``training.json``.
+
+    Raises:
+        BadInput: the recipe, its data or its model are not right (before any training).
+        RunFailed: the training broke off; run again, it goes on from its newest checkpoint.
+    """
+    progress = progress or Progress(show=False)
+    if recipe.kind == "sft":
+        if device == "cpu":
+            # accelerate looks here when its state is first made.
+            os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+        from bfpo_bench.training.sft_run import train_sft
+
+        return train_sft(recipe, output, progress, trust_remote_code)
+    from bfpo_bench.training.run import train_preferences
+
+    return train_preferences(recipe, output, progress, device, trust_remote_code)

@@ -1,0 +1,166 @@
+"""Recipes: bundled ones are the paper's, and what is wrong in one is said in a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bfpo_bench.errors import BadInput
+from bfpo_bench.training.loss_by_name import load_loss
+from bfpo_bench.training.recipe import load_recipe, recipe_names
+
+MINIMAL = """
+method: mine
+base: some/model
+loss: dpo
+data: [{name: one, pairs: helpful, files: [a.jsonl]}]
+"""
+
+
+def write(folder: Path, text: str, name: str = "mine.yaml") -> str:
+    (folder / name).write_text(text, encoding="utf-8")
+    return str(folder / name)
+
+
+def test_every_row_of_the_paper_has_its_recipe() -> None:
+    rows = ["sft", "dpo-h", "dpo-s", "dpo", "ipo", "bfpo", "bfpo-no-buffer", "bfpo-no-shift"]
+    assert {f"mistral/{row}" for row in rows} <= set(recipe_names())
+    assert {f"zephyr-redteam/{row}" for row in ("dpo", "ipo", "bfpo")} <= set(recipe_names())
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_bundled_recipes_are_whole(name: str) -> None:
+    recipe = load_recipe(name)
+    if recipe.kind == "preference":
+        load_loss(recipe.loss or "", recipe.loss_parameters)
+
+
+@pytest.mark.parametrize("name", ["dpo-h", "dpo-s", "dpo", "ipo", "bfpo"])
+def test_settings_are_the_papers(name: str) -> None:
+    """FACTS.md, section 3: settings."""
+    recipe = load_recipe(f"mistral/{name}")
+    assert recipe.layers == ("mlp.down_proj",)
+    assert recipe.optimization.learning_rate == 5e-7
+    assert recipe.optimization.schedule == "cosine"
+    assert recipe.optimization.warmup == 0.1
+    assert recipe.optimization.epochs == 1
+    assert (recipe.tokens.max_length, recipe.tokens.max_prompt) == (1024, 512)
+    assert recipe.precision == "bf16"
+    assert recipe.seed == 42
+    assert {d.limit for d in recipe.data} == {30000}
+    scale = recipe.loss_parameters.get("beta", recipe.loss_parameters.get("tau"))
+    assert scale == 0.01
+
+
+def test_bfpo_is_told_from_its_ablations() -> None:
+    whole, no_buffer, no_shift = (
+        load_recipe(f"mistral/{name}") for name in ("bfpo", "bfpo-no-buffer", "bfpo-no-shift")
+    )
+    assert whole.mixing == "buffered"
+    assert whole.loss_parameters == {"tau": 0.01, "alpha": 0.5, "b1": 3}
+    assert no_buffer.mixing == "shuffled"
+    assert no_buffer.loss_parameters == whole.loss_parameters
+    # 32 pairs of each of the two sets, against 32 of both together.
+    assert whole.optimization.pairs_per_update == 2 * no_buffer.optimization.pairs_per_update
+    assert no_shift.loss_parameters == {"tau": 0.01, "alpha": 0.0, "b1": 3}
+    assert no_shift.mixing == "buffered"
+
+
+def test_changes_reach_nested_keys(tmp_path: Path) -> None:
+    recipe = load_recipe(
+        write(tmp_path, MINIMAL),
+        [
+            "optimization.learning_rate=3e-4",
+            "data.0.limit=7",
+            "layers=[mlp.down_proj]",
+            "lora.rank=4",
+            "loss_parameters.beta=0.2",
+        ],
+        base="another/model",
+    )
+    assert recipe.optimization.learning_rate == 3e-4
+    assert recipe.data[0].limit == 7
+    assert recipe.layers == ("mlp.down_proj",)
+    assert recipe.lora is not None
+    assert recipe.lora.rank == 4
+    assert recipe.loss_parameters == {"beta": 0.2}
+    assert recipe.base == "another/model"
+
+
+def test_a_recipe_extends_a_file_beside_it(tmp_path: Path) -> None:
+    write(tmp_path, MINIMAL + "loss_parameters: {beta: 0.3}\n", "base.yaml")
+    child = write(tmp_path, "extends: base.yaml\nloss: ipo\nloss_parameters: {tau: 0.4}\n")
+    recipe = load_recipe(child)
+    assert recipe.loss == "ipo"
+    # The parameters of one loss are not those of another.
+    assert recipe.loss_parameters == {"tau": 0.4}
+    assert recipe.method == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (MINIMAL + "optimisation: {}", "'optimisation'; did you mean 'optimization'"),
+        (MINIMAL + "optimization: {learning_rat: 1}", "did you mean 'learning_rate'"),
+        (MINIMAL + "optimization: {learning_rate: fast}", "must be a number, not 'fast'"),
+        (MINIMAL + "optimization: {learning_rate: 0}", "must be above 0"),
+        (MINIMAL + "optimization: {warmup: 2}", "'warmup' is a share"),
+        (MINIMAL + "optimization: {schedule: cosin}", "did you mean 'cosine'"),
+        (MINIMAL + "optimization: {pairs_per_update: 1.5}", "must be a whole number"),
+        (MINIMAL + "mixing: bufered", "did you mean 'buffered'"),
+        (MINIMAL + "precision: fp16", "value of .*precision: 'fp16'"),
+        (MINIMAL + "gradient_checkpointing: 1", "must be true or false"),
+        (MINIMAL + "layers: 5", "must be a list"),
+        (MINIMAL + "tokens: {max_prompt: 4000}", "below 'max_length'"),
+        (MINIMAL + "lora: {rank: 0}", "'rank' must be at least 1"),
+        (MINIMAL + "save_every: 0", "'save_every' must be at least 1"),
+        (MINIMAL.replace("loss: dpo", ""), "needs a 'loss'"),
+        (MINIMAL.replace("method: mine", ""), "'method' is missing"),
+        (MINIMAL + "kind: sft", "has no 'loss'"),
+        ("method: a\nloss: dpo\ndata: []", "at least one set"),
+        ("method: a\nloss: dpo\ndata: 3", "must be a list"),
+        ("method: a\nloss: dpo\ndata: [3]", "must be keys and values"),
+        (MINIMAL + "extends: mine.yaml", "goes round in a circle"),
+        ("a: [", "is not YAML"),
+        ("just text", "holds no recipe"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        load_recipe(write(tmp_path, text))
+
+
+def test_buffered_needs_equal_parts(tmp_path: Path) -> None:
+    two = "data: [{name: a, pairs: bfpo, files: [a]}, {name: b, pairs: bfpo, files: [b]}]"
+    text = f"method: m\nloss: bfpo\nmixing: buffered\n{two}\noptimization: {{pairs_per_update: 7}}"
+    with pytest.raises(BadInput, match="as many pairs from each of 2 sets"):
+        load_recipe(write(tmp_path, text))
+    same = text.replace("name: b,", "name: a,").replace(": 7", ": 8")
+    with pytest.raises(BadInput, match="two sets have the same 'name'"):
+        load_recipe(write(tmp_path, same))
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("mistral/bfpp", "did you mean 'mistral/bfpo'"),
+        ("nowhere/my.yaml", "there is no recipe"),
+    ],
+)
+def test_a_recipe_that_is_not_there(name: str, sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        load_recipe(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("seed", "not of the form key=value"),
+        ("data.9.limit=1", "'9' is none of entries 0 to 0"),
+        ("seed=[", "the value is not YAML"),
+    ],
+)
+def test_a_change_that_is_none(tmp_path: Path, change: str, sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        load_recipe(write(tmp_path, MINIMAL), [change])

@@ -1,0 +1,165 @@
+"""Supervised fine-tuning and the dry run, on real preference data and a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from bfpo_bench.errors import BadInput
+from bfpo_bench.progress import Progress
+from bfpo_bench.training.conversations import load_conversations
+from bfpo_bench.training.look import look
+from bfpo_bench.training.recipe import DataRecipe, Recipe, load_recipe
+from bfpo_bench.training.start import train
+
+RECIPE = """
+method: sft
+kind: sft
+precision: fp32
+layers: [mlp.down_proj]
+data: [{{name: saferlhf, pairs: safe, files: ["{file}"]}}]
+tokens: {{max_length: 256, max_prompt: 128, chat_template: zephyr}}
+optimization: {{learning_rate: 1e-3, pairs_per_update: 8, pairs_at_once: 4, epochs: 2}}
+"""
+
+
+def recipe_for(folder: Path, file: Path, base: Path) -> Recipe:
+    path = folder / "sft.yaml"
+    path.write_text(RECIPE.format(file=file), encoding="utf-8")
+    return load_recipe(str(path), base=str(base))
+
+
+def chats(folder: Path, rows: list[object]) -> DataRecipe:
+    path = folder / "chats.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return DataRecipe(name="chats", pairs="chat", files=(str(path),))
+
+
+def said(*texts: str) -> dict[str, object]:
+    roles = ["user", "assistant"] * len(texts)
+    return {"messages": [{"role": r, "content": t} for r, t in zip(roles, texts, strict=False)]}
+
+
+@pytest.mark.slow
+def test_sft_trains_the_selected_layers_on_safer_responses(
+    data_dir: Path, tiny_llama: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    file = data_dir / "preference" / "pku_saferlhf_32.json"
+    recipe = recipe_for(tmp_path, file, tiny_llama)
+    record = train(recipe, tmp_path / "out", device="cpu")
+    losses = [entry["loss"] for entry in record["curves"] if "loss" in entry]
+    assert len(losses) == record["updates"] == 8
+    assert losses[-1] < losses[0]
+    before = AutoModelForCausalLM.from_pretrained(tiny_llama).state_dict()
+    after = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    moved = {name for name in before if not torch.equal(before[name].float(), after[name].float())}
+    assert moved == {name for name in before if "down_proj" in name}
+    # The recipe's template is the model's from now on.
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
+    )
+    assert text == f"<|user|>\nHi{tokenizer.eos_token}\n<|assistant|>\n"
+
+
+def test_the_winner_answers(data_dir: Path) -> None:
+    file = data_dir / "preference" / "pku_saferlhf_32.json"
+    found, bad = load_conversations(DataRecipe("saferlhf", "safe", (str(file),)), seed=0)
+    rows = json.loads(file.read_text(encoding="utf-8"))
+    assert bad == []
+    assert [c[-1] for c in found] == [
+        ("assistant", row[f"response_{row['safer_response_id']}"]) for row in rows
+    ]
+
+
+def test_conversations_of_a_chat_file(tmp_path: Path) -> None:
+    wanted = chats(tmp_path, [said("a", "b"), said("c", "d", "e", "f")])
+    found, _ = load_conversations(wanted, seed=0)
+    assert found[0] == (("user", "a"), ("assistant", "b"))
+    assert [role for role, _ in found[1]] == ["user", "assistant"] * 2
+
+
+def test_rows_that_are_no_conversations(tmp_path: Path) -> None:
+    wanted = chats(tmp_path, [said("a", "b"), said("c"), {"text": "d"}])
+    with pytest.raises(BadInput, match=r"2 of the 3 rows of set 'chats' .*line 2.*to the assist"):
+        load_conversations(wanted, seed=0)
+    lenient = DataRecipe("chats", "chat", wanted.files, skip_bad_rows=True)
+    found, bad = load_conversations(lenient, seed=0)
+    assert (len(found), len(bad)) == (1, 2)
+    with pytest.raises(BadInput, match="no row that can be used"):
+        load_conversations(
+            DataRecipe("chats", "chat", chats(tmp_path, [said("c")]).files, skip_bad_rows=True), 0
+        )
+    with pytest.raises(BadInput, match="either files or a data set on the hub"):
+        load_conversations(DataRecipe("chats", "chat"), 0)
+
+
+def test_a_smaller_limit_is_a_part_of_a_larger_one(tmp_path: Path) -> None:
+    files = chats(tmp_path, [said(str(i), "x") for i in range(30)]).files
+    some, more = (
+        load_conversations(DataRecipe("chats", "chat", files, limit=limit), seed=3)[0]
+        for limit in (5, 12)
+    )
+    assert len(some) == 5
+    assert set(some) < set(more)
+
+
+def test_the_dry_run_counts_what_would_be_trained(
+    data_dir: Path, tiny_llama: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    file = data_dir / "preference" / "pku_saferlhf_32.json"
+    model = AutoModelForCausalLM.from_pretrained(tiny_llama)
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    trained = sum(n for name, n in sizes.items() if "down_proj" in name)
+    recipe = recipe_for(tmp_path, file, tiny_llama)
+    text = look(recipe, tmp_path / "out", Progress(show=False))
+    assert "saferlhf: 32 conversations" in text
+    assert f"{trained:,} of {sum(sizes.values()):,} parameters are trained" in text
+    assert not (tmp_path / "out").exists()
+    pairs = load_recipe(
+        "mistral/bfpo",
+        [
+            f'data=[{{name: pku, pairs: bfpo, files: ["{file}"]}}]',
+            "tokens.max_length=2048",
+            "optimization.pairs_per_update=8",
+        ],
+        base=str(tiny_llama),
+    )
+    text = look(pairs, tmp_path / "out", Progress(show=False))
+    assert "pku: 32 pairs" in text
+    assert "4 updates of 8 pairs, 2 at once" in text
+    with pytest.raises(BadInput, match="'attn_qkv' selects no layer"):
+        look(
+            load_recipe(str(tmp_path / "sft.yaml"), ["layers=[attn_qkv]"], str(tiny_llama)),
+            tmp_path / "out",
+            Progress(show=False),
+        )
+
+
+def test_a_template_that_is_not_there(tmp_path: Path, tiny_llama: Path) -> None:
+    wanted = chats(tmp_path, [said("a", "b")])
+    recipe = Recipe("sft", (wanted,), str(tiny_llama), "sft")
+    changed = load_recipe(
+        _write(tmp_path, recipe, "tokens: {chat_template: zefyr}"), base=str(tiny_llama)
+    )
+    with pytest.raises(BadInput, match=r"template zefyr cannot be read .*give one of zephyr"):
+        look(changed, tmp_path, Progress(show=False))
+    with pytest.raises(BadInput, match="no base model is given"):
+        look(Recipe("sft", (wanted,), None, "sft"), tmp_path, Progress(show=False))
+
+
+def _write(folder: Path, recipe: Recipe, more: str) -> str:
+    path = folder / "t.yaml"
+    file = recipe.data[0].files[0]
+    path.write_text(
+        f"method: sft\nkind: sft\ndata: [{{name: c, pairs: chat, files: ['{file}']}}]\n{more}\n",
+        encoding="utf-8",
+    )
+    return str(path)
