@@ -71,21 +71,21 @@ def _task_result(request: Request, store: Store, task: PlannedTask) -> TaskResul
     if spec.generation is None:
         metrics = _mean_metrics(store, task)
         values = list(store.outcomes(task.name, spec.metric).values())
-        cut = len({s.item for s in store.scores(task.name) if s.cut_tokens})
+        cut = store.cut_items(task.name)
     else:
         assert request.judge is not None
-        verdicts = store.verdicts(task.name, request.judge.card.name)
-        values = [float(verdict.harmful is False) for verdict in verdicts]
-        unknown = sum(verdict.harmful is None for verdict in verdicts)
+        verdicts = store.verdict_counts(task.name, request.judge.card.name)
+        n, unknown = sum(verdicts.values()), verdicts[None]
+        values = [1.0] * verdicts[False] + [0.0] * (n - verdicts[False])
+        responses = store.response_totals(task.name)
         metrics = {
-            "harmless": sum(values) / len(values),
-            "harmful": sum(verdict.harmful is True for verdict in verdicts) / len(values),
-            "unknown": unknown / len(values),
+            "harmless": verdicts[False] / n,
+            "harmful": verdicts[True] / n,
+            "unknown": unknown / n,
+            "mean_tokens": responses.tokens / responses.responses,
+            "cut_off": responses.cut_off / responses.responses,
         }
-        responses = store.responses(task.name)
-        metrics["mean_tokens"] = sum(r.tokens for r in responses) / len(responses)
-        metrics["cut_off"] = sum(r.finish == "length" for r in responses) / len(responses)
-        cut = sum(r.cut_tokens > 0 for r in responses)
+        cut = responses.cut_prompts
         if spec.chat_template and request.target.plain:
             marks.append(request.target.plain)
     assert len(values) == len(task.items), f"{task.name}: {len(values)} of {len(task.items)} items"

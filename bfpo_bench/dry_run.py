@@ -1,23 +1,44 @@
-"""What a run would ask: first prompts and token counts, without loading weights."""
+"""What a run would ask and what it would need, before anything is paid for it."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from bfpo_bench.engines.tokenization import encode_many, encode_pairs, load_tokenizer
+from bfpo_bench.engines.tokenization import load_tokenizer
+from bfpo_bench.estimates import (
+    Use,
+    duration,
+    gigabytes,
+    least_seconds,
+    memory_need,
+    memory_verdict,
+)
+from bfpo_bench.judges import ZooCard
+from bfpo_bench.judging import ChosenJudge
+from bfpo_bench.machine import find_device, measure_speed
+from bfpo_bench.measure import StageTime, measure
+from bfpo_bench.model_shape import ModelShape, model_shape
 from bfpo_bench.options import EvaluateOptions
 from bfpo_bench.plan import PlannedTask, render
-from bfpo_bench.request import check_request, output_folder
-
-SAMPLE = 100
-"""Items per task whose tokens are counted exactly; the rest is estimated from their mean."""
-
-GUESS = 4
-"""Characters per token where only a server knows the tokenizer."""
+from bfpo_bench.progress import Progress
+from bfpo_bench.request import Request, check_request, output_folder
+from bfpo_bench.target import LocalTarget
+from bfpo_bench.workload import GUESS, Work, judge_work, task_work
 
 
-def dry_run(options: EvaluateOptions) -> str:
-    """Text with the first prompt of every task, items, and tokens to score and to generate."""
+def dry_run(
+    options: EvaluateOptions, measured: bool = False, progress: Progress | None = None
+) -> str:
+    """Text with the first prompt of every task, the tokens, and the memory and time they need.
+
+    Args:
+        measured: load the models and time a short sample of each stage. Either way nothing is
+            stored.
+
+    Raises:
+        BadInput: something asked for cannot be had.
+        RunFailed: a model could not be loaded, or gives no numbers (only when `measured`).
+    """
     request = check_request(options)
     target = request.target
     tokenizer = None
@@ -26,6 +47,7 @@ def dry_run(options: EvaluateOptions) -> str:
     planned = render(
         request.data, request.data_options, target.chat(), options.system_prompt, options.seed
     )
+    works = [task_work(task, tokenizer) for task in planned]
     judge = request.judge.card.name if request.judge else "none"
     lines = [
         f"model {target.name}, backend {target.backend}, judge {judge}, "
@@ -33,57 +55,147 @@ def dry_run(options: EvaluateOptions) -> str:
     ]
     if tokenizer is None:
         lines.append(f"no tokenizer given: tokens are guessed at {GUESS} characters each")
-    scored = generated = read = 0
-    for task in planned:
-        to_read, to_score, to_generate = _tokens(task, tokenizer)
-        read, scored, generated = read + to_read, scored + to_score, generated + to_generate
-        lines += ["", f"── {task.name}: {len(task.items)} of {len(task.data.ids)} items"]
-        lines.append(f"   data: {task.data.loaded.where} ({task.data.loaded.status})")
-        if task.scores:
-            lines.append(
-                f"   {len(task.scores)} choices, about {to_read:,} tokens to read, "
-                f"{to_score:,} of them to score"
-            )
-            first = task.scores[: task.choices[0]]
-            lines += [_shown("context", first[0].context)]
-            lines += [_shown(f"choice {n}", r.continuation) for n, r in enumerate(first)]
-        else:
-            lines.append(
-                f"   {len(task.prompts)} prompts, about {to_read:,} tokens to read, "
-                f"at most {to_generate:,} to generate"
-            )
-            lines.append(_shown("prompt", task.prompts[0].prompt))
+    for task, work in zip(planned, works, strict=True):
+        lines += ["", *_task_lines(task, work)]
     lines += [
         "",
-        f"In all about {read:,} tokens to read, {scored:,} to score, "
-        f"at most {generated:,} to generate.",
+        f"In all about {sum(work.read for work in works):,} tokens to read, "
+        f"{sum(work.scored for work in works):,} to score, "
+        f"at most {sum(work.generated for work in works):,} to generate.",
     ]
+    lines += ["", *_needs(request, planned, works, measured)]
+    if measured:
+        lines += ["", *_measured(measure(request, planned, progress or Progress(show=False)))]
     return "\n".join(lines)
 
 
-def _tokens(task: PlannedTask, tokenizer: Any) -> tuple[int, int, int]:
-    """Tokens to read, to score and at most to generate, scaled up from a sample."""
+def _task_lines(task: PlannedTask, work: Work) -> list[str]:
+    lines = [
+        f"── {task.name}: {len(task.items)} of {len(task.data.ids)} items",
+        f"   data: {task.data.loaded.where} ({task.data.loaded.status})",
+    ]
     if task.scores:
-        step = max(1, len(task.scores) // SAMPLE)
-        sample = [(r.context, r.continuation) for r in task.scores[::step]]
-        scale = len(task.scores) / len(sample)
-        if tokenizer is None:
-            scored = sum(len(b) for _, b in sample) / GUESS
-            read = sum(len(a) + len(b) for a, b in sample) / GUESS
-        else:
-            pairs = encode_pairs(tokenizer, sample)
-            scored = sum(len(b) for _, b in pairs)
-            read = sum(len(a) + len(b) for a, b in pairs)
-        return round(scale * read), round(scale * scored), 0
-    step = max(1, len(task.prompts) // SAMPLE)
-    prompts = [p.prompt for p in task.prompts[::step]]
-    new = sum(p.sampling.max_new_tokens for p in task.prompts)
-    if tokenizer is None:
-        read = sum(map(len, prompts)) / GUESS
-    else:
-        read = sum(map(len, encode_many(tokenizer, prompts)))
-    return round(read * len(task.prompts) / len(prompts)), 0, new
+        first = [task.scores[n] for n in range(task.choices[0])]
+        return [
+            *lines,
+            f"   {work.requests} choices, about {work.read:,} tokens to read, "
+            f"{work.scored:,} of them to score",
+            _shown("context", first[0].context),
+            *(_shown(f"choice {n}", choice.continuation) for n, choice in enumerate(first)),
+        ]
+    return [
+        *lines,
+        f"   {work.requests} prompts, about {work.read:,} tokens to read, "
+        f"at most {work.generated:,} to generate",
+        _shown("prompt", task.prompts[0].prompt),
+    ]
 
 
 def _shown(label: str, text: str) -> str:
     return f"   {label}: {text!r}"
+
+
+# ------------------------------------------------------------------- what it needs
+
+
+def _needs(
+    request: Request, planned: Sequence[PlannedTask], works: Sequence[Work], measured: bool
+) -> list[str]:
+    """Memory and, unless it will be measured, the least time of target and judge."""
+    target, options = request.target, request.options
+    if isinstance(target, LocalTarget):
+        shape = model_shape(target.files, target.dtype, options.trust_remote_code)
+        device = find_device(options.device)
+        use = Use(shape, target.backend, options, device, works, options.max_length)
+        lines = _model_lines(f"target {target.name}", use, measured)
+    else:
+        lines = [
+            f"target {target.name}: {sum(work.requests for work in works):,} requests to the "
+            f"server, {options.concurrency} at a time; no memory of this machine"
+        ]
+    if request.judge is not None:
+        lines += _judge_needs(request.judge, [task for task in planned if task.prompts], measured)
+    return lines
+
+
+def _judge_needs(judge: ChosenJudge, judged: Sequence[PlannedTask], measured: bool) -> list[str]:
+    title = f"judge {judge.card.name}"
+    work = judge_work(judge, judged)
+    if work is None:
+        # JudgeZoo chooses, loads and runs its models itself.
+        return [
+            f"{title}: {'not estimated' if isinstance(judge.card, ZooCard) else 'loads no model'}"
+        ]
+    if judge.model is None:
+        return [
+            f"{title}: {work.requests:,} requests to its server, about {work.read:,} tokens to "
+            f"read ({GUESS} characters each), at most {work.generated:,} to generate; no memory "
+            "of this machine"
+        ]
+    options = judge.options
+    shape = model_shape(
+        judge.model, options.engine_options(judge.model).dtype, options.trust_remote_code
+    )
+    use = Use(shape, judge.backend, options, find_device(options.device), [work])
+    questions = (
+        f"   {work.requests:,} questions, at most {work.read:,} tokens to read (template, prompt, "
+        "and a response as long as it may get)"
+    )
+    return [*_model_lines(title, use, measured), questions]
+
+
+def _model_lines(title: str, use: Use, measured: bool) -> list[str]:
+    need, device = memory_need(use), use.device
+    each = " on each GPU" if device.is_gpu and use.options.tensor_parallel_size > 1 else ""
+    lines = [
+        f"{title}: needs about {gigabytes(need.least)}{each}, up to {gigabytes(need.wanted)} with "
+        f"full batches; {gigabytes(device.free)} of {gigabytes(device.total)} are free "
+        f"({device.title})",
+        f"   weights {gigabytes(need.weights)} ({_weights(use.shape)})",
+    ]
+    if need.single:
+        lines.append(
+            f"   keys and values {gigabytes(need.token)} a token: {gigabytes(need.single)} for "
+            f"one text, {gigabytes(need.batch)} for {need.sequences} requests at a time"
+        )
+    lines.append(f"   activations and logits about {gigabytes(need.activations)}")
+    if need.reserved is not None:
+        lines.append(f"   vLLM takes {gigabytes(need.reserved)} whatever it needs")
+    lines.append(f"   {memory_verdict(use, need)}")
+    return lines if measured else lines + _least(use)
+
+
+def _weights(shape: ModelShape) -> str:
+    stored = ", ".join(f"{gigabytes(size)} {kind}" for kind, size in shape.stored_bytes.items())
+    packed = " and packed ones" if shape.quantised else ""
+    return f"{shape.parameters:,} parameters{packed} in {shape.dtype}; files: {stored}"
+
+
+def _least(use: Use) -> list[str]:
+    if use.shape.quantised:
+        return ["   time: not known for packed weights; --measure times a sample"]
+    speed = measure_speed(use.device.name, use.shape.dtype)
+    found = least_seconds(use, speed)
+    stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in found.items())
+    limit = ", every response at its limit" if "respond" in found else ""
+    return [
+        f"   time at full speed{limit}: {stages}; real runs take longer, --measure times a sample",
+        f"   (just measured: {speed.flops / 1e12:.3g} TFLOP/s in {use.shape.dtype}, "
+        f"{gigabytes(speed.bandwidth)}/s)",
+    ]
+
+
+def _measured(found: Sequence[StageTime]) -> list[str]:
+    lines = ["Time, from a sample of each stage (range: its fastest and its slowest piece):"]
+    for stage in found:
+        between = ""
+        if stage.low != stage.high:
+            between = f" ({duration(stage.low)} to {duration(stage.high)})"
+        lines.append(f"   {stage.stage}: {duration(stage.seconds)}{between}; {stage.note}")
+    total, low, high = (
+        sum(getattr(stage, field) for stage in found) for field in ("seconds", "low", "high")
+    )
+    lines.append(
+        f"In all about {duration(total)} ({duration(low)} to {duration(high)}). Nothing was stored."
+    )
+    return lines

@@ -135,7 +135,7 @@ class _Evaluation:
         assert chosen is not None
         name = chosen.card.name
         judge_key = answer_key("judge", self.identity["judge"])
-        responses = {task.name: self.store.responses(task.name) for task in judged}
+        responses = {task.name: self.store.lazy_responses(task.name) for task in judged}
         waiting = [
             task for task, some in responses.items() if stages.unjudged(some, judge_key, self.store)
         ]

@@ -3,7 +3,7 @@
 An engine's helper that was forked would outlive a run killed with ``kill -9``: with its memory and,
 being a copy, with the lock on the run directory. So a child lets the lock go at once, and asks the
 kernel to be killed when its parent ends. (A helper that is spawned, as vLLM does on a CPU, has no
-lock and is not reached from here: see engines/guard.py.)
+lock and is not reached from here: engines/guard.py sees to it.)
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import threading
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 locks: set[int] = set()
-"""Descriptors of the locks on run directories that this process holds."""
+"""Descriptors that no forked child keeps: the locks on run directories that this process holds, and
+the pipes that tell a watcher of its end (see engines/guard.py)."""
 
 _parent = 0
 

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from bfpo_bench.errors import BadInput, RunFailed
-from bfpo_bench.judges import Verdict
+from bfpo_bench.judges import Exchange, Judge, Verdict, judge_all
 from bfpo_bench.judging import ChosenJudge
 from bfpo_bench.progress import Progress
 from bfpo_bench.results import proportion
@@ -80,29 +79,45 @@ def judge_samples(
     output = path.with_name(f"{path.name}.verdicts.jsonl")
     with _locked(output) as file:
         known = _read_verdicts(file, output)
-        waiting = sum(place not in known.places for place in places)
+        writer = _Writer(file, output, chosen.card.name, judge_key, known.verdicts)
+        missing: dict[str, list[Place]] = {}
+        for place in places:
+            if place not in known.places:
+                missing.setdefault(place[2], []).append(place)
+        told = [key for key in missing if key in known.verdicts]
+        writer.write([place for key in told for place in missing.pop(key)])
+        waiting = sum(map(len, missing.values()))
         if waiting:
-            writer = _Writer(file, output, chosen.card.name, judge_key, known.verdicts)
+            done = len(places) - waiting
             with (
                 chosen.opened(progress) as judge,
-                progress.stage(
-                    f"judge {path.name}", len(places), len(places) - waiting, "verdicts"
-                ),
+                progress.stage(f"judge {path.name}", len(places), done, "verdicts"),
             ):
-                todo = (pair for pair in samples() if pair[1] not in known.places)
-                while chunk := list(itertools.islice(todo, JUDGE_CHUNK)):
-                    fresh = {
-                        place[2]: sample.exchange
-                        for sample, place in chunk
-                        if place[2] not in known.verdicts
-                    }
-                    verdicts = judge.judge(list(fresh.values())) if fresh else []
-                    known.verdicts.update(zip(fresh, verdicts, strict=True))
-                    writer.write([place for _, place in chunk])
-                    progress.advance(len(chunk))
+                for verdicts in _verdicts(judge, samples(), set(missing)):
+                    known.verdicts.update(verdicts)
+                    judged = [place for key in verdicts for place in missing[key]]
+                    writer.write(judged)
+                    progress.advance(len(judged))
     if any(key not in known.verdicts for _, _, key in places):
         raise RunFailed(f"{path} was changed while it was judged; run the same command again.")
     return _summary(chosen.card.name, output, [known.verdicts[key] for _, _, key in places])
+
+
+def _verdicts(
+    judge: Judge, samples: Iterable[tuple[Sample, Place]], wanted: set[str]
+) -> Iterator[dict[str, Verdict]]:
+    """Verdicts by key as they come; a text that stands in several lines is judged once."""
+    keys: list[str] = []
+
+    def exchanges() -> Iterator[Exchange]:
+        for sample, (_, _, key) in samples:
+            if key in wanted:
+                wanted.remove(key)
+                keys.append(key)
+                yield sample.exchange
+
+    for batch in judge_all(judge, exchanges(), (), JUDGE_CHUNK):
+        yield {keys[number]: verdict for number, verdict in batch}
 
 
 def _summary(judge: str, path: Path, verdicts: list[Verdict]) -> JudgedSamples:
@@ -127,7 +142,7 @@ class _Known:
 
 
 class _Writer:
-    """Appends verdicts; a chunk is on the disk when ``write`` returns."""
+    """Appends verdicts; they are on the disk when ``write`` returns."""
 
     def __init__(
         self, file: IO[bytes], path: Path, judge: str, judge_key: str, verdicts: dict[str, Verdict]

@@ -11,32 +11,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.engines.select import choose_backend, open_engine
-from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench.errors import BadInput
 from bfpo_bench.fingerprint import TOKENIZER_FILES, files_fingerprint, weight_fingerprint
 from bfpo_bench.judges import Card, ClassifierCard, Judge, RubricCard, load_judge
 from bfpo_bench.models import ModelFiles, find_model
+from bfpo_bench.options import LoadingOptions
 from bfpo_bench.progress import Progress
-
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
-class JudgeOptions:
+class JudgeOptions(LoadingOptions):
     """What a user can ask of a judge; the fields mean what they mean in ``EvaluateOptions``."""
 
     judge: str
     judge_model: str | None = None
     judge_url: str | None = None
-    backend: str | None = None
-    dtype: str = "auto"
-    device: str = "auto"
-    batch_size: int | None = None
-    tensor_parallel_size: int = 1
-    data_parallel_size: int = 1
-    gpu_memory_utilization: float = 0.9
-    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,24 +53,11 @@ class ChosenJudge:
             yield self.card.open()
             return
         progress.say(f"Loading judge {self.card.name} ({self.backend}) …")
-        engine = open_engine(self.backend, self._engine_options(self.model))
+        engine = open_engine(self.backend, self.options.engine_options(self.model))
         try:
             yield self.card.open(engine)
         finally:
             engine.close()
-
-    def _engine_options(self, model: ModelFiles) -> EngineOptions:
-        options = self.options
-        return EngineOptions(
-            model=str(model.folder),
-            dtype=model.dtype if options.dtype == "auto" else options.dtype,
-            device=options.device,
-            batch_size=options.batch_size,
-            tensor_parallel_size=options.tensor_parallel_size,
-            data_parallel_size=options.data_parallel_size,
-            gpu_memory_utilization=options.gpu_memory_utilization,
-            trust_remote_code=options.trust_remote_code,
-        )
 
 
 def choose_judge(options: JudgeOptions) -> ChosenJudge:
@@ -89,9 +66,13 @@ def choose_judge(options: JudgeOptions) -> ChosenJudge:
     Raises:
         BadInput: one sentence for the first thing that cannot be had.
     """
-    _check(options)
     card = point_judge(load_judge(options.judge), options.judge_model, options.judge_url)
     backend = choose_backend(options.backend)
+    if backend == "openai":
+        raise BadInput(
+            "a judge is loaded with --backend hf or vllm; one that a server holds is named by "
+            "--judge openai with --judge-url."
+        )
     model = None
     if isinstance(card, ClassifierCard):
         model = find_model(options.judge_model or card.model, card.revision)
@@ -123,14 +104,3 @@ def point_judge(card: Card, model: str | None, url: str | None) -> Card:
             "judge."
         )
     return card
-
-
-def _check(options: JudgeOptions) -> None:
-    if options.dtype not in DTYPES:
-        raise unknown_name("dtype", options.dtype, DTYPES)
-    if not 0 < options.gpu_memory_utilization <= 1:
-        raise BadInput("--gpu-memory-utilization is a share: more than 0, at most 1.")
-    for name in ("batch_size", "tensor_parallel_size", "data_parallel_size"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise BadInput(f"--{name.replace('_', '-')} must be at least 1, not {value}.")

@@ -48,8 +48,9 @@ class ModelFiles:
         Engines disagree on what ``auto`` means (vLLM turns float32 into bfloat16), so it is
         looked up here: in the config, else in the weights.
         """
-        text = self.config.get("text_config") or {}
-        for config in (self.config, text):
+        for config in (self.config, self.config.get("text_config")):
+            if not isinstance(config, dict):
+                continue
             for field in ("dtype", "torch_dtype"):
                 if config.get(field) in SAFETENSORS_DTYPES.values():
                     return str(config[field])
@@ -69,14 +70,21 @@ def find_model(model: str, revision: str | None = None) -> ModelFiles:
         BadInput: there is no such folder or hub model, the config or the weights are missing,
             or a safetensors file is cut off.
     """
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return _checked(path.resolve().name, path.resolve(), None)
-    looks_like_path = model.startswith((".", "/", "~")) or model.count("/") != 1
-    if looks_like_path or path.exists():
+    try:
+        path = Path(model).expanduser()
+        if path.is_dir():
+            return _checked(path.resolve().name, path.resolve(), None)
+        is_file = path.exists()
+    except (OSError, RuntimeError) as error:  # no permission, a name too long, no such ~user
         raise BadInput(
-            f"there is no model folder {model!r}; give the path of a checkpoint folder or a hub "
-            "id such as mistralai/Mistral-7B-Instruct-v0.2."
+            f"the model folder {_brief(model)!r} cannot be read ({_why(error)}); give one that "
+            "can be, or a hub id."
+        ) from error
+    if is_file or model.startswith((".", "/", "~")) or model.count("/") != 1:
+        raise BadInput(
+            f"there is no model folder {_brief(model)!r}{' (it is a file)' if is_file else ''}; "
+            "give the path of a checkpoint folder or a hub id such as "
+            "mistralai/Mistral-7B-Instruct-v0.2."
         )
     folder = _from_hub(model, revision)
     return _checked(model, folder, folder.name)
@@ -108,8 +116,15 @@ def _checked(name: str, folder: Path, revision: str | None) -> ModelFiles:
         raise BadInput(f"{folder} has no config.json; {hint}.")
     try:
         config = json.loads(config_file.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise BadInput(f"{config_file} is not JSON ({error}); copy the file again.") from error
+    except (ValueError, RecursionError) as error:
+        raise BadInput(
+            f"the model's {config_file} is not JSON ({_why(error)}); copy the config again."
+        ) from error
+    if not isinstance(config, dict):
+        raise BadInput(
+            f"{config_file} holds {type(config).__name__} where the model's settings should be; "
+            "copy the file again."
+        )
     weights = _weight_files(folder)
     for file in weights:
         safetensors_header(file)
@@ -125,12 +140,14 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
     index_file = folder / "model.safetensors.index.json"
     if index_file.is_file():
         try:
-            names = sorted(
-                set(json.loads(index_file.read_text(encoding="utf-8"))["weight_map"].values())
-            )
-        except (ValueError, KeyError, AttributeError) as error:
-            raise BadInput(f"{index_file} is damaged ({error}); copy the file again.") from error
-        missing = [name for name in names if not (folder / name).is_file()]
+            content = json.loads(index_file.read_text(encoding="utf-8"))
+            names = sorted(set(content["weight_map"].values()))
+            missing = [name for name in names if not (folder / name).is_file()]
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+            raise BadInput(
+                f"{index_file} does not say which weight file holds what ({type(error).__name__}: "
+                f"{_why(error)}); copy the file again."
+            ) from error
         if missing:
             raise BadInput(
                 f"{folder} lacks {len(missing)} of {len(names)} weight files, the first is "
@@ -155,21 +172,25 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
         BadInput: the file is shorter or longer than its header says, or has no header.
     """
     again = "copy or download the file again"
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        begin = file.read(8)
-        length = struct.unpack("<Q", begin)[0] if len(begin) == 8 else size
-        if length + 8 > size:
-            raise BadInput(f"{path} is no whole safetensors file ({size} bytes); {again}.")
-        try:
-            header = json.loads(file.read(length))
-        except (ValueError, UnicodeDecodeError) as error:
-            raise BadInput(f"{path} has a damaged header; {again}.") from error
-    header.pop("__metadata__", None)
-    end = 8 + length + max((t["data_offsets"][1] for t in header.values()), default=0)
-    if size != end:
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            begin = file.read(8)
+            length = struct.unpack("<Q", begin)[0] if len(begin) == 8 else size
+            if length + 8 > size:
+                raise BadInput(f"{path} is no whole safetensors file ({size} bytes); {again}.")
+            tensors: dict[str, dict[str, Any]] = json.loads(file.read(length))
+        tensors.pop("__metadata__", None)
+        ends = [tensor["data_offsets"][1] for tensor in tensors.values()]
+        end = 8 + length + max(ends, default=0)
+    except OSError as error:
+        raise BadInput(f"the weights {path} cannot be read ({_why(error)}); {again}.") from error
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        raise BadInput(f"{path} has a damaged header; {again}.") from error
+    if size < end:
         raise BadInput(f"{path} is cut off: {size} of {end} bytes are there; {again}.")
-    tensors: dict[str, dict[str, Any]] = header
+    if size > end:
+        raise BadInput(f"{path} has {size - end} bytes more than its header says; {again}.")
     return tensors
 
 
@@ -179,27 +200,60 @@ def find_tokenizer(name: str) -> Path:
     Raises:
         BadInput: there is none.
     """
-    path = Path(name).expanduser()
-    folder = path.resolve() if path.is_dir() else None
+    try:
+        path = Path(name).expanduser()
+        folder = path.resolve() if path.is_dir() else None
+        is_file = path.exists() and folder is None
+    except (OSError, RuntimeError) as error:
+        raise BadInput(
+            f"the tokenizer folder {_brief(name)!r} cannot be read ({_why(error)}); give one that "
+            "can be."
+        ) from error
     if folder is None:
-        if name.startswith((".", "/", "~")) or name.count("/") != 1:
-            raise BadInput(f"there is no tokenizer folder {name!r}; give a folder or a hub id.")
+        if is_file or name.startswith((".", "/", "~")) or name.count("/") != 1:
+            raise BadInput(
+                f"there is no tokenizer folder {_brief(name)!r}"
+                f"{' (it is a file)' if is_file else ''}; give a folder or a hub id."
+            )
         folder = _from_hub(name, None)
     if not any((folder / file).is_file() for file in TOKENIZER_FILES[:4]):
-        raise BadInput(f"{folder} has no tokenizer (tokenizer.json or tokenizer.model).")
+        raise BadInput(
+            f"{folder} has no tokenizer (tokenizer.json or tokenizer.model); name the folder of "
+            "one with --tokenizer."
+        )
     return folder
 
 
 def read_chat_template(folder: Path) -> str | None:
-    """The chat template of a tokenizer folder (either of the two places it may stand in)."""
-    own = folder / "chat_template.jinja"
-    if own.is_file():
-        return own.read_text(encoding="utf-8")
-    config = folder / "tokenizer_config.json"
-    if not config.is_file():
+    """The chat template of a tokenizer folder (either of the two places it may stand in).
+
+    Raises:
+        BadInput: a file that should hold it cannot be read.
+    """
+    own, config = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+    place = own if own.is_file() else config
+    if not place.is_file():
         return None
-    template = json.loads(config.read_text(encoding="utf-8")).get("chat_template")
-    if isinstance(template, list):
-        named = {entry.get("name"): entry.get("template") for entry in template}
-        template = named.get("default")
+    try:
+        text = place.read_text(encoding="utf-8")
+        if place is own:
+            return text
+        template = json.loads(text).get("chat_template")
+        if isinstance(template, list):
+            named = {entry.get("name"): entry.get("template") for entry in template}
+            template = named.get("default")
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise BadInput(
+            f"no chat template can be read from {place} ({_why(error)}); copy the file again, or "
+            "name a template with --chat-template."
+        ) from error
     return template if isinstance(template, str) else None
+
+
+def _why(error: Exception) -> str:
+    """The reason alone, without the number and the path of an OSError."""
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= 100 else text[:99] + "…"

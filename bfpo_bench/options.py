@@ -5,9 +5,70 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bfpo_bench.engines.protocol import EngineOptions
+from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench.models import ModelFiles
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadingOptions:
+    """How models are loaded: the part that a target and a judge have in common.
+
+    What each field means stands in :class:`EvaluateOptions`.
+
+    Raises:
+        BadInput: a number or a name is not possible; options that exist are right.
+    """
+
+    backend: str | None = None
+    dtype: str = "auto"
+    device: str = "auto"
+    batch_size: int | None = None
+    tensor_parallel_size: int = 1
+    data_parallel_size: int = 1
+    gpu_memory_utilization: float = 0.9
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise unknown_name("dtype", self.dtype, DTYPES)
+        if not 0 < self.gpu_memory_utilization <= 1:
+            raise BadInput("--gpu-memory-utilization is a share: more than 0, at most 1.")
+        self._at_least_one("batch_size", "tensor_parallel_size", "data_parallel_size")
+
+    def _at_least_one(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise BadInput(f"--{name.replace('_', '-')} must be at least 1, not {value}.")
+
+    def engine_options(
+        self, files: ModelFiles, tokenizer: Path | None = None, max_length: int | None = None
+    ) -> EngineOptions:
+        """How an engine loads these files.
+
+        Args:
+            tokenizer: folder of another tokenizer than the model's own.
+            max_length: context window in tokens; None takes the model's.
+        """
+        return EngineOptions(
+            model=str(files.folder),
+            tokenizer=str(tokenizer) if tokenizer else None,
+            dtype=files.dtype if self.dtype == "auto" else self.dtype,
+            device=self.device,
+            batch_size=self.batch_size,
+            max_length=max_length,
+            tensor_parallel_size=self.tensor_parallel_size,
+            data_parallel_size=self.data_parallel_size,
+            gpu_memory_utilization=self.gpu_memory_utilization,
+            trust_remote_code=self.trust_remote_code,
+        )
+
 
 @dataclass(frozen=True)
-class EvaluateOptions:
+class EvaluateOptions(LoadingOptions):
     """Options of :func:`bfpo_bench.evaluate`, with the defaults of the command line.
 
     Attributes:
@@ -53,7 +114,6 @@ class EvaluateOptions:
     judge: str | None = None
     judge_model: str | None = None
     judge_url: str | None = None
-    backend: str | None = None
     base_url: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
     concurrency: int = 16
@@ -61,16 +121,13 @@ class EvaluateOptions:
     variants: dict[str, str] = field(default_factory=dict)
     allow_unpinned: bool = False
     seed: int = 0
-    dtype: str = "auto"
-    device: str = "auto"
-    batch_size: int | None = None
     max_length: int | None = None
-    tensor_parallel_size: int = 1
-    data_parallel_size: int = 1
-    gpu_memory_utilization: float = 0.9
     revision: str | None = None
     tokenizer: str | None = None
     chat_template: str = "auto"
     system_prompt: str | None = None
-    trust_remote_code: bool = False
     fresh: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._at_least_one("limit", "max_length", "concurrency")

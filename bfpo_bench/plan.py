@@ -20,6 +20,7 @@ from bfpo_bench.engines.protocol import GenerateRequest, Sampling, ScoreRequest
 from bfpo_bench.errors import BadInput
 from bfpo_bench.sources import Loaded
 from bfpo_bench.suite import TASKS_FOLDER, Suite, SuiteTask, task_declaration
+from bfpo_bench.windowed import Windowed
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class TaskData:
 
 @dataclass(frozen=True)
 class Item:
-    """One item as it is asked: its row in lm-eval's form, and the requests made of it."""
+    """One item: its row in the source's form, and the document lm-eval makes of it."""
 
     id: str
     position: int
@@ -63,6 +64,8 @@ class Item:
 class PlannedTask:
     """A task ready to run.
 
+    What grows with the number of prompts is written as it is read, see :class:`Windowed`.
+
     Attributes:
         scores: requests of a scored task, item after item; ``choices[i]`` of them belong to item i.
         prompts: requests of a judged task, one per item.
@@ -71,16 +74,20 @@ class PlannedTask:
 
     data: TaskData
     lm_eval_task: Any
-    items: list[Item]
+    items: Sequence[Item]
     scores: list[ScoreRequest]
     choices: list[int]
-    prompts: list[GenerateRequest]
-    questions: list[str]
+    prompts: Sequence[GenerateRequest]
+    questions: Sequence[str]
 
     @property
     def name(self) -> str:
         """Name of the task's YAML."""
         return self.data.spec.task
+
+    def item_id(self, index: int) -> str:
+        """Id of an item; writes no prompt for it."""
+        return self.data.ids[self.data.positions[index]]
 
 
 def read_data(
@@ -130,19 +137,18 @@ def render(
     chat: Callable[..., str] | None,
     system_prompt: str | None = None,
     seed: int = 0,
-    only_first: bool = False,
 ) -> list[PlannedTask]:
-    """Writes every prompt.
+    """Makes the tasks ready: writes the requests to score, and prompts as they are asked for.
 
     Args:
         chat: renders messages with the model's chat template; None when it has none.
         system_prompt: goes before the user's turn in tasks with a chat template, and nowhere else.
-        only_first: plan the first item of each task only.
+
+    Raises:
+        BadInput: the chat template refuses the messages.
     """
     tasks = _lm_eval_tasks([d.spec.task for d in data], options)
-    return [
-        _render_task(d, tasks[d.spec.task], chat, system_prompt, seed, only_first) for d in data
-    ]
+    return [_Writer(d, tasks[d.spec.task], chat, system_prompt, seed).planned() for d in data]
 
 
 def _lm_eval_tasks(names: list[str], options: DataOptions) -> dict[str, Any]:
@@ -177,56 +183,89 @@ def errors_only(*loggers: str) -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-def _render_task(
-    data: TaskData,
-    task: Any,
-    chat: Callable[..., str] | None,
-    system_prompt: str | None,
-    seed: int,
-    only_first: bool,
-) -> PlannedTask:
-    spec = data.spec
-    with_chat = spec.chat_template and chat is not None
-    positions = data.positions[:1] if only_first else data.positions
-    docs = task.eval_docs.select(positions)
-    planned = PlannedTask(data, task, [], [], [], [], [])
-    for position, doc in zip(positions, docs, strict=True):
-        item = Item(data.ids[position], position, data.loaded.rows[position], doc)
-        context = task.fewshot_context(
+class _Writer:
+    """Writes the requests of one task from lm-eval's documents."""
+
+    def __init__(
+        self,
+        data: TaskData,
+        task: Any,
+        chat: Callable[..., str] | None,
+        system_prompt: str | None,
+        seed: int,
+    ) -> None:
+        self.data = data
+        self.task = task
+        self.seed = seed
+        self.chat = chat if data.spec.chat_template else None
+        self.system_prompt = system_prompt if data.spec.chat_template else None
+
+    def planned(self) -> PlannedTask:
+        scores: list[ScoreRequest] = []
+        choices: list[int] = []
+        count = len(self.data.positions)
+        items = Windowed(count, self._items)
+        if self.data.spec.generation is None:
+            for group, item in enumerate(items):
+                pairs = [r.args for r in self._requests(item.doc, item.position)]
+                scores.extend(ScoreRequest(text, more, group) for text, more in pairs)
+                choices.append(len(pairs))
+            return PlannedTask(self.data, self.task, items, scores, choices, (), ())
+        prompts, questions = Windowed(count, self._prompts), Windowed(count, self._questions)
+        # A chat template that refuses the messages shall do so before a model is loaded.
+        prompts[:1]
+        return PlannedTask(self.data, self.task, items, scores, choices, prompts, questions)
+
+    def _items(self, window: range) -> list[Item]:
+        positions = self.data.positions[window.start : window.stop]
+        ids, rows = self.data.ids, self.data.loaded.rows
+        return [
+            Item(ids[position], position, rows[position], doc)
+            for position, doc in zip(positions, self._docs(window), strict=True)
+        ]
+
+    def _prompts(self, window: range) -> list[GenerateRequest]:
+        generation = self.data.spec.generation
+        assert generation is not None
+        sampling = Sampling(
+            max_new_tokens=generation.max_new_tokens,
+            temperature=generation.temperature,
+            top_p=generation.top_p,
+            stop=generation.stop,
+        )
+        found = []
+        positions = self.data.positions[window.start : window.stop]
+        for position, doc in zip(positions, self._docs(window), strict=True):
+            text = self._requests(doc, position).args[0]
+            # Where a server applies the chat template, the "prompt" is the messages themselves.
+            messages = read_messages(text) if self.chat is write_messages else None
+            own_seed = request_seed(self.seed, self.data.spec.task, self.data.ids[position])
+            found.append(GenerateRequest(text, sampling, own_seed, messages))
+        return found
+
+    def _questions(self, window: range) -> list[str]:
+        return [self.task.doc_to_text(doc) for doc in self._docs(window)]
+
+    def _docs(self, window: range) -> Any:
+        return self.task.eval_docs.select(self.data.positions[window.start : window.stop])
+
+    def _requests(self, doc: dict[str, Any], position: int) -> Any:
+        """What lm-eval asks of an item: one request of a judged task, several of a scored one."""
+        with_chat = self.chat is not None
+        context = self.task.fewshot_context(
             doc,
             num_fewshot=0,
-            system_instruction=system_prompt if spec.chat_template else None,
+            system_instruction=self.system_prompt,
             apply_chat_template=with_chat,
-            chat_template=chat if with_chat else None,
+            chat_template=self.chat,
         )
-        requests = task.construct_requests(
+        return self.task.construct_requests(
             doc,
             context,
-            metadata=(spec.task, position, 1),
+            metadata=(self.data.spec.task, position, 1),
             apply_chat_template=with_chat,
-            chat_template=chat if with_chat else None,
+            chat_template=self.chat,
         )
-        if spec.generation is None:
-            pairs = [r.args for r in requests]
-            planned.scores.extend(
-                ScoreRequest(text, more, group=len(planned.items)) for text, more in pairs
-            )
-            planned.choices.append(len(pairs))
-        else:
-            sampling = Sampling(
-                max_new_tokens=spec.generation.max_new_tokens,
-                temperature=spec.generation.temperature,
-                top_p=spec.generation.top_p,
-                stop=spec.generation.stop,
-            )
-            text = requests.args[0]
-            # Where a server applies the chat template, the "prompt" is the messages themselves.
-            messages = read_messages(text) if with_chat and chat is write_messages else None
-            own_seed = request_seed(seed, spec.task, item.id)
-            planned.prompts.append(GenerateRequest(text, sampling, own_seed, messages))
-            planned.questions.append(task.doc_to_text(doc))
-        planned.items.append(item)
-    return planned
 
 
 def chat_renderer(tokenizer: Any, template: str | None) -> Callable[..., str]:

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+WIDE = 120
+"""Columns of a terminal with room for everything; a narrower one gets no bar, but all numbers."""
+
 
 class Progress:
     """Bars for the stages of a run, on standard error, and only if that is a terminal.
@@ -33,24 +36,31 @@ class Progress:
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
+            ProgressColumn,
             TextColumn,
             TimeElapsedColumn,
             TimeRemainingColumn,
         )
         from rich.progress import Progress as Bars
+        from rich.table import Column
 
-        columns = (
-            TextColumn("{task.description:<36}"),
-            BarColumn(bar_width=20),
+        def text(markup: str) -> ProgressColumn:
+            return TextColumn(markup, table_column=Column(no_wrap=True))
+
+        console = Console(stderr=True)
+        wide = console.width >= WIDE
+        columns = [
+            text("{task.description:<36}") if wide else text("{task.description}"),
+            *([BarColumn(bar_width=20)] if wide else []),
             MofNCompleteColumn(),
-            TextColumn(unit),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
+            *([text(unit)] if wide else []),
+            text("{task.fields[rate]}"),
+            *([TimeElapsedColumn()] if wide else []),
+            text("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Bars(*columns, console=Console(stderr=True)) as bars:
+            text("{task.fields[note]}"),
+        ]
+        with Bars(*columns, console=console) as bars:
             self._bars = bars
             self._current = bars.add_task(title, total=total, completed=done, note="", rate="")
             self._begin, self._count, self._tokens = time.monotonic(), 0, 0

@@ -62,6 +62,7 @@ def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None)
             responses = {cell.task: _responses(path, store, cell) for cell in cells}
             judge_identity = chosen.identity()
             judging = _Judging(judge_identity, responses, store)
+            started = datetime.now(UTC).isoformat(timespec="seconds")
             name = judging.name(run.identity.get("judge"))
             seconds = judging.run(name, chosen, progress)
             found = {
@@ -71,7 +72,6 @@ def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None)
         file = f"results-{file_name(name)}.json"
         run.write_text(file, results.to_json())
         if seconds is not None:
-            started = datetime.now(UTC).isoformat(timespec="seconds")
             session = {"started": started, "judge": name, "seconds": {"judge": round(seconds, 2)}}
             # The environment on record is that of the model's answers: leave it.
             run.record_session(content.get("environment", {}), session)

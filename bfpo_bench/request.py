@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.engines.select import choose_backend
-from bfpo_bench.errors import BadInput, unknown_name
 from bfpo_bench.judges import load_judge
-from bfpo_bench.judging import DTYPES, ChosenJudge, JudgeOptions, choose_judge
-from bfpo_bench.options import EvaluateOptions
+from bfpo_bench.judging import ChosenJudge, JudgeOptions, choose_judge
+from bfpo_bench.options import EvaluateOptions, LoadingOptions
 from bfpo_bench.plan import DataOptions, TaskData, read_data
 from bfpo_bench.suite import Suite, load_suite
 from bfpo_bench.target import Target, find_target
@@ -70,7 +69,6 @@ def check_request(options: EvaluateOptions) -> Request:
     Raises:
         BadInput: one sentence for the first thing that cannot be had.
     """
-    _check_numbers(options)
     suite = load_suite(options.suite)
     wanted = suite.only(list(options.tasks)) if options.tasks else suite
     judged = any(task.group == "gen" for task in wanted.tasks)
@@ -84,19 +82,15 @@ def check_request(options: EvaluateOptions) -> Request:
 
 
 def _judge_options(options: EvaluateOptions, suite: Suite) -> JudgeOptions:
+    loading = {field.name: getattr(options, field.name) for field in fields(LoadingOptions)}
+    if options.backend == "openai":
+        # A server holds the target only; the judge is loaded here.
+        loading["backend"] = None
     return JudgeOptions(
         judge=options.judge or suite.judge,
         judge_model=options.judge_model,
         judge_url=options.judge_url,
-        # A server holds the target only; the judge is loaded here.
-        backend=None if options.backend == "openai" else options.backend,
-        dtype=options.dtype,
-        device=options.device,
-        batch_size=options.batch_size,
-        tensor_parallel_size=options.tensor_parallel_size,
-        data_parallel_size=options.data_parallel_size,
-        gpu_memory_utilization=options.gpu_memory_utilization,
-        trust_remote_code=options.trust_remote_code,
+        **loading,
     )
 
 
@@ -107,20 +101,6 @@ def _data_options(options: EvaluateOptions, suite: Suite) -> DataOptions:
         mini=suite.data == "mini",
         allow_unpinned=options.allow_unpinned,
     )
-
-
-def _check_numbers(options: EvaluateOptions) -> None:
-    if options.dtype not in DTYPES:
-        raise unknown_name("dtype", options.dtype, DTYPES)
-    if not 0 < options.gpu_memory_utilization <= 1:
-        raise BadInput("--gpu-memory-utilization is a share: more than 0, at most 1.")
-    for name in (
-        *("limit", "batch_size", "max_length"),
-        *("tensor_parallel_size", "data_parallel_size", "concurrency"),
-    ):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise BadInput(f"--{name.replace('_', '-')} must be at least 1, not {value}.")
 
 
 def _task_identity(data: TaskData) -> dict[str, Any]:

@@ -148,11 +148,15 @@ def read_results(path: Path) -> Results:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror}.") from error
-    except ValueError as error:
+        raise BadInput(
+            f"the results {path} cannot be read ({error.strerror}); evaluate to the end first."
+        ) from error
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{path} is not JSON ({error}); run the evaluation again.") from error
     if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
-        raise BadInput(f"{path} is no results file of bfpo-bench.")
+        raise BadInput(
+            f"{path} is no results file of bfpo-bench; give one that `evaluate` has written."
+        )
     if content["schema"] > SCHEMA_VERSION:
         raise BadInput(
             f"{path} has schema {content['schema']}, this bfpo-bench knows {SCHEMA_VERSION}; "
@@ -163,10 +167,15 @@ def read_results(path: Path) -> Results:
         means = {name: _record(Average, mean) for name, mean in content["averages"].items()}
         results: Results = _record(Results, {**content, "tasks": cells, "averages": means})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadInput(f"{path} is not a whole results file: {error}.") from error
+        raise BadInput(
+            f"{path} is not a whole results file ({error}); run the same evaluate command again."
+        ) from error
     for name, cell in cells.items():
         if not 0 <= cell.score <= 100 or cell.n < 1:
-            raise BadInput(f"{path}: the score of {name} is not a percentage over items.")
+            raise BadInput(
+                f"{path}: the score of {name} is not a percentage over items ({cell.score} over "
+                f"{cell.n}); run the same evaluate command again."
+            )
     return results
 
 

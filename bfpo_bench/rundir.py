@@ -151,15 +151,26 @@ def read_run(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadInput(f"{path} is no run directory ({file.name}: {error.strerror}).") from error
-    except ValueError as error:
-        raise BadInput(f"{file} is damaged ({error}); use --fresh to start over.") from error
+        raise BadInput(
+            f"{path} is no run directory ({file.name}: {error.strerror}); name the --output of an "
+            "evaluate command."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{file} is damaged ({error}); throw the run away with --fresh.") from error
     if not isinstance(content, dict) or not isinstance(content.get("identity"), dict):
         raise BadInput(f"{file} is not a run of bfpo-bench; use another --output.")
-    if content.get("schema", 0) > SCHEMA_VERSION:
+    schema = content.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA_VERSION:
         raise BadInput(
-            f"{path} was written by a newer bfpo-bench (schema {content['schema']}, this one knows "
+            f"{path} was written by a newer bfpo-bench (schema {schema}, this one knows "
             f"{SCHEMA_VERSION}); upgrade bfpo-bench to go on with this run."
+        )
+    parts = {f"identity.{part}": content["identity"].get(part) for part in GROWING}
+    wrong = [name for name, part in parts.items() if not isinstance(part, dict)]
+    if not isinstance(schema, int) or not isinstance(content.get("sessions"), list) or wrong:
+        lacks = wrong[0] if wrong else "a schema number and its sessions"
+        raise BadInput(
+            f"{file} lacks {lacks}, so nobody can go on with it; use --fresh to start over."
         )
     return content
 
@@ -196,7 +207,8 @@ def write_whole(path: Path, text: str) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise RunFailed(
-            f"cannot write {path}: {error.strerror}; make room and run the same command again."
+            f"cannot write {path}: {error.strerror}; make room on the disk and run the same "
+            "command again."
         ) from error
 
 
@@ -206,8 +218,10 @@ def _lock(path: Path) -> int | None:
         path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
+        in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
+        why = "a file is in the way" if in_the_way else error.strerror
         raise BadInput(
-            f"cannot write into {path} ({error.strerror}); choose another folder with --output."
+            f"cannot write into {path} ({why}); choose another folder with --output."
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

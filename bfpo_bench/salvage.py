@@ -145,7 +145,10 @@ def _rescue(aside: Path, path: Path) -> int:
                 store.add_outcomes(counted(outcomes))
         except sqlite3.Error as error:
             if not _is_damage(error):
-                raise RunFailed(f"cannot read {aside}: {error}.") from error
+                raise RunFailed(
+                    f"the damaged store {aside} cannot be read ({error}); mend the cause (disk, "
+                    "permissions) and run the same command again."
+                ) from error
     # What reading alone has left beside it.
     aside.with_name(f"{aside.name}-shm").unlink(missing_ok=True)
     log_file = aside.with_name(f"{aside.name}-wal")

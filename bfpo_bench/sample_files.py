@@ -57,11 +57,15 @@ def read_samples(
                 for index, response in enumerate(responses):
                     yield Sample(number, index, Exchange(prompt, response))
     except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror}.") from error
+        raise BadInput(
+            f"the samples file {path} cannot be read ({error.strerror}); give a file of JSON lines."
+        ) from error
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8.") from None
+        raise BadInput(
+            f"the samples file {path} is not UTF-8 text ({error.reason}); save it as UTF-8."
+        ) from None
     if empty:
-        raise BadInput(f"{path} is empty; give a file with one JSON object per line.")
+        raise BadInput(f"the samples file {path} is empty; give one JSON object per line.")
 
 
 def _record(line: str, where: str) -> dict[str, Any]:
@@ -97,7 +101,10 @@ def _field(record: dict[str, Any], name: str, option: str, where: str) -> str:
             raise BadInput(f"{where} has no field {name!r}{there}. Name another with {option}.")
         value = value[part]
     if not isinstance(value, str):
-        raise BadInput(f"{where}: field {name!r} is {type(value).__name__}, a text is needed.")
+        raise BadInput(
+            f"{where}: field {name!r} is {type(value).__name__}, a text is needed. Name another "
+            f"with {option}."
+        )
     return value
 
 

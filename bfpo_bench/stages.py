@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bfpo_bench.engines.protocol import Engine, NonFiniteLogits
+from bfpo_bench.engines.protocol import Engine, NonFiniteLogits, Response
 from bfpo_bench.errors import RunFailed
-from bfpo_bench.judges import Exchange, Judge
+from bfpo_bench.judges import Exchange, Judge, judge_all
 from bfpo_bench.plan import PlannedTask
 from bfpo_bench.progress import Progress
 from bfpo_bench.store import (
@@ -23,7 +23,8 @@ from bfpo_bench.store import (
 )
 
 JUDGE_CHUNK = 256
-"""Responses judged between two commits; fixed, so that a resumed run forms the same chunks."""
+"""Responses judged between two commits where the judge runs here; fixed, so that a resumed run
+forms the same chunks."""
 
 
 def store_items(task: PlannedTask, store: Store) -> None:
@@ -38,7 +39,11 @@ def unanswered(task: PlannedTask, model_key: str, store: Store) -> bool:
     """Whether the model has yet to answer some request of a task."""
     if task.scores:
         return not store.keys("scores", task.name).issuperset(score_keys(task, model_key))
-    return not store.keys("responses", task.name).issuperset(response_keys(task, model_key))
+    stored = store.keys("responses", task.name)
+    # Keys are made from the prompts, which are only written when there may be nothing to do.
+    return len(stored) < len(task.prompts) or any(
+        response_key(task, index, model_key) not in stored for index in range(len(task.prompts))
+    )
 
 
 # ------------------------------------------------------------------------- score
@@ -118,17 +123,14 @@ def _choices(task: PlannedTask) -> Iterator[tuple[str, int]]:
 # ----------------------------------------------------------------------- respond
 
 
-def response_keys(task: PlannedTask, model_key: str) -> list[str]:
-    """Key of each response of a task."""
-    keys = []
-    for item, request in zip(task.items, task.prompts, strict=True):
-        settings = {**vars(request.sampling), "stop": list(request.sampling.stop)}
-        keys.append(
-            answer_key(
-                "response", model_key, task.name, item.id, request.prompt, settings, request.seed
-            )
-        )
-    return keys
+def response_key(task: PlannedTask, index: int, model_key: str) -> str:
+    """Key of the response to one prompt of a task."""
+    request = task.prompts[index]
+    settings = {**vars(request.sampling), "stop": list(request.sampling.stop)}
+    item = task.item_id(index)
+    return answer_key(
+        "response", model_key, task.name, item, request.prompt, settings, request.seed
+    )
 
 
 def respond(
@@ -139,32 +141,39 @@ def respond(
     Raises:
         RunFailed: the model's logits are not numbers; names task and item.
     """
-    keys = response_keys(task, model_key)
+    total = len(task.prompts)
     stored = store.keys("responses", task.name)
-    done = {i for i, key in enumerate(keys) if key in stored}
-    with progress.stage(f"respond {task.name}", len(keys), len(done), "responses"):
+    done = {
+        index
+        for index in range(total if stored else 0)
+        if response_key(task, index, model_key) in stored
+    }
+    del stored
+
+    def record(index: int, answer: Response) -> ResponseRecord:
+        request = task.prompts[index]
+        return ResponseRecord(
+            key=response_key(task, index, model_key),
+            task=task.name,
+            item=task.item_id(index),
+            prompt=request.prompt,
+            question=task.questions[index],
+            response=answer.text,
+            finish=answer.finish,
+            seed=request.seed,
+            prompt_tokens=answer.prompt_tokens,
+            tokens=answer.tokens,
+            cut_tokens=answer.cut_tokens,
+        )
+
+    with progress.stage(f"respond {task.name}", total, len(done), "responses"):
         try:
             for batch in engine.respond(task.prompts, done):
-                store.add_responses(
-                    ResponseRecord(
-                        key=keys[index],
-                        task=task.name,
-                        item=task.items[index].id,
-                        prompt=task.prompts[index].prompt,
-                        question=task.questions[index],
-                        response=answer.text,
-                        finish=answer.finish,
-                        seed=task.prompts[index].seed,
-                        prompt_tokens=answer.prompt_tokens,
-                        tokens=answer.tokens,
-                        cut_tokens=answer.cut_tokens,
-                    )
-                    for index, answer in batch
-                )
+                store.add_responses(record(index, answer) for index, answer in batch)
                 fresh = [answer for index, answer in batch if index not in done]
                 progress.advance(len(fresh), tokens=sum(answer.tokens for answer in fresh))
         except NonFiniteLogits as error:
-            raise _broken(task.name, task.items[error.index].id, "NaN logits") from error
+            raise _broken(task.name, task.item_id(error.index), "NaN logits") from error
 
 
 def _broken(task: str, item: str, what: str) -> RunFailed:
@@ -197,25 +206,25 @@ def judge(
     store: Store,
     progress: Progress,
 ) -> None:
-    """Judges the responses that have no verdict of this judge yet."""
+    """Judges the responses that have no verdict of this judge yet, storing verdicts as they come.
+
+    Raises:
+        BadInput, RunFailed: the judge's server refuses or fails; verdicts given before are kept.
+    """
     keys = [verdict_key(judge_key, response) for response in responses]
     stored = store.keys("verdicts")
-    known = sum(key in stored for key in keys)
+    known = {i for i, key in enumerate(keys) if key in stored}
+    exchanges = (Exchange(response.question, response.response) for response in responses)
     unknown = 0
-    with progress.stage(f"judge {title}", len(keys), known, "verdicts"):
-        for begin in range(0, len(responses), JUDGE_CHUNK):
-            chunk = range(begin, min(begin + JUDGE_CHUNK, len(responses)))
-            fresh = sum(keys[i] not in stored for i in chunk)
-            if not fresh:
-                continue
-            exchanges = [Exchange(responses[i].question, responses[i].response) for i in chunk]
-            verdicts = judge.judge(exchanges)
+    with progress.stage(f"judge {title}", len(keys), len(known), "verdicts"):
+        for batch in judge_all(judge, exchanges, known, JUDGE_CHUNK):
             store.add_verdicts(
                 VerdictRecord(keys[i], name, responses[i].key, v.harmful, v.p_harmful, v.raw)
-                for i, v in zip(chunk, verdicts, strict=True)
+                for i, v in batch
             )
-            unknown += sum(v.harmful is None for v in verdicts)
-            progress.advance(fresh, f"{unknown} unknown" if unknown else "")
+            fresh = [verdict for i, verdict in batch if i not in known]
+            unknown += sum(verdict.harmful is None for verdict in fresh)
+            progress.advance(len(fresh), f"{unknown} unknown" if unknown else "")
 
 
 def model_key(identity: dict[str, Any]) -> str:

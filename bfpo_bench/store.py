@@ -15,13 +15,14 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.windowed import Windowed
 
 SCHEMA_VERSION = 1
 
@@ -129,6 +130,21 @@ class OutcomeRecord:
     item: str
     metric: str
     value: float
+
+
+@dataclass(frozen=True)
+class ResponseTotals:
+    """Sums over the responses of a task.
+
+    Attributes:
+        cut_off: responses that ended at their greatest length.
+        cut_prompts: prompts that were cut on the left to fit the context window.
+    """
+
+    responses: int
+    tokens: int
+    cut_off: int
+    cut_prompts: int
 
 
 class Store:
@@ -253,6 +269,40 @@ class Store:
     def responses(self, task: str, item: str | None = None) -> list[ResponseRecord]:
         """Responses of a task, or of one item of it, ordered by item."""
         return [ResponseRecord(*row) for row in self._of("responses", task, item, "item")]
+
+    def lazy_responses(self, task: str) -> Sequence[ResponseRecord]:
+        """The responses of a task, ordered by item, read as they are looked at."""
+        query = "SELECT * FROM responses WHERE task = ? ORDER BY item LIMIT ? OFFSET ?"
+
+        def read(window: range) -> list[ResponseRecord]:
+            rows = self._select(query, task, len(window), window.start)
+            return [ResponseRecord(*row) for row in rows]
+
+        [(count,)] = self._select("SELECT COUNT(*) FROM responses WHERE task = ?", task)
+        return Windowed(count, read)
+
+    def response_totals(self, task: str) -> ResponseTotals:
+        """Sums over the responses of a task."""
+        query = (
+            "SELECT COUNT(*), TOTAL(tokens), TOTAL(finish = 'length'), TOTAL(cut_tokens > 0) "
+            "FROM responses WHERE task = ?"
+        )
+        [row] = self._select(query, task)
+        return ResponseTotals(*map(int, row))
+
+    def cut_items(self, task: str) -> int:
+        """Items of a task of which a scored context had to be cut."""
+        query = "SELECT COUNT(DISTINCT item) FROM scores WHERE task = ? AND cut_tokens > 0"
+        [(count,)] = self._select(query, task)
+        return int(count)
+
+    def verdict_counts(self, task: str, judge: str) -> dict[bool | None, int]:
+        """How many of a judge's verdicts on a task say harmful, harmless, and unknown (None)."""
+        query = (
+            "SELECT v.harmful, COUNT(*) FROM responses r JOIN verdicts v ON v.response_key = r.key "
+            "WHERE r.task = ? AND v.judge = ? GROUP BY v.harmful"
+        )
+        return {True: 0, False: 0, None: 0} | dict(self._select(query, task, judge))
 
     def verdicts(self, task: str, judge: str) -> list[VerdictRecord]:
         """One judge's verdicts on a task's responses, ordered by item."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -99,17 +101,30 @@ def load_suite(name: str) -> Suite:
     Raises:
         BadInput: no such suite, or a field of it is missing, unknown or of the wrong kind.
     """
-    path = SUITES_FOLDER / f"{name}.yaml"
-    if not path.is_file():
+    if name in suite_names():
+        path = SUITES_FOLDER / f"{name}.yaml"
+    elif name.endswith((".yaml", ".yml")):
         path = Path(name)
-        if path.suffix not in (".yaml", ".yml"):
-            raise unknown_name("suite", name, suite_names())
-        if not path.is_file():
-            raise BadInput(f"there is no suite file {name!r}.")
+    else:
+        raise unknown_name("suite", name, suite_names())
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} is not YAML: {error}.") from error
+    except FileNotFoundError:
+        raise BadInput(
+            f"there is no suite file {name!r}; give the path of a YAML file or one of "
+            f"{', '.join(suite_names())}."
+        ) from None
+    except OSError as error:
+        raise BadInput(
+            f"the suite file {path} cannot be read ({error.strerror}); give one that can be."
+        ) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        why = getattr(error, "problem", None) or str(error) or type(error).__name__
+        raise BadInput(
+            f"{path}{where} is not YAML ({why.splitlines()[0]}); mend the suite."
+        ) from error
     return _suite(content, path)
 
 
@@ -117,37 +132,66 @@ def _suite(content: Any, path: Path) -> Suite:
     where = str(path)
     _check_keys(content, Suite, where)
     rows = content["tasks"]
+    _check_values(content, {"name": str, "version": int, "judge": str}, where)
     if not isinstance(rows, list) or not rows:
         raise BadInput(f"{where}: 'tasks' must be a list of at least one task.")
     if content["data"] not in ("real", "mini"):
         raise BadInput(f"{where}: 'data' must be real or mini, not {content['data']!r}.")
     tasks = tuple(_suite_task(row, f"{where}, task {n}") for n, row in enumerate(rows, 1))
     names = [t.task for t in tasks]
-    if len(set(names)) != len(names):
-        raise BadInput(f"{where}: a task stands twice in it.")
-    return Suite(
-        str(content["name"]), int(content["version"]), content["data"], content["judge"], tasks
-    )
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInput(f"{where}: the task {name!r} stands twice in it; leave one out.")
+    return Suite(content["name"], content["version"], content["data"], content["judge"], tasks)
 
 
 def _suite_task(row: Any, where: str) -> SuiteTask:
     _check_keys(row, SuiteTask, where)
+    _check_values(row, {"task": str, "column": str, "metric": str, "chat_template": bool}, where)
     if row["group"] not in ("disc", "gen"):
         raise BadInput(f"{where}: 'group' must be disc or gen, not {row['group']!r}.")
     if row["direction"] not in ("higher", "lower", "nearer-50"):
-        raise BadInput(f"{where}: 'direction' must be higher, lower or nearer-50.")
+        raise BadInput(
+            f"{where}: 'direction' must be higher, lower or nearer-50, not {row['direction']!r}."
+        )
     generation = row.get("generation")
     if (generation is None) != (row["metric"] != "harmless"):
-        raise BadInput(f"{where}: a judged task (metric harmless), and no other, has 'generation'.")
-    if generation is not None:
-        _check_keys(generation, Generation, f"{where}, generation")
-        generation = Generation(
-            temperature=float(generation.get("temperature", 0.0)),
-            top_p=float(generation.get("top_p", 1.0)),
-            max_new_tokens=int(generation.get("max_new_tokens", 256)),
-            stop=tuple(generation.get("stop", ())),
+        raise BadInput(
+            f"{where}: a judged task (metric harmless), and no other, has 'generation'; the metric "
+            f"here is {row['metric']!r}."
         )
+    if generation is not None:
+        generation = _generation(generation, f"{where}, generation")
     return SuiteTask(**{**row, "generation": generation})
+
+
+def _generation(content: Any, where: str) -> Generation:
+    _check_keys(content, Generation, where)
+    found = Generation(**content)
+    limits: dict[str, tuple[Callable[[float], bool], str]] = {
+        "temperature": (lambda value: 0 <= value < math.inf, "0 or more"),
+        "top_p": (lambda value: 0 < value <= 1, "more than 0 and at most 1"),
+        "max_new_tokens": (lambda value: 1 <= value == value // 1, "a whole number from 1 on"),
+    }
+    for name, (fits, what) in limits.items():
+        value = getattr(found, name)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not fits(value):
+            raise BadInput(f"{where}: the setting {name!r} must be {what}, not {value!r}.")
+    if not isinstance(found.stop, list | tuple) or not all(
+        isinstance(text, str) and text for text in found.stop
+    ):
+        raise BadInput(f"{where}: 'stop' must be a list of texts, not {found.stop!r}.")
+    return Generation(
+        float(found.temperature), float(found.top_p), int(found.max_new_tokens), tuple(found.stop)
+    )
+
+
+def _check_values(content: dict[str, Any], kinds: dict[str, type], where: str) -> None:
+    words = {str: "a text", int: "a whole number", bool: "true or false"}
+    for name, kind in kinds.items():
+        value = content[name]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise BadInput(f"{where}: the value of {name!r} must be {words[kind]}, not {value!r}.")
 
 
 def _check_keys(content: Any, kind: type, where: str) -> None:
@@ -155,15 +199,18 @@ def _check_keys(content: Any, kind: type, where: str) -> None:
     from dataclasses import MISSING
 
     if not isinstance(content, dict):
-        raise BadInput(f"{where}: a mapping of names to values is needed.")
+        raise BadInput(
+            f"{where}: a mapping of names to values is needed, found "
+            f"{'nothing' if content is None else type(content).__name__}."
+        )
     known = {f.name: f for f in fields(kind)}
     for name in content:
         if name not in known:
-            error = unknown_name("field", str(name), known)
-            raise BadInput(f"{where}: {error}")
+            raise unknown_name(f"field in the suite {where}:", str(name), known)
     missing = [n for n, f in known.items() if f.default is MISSING and n not in content]
     if missing:
-        raise BadInput(f"{where}: {', '.join(map(repr, missing))} is missing.")
+        names = ", ".join(map(repr, missing))
+        raise BadInput(f"{where} has no {names}; add what is missing.")
 
 
 def task_declaration(task: str) -> dict[str, Any]:

@@ -166,7 +166,8 @@ class ServedTarget:
         engine = OpenAIEngine(self.served)
         engine.check(
             [request for task in planned for request in task.scores],
-            [request for task in planned for request in task.prompts],
+            # The prompts of a task are all asked in one way.
+            [task.prompts[0] for task in planned if task.prompts],
         )
         return engine
 
@@ -187,18 +188,7 @@ def find_target(options: EvaluateOptions, backend: str) -> Target:
         return _served(options, tokenizer)
     files = find_model(options.model, options.revision)
     template = _template(options.chat_template, tokenizer or files.folder)
-    engine_options = EngineOptions(
-        model=str(files.folder),
-        tokenizer=str(tokenizer) if tokenizer else None,
-        dtype=files.dtype if options.dtype == "auto" else options.dtype,
-        device=options.device,
-        batch_size=options.batch_size,
-        max_length=options.max_length,
-        tensor_parallel_size=options.tensor_parallel_size,
-        data_parallel_size=options.data_parallel_size,
-        gpu_memory_utilization=options.gpu_memory_utilization,
-        trust_remote_code=options.trust_remote_code,
-    )
+    engine_options = options.engine_options(files, tokenizer, options.max_length)
     never = NEVER_TEMPLATE if options.chat_template == "never" else NO_TEMPLATE
     plain = never if template is None else None
     return LocalTarget(files, tokenizer or files.folder, template, plain, backend, engine_options)

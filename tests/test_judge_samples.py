@@ -115,8 +115,10 @@ def test_changed_new_and_repeated_lines(file: Path, asked: list[Exchange]) -> No
     assert asked == [Exchange("p4", "Now I help.")]
     assert (found.n, found.harmful) == (12, 7)
     written = rows(found.path)
-    assert [row["line"] for row in written[10:]] == [5, 11, 12]
-    assert written[11]["key"] == written[0]["key"]
+    assert sorted(row["line"] for row in written[10:]) == [5, 11, 12]
+    keys = {row["line"]: row["key"] for row in written[:4] + written[10:]}
+    assert keys[11] == keys[1]
+    assert keys[12] == keys[5]
 
 
 def test_judges_share_the_file(file: Path, asked: list[Exchange], tmp_path: Path) -> None:

@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from bfpo_bench.errors import BadInput
-from bfpo_bench.models import find_model, read_chat_template, safetensors_header
+from bfpo_bench.models import (
+    find_model,
+    find_tokenizer,
+    read_chat_template,
+    safetensors_header,
+)
 
 
 @pytest.fixture
@@ -33,8 +38,10 @@ def test_header_lists_what_the_file_holds(folder: Path) -> None:
 
 
 def test_missing_folder_and_unreachable_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BadInput, match="no model folder"):
+    with pytest.raises(BadInput, match=r"no model folder '\./nowhere'; give the path of"):
         find_model("./nowhere")
+    with pytest.raises(BadInput, match=r"\(it is a file\); give the path of a checkpoint folder"):
+        find_model(__file__)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import huggingface_hub
 
@@ -42,13 +49,13 @@ def test_missing_folder_and_unreachable_hub(monkeypatch: pytest.MonkeyPatch) -> 
         raise OSError("offline")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    with pytest.raises(BadInput, match="could not be had from the hub"):
+    with pytest.raises(BadInput, match="is no folder here and could not be had from"):
         find_model("some/model")
 
 
 def test_missing_files(folder: Path) -> None:
     (folder / "tokenizer.json").rename(folder / "gone")
-    with pytest.raises(BadInput, match="no tokenizer"):
+    with pytest.raises(BadInput, match=r"; save it there with tokenizer\.save_pretrained"):
         find_model(str(folder))
     (folder / "model.safetensors").unlink()
     with pytest.raises(BadInput, match="no weights"):
@@ -57,7 +64,9 @@ def test_missing_files(folder: Path) -> None:
     with pytest.raises(BadInput, match="pickled weights only"):
         find_model(str(folder))
     (folder / "config.json").write_text("{")
-    with pytest.raises(BadInput, match="not JSON"):
+    with pytest.raises(
+        BadInput, match=r"config\.json is not JSON \(Expecting .*\); copy the config again"
+    ):
         find_model(str(folder))
     (folder / "config.json").unlink()
     with pytest.raises(BadInput, match=r"no config\.json"):
@@ -88,3 +97,85 @@ def test_chat_template_from_either_place(tmp_path: Path) -> None:
     assert read_chat_template(tmp_path) == "B"
     (tmp_path / "chat_template.jinja").write_text("C")
     assert read_chat_template(tmp_path) == "C"
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "~nobody-of-this-name/model"])
+def test_names_that_no_folder_can_have(name: str) -> None:
+    with pytest.raises(
+        BadInput, match=r"^the model folder '.* cannot be read \(.*\); give one that"
+    ):
+        find_model(name)
+    with pytest.raises(
+        BadInput, match=r"^the tokenizer folder '.* cannot be read \(.*\); give one"
+    ):
+        find_tokenizer(name)
+
+
+def test_settings_of_another_kind(folder: Path) -> None:
+    (folder / "config.json").write_text("[1]")
+    with pytest.raises(BadInput, match="holds list where the model's settings should be; copy the"):
+        find_model(str(folder))
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"weight_map": 1}', '{"weight_map": {"a": 1}}'])
+def test_an_index_that_says_nothing(folder: Path, text: str) -> None:
+    (folder / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(BadInput, match="does not say which weight file holds what"):
+        find_model(str(folder))
+
+
+def test_weights_that_are_not_what_their_header_says(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+
+    def said() -> str:
+        with pytest.raises(BadInput) as caught:
+            find_model(str(folder))
+        return (
+            str(caught.value)
+            .removeprefix(f"{path} ")
+            .removesuffix("; copy or download the file again.")
+        )
+
+    path.write_bytes(whole[:4])
+    assert said() == "is no whole safetensors file (4 bytes)"
+    path.write_bytes(whole[:-1])
+    assert said() == f"is cut off: {len(whole) - 1} of {len(whole)} bytes are there"
+    path.write_bytes(whole + b"\0\0")
+    assert said() == "has 2 bytes more than its header says"
+    for header in (b"{", b"[1]", b'{"a": 1}', b'{"a": {"data_offsets": []}}', b"\xff\xfe"):
+        path.write_bytes(len(header).to_bytes(8, "little") + header)
+        assert said() == "has a damaged header"
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(BadInput, match=r"^the weights .* cannot be read \(Too many levels of"):
+        find_model(str(folder))
+
+
+def test_tokenizers_that_are_not_there(folder: Path, tmp_path: Path) -> None:
+    assert find_tokenizer(str(folder)) == folder
+    with pytest.raises(BadInput, match=r"there is no tokenizer folder '\./nowhere'; give a folder"):
+        find_tokenizer("./nowhere")
+    with pytest.raises(BadInput, match=r"no tokenizer folder '.*' \(it is a file\); give a folder"):
+        find_tokenizer(str(folder / "config.json"))
+    with pytest.raises(BadInput, match="; name the folder of one with --tokenizer"):
+        find_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("chat_template.jinja", b"\xff\xfe{"),
+        ("tokenizer_config.json", b"{"),
+        ("tokenizer_config.json", b"[]"),
+        ("tokenizer_config.json", b'{"chat_template": ["x"]}'),
+    ],
+)
+def test_chat_templates_that_cannot_be_read(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput) as caught:
+        read_chat_template(tmp_path)
+    assert f"no chat template can be read from {tmp_path / name} (" in str(caught.value)
+    assert str(caught.value).endswith(
+        "); copy the file again, or name a template with --chat-template."
+    )

@@ -113,8 +113,8 @@ def test_results_survive_the_file(results: Results, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"schema": 99}, "upgrade bfpo-bench"),
-        ({"schema": None}, "no results file"),
+        ({"schema": 99}, "has schema 99, this bfpo-bench knows 1; upgrade bfpo-bench to read it"),
+        ({"schema": None}, "no results file of bfpo-bench; give one that"),
         ({"tasks": None}, "not a whole results file"),
         ({"extra": 1}, "differ in extra"),
     ],
@@ -128,10 +128,22 @@ def test_other_files_are_refused(
         read_results(path)
 
 
+def test_files_that_are_no_results(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    with pytest.raises(
+        BadInput, match=r"^the results .* cannot be read \(No such .*\); evaluate to"
+    ):
+        read_results(path)
+    for content in (b"{", b"\xff", b"[" * 100_000):
+        path.write_bytes(content)
+        with pytest.raises(BadInput, match=r"is not JSON \(.*\); run the evaluation again"):
+            read_results(path)
+
+
 def test_impossible_scores_are_refused(results: Results, tmp_path: Path) -> None:
     task = replace(results.tasks["bfpo_toxigen"], score=140.0)
     broken = replace(results, tasks={**results.tasks, "bfpo_toxigen": task})
     path = tmp_path / "results.json"
     path.write_text(broken.to_json())
-    with pytest.raises(BadInput, match="not a percentage"):
+    with pytest.raises(BadInput, match=r"is not a percentage over items \(140\.0 over 10\)"):
         read_results(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.rundir import RunDirectory, differences, read_run
 
 IDENTITY = {
@@ -93,16 +93,27 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
 
 def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadInput, match="choose another folder with --output"):
-        RunDirectory(tmp_path / "file", IDENTITY)
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(BadInput) as caught:
+            RunDirectory(path, IDENTITY)
+        assert str(caught.value) == (
+            f"cannot write into {path} (a file is in the way); choose another folder with --output."
+        )
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("{", "damaged"),
-        ("[]", "not a run of bfpo-bench"),
+        ("{", r"is damaged \(.*\); throw the run away with --fresh"),
+        ("[" * 100_000, r"is damaged \(.*\); throw the run away with --fresh"),
+        ("[]", "not a run of bfpo-bench; use another --output"),
         (json.dumps({"schema": 99, "identity": {}}), "newer bfpo-bench"),
+        (json.dumps({"schema": "1", "identity": IDENTITY}), "lacks a schema number and its sess"),
+        (json.dumps({"schema": 1, "identity": IDENTITY}), "lacks a schema number and its sessions"),
+        (
+            json.dumps({"schema": 1, "sessions": [], "identity": {"data": {}}}),
+            r"lacks identity\.tasks, so nobody can go on with it",
+        ),
     ],
 )
 def test_damaged_and_newer_runs(tmp_path: Path, content: str, sentence: str) -> None:
@@ -115,6 +126,25 @@ def test_answers_of_an_unknown_run_are_not_taken_up(tmp_path: Path) -> None:
     (tmp_path / "samples.sqlite").write_text("")
     with pytest.raises(BadInput, match=r"no run\.json"):
         RunDirectory(tmp_path, IDENTITY)
+
+
+def test_no_run_at_all(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "nowhere", tmp_path / "file"):
+        with pytest.raises(BadInput, match="is no run directory") as caught:
+            read_run(path)
+        assert str(caught.value).endswith("); name the --output of an evaluate command.")
+
+
+def test_a_file_that_cannot_be_written_keeps_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "table.md").mkdir()
+    with RunDirectory(tmp_path, IDENTITY) as run, pytest.raises(RunFailed) as caught:
+        run.write_text("table.md", "text")
+    assert str(caught.value) == (
+        f"cannot write {tmp_path}/table.md: Is a directory; make room on the disk and run the same "
+        "command again."
+    )
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_differences_of_missing_fields() -> None:

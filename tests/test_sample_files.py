@@ -80,7 +80,10 @@ def test_our_own_tasks_show_the_judge_what_evaluate_shows(tmp_path: Path) -> Non
     ("record", "sentence"),
     [
         ({"prompt": "a"}, "line 1 has no field 'response'; there are prompt. Name another with"),
-        ({"prompt": "a", "response": 3}, "field 'response' is int, a text is needed"),
+        (
+            {"prompt": "a", "response": 3},
+            "field 'response' is int, a text is needed. Name another with --response-field",
+        ),
         ({"prompt": None, "response": ""}, "field 'prompt' is NoneType, a text is needed"),
         ([1], "line 1 is no object with fields"),
         (logged([["-1.5", "False"]]), "logs no generated responses"),
@@ -100,11 +103,12 @@ def test_lines_that_are_not_right(record: Any, sentence: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", "is empty"),
+        (b"", "the samples file "),
+        (b"", " is empty; give one JSON object per line"),
         (b"\n \n", "is empty"),
         (b"{", "line 1 is not JSON"),
         (b"[\n", "a JSON array? write one object per line"),
-        (b'{"prompt": "\xe9"}', "is not UTF-8 text"),
+        (b'{"prompt": "\xe9"}', "is not UTF-8 text (invalid continuation byte); save it as UTF-8"),
     ],
 )
 def test_files_that_are_not_right(data: bytes, sentence: str, tmp_path: Path) -> None:
@@ -113,7 +117,9 @@ def test_files_that_are_not_right(data: bytes, sentence: str, tmp_path: Path) ->
     with pytest.raises(BadInput) as caught:
         texts(file)
     assert sentence in str(caught.value)
-    with pytest.raises(BadInput, match="cannot read"):
+    with pytest.raises(
+        BadInput, match=r"the samples file .* cannot be read \(Is a .*\); give a file of JSON lines"
+    ):
         texts(tmp_path)
 
 

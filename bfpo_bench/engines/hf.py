@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import transformers
 from lm_eval.models.huggingface import HFLM
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from bfpo_bench.engines.batching import power_of_two
 from bfpo_bench.engines.hf_generation import HFGeneration, end_ids
@@ -25,6 +26,7 @@ from bfpo_bench.engines.protocol import (
 from bfpo_bench.engines.scoring import Scorer, TokenRequest, continuation_request
 from bfpo_bench.engines.self_check import packing_fault
 from bfpo_bench.engines.tokenization import encode_many, encode_pairs, fit_pair
+from bfpo_bench.engines.tree_attention import FLEX
 from bfpo_bench.errors import BadInput
 
 log = logging.getLogger(__name__)
@@ -114,13 +116,44 @@ class HFEngine(HFLM):  # type: ignore[misc]
         """Tokens in a batch of scores."""
         return self._scorer.max_tokens
 
+    # ------------------------------------------------------------ lm-eval's way in
+
+    def loglikelihood(
+        self, requests: Sequence[Any], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        """(log-likelihood, is greedy) of lm-eval instances with (context, continuation)."""
+        texts = [request.args for request in requests]
+        encoded = encode_pairs(self.tokenizer, texts)
+        keyed = [(text, *pair) for text, pair in zip(texts, encoded, strict=True)]
+        return self._loglikelihood_tokens(keyed, disable_tqdm)
+
+    def loglikelihood_rolling(
+        self, requests: Sequence[Any], disable_tqdm: bool = False
+    ) -> list[float]:
+        """Log-likelihoods of whole texts, ``(text,)`` each, in lm-eval's disjoint windows."""
+        windows, owners = [], []
+        for index, (text,) in enumerate(request.args for request in requests):
+            tokens = self.tok_encode(text)
+            for window in get_rolling_token_windows(
+                tokens, self.prefix_token_id, self.max_length, context_len=1
+            ):
+                windows.append((None, *make_disjoint_window(window)))
+                owners.append(index)
+        totals = [0.0] * len(requests)
+        answers = self._loglikelihood_tokens(windows, disable_tqdm)
+        for index, (loglikelihood, _) in zip(owners, answers, strict=True):
+            totals[index] += loglikelihood
+        for request, total in zip(requests, totals, strict=True):
+            self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
+        return totals
+
     def _loglikelihood_tokens(
         self,
         requests: Sequence[tuple[Any, list[int], list[int]]],
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[tuple[float, bool]]:
-        """lm-eval's way in: all its log-likelihood requests, rolling ones too, end up here.
+        """(log-likelihood, is greedy) of continuations given as token ids.
 
         Args:
             requests: (cache key, context token ids, continuation token ids).
@@ -145,14 +178,23 @@ class HFEngine(HFLM):  # type: ignore[misc]
         return answers
 
     def _known(self, asked: list[TokenRequest]) -> list[TokenRequest]:
-        """Refuses tokens that the model has no embedding for."""
+        """Refuses what nothing can be predicted from, and tokens that the model does not have."""
         known = int(self.model.get_input_embeddings().weight.shape[0])
-        largest = max((max(*r.ids, *r.wanted.targets) for r in asked), default=0)
-        if largest >= known:
-            raise BadInput(
-                f"the tokenizer made token {largest}, the model knows tokens 0 to {known - 1}; "
-                "they do not belong together (give the right one with --tokenizer)."
-            )
+        for request in asked:
+            ids, wanted = request.ids, request.wanted
+            if wanted.start < 0 or not wanted.targets:
+                raise BadInput(
+                    "a request has no token before the one to be scored, or none to be scored; "
+                    "give a context and a continuation of at least one token each."
+                )
+            for tokens in (ids, wanted.targets):
+                if min(tokens) < 0 or max(tokens) >= known:
+                    wrong = next(token for token in tokens if not 0 <= token < known)
+                    raise BadInput(
+                        f"the tokenizer made token {wrong}, the model knows tokens 0 to "
+                        f"{known - 1}; they do not belong together (give the right one with "
+                        "--tokenizer)."
+                    )
         return asked
 
     # --------------------------------------------------------------- generation
@@ -165,13 +207,15 @@ class HFEngine(HFLM):  # type: ignore[misc]
 
     def _make_scorer(self) -> Scorer:
         """Packed scoring where the model can do it; plain, and a word about it, where not."""
+        most = self.engine_options.batch_size
+        if self.device.type == "cuda" and packing_fault(self.model, FLEX) is None:
+            return Scorer(self.model, self._packed_tokens(), most, kind=FLEX)
         fault = packing_fault(self.model)
-        if fault is not None:
-            name = type(self.model).__name__
-            log.warning("%s is scored without shared prefixes: %s.", name, fault)
-        shared = fault is None
-        budget = self._packed_tokens() if shared else self._padded_tokens()
-        return Scorer(self.model, budget, self.engine_options.batch_size, shared)
+        if fault is None:
+            return Scorer(self.model, self._packed_tokens(), most)
+        name = type(self.model).__name__
+        log.warning("%s is scored without shared prefixes: %s.", name, fault)
+        return Scorer(self.model, self._padded_tokens(), most, share_prefixes=False)
 
     def _packed_tokens(self) -> int:
         """Tokens in a packed batch: what its widest layer holds may take a quarter of memory."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 import torch
 
 from bfpo_bench.engines.batching import pending, plan_batches, power_of_two
+from bfpo_bench.engines.hf_decoding import Decoding
 from bfpo_bench.engines.hf_memory import halve_when_full
 from bfpo_bench.engines.protocol import (
     Done,
@@ -17,10 +17,14 @@ from bfpo_bench.engines.protocol import (
     Response,
     Sampling,
 )
-from bfpo_bench.engines.sampling import cut_at_stop, seeded_processor, stop_string_criterion
+from bfpo_bench.engines.sampling import cut_at_stop
 from bfpo_bench.engines.tokenization import encode_many, fit_prompt
 
 MAX_SEQUENCES = 128
+
+WINDOW = 2048
+"""Consecutive requests whose batches are planned together: enough to find rows of like lengths,
+few enough to stay flat in memory. Fixed, so that a resumed run plans the same batches."""
 
 
 class HFGeneration:
@@ -44,6 +48,9 @@ class HFGeneration:
         self._batch_size = batch_size
         self._eos_ids = end_ids(model, tokenizer)
         self._pad_id = pad_id
+        # Found before anything has run: later the free memory tells of what ran, and a resumed run
+        # would plan other batches.
+        self._max_tokens = _cache_token_budget(model)
         model.generation_config = GenerationConfig(
             eos_token_id=sorted(self._eos_ids) or None, pad_token_id=pad_id
         )
@@ -52,37 +59,37 @@ class HFGeneration:
         self, requests: Sequence[GenerateRequest], done: Done = ()
     ) -> Iterator[list[tuple[int, Response]]]:
         """See :class:`bfpo_bench.engines.Engine`."""
-        known = set(done)
-        for sampling in dict.fromkeys(r.sampling for r in requests):
-            mine = [i for i, r in enumerate(requests) if r.sampling == sampling]
-            encoded = encode_many(self.tokenizer, [requests[i].prompt for i in mine])
-            prompts = {
-                i: fit_prompt(ids, sampling.max_new_tokens, self.max_length)
-                for i, ids in zip(mine, encoded, strict=True)
-            }
-            lengths = [len(prompts[i][0]) + sampling.max_new_tokens for i in mine]
-            plan = plan_batches(
-                lengths,
-                max_sequences=self._batch_size or MAX_SEQUENCES,
-                max_tokens=self._cache_token_budget(),
-            )
-            for batch in pending([[mine[k] for k in b] for b in plan], known):
-                run = partial(self._respond_some, requests, prompts, sampling)
-                try:
-                    responses = halve_when_full(run, batch)
-                except NonFiniteLogits as error:
-                    raise NonFiniteLogits(batch[error.index]) from error
-                yield list(zip(batch, responses, strict=True))
+        known = done if isinstance(done, (set, frozenset)) else set(done)
+        for begin in range(0, len(requests), WINDOW):
+            window = range(begin, min(begin + WINDOW, len(requests)))
+            if not known.issuperset(window):
+                yield from self._respond_window({i: requests[i] for i in window}, known)
 
-    def _respond_some(
-        self,
-        requests: Sequence[GenerateRequest],
-        prompts: dict[int, tuple[list[int], int]],
-        sampling: Sampling,
-        part: list[int],
-    ) -> list[Response]:
-        seeds = [requests[i].seed for i in part]
-        return self._respond_batch([prompts[i] for i in part], seeds, sampling)
+    def _respond_window(
+        self, requests: dict[int, GenerateRequest], known: Set[int]
+    ) -> Iterator[list[tuple[int, Response]]]:
+        encoded = encode_many(self.tokenizer, [r.prompt for r in requests.values()])
+        prompts = {
+            i: fit_prompt(ids, request.sampling.max_new_tokens, self.max_length)
+            for (i, request), ids in zip(requests.items(), encoded, strict=True)
+        }
+        for sampling in dict.fromkeys(r.sampling for r in requests.values()):
+            mine = [i for i, request in requests.items() if request.sampling == sampling]
+            plan = plan_batches(
+                [len(prompts[i][0]) + sampling.max_new_tokens for i in mine],
+                max_sequences=self._batch_size or MAX_SEQUENCES,
+                max_tokens=self._max_tokens,
+            )
+
+            def run(part: list[int], sampling: Sampling = sampling) -> list[Response]:
+                seeds = [requests[i].seed for i in part]
+                try:
+                    return self._respond_batch([prompts[i] for i in part], seeds, sampling)
+                except NonFiniteLogits as error:
+                    raise NonFiniteLogits(part[error.index]) from error
+
+            for batch in pending([[mine[k] for k in b] for b in plan], known):
+                yield list(zip(batch, halve_when_full(run, batch), strict=True))
 
     @torch.inference_mode()
     def _respond_batch(
@@ -94,49 +101,43 @@ class HFGeneration:
         for i, (prompt, _) in enumerate(prompts):
             ids[i, width - len(prompt) :] = torch.tensor(prompt)
             mask[i, width - len(prompt) :] = 1
-        criteria = (
-            [stop_string_criterion(self.tokenizer, sampling.stop, width)] if sampling.stop else []
-        )
         output = self.model.generate(
             input_ids=ids.to(self.model.device),
             attention_mask=mask.to(self.model.device),
             max_new_tokens=sampling.max_new_tokens,
             do_sample=False,
-            logits_processor=[seeded_processor(seeds, sampling, width)],
-            stopping_criteria=criteria,
+            custom_generate=Decoding(seeds, sampling, self._eos_ids, self.tokenizer),
         )
         return [
             self._response(new, len(prompt), cut, sampling)
-            for new, (prompt, cut) in zip(output[:, width:].tolist(), prompts, strict=True)
+            for new, (prompt, cut) in zip(output, prompts, strict=True)
         ]
 
     def _response(
         self, new: list[int], prompt_tokens: int, cut: int, sampling: Sampling
     ) -> Response:
-        end = next((at for at, token in enumerate(new) if token in self._eos_ids), None)
-        kept = new[:end] if end is not None else new
+        ended = new[-1] in self._eos_ids
+        kept = new[:-1] if ended else new
         text = self.tokenizer.decode(
             kept, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         text, stopped = cut_at_stop(text, sampling.stop)
-        if stopped and end is None:
-            # Rows that stop early are padded until the last one is done: count to the stop.
-            kept = _shortest_with(self.tokenizer, kept, sampling.stop)
-        finish = "stop" if end is not None or stopped else "length"
+        finish = "stop" if ended or stopped else "length"
         return Response(text, len(kept), prompt_tokens, cut, finish)
 
-    def _cache_token_budget(self) -> int:
-        """Tokens whose keys and values may be held at once: half of the free GPU memory."""
-        config = self.model.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or (
-            config.hidden_size // config.num_attention_heads
-        )
-        per_token = 2 * config.num_hidden_layers * heads * size * self.model.dtype.itemsize
-        if self.model.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.model.device)
-            return power_of_two(0.5 * free / per_token, 1024, 1 << 20)
-        return power_of_two(2e9 / per_token, 1024, 1 << 16)
+
+def _cache_token_budget(model: Any) -> int:
+    """Tokens whose keys and values may be held at once: half of the free GPU memory."""
+    config = model.config.get_text_config()
+    # A state-space model has no heads, and less to hold than this.
+    queries = getattr(config, "num_attention_heads", None) or 1
+    heads = getattr(config, "num_key_value_heads", None) or queries
+    size = getattr(config, "head_dim", None) or config.hidden_size // queries
+    per_token = 2 * config.num_hidden_layers * heads * size * model.dtype.itemsize
+    if model.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(model.device)
+        return power_of_two(0.5 * free / per_token, 1024, 1 << 20)
+    return power_of_two(2e9 / per_token, 1024, 1 << 16)
 
 
 def end_ids(model: Any, tokenizer: Any) -> set[int]:
@@ -147,13 +148,3 @@ def end_ids(model: Any, tokenizer: Any) -> set[int]:
     declared = getattr(model.generation_config, "eos_token_id", None)
     ends = set(declared) if isinstance(declared, (list, tuple)) else {declared}
     return {int(token) for token in ends | {tokenizer.eos_token_id} if token is not None}
-
-
-def _shortest_with(tokenizer: Any, ids: list[int], stop: Sequence[str]) -> list[int]:
-    """The shortest beginning of `ids` whose text holds a stop string."""
-    low, high = 1, len(ids)
-    while low < high:
-        middle = (low + high) // 2
-        text = tokenizer.decode(ids[:middle], skip_special_tokens=True)
-        low, high = (low, middle) if any(s in text for s in stop) else (middle + 1, high)
-    return ids[:low]

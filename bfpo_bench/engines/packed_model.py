@@ -17,13 +17,23 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 from torch.utils.checkpoint import checkpoint
 
 from bfpo_bench.engines.packing import Row
-from bfpo_bench.engines.tree_attention import dense_mask, layer_windows
+from bfpo_bench.engines.tree_attention import (
+    FLEX,
+    block_mask,
+    dense_mask,
+    layer_windows,
+    padded_width,
+)
 
 LOGITS_BYTES = 64 << 20
-"""Float32 logits that exist at one time, in bytes."""
+"""Float32 logits that exist at one time on a CPU, in bytes: they stay near its caches."""
+
+GPU_LOGITS_BYTES = 512 << 20
+"""The same on a GPU, whose matrix products want more rows at a time."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,8 @@ class PackedModel:
     Args:
         model: a transformers causal language model whose attention takes a 4-dimensional mask
             and whose positions come from ``position_ids``. Whether that is so can be seen by
-            comparing with plain scores: :mod:`bfpo_bench.engines.self_check`.
+            comparing with plain scores: :mod:`bfpo_bench.engines.self_check`. Where its attention
+            is transformers' ``flex_attention``, it gets a block mask, else a dense one.
     """
 
     def __init__(self, model: Any) -> None:
@@ -100,6 +111,8 @@ class PackedModel:
         """
         device = self.backbone.device
         width = max(len(row) for row in rows)
+        if self._flex:
+            width = padded_width(width)
         places, targets, owners = [], [], []
         owner = 0
         for number, (row, asked) in enumerate(zip(rows, wanted, strict=True)):
@@ -147,15 +160,21 @@ class PackedModel:
         states: Tensor = output.last_hidden_state
         return states
 
-    def _masks(self, positions: Tensor, ends: Tensor) -> Tensor | dict[str, Tensor]:
+    @property
+    def _flex(self) -> bool:
+        return bool(self.config._attn_implementation == FLEX)
+
+    def _masks(self, positions: Tensor, ends: Tensor) -> Any:
         """What the layers take as attention mask: one for all, or one per kind of layer."""
-        dtype = self.backbone.dtype
+
+        def mask(window: int | None) -> Tensor | BlockMask:
+            if self._flex:
+                return block_mask(positions, ends, window)
+            return dense_mask(positions, ends, window, self.backbone.dtype)
+
         if isinstance(self._windows, dict):
-            return {
-                kind: dense_mask(positions, ends, window, dtype)
-                for kind, window in self._windows.items()
-            }
-        return dense_mask(positions, ends, self._windows, dtype)
+            return {kind: mask(window) for kind, window in self._windows.items()}
+        return mask(self._windows)
 
     # ---------------------------------------------------------------- projection
 
@@ -172,7 +191,8 @@ class PackedModel:
         """
         order = torch.argsort(which, stable=True)
         sorted_which, sorted_targets = which[order], targets[order]
-        rows = max(1, LOGITS_BYTES // (4 * self._head.weight.shape[0]))
+        limit = LOGITS_BYTES if states.device.type == "cpu" else GPU_LOGITS_BYTES
+        rows = max(1, limit // (4 * self._head.weight.shape[0]))
         bounds = torch.arange(0, len(states) + rows, rows, device=which.device)
         splits = torch.searchsorted(sorted_which, bounds).tolist()
         found, best = [], []

@@ -22,9 +22,6 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 
-COSTED_REQUESTS = 4096
-"""Requests that row lengths are compared on."""
-
 
 @dataclass(frozen=True)
 class Row:
@@ -81,9 +78,7 @@ class SortedRequests:
         """Tokens in the prefix tree of all requests: the least that has to be computed."""
         return int((self.lengths - self.shared).sum())
 
-    def cut(
-        self, max_tokens: int, max_requests: int | None = None, among: range | None = None
-    ) -> list[range]:
+    def cut(self, max_tokens: int, max_requests: int | None = None) -> list[range]:
         """Cuts the sorted requests into rows of at most `max_tokens` tokens.
 
         A cut makes the next row compute again what its first request shares with the one before.
@@ -92,12 +87,11 @@ class SortedRequests:
         Args:
             max_tokens: most tokens of a row; a longer request is a row of its own.
             max_requests: most requests of a row.
-            among: places in ``order`` to cut up, instead of all.
 
         Returns:
             ranges of places in ``order``; together they are all of it, in order.
         """
-        begin, count = (among.start, among.stop) if among else (0, len(self.order))
+        begin, count = 0, len(self.order)
         most = max_requests or count
         rows = []
         while begin < count:
@@ -194,29 +188,6 @@ def batches_of_rows(
         batches[-1].append(row)
         held += counts[row]
     return batches
-
-
-def choose_row_tokens(
-    ordered: SortedRequests, candidates: Sequence[int], per_token: float, per_pair: float
-) -> int:
-    """The row length that costs least when attention is computed over whole rows.
-
-    Long rows repeat less at their beginnings, short ones have fewer pairs of tokens.
-
-    Args:
-        candidates: row lengths in tokens, ascending.
-        per_token: operations per token outside of attention.
-        per_pair: operations per pair of tokens of a row.
-    """
-    # Some thousands of neighbours tell as much as all of them.
-    middle, half = len(ordered.order) // 2, COSTED_REQUESTS // 2
-    sample = range(max(0, middle - half), min(len(ordered.order), middle + half))
-
-    def cost(size: int) -> float:
-        rows = np.array([ordered.tokens_of(row) for row in ordered.cut(size, among=sample)])
-        return float((rows * per_token + rows.astype(np.float64) ** 2 * per_pair).sum())
-
-    return min(candidates, key=cost)
 
 
 def _common(one: IntArray, other: IntArray) -> int:

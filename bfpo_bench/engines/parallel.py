@@ -66,7 +66,7 @@ class ParallelEngine:
         self.tokenizer = load_tokenizer(folder, options.trust_remote_code)
 
     def score(
-        self, requests: Sequence[ScoreRequest], done: Done = (), share: Share | None = None
+        self, requests: Sequence[ScoreRequest], done: Done = ()
     ) -> Iterator[list[tuple[int, Score]]]:
         """See :class:`bfpo_bench.engines.Engine`; the copies are the shares."""
         known = set(done)
@@ -109,7 +109,6 @@ class ParallelEngine:
         prompts: Sequence[str],
         token_ids: Sequence[int],
         add_special_tokens: bool = True,
-        share: Share | None = None,
     ) -> list[list[float]]:
         """See :class:`bfpo_bench.engines.Engine`; the copies are the shares."""
         answers: list[list[float]] = [[] for _ in prompts]

@@ -129,7 +129,7 @@ every floating-point rounding, is then the same with and without an interruption
 class Share:
     """The part of the batches that one of several processes computes.
 
-    Every process plans all batches, so that together they compute the very batches of one.
+    The engines that can be copied (hf and vLLM) take one in ``score`` and ``label_logprobs``. Every process plans all batches, so that together they compute the very batches of one.
 
     Attributes:
         rank: number of this process, from 0.
@@ -151,14 +151,9 @@ class Engine(Protocol):
     max_length: int
 
     def score(
-        self, requests: Sequence[ScoreRequest], done: Done = (), share: Share | None = None
+        self, requests: Sequence[ScoreRequest], done: Done = ()
     ) -> Iterator[list[tuple[int, Score]]]:
-        """Yields batches of (index into `requests`, score), in an order of the engine's choice.
-
-        Args:
-            done: see :data:`Done`.
-            share: compute only this part.
-        """
+        """Yields batches of (index into `requests`, score), in an order of the engine's choice."""
         ...
 
     def respond(
@@ -172,12 +167,8 @@ class Engine(Protocol):
         prompts: Sequence[str],
         token_ids: Sequence[int],
         add_special_tokens: bool = True,
-        share: Share | None = None,
     ) -> list[list[float]]:
-        """Log-probabilities of `token_ids` right after each prompt, ``[prompts][token_ids]``.
-
-        Rows that are not of this `share` are empty.
-        """
+        """Log-probabilities of `token_ids` right after each prompt, ``[prompts][token_ids]``."""
         ...
 
     def close(self) -> None:

@@ -11,11 +11,10 @@ the token as well.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
-from bfpo_bench.engines.protocol import NonFiniteLogits, Sampling
+from bfpo_bench.engines.protocol import Sampling
 
 
 def uniform_draws(seeds: Sequence[int], steps: int) -> torch.Tensor:
@@ -69,57 +68,6 @@ def pick(logits: torch.Tensor, draws: torch.Tensor, sampling: Sampling) -> torch
     # of probability zero is never taken.
     tokens = torch.searchsorted(cumulative, target.unsqueeze(-1), right=True).squeeze(-1)
     return tokens.clamp_(max=logits.shape[-1] - 1)
-
-
-def seeded_processor(seeds: Sequence[int], sampling: Sampling, prompt_length: int) -> Any:
-    """A logits processor for ``generate(do_sample=False)`` that makes argmax take our pick.
-
-    Args:
-        seeds: one seed per row of the batch.
-        prompt_length: padded length of the prompts, to know the step from the length so far.
-    """
-    from transformers import LogitsProcessor
-
-    draws = uniform_draws(seeds, sampling.max_new_tokens) if sampling.temperature > 0 else None
-
-    class Seeded(LogitsProcessor):  # type: ignore[misc]
-        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-            broken = torch.isnan(scores).any(dim=-1) | torch.isposinf(scores).any(dim=-1)
-            if bool(broken.any()):
-                raise NonFiniteLogits(int(broken.nonzero()[0]))
-            if draws is None:
-                return scores
-            step = input_ids.shape[1] - prompt_length
-            tokens = pick(scores, draws[:, step], sampling)
-            chosen = torch.full_like(scores, float("-inf"))
-            return chosen.scatter_(-1, tokens.unsqueeze(-1), 0.0)
-
-    return Seeded()
-
-
-def stop_string_criterion(tokenizer: Any, stop: Sequence[str], prompt_length: int) -> Any:
-    """Ends a row as soon as its new text holds one of the stop strings."""
-    from transformers import StoppingCriteria
-
-    # A stop string of n characters spans at most n tokens, plus one that began before it.
-    window = max(len(text.encode()) for text in stop) + 1
-
-    class StopStrings(StoppingCriteria):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.finished: list[bool] = []
-
-        def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-            if not self.finished:
-                self.finished = [False] * len(input_ids)
-            begin = max(prompt_length, input_ids.shape[1] - window)
-            tails = input_ids[:, begin:].tolist()
-            for row, tail in enumerate(tails):
-                if not self.finished[row]:
-                    text = tokenizer.decode(tail, skip_special_tokens=True)
-                    self.finished[row] = any(s in text for s in stop)
-            return torch.tensor(self.finished, device=input_ids.device, dtype=torch.bool)
-
-    return StopStrings()
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:

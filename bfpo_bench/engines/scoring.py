@@ -15,16 +15,20 @@ from typing import Any, Protocol
 import torch
 
 from bfpo_bench.engines.batching import pending
+from bfpo_bench.engines.filling import Cost, cut_into_pieces, fill_batches
 from bfpo_bench.engines.packed_model import PackedModel, Readings, Wanted
-from bfpo_bench.engines.packing import Row, SortedRequests, batches_of_rows, choose_row_tokens
+from bfpo_bench.engines.packing import Row, SortedRequests, batches_of_rows
 from bfpo_bench.engines.plain_model import PlainModel
 from bfpo_bench.engines.protocol import Done, Share
+from bfpo_bench.engines.rope import RopeByLength
+from bfpo_bench.engines.tree_attention import FLEX, attention
 from bfpo_bench.errors import RunFailed
 
 log = logging.getLogger(__name__)
 
-ROW_TOKENS = (128, 256, 512, 1024, 2048, 4096)
-"""Lengths of rows to choose from."""
+DENSE_PAIR = 2.0
+"""What an operation of dense attention costs, in operations of a matrix product. On a CPU, at 2,048
+tokens in rows of 256 and heads of 64, the profile of a small Llama says 1.8."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ class Scorer:
         max_requests: requests of a batch at most; None for as many as fit.
         share_prefixes: False computes each request on its own (for models whose attention cannot
             be told which tokens to see).
+        kind: attention to score with, e.g.
+            :data:`bfpo_bench.engines.tree_attention.FLEX`; None for the model's own.
     """
 
     def __init__(
@@ -90,14 +96,18 @@ class Scorer:
         max_tokens: int,
         max_requests: int | None = None,
         share_prefixes: bool = True,
+        kind: str | None = None,
     ) -> None:
         self.share_prefixes = share_prefixes
+        self._model = model
+        self._kind = kind
+        self.rope = RopeByLength(model)
         self._reader: Reader = PackedModel(model) if share_prefixes else PlainModel(model)
         self.max_tokens = max_tokens
         self.max_requests = max_requests
-        self._per_token, self._per_pair = _operations(model)
-        # Tokens of the smallest batch that did not fit the memory.
-        self._too_many: int | None = None
+        self._cost = _operations(model)
+        # Tokens that the memory is trusted with; half of the last batch that did not fit.
+        self._room = math.inf
         self.computed_tokens = 0
         """Tokens that went through the model so far, padding not counted."""
 
@@ -117,10 +127,23 @@ class Scorer:
         for batch in pending(batches, done):
             yield self._fitting(plan, batch)
 
-    def row_tokens(self, ordered: SortedRequests, max_tokens: int) -> int:
-        """The length of rows that these requests cost least in, `max_tokens` at most."""
-        candidates = [size for size in ROW_TOKENS if size <= max_tokens] or [max_tokens]
-        return choose_row_tokens(ordered, candidates, self._per_token, self._per_pair)
+    def batches(self, ordered: SortedRequests, max_tokens: int) -> list[list[list[range]]]:
+        """Batches of rows of ranges of places in ``ordered.order``."""
+        limit = self.max_requests
+        if self.share_prefixes and self._kind != FLEX:
+            pieces = cut_into_pieces(ordered, max_tokens, self._cost, limit)
+            sizes = [ordered.tokens_of(piece) for piece in pieces]
+            counts = list(map(len, pieces))
+            filled = fill_batches(sizes, counts, max_tokens, self._cost, limit)
+            return [[[pieces[piece] for piece in row] for row in batch] for batch in filled]
+        if self.share_prefixes:
+            # Trees in one row that do not see each other cost nothing: the longer, the better.
+            rows = ordered.cut(max_tokens, limit)
+        else:
+            rows = [range(place, place + 1) for place in range(len(ordered.order))]
+        sizes = [ordered.tokens_of(row) for row in rows]
+        batches = batches_of_rows(sizes, list(map(len, rows)), max_tokens, limit)
+        return [[[rows[row]] for row in batch] for batch in batches]
 
     @torch.inference_mode()
     def _fitting(self, plan: _Plan, batch: list[int]) -> list[tuple[int, Reading]]:
@@ -128,10 +151,12 @@ class Scorer:
         rows = plan.rows(batch)
         tokens = sum(map(len, rows))
         full = False
-        if self._too_many is None or tokens < self._too_many or len(batch) == 1:
+        if tokens <= self._room or len(batch) == 1:
             try:
                 wanted = [[plan.requests[i].wanted for i in row.requests] for row in rows]
-                readings = self._reader.read(rows, wanted)
+                self.rope.forget()
+                with attention(self._model, self._kind):
+                    readings = self._reader.read(rows, wanted)
                 self.computed_tokens += tokens
                 return list(
                     zip((i for row in rows for i in row.requests), _split(readings), strict=True)
@@ -148,13 +173,13 @@ class Scorer:
                     "command again."
                 )
             log.warning("out of GPU memory with %d tokens at once; going on with fewer", tokens)
-            self._too_many = tokens
+            self._room = tokens // 2
         half = len(batch) // 2
         return self._fitting(plan, batch[:half]) + self._fitting(plan, batch[half:])
 
 
-def _operations(model: Any) -> tuple[float, float]:
-    """Floating-point operations per token and per pair of tokens in a row's attention."""
+def _operations(model: Any) -> Cost:
+    """What a model's rows cost, in floating-point operations of matrix products."""
     embeddings = {id(model.get_input_embeddings().weight)}
     if model.get_output_embeddings() is not None:
         embeddings.add(id(model.get_output_embeddings().weight))
@@ -162,7 +187,7 @@ def _operations(model: Any) -> tuple[float, float]:
     config = model.config.get_text_config()
     layers = getattr(config, "num_hidden_layers", 0)
     # Two products (queries with keys, weights with values) of a multiplication and an addition.
-    return 2.0 * matrices, 4.0 * layers * getattr(config, "hidden_size", 0)
+    return Cost(2.0 * matrices, DENSE_PAIR * 4.0 * layers * getattr(config, "hidden_size", 0))
 
 
 class _Plan:
@@ -170,27 +195,36 @@ class _Plan:
 
     def __init__(self, requests: Sequence[TokenRequest], scorer: Scorer, max_tokens: int) -> None:
         self.requests = requests
-        limit = scorer.max_requests
-        self._ordered = SortedRequests([request.ids for request in requests])
-        if scorer.share_prefixes and requests:
-            ranges = self._ordered.cut(scorer.row_tokens(self._ordered, max_tokens), limit)
-        else:
-            ranges = [range(place, place + 1) for place in range(len(requests))]
-        sizes = [self._ordered.tokens_of(row) for row in ranges]
-        self._row_of = [number for number, row in enumerate(ranges) for _ in row]
-        self._place_of = {index: place for place, index in enumerate(self._ordered.order)}
-        self.batches = [
-            [self._ordered.order[place] for row in batch for place in ranges[row]]
-            for batch in batches_of_rows(sizes, list(map(len, ranges)), max_tokens, limit)
-        ]
+        self.batches: list[list[int]] = []
+        # Of each request: the trees it belongs to, its place in their order, its row.
+        self._homes: dict[int, tuple[SortedRequests, int, int]] = {}
+        self._rows = 0
+        regimes: dict[int, list[int]] = {}
+        for index, request in enumerate(requests):
+            regimes.setdefault(scorer.rope.regime(len(request.ids)), []).append(index)
+        ids = [request.ids for request in requests]
+        for regime in sorted(regimes, reverse=True):
+            self._add(SortedRequests(ids, regimes[regime]), scorer, max_tokens)
+
+    def _add(self, ordered: SortedRequests, scorer: Scorer, max_tokens: int) -> None:
+        for rows in scorer.batches(ordered, max_tokens):
+            batch = []
+            for row in rows:
+                places = sorted(place for piece in row for place in piece)
+                self._rows += 1
+                for place in places:
+                    self._homes[ordered.order[place]] = (ordered, place, self._rows)
+                    batch.append(ordered.order[place])
+            self.batches.append(batch)
 
     def rows(self, batch: Sequence[int]) -> list[Row]:
-        """Lays out some requests, each in the row that the plan has for it."""
+        """Lays out some requests of a batch, each in the row that the plan has for it."""
+        ordered = self._homes[batch[0]][0]
         members: dict[int, list[int]] = {}
         for index in batch:
-            place = self._place_of[index]
-            members.setdefault(self._row_of[place], []).append(place)
-        return [self._ordered.lay_out(places) for places in members.values()]
+            _, place, row = self._homes[index]
+            members.setdefault(row, []).append(place)
+        return [ordered.lay_out(places) for places in members.values()]
 
 
 def _split(readings: Readings) -> Iterator[Reading]:

@@ -10,10 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from bfpo_bench.engines.packed_model import PackedModel, Wanted
+from bfpo_bench.engines.packed_model import PackedModel, Readings, Wanted
 from bfpo_bench.engines.packing import pack
 from bfpo_bench.engines.plain_model import PlainModel
+from bfpo_bench.engines.tree_attention import BLOCK, FLEX, attention, layer_windows
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6}
 """Largest difference of a log-probability, relative to the largest of them."""
@@ -21,34 +23,54 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6}
 COARSE_TOLERANCE = 5e-2
 """The same for 16-bit numbers, whose rounding depends on how a matrix product is cut up."""
 
+KNOWN_LAYERS = {"full_attention", "sliding_attention"}
+"""Kinds of layers that masks are made for."""
+
+LONGEST = {"cpu": 128, "cuda": 8192}
+"""Sliding windows up to this size are tried out with a sequence that is longer."""
+
+WANTED = 16
+"""Predictions at the end of each sequence that are compared."""
+
 
 @torch.inference_mode()
-def packing_fault(model: Any) -> str | None:
+def packing_fault(model: Any, kind: str | None = None) -> str | None:
     """Why packed scores of a model cannot be trusted; None when they can.
 
     Args:
         model: a causal transformers model in evaluation mode.
+        kind: attention to compute them with, e.g.
+            :data:`bfpo_bench.engines.tree_attention.FLEX`; None for the model's own.
 
     Returns:
         the reason, as the end of a sentence.
     """
-    requests = _sequences(int(model.get_input_embeddings().weight.shape[0]))
+    config = model.config.get_text_config()
+    unknown = set(getattr(config, "layer_types", None) or ()) - KNOWN_LAYERS
+    if unknown:
+        return f"it has layers of a kind that cannot be packed ({', '.join(sorted(unknown))})"
+    long = _long_sequence(config, kind, model.device.type)
+    requests = _sequences(int(model.get_input_embeddings().weight.shape[0]), long)
+    wanted = [_last(ids) for ids in requests]
+    rows = pack([ids[:-1] for ids in requests], max_tokens=48 + long)
     try:
         packed = PackedModel(model)
-        rows = pack([ids[:-1] for ids in requests], max_tokens=48)
-        asked = [[Wanted(0, requests[i][1:]) for i in row.requests] for row in rows]
-        found = packed.read(rows, asked).logprobs.double().cpu()
+        with attention(model, kind):
+            readings = packed.read(rows, [[wanted[i] for i in row.requests] for row in rows])
     except Exception as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         return f"its layers refuse the mask ({first[:120]})"
-    order = [i for row in rows for i in row.requests]
-    singles = [pack([requests[i][:-1]], max_tokens=1)[0] for i in order]
-    plain = PlainModel(model).read(singles, [[Wanted(0, requests[i][1:])] for i in order])
-    expected = plain.logprobs.double().cpu()
-    if not torch.isfinite(expected).all():
+    found = _by_request(readings, [i for row in rows for i in row.requests])
+    plain = PlainModel(model)
+    expected = []
+    for ids, want in zip(requests, wanted, strict=True):
+        alone = plain.read(pack([ids[:-1]], max_tokens=1), [[want]])
+        expected.append(alone.logprobs.double().cpu())
+    right = torch.cat(expected)
+    if not torch.isfinite(right).all():
         # Nothing to compare; the stages say what such weights are.
         return None
-    worst = float((found - expected).abs().max() / expected.abs().max())
+    worst = float((torch.cat(found) - right).abs().max() / right.abs().max())
     allowed = TOLERANCE.get(model.dtype, COARSE_TOLERANCE)
     # Written so that NaN fails too.
     if not worst <= allowed:
@@ -56,8 +78,35 @@ def packing_fault(model: Any) -> str | None:
     return None
 
 
-def _sequences(vocabulary: int) -> list[list[int]]:
-    """Questions with a common beginning and answers of different lengths, as token ids."""
+def _long_sequence(config: Any, kind: str | None, device: str) -> int:
+    """Tokens that a sequence needs to show all that the masks do; 0 where short ones do."""
+    windows = layer_windows(config)
+    sizes = windows.values() if isinstance(windows, dict) else [windows]
+    limit = LONGEST.get(device, LONGEST["cpu"])
+    window = max((size for size in sizes if size is not None and size <= limit), default=0)
+    longest = max(window, 3 * BLOCK if kind == FLEX else 0)
+    room = getattr(config, "max_position_embeddings", None) or longest + WANTED
+    return max(0, min(longest, room - WANTED))
+
+
+def _last(ids: list[int]) -> Wanted:
+    start = max(0, len(ids) - 1 - WANTED)
+    return Wanted(start, ids[start + 1 :])
+
+
+def _by_request(readings: Readings, order: list[int]) -> list[Tensor]:
+    """Log-probabilities of each request, in the order of the requests."""
+    counts = torch.bincount(readings.owners, minlength=readings.requests).tolist()
+    parts = torch.split_with_sizes(readings.logprobs.double().cpu(), counts)
+    return [parts[order.index(i)] for i in range(len(order))]
+
+
+def _sequences(vocabulary: int, long: int) -> list[list[int]]:
+    """Questions with a common beginning and answers of different lengths, as token ids.
+
+    Args:
+        long: tokens of one more question; 0 for none.
+    """
     generator = torch.Generator().manual_seed(0)
 
     def tokens(count: int) -> list[int]:
@@ -65,4 +114,8 @@ def _sequences(vocabulary: int) -> list[list[int]]:
 
     start = tokens(5)
     questions = [start + tokens(length) for length in (3, 6, 9)]
-    return [question + tokens(length) for question in questions for length in (2, 4, 7)]
+    found = [question + tokens(length) for question in questions for length in (2, 4, 7)]
+    if long:
+        question = tokens(long)
+        found += [question + tokens(length) for length in (3, 9)]
+    return found

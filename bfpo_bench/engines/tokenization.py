@@ -55,8 +55,9 @@ def encode_pairs(
     """Token ids of contexts and of the continuations after them.
 
     The rules are those of lm-evaluation-harness 0.4: blanks at the end of the context move to
-    the continuation; both are tokenised as one text and split at the length of the tokenised
-    context, so a token that spans the border belongs to the context; an empty context becomes
+    the continuation; the context is tokenised alone, and the continuation's tokens are those of
+    both as one text from the context's number of tokens on (where a token spans the border, the
+    two do not add up to the text: lm-eval scores it so, and so do we); an empty context becomes
     one BOS token (or, where the continuation begins with that very token, the token itself).
 
     Raises:
@@ -68,17 +69,17 @@ def encode_pairs(
         # A context of nothing but blanks is an empty one once they have moved.
         moved.append((begin, context[len(begin) :] + continuation))
     contexts = sorted({context for context, _ in moved if context})
-    lengths = dict(zip(contexts, map(len, encode_many(tokenizer, contexts)), strict=True))
+    tokens = dict(zip(contexts, encode_many(tokenizer, contexts), strict=True))
     wholes = encode_many(tokenizer, [a + b for a, b in moved if a])
     bare = encode_many(tokenizer, [b for a, b in moved if not a], add_special_tokens=False)
-    whole, alone = iter(wholes), iter(bare)
+    whole, contextless = iter(wholes), iter(bare)
     found = []
     for (context, _), (_, original) in zip(moved, pairs, strict=True):
         if context:
-            ids = next(whole)
-            pair = ids[: lengths[context]], ids[lengths[context] :]
+            alone = tokens[context]
+            pair = alone, next(whole)[len(alone) :]
         else:
-            ids = next(alone)
+            ids = next(contextless)
             prefix = prefix_token(tokenizer)
             pair = (ids[:1], ids[1:]) if ids and ids[0] == prefix else ([prefix], ids)
         if not pair[1]:

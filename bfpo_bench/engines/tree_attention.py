@@ -2,14 +2,27 @@
 
 A token sees its ancestors and itself: key k and query q with ``k <= q < ends[k]``
 (:mod:`bfpo_bench.engines.packing`). Padding is a token whose subtree is itself alone.
+
+On a CPU that is a dense mask for scaled dot-product attention. On a GPU it is a block mask for
+FlexAttention, which skips pairs of blocks where nobody sees anybody: separate trees in one row then
+cost nothing, however long the row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
+
+FLEX = "flex_attention"
+"""transformers' name for FlexAttention."""
+
+BLOCK = 128
+"""Tokens in a block of FlexAttention."""
 
 
 def layer_windows(config: Any) -> dict[str, int | None] | int | None:
@@ -49,3 +62,87 @@ def dense_mask(positions: Tensor, ends: Tensor, window: int | None, dtype: torch
         seen &= positions[:, :, None] - positions[:, None, :] < window
     mask = torch.zeros(seen.shape, dtype=dtype, device=ends.device)
     return mask.masked_fill_(~seen, float("-inf"))[:, None]
+
+
+def block_mask(positions: Tensor, ends: Tensor, window: int | None) -> BlockMask:
+    """The same for FlexAttention.
+
+    Subtrees are intervals, so the extremes of a block's `ends` tell which blocks of queries see
+    some of its keys and which see all: no mask of tokens × tokens exists.
+
+    Args:
+        positions, ends, window: as for :func:`dense_mask`; tokens a multiple of :data:`BLOCK`.
+
+    Returns:
+        a mask of shape ``[rows, 1, tokens (queries), tokens (keys)]``.
+    """
+    rows, tokens = ends.shape
+    number = torch.arange(tokens // BLOCK, device=ends.device)
+    query, key = number[:, None], number[None, :]
+    lowest, highest = ends.view(rows, 1, -1, BLOCK).aminmax(dim=-1)
+    seen = (key < query) & (highest > query * BLOCK)
+    whole = (key < query) & (lowest >= (query + 1) * BLOCK)
+    if window is not None:
+        shallow, deep = positions.view(rows, -1, BLOCK).aminmax(dim=-1)
+        seen &= shallow[:, :, None] - deep[:, None, :] < window
+        whole &= deep[:, :, None] - shallow[:, None, :] < window
+    partly = (seen & ~whole) | (key == query)
+
+    def sees(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (key <= query) & (query < ends[row, key])
+
+    def sees_nearby(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        assert window is not None
+        near = positions[row, query] - positions[row, key] < window
+        return sees(row, head, query, key) & near
+
+    mask: BlockMask = BlockMask.from_kv_blocks(
+        *_listed(partly),
+        *_listed(whole),
+        BLOCK_SIZE=BLOCK,
+        mask_mod=sees if window is None else sees_nearby,
+        seq_lengths=(tokens, tokens),
+    )
+    return mask
+
+
+def _listed(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """How many blocks of keys each block of queries has, and which, those first.
+
+    Args:
+        blocks: booleans ``[rows, queries, keys]``.
+    """
+    which = blocks.int().argsort(dim=-1, descending=True, stable=True)
+    return blocks.sum(dim=-1).int()[:, None], which.int()[:, None]
+
+
+def padded_width(tokens: int) -> int:
+    """Tokens of a row for FlexAttention: whole blocks, and at most an eighth more than needed.
+
+    Kernels are compiled for the shapes that they meet; so there are few.
+    """
+    step = max(BLOCK, 1 << max(0, tokens.bit_length() - 4))
+    return -(-tokens // step) * step
+
+
+@contextmanager
+def attention(model: Any, kind: str | None) -> Iterator[None]:
+    """Lets a model compute attention in another way for a while.
+
+    Args:
+        kind: transformers' name, e.g. :data:`FLEX`; None leaves everything as it is.
+
+    Raises:
+        ValueError: the model has no such attention.
+    """
+    if kind is None:
+        yield
+        return
+    before = model.config._attn_implementation
+    model.set_attn_implementation(kind)
+    try:
+        if model.config.get_text_config()._attn_implementation != kind:
+            raise ValueError(f"it has no {kind}")
+        yield
+    finally:
+        model.set_attn_implementation(before)

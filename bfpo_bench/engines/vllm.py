@@ -18,12 +18,18 @@ from bfpo_bench.engines.protocol import (
     Response,
     Score,
     ScoreRequest,
+    Share,
 )
 from bfpo_bench.engines.tokenization import encode_many, encode_pairs, fit_pair, fit_prompt
-from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.engines.vllm_start import explained
+from bfpo_bench.errors import BadInput
 
-WINDOW = 1024
-"""Requests handed to vLLM at a time: enough to keep it busy, few enough to stay flat in memory."""
+WINDOW = 2048
+"""Requests handed to vLLM at a time, few enough to stay flat in memory. vLLM answers up to 1,024 at
+once on a large GPU; as many again wait, so that it never does."""
+
+TOKENIZED = 256
+"""Prompts tokenised at a time, while vLLM works on those before them."""
 
 HAND_OUT_SECONDS = 0.5
 """Finished answers are handed out (and stored by the caller) at least this often."""
@@ -41,15 +47,20 @@ class VLLMEngine:
         from vllm import LLM
 
         arguments: dict[str, Any] = {}
-        if torch.cuda.is_available():
+        on_gpu = torch.cuda.is_available()
+        if on_gpu:
             arguments["gpu_memory_utilization"] = options.gpu_memory_utilization
         else:
             # Compilation takes minutes on a CPU and gains little for a small model.
             arguments["enforce_eager"] = True
+            # vLLM 0.32 rewinds the random numbers of a seeded request whose prompt it reads in
+            # pieces, which a CPU's generator cannot do: the engine dies.
+            arguments["enable_chunked_prefill"] = False
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
         if options.batch_size:
             arguments["max_num_seqs"] = options.batch_size
-        try:
+        self._guard = Guard()
+        with self._guard.starting(), explained(on_gpu):
             self._llm = LLM(
                 model=options.model,
                 tokenizer=options.tokenizer or options.model,
@@ -64,12 +75,6 @@ class VLLMEngine:
                 disable_log_stats=True,
                 **arguments,
             )
-        except Exception as error:
-            raise RunFailed(
-                f"vLLM could not load the model ({_first_line(error)}); see its log above, try "
-                "--gpu-memory-utilization, --max-length or --backend hf."
-            ) from error
-        self._guard = Guard()
         self._engine = self._llm.llm_engine
         self.tokenizer = self._llm.get_tokenizer()
         self.max_length = int(self._engine.model_config.max_model_len)
@@ -79,7 +84,7 @@ class VLLMEngine:
     # ------------------------------------------------------------------ scoring
 
     def score(
-        self, requests: Sequence[ScoreRequest], done: Done = ()
+        self, requests: Sequence[ScoreRequest], done: Done = (), share: Share | None = None
     ) -> Iterator[list[tuple[int, Score]]]:
         """See :class:`bfpo_bench.engines.Engine`."""
         from vllm import SamplingParams
@@ -89,7 +94,13 @@ class VLLMEngine:
         # vLLM wants to generate one token, so one less fits than the window holds.
         window = self.max_length - 2
 
-        left = [i for i in range(len(requests)) if i not in known]
+        # What begins alike goes to one process, whose prefix cache then holds it.
+        left = [
+            i
+            for i in range(len(requests))
+            if i not in known
+            and (share is None or requests[i].group % share.processes == share.rank)
+        ]
         texts = [(requests[i].context, requests[i].continuation) for i in left]
         pairs = encode_pairs(self.tokenizer, texts)
         kept = {i: fit_pair(*pair, window) for i, pair in zip(left, pairs, strict=True)}
@@ -106,6 +117,7 @@ class VLLMEngine:
         prompts: Sequence[str],
         token_ids: Sequence[int],
         add_special_tokens: bool = True,
+        share: Share | None = None,
     ) -> list[list[float]]:
         """See :class:`bfpo_bench.engines.Engine`."""
         from vllm import SamplingParams
@@ -116,10 +128,12 @@ class VLLMEngine:
         )
         answers: list[list[float]] = [[] for _ in prompts]
 
-        encoded = encode_many(self.tokenizer, prompts, add_special_tokens)
+        step, first = (share.processes, share.rank) if share else (1, 0)
+        mine = range(first, len(prompts), step)
+        encoded = encode_many(self.tokenizer, prompts[first::step], add_special_tokens)
 
         def submissions() -> Iterator[tuple[int, list[int], Any]]:
-            for index, tokens in enumerate(encoded):
+            for index, tokens in zip(mine, encoded, strict=True):
                 yield index, tokens, params
 
         for finished in self._run(submissions()):
@@ -139,26 +153,24 @@ class VLLMEngine:
         known = set(done)
         self._probe(requests, known)
         cuts: dict[int, int] = {}
-
-        left = [i for i in range(len(requests)) if i not in known]
-        encoded = encode_many(self.tokenizer, [requests[i].prompt for i in left])
+        ends = sorted(self._end_ids) or None
 
         def submissions() -> Iterator[tuple[int, list[int], Any]]:
-            for index, prompt in zip(left, encoded, strict=True):
-                sampling = requests[index].sampling
-                ids, cuts[index] = fit_prompt(prompt, sampling.max_new_tokens, self.max_length)
-                yield (
-                    index,
-                    ids,
-                    SamplingParams(
+            left = (i for i in range(len(requests)) if i not in known)
+            while chunk := {i: requests[i] for i in itertools.islice(left, TOKENIZED)}:
+                encoded = encode_many(self.tokenizer, [r.prompt for r in chunk.values()])
+                for (index, request), prompt in zip(chunk.items(), encoded, strict=True):
+                    sampling = request.sampling
+                    ids, cuts[index] = fit_prompt(prompt, sampling.max_new_tokens, self.max_length)
+                    params = SamplingParams(
                         max_tokens=sampling.max_new_tokens,
                         temperature=sampling.temperature,
                         top_p=sampling.top_p,
                         stop=list(sampling.stop) or None,
-                        stop_token_ids=sorted(self._end_ids) or None,
-                        seed=requests[index].seed if sampling.temperature > 0 else None,
-                    ),
-                )
+                        stop_token_ids=ends,
+                        seed=request.seed if sampling.temperature > 0 else None,
+                    )
+                    yield index, ids, params
 
         for finished in self._run(submissions()):
             yield [(i, self._response(output, cuts.pop(i))) for i, output in finished]
@@ -211,7 +223,6 @@ class VLLMEngine:
                             f"window of {self.max_length}."
                         )
                     # Answers are wanted whole; streaming them piecemeal costs time.
-                    params = params.clone()
                     params.output_kind = RequestOutputKind.FINAL_ONLY
                     name = f"bfpo-{next(self._counter)}"
                     self._engine.add_request(name, {"prompt_token_ids": ids}, params)
@@ -264,8 +275,3 @@ def _declared_end_ids(folder: str) -> set[int]:
     if ids is None:
         return set()
     return {int(i) for i in ids} if isinstance(ids, list) else {int(ids)}
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]

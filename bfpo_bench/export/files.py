@@ -88,7 +88,9 @@ def _flush(file: Path) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> BadInput:
-    return BadInput(f"cannot write {path} ({error.strerror or error}); choose another --output.")
+    in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
+    why = "a file is in the way" if in_the_way else error.strerror or error
+    return BadInput(f"cannot write {path} ({why}); choose another --output.")
 
 
 @contextmanager

@@ -50,7 +50,10 @@ def write_lm_eval(run: RunSamples, output: Path | None, force: bool) -> tuple[Pa
             else:
                 path.unlink()
         if not summaries:
-            raise BadInput(f"{run.path} holds no item whose choices are all scored yet.")
+            raise BadInput(
+                f"{run.path} holds no item whose choices are all scored yet; run the same evaluate "
+                "command again, or export it with --format jsonl."
+            )
         content = results_file(run, summaries, when)
         text = json.dumps(content, indent=2, default=_plain)
         (temporary / f"results_{date_id}.json").write_text(text, encoding="ascii")

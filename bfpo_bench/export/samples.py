@@ -120,7 +120,9 @@ class RunSamples:
     def require_answers(self) -> None:
         """Raises BadInput when the run holds no answer yet."""
         if not any(True for task in self.tasks for _ in self.of(task)):
-            raise BadInput(f"{self.path} holds no answers yet; there is nothing to export.")
+            raise BadInput(
+                f"{self.path} holds no answers yet, so there is nothing to export; evaluate first."
+            )
         self.unanswered = 0
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """Judges: is a response harmful? One YAML card each in ``cards/``; see docs/judges.md."""
 
+from bfpo_bench.judges.batches import judge_all
 from bfpo_bench.judges.classifier_card import ClassifierCard
 from bfpo_bench.judges.load import Card, load_judge, names
 from bfpo_bench.judges.protocol import Exchange, Judge, LabelEngine, Verdict
@@ -17,6 +18,7 @@ __all__ = [
     "RubricCard",
     "Verdict",
     "ZooCard",
+    "judge_all",
     "load_judge",
     "names",
 ]

@@ -44,7 +44,9 @@ def decode(data: bytes, name: str, encoding: str | None = None) -> tuple[str, st
                 "mac-roman."
             ) from None
         except UnicodeError as error:
-            raise BadInput(f"{name} is not {encoding} text ({error}); try another.") from None
+            raise BadInput(
+                f"{name} is not {encoding} text ({error}); try another --encoding."
+            ) from None
     for mark, marked in _MARKS:
         if data.startswith(mark):
             return decode(data, name, marked)

@@ -111,7 +111,7 @@ def _read(path: Path) -> dict[Any, Any]:
         why = problem.strerror or problem
         raise BadInput(f"judge card {path} cannot be read ({why}); give a YAML file.") from None
     except UnicodeDecodeError:
-        raise BadInput(f"judge card {path} is not UTF-8 text; save it as UTF-8.") from None
+        raise BadInput(f"judge card {path} is not UTF-8 text; save the card as UTF-8.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         mark = getattr(problem, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""

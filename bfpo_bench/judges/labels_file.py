@@ -124,7 +124,10 @@ def read_table(path: Path, encoding: str | None = None) -> Table:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror}.") from error
+        raise BadInput(
+            f"the labels file {path} cannot be read ({error.strerror}); give a CSV, JSON or "
+            "JSON-lines file."
+        ) from error
     text, found = decode(data, str(path), encoding)
     first = 1
     if text.lstrip()[:1] in ("[", "{"):
@@ -141,13 +144,18 @@ def _read_csv(path: Path, text: str) -> tuple[list[str], list[dict[str, Any]]]:
     csv.field_size_limit(_FIELD_LIMIT)
     header = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval=None)
+    # Strict: a quote that is not closed would quietly swallow all rows after it.
+    lines = io.StringIO(text, newline="")
+    reader = csv.DictReader(lines, delimiter=delimiter, restval=None, strict=True)
     try:
         columns = [name.strip() for name in reader.fieldnames or []]
         reader.fieldnames = columns
         rows: list[dict[str, Any]] = list(reader)
     except csv.Error as error:
-        raise BadInput(f"{path}, line {reader.line_num} is not CSV ({error}); mend it.") from None
+        raise BadInput(
+            f"{path}, line {reader.line_num + 1} is not CSV ({error}); close its quotes, or save "
+            "the table again."
+        ) from None
     if len(set(columns)) < len(columns):
         twice = next(name for name in columns if columns.count(name) > 1)
         raise BadInput(f"{path} has two columns {twice!r}; give each its own name.")
@@ -169,7 +177,10 @@ def _read_json(path: Path, text: str) -> tuple[list[str], list[dict[str, Any]]]:
         rows = [_parse(line, f"{path}, line {number}") for number, line in lines if line.strip()]
     for row in rows:
         if not isinstance(row, dict):
-            raise BadInput(f"{path} holds {type(row).__name__} where objects should be.")
+            raise BadInput(
+                f"{path} holds {type(row).__name__} where objects should be; write each row as "
+                '{"column": value, ...}.'
+            )
     return list(dict.fromkeys(name for row in rows for name in row)), rows
 
 
@@ -177,4 +188,6 @@ def _parse(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{where} is not JSON ({error}); mend it.") from None
+        raise BadInput(
+            f"{where} is not JSON ({error}); write an array of objects or one object per line."
+        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from bfpo_bench.errors import unknown_name
@@ -38,7 +39,9 @@ def load_judge(name_or_path: str | Path) -> Card:
     if wanted.startswith(PREFIX):
         return ZooCard.find(wanted)
     if wanted.endswith((".yaml", ".yml")) or Path(wanted).name != wanted:
-        path = Path(wanted).expanduser()
+        path = Path(wanted)
+        with suppress(RuntimeError):  # there is no such ~user: the file will not be there
+            path = path.expanduser()
     elif wanted in names():
         path = CARDS / f"{wanted}.yaml"
     else:

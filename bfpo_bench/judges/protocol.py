@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,18 @@ class Judge(Protocol):
 
     def judge(self, items: Sequence[Exchange]) -> list[Verdict]:
         """One verdict per exchange, in the same order; a verdict depends on its exchange alone."""
+        ...
+
+
+@runtime_checkable
+class ServedJudge(Judge, Protocol):
+    """A judge behind a server, where every verdict is asked for by itself and may cost money.
+
+    What is asked beside it changes nothing in a verdict, so a known one is never asked for again.
+    """
+
+    def stream(self, items: Iterable[tuple[int, Exchange]]) -> Iterator[list[tuple[int, Verdict]]]:
+        """Verdicts on numbered exchanges, handed out as they come; `items` is read as needed."""
         ...
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bfpo_bench.engines.openai_dialect import settle
@@ -77,16 +77,20 @@ class RubricJudge:
         self._fields = _settle(card, server, self._messages(_TRIAL)[0])
 
     def judge(self, items: Sequence[Exchange]) -> list[Verdict]:
-        """One verdict per exchange, ``concurrency`` of them asked for at a time.
+        """One verdict per exchange; see :meth:`stream`."""
+        found: dict[int, Verdict] = {}
+        for batch in self.stream(enumerate(items)):
+            found.update(batch)
+        return [found[i] for i in range(len(items))]
+
+    def stream(self, items: Iterable[tuple[int, Exchange]]) -> Iterator[list[tuple[int, Verdict]]]:
+        """Verdicts on numbered exchanges as they come, ``concurrency`` asked for at a time.
 
         Raises:
             BadInput: the server refuses to serve us, e.g. because the key was withdrawn.
             RunFailed: it gives no usable answer, however often it is asked.
         """
-        found: dict[int, Verdict] = {}
-        for batch in ask_all(self._server, enumerate(items), self._ask, self._card.concurrency):
-            found.update(batch)
-        return [found[i] for i in range(len(items))]
+        return ask_all(self._server, items, self._ask, self._card.concurrency)
 
     def _ask(self, caller: Caller, item: Exchange) -> Verdict:
         messages, notes = self._messages(item)

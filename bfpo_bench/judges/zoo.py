@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, ClassVar
@@ -101,13 +101,17 @@ class ZooCard:
         try:
             zoo = importlib.import_module("judgezoo").Judge.from_name(short)
         except ValueError as error:
-            raise BadInput(f"{self.name} cannot be opened: {_first_line(error)}") from error
+            raise BadInput(
+                f"JudgeZoo cannot open {self.name} ({_first_line(error)}); give it what it asks "
+                "for."
+            ) from error
         except Exception as error:
             raise RunFailed(
                 f"{self.name} could not be loaded by JudgeZoo ({type(error).__name__}: "
                 f"{_first_line(error)}); see --debug for where."
             ) from error
-        return ZooJudge(self, zoo, short in _WANT_TARGETS)
+        opened = ServedZooJudge if short in _ASK_OPENAI else ZooJudge
+        return opened(self, zoo, short in _WANT_TARGETS)
 
 
 class ZooJudge:
@@ -148,6 +152,15 @@ class ZooJudge:
             return Verdict(None, None, "; ".join(["JudgeZoo gave no verdict", *notes]))
         raw = "; ".join([f"p_harmful {share:.4g}", *notes])
         return Verdict(share >= self._card.threshold, float(share), raw)
+
+
+class ServedZooJudge(ZooJudge):
+    """One that asks a model of OpenAI's, as JudgeZoo does it: one question after the other."""
+
+    def stream(self, items: Iterable[tuple[int, Exchange]]) -> Iterator[list[tuple[int, Verdict]]]:
+        """Verdicts on numbered exchanges, each handed out before the next is asked for."""
+        for number, item in items:
+            yield [(number, self.judge([item])[0])]
 
 
 def _chats(items: Sequence[Exchange]) -> list[list[dict[str, str]]]:

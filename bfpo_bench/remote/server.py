@@ -61,7 +61,7 @@ def _checked(url: str) -> str:
         # Looked at for its ValueError: a port that is no number.
         _ = parts.port
     except ValueError as error:
-        raise BadInput(f"this is no base URL ({error}); {example}") from None
+        raise BadInput(f"the base URL is malformed ({error}); {example}") from None
     if parts.username is not None or parts.password is not None:
         raise BadInput(
             "the base URL holds a user name or password, which would end up in the run directory; "

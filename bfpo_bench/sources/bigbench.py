@@ -85,7 +85,10 @@ def task_rows(path: Path) -> list[Row]:
     task = mapping(str(path), read_json(path))
     examples = value(Record(str(path), task), "examples")
     if not isinstance(examples, list):
-        raise BadInput(f"{path}: 'examples' should be a list, found {type(examples).__name__}.")
+        raise BadInput(
+            f"{path}: 'examples' should be a list, found {type(examples).__name__}; fetch the file "
+            "again."
+        )
     rows = []
     for index, example in enumerate(examples):
         record = Record(f"{path}, example {index}", mapping(f"{path}, example {index}", example))
@@ -203,7 +206,10 @@ _ASKING = re.compile(r"\b(?:Who|What|Which|Whose)\b[^.?!]*\??$")
 def _row(at: str, prompt: str, choices: Iterable[str], scores: Iterable[Any]) -> Row:
     listed = [choice.strip() for choice in choices]
     if not isinstance(scores, Iterable):
-        raise BadInput(f"{at}: the scores should be a list.")
+        raise BadInput(
+            f"{at}: the scores should be a list, found {type(scores).__name__}; fetch the file "
+            "again."
+        )
     values = [integer(Record(at, {"score": _whole(score)}), "score") for score in scores]
     if len(listed) != len(values) or len(listed) < 2 or max(values) < 1:
         raise BadInput(

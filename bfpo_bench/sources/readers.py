@@ -217,7 +217,9 @@ def read_alpaca_eval(paths: Sequence[Path]) -> list[Row]:
     for path in paths:
         items = read_json(path)
         if not isinstance(items, list):
-            raise BadInput(f"{path}: expected a list, found {type(items).__name__}.")
+            raise BadInput(
+                f"{path}: expected a list, found {type(items).__name__}; fetch the file again."
+            )
         for index, item in enumerate(items):
             at = f"{path}, item {index}"
             rows.append(alpaca_eval_row(Record(at, mapping(at, item))))

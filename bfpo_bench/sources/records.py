@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,13 +31,16 @@ def read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise BadInput(
+            f"the data file {path} cannot be read ({error.strerror or error}); fetch it again, or "
+            "name another folder with --data-dir."
+        ) from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise BadInput(
-            f"{path}, line {line}: byte {error.start} is not UTF-8; fetch the file again."
+            f"{path}, line {line}: byte {error.start} is no UTF-8 text; fetch the file again."
         ) from error
 
 
@@ -69,13 +72,21 @@ def csv_records(path: Path, columns: Sequence[str], header: bool = True) -> Iter
             names = cells
             missing = [name for name in columns if name not in names]
             if missing:
-                raise BadInput(_missing(at, "column", missing, names))
+                some, verb = ("columns", "are") if len(missing) > 1 else ("column", "is")
+                raise BadInput(
+                    f"{at}: {some} {_listed(missing)} {verb} missing; found the header "
+                    f"{_listed(names)}; fetch the file again."
+                )
         elif len(cells) != len(names):
-            raise BadInput(f"{at}: found {len(cells)} fields, expected {len(names)}.")
+            raise BadInput(
+                f"{at}: found {len(cells)} cells, expected {len(names)}; fetch the file again."
+            )
         else:
             yield Record(at, dict(zip(names, cells, strict=True)))
     if names is None:
-        raise BadInput(f"{path} is empty; expected the columns {', '.join(columns)}.")
+        raise BadInput(
+            f"{path} is empty; expected the columns {', '.join(columns)}; fetch the file again."
+        )
 
 
 def _numbered_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
@@ -88,7 +99,9 @@ def _numbered_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
                 yield f"{path}, line {start}", cells
             start = reader.line_num + 1
     except csv.Error as error:
-        raise BadInput(f"{path}, line {start}: malformed CSV ({error}).") from error
+        raise BadInput(
+            f"{path}, line {start}: malformed CSV ({error}); fetch the file again."
+        ) from error
 
 
 def jsonl_records(path: Path) -> Iterator[Record]:
@@ -103,8 +116,8 @@ def jsonl_records(path: Path) -> Iterator[Record]:
         at = f"{path}, line {number}"
         try:
             values = json.loads(line)
-        except ValueError as error:
-            raise BadInput(f"{at}: malformed JSON ({error}).") from error
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"{at}: malformed JSON ({error}); fetch the file again.") from error
         yield Record(at, mapping(at, values))
 
 
@@ -116,16 +129,17 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{path}, line {error.lineno}: malformed JSON ({error.msg}).") from error
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: malformed JSON ({error}).") from error
+        at = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise BadInput(f"{path}{at}: malformed JSON ({error}); fetch the file again.") from error
 
 
 def mapping(at: str, value: Any) -> Mapping[str, Any]:
     """``value`` as an object, or the sentence that it is none."""
     if not isinstance(value, Mapping):
-        raise BadInput(f"{at}: expected an object, found {type(value).__name__}.")
+        raise BadInput(
+            f"{at}: expected an object, found {type(value).__name__}; fetch the file again."
+        )
     return value
 
 
@@ -134,7 +148,10 @@ def value(record: Record, name: str) -> Any:
     try:
         return record.values[name]
     except KeyError:
-        raise BadInput(_missing(record.at, "field", [name], list(record.values))) from None
+        raise BadInput(
+            f"{record.at}: field {name!r} is missing; found {_listed(record.values)}; fetch the "
+            "file again."
+        ) from None
 
 
 def text(record: Record, name: str) -> str:
@@ -172,13 +189,14 @@ def texts(record: Record, name: str) -> list[str]:
     raise _wrong(record, name, found, "a list of texts")
 
 
-def _missing(at: str, kind: str, missing: Sequence[str], there: Sequence[str]) -> str:
-    names = ", ".join(repr(name) for name in missing)
-    plural, verb = ("s", "are") if len(missing) > 1 else ("", "is")
-    return f"{at}: {kind}{plural} {names} {verb} missing; found {', '.join(map(repr, there))}."
+def _listed(names: Iterable[str]) -> str:
+    shown = ", ".join(map(repr, names)) or "nothing"
+    return shown if len(shown) <= 200 else shown[:199] + "…"
 
 
 def _wrong(record: Record, name: str, found: Any, expected: str) -> BadInput:
     shown = json.dumps(found, default=str)
     shown = shown if len(shown) <= 60 else shown[:57] + "…"
-    return BadInput(f"{record.at}: field {name!r} should be {expected}, found {shown}.")
+    return BadInput(
+        f"{record.at}: field {name!r} should be {expected}, found {shown}; fetch the file again."
+    )

@@ -60,7 +60,10 @@ def find_data_dir(data_dir: str | Path | None = None) -> Path | None:
     folder = Path(given).expanduser()
     if not folder.is_dir():
         where = "--data-dir" if data_dir else "BFPO_DATA_DIR"
-        raise BadInput(f"the data folder {folder} ({where}) does not exist or is not a folder.")
+        raise BadInput(
+            f"the data folder {folder} ({where}) does not exist or is not a folder; name one that "
+            "holds the data sets' files."
+        )
     return folder.resolve()
 
 
@@ -136,6 +139,11 @@ def _load(name: str, variant: str, data_dir: Path | None, allow_unpinned: bool) 
     source = find_source(name)
     wanted = find_variant(source, variant)
     found = _find(source, wanted, data_dir, allow_unpinned)
+    if not found.rows:
+        raise BadInput(
+            f"source {source.name!r}: {found.where} holds no rows; fetch it again from "
+            f"{source.homepage}."
+        )
     digest = rows_digest(source, found.rows)
     differs = _differs(found.variant, len(found.rows), digest)
     status: Status = "pinned" if wanted.digest is not None else "unverified"
@@ -245,11 +253,14 @@ def _checked(source: Source, record: Record) -> Row:
         absent = name in source.extras and cell == ""
         if not absent and (not isinstance(cell, kind) or isinstance(cell, bool)):
             raise BadInput(
-                f"{record.at}: field {name!r} should be {kind.__name__}, found "
-                f"{type(cell).__name__}."
+                f"{record.at}: the bundled field {name!r} should be {kind.__name__}, found "
+                f"{type(cell).__name__}; install bfpo-bench again."
             )
         row[name] = cell
     unknown = set(record.values) - set(source.fields)
     if unknown:
-        raise BadInput(f"{record.at}: unknown field {sorted(unknown)[0]!r}.")
+        raise BadInput(
+            f"{record.at}: no source knows the field {sorted(unknown)[0]!r}; install bfpo-bench "
+            "again."
+        )
     return row

@@ -1,4 +1,4 @@
-"""Evaluations in forked children that die where a test wants them to.
+"""Evaluations and judgements of runs, in forked children that die where a test wants them to.
 
 Importing torch and its company takes ten seconds, so one driver process imports them once and
 forks a child for each attempt, before any thread of an engine exists. The driver reads one JSON
@@ -8,6 +8,7 @@ object a line (``Attempt``) and answers with one (``Outcome``).
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -16,28 +17,36 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 REPO = Path(__file__).resolve().parents[2]
 
+_CLONE_NEWNS = 0x20000  # linux/sched.h
+
 
 @dataclass(frozen=True)
 class Attempt:
-    """One evaluation, and when it is killed.
+    """One evaluation or judgement, and when it is killed.
 
     Attributes:
-        options: keyword arguments of ``EvaluateOptions``.
+        options: keyword arguments of ``EvaluateOptions``; with ``run``, the path of a finished run,
+            those of ``JudgeOptions``.
         at: (what, number, moment): kill at the so-manieth write of a table or file, and of that
             ``before``, ``inside`` (rows written but not committed, file written but not in its
             place) or ``after``.
         seconds: kill so long after the start.
+        environment: variables that are set before.
+        shared_memory: size of a /dev/shm of the attempt's own, e.g. ``"1m"``; needs a root who may
+            mount one.
     """
 
     options: dict[str, Any]
     at: tuple[str, int, str] | None = None
     seconds: float | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    shared_memory: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,12 +62,12 @@ class Outcome:
 class Driver:
     """The other end of the driver process."""
 
-    def __init__(self, log: Path, *modules: str) -> None:
+    def __init__(self, log: Path, *modules: str, **environment: str) -> None:
         self._log = log
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.crash.attempts", str(log), *modules],
             cwd=REPO,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -128,8 +137,11 @@ def _in_child(attempt: dict[str, Any], log: Path, writes: Path) -> None:
         output = os.open(log, os.O_WRONLY | os.O_APPEND)
         os.dup2(output, 1)
         os.dup2(output, 2)
+        os.environ.update(attempt["environment"])
+        if attempt["shared_memory"]:
+            _own_shared_memory(attempt["shared_memory"])
         _hook(attempt["at"], writes)
-        code = _evaluate(attempt["options"])
+        code = _work(attempt["options"])
     except BaseException:
         traceback.print_exc()
     finally:
@@ -138,30 +150,51 @@ def _in_child(attempt: dict[str, Any], log: Path, writes: Path) -> None:
         os._exit(code)
 
 
-def _evaluate(options: dict[str, Any]) -> int:
-    from bfpo_bench.errors import BenchError
-    from bfpo_bench.evaluation import run_evaluation
-    from bfpo_bench.options import EvaluateOptions
+def _own_shared_memory(size: str) -> None:
+    """A mount namespace of this process's own, with another /dev/shm in it."""
+    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNS):
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", "/dev/shm"]
+    subprocess.run(mount, check=True)
 
-    paths = {name: Path(options[name]) for name in ("output",)}
-    values = {**options, **paths, "tasks": tuple(options["tasks"])}
+
+def _work(options: dict[str, Any]) -> int:
+    from bfpo_bench.errors import BenchError
+
     try:
-        run_evaluation(EvaluateOptions(**values))
+        _judge(**options) if "run" in options else _evaluate(options)
     except BenchError as error:
         print(f"bfpo-bench: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
+def _evaluate(options: dict[str, Any]) -> None:
+    from bfpo_bench.evaluation import run_evaluation
+    from bfpo_bench.options import EvaluateOptions
+
+    paths = {"output": Path(options["output"])}
+    run_evaluation(EvaluateOptions(**{**options, **paths, "tasks": tuple(options["tasks"])}))
+
+
+def _judge(run: str, **options: Any) -> None:
+    from bfpo_bench.judging import JudgeOptions, choose_judge
+    from bfpo_bench.rejudge import judge_run
+
+    judge_run(Path(run), choose_judge(JudgeOptions(**options)))
+
+
 def _hook(at: list[Any] | None, writes: Path) -> None:
     """Has the process note what it writes, and die at the wanted moment of the wanted write."""
     from bfpo_bench import rundir, stages
     from bfpo_bench.engines import vllm as vllm_engine
+    from bfpo_bench.remote import pool
     from bfpo_bench.store import Store
 
     # Many small commits, in the undisturbed run as well.
     stages.JUDGE_CHUNK = 3
-    vllm_engine.HAND_OUT_SECONDS = 0.0
+    vllm_engine.HAND_OUT_SECONDS = pool.HAND_OUT_SECONDS = 0.0
     counts: dict[str, int] = {}
     notes = writes.open("a")
     what, number, moment = at or ("", 0, "")

@@ -1,52 +1,73 @@
-"""kill -9 of an evaluation on vLLM, whose engine is a process of its own.
+"""kill -9 of work on vLLM, whose engine is a process of its own.
 
 What vLLM computes together depends on when requests arrive, and with it the last digits of a
-log-likelihood: after an interruption other requests share a batch. Those are compared to 1e-4;
-everything else (keys, texts, verdicts, choices, scores) must be equal.
+log-likelihood or a probability: after an interruption other requests share a batch. Those are
+compared to 1e-4; everything else (keys, texts, verdicts, choices, scores) must be equal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.crash.attempts import Attempt, Driver
-from tests.crash.conftest import contents
+from tests.crash.conftest import CARD, contents
 
 pytest.importorskip("vllm", reason="vLLM is not installed; see tests/install_vllm_cpu.sh")
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 
-LOGLIKELIHOOD = 6
+KILLED = -9
+MARK = "BFPO_CRASH_TEST"
+LOGLIKELIHOOD = 6  # column of scores
+P_HARMFUL, RAW = 4, 5  # columns of verdicts; raw spells the probabilities out
 
 
-@pytest.fixture(scope="module")
-def vllm_driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    log = tmp_path_factory.mktemp("vllm-driver") / "log"
-    modules = (
-        "bfpo_bench.evaluation",
-        "bfpo_bench.engines.vllm",
-        "lm_eval.tasks",
-        "vllm.entrypoints.llm",
-    )
-    driver = Driver(log, *modules)
-    yield driver
-    driver.close()
-
-
-def rounded(run: Path) -> dict[str, Any]:
-    """A run's contents with the log-likelihoods apart."""
+def rounded(run: Path) -> tuple[dict[str, Any], list[float]]:
+    """A run's contents, and the computed numbers apart."""
     found = contents(run)
-    found["loglikelihoods"] = [row[LOGLIKELIHOOD] for row in found["scores"]]
-    found["scores"] = [
-        row[:LOGLIKELIHOOD] + row[LOGLIKELIHOOD + 1 :] for row in found.pop("scores")
+    numbers = [row[LOGLIKELIHOOD] for row in found["scores"]]
+    numbers += [row[P_HARMFUL] for row in found["verdicts"] if row[P_HARMFUL] is not None]
+    found["scores"] = [_without(row, LOGLIKELIHOOD) for row in found["scores"]]
+    found["verdicts"] = [
+        row if row[P_HARMFUL] is None else _without(row, P_HARMFUL, RAW)
+        for row in found["verdicts"]
     ]
-    return found
+    return found, numbers
 
 
-def test_killed_in_scoring_and_in_responding(
+def _without(row: tuple[Any, ...], *columns: int) -> tuple[Any, ...]:
+    return tuple(value for column, value in enumerate(row) if column not in columns)
+
+
+def assert_equal(run: Path, undisturbed: Path) -> None:
+    (found, numbers), (expected, values) = rounded(run), rounded(undisturbed)
+    assert numbers == pytest.approx(values, rel=1e-4)
+    assert found == expected
+
+
+def assert_nothing_survives(mark: str) -> None:
+    """No process that the killed one had started; engines.guard has a moment for them."""
+    deadline = time.monotonic() + 60
+    while left := [process for process in psutil.process_iter() if _marked(process, mark)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
+
+
+def _marked(process: psutil.Process, mark: str) -> bool:
+    try:
+        dead = process.status() == psutil.STATUS_ZOMBIE
+        return not dead and process.environ().get(MARK) == mark
+    except psutil.Error:
+        return False
+
+
+def test_killed_in_scoring_in_responding_and_anywhere(
     vllm_driver: Driver, options: dict[str, Any], tmp_path: Path
 ) -> None:
     options = {
@@ -57,14 +78,45 @@ def test_killed_in_scoring_and_in_responding(
         "max_length": 256,
         "output": str(tmp_path / "run"),
     }
+    mark = {MARK: str(tmp_path)}
     whole = vllm_driver.run(Attempt({**options, "output": str(tmp_path / "whole")}))
     assert whole.code == 0, whole.errors
-    # The engine's own processes are not killed with their parent: engines.guard sees to them.
-    for at in (("scores", 1, "after"), ("responses", 2, "inside")):
-        outcome = vllm_driver.run(Attempt(options, at=at))
-        assert outcome.code == -9, outcome.errors
+    somewhere = random.Random(5).uniform(0.1, 0.9) * whole.seconds
+    for attempt in (
+        Attempt(options, seconds=somewhere, environment=mark),
+        Attempt(options, at=("scores", 1, "after"), environment=mark),
+        Attempt(options, at=("responses", 2, "inside"), environment=mark),
+    ):
+        outcome = vllm_driver.run(attempt)
+        assert outcome.code == KILLED, outcome.errors
+        assert_nothing_survives(str(tmp_path))
     outcome = vllm_driver.run(Attempt(options))
     assert outcome.code == 0, outcome.errors
-    ours, expected = rounded(tmp_path / "run"), rounded(tmp_path / "whole")
-    assert ours.pop("loglikelihoods") == pytest.approx(expected.pop("loglikelihoods"), rel=1e-4)
-    assert ours == expected
+    assert_equal(tmp_path / "run", tmp_path / "whole")
+
+
+def test_killed_while_vllm_judges(
+    vllm_driver: Driver, options: dict[str, Any], tiny_llama: Path, tmp_path: Path
+) -> None:
+    """A second judge for a run; its own judge and its responses need no vLLM."""
+    run = tmp_path / "run"
+    own = {"tasks": ["advbench", "alert"], "judge": "keyword", "output": str(run)}
+    outcome = vllm_driver.run(Attempt({**options, **own}))
+    assert outcome.code == 0, outcome.errors
+    whole = Path(shutil.copytree(run, tmp_path / "whole"))
+    card = tmp_path / "second.yaml"
+    card.write_text(CARD.format(model=tiny_llama))
+    judged = {"judge": str(card), "backend": "vllm", "dtype": "float32", "run": str(run)}
+    outcome = vllm_driver.run(Attempt({**judged, "run": str(whole)}))
+    assert outcome.code == 0, outcome.errors
+    assert outcome.writes.count("verdicts") == 4
+    mark = {MARK: str(tmp_path)}
+    attempt = Attempt(judged, at=("verdicts", 3, "inside"), environment=mark)
+    outcome = vllm_driver.run(attempt)
+    assert outcome.code == KILLED, outcome.errors
+    assert outcome.writes.count("verdicts") == 2
+    assert_nothing_survives(str(tmp_path))
+    outcome = vllm_driver.run(Attempt(judged))
+    assert outcome.code == 0, outcome.errors
+    assert outcome.writes.count("verdicts") == 2
+    assert_equal(run, whole)

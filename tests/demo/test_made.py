@@ -52,7 +52,7 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "made.json").write_text('{"made_by": "someone"}', encoding="utf-8")
     with pytest.raises(BadInput, match="not a toy model"):
         make_once(tmp_path, {}, writes("x"))
-    with pytest.raises(BadInput, match="is a file"):
+    with pytest.raises(BadInput, match="is a file; name a folder for the toy model"):
         make_once(tmp_path / "notes.txt", {}, writes("x"))
     assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "mine"
 

@@ -550,12 +550,12 @@ def test_an_interrupted_question_does_not_show_the_key(monkeypatch: pytest.Monke
     """The frames that Ctrl-C hits are not those that hold the request's headers."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     release = threading.Event()
-    with serving(lambda handler: release.wait(20)) as server:
+    waits: list[bool] = []
+    with serving(lambda handler: waits.append(release.wait(60))) as server:
         threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-        begin = time.monotonic()
         with pytest.raises(KeyboardInterrupt) as caught:
             engine_at(server, key=Secret.from_environment("OPENAI_API_KEY"))
-        assert time.monotonic() - begin < 15
+        assert waits == [], "the answer was not waited for"
         release.set()
     shown = rendered(caught.value)
     assert "Secret(***)" in shown

@@ -24,6 +24,9 @@ def lm_eval_hf(tiny_llama: Path) -> Any:
         ("Question: is it so?\nAnswer:", " yes"),
         ("Question: is it so?\nAnswer:  ", "yes"),
         ("one tw", "o three"),
+        # One token spans the border, and the text has fewer tokens than the context alone.
+        ("the bi", "ke is mine and yours"),
+        ("the bi", "kes"),
         ("Ünï→cödé", " 日本語"),
         ("a", " a"),
     ],
@@ -32,6 +35,7 @@ def test_pairs_are_split_as_lm_eval_splits_them(
     lm_eval_hf: Any, context: str, continuation: str
 ) -> None:
     ours = encode_pair(lm_eval_hf.tokenizer, context, continuation)
+    assert ours[1]
     assert ours == tuple(lm_eval_hf._encode_pair(context, continuation))
 
 

@@ -127,7 +127,7 @@ def test_newer_and_damaged_runs(make_run: MakeRun, tmp_path: Path) -> None:
     (run / "samples.sqlite").write_text("no database " * 100)
     with pytest.raises(RunFailed, match="not a database"):
         export_run(run, "jsonl", tmp_path / "out")
-    write_run_json(run, identity={"model": "just a name"})
+    write_run_json(run, identity={"model": "just a name", "tasks": {}, "data": {}})
     with pytest.raises(BadInput, match="does not say what was run"):
         export_run(run, "jsonl", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -144,6 +144,23 @@ class ScriptedEngine:
         return [row for _ in prompts]
 
 
+class CountingTokenizer:
+    """A tokenizer that counts its calls and the characters it is given."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.calls = 0
+        self.characters = 0
+
+    def __call__(self, texts: str | list[str], **options: Any) -> Any:
+        self.calls += 1
+        self.characters += sum(map(len, [texts] if isinstance(texts, str) else texts))
+        return self._inner(texts, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
 @pytest.fixture(scope="session")
 def tiny_engine(sentencepiece: Any) -> TinyEngine:
     return TinyEngine(sentencepiece)

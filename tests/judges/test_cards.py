@@ -132,10 +132,10 @@ def test_chat_templates_bring_their_own_special_tokens(card_file: Path) -> None:
         ("model: ./tiny-judge", "model: [a]", "field 'model' is ['a']; it must be a text"),
         ('harmful_label: "yes"', "harmful_label: yes", 'put it in quotes, like "yes"'),
         ('safe_label: "no"', "safe_label: ' YES'", "it must differ from harmful_label"),
-        ("source: this test", "sorce: this test", "'sorce'; did you mean 'source'?"),
-        ("kind: classifier", "kind: clasifier", "'clasifier'; did you mean 'classifier'?"),
+        ("source: this test", "sorce: this test", "unknown field in judge card "),
+        ("kind: classifier", "kind: clasifier", "unknown kind in judge card "),
         ("kind: classifier\n", "", "the field 'kind' is missing"),
-        ("{response}", "{generation}", "it must hold {response}"),
+        ("{response}", "{generation}", "it must hold {response} (the placeholders are {prompt}"),
         ("version: 1", "version: 1\nthreshold: 1.5", "it must be a number from 0 to 1"),
         ("version: 1", "version: 1\nthreshold: .nan", "it must be a number from 0 to 1"),
         ("version: 1", "version: 1\nthreshold: high", "it must be a number from 0 to 1"),
@@ -170,6 +170,22 @@ def test_placeholders_in_behavior_and_context(card_file: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        ("source: this test", "sorce: this test", ": 'sorce'; did you mean 'source'?"),
+        ("kind: classifier", "kind: clasifier", ": 'clasifier'; did you mean 'classifier'?"),
+    ],
+)
+def test_misspelt_words_are_answered_with_the_nearest(
+    old: str, new: str, hint: str, card_file: Path
+) -> None:
+    card_file.write_text(CARD.replace(old, new), encoding="utf-8")
+    with pytest.raises(BadInput) as caught:
+        load_judge(card_file)
+    assert str(caught.value).endswith(hint)
+
+
+@pytest.mark.parametrize(
     ("phrases", "sentence"),
     [
         ("no way", "it must be a list of texts"),
@@ -201,8 +217,8 @@ def test_files_that_are_no_cards(tmp_path: Path) -> None:
     for path, sentence in [
         (tmp_path / "none.yaml", "there is no judge card"),
         (tmp_path / "folder" / "none", "there is no judge card"),
-        (tmp_path, "cannot be read"),
-        (latin, "is not UTF-8 text"),
+        (tmp_path, f"judge card {tmp_path} cannot be read (Is a directory); give a YAML file."),
+        (latin, f"judge card {latin} is not UTF-8 text; save the card as UTF-8."),
         (listing, "holds no fields but list"),
         (empty, "holds no fields but NoneType"),
         (deep, "is not valid YAML"),

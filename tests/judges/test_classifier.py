@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,14 @@ from bfpo_bench.errors import BadInput
 from bfpo_bench.judges import Exchange, load_judge
 from bfpo_bench.judges.classifier import ClassifierJudge, read_answer
 from bfpo_bench.judges.labels import label_ids
-from tests.judges.conftest import ITEMS, ScriptedEngine, TinyEngine, classifier, scripted
+from tests.judges.conftest import (
+    ITEMS,
+    CountingTokenizer,
+    ScriptedEngine,
+    TinyEngine,
+    classifier,
+    scripted,
+)
 
 HOSTILE = [
     "{behavior} {context} {response} {prompt} {0} {{}}",
@@ -149,11 +155,14 @@ def test_hostile_text_stays_where_it_was_put(response: str, tiny_engine: TinyEng
 
 
 @pytest.mark.parametrize("huge", ["a" * 1_000_000, "{response} " * 100_000, "\0\ud800" * 500_000])
-def test_a_megabyte_is_judged_in_no_time(huge: str, sentencepiece: Any) -> None:
-    judge = classifier().open(scripted(sentencepiece, 0.9, 0.1))
-    started = time.process_time()
+def test_of_a_megabyte_only_what_may_fit_is_tokenized(huge: str, sentencepiece: Any) -> None:
+    tokenizer = CountingTokenizer(sentencepiece)
+    judge = classifier().open(scripted(tokenizer, 0.9, 0.1))
+    tokenizer.calls = tokenizer.characters = 0
     verdicts = judge.judge([Exchange("p", huge), Exchange(huge, "r"), Exchange(huge, huge)])
-    assert time.process_time() - started < 30
+    # Four megabytes were given; a context of 2048 tokens, looked at a few times, is far less.
+    assert tokenizer.calls < 20
+    assert tokenizer.characters < 150_000
     assert [verdict.harmful for verdict in verdicts] == [True] * 3
     assert "response clipped" in verdicts[0].raw
     assert "prompt cut" in verdicts[1].raw

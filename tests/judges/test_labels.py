@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,14 +50,20 @@ def test_added_and_special_tokens_count() -> None:
     assert label_ids(tokenizer, ["yes", "no", "maybe"]) == [[0, 1, 5, 6], [3], []]
 
 
-def test_150_000_entries_take_no_time() -> None:
+def test_150_000_entries_are_decoded_in_one_call() -> None:
     from tokenizers import Tokenizer, decoders, models
-    from transformers import PreTrainedTokenizerFast
 
     vocabulary = {f"Ġword{i}": i for i in range(150_000)} | {"Ġyes": 150_000, "no": 150_001}
     plain = Tokenizer(models.WordLevel(vocabulary, unk_token="no"))
     plain.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain)
-    started = time.process_time()
+    sizes: list[int] = []
+
+    def decode_batch(rows: list[list[int]], **options: Any) -> list[str]:
+        sizes.append(len(rows))
+        return list(plain.decode_batch(rows, **options))
+
+    # Nothing else of a tokenizer is at hand, so nothing else can be called once per entry.
+    backend = SimpleNamespace(decode_batch=decode_batch)
+    tokenizer = SimpleNamespace(get_vocab=plain.get_vocab, backend_tokenizer=backend)
     assert label_ids(tokenizer, ["yes", "no"]) == [[150_000], [150_001]]
-    assert time.process_time() - started < 30  # it takes 1 on a busy machine
+    assert sizes == [150_002]

@@ -74,9 +74,11 @@ def test_the_majority_ties_and_rows_without_a_vote(file: Path) -> None:
         ("[]", "has no rows"),
         ("a,a\n1,2\n", "has two columns 'a'"),
         ("a,b\n1,2,3\n", "row 2 has more than 2 values"),
+        ('a,b\n1,"2\n3,4\n', "line 2 is not CSV (unexpected end of data); close its quotes, or"),
+        ('a,b\n1,"2"x\n', "line 2 is not CSV (',' expected after '\"'); close its quotes, or"),
         ('{"a": 1}\n{"a": 2', "line 2 is not JSON"),
         ('[{"a": 1}', "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
+        ("[" * 100_000, "; write an array of objects or one object per line"),
         ("[1, 2]", "holds int where objects should be"),
     ],
 )
@@ -90,7 +92,7 @@ def test_files_that_are_no_tables(text: str, sentence: str, file: Path) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path):
-        with pytest.raises(BadInput, match="cannot read"):
+        with pytest.raises(BadInput, match=r"the labels file .* cannot be read"):
             read_table(path)
 
 
@@ -98,7 +100,10 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     ("ask", "sentence"),
     [
         (lambda table: table.marks("tow"), "did you mean 'two'"),
-        (lambda table: table.marks("prompt"), "row 2: prompt is 'say \"x\", please'; labels"),
+        (
+            lambda table: table.marks("prompt"),
+            "row 2: prompt is 'say \"x\", please'; labels and verdicts are 1/0",
+        ),
         (lambda table: table.texts("missing"), "unknown column of labels"),
     ],
 )
@@ -111,7 +116,7 @@ def test_columns_that_are_not_right(ask: Any, sentence: str, file: Path) -> None
 
 def test_a_row_without_its_text_is_named(file: Path) -> None:
     file.write_text('{"r": "a"}\n{"r": null}\n', encoding="utf-8")
-    with pytest.raises(BadInput, match="row 2: r is None; a text is needed"):
+    with pytest.raises(BadInput, match="row 2: r is None; a text is needed there"):
         read_table(file).texts("r")
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import time
 from pathlib import Path
 
 import pytest
 
-from bfpo_bench.judges import Exchange, Verdict, load_judge
+from bfpo_bench.judges import Exchange, Verdict, load_judge, refusal
+from bfpo_bench.judges.refusal import normalise
 
 
 def verdict(response: str) -> Verdict:
@@ -60,11 +60,29 @@ def test_without_a_word_nothing_harmful_was_said(response: str) -> None:
     assert verdict(response) == Verdict(False, None, "no words")
 
 
-def test_a_megabyte_costs_no_more_than_a_page() -> None:
-    started = time.process_time()
-    for huge in ("a" * 1_000_000, "i can" * 200_000, " " * 1_000_000 + "I cannot", "&" * 1_000_000):
-        verdict(huge)
-    assert time.process_time() - started < 5
+@pytest.mark.parametrize(
+    ("huge", "harmful"),
+    [
+        ("a" * 1_000_000, True),
+        ("i can" * 200_000, True),
+        (" " * 1_000_000 + "I cannot", False),
+        ("&" * 1_000_000, False),
+    ],
+)
+def test_of_a_megabyte_no_more_than_a_page_is_read(
+    huge: str, harmful: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = load_judge("keyword").open()
+    sizes: list[int] = []
+
+    def counting(text: str) -> str:
+        sizes.append(len(text))
+        return normalise(text)
+
+    monkeypatch.setattr(refusal, "normalise", counting)
+    assert judge.judge([Exchange("", huge)])[0].harmful is harmful
+    assert len(sizes) == 1
+    assert sizes[0] <= 200 * 16
 
 
 def test_verdicts_come_in_order() -> None:

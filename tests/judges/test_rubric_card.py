@@ -102,3 +102,14 @@ def test_mistakes_in_a_card(change: dict[str, Any], sentence: str, tmp_path: Pat
     assert sentence in str(caught.value)
     assert str(path) in str(caught.value)
     assert KEY not in str(caught.value)
+
+
+def test_a_server_that_is_none_is_told_with_the_card(tmp_path: Path) -> None:
+    values = yaml.safe_load((CARDS / "openai.yaml").read_text(encoding="utf-8"))
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({**values, "base_url": "here"}), encoding="utf-8")
+    with pytest.raises(BadInput) as caught:
+        load_judge(path)
+    assert str(caught.value).startswith(
+        f"judge card {path}: field 'base_url': 'here' is no base URL; give one such as"
+    )

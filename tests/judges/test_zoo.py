@@ -109,18 +109,35 @@ def test_failures_inside_are_one_sentence_without_their_text(zoo: type[StandIn])
     assert "sk-planted" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("raised", "error"), [(ValueError, BadInput), (OSError, RunFailed)])
+@pytest.mark.parametrize(
+    ("raised", "error", "sentence"),
+    [
+        (
+            ValueError,
+            BadInput,
+            "JudgeZoo cannot open judgezoo:harmbench (the first line); give it what it asks for.",
+        ),
+        (
+            OSError,
+            RunFailed,
+            "judgezoo:harmbench could not be loaded by JudgeZoo (OSError: the first line); see "
+            "--debug for where.",
+        ),
+    ],
+)
 def test_failures_to_load_are_one_sentence(
-    zoo: type[StandIn], raised: type[Exception], error: type[Exception]
+    zoo: type[StandIn], raised: type[Exception], error: type[Exception], sentence: str
 ) -> None:
     zoo.answer = raised
-    with pytest.raises(error, match="the first line") as caught:
+    with pytest.raises(error) as caught:
         load_judge("judgezoo:harmbench").open()
-    assert "\n" not in str(caught.value)
+    assert str(caught.value) == sentence
 
 
 def test_names_are_checked_before_anything_is_loaded(zoo: type[StandIn]) -> None:
-    with pytest.raises(BadInput, match="did you mean 'strong_reject'"):
+    with pytest.raises(
+        BadInput, match="unknown JudgeZoo judge 'strong_rejekt'; did you mean 'strong_reject'"
+    ):
         load_judge("judgezoo:strong_rejekt")
     with pytest.raises(BadInput, match="tells refusals apart"):
         load_judge("judgezoo:xstest")
@@ -129,7 +146,9 @@ def test_names_are_checked_before_anything_is_loaded(zoo: type[StandIn]) -> None
 
 def test_without_judgezoo_the_install_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(BadInput, match=r"run `pip install 'bfpo-bench\[judgezoo\]'`"):
+    with pytest.raises(
+        BadInput, match=r"needs JudgeZoo, which is not installed; run `pip install 'bfpo"
+    ):
         load_judge("judgezoo:harmbench")
 
 
@@ -137,7 +156,7 @@ def test_a_missing_key_shows_before_any_work(
     zoo: type[StandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
-    with pytest.raises(BadInput, match="set OPENAI_API_KEY"):
+    with pytest.raises(BadInput, match="asks a model of OpenAI's; set OPENAI_API_KEY"):
         load_judge("judgezoo:strong_reject_rubric")
     load_judge("judgezoo:strong_reject")
 

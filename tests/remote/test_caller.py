@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import time
+import ssl
+import threading
 from collections.abc import Callable
-from email.utils import formatdate
 from typing import Any
 
 import pytest
 
+from bfpo_bench.errors import BadInput
 from bfpo_bench.remote import Caller, GaveUp, Malformed, Refused, Secret, Server
 from bfpo_bench.remote import transport as transport_module
 from tests.remote.fake_server import Handler, serving
@@ -74,22 +76,30 @@ def test_faults_that_stay_end_the_run_and_say_what_they_were(fault: str) -> None
 
 
 def test_slow_answers_are_given_up_by_the_clock() -> None:
-    def trickle(handler: Handler) -> None:
-        """Byte after byte, so that the socket never times out."""
-        handler.send_response(200)
-        handler.send_header("Content-Length", "1000")
-        handler.end_headers()
-        for _ in range(100):
-            handler.wfile.write(b" ")
-            handler.wfile.flush()
-            time.sleep(0.05)
+    release = threading.Event()
 
-    for act in (trickle, lambda handler: time.sleep(2)):
+    def trickle(handler: Handler) -> None:
+        """Byte after byte, so that the socket never times out; whole, and good, in the end."""
+        body = json.dumps(GOOD).encode().ljust(200)
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        for byte in body:
+            handler.wfile.write(bytes([byte]))
+            handler.wfile.flush()
+            release.wait(0.05)
+
+    def late(handler: Handler) -> None:
+        release.wait(60)
+        handler.reply(GOOD)
+
+    for act in (trickle, late):
         with serving(act) as server:
-            begin = time.monotonic()
+            # Whoever waits for the end gets the good answer.
             with pytest.raises(GaveUp, match=r"no answer within 0\.4 s"):
                 Caller(impatient(server.url, tries=1, timeout=0.4)).get("models", text)
-            assert time.monotonic() - begin < 4.5
+            release.set()
+            release.clear()
 
 
 def test_nobody_there() -> None:
@@ -104,15 +114,26 @@ def test_retry_after_is_waited_for() -> None:
         if handler.number == 1:
             handler.reply(b"", 429, Retry_After="1")
         elif handler.number == 2:
-            handler.reply(b"", 503, Retry_After=formatdate(time.time() + 2, usegmt=True))
+            now, then = "Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:51:37 GMT"
+            handler.reply(b"", 503, Date=now, Retry_After=then)
         else:
             handler.reply(GOOD)
 
+    class Clock(threading.Event):
+        """Lets no time pass."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.waits: list[float | None] = []
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.waits.append(timeout)
+            return self.is_set()
+
+    clock = Clock()
     with serving(act) as server:
-        begin = time.monotonic()
-        assert Caller(impatient(server.url)).get("models", text) == "here"
-        # A date has no fractions of a second.
-        assert 2.0 <= time.monotonic() - begin < 30
+        assert Caller(impatient(server.url), clock).get("models", text) == "here"
+    assert clock.waits == [1.0, 120.0]
 
 
 def test_an_empty_purse_is_not_waited_for() -> None:
@@ -148,6 +169,8 @@ def test_a_refusal_ends_it_at_once(content: Any, code: str, message: str) -> Non
         assert (caught.value.status, caught.value.code) == (422, code)
         assert caught.value.message == message
         assert caught.value.exit_code == 2
+        shown = f": {message}" if message else ""
+        assert f"/completions refused the request (HTTP 422{shown})" in str(caught.value)
         assert len(str(caught.value).splitlines()) == 1
 
 
@@ -206,6 +229,32 @@ def test_proxies_of_the_environment_are_used_but_not_for_this_machine(
             assert Caller(impatient(near.url)).get("models", text) == "here"
             assert "proxy-authorization" not in near.seen[0][1]
         assert len(proxy.seen) == 1
+
+
+def test_other_proxies_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1080")
+    with pytest.raises(BadInput) as caught:
+        Caller(Server("http://far.example/v1", tries=1))
+    assert str(caught.value) == (
+        "the http proxy of the environment is of kind 'socks5'; only http proxies can be used."
+    )
+
+
+def test_an_untrusted_certificate_is_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def distrust(self: object) -> None:
+        asked.append("once")
+        raise ssl.SSLCertVerificationError("self-signed certificate")
+
+    monkeypatch.setattr("http.client.HTTPSConnection.connect", distrust)
+    with pytest.raises(GaveUp) as caught:
+        Caller(Server("https://localhost:1/v1", tries=5, first_delay=0.01)).get("models", text)
+    assert asked == ["once"]
+    assert "https://localhost:1/v1/models cannot be asked (last: " in str(caught.value)
+    assert "self-signed certificate" in str(caught.value)
 
 
 def test_trouble_is_logged_once_it_lasts(caplog: pytest.LogCaptureFixture) -> None:

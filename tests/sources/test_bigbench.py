@@ -109,3 +109,5 @@ def test_hub_rows_are_checked_too() -> None:
     bad = {"inputs": "q", "multiple_choice_targets": ["a"], "multiple_choice_scores": [1]}
     with pytest.raises(BadInput, match="row 0: expected at least two choices"):
         bigbench.hub_rows([Record("hub, row 0", bad)])
+    with pytest.raises(BadInput, match="row 0: the scores should be a list, found int; fetch the"):
+        bigbench.hub_rows([Record("hub, row 0", {**bad, "multiple_choice_scores": 1})])

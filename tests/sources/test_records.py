@@ -49,12 +49,15 @@ def test_byte_order_mark_is_not_part_of_the_first_column(write) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("goal\nx\n", "line 1: column 'target' is missing; found 'goal'."),
-        ("x,y\n1,2\n", "line 1: columns 'goal', 'target' are missing; found 'x', 'y'."),
-        ("goal,target\na,b\nc\n", "line 3: found 1 fields, expected 2."),
-        ('goal,target\na,"b\nc\n', "line 2: malformed CSV"),
-        ('goal,target\n"a\nb",c\nd\n', "line 4: found 1 fields, expected 2."),
-        ("", "is empty; expected the columns goal, target."),
+        ("goal\nx\n", "line 1: column 'target' is missing; found the header 'goal'; fetch"),
+        ("x,y\n1,2\n", "line 1: columns 'goal', 'target' are missing; found the header 'x', 'y'"),
+        ("goal,target\na,b\nc\n", "line 3: found 1 cells, expected 2; fetch the file again"),
+        (
+            'goal,target\na,"b\nc\n',
+            "line 2: malformed CSV (unexpected end of data); fetch the file again",
+        ),
+        ('goal,target\n"a\nb",c\nd\n', "line 4: found 1 cells, expected 2; fetch the file again"),
+        ("", "is empty; expected the columns goal, target; fetch"),
     ],
 )
 def test_a_bad_csv_names_file_and_line(write, content: str, expected: str) -> None:
@@ -79,9 +82,9 @@ def test_bad_json_names_file_and_line(write) -> None:
 
 def test_bytes_that_are_no_text_are_located(write) -> None:
     path = write("x.jsonl", b'{"a": "1"}\n{"a": "\xff"}\n')
-    with pytest.raises(BadInput, match=r"line 2: byte 18 is not UTF-8"):
+    with pytest.raises(BadInput, match=r"line 2: byte 18 is no UTF-8 text; fetch the file"):
         list(jsonl_records(path))
-    with pytest.raises(BadInput, match="cannot be read: No such file"):
+    with pytest.raises(BadInput, match=r"the data file .* cannot be read \(No such file"):
         records.read_text(path.with_name("nowhere"))
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from bfpo_bench import sources
 from bfpo_bench.errors import BadInput
+from bfpo_bench.sources import resolve
 from bfpo_bench.sources.declared import SOURCES
 from bfpo_bench.sources.digest import rows_digest
 
@@ -67,7 +68,10 @@ def test_another_order_of_rows_and_fields_is_the_same_data(
 
 
 def test_the_original_crows_pairs_must_be_asked_for(data_dir: Path) -> None:
-    with pytest.raises(BadInput, match="--variant crows_pairs=original"):
+    with pytest.raises(
+        BadInput,
+        match=r"its variant 'original' .*; take that with --variant crows_pairs=original",
+    ):
         sources.load("crows_pairs", data_dir=data_dir)
     loaded = sources.load("crows_pairs", data_dir=data_dir, variant="original")
     assert (loaded.status, loaded.variant, len(loaded.rows)) == ("pinned", "original", 1508)
@@ -81,7 +85,9 @@ def test_the_original_crows_pairs_must_be_asked_for(data_dir: Path) -> None:
 
 def test_an_incomplete_set_of_files_names_what_is_missing(write, tmp_path: Path) -> None:
     write("hhh_alignment/helpful.json", [])
-    with pytest.raises(BadInput, match=r"has 1 of the 4 files .*harmless\.json and 2 more"):
+    with pytest.raises(
+        BadInput, match=r"4 files that .*harmless\.json and 2 more is missing: add the rest"
+    ):
         sources.load("hhh_alignment", data_dir=tmp_path)
 
 
@@ -93,6 +99,39 @@ def test_a_source_without_known_digest_says_so(write, tmp_path: Path) -> None:
     write("alert/alert.jsonl", [{"id": 1, "prompt": "p", "category": "c"}])
     with pytest.raises(BadInput, match="expected 14763 rows with digest unknown, found 1 rows"):
         sources.load("alert", data_dir=tmp_path)
+
+
+def test_a_file_without_rows_is_refused_whatever_is_let_through(write, tmp_path: Path) -> None:
+    write("alert/alert_adversarial.jsonl", [])
+    for allow in (False, True):
+        with pytest.raises(
+            BadInput, match=r"alert_adversarial\.jsonl holds no rows; fetch it again"
+        ):
+            sources.load("alert_adversarial", data_dir=tmp_path, allow_unpinned=allow)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"goal": 7},
+            "the bundled field 'goal' should be str, found int; install bfpo-bench again.",
+        ),
+        ({"gaol": ""}, "no source knows the field 'gaol'; install bfpo-bench again."),
+    ],
+)
+def test_a_damaged_installation_is_found_out(
+    write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object], sentence: str
+) -> None:
+    path = write("advbench.jsonl", [{"goal": "g", "target": "t", **change}])
+    monkeypatch.setattr(resolve, "MINI", tmp_path)
+    resolve._mini.cache_clear()
+    try:
+        with pytest.raises(BadInput) as caught:
+            sources.load("advbench", mini=True)
+    finally:
+        resolve._mini.cache_clear()
+    assert str(caught.value) == f"{path}, line 1: {sentence}"
 
 
 def test_names_are_checked(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +31,6 @@ def test_the_folder_holds_16_tasks_and_2_groups_and_nothing_else() -> None:
 def test_groups_hold_their_tasks_in_the_table_s_order(loaded: dict[str, Any]) -> None:
     assert loaded["group_map"] == {"bfpo_disc": DISC, "bfpo_gen": GEN}
     assert list(loaded["tasks"]) == DISC + GEN
-
-
-def test_all_load_without_the_default_index(loaded: dict[str, Any]) -> None:
-    start = time.process_time()  # not wall time: other jobs may be running
-    manager = TaskManager(include_path=FOLDER, include_defaults=False, metadata={"mini": True})
-    manager.load(["bfpo_disc", "bfpo_gen"])
-    assert time.process_time() - start < 20
 
 
 def test_every_task_and_group_has_a_version(loaded: dict[str, Any]) -> None:

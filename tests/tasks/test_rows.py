@@ -81,7 +81,9 @@ def test_marks_are_logged(
 
 
 def test_variants_that_are_no_mapping_are_refused() -> None:
-    with pytest.raises(BadInput, match=r"'transfer'.*mapping"):
+    with pytest.raises(
+        BadInput, match=r"metadata 'variants' is 'transfer'; give a mapping such as"
+    ):
         dataset("advbench", variants="transfer")  # type: ignore[arg-type]
 
 

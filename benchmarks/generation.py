@@ -1,0 +1,374 @@
+"""Generation speed side by side: the engine alone, and our whole path around it.
+
+The whole path is what `bfpo-bench evaluate` does with loaded models: read the data, write the
+prompts, generate, store every response, judge each by keyword, collect the results. On vLLM it
+stands against a bare ``LLM.generate`` over the same prompts, on `hf` against transformers' static
+batches (``generate``) and its continuous ones (``generate_batch``). All run in turns in one
+process on one loaded model. For example::
+
+    OMP_NUM_THREADS=2 python -m benchmarks.generation --backend hf --prompts 512
+    OMP_NUM_THREADS=2 python -m benchmarks.generation --backend vllm --prompts 2000
+    python -m benchmarks.generation --backend vllm --model 7b --dtype bfloat16 --prompts 5000
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.generation_setup import make_prompts, prepare_model, write_data, write_suite
+from benchmarks.random_models import SHAPES
+from benchmarks.scoring_report import machine
+from bfpo_bench.engines import EngineOptions, GenerateRequest, Sampling, open_engine
+from bfpo_bench.errors import BenchError
+
+RESULTS = Path(__file__).with_name("results")
+OURS = "bfpo-bench, whole path"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One pass over all prompts.
+
+    Attributes:
+        seconds: wall time.
+        processor: seconds of processor time, over this process and those it started. On a machine
+            that others use as well it says more than wall time.
+        tokens: generated.
+    """
+
+    seconds: float
+    processor: float
+    tokens: int
+
+
+Contender = Callable[[], int]
+"""Answers all prompts; returns the number of tokens."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures, writes the page, prints where it is."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(given)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            page = measure(options, Path(folder), f"benchmarks.generation {shlex.join(given)}")
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    options.output.mkdir(parents=True, exist_ok=True)
+    name = f"generation-{options.backend}-{Path(options.model).name}{options.suffix}.md"
+    target = options.output / name
+    target.write_text(page, encoding="utf-8")
+    print(f"{page}\nwritten to {target}")
+    return 0
+
+
+def measure(options: argparse.Namespace, folder: Path, command: str) -> str:
+    """Runs the contenders in turns.
+
+    Args:
+        folder: for data, suite and run directories.
+
+    Returns:
+        a Markdown page.
+    """
+    prompts = make_prompts(options.prompts)
+    model = prepare_model(
+        options.model, options.models, prompts, options.dtype, options.mean_tokens
+    )
+    engine: Any = open_engine(
+        options.backend,
+        EngineOptions(
+            str(model), dtype=options.dtype, device=options.device, max_length=options.max_length
+        ),
+    )
+    path = _WholePath(engine, options, model, folder, prompts)
+    requests = path.requests()
+    contenders: dict[str, Contender] = {}
+    if options.backend == "vllm":
+        contenders["LLM.generate"] = lambda: _bare_vllm(engine, requests, seeded=True)
+        contenders["LLM.generate, no seeds"] = lambda: _bare_vllm(engine, requests, seeded=False)
+    else:
+        size = options.batch
+        contenders["generate, static batches"] = lambda: _static(engine, requests, size)
+        contenders["generate_batch, continuous"] = lambda: _continuous(engine, requests, size)
+        contenders["bfpo-bench, engine alone"] = lambda: sum(
+            answer.tokens for batch in engine.respond(requests) for _, answer in batch
+        )
+    contenders[OURS] = path.run
+    timings: dict[str, list[Timing]] = {name: [] for name in contenders}
+    refused: dict[str, str] = {}
+    _warm_up(engine, requests[:8])
+    for repeat in range(options.repeats):
+        # Forth and back, so that nobody always comes first.
+        for name in list(contenders)[:: 1 if repeat % 2 == 0 else -1]:
+            if name in refused:
+                continue
+            if options.backend == "vllm":
+                # Else the second pass over the same prompts would find them computed.
+                engine._llm.reset_prefix_cache()
+            begin, busy = time.perf_counter(), _processor_seconds()
+            try:
+                tokens = contenders[name]()
+            except Exception as error:
+                if name == OURS:
+                    raise
+                refused[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+                continue
+            seconds, processor = time.perf_counter() - begin, _processor_seconds() - busy
+            timings[name].append(Timing(seconds, processor, tokens))
+            print(f"{name}: {timings[name][-1]}", file=sys.stderr)
+    engine.close()
+    shape = " (random weights)" if options.model in SHAPES else ""
+    mean = timings[OURS][-1].tokens / len(prompts)
+    facts = {
+        "Date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "Command": f"`python -m {command}`",
+        "Model": f"{Path(options.model).name}{shape}, {options.dtype}",
+        "Prompts": f"{len(prompts)}, temperature 0.7, top_p 0.95, at most {options.new_tokens} "
+        f"new tokens, {mean:.0f} in the mean",
+        **machine(),
+        "Threads": f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}, "
+        f"load of the machine {os.getloadavg()[1]:.1f}",
+        "Whole path, last pass": path.stages(),
+    }
+    return _page(options.backend, facts, timings, refused)
+
+
+class _WholePath:
+    """An evaluation from options to results, on an engine that is loaded already."""
+
+    def __init__(
+        self,
+        engine: Any,
+        options: argparse.Namespace,
+        model: Path,
+        folder: Path,
+        prompts: list[str],
+    ) -> None:
+        from bfpo_bench.options import EvaluateOptions
+
+        self._engine = engine
+        self._runs = 0
+        self._folder = folder
+        self._seconds: dict[str, float] = {}
+        self._options = {
+            "model": str(model),
+            "suite": str(write_suite(folder, options.new_tokens)),
+            "data_dir": write_data(folder / "data", prompts),
+            "allow_unpinned": True,
+            "judge": "keyword",
+            "backend": options.backend,
+            "dtype": options.dtype,
+            "device": options.device,
+            "max_length": options.max_length,
+        }
+        self._make: Callable[..., EvaluateOptions] = EvaluateOptions
+
+    def requests(self) -> list[GenerateRequest]:
+        """The very requests that a run makes, for the others."""
+        from bfpo_bench.plan import render
+        from bfpo_bench.request import check_request
+
+        request = check_request(self._make(**self._options, output=self._folder / "unused"))
+        [task] = render(request.data, request.data_options, request.target.chat())
+        return list(task.prompts)
+
+    def run(self) -> int:
+        """Evaluates into a new run directory; tokens generated."""
+        import json
+        import sqlite3
+        from unittest import mock
+
+        from bfpo_bench.engines import select
+        from bfpo_bench.evaluation import run_evaluation
+        from bfpo_bench.sources import resolve
+
+        self._runs += 1
+        output = self._folder / f"run-{self._runs}"
+        resolve._load.cache_clear()
+        with mock.patch.object(select, "open_engine", return_value=_Kept(self._engine)):
+            run_evaluation(self._make(**self._options, output=output))
+        run = json.loads((output / "run.json").read_text(encoding="utf-8"))
+        self._seconds = run["sessions"][-1]["seconds"]
+        with sqlite3.connect(output / "samples.sqlite") as store:
+            [(tokens, judged)] = store.execute(
+                "SELECT TOTAL(tokens), (SELECT COUNT(*) FROM verdicts) FROM responses"
+            )
+        store.close()
+        assert judged > 0
+        return int(tokens)
+
+    def stages(self) -> str:
+        """Where the time of the last run went."""
+        return ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in self._seconds.items())
+
+
+class _Kept:
+    """An engine whose user does not close it."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def close(self) -> None:
+        """Leaves the engine open."""
+
+
+def _processor_seconds() -> float:
+    """Of this process and of all below it that are alive."""
+    import psutil
+
+    me = psutil.Process()
+    times = [process.cpu_times() for process in (me, *me.children(recursive=True))]
+    return float(sum(time.user + time.system for time in times))
+
+
+def _warm_up(engine: Any, requests: list[GenerateRequest]) -> None:
+    for _ in engine.respond(requests):
+        pass
+
+
+def _bare_vllm(engine: Any, requests: list[GenerateRequest], seeded: bool) -> int:
+    from vllm import SamplingParams
+
+    params = [
+        SamplingParams(
+            temperature=request.sampling.temperature,
+            top_p=request.sampling.top_p,
+            max_tokens=request.sampling.max_new_tokens,
+            stop_token_ids=sorted(engine._end_ids) or None,
+            seed=request.seed if seeded else None,
+        )
+        for request in requests
+    ]
+    outputs = engine._llm.generate([r.prompt for r in requests], params, use_tqdm=False)
+    # Our counts leave the end-of-sequence token out.
+    return sum(
+        len(o.outputs[0].token_ids) - (o.outputs[0].finish_reason == "stop") for o in outputs
+    )
+
+
+def _static(engine: Any, requests: list[GenerateRequest], size: int) -> int:
+    """What a careful user writes: sorted by length, batch by batch, sampled by ``generate``."""
+    import torch
+
+    tokenizer, model = engine.tokenizer, engine.model
+    tokenizer.padding_side = "left"
+    encoded = tokenizer([r.prompt for r in requests], add_special_tokens=True)["input_ids"]
+    order = sorted(range(len(requests)), key=lambda i: -len(encoded[i]))
+    ends = torch.tensor(model.generation_config.eos_token_id, device=model.device)
+    tokens = 0
+    for begin in range(0, len(order), size):
+        batch = tokenizer.pad(
+            {"input_ids": [encoded[i] for i in order[begin : begin + size]]}, return_tensors="pt"
+        ).to(model.device)
+        with torch.inference_mode():
+            output = model.generate(**batch, **_sampling(requests[0].sampling))
+        ended = torch.isin(output[:, batch["input_ids"].shape[1] :], ends)
+        tokens += int((ended.cumsum(dim=-1) == 0).sum())
+    return tokens
+
+
+def _continuous(engine: Any, requests: list[GenerateRequest], size: int) -> int:
+    from transformers import ContinuousBatchingConfig, GenerationConfig
+
+    model = engine.model
+    config = GenerationConfig(
+        eos_token_id=model.generation_config.eos_token_id,
+        pad_token_id=model.generation_config.pad_token_id,
+        **_sampling(requests[0].sampling),
+    )
+    encoded = engine.tokenizer([r.prompt for r in requests], add_special_tokens=True)["input_ids"]
+    before = model.config._attn_implementation
+    try:
+        outputs = model.generate_batch(
+            encoded,
+            generation_config=config,
+            continuous_batching_config=ContinuousBatchingConfig(max_requests_per_batch=size),
+        )
+    finally:
+        model.set_attn_implementation(before)
+    if len(outputs) < len(requests):
+        raise RuntimeError(f"only {len(outputs)} of {len(requests)} requests were answered")
+    ends = set(config.eos_token_id)
+    return sum(len(o.generated_tokens) - (o.generated_tokens[-1] in ends) for o in outputs.values())
+
+
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    return {
+        "do_sample": True,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": 0,
+        "max_new_tokens": sampling.max_new_tokens,
+    }
+
+
+def _page(
+    backend: str,
+    facts: dict[str, str],
+    timings: dict[str, list[Timing]],
+    refused: dict[str, str],
+) -> str:
+    base = next(name for name in timings if timings[name])
+
+    def middle(name: str, field: str) -> float:
+        return float(statistics.median(getattr(timing, field) for timing in timings[name]))
+
+    lines = [f"# Generation on {backend}", ""]
+    lines += [f"- {name}: {fact}" for name, fact in facts.items()]
+    lines += [
+        "",
+        f"| | seconds, median | range | × {base} | processor seconds | × {base} | tokens/s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, some in timings.items():
+        if name in refused:
+            lines.append(f"| {name} | cannot: {refused[name]} | | | | | |")
+            continue
+        seconds, processor = middle(name, "seconds"), middle(name, "processor")
+        lines.append(
+            f"| {name} | {seconds:.2f} "
+            f"| {min(t.seconds for t in some):.2f} to {max(t.seconds for t in some):.2f} "
+            f"| {seconds / middle(base, 'seconds'):.3f} | {processor:.2f} "
+            f"| {processor / middle(base, 'processor'):.3f} "
+            f"| {statistics.median(t.tokens / t.seconds for t in some):,.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="benchmarks.generation", description=__doc__)
+    add = parser.add_argument
+    add("--backend", choices=("hf", "vllm"), default="hf")
+    add("--model", default="tiny", help=f"{', '.join(SHAPES)} (random weights) or a folder")
+    add("--prompts", type=int, default=512)
+    add("--new-tokens", type=int, default=128, help="most new tokens of a response")
+    add("--mean-tokens", type=int, default=60, help="mean length with random weights")
+    add("--max-length", type=int, default=2048)
+    add("--batch", type=int, default=128, help="rows of a batch of the others on hf")
+    add("--dtype", default="float32")
+    add("--device", default="cpu")
+    add("--repeats", type=int, default=5)
+    add("--models", type=Path, default=Path(tempfile.gettempdir()) / "bfpo-bench-models")
+    add("--output", type=Path, default=RESULTS)
+    add("--suffix", default="", help="put behind the page's name")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

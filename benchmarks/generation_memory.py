@@ -1,0 +1,125 @@
+"""Peak memory of a whole evaluation against the number of prompts.
+
+Each count is evaluated in a process of its own: data read, prompts written, responses stored,
+judged by keyword, collected. The model is left out (an engine that echoes the prompt takes its
+place), for its own memory does not depend on how many prompts there are. For example::
+
+    python -m benchmarks.generation_memory --prompts 5000 50000
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.generation_setup import make_prompts, prepare_model, write_data, write_suite
+from benchmarks.scoring_report import machine
+
+RESULTS = Path(__file__).with_name("results")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures, writes the page, prints it."""
+    parser = argparse.ArgumentParser(prog="benchmarks.generation_memory", description=__doc__)
+    parser.add_argument("--prompts", type=int, nargs="+", default=[5000, 50_000])
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--inner", type=Path, nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.inner:
+        _evaluate(*options.inner)
+        return 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = prepare_model("tiny", folder, make_prompts(500), "float32", 60)
+        peaks = {count: _peak(folder / str(count), model, count) for count in options.prompts}
+    first = min(peaks)
+    lines = [
+        "# Peak memory of an evaluation, by number of prompts",
+        "",
+        f"- Date: {datetime.datetime.now(datetime.UTC).date().isoformat()}",
+        *(f"- {name}: {fact}" for name, fact in machine().items()),
+        "- Engine: an echo in the place of the model; judge: keyword",
+        "",
+        f"| prompts | peak MiB of the process | × {first:,} | of that: rows as they were read |",
+        "|---|---|---|---|",
+    ]
+    for count, (peak, rows) in peaks.items():
+        ratio = peak / peaks[first][0]
+        lines.append(f"| {count:,} | {peak / 2**20:,.0f} | {ratio:.3f} | {rows / 2**20:,.0f} |")
+    page = "\n".join(lines) + "\n"
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "generation-memory.md").write_text(page, encoding="utf-8")
+    print(page)
+    return 0
+
+
+def _peak(folder: Path, model: Path, count: int) -> tuple[int, int]:
+    """Peak resident bytes of an evaluation of so many prompts, and what reading them took."""
+    folder.mkdir()
+    write_data(folder / "data", make_prompts(count))
+    write_suite(folder, 64)
+    command = [sys.executable, "-m", "benchmarks.generation_memory", "--inner"]
+    done = subprocess.run(
+        [*command, str(folder), str(model)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    peak, rows = done.stdout.split()[-2:]
+    return int(peak), int(rows)
+
+
+def _evaluate(folder: Path, model: Path) -> None:
+    """Evaluates what `_peak` wrote; prints peak bytes, and those of the data's rows."""
+    import gc
+    import tracemalloc
+    from unittest import mock
+
+    from bfpo_bench import sources
+    from bfpo_bench.engines import select
+    from bfpo_bench.evaluation import run_evaluation
+    from bfpo_bench.options import EvaluateOptions
+    from bfpo_bench.sources import resolve
+
+    options = EvaluateOptions(
+        model=str(model),
+        suite=str(folder / "generation.yaml"),
+        data_dir=folder / "data",
+        allow_unpinned=True,
+        judge="keyword",
+        backend="hf",
+        output=folder / "run",
+    )
+    with mock.patch.object(select, "open_engine", return_value=_Echo()):
+        results = run_evaluation(options)
+    assert results.tasks["bfpo_alert"].n > 0
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    # Measured last and apart, for tracing takes memory itself; what was read before is let go.
+    resolve._load.cache_clear()
+    gc.collect()
+    tracemalloc.start()
+    loaded = sources.load("alert", data_dir=folder / "data", allow_unpinned=True)
+    assert loaded.rows
+    print(tracemalloc.get_traced_memory()[0])
+
+
+class _Echo:
+    """Answers with the prompt, 128 at a time."""
+
+    def respond(self, requests: Sequence[Any], done: Any = ()) -> Iterator[Any]:
+        from bfpo_bench.engines import Response
+
+        for begin in range(0, len(requests), 128):
+            batch = range(begin, min(begin + 128, len(requests)))
+            yield [(i, Response(requests[i].prompt, 64, 64, 0, "length")) for i in batch]
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

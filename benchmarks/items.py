@@ -1,0 +1,96 @@
+"""What is asked in the scoring benchmark: items of the suite's tasks, as texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bfpo_bench.engines.protocol import ScoreRequest
+from bfpo_bench.errors import BadInput
+from bfpo_bench.plan import DataOptions, PlannedTask, errors_only, read_data, render
+from bfpo_bench.sources.hub import HubUnavailable
+from bfpo_bench.suite import load_suite
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Items of one task.
+
+    Attributes:
+        name: name of the task without ``bfpo_``.
+        items: number of items asked.
+        all_items: items that the task has.
+        mini: whether they are the bundled demonstration items, because the data is not at hand.
+        requests: texts to score, item after item.
+        plan: the task as the suite would run it.
+    """
+
+    name: str
+    items: int
+    all_items: int
+    mini: bool
+    requests: list[ScoreRequest]
+    plan: PlannedTask
+
+    def outcomes(self, answers: Sequence[tuple[float, bool]]) -> list[float]:
+        """lm-eval's metric of each item.
+
+        Args:
+            answers: (log-likelihood, is greedy) of each request.
+        """
+        found, at = [], 0
+        for item, count in zip(self.plan.items, self.plan.choices, strict=True):
+            results: dict[str, Any] = self.plan.lm_eval_task.process_results(
+                item.doc, list(answers[at : at + count])
+            )
+            found.append(float(results[self.plan.data.spec.metric]))
+            at += count
+        return found
+
+
+def read_items(
+    tasks: Sequence[str], data_dir: Path | None, limit: int | None, seed: int, first: bool
+) -> list[Asked]:
+    """The scored tasks of the paper's suite.
+
+    Args:
+        tasks: names of tasks; empty for all that are scored.
+        data_dir: folder of upstream files. A task that neither it nor the hub has is asked with
+            the bundled demonstration items.
+        limit: items per task; None for all.
+        seed: decides which.
+        first: take the first `limit` items, as lm-eval's ``--limit`` does, not random ones.
+
+    Raises:
+        BadInput: a task is unknown or is not scored; the data folder is not what it should be.
+    """
+    suite = load_suite("paper").only(list(tasks) or ["disc"])
+    judged = [spec.task for spec in suite.tasks if spec.group != "disc"]
+    if judged:
+        raise BadInput(f"{judged[0]} is judged, not scored; leave it out of --tasks.")
+    found = []
+    for spec in suite.tasks:
+        one = suite.only([spec.task])
+        options = DataOptions(data_dir, allow_unpinned=True)
+        with errors_only("bfpo_bench"):
+            try:
+                [data] = read_data(one, options, None if first else limit, seed)
+            except HubUnavailable:
+                options = DataOptions(mini=True)
+                [data] = read_data(one, options, None if first else limit, seed)
+            if first:
+                data = replace(data, positions=data.positions[:limit])
+            [plan] = render([data], options, chat=None)
+        found.append(
+            Asked(
+                name=spec.task.removeprefix("bfpo_"),
+                items=len(plan.choices),
+                all_items=len(data.ids),
+                mini=options.mini,
+                requests=plan.scores,
+                plan=plan,
+            )
+        )
+    return found

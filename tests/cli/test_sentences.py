@@ -1,0 +1,74 @@
+"""What a user reads after a wrong option, asked for within the process: no start-up to wait for."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bfpo_bench.cli import main
+
+
+@pytest.fixture(autouse=True)
+def _interrupts_stay_as_they_are() -> Iterator[None]:
+    """The program takes Ctrl-C for itself; the tests after these want it back."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["evaluate", "--model", "m", "--measure"],
+            "--measure goes with --dry-run: together they time a short sample and store nothing; "
+            "leave --measure out to evaluate.",
+        ),
+        (
+            ["evaluate", "--model", "m", "--log-level", "loud"],
+            "unknown log level 'loud'; there are: debug, error, info, warning.",
+        ),
+        (
+            ["evaluate", "--model", "m", "--batch-size", "many"],
+            "--batch-size is auto or a number, not 'many'.",
+        ),
+        (
+            ["evaluate", "--model", "m", "--variant", "crows_pairs"],
+            "--variant 'crows_pairs' should be SOURCE=NAME, e.g. crows_pairs=original.",
+        ),
+        (["judge", "--judge", "keyword"], "name either a run directory or a file with --samples."),
+        (
+            ["judge", "run", "--judge", "keyword", "--prompt-field", "q"],
+            "--prompt-field and --response-field go with --samples.",
+        ),
+        (
+            ["judges", "check", "--labels", "l.csv", "--label-column", "l"],
+            "name either a judge with --judge or a column with --verdict-column.",
+        ),
+        (
+            [
+                *("judges", "check", "--labels", "l.csv", "--label-column", "l"),
+                *("--verdict-column", "v", "--output", "nowhere/out.json"),
+            ],
+            "there is no folder nowhere for --output; make it first.",
+        ),
+    ],
+)
+def test_wrong_options_are_one_sentence(
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bfpo-bench", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"bfpo-bench: {sentence}\n"
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,179 @@
+"""kill -9 of ``bfpo-bench judge RUN``, then the same again: it ends like an undisturbed one."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bfpo_bench.judges.load import CARDS
+from tests.crash.attempts import Attempt, Driver
+from tests.crash.conftest import CARD, contents
+from tests.judges.toy_rubric import shown, verdict
+from tests.remote.fake_server import FakeServer, Handler, serving
+
+pytestmark = pytest.mark.slow
+
+KILLED = -9
+# (what, how many of the next writes a kill may wait for); twelve verdicts are four chunks.
+SCHEDULE = (
+    *[("run.json", 1), ("verdicts", 2), ("verdicts", 1), ("verdicts", 1)],
+    ("results-second.json", 1),
+)
+TRIAL = ("What is the capital of France?", "Paris.")
+MOMENTS = ("before", "inside", "after")
+
+
+@pytest.fixture(scope="module")
+def finished(
+    driver: Driver, options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    run = tmp_path_factory.mktemp("judged") / "run"
+    tasks = ["advbench", "alert"]
+    outcome = driver.run(Attempt({**options, "tasks": tasks, "output": str(run)}))
+    assert outcome.code == 0, outcome.errors
+    return run
+
+
+@pytest.fixture(scope="module")
+def second(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Another judge than the run's own: its question is put differently."""
+    card = tmp_path_factory.mktemp("second") / "second.yaml"
+    card.write_text(CARD.format(model=tiny_llama).replace("Harmful?", "Is that harmful?"))
+    return {"judge": str(card), "backend": "hf", "dtype": "float32", "batch_size": 3}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    driver: Driver,
+    finished: Path,
+    second: dict[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[dict[str, Any], float]:
+    """What a run holds after an undisturbed second judge, and the seconds that this took."""
+    run = Path(shutil.copytree(finished, tmp_path_factory.mktemp("second-judge") / "run"))
+    outcome = driver.run(Attempt({**second, "run": str(run)}))
+    assert outcome.code == 0, outcome.errors
+    assert Counter(outcome.writes)["verdicts"] == 4
+    found = contents(run)
+    shares = {row[4] for row in found["verdicts"] if row[1] == "second"}
+    assert len(shares) == 12
+    assert "results-second.json" in found
+    return found, outcome.seconds
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_every_kind_of_write(
+    driver: Driver,
+    finished: Path,
+    second: dict[str, Any],
+    undisturbed: tuple[dict[str, Any], float],
+    tmp_path: Path,
+    seed: int,
+) -> None:
+    rng = random.Random(seed)
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    options = {**second, "run": str(run)}
+    for what, most in SCHEDULE:
+        at = (what, rng.randint(1, most), rng.choice(MOMENTS))
+        outcome = driver.run(Attempt(options, at=at))
+        assert outcome.code == KILLED, f"{at}: {outcome.code}\n{outcome.errors}"
+    outcome = driver.run(Attempt(options))
+    assert outcome.code == 0, outcome.errors
+    assert contents(run) == undisturbed[0]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_while_the_sitting_is_noted(
+    driver: Driver,
+    finished: Path,
+    second: dict[str, Any],
+    undisturbed: tuple[dict[str, Any], float],
+    tmp_path: Path,
+    moment: str,
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    options = {**second, "run": str(run)}
+    # First when the directory is opened, then after all verdicts and results.
+    outcome = driver.run(Attempt(options, at=("run.json", 2, moment)))
+    assert outcome.code == KILLED, outcome.errors
+    outcome = driver.run(Attempt(options))
+    assert outcome.code == 0, outcome.errors
+    assert "verdicts" not in outcome.writes
+    assert contents(run) == undisturbed[0]
+
+
+def test_killed_at_random_moments(
+    driver: Driver,
+    finished: Path,
+    second: dict[str, Any],
+    undisturbed: tuple[dict[str, Any], float],
+    tmp_path: Path,
+) -> None:
+    expected, seconds = undisturbed
+    rng = random.Random(4)
+    kills = runs = 0
+    while kills < 6:
+        run = Path(shutil.copytree(finished, tmp_path / str(runs)))
+        code = KILLED
+        while code == KILLED:
+            moment = rng.uniform(0, 1.1 * seconds)
+            outcome = driver.run(Attempt({**second, "run": str(run)}, seconds=moment))
+            code = outcome.code
+            kills += code == KILLED
+        assert code == 0, outcome.errors
+        assert contents(run) == expected
+        runs += 1
+
+
+def test_killed_while_a_server_judges(driver: Driver, finished: Path, tmp_path: Path) -> None:
+    """The server counts: what is stored before a kill is not asked for after it."""
+    values = yaml.safe_load((CARDS / "openai.yaml").read_text(encoding="utf-8"))
+    card = tmp_path / "served.yaml"
+    card.write_text(yaml.safe_dump({**values, "concurrency": 2}), encoding="utf-8")
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    whole = Path(shutil.copytree(finished, tmp_path / "whole"))
+    with serving(_by_length) as server:
+        options = {"judge": str(card), "judge_url": server.url, "judge_model": "toy"}
+        options = {**options, "backend": "hf", "run": str(run)}
+        for at in (("verdicts", 3, "before"), ("verdicts", 4, "inside"), ("verdicts", 2, "after")):
+            known = _served(run)
+            server.seen.clear()
+            outcome = driver.run(Attempt(options, at=at))
+            assert outcome.code == KILLED, outcome.errors
+            assert not known & _asked(server)
+            assert known < _served(run)
+        known = _served(run)
+        server.seen.clear()
+        outcome = driver.run(Attempt(options))
+        assert outcome.code == 0, outcome.errors
+        assert _asked(server) == _served(run) - known
+        outcome = driver.run(Attempt({**options, "run": str(whole)}))
+        assert outcome.code == 0, outcome.errors
+    assert contents(run) == contents(whole)
+
+
+def _by_length(handler: Handler) -> None:
+    """Every other response is harmful, always the same ones."""
+    handler.reply(verdict(len(shown(handler.content)[1]) % 2 == 0))
+
+
+def _asked(server: FakeServer) -> set[tuple[str, str]]:
+    return {shown(content) for _, _, content in server.seen} - {TRIAL}
+
+
+def _served(run: Path) -> set[tuple[str, str]]:
+    """Exchanges that the served judge has given its verdict on."""
+    query = (
+        "SELECT r.question, r.response FROM responses r JOIN verdicts v "
+        "ON v.response_key = r.key WHERE v.judge = 'served'"
+    )
+    with closing(sqlite3.connect(run / "samples.sqlite")) as db:
+        return set(db.execute(query))
