@@ -42,13 +42,15 @@ class Timing:
 
     Attributes:
         seconds: wall time.
-        processor: seconds of processor time, over this process and those it started. On a machine
-            that others use as well it says more than wall time.
+        processor: seconds of processor time, over this process and those it started (vLLM's
+            engine). On a machine that others use as well it says more than wall time.
+        own: the part of it that this process took.
         tokens: generated.
     """
 
     seconds: float
     processor: float
+    own: float
     tokens: int
 
 
@@ -97,8 +99,7 @@ def measure(options: argparse.Namespace, folder: Path, command: str) -> str:
     requests = path.requests()
     contenders: dict[str, Contender] = {}
     if options.backend == "vllm":
-        contenders["LLM.generate"] = lambda: _bare_vllm(engine, requests, seeded=True)
-        contenders["LLM.generate, no seeds"] = lambda: _bare_vllm(engine, requests, seeded=False)
+        contenders["LLM.generate"] = lambda: _bare_vllm(engine, requests)
     else:
         size = options.batch
         contenders["generate, static batches"] = lambda: _static(engine, requests, size)
@@ -118,7 +119,7 @@ def measure(options: argparse.Namespace, folder: Path, command: str) -> str:
             if options.backend == "vllm":
                 # Else the second pass over the same prompts would find them computed.
                 engine._llm.reset_prefix_cache()
-            begin, busy = time.perf_counter(), _processor_seconds()
+            begin, busy, own = time.perf_counter(), _processor_seconds(), time.process_time()
             try:
                 tokens = contenders[name]()
             except Exception as error:
@@ -127,7 +128,8 @@ def measure(options: argparse.Namespace, folder: Path, command: str) -> str:
                 refused[name] = f"{type(error).__name__}: {error}".splitlines()[0]
                 continue
             seconds, processor = time.perf_counter() - begin, _processor_seconds() - busy
-            timings[name].append(Timing(seconds, processor, tokens))
+            own = time.process_time() - own
+            timings[name].append(Timing(seconds, processor, own, tokens))
             print(f"{name}: {timings[name][-1]}", file=sys.stderr)
     engine.close()
     shape = " (random weights)" if options.model in SHAPES else ""
@@ -242,7 +244,7 @@ def _warm_up(engine: Any, requests: list[GenerateRequest]) -> None:
         pass
 
 
-def _bare_vllm(engine: Any, requests: list[GenerateRequest], seeded: bool) -> int:
+def _bare_vllm(engine: Any, requests: list[GenerateRequest]) -> int:
     from vllm import SamplingParams
 
     params = [
@@ -251,7 +253,7 @@ def _bare_vllm(engine: Any, requests: list[GenerateRequest], seeded: bool) -> in
             top_p=request.sampling.top_p,
             max_tokens=request.sampling.max_new_tokens,
             stop_token_ids=sorted(engine._end_ids) or None,
-            seed=request.seed if seeded else None,
+            seed=request.seed,
         )
         for request in requests
     ]
@@ -333,19 +335,20 @@ def _page(
     lines += [f"- {name}: {fact}" for name, fact in facts.items()]
     lines += [
         "",
-        f"| | seconds, median | range | × {base} | processor seconds | × {base} | tokens/s |",
-        "|---|---|---|---|---|---|---|",
+        f"| | seconds, median | range | × {base} | processor seconds | × {base} "
+        "| of that, this process | tokens/s |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, some in timings.items():
         if name in refused:
-            lines.append(f"| {name} | cannot: {refused[name]} | | | | | |")
+            lines.append(f"| {name} | cannot: {refused[name]} | | | | | | |")
             continue
         seconds, processor = middle(name, "seconds"), middle(name, "processor")
         lines.append(
             f"| {name} | {seconds:.2f} "
             f"| {min(t.seconds for t in some):.2f} to {max(t.seconds for t in some):.2f} "
             f"| {seconds / middle(base, 'seconds'):.3f} | {processor:.2f} "
-            f"| {processor / middle(base, 'processor'):.3f} "
+            f"| {processor / middle(base, 'processor'):.3f} | {middle(name, 'own'):.2f} "
             f"| {statistics.median(t.tokens / t.seconds for t in some):,.0f} |"
         )
     return "\n".join(lines) + "\n"

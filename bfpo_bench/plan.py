@@ -276,8 +276,6 @@ def chat_renderer(tokenizer: Any, template: str | None) -> Callable[..., str]:
     """
 
     def write(messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        import jinja2
-
         try:
             text: str = tokenizer.apply_chat_template(
                 messages,
@@ -285,13 +283,19 @@ def chat_renderer(tokenizer: Any, template: str | None) -> Callable[..., str]:
                 add_generation_prompt=add_generation_prompt,
                 chat_template=template,
             )
-        except jinja2.TemplateError as error:
+        except Exception as error:
+            # A template is a program of its author's: anything can go wrong in it.
             hint = (
                 "it may not take a system prompt: leave --system-prompt out"
                 if any(m["role"] == "system" for m in messages)
                 else "give another one with --chat-template FILE, or never"
             )
             raise BadInput(f"the chat template refuses the messages ({error}); {hint}.") from error
+        if not text:
+            raise BadInput(
+                "the chat template writes nothing at all; give another one with --chat-template "
+                "FILE, or never."
+            )
         return text
 
     return write

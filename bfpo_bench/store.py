@@ -61,6 +61,9 @@ CREATE TABLE outcomes (
 
 _BOOLEANS = ("is_greedy", "harmful")
 
+_SMALLEST_DATABASE = 512
+"""Bytes of the smallest page that SQLite knows."""
+
 
 def answer_key(*parts: Any) -> str:
     """Key of an answer: 32 hex digits over everything that could change it."""
@@ -163,6 +166,9 @@ class Store:
         self.path = path
         if read_only and not path.is_file():
             raise BadInput(f"{path} is not there; nothing has been answered in this run yet.")
+        if path.is_file() and 0 < path.stat().st_size < _SMALLEST_DATABASE:
+            # SQLite takes a file of a few bytes for an empty database and would write over it.
+            raise BadInput(f"{path} is not a store of bfpo-bench; move it away or use --fresh.")
         with self._explained():
             address = _to_look_at(path) if read_only else path
             self._db = sqlite3.connect(address, isolation_level=None, uri=read_only)

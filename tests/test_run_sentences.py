@@ -110,6 +110,24 @@ def test_a_chat_template_that_refuses(tiny_llama: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [
+        ("{{ messages + 1 }}", "the chat template refuses the messages"),
+        ("{{ 1 // 0 }}", "the chat template refuses the messages"),
+        ("{% set x = 1 %}", "the chat template writes nothing at all; give another one"),
+    ],
+)
+def test_a_chat_template_that_does_not_work(
+    tiny_llama: Path, template: str, sentence: str
+) -> None:
+    from bfpo_bench.engines.tokenization import load_tokenizer
+
+    write = chat_renderer(load_tokenizer(tiny_llama), template)
+    with pytest.raises(BadInput, match=sentence):
+        write([{"role": "user", "content": "Hi"}])
+
+
 def test_an_architecture_that_nobody_knows(tiny_llama: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_llama, tmp_path / "model"))
     config = json.loads((folder / "config.json").read_text())

@@ -173,3 +173,11 @@ def test_keys_depend_on_every_part() -> None:
     ]
     assert key not in others
     assert len(set(others)) == 3
+
+
+def test_a_few_bytes_of_something_else_are_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "samples.sqlite"
+    path.write_text("notes", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"is not a store of bfpo-bench; move it away"):
+        Store(path)
+    assert path.read_text(encoding="utf-8") == "notes"

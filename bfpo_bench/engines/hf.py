@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-import transformers
 from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from bfpo_bench.engines.batching import power_of_two
 from bfpo_bench.engines.hf_generation import HFGeneration, end_ids
+from bfpo_bench.engines.load import find_device, load_causal_model, not_loadable
 from bfpo_bench.engines.packed_model import Wanted
 from bfpo_bench.engines.protocol import (
     Done,
@@ -27,7 +27,7 @@ from bfpo_bench.engines.scoring import Scorer, TokenRequest, continuation_reques
 from bfpo_bench.engines.self_check import packing_fault
 from bfpo_bench.engines.tokenization import encode_many, encode_pairs, fit_pair
 from bfpo_bench.engines.tree_attention import FLEX
-from bfpo_bench.errors import BadInput
+from bfpo_bench.errors import BadInput, BenchError
 
 log = logging.getLogger(__name__)
 
@@ -45,25 +45,25 @@ class HFEngine(HFLM):  # type: ignore[misc]
                 "the hf backend cannot split one model over several GPUs; use --backend vllm "
                 "for --tensor-parallel-size, or --data-parallel-size for copies."
             )
-        device = options.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        # Loading bars of single shards say nothing that the caller has not said.
-        transformers.utils.logging.disable_progress_bar()
-        super().__init__(
-            pretrained=options.model,
-            tokenizer=options.tokenizer,
-            revision=None,
-            backend="causal",
-            device=device,
-            dtype=options.dtype,
-            batch_size=1,
-            max_length=options.max_length,
-            trust_remote_code=options.trust_remote_code,
-            use_safetensors=True,
-        )
         # lm-eval calls its model family `backend`; ours is the engine's name, so keep both apart.
         self.engine_options = options
+        device = find_device(options.device)
+        try:
+            super().__init__(
+                pretrained=options.model,
+                tokenizer=options.tokenizer,
+                revision=None,
+                backend="causal",
+                device=str(device),
+                dtype=options.dtype,
+                batch_size=1,
+                max_length=options.max_length,
+                trust_remote_code=options.trust_remote_code,
+            )
+        except (BenchError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise not_loadable(options.model, error) from error
         self.model.eval()
         self._generation = HFGeneration(
             self.model,
@@ -73,6 +73,16 @@ class HFEngine(HFLM):  # type: ignore[misc]
             batch_size=options.batch_size,
         )
         self._scorer = self._make_scorer()
+
+    def _create_model(self, *arguments: Any, **settings: Any) -> None:
+        """lm-eval's own fills missing weights with random numbers, and takes any device."""
+        options = self.engine_options
+        self._model = load_causal_model(
+            options.model,
+            options.dtype,
+            find_device(options.device),
+            options.trust_remote_code,
+        )
 
     # ------------------------------------------------------------------ scoring
 

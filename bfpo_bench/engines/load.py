@@ -34,6 +34,17 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def not_loadable(folder: str | Path, error: Exception) -> BadInput:
+    """What a user is told when transformers cannot make a model of a folder."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    own_code = "trust_remote_code" in str(error)
+    hint = "; it brings its own code, which --trust-remote-code would run" if own_code else ""
+    return BadInput(
+        f"{folder} cannot be loaded as a causal language model ({first}){hint}; check its "
+        "config.json and weight files."
+    )
+
+
 def load_causal_model(
     folder: str | Path, dtype: Any, device: torch.device, trust_remote_code: bool = False
 ) -> Any:
@@ -62,16 +73,7 @@ def load_causal_model(
         raise
     except Exception as error:
         # Config and weights come from anywhere; whatever is wrong in them ends here.
-        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        hint = (
-            "; it brings its own code, which --trust-remote-code would run"
-            if "trust_remote_code" in str(error)
-            else ""
-        )
-        raise BadInput(
-            f"{folder} cannot be loaded as a causal language model ({first}){hint}; check its "
-            "config.json and weight files."
-        ) from error
+        raise not_loadable(folder, error) from error
     missing = sorted(found["missing_keys"]) + sorted(
         str(key[0]) for key in found["mismatched_keys"]
     )

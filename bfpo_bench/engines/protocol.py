@@ -129,7 +129,8 @@ every floating-point rounding, is then the same with and without an interruption
 class Share:
     """The part of the batches that one of several processes computes.
 
-    The engines that can be copied (hf and vLLM) take one in ``score`` and ``label_logprobs``. Every process plans all batches, so that together they compute the very batches of one.
+    The engines that can be copied (hf and vLLM) take one in ``score`` and ``label_logprobs``. With
+    hf every process plans all batches, so that together they compute the very batches of one.
 
     Attributes:
         rank: number of this process, from 0.

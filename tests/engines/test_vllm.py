@@ -133,3 +133,13 @@ def test_nan_weights_are_noticed(tiny_llama: Path, tmp_path: Path) -> None:
             list(broken.respond([GenerateRequest("the", Sampling(4, 0.7), 0)]))
     finally:
         broken.close()
+
+
+def test_more_prompts_than_one_step_reads(engine: Any) -> None:
+    """12,000 tokens of seeded prompts: vLLM reads at most 4,096 in a step, and none in pieces."""
+    sampling = Sampling(4, 0.7, 0.95)
+    requests = [GenerateRequest(" ".join(["paint"] * 300), sampling, seed) for seed in range(40)]
+    found = answers(engine.respond(requests))
+    assert sorted(found) == list(range(40))
+    assert min(response.prompt_tokens for response in found.values()) >= 300
+    assert answers(engine.respond(requests[:1]))[0] == found[0]
