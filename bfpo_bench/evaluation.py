@@ -18,6 +18,7 @@ from bfpo_bench.request import Request, check_request, output_folder
 from bfpo_bench.results import Results, read_results
 from bfpo_bench.rundir import RunDirectory
 from bfpo_bench.store import Store, answer_key
+from bfpo_bench.target import TRAINING_RECORD
 
 
 def run_evaluation(options: EvaluateOptions, progress: Progress | None = None) -> Results:
@@ -78,6 +79,9 @@ class _Evaluation:
     def run(self) -> Results:
         try:
             with self._timed("prepare"):
+                training = self.request.target.training
+                if training is not None:
+                    self.run_directory.write_text(TRAINING_RECORD, training)
                 planned = self._plan()
                 for task in planned:
                     stages.store_items(task, self.store)

@@ -19,6 +19,9 @@ from bfpo_bench.models import ModelFiles, find_model
 from bfpo_bench.options import LoadingOptions
 from bfpo_bench.progress import Progress
 
+LONGEST_JUDGED = 16384
+"""Tokens of a judge's input at most; a longer prompt loses its beginning, the rules never do."""
+
 
 @dataclass(frozen=True)
 class JudgeOptions(LoadingOptions):
@@ -53,7 +56,11 @@ class ChosenJudge:
             yield self.card.open()
             return
         progress.say(f"Loading judge {self.card.name} ({self.backend}) …")
-        engine = open_engine(self.backend, self.options.engine_options(self.model))
+        window = self.model.config.get("max_position_embeddings")
+        # vLLM keeps room for a context of full length: Llama Guard's 128k would take 16 GiB.
+        max_length = LONGEST_JUDGED if (window or 0) > LONGEST_JUDGED else None
+        options = self.options.engine_options(self.model, max_length=max_length)
+        engine = open_engine(self.backend, options)
         try:
             yield self.card.open(engine)
         finally:

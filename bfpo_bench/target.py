@@ -20,6 +20,10 @@ NO_TEMPLATE = "plain prompts: the model has no chat template"
 NEVER_TEMPLATE = "plain prompts: the chat template was switched off"
 
 
+TRAINING_RECORD = "training.json"
+"""What ``bfpo-bench train`` leaves beside the weights, and an evaluation copies into its run."""
+
+
 class Target(Protocol):
     """What an evaluation needs to know of its model."""
 
@@ -46,6 +50,11 @@ class Target(Protocol):
     @property
     def plain(self) -> str | None:
         """Why chat tasks are asked without a chat template, None when they have one."""
+        ...
+
+    @property
+    def training(self) -> str | None:
+        """How the model was trained: ``training.json`` of ``bfpo-bench train``, if it has one."""
         ...
 
     def identity(self) -> dict[str, Any]:
@@ -81,6 +90,12 @@ class LocalTarget:
     def dtype(self) -> str:
         """See :class:`Target`."""
         return self.engine_options.dtype
+
+    @property
+    def training(self) -> str | None:
+        """See :class:`Target`."""
+        path = self.files.folder / TRAINING_RECORD
+        return path.read_text(encoding="utf-8") if path.is_file() else None
 
     def identity(self) -> dict[str, Any]:
         """See :class:`Target`."""
@@ -134,6 +149,11 @@ class ServedTarget:
     def tokenizer(self) -> Path | None:
         """See :class:`Target`."""
         return self.served.tokenizer
+
+    @property
+    def training(self) -> str | None:
+        """See :class:`Target`; the server does not tell."""
+        return None
 
     def identity(self) -> dict[str, Any]:
         """See :class:`Target`; the weights are the server's affair."""

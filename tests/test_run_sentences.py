@@ -118,9 +118,7 @@ def test_a_chat_template_that_refuses(tiny_llama: Path) -> None:
         ("{% set x = 1 %}", "the chat template writes nothing at all; give another one"),
     ],
 )
-def test_a_chat_template_that_does_not_work(
-    tiny_llama: Path, template: str, sentence: str
-) -> None:
+def test_a_chat_template_that_does_not_work(tiny_llama: Path, template: str, sentence: str) -> None:
     from bfpo_bench.engines.tokenization import load_tokenizer
 
     write = chat_renderer(load_tokenizer(tiny_llama), template)

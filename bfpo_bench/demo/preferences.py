@@ -1,4 +1,4 @@
-"""Preference data of the toy world: a helpfulness set and a safety set, their labels from its truth.
+"""Preference data of the toy world: a helpfulness set and a safety set, labelled by its truth.
 
 Written in the project's own JSON-lines format (``redteam`` in docs/preferences.md), so that the toy
 sets go the way of real ones: readers, pairing rules, mixing.
@@ -42,9 +42,9 @@ class Regime:
 
 
 REGIMES: Mapping[str, Regime] = {
-    "balanced": Regime(1600, 1600, harmful_prompts=0.0, both_unsafe=0.25),
-    "conflicting": Regime(1600, 1600, harmful_prompts=0.1, both_unsafe=0.6),
-    "imbalanced": Regime(1600, 200, harmful_prompts=0.0, both_unsafe=0.25),
+    "balanced": Regime(800, 800, harmful_prompts=0.0, both_unsafe=0.25),
+    "conflicting": Regime(800, 800, harmful_prompts=0.1, both_unsafe=0.6),
+    "imbalanced": Regime(800, 100, harmful_prompts=0.0, both_unsafe=0.25),
 }
 
 

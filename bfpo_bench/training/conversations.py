@@ -10,14 +10,13 @@ from bfpo_bench.sources.records import Record
 from bfpo_bench.training.pairs import make_pairs
 from bfpo_bench.training.readers import PINNED, load_set
 from bfpo_bench.training.readers.fields import messages
+from bfpo_bench.training.readers.load import refuse_rows
 from bfpo_bench.training.readers.rows import file_rows, hub_rows
 from bfpo_bench.training.recipe import DataRecipe
 from bfpo_bench.training.records import Messages
 
 CHAT = "chat"
 """What a recipe writes as ``pairs`` of a set whose rows are conversations, not pairs."""
-
-_SHOWN = 3
 
 
 def load_conversations(wanted: DataRecipe, seed: int) -> tuple[list[Messages], list[str]]:
@@ -58,13 +57,9 @@ def load_conversations(wanted: DataRecipe, seed: int) -> tuple[list[Messages], l
             except BadInput as error:
                 bad.append(str(error))
     if bad and not wanted.skip_bad_rows:
-        said = "; ".join(sentence.rstrip(".") for sentence in bad[:_SHOWN])
-        raise BadInput(
-            f"{len(bad)} of the {len(found) + len(bad)} rows of set {wanted.name!r} cannot be "
-            f"used: {said}. Mend them, or have them left out with skip_bad_rows: true."
-        )
+        raise refuse_rows(wanted.name, bad, len(found) + len(bad))
     if not found:
-        raise BadInput(f"set {wanted.name!r} has no row that can be used.")
+        raise BadInput(f"set {wanted.name!r} holds no conversation that can be used.")
     if wanted.limit is not None and wanted.limit < len(found):
         # Python promises the same random() for ever, but not the same sample().
         rng = random.Random(seed)

@@ -104,7 +104,8 @@ def _imported(name: str) -> Callable[..., Tensor]:
         ) from error
     except Exception as error:  # whatever the code of somebody's own file can raise
         raise BadInput(
-            f"the loss {name!r} cannot be imported: {type(error).__name__}: {error}."
+            f"the loss {name!r} breaks while it is imported ({type(error).__name__}: {error}); "
+            "mend its module."
         ) from error
     functions = {key: value for key, value in vars(module).items() if inspect.isfunction(value)}
     if attribute not in functions:

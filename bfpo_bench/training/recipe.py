@@ -204,7 +204,9 @@ def _read(name: str, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         why = str(getattr(error, "problem", None) or error or type(error).__name__)
-        raise BadInput(f"{path}{where} is not YAML ({why.splitlines()[0]}); mend it.") from error
+        raise BadInput(
+            f"the recipe {path}{where} is no YAML that can be read ({why.splitlines()[0]}); mend it."
+        ) from error
     if not isinstance(content, dict):
         raise BadInput(f"{path} holds no recipe: its keys and values are missing.")
     parent = content.pop("extends", None)
@@ -286,11 +288,11 @@ def _build(kind: Any, content: Any, where: str) -> Any:
     if origin is tuple:
         rows = [content] if isinstance(content, str) else content
         if not isinstance(rows, list | tuple):
-            raise BadInput(f"{where} must be a list, not {content!r}.")
+            raise BadInput(f"{where} must be a list of entries, not {content!r}.")
         return tuple(_build(arguments[0], row, f"{where}[{n}]") for n, row in enumerate(rows))
     if origin is Literal:
         if content not in arguments:
-            raise unknown_name(f"value of {where}:", str(content), map(str, arguments))
+            raise unknown_name(f"choice for {where}:", str(content), map(str, arguments))
         return content
     if kind is float and isinstance(content, int) and not isinstance(content, bool):
         return float(content)
@@ -308,7 +310,7 @@ def _build_dataclass(kind: Any, content: Any, where: str) -> Any:
     values = {}
     for key, value in content.items():
         if key not in hints:
-            raise unknown_name(f"key in {where}:", str(key), hints)
+            raise unknown_name(f"setting in {where}:", str(key), hints)
         values[key] = _build(hints[key], value, f"{where}, {key}")
     for f in dataclasses.fields(kind):
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING

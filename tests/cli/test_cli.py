@@ -26,6 +26,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 COMMANDS = [
     *([], ["evaluate"], ["judge"], ["export"], ["tasks"], ["demo"]),
+    *(["train"], ["illustrate"]),
     *(["judges"], ["judges", "list"], ["judges", "check"]),
     *(["data"], ["data", "list"], ["data", "check"]),
 ]
@@ -44,7 +45,8 @@ def test_every_command_has_help_with_an_example(command: list[str]) -> None:
 def test_nothing_heavy_is_imported_for_help_or_by_the_package() -> None:
     code = (
         "import sys, bfpo_bench, bfpo_bench.cli.app, bfpo_bench.suite, bfpo_bench.sources\n"
-        "heavy = {'torch', 'transformers', 'datasets', 'lm_eval', 'vllm', 'pandas', 'numpy'}\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'lm_eval', 'vllm', 'pandas', 'numpy',\n"
+        "         'matplotlib', 'trl', 'peft'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -24,6 +24,14 @@ def _interrupts_stay_as_they_are() -> Iterator[None]:
     ("arguments", "sentence"),
     [
         (
+            ["train"],
+            "give either --method or --recipe; see bfpo-bench train --help.",
+        ),
+        (
+            ["train", "--method", "bfpp"],
+            "unknown recipe 'mistral/bfpp'; did you mean 'mistral/bfpo'?",
+        ),
+        (
             ["evaluate", "--model", "m", "--measure"],
             "--measure goes with --dry-run: together they time a short sample and store nothing; "
             "leave --measure out to evaluate.",

@@ -67,9 +67,7 @@ def test_a_config_of_another_model(folder: Path, changes: dict[str, Any], senten
         open_engine("hf", EngineOptions(str(folder), device="cpu"))
 
 
-def test_weights_that_are_not_used_are_told(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_weights_that_are_not_used_are_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     configure(folder, num_hidden_layers=1)
     load_causal_model(folder, "auto", CPU)
     assert "are not used, e.g. model.layers.1" in caplog.text

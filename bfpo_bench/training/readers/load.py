@@ -78,7 +78,7 @@ def load_set(wanted: PreferenceSet) -> LoadedSet:
                 bad.append(str(error))
     found = len(records) + len(bad)
     if bad and not wanted.skip_bad_rows:
-        raise _refused(wanted.name, bad, found)
+        raise refuse_rows(wanted.name, bad, found)
     if not records:
         raise BadInput(f"set {wanted.name!r} has no row that can be used, of {found}.")
     if wanted.all_safe:
@@ -127,7 +127,8 @@ def _format_of(row: Record) -> str:
     )
 
 
-def _refused(name: str, bad: list[str], found: int) -> BadInput:
+def refuse_rows(name: str, bad: list[str], found: int) -> BadInput:
+    """The error for the bad rows of a set: how many, the first few, and what can be done."""
     said = "; ".join(sentence.rstrip(".") for sentence in bad[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
     return BadInput(
