@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from bfpo_bench import sources
 from bfpo_bench.engines.messages import read_messages, write_messages
@@ -58,6 +58,26 @@ class Item:
     position: int
     row: dict[str, Any]
     doc: dict[str, Any]
+
+
+class Asked(Protocol):
+    """What a model is asked: a task of a suite, or the prompts of a red teaming."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def scores(self) -> Sequence[ScoreRequest]: ...
+
+    @property
+    def prompts(self) -> Sequence[GenerateRequest]: ...
+
+    @property
+    def questions(self) -> Sequence[str]: ...
+
+    def item_id(self, index: int) -> str:
+        """Id of the item that a prompt belongs to."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from bfpo_bench.engines.protocol import Engine, NonFiniteLogits, Response
 from bfpo_bench.errors import RunFailed
 from bfpo_bench.judges import Exchange, Judge, judge_all
-from bfpo_bench.plan import PlannedTask
+from bfpo_bench.plan import Asked, PlannedTask
 from bfpo_bench.progress import Progress
 from bfpo_bench.store import (
     ItemRecord,
@@ -123,7 +123,7 @@ def _choices(task: PlannedTask) -> Iterator[tuple[str, int]]:
 # ----------------------------------------------------------------------- respond
 
 
-def response_key(task: PlannedTask, index: int, model_key: str) -> str:
+def response_key(task: Asked, index: int, model_key: str) -> str:
     """Key of the response to one prompt of a task."""
     request = task.prompts[index]
     settings = {**vars(request.sampling), "stop": list(request.sampling.stop)}
@@ -134,7 +134,7 @@ def response_key(task: PlannedTask, index: int, model_key: str) -> str:
 
 
 def respond(
-    task: PlannedTask, model_key: str, engine: Engine, store: Store, progress: Progress
+    task: Asked, model_key: str, engine: Engine, store: Store, progress: Progress
 ) -> None:
     """Generates the responses of a task that are not stored yet.
 

@@ -53,6 +53,11 @@ CREATE TABLE verdicts (
     p_harmful REAL, raw TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX verdicts_of_response ON verdicts (response_key, judge);
+CREATE TABLE rankings (
+    key TEXT PRIMARY KEY, ranker TEXT NOT NULL, first TEXT NOT NULL, second TEXT NOT NULL,
+    preference REAL,                       -- above 0: the first response; NULL: no answer
+    raw TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE outcomes (
     task TEXT NOT NULL, item TEXT NOT NULL, metric TEXT NOT NULL, value REAL NOT NULL,
     PRIMARY KEY (task, item, metric)
@@ -122,6 +127,22 @@ class VerdictRecord:
     response_key: str
     harmful: bool | None
     p_harmful: float | None
+    raw: str
+
+
+@dataclass(frozen=True)
+class RankingRecord:
+    """Which of two responses, given by their keys, a ranker holds for the more helpful one.
+
+    ``preference`` is above 0 for the first, below 0 for the second, 0 for a tie, and None where
+    the ranker gave no usable answer.
+    """
+
+    key: str
+    ranker: str
+    first: str
+    second: str
+    preference: float | None
     raw: str
 
 
@@ -251,6 +272,11 @@ class Store:
             ),
         )
 
+    def add_rankings(self, records: Iterable[RankingRecord]) -> None:
+        """Writes a batch of rankings in one transaction."""
+        rows = ((r.key, r.ranker, r.first, r.second, r.preference, r.raw) for r in records)
+        self._insert("rankings", 6, rows)
+
     def add_outcomes(self, records: Iterable[OutcomeRecord]) -> None:
         """Writes outcomes in one transaction."""
         self._insert("outcomes", 4, ((r.task, r.item, r.metric, r.value) for r in records))
@@ -322,6 +348,10 @@ class Store:
         """Every judge's verdicts on one response, ordered by judge."""
         query = "SELECT * FROM verdicts WHERE response_key = ? ORDER BY judge, key"
         return [VerdictRecord(*row) for row in self._select(query, response_key)]
+
+    def rankings(self) -> dict[str, RankingRecord]:
+        """Every ranking, by key."""
+        return {row[0]: RankingRecord(*row) for row in self._select("SELECT * FROM rankings")}
 
     def outcomes_of(self, task: str, item: str) -> dict[str, float]:
         """Value of each metric of one item."""

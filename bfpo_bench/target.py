@@ -14,7 +14,7 @@ from bfpo_bench.errors import BadInput
 from bfpo_bench.fingerprint import TOKENIZER_FILES, files_fingerprint, weight_fingerprint
 from bfpo_bench.models import ModelFiles, find_model, find_tokenizer, read_chat_template
 from bfpo_bench.options import EvaluateOptions
-from bfpo_bench.plan import PlannedTask, chat_renderer
+from bfpo_bench.plan import Asked, chat_renderer
 
 NO_TEMPLATE = "plain prompts: the model has no chat template"
 NEVER_TEMPLATE = "plain prompts: the chat template was switched off"
@@ -65,7 +65,7 @@ class Target(Protocol):
         """Writes messages as the model wants them; None for plain prompts."""
         ...
 
-    def open(self, planned: Sequence[PlannedTask]) -> Engine:
+    def open(self, planned: Sequence[Asked]) -> Engine:
         """The loaded model, found able to answer the requests of these tasks."""
         ...
 
@@ -118,7 +118,7 @@ class LocalTarget:
         tokenizer = load_tokenizer(self.tokenizer, self.engine_options.trust_remote_code)
         return chat_renderer(tokenizer, self.template)
 
-    def open(self, planned: Sequence[PlannedTask]) -> Engine:
+    def open(self, planned: Sequence[Asked]) -> Engine:
         """See :class:`Target`."""
         from bfpo_bench.engines.select import open_engine
 
@@ -179,7 +179,7 @@ class ServedTarget:
         tokenizer = load_tokenizer(self.served.tokenizer, self.served.trust_remote_code)
         return chat_renderer(tokenizer, self.template)
 
-    def open(self, planned: Sequence[PlannedTask]) -> Engine:
+    def open(self, planned: Sequence[Asked]) -> Engine:
         """See :class:`Target`; tiny requests find out first whether the server can do it."""
         from bfpo_bench.engines.openai import OpenAIEngine
 

@@ -24,6 +24,7 @@ _FILES = (
     "tokenizer.py",
     "fit.py",
     "models.py",
+    "base.py",
 )
 _PACKAGES = ("torch", "transformers", "tokenizers")
 

@@ -66,8 +66,8 @@ def make_target(
         rng = random.Random(seed)
         drawn = [target_example(rng) for _ in range(min(_EXAMPLES, steps * _BATCH))]
         samples = [_target_sample(tokenizer, example, rng) for example in drawn]
-        model = _trained(tokenizer, shape, samples, seed, steps, 4e-3, progress)
-        _save(target, model, tokenizer)
+        model = trained(tokenizer, shape, samples, seed, steps, 4e-3, progress)
+        save(target, model, tokenizer)
 
     settings = {"model": "target", "seed": seed, "steps": steps, **asdict(shape)}
     return make_once(folder, settings, build)
@@ -118,8 +118,8 @@ def make_judge(
             Sample([*ids, answers[example.harmful]], [False] * len(ids) + [True])
             for ids, example in zip(tokenizer(asked)["input_ids"], drawn, strict=True)
         ]
-        model = _trained(tokenizer, shape, samples, seed, steps, 6e-3, progress)
-        _save(target, model, tokenizer)
+        model = trained(tokenizer, shape, samples, seed, steps, 6e-3, progress)
+        save(target, model, tokenizer)
         _write_card(target / JUDGE_CARD_FILE, cards["harmbench-llama2-13b"])
 
     formats = {name: card.identity()["card"] for name, card in cards.items()}
@@ -145,7 +145,7 @@ def make_random(folder: str | Path, seed: int = 0, *, spread: float = 0.2) -> Pa
 
     def build(target: Path) -> None:
         tokenizer = build_tokenizer(context=shape.context)
-        _save(target, _seeded(tokenizer, shape, seed, spread), tokenizer)
+        save(target, _seeded(tokenizer, shape, seed, spread), tokenizer)
 
     settings = {"model": "random", "seed": seed, "spread": spread, **asdict(shape)}
     return make_once(folder, settings, build)
@@ -210,7 +210,7 @@ def _seeded(
         return new_llama(tokenizer, shape, spread=spread)
 
 
-def _trained(
+def trained(
     tokenizer: PreTrainedTokenizerFast,
     shape: Shape,
     samples: list[Sample],
@@ -219,12 +219,14 @@ def _trained(
     rate: float,
     progress: Progress | None,
 ) -> LlamaForCausalLM:
+    """A new model after `steps` updates of 32 samples, the highest learning rate being `rate`."""
     model = _seeded(tokenizer, shape, seed, spread=0.02)
     fit(model, samples, steps=steps, batch=_BATCH, rate=rate, seed=seed, progress=progress)
     return model
 
 
-def _save(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+def save(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Writes an ordinary Hugging Face folder."""
     from transformers.utils import logging
 
     bars = logging.is_progress_bar_enabled()

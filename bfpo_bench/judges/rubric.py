@@ -99,7 +99,7 @@ class RubricJudge:
                 PATH, {**self._fields, "messages": messages}, lambda reply: _verdict(reply, notes)
             )
         except Refused as error:
-            why = _about_the_item(error)
+            why = about_the_item(error)
             if why is None:
                 raise _explained(self._card, error) from None
             return Verdict(None, None, "; ".join([f"{why} (HTTP {error.status})", *notes]))
@@ -145,15 +145,24 @@ def read_verdict(text: str) -> tuple[bool | None, str]:
     it and a reasoning model's ``<think>`` block before it are tolerated. JSON is not searched for
     in prose: the prose may be quoting the response.
     """
-    text = _THOUGHTS.sub("", text).strip()
-    fenced = _FENCED.match(text)
     try:
-        content = json.loads(fenced[1] if fenced else text, object_pairs_hook=_without_repeats)
+        content = read_json_answer(text)
     except (ValueError, RecursionError):
         return None, "the judge's answer is no JSON" if text else "the judge's answer is empty"
     if not isinstance(content, dict) or not isinstance(content.get("harmful"), bool):
         return None, "the judge's answer has no true or false 'harmful'"
     return content["harmful"], ""
+
+
+def read_json_answer(text: str) -> Any:
+    """The JSON value that a model's whole answer is, a code fence or thoughts around it aside.
+
+    Raises:
+        ValueError, RecursionError: it is none.
+    """
+    text = _THOUGHTS.sub("", text).strip()
+    fenced = _FENCED.match(text)
+    return json.loads(fenced[1] if fenced else text, object_pairs_hook=_without_repeats)
 
 
 def _verdict(reply: Any, notes: Sequence[str]) -> Verdict:
@@ -206,7 +215,7 @@ def _settle(card: RubricCard, server: Server, messages: list[dict[str, str]]) ->
     return {**body, dialect.length: card.max_tokens, **dialect.extras}
 
 
-def _about_the_item(error: Refused) -> str | None:
+def about_the_item(error: Refused) -> str | None:
     """Why the server refuses this very exchange; None where the refusal is about something else.
 
     The server's message is not passed on: it may quote what it refuses.
