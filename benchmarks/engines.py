@@ -191,7 +191,11 @@ def _harness_vllm(setup: Setup) -> tuple[Score, None]:
         _stand_in_for_vllm_metadata()
     from lm_eval.models.vllm_causallms import VLLM
 
-    lm = VLLM(str(setup.model), dtype=setup.dtype, max_model_len=2048, seed=0, **arguments)
+    from bfpo_bench.engines.guard import Guard
+
+    # lm-eval never closes its vLLM, whose processes outlive this one; the guard ends them with it.
+    with Guard().starting():
+        lm = VLLM(str(setup.model), dtype=setup.dtype, max_model_len=2048, seed=0, **arguments)
     return _harness_score(lm, lambda: None), None
 
 

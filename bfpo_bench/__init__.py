@@ -34,22 +34,18 @@ def evaluate(model: str, **options: Any) -> Results:
         bfpo_bench.errors.BadInput: something asked for cannot be had.
         bfpo_bench.errors.RunFailed: the run stopped on the way; call again to go on.
     """
-    from dataclasses import fields
-    from pathlib import Path
+    from typing import get_type_hints
 
     from bfpo_bench.errors import unknown_name
     from bfpo_bench.evaluation import run_evaluation
     from bfpo_bench.options import EvaluateOptions
     from bfpo_bench.progress import Progress
+    from bfpo_bench.typed import typed
 
     show = bool(options.pop("progress", False))
-    known = [f.name for f in fields(EvaluateOptions)]
+    hints = get_type_hints(EvaluateOptions)
     for name in options:
-        if name not in known:
-            raise unknown_name("option", name, known)
-    for name in ("output", "data_dir"):
-        if options.get(name) is not None:
-            options[name] = Path(options[name])
-    if "tasks" in options:
-        options["tasks"] = tuple(options["tasks"])
-    return run_evaluation(EvaluateOptions(model=str(model), **options), Progress(show))
+        if name not in hints:
+            raise unknown_name("option", name, hints)
+    checked = {name: typed(hints[name], value, name) for name, value in options.items()}
+    return run_evaluation(EvaluateOptions(model=str(model), **checked), Progress(show))

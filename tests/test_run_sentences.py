@@ -274,6 +274,12 @@ def test_verdicts_that_find_no_room(samples: Path, monkeypatch: pytest.MonkeyPat
 def test_options_that_are_not_right(tiny_llama: Path) -> None:
     with pytest.raises(BadInput, match="unknown option 'outptu'; did you mean 'output'"):
         bfpo_bench.evaluate(str(tiny_llama), outptu="here")
+    with pytest.raises(BadInput, match="limit must be a whole number, not '5'"):
+        bfpo_bench.evaluate(str(tiny_llama), limit="5")
+    with pytest.raises(BadInput, match="output must be a path, not 3"):
+        bfpo_bench.evaluate(str(tiny_llama), output=3)
+    with pytest.raises(BadInput, match="unknown task 'toxigem'; did you mean 'bfpo_toxigen'"):
+        bfpo_bench.evaluate(str(tiny_llama), tasks="toxigem")
     with pytest.raises(BadInput, match="unknown dtype 'float31'; did you mean 'float32'"):
         EvaluateOptions(model="m", dtype="float31")
     with pytest.raises(BadInput, match="--gpu-memory-utilization is a share: more than 0, at most"):

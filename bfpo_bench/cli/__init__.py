@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _stopped() -> NoReturn:
-    print("Stopped. The same command goes on where it stopped.", file=sys.stderr)
+    print("Stopped. Run the same command again to go on.", file=sys.stderr)
     # CPython ends itself by the signal, whatever the exit code, when an interrupt came out of the
     # exec() of a text (as in the import of a dataclass) and no text has been executed since.
     exec("")

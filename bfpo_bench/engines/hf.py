@@ -112,7 +112,7 @@ class HFEngine(HFLM):  # type: ignore[misc]
             if len(row) > self.max_length:
                 raise BadInput(
                     f"a prompt of {len(row)} tokens is longer than the context window of "
-                    f"{self.max_length}."
+                    f"{self.max_length}; shorten it, or take a model with a longer one."
                 )
         asked = [TokenRequest(row, Wanted(len(row) - 1, token_ids, labels=True)) for row in rows]
         answers: list[list[float]] = [[] for _ in rows]

@@ -26,7 +26,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 COMMANDS = [
     *([], ["evaluate"], ["judge"], ["export"], ["tasks"], ["demo"]),
-    *(["train"], ["illustrate"]),
+    *(["train"], ["redteam"], ["illustrate"]),
     *(["judges"], ["judges", "list"], ["judges", "check"]),
     *(["data"], ["data", "list"], ["data", "check"]),
 ]
@@ -212,7 +212,7 @@ def test_interrupt_and_kill_then_the_same_command_finishes(
         _, errors = process.communicate(timeout=60)
         assert process.returncode == code, errors
         if number is signal.SIGINT:
-            assert errors.strip().endswith("The same command goes on where it stopped.")
+            assert errors.strip().endswith("Run the same command again to go on.")
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Savg." in done.stdout
     undisturbed = [*command[:-1], str(tmp_path / "other")]
