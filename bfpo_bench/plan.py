@@ -88,7 +88,7 @@ class PlannedTask:
 
     Attributes:
         scores: requests of a scored task, item after item; ``choices[i]`` of them belong to item i.
-        prompts: requests of a judged task, one per item.
+        prompts: requests of a judged or annotated task, one per item.
         questions: what a judge is shown as the prompt of each item (no chat template around it).
     """
 
@@ -104,6 +104,16 @@ class PlannedTask:
     def name(self) -> str:
         """Name of the task's YAML."""
         return self.data.spec.task
+
+    @property
+    def judged(self) -> bool:
+        """Whether a judge decides on the responses."""
+        return self.data.spec.metric == "harmless"
+
+    @property
+    def annotated(self) -> bool:
+        """Whether an annotator compares the responses with reference outputs."""
+        return self.data.spec.metric == "win_rate"
 
     def item_id(self, index: int) -> str:
         """Id of an item; writes no prompt for it."""
@@ -122,7 +132,7 @@ def read_data(
         BadInput: a source cannot be had or is not what it should be.
     """
     found = []
-    for spec in suite.tasks:
+    for spec in suite.everything:
         declaration = task_declaration(spec.task)
         source = declaration["dataset_kwargs"]["source"]
         loaded = sources.load(

@@ -133,9 +133,7 @@ def response_key(task: Asked, index: int, model_key: str) -> str:
     )
 
 
-def respond(
-    task: Asked, model_key: str, engine: Engine, store: Store, progress: Progress
-) -> None:
+def respond(task: Asked, model_key: str, engine: Engine, store: Store, progress: Progress) -> None:
     """Generates the responses of a task that are not stored yet.
 
     Raises:
@@ -215,7 +213,8 @@ def judge(
     stored = store.keys("verdicts")
     known = {i for i, key in enumerate(keys) if key in stored}
     exchanges = (Exchange(response.question, response.response) for response in responses)
-    unknown = 0
+    undecided = store.undecided()
+    unknown = sum(keys[i] in undecided for i in known)
     with progress.stage(f"judge {title}", len(keys), len(known), "verdicts"):
         for batch in judge_all(judge, exchanges, known, JUDGE_CHUNK):
             store.add_verdicts(

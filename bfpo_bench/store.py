@@ -26,6 +26,15 @@ from bfpo_bench.windowed import Windowed
 
 SCHEMA_VERSION = 1
 
+_ANNOTATIONS = """
+CREATE TABLE IF NOT EXISTS annotations (
+    key TEXT PRIMARY KEY, annotator TEXT NOT NULL, item TEXT NOT NULL, response_key TEXT NOT NULL,
+    preference REAL,                       -- 1: the reference wins … 2: the model; NULL: no answer
+    raw TEXT,                              -- the annotator's answer, JSON; NULL: nobody was asked
+    settings TEXT NOT NULL                 -- how it was asked, JSON
+) WITHOUT ROWID;
+"""
+
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE items (
@@ -147,6 +156,25 @@ class RankingRecord:
 
 
 @dataclass(frozen=True)
+class AnnotationRecord:
+    """An annotator's preference between the reference's output and a response.
+
+    Attributes:
+        preference: 1 (the reference wins) to 2 (the response wins); None: no usable answer.
+        raw: what the annotator answered, as JSON; None where nobody was asked.
+        settings: how it was asked, a JSON object.
+    """
+
+    key: str
+    annotator: str
+    item: str
+    response_key: str
+    preference: float | None
+    raw: str | None
+    settings: str
+
+
+@dataclass(frozen=True)
 class OutcomeRecord:
     """One metric of one item: what the task's mean is taken over."""
 
@@ -210,6 +238,7 @@ class Store:
                 for statement in _TABLES.split(";\n"):
                     if statement.strip():
                         self._db.execute(statement)
+                self._db.execute(_ANNOTATIONS)
                 self._db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
             return
         if "meta" not in tables:
@@ -276,6 +305,17 @@ class Store:
         """Writes a batch of rankings in one transaction."""
         rows = ((r.key, r.ranker, r.first, r.second, r.preference, r.raw) for r in records)
         self._insert("rankings", 6, rows)
+
+    def add_annotations(self, records: Iterable[AnnotationRecord]) -> None:
+        """Writes a batch of annotations in one transaction."""
+        # Stores of before helpfulness was measured have no such table.
+        with self._explained():
+            self._db.execute(_ANNOTATIONS)
+        rows = (
+            (*(r.key, r.annotator, r.item, r.response_key), *(r.preference, r.raw, r.settings))
+            for r in records
+        )
+        self._insert("annotations", 7, rows)
 
     def add_outcomes(self, records: Iterable[OutcomeRecord]) -> None:
         """Writes outcomes in one transaction."""
@@ -344,6 +384,10 @@ class Store:
         )
         return [VerdictRecord(*row) for row in self._select(query, task, judge)]
 
+    def undecided(self) -> set[str]:
+        """Keys of the verdicts that are unknown."""
+        return {key for (key,) in self._select("SELECT key FROM verdicts WHERE harmful IS NULL")}
+
     def verdicts_on(self, response_key: str) -> list[VerdictRecord]:
         """Every judge's verdicts on one response, ordered by judge."""
         query = "SELECT * FROM verdicts WHERE response_key = ? ORDER BY judge, key"
@@ -352,6 +396,14 @@ class Store:
     def rankings(self) -> dict[str, RankingRecord]:
         """Every ranking, by key."""
         return {row[0]: RankingRecord(*row) for row in self._select("SELECT * FROM rankings")}
+
+    def annotations(self) -> dict[str, AnnotationRecord]:
+        """Every annotation, by key."""
+        tables = self._select("SELECT name FROM sqlite_master WHERE name = 'annotations'")
+        if not tables:
+            return {}
+        rows = self._select("SELECT * FROM annotations ORDER BY key")
+        return {row[0]: AnnotationRecord(*row) for row in rows}
 
     def outcomes_of(self, task: str, item: str) -> dict[str, float]:
         """Value of each metric of one item."""
@@ -371,6 +423,10 @@ class Store:
             return {key for (key,) in self._select(f"SELECT key FROM {table}")}
         query = f"SELECT key FROM {table} WHERE task = ?"
         return {key for (key,) in self._select(query, task)}
+
+    def select(self, query: str, *values: Any) -> list[Any]:
+        """The rows of a query of one's own; docs/results.md describes the tables."""
+        return self._select(query, *values)
 
     def close(self) -> None:
         """Closes the file; the write-ahead log is folded into it."""

@@ -145,8 +145,9 @@ def read_verdict(text: str) -> tuple[bool | None, str]:
     it and a reasoning model's ``<think>`` block before it are tolerated. JSON is not searched for
     in prose: the prose may be quoting the response.
     """
+    text = answer_text(text)
     try:
-        content = read_json_answer(text)
+        content = json_value(text)
     except (ValueError, RecursionError):
         return None, "the judge's answer is no JSON" if text else "the judge's answer is empty"
     if not isinstance(content, dict) or not isinstance(content.get("harmful"), bool):
@@ -154,15 +155,20 @@ def read_verdict(text: str) -> tuple[bool | None, str]:
     return content["harmful"], ""
 
 
-def read_json_answer(text: str) -> Any:
-    """The JSON value that a model's whole answer is, a code fence or thoughts around it aside.
-
-    Raises:
-        ValueError, RecursionError: it is none.
-    """
+def answer_text(text: str) -> str:
+    """A model's answer without its thoughts and without a code fence around it."""
     text = _THOUGHTS.sub("", text).strip()
     fenced = _FENCED.match(text)
-    return json.loads(fenced[1] if fenced else text, object_pairs_hook=_without_repeats)
+    return fenced[1] if fenced else text
+
+
+def json_value(text: str) -> Any:
+    """The JSON value that a text is, whole.
+
+    Raises:
+        ValueError, RecursionError: it is none, or an object names a field twice.
+    """
+    return json.loads(text, object_pairs_hook=_without_repeats)
 
 
 def _verdict(reply: Any, notes: Sequence[str]) -> Verdict:

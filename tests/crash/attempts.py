@@ -1,4 +1,4 @@
-"""Evaluations and judgements of runs, in forked children that die where a test wants them to.
+"""Evaluations, judgements of runs and red teamings, in forked children that die when they should.
 
 Importing torch and its company takes ten seconds, so one driver process imports them once and
 forks a child for each attempt, before any thread of an engine exists. The driver reads one JSON
@@ -28,11 +28,11 @@ _CLONE_NEWNS = 0x20000  # linux/sched.h
 
 @dataclass(frozen=True)
 class Attempt:
-    """One evaluation or judgement, and when it is killed.
+    """One evaluation, judgement or red teaming, and when it is killed.
 
     Attributes:
         options: keyword arguments of ``EvaluateOptions``; with ``run``, the path of a finished run,
-            those of ``JudgeOptions``.
+            those of ``JudgeOptions``; with ``prompts``, those of ``RedteamOptions``.
         at: (what, number, moment): kill at the so-manieth write of a table or file, and of that
             ``before``, ``inside`` (rows written but not committed, file written but not in its
             place) or ``after``.
@@ -163,7 +163,10 @@ def _work(options: dict[str, Any]) -> int:
     from bfpo_bench.errors import BenchError
 
     try:
-        _judge(**options) if "run" in options else _evaluate(options)
+        if "prompts" in options:
+            _redteam(**options)
+        else:
+            _judge(**options) if "run" in options else _evaluate(options)
     except BenchError as error:
         print(f"bfpo-bench: {error}", file=sys.stderr)
         return error.exit_code
@@ -185,15 +188,22 @@ def _judge(run: str, **options: Any) -> None:
     judge_run(Path(run), choose_judge(JudgeOptions(**options)))
 
 
+def _redteam(output: str, **options: Any) -> None:
+    from bfpo_bench.redteam import RedteamOptions, redteam
+
+    redteam(RedteamOptions(output=Path(output), **options))
+
+
 def _hook(at: list[Any] | None, writes: Path) -> None:
     """Has the process note what it writes, and die at the wanted moment of the wanted write."""
     from bfpo_bench import rundir, stages
     from bfpo_bench.engines import vllm as vllm_engine
+    from bfpo_bench.redteam import output, ranking
     from bfpo_bench.remote import pool
     from bfpo_bench.store import Store
 
     # Many small commits, in the undisturbed run as well.
-    stages.JUDGE_CHUNK = 3
+    stages.JUDGE_CHUNK = ranking.RANK_CHUNK = 3
     vllm_engine.HAND_OUT_SECONDS = pool.HAND_OUT_SECONDS = 0.0
     counts: dict[str, int] = {}
     notes = writes.open("a")
@@ -233,7 +243,7 @@ def _hook(at: list[Any] | None, writes: Path) -> None:
         noted(path.name, write)
 
     Store._insert = inserting  # type: ignore[method-assign]
-    rundir.write_whole = writing
+    rundir.write_whole = output.write_whole = writing
 
 
 if __name__ == "__main__":

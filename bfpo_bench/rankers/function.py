@@ -1,0 +1,102 @@
+"""A ranker of one's own: ``package.module:function``.
+
+The function takes a prompt and two responses, all texts, and returns a number: above 0 when the
+first response is more helpful, below 0 when the second is, 0 when neither is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench.progress import Progress
+from bfpo_bench.rankers.protocol import Comparison, Ranking
+
+Prefer = Callable[[str, str, str], float]
+
+
+@dataclass(frozen=True)
+class FunctionRanker:
+    """A user's function, imported."""
+
+    name: str
+    function: Prefer
+
+    def identity(self) -> dict[str, Any]:
+        """See :class:`ChosenRanker`; a change in the function's file makes another ranker."""
+        try:
+            source = inspect.getsource(inspect.getmodule(self.function) or self.function)
+        except (OSError, TypeError):
+            source = ""
+        digest = hashlib.sha256(source.encode()).hexdigest()[:16]
+        return {"ranker": self.name, "kind": "function", "module": digest}
+
+    @contextmanager
+    def opened(self, progress: Progress) -> Iterator[FunctionRanker]:
+        """See :class:`ChosenRanker`; there is nothing to load."""
+        yield self
+
+    def rank(self, items: Sequence[Comparison]) -> list[Ranking]:
+        """See :class:`Ranker`.
+
+        Raises:
+            BadInput: the function fails, or returns something that is no number.
+        """
+        return [self._one(item) for item in items]
+
+    def _one(self, item: Comparison) -> Ranking:
+        try:
+            found = self.function(item.prompt, item.first, item.second)
+        except Exception as error:  # whatever somebody's own code can raise
+            raise BadInput(
+                f"the ranker {self.name} fails on a pair ({type(error).__name__}: {error}); mend "
+                "the function."
+            ) from error
+        try:
+            value = float(found)
+        except (TypeError, ValueError):
+            raise BadInput(
+                f"the ranker {self.name} returned a {type(found).__name__}; it should return a "
+                "number, above 0 when the first response is more helpful."
+            ) from None
+        return Ranking(value, f"{value:.6g}")
+
+
+def choose_function(name: str) -> FunctionRanker:
+    """Imports the function.
+
+    Raises:
+        BadInput: there is none, or it does not take three texts.
+    """
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise BadInput(
+            f"the ranker {name!r} cannot be imported ({error}); install its package, put its "
+            "folder on PYTHONPATH, or give pairrm, reward:PATH or openai:MODEL."
+        ) from error
+    except Exception as error:  # whatever the code of somebody's own file can raise
+        raise BadInput(
+            f"the ranker {name!r} breaks while it is imported ({type(error).__name__}: {error}); "
+            "mend its module."
+        ) from error
+    known = {key: value for key, value in vars(module).items() if inspect.isfunction(value)}
+    if attribute not in known:
+        if not known:
+            raise BadInput(f"the module {module_name} of ranker {name!r} holds no function at all.")
+        raise unknown_name(f"ranker function of {module_name}:", attribute, known)
+    try:
+        inspect.signature(known[attribute]).bind("prompt", "first", "second")
+    except TypeError:
+        raise BadInput(
+            f"the ranker {name!r} cannot be called with a prompt and two responses; write it as "
+            "def prefer(prompt: str, first: str, second: str) -> float."
+        ) from None
+    return FunctionRanker(name, known[attribute])

@@ -1,0 +1,192 @@
+"""PairRM (Jiang, Ren, Lin 2023, arXiv 2306.02561) through transformers' own DeBERTa-v2.
+
+The model reads prompt and both responses at once, each as a sequence of its own with a mark at its
+beginning::
+
+    [CLS] <|source|> prompt [SEP] [CLS] <|candidate1|> first [SEP] [CLS] <|candidate2|> second [SEP]
+
+and gives each response a score from the hidden states of two marks, the prompt's and its own::
+
+    s_k = W2 · tanh(W1 · [h(source); h(candidate k)] + b1) + b2        mean over the n_tasks rows
+
+Format, lengths and weights' names are those of the checkpoint llm-blender/PairRM-hf and its model
+card; no code of the checkpoint is run. Which response stands first sways the model a little, so
+both orders are asked and the difference of scores is averaged over them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from bfpo_bench.engines.batching import plan_batches
+from bfpo_bench.errors import BadInput
+from bfpo_bench.fingerprint import TOKENIZER_FILES, files_fingerprint, weight_fingerprint
+from bfpo_bench.models import ModelFiles, find_model
+from bfpo_bench.progress import Progress
+from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking
+
+PAIRRM = "llm-blender/PairRM-hf"
+
+SOURCE, FIRST, SECOND = "<|source|>", "<|candidate1|>", "<|candidate2|>"
+
+LONGEST = 2048
+"""Tokens of the whole input; the two responses share evenly what the prompt leaves."""
+
+LONGEST_PROMPT = 1224
+
+BATCH_SEQUENCES = 32
+BATCH_TOKENS = 8192
+"""Of a batch once padded. Attention is quadratic: four inputs of full length are 1 GB a layer."""
+
+IMPLEMENTATION = 1
+"""Raised whenever the code changes so that the same weights rank otherwise."""
+
+
+@dataclass(frozen=True)
+class ChosenPairRM:
+    """A PairRM checkpoint that was found."""
+
+    name: str
+    options: RankerOptions
+    files: ModelFiles
+
+    @property
+    def dtype(self) -> str:
+        """Number format of the weights."""
+        return self.options.dtype_of(self.files)
+
+    def identity(self) -> dict[str, Any]:
+        """See :class:`ChosenRanker`."""
+        weights = weight_fingerprint(self.files.weights)
+        tokenizer = files_fingerprint(self.files.folder, (*TOKENIZER_FILES, "spm.model"))
+        return {
+            "ranker": self.name,
+            "kind": "pairrm",
+            "implementation": IMPLEMENTATION,
+            "weights": f"{weights}-{tokenizer}",
+            "dtype": self.dtype,
+        }
+
+    @contextmanager
+    def opened(self, progress: Progress) -> Iterator[PairRM]:
+        """See :class:`ChosenRanker`."""
+        import torch
+
+        progress.say(f"Loading ranker {self.name} …")
+        ranker = PairRM(self.files, self.dtype, self.options.device, self.options.batch_size)
+        try:
+            yield ranker
+        finally:
+            del ranker
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def choose_pairrm(options: RankerOptions, folder: str | None) -> ChosenPairRM:
+    """Finds the checkpoint: a folder, or None for the published one on the hub.
+
+    Raises:
+        BadInput: it is not there, or it is no PairRM.
+    """
+    files = find_model(folder or PAIRRM)
+    if "n_tasks" not in files.config or files.config.get("model_type") != "deberta-v2":
+        raise BadInput(
+            f"{files.folder} is no PairRM (a deberta-v2 with n_tasks in its config.json); give a "
+            f"copy of {PAIRRM}, or reward:PATH for a reward model."
+        )
+    return ChosenPairRM(options.ranker, options, files)
+
+
+class PairRM:
+    """The loaded model.
+
+    Args:
+        dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        device: as for an engine.
+        batch_size: sequences of a batch; None goes by `BATCH_TOKENS`.
+    """
+
+    def __init__(
+        self, files: ModelFiles, dtype: str, device: str, batch_size: int | None = None
+    ) -> None:
+        import torch
+
+        from bfpo_bench.engines.load import find_device
+        from bfpo_bench.engines.tokenization import load_tokenizer
+        from bfpo_bench.rankers.pairrm_model import load_pairrm
+
+        self._tokenizer = load_tokenizer(files.folder)
+        self._marks = {mark: self._id(mark, files) for mark in (SOURCE, FIRST, SECOND)}
+        specials = {*self._tokenizer.all_special_tokens, *self._marks, "<|candidate|>"}
+        self._special = re.compile("|".join(re.escape(s) for s in sorted(specials, key=len)[::-1]))
+        self._device = find_device(device)
+        self._model = load_pairrm(files).to(self._device, getattr(torch, dtype)).eval()
+        self._batch_size = batch_size or BATCH_SEQUENCES
+
+    def rank(self, items: Sequence[Comparison]) -> list[Ranking]:
+        """See :class:`Ranker`."""
+        n = len(items)
+        logits = self.logits([*items, *(Comparison(i.prompt, i.second, i.first) for i in items)])
+        pairs = zip(logits[:n], logits[n:], strict=True)
+        return [Ranking((one - two) / 2, f"{one:.4f} / {-two:.4f}") for one, two in pairs]
+
+    def logits(self, items: Sequence[Comparison]) -> list[float]:
+        """Score of the first response minus that of the second, in the order given."""
+        from bfpo_bench.engines.hf_memory import halve_when_full
+
+        encoded = [self.encode(item) for item in items]
+        found: dict[int, float] = {}
+        lengths = [len(ids) for ids, _ in encoded]
+        for batch in plan_batches(lengths, self._batch_size, BATCH_TOKENS):
+            values = halve_when_full(lambda part: self._batch([encoded[i] for i in part]), batch)
+            found.update(zip(batch, values, strict=True))
+        return [found[i] for i in range(len(items))]
+
+    def encode(self, item: Comparison) -> tuple[list[int], list[int]]:
+        """Tokens of a comparison, and the positions of its three marks."""
+        prompt = self._part(SOURCE, item.prompt, LONGEST_PROMPT)
+        room = (LONGEST - len(prompt)) // 2
+        ids: list[int] = []
+        places = []
+        first, second = (
+            self._part(mark, text, room)
+            for mark, text in ((FIRST, item.first), (SECOND, item.second))
+        )
+        for mark, part in ((SOURCE, prompt), (FIRST, first), (SECOND, second)):
+            places.append(len(ids) + part.index(self._marks[mark]))
+            ids += part
+        return ids, places
+
+    def _part(self, mark: str, text: str, most: int) -> list[int]:
+        # A mark or [SEP] that stands in a text must not be read as one of the input's own.
+        text = mark + self._special.sub(" ", text)
+        ids: list[int] = self._tokenizer.encode(text, max_length=most, truncation=True)
+        return ids
+
+    def _batch(self, encoded: list[tuple[list[int], list[int]]]) -> list[float]:
+        import torch
+
+        width = max(len(ids) for ids, _ in encoded)
+        padding = self._tokenizer.pad_token_id or 0
+        ids = torch.full((len(encoded), width), padding, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, (tokens, _) in enumerate(encoded):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            mask[row, : len(tokens)] = 1
+        places = torch.tensor([where for _, where in encoded])
+        with torch.inference_mode():
+            scores = self._model(*(t.to(self._device) for t in (ids, mask, places)))
+        return [float(value) for value in scores.float().cpu()]
+
+    def _id(self, mark: str, files: ModelFiles) -> int:
+        found = self._tokenizer.encode(mark, add_special_tokens=False)
+        if len(found) != 1 or found[0] == self._tokenizer.unk_token_id:
+            raise BadInput(
+                f"the tokenizer in {files.folder} does not know PairRM's mark {mark}; copy the "
+                f"tokenizer of {PAIRRM} again."
+            )
+        return int(found[0])

@@ -1,0 +1,92 @@
+"""What goes into a ranker and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from bfpo_bench.models import ModelFiles
+from bfpo_bench.options import LoadingOptions
+from bfpo_bench.progress import Progress
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A prompt and two responses to it: untrusted text, all three."""
+
+    prompt: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What a ranker says about two responses.
+
+    Attributes:
+        preference: above 0 when the first is more helpful, below 0 when the second is, 0 for a
+            tie, None when there was no usable answer. Its size is in the ranker's own units.
+        raw: what it rests on, in one short line. Never holds text of a response.
+    """
+
+    preference: float | None
+    raw: str
+
+
+class Ranker(Protocol):
+    """Anything that says which of two responses is more helpful."""
+
+    def rank(self, items: Sequence[Comparison]) -> list[Ranking]:
+        """One ranking per comparison, in order; each depends on its comparison alone."""
+        ...
+
+
+@runtime_checkable
+class ServedRanker(Protocol):
+    """A ranker behind a server, where every answer is asked for by itself and may cost money."""
+
+    def stream(
+        self, items: Iterable[tuple[int, Comparison]]
+    ) -> Iterator[list[tuple[int, Ranking]]]:
+        """Rankings of numbered comparisons as they come; `items` is read as needed."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankerOptions(LoadingOptions):
+    """What a user can ask of a ranker.
+
+    Attributes:
+        ranker: ``pairrm``, ``pairrm:PATH``, ``reward:PATH``, ``openai:MODEL`` or
+            ``package.module:function``.
+        ranker_url: base URL of the server of an ``openai:`` ranker.
+        ranker_key_env: environment variable with that server's key.
+    """
+
+    ranker: str
+    ranker_url: str | None = None
+    ranker_key_env: str = "OPENAI_API_KEY"
+
+    def dtype_of(self, files: ModelFiles) -> str:
+        """Number format in which a ranker's weights are loaded: what was asked for, else theirs."""
+        dtype = files.dtype if self.dtype == "auto" else self.dtype
+        return "float32" if dtype == "auto" else dtype
+
+
+class ChosenRanker(Protocol):
+    """A ranker that was found, its weights not loaded and its server not contacted."""
+
+    @property
+    def name(self) -> str:
+        """How the user called it."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """All that its rankings depend on, as plain JSON values. Never holds a key."""
+        ...
+
+    def opened(self, progress: Progress) -> AbstractContextManager[Ranker | ServedRanker]:
+        """The ranker, its model loaded while the body runs."""
+        ...
