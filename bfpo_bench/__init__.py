@@ -13,9 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bfpo_bench.leaderboard.board import Leaderboard
     from bfpo_bench.results import Results
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "leaderboard"]
 
 
 def evaluate(model: str, **options: Any) -> Results:
@@ -49,3 +50,14 @@ def evaluate(model: str, **options: Any) -> Results:
             raise unknown_name("option", name, hints)
     checked = {name: typed(hints[name], value, name) for name, value in options.items()}
     return run_evaluation(EvaluateOptions(model=str(model), **checked), Progress(show))
+
+
+def leaderboard(*runs: Any, **options: Any) -> Leaderboard:
+    """Puts runs into one table; see :func:`bfpo_bench.leaderboard.leaderboard`.
+
+    The first call imports the package of the same name, which takes this function's place and does
+    the same when it is called.
+    """
+    from bfpo_bench.leaderboard import leaderboard as read
+
+    return read(*runs, **options)

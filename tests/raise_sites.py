@@ -103,6 +103,8 @@ def unread(sites: Iterable[Site], tests: Path) -> list[Site]:
     begins: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
     for sentence in group:
         parts = [part for part in sentence.split(GAP) if part]
+        if not parts:
+            continue
         begins[tuple(_words(parts[0]))].add(group[sentence])
         for words in map(_words, parts):
             for size in range(2, len(words) + 1):

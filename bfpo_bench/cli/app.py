@@ -16,10 +16,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for _command in ("evaluate", "judge", "export", "tasks", "train", "demo", "illustrate"):
+for _command in (
+    *("evaluate", "judge", "leaderboard", "compare", "export", "tasks"),
+    *("train", "redteam", "demo", "illustrate"),
+):
     importlib.import_module(f"bfpo_bench.cli.{_command}").register(app)
 
-for _group in ("judges", "data"):
+for _group in ("helpfulness", "judges", "data"):
     app.add_typer(importlib.import_module(f"bfpo_bench.cli.{_group}").app, name=_group)
 
 

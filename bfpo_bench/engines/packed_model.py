@@ -154,7 +154,7 @@ class PackedModel:
         output = self.backbone(
             input_ids=torch.from_numpy(ids).to(device),
             position_ids=at,
-            attention_mask=self._masks(at, torch.from_numpy(ends).to(device)),
+            attention_mask=self._masks(rows, at, torch.from_numpy(ends).to(device)),
             use_cache=False,
         )
         states: Tensor = output.last_hidden_state
@@ -164,7 +164,7 @@ class PackedModel:
     def _flex(self) -> bool:
         return bool(self.config._attn_implementation == FLEX)
 
-    def _masks(self, positions: Tensor, ends: Tensor) -> Any:
+    def _masks(self, rows: Sequence[Row], positions: Tensor, ends: Tensor) -> Any:
         """What the layers take as attention mask: one for all, or one per kind of layer."""
 
         def mask(window: int | None) -> Tensor | BlockMask:
@@ -192,7 +192,8 @@ class PackedModel:
         order = torch.argsort(which, stable=True)
         sorted_which, sorted_targets = which[order], targets[order]
         limit = LOGITS_BYTES if states.device.type == "cpu" else GPU_LOGITS_BYTES
-        rows = max(1, limit // (4 * self._head.weight.shape[0]))
+        # Not the weight's shape: DeepSpeed takes weights away between their uses.
+        rows = max(1, limit // (4 * self.config.vocab_size))
         bounds = torch.arange(0, len(states) + rows, rows, device=which.device)
         splits = torch.searchsorted(sorted_which, bounds).tolist()
         found, best = [], []

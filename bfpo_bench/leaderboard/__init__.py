@@ -1,1 +1,53 @@
-"""From run directories to tables; never loads a model."""
+"""From run directories to tables; never loads a model.
+
+This package is also the function ``bfpo_bench.leaderboard(…)``: Python puts an imported subpackage
+in the place of its parent's attribute of the same name, so the two have to be one.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bfpo_bench.leaderboard.board import Leaderboard
+
+
+def leaderboard(*runs: Any, **options: Any) -> Leaderboard:
+    """Reads and checks runs and puts them into one table, as ``bfpo-bench leaderboard`` does.
+
+    A folder that is no finished run costs its row: see ``problems`` of what is returned.
+
+    Args:
+        *runs: run directories, or folders of them.
+        **options: any field of :class:`bfpo_bench.leaderboard.board.Options`, e.g.
+            ``published=True``, ``full=True``, ``ci=True``, ``sort="gen"``.
+
+    Returns:
+        rows and table: ``str(board)``, ``board.render("markdown")``, ``board.entries``.
+
+    Raises:
+        bfpo_bench.errors.BadInput: nothing to show was named, or an option is none.
+    """
+    from dataclasses import fields
+    from pathlib import Path
+
+    from bfpo_bench.errors import unknown_name
+    from bfpo_bench.leaderboard.board import Options, read_leaderboard
+
+    known = [field.name for field in fields(Options)]
+    for name in options:
+        if name not in known:
+            raise unknown_name("option of a leaderboard", name, known)
+    if options.get("judge_check") is not None:
+        options["judge_check"] = Path(options["judge_check"])
+    return read_leaderboard([Path(run) for run in runs], Options(**options))
+
+
+class _Callable(ModuleType):
+    def __call__(self, *runs: Any, **options: Any) -> Leaderboard:
+        return leaderboard(*runs, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -19,11 +19,11 @@ def markdown(results: Results) -> str:
     lines = [f"# {name}", ""]
     if results.suite["demonstration"]:
         lines += ["**A demonstration on a few bundled items; these numbers measure nothing.**", ""]
-    titles = [title for _, title in AVERAGES]
+    row = _row(results)
     lines += [
-        f"| Model | {' | '.join(titles)} |",
-        f"|---|{'---:|' * len(titles)}",
-        f"| {name} | {' | '.join(str(results.averages[key]) for key, _ in AVERAGES)} |",
+        f"| Model | {' | '.join(row)} |",
+        f"|---|{'---:|' * len(row)}",
+        f"| {name} | {' | '.join(row.values())} |",
         "",
         "| Task | Group | Score (%) | n | Unknown |",
         "|---|---|---:|---:|---:|",
@@ -60,13 +60,27 @@ def terminal(results: Results) -> RenderableType:
 
     row = Table()
     row.add_column("Model")
-    for _, title in AVERAGES:
+    texts = _row(results)
+    for title in texts:
         row.add_column(title, justify="right", style="bold")
-    row.add_row(
-        Text(str(results.model["name"])), *(str(results.averages[key]) for key, _ in AVERAGES)
-    )
+    row.add_row(Text(str(results.model["name"])), *texts.values())
     remarks = [Text(f"• {note}", style="yellow") for note in notes(results)]
     return Group(cells, row, Text(_legend(results), style="dim"), *remarks)
+
+
+def _row(results: Results) -> dict[str, str]:
+    """The row's cells by their titles, helpfulness first as in the paper's tables."""
+    found = {}
+    helpful = results.helpfulness
+    if helpful is not None and helpful.win_rate is not None:
+        if helpful.lc_win_rate is not None:
+            between = ""
+            if helpful.lc_low is not None and helpful.lc_high is not None:
+                between = f" ({helpful.lc_low:.2f} to {helpful.lc_high:.2f})"
+            found["Alpaca, length-controlled"] = f"{helpful.lc_win_rate:.2f}{between}"
+        error = f" ± {helpful.standard_error:.2f}" if helpful.standard_error is not None else ""
+        found["Alpaca, win rate"] = f"{helpful.win_rate:.2f}{error}"
+    return found | {title: str(results.averages[key]) for key, title in AVERAGES}
 
 
 def notes(results: Results) -> list[str]:

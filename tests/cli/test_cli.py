@@ -27,6 +27,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 COMMANDS = [
     *([], ["evaluate"], ["judge"], ["export"], ["tasks"], ["demo"]),
     *(["train"], ["redteam"], ["illustrate"]),
+    *(["leaderboard"], ["compare"]),
     *(["judges"], ["judges", "list"], ["judges", "check"]),
     *(["data"], ["data", "list"], ["data", "check"]),
 ]

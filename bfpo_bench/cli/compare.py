@@ -1,0 +1,71 @@
+"""``bfpo-bench compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLE = """
+Examples:
+
+  bfpo-bench compare runs/zephyr runs/zephyr-bfpo
+
+  bfpo-bench compare runs/sft runs/dpo runs/ipo runs/bfpo --format markdown --output compare.md
+
+Every run is compared with the first one. Only runs of the same suite, data and judge are compared;
+--force lifts that and says so in the output.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the program."""
+    app.command(
+        "compare",
+        help="Which differences between runs are real? Paired tests, task by task.",
+        short_help="Which differences between runs are real?",
+        epilog=EXAMPLE,
+    )(compare)
+
+
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Two or more run directories (or folders of one model's seeds)."),
+    ],
+    format: Annotated[
+        str, typer.Option(help="terminal, markdown, latex, csv or json.")
+    ] = "terminal",
+    output: Annotated[Path | None, typer.Option(help="File to write. [default: print]")] = None,
+    margin: Annotated[
+        float, typer.Option(help="Percentage points within which models count as alike.")
+    ] = 1.0,
+    judge: Annotated[
+        str | None, typer.Option(help="Use this judge's verdicts. [default: each run's own]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Compare what was not measured alike; write over a file."),
+    ] = False,
+) -> None:
+    """Which differences between runs are real? Paired tests, task by task."""
+    import shutil
+
+    from bfpo_bench.errors import BadInput
+    from bfpo_bench.leaderboard.comparison_table import check_format, render
+
+    check_format(format)
+    if output is not None and output.exists() and not force:
+        raise BadInput(f"{output} is there already; name another --output, or --force.")
+    from bfpo_bench.leaderboard.compare import compare_runs
+
+    found = compare_runs(runs, force=force, margin=margin, judge=judge, seed=seed)
+    if output is not None:
+        from bfpo_bench.rundir import write_whole
+
+        write_whole(output, render(found, format))
+        typer.echo(f"Comparison: {output}")
+        return
+    typer.echo(render(found, format, shutil.get_terminal_size((100, 24)).columns), nl=False)

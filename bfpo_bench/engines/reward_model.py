@@ -1,0 +1,233 @@
+"""Reward models: sequence classifiers of one or several objectives, ArmoRM among them.
+
+A response is rated with its conversation, written in the model's own chat template, or, for a model
+without one (OpenAssistant's DeBERTa), as a pair of texts.
+
+ArmoRM (Wang et al. 2024) comes with its own code, which is not run. What it rates a response with
+is published: a linear map without bias, ``regression_layer``, from the last token's hidden state to
+19 objectives. That is a sequence classifier whose head has another name, and is loaded as one. The
+mixture of the objectives by the prompt (``gating``) is not part of it: it makes one score of them,
+and here they are asked for by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench.models import ModelFiles, find_model, read_chat_template, safetensors_header
+
+Messages = tuple[tuple[str, str], ...]
+"""A conversation: (role, content) of each turn."""
+
+ARMORM = "LlamaForRewardModelWithGating"
+ARMORM_HEAD = "regression_layer"
+ARMORM_OBJECTIVES = (
+    *("helpsteer-helpfulness", "helpsteer-correctness", "helpsteer-coherence"),
+    *("helpsteer-complexity", "helpsteer-verbosity", "ultrafeedback-overall_score"),
+    *("ultrafeedback-instruction_following", "ultrafeedback-truthfulness"),
+    *("ultrafeedback-honesty", "ultrafeedback-helpfulness", "beavertails-is_safe"),
+    *("prometheus-score", "argilla-overall_quality", "argilla-judge_lm", "code-complexity"),
+    *("code-style", "code-explanation", "code-instruction-following", "code-readability"),
+)
+"""In the order of the head's rows, from ArmoRM's model card."""
+
+HEADS = (
+    *("score.weight", "classifier.weight", "classifier.out_proj.weight", "score.out_proj.weight"),
+    f"{ARMORM_HEAD}.weight",
+)
+"""Names of a head's last layer; its rows are the objectives."""
+
+LONGEST = 4096
+"""Tokens of a conversation at most; a longer one loses its beginning."""
+
+BATCH = 16
+"""Conversations that go through a reward model at once."""
+
+
+@dataclass(frozen=True)
+class RewardModelFiles:
+    """A reward model that was found, its head looked at.
+
+    Attributes:
+        objectives: name of each output; a number where the checkpoint gives no name.
+    """
+
+    files: ModelFiles
+    objectives: tuple[str, ...]
+
+    def column(self, objective: str | None) -> int:
+        """Number of the output that an objective stands for.
+
+        Args:
+            objective: a name or a number; for ArmoRM ``helpfulness`` and ``is_safe`` too, for the
+                two that the BFPO paper took. None where there is only one.
+
+        Raises:
+            BadInput: the head has no such output.
+        """
+        names = self.objectives
+        if objective is None and len(names) == 1:
+            return 0
+        if objective is None:
+            raise BadInput(
+                f"the reward model {self.files.name} rates {len(names)} objectives; say which with "
+                f"'objective': {', '.join(names)}."
+            )
+        if names == ARMORM_OBJECTIVES:
+            short = {"helpfulness": "ultrafeedback-helpfulness", "is_safe": "beavertails-is_safe"}
+            objective = short.get(objective, objective)
+        if objective in names:
+            return names.index(objective)
+        if objective.isdigit():
+            if int(objective) < len(names):
+                return int(objective)
+            raise BadInput(
+                f"the reward model {self.files.name} has no objective number {objective}; its head "
+                f"has {len(names)} outputs, counted from 0."
+            )
+        raise unknown_name(f"objective of the reward model {self.files.name}:", objective, names)
+
+
+def find_reward_model(model: str, revision: str | None = None) -> RewardModelFiles:
+    """Finds a reward model and reads the shape of its head. Loads no weights.
+
+    Args:
+        model: folder or hub id.
+
+    Raises:
+        BadInput: there is none, or it has no head of a sequence classifier.
+    """
+    files = find_model(model, revision)
+    shapes: dict[str, list[int]] = {}
+    for path in files.weights:
+        header = safetensors_header(path)
+        shapes.update({name: header[name]["shape"] for name in HEADS if name in header})
+    if not shapes:
+        raise BadInput(
+            f"{files.name} has no reward head ({', '.join(HEADS)}) among its weights; a sequence "
+            "classifier is needed, such as RLHFlow/ArmoRM-Llama3-8B-v0.1."
+        )
+    [(name, (count, *_)), *_] = shapes.items()
+    named = files.config.get("id2label")
+    objectives: tuple[str, ...]
+    if name.startswith(ARMORM_HEAD) and count == len(ARMORM_OBJECTIVES):
+        objectives = ARMORM_OBJECTIVES
+    elif isinstance(named, dict) and len(named) == count:
+        objectives = tuple(str(named.get(str(n), n)) for n in range(count))
+    else:
+        objectives = tuple(map(str, range(count)))
+    return RewardModelFiles(files, objectives)
+
+
+class RewardModel:
+    """A loaded reward model.
+
+    Args:
+        found: from :func:`find_reward_model`.
+        device: where it is kept.
+        dtype: number format of the weights; None takes the checkpoint's.
+
+    Raises:
+        BadInput: transformers cannot make a sequence classifier of it.
+    """
+
+    def __init__(
+        self, found: RewardModelFiles, device: torch.device, dtype: str | None = None
+    ) -> None:
+        from bfpo_bench.engines.tokenization import load_tokenizer
+
+        self._device = device
+        self._model = _load(found, dtype or found.files.dtype).to(device).eval()
+        self._template = read_chat_template(found.files.folder)
+        self._tokenizer = load_tokenizer(found.files.folder, False)
+        self._tokenizer.truncation_side = "left" if self._template else "right"
+        self._tokenizer.padding_side = "right"
+        if self._tokenizer.pad_token is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+        window = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        self._longest = min(window or LONGEST, LONGEST)
+        self._last: tuple[tuple[Any, ...], Tensor] | None = None
+
+    @torch.inference_mode()
+    def rate(self, prompts: Sequence[Messages], responses: Sequence[str]) -> Tensor:
+        """All objectives of some responses, float32 [responses, objectives], on the CPU.
+
+        What was asked last is remembered: the rewards of one recipe may be objectives of one model.
+        """
+        asked = (tuple(prompts), tuple(responses))
+        if self._last is None or self._last[0] != asked:
+            inputs = [self._encode(*item) for item in zip(prompts, responses, strict=True)]
+            # The longest first: memory that does not suffice is found out at once.
+            order = sorted(range(len(inputs)), key=lambda n: -len(inputs[n]["input_ids"]))
+            parts = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+            found = torch.cat([self._logits([inputs[n] for n in part]) for part in parts])
+            self._last = asked, found[torch.tensor(order).argsort()]
+        return self._last[1]
+
+    def _encode(self, prompt: Messages, response: str) -> dict[str, Any]:
+        shape = {"truncation": True, "max_length": self._longest}
+        if self._template is None:
+            asked = "\n".join(content for _, content in prompt)
+            return dict(self._tokenizer(asked, response, **shape))
+        messages = [
+            {"role": role, "content": content}
+            for role, content in (*prompt, ("assistant", response))
+        ]
+        text = self._tokenizer.apply_chat_template(messages, tokenize=False)
+        return dict(self._tokenizer(text, add_special_tokens=False, **shape))
+
+    def _logits(self, inputs: list[dict[str, Any]]) -> Tensor:
+        padded = self._tokenizer.pad(inputs, return_tensors="pt").to(self._device)
+        head = getattr(self._model, "score", None)
+        if head is None or getattr(self._model.config, "is_encoder_decoder", False):
+            logits = self._model(**padded).logits
+        else:
+            # Read where the text ends. The model's own way, before the first padding token, misses
+            # it where that is also the token that ends a turn.
+            states = self._model.base_model(**padded).last_hidden_state
+            last = padded["attention_mask"].sum(1) - 1
+            logits = head(states[torch.arange(len(inputs), device=self._device), last])
+        rated: Tensor = logits.float().cpu()
+        return rated
+
+
+def _load(found: RewardModelFiles, dtype: str) -> Any:
+    import transformers
+    from transformers import AutoModelForSequenceClassification
+
+    files = found.files
+    transformers.utils.logging.disable_progress_bar()
+    armorm = ARMORM in (files.config.get("architectures") or ())
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            str(files.folder),
+            dtype=getattr(torch, dtype) if dtype != "auto" else "auto",
+            num_labels=len(found.objectives),
+            # ArmoRM's own code is left alone: a Llama with a linear head is what it comes to.
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            **({"key_mapping": {f"^{ARMORM_HEAD}": "score"}} if armorm else {}),
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # config and weights come from anywhere
+        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise BadInput(
+            f"the reward model {files.name} cannot be loaded as a sequence classifier ({first}); "
+            "give one that transformers knows without code of its own."
+        ) from error
+    lacking = sorted(chain(info["missing_keys"], (str(k[0]) for k in info["mismatched_keys"])))
+    if lacking:
+        raise BadInput(
+            f"the reward model {files.name} lacks {len(lacking)} weights of a "
+            f"{type(model).__name__} (the first is {lacking[0]}); give a whole checkpoint."
+        )
+    return model

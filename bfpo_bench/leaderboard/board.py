@@ -1,0 +1,159 @@
+"""The leaderboard: from run directories to a table in any format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench.leaderboard.columns import Column
+from bfpo_bench.leaderboard.datafiles import csv_file, json_file
+from bfpo_bench.leaderboard.entry import Entry
+from bfpo_bench.leaderboard.latex import latex
+from bfpo_bench.leaderboard.load import load_rows
+from bfpo_bench.leaderboard.markdown import markdown
+from bfpo_bench.leaderboard.plain import WIDTH, plain
+from bfpo_bench.leaderboard.published import published_entries
+from bfpo_bench.leaderboard.tables import choose_columns, make_table, sort_key
+
+FORMATS = ("terminal", "markdown", "latex", "csv", "json", "html")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a leaderboard shows.
+
+    Attributes:
+        published: the paper's own rows too.
+        full: every task instead of the summary.
+        ci: 95 % intervals.
+        sort: a column's key or title, or ``name``; by default by falling Savg.
+        transposed: models side by side.
+        crows_pairs: ``"distance"`` adds a Disc. that takes CrowS-Pairs by its distance from 50.
+        judge: show the verdicts of this judge instead of each run's own.
+        judge_check: what ``judges check --output`` wrote of the judge; adds the corrected Gen.
+        seed: of the bootstrap.
+    """
+
+    published: bool = False
+    full: bool = False
+    ci: bool = False
+    sort: str | None = None
+    transposed: bool = False
+    crows_pairs: str = "paper"
+    judge: str | None = None
+    judge_check: Path | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Rows, and how they are shown. ``str(board)`` is the table as text.
+
+    Attributes:
+        entries: measured rows, then published ones.
+        problems: one sentence for every folder that is no finished run.
+        remarks: one for everything that was settled somehow.
+    """
+
+    entries: tuple[Entry, ...]
+    options: Options
+    problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that are shown."""
+        distance = self.options.crows_pairs == "distance"
+        return choose_columns(self.entries, self.options.full, distance)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """One sentence for every run that failed its consistency check."""
+        return tuple(
+            f"{entry.source} failed its check and is not ranked: {entry.fault}."
+            for entry in self.entries
+            if entry.fault is not None
+        )
+
+    def render(self, format: str = "terminal", width: int = WIDTH, styled: bool = False) -> str:
+        """The table in a format that is text.
+
+        Args:
+            format: one of `FORMATS`; ``html`` is no text but a folder, see
+                :func:`bfpo_bench.leaderboard.report.write_report`.
+            width: of a terminal, in characters.
+            styled: with a terminal's escape codes for bold and underlined.
+
+        Raises:
+            BadInput: no such format.
+        """
+        columns = self.columns
+        check_format(format)
+        if format == "csv":
+            return csv_file(self.entries, columns, self.options.ci)
+        if format == "json":
+            return json_file(self.entries, columns)
+        options = self.options
+        short = options.full and not options.transposed and format != "markdown"
+        table = make_table(
+            self.entries,
+            columns,
+            ci=options.ci,
+            sort=options.sort,
+            transposed=options.transposed,
+            short=short,
+        )
+        if format == "markdown":
+            return markdown(table)
+        return latex(table) if format == "latex" else plain(table, width, styled)
+
+    def __str__(self) -> str:
+        return self.render()
+
+
+def check_format(format: str) -> None:
+    """Raises BadInput for a format that there is not."""
+    if format not in FORMATS:
+        raise unknown_name("format of a leaderboard", format, FORMATS)
+
+
+def read_leaderboard(runs: Sequence[Path], options: Options | None = None) -> Leaderboard:
+    """Reads and checks runs and makes their rows.
+
+    A folder that is no run costs its row, not the table: see ``Leaderboard.problems``.
+
+    Args:
+        runs: run directories, or folders of them.
+
+    Raises:
+        BadInput: nothing to show was named, or an option is none.
+    """
+    options = options or Options()
+    if not runs and not options.published:
+        raise BadInput("name run directories, or ask for the paper's rows with --published.")
+    if options.crows_pairs not in ("paper", "distance"):
+        raise unknown_name("way to take CrowS-Pairs", options.crows_pairs, ["paper", "distance"])
+    check = None
+    if options.judge_check is not None:
+        from bfpo_bench.leaderboard.correction import read_check
+
+        check = read_check(options.judge_check)
+    found = load_rows(runs, options.judge)
+    entries = [row.entry for row in found.rows]
+    if options.ci or check is not None:
+        from bfpo_bench.leaderboard.estimates import estimated
+
+        entries = [
+            row.entry
+            if row.entry.fault is not None
+            else estimated(row, ci=options.ci, check=check, seed=options.seed)
+            for row in found.rows
+        ]
+    if options.published:
+        entries += published_entries()
+    board = Leaderboard(tuple(entries), options, tuple(found.problems), tuple(found.remarks))
+    if options.sort is not None:
+        sort_key(options.sort, board.columns)
+    return board

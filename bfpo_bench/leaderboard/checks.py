@@ -1,0 +1,195 @@
+"""Before a number is shown: is the run what it says it is?
+
+Each item answered once, each response judged once by the judge named, counts and digests as
+pinned, scores and averages recomputed from the samples equal to ``results.json``. Everything is
+counted inside SQLite; no answer is read into memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+from bfpo_bench import sources
+from bfpo_bench.errors import BenchError
+from bfpo_bench.leaderboard.runs import Run
+from bfpo_bench.results import TaskResult
+from bfpo_bench.store import Store
+
+_TOLERANCE = 1e-6
+"""Percentage points; the sums are of zeros and ones, so only rounding is to be let through."""
+
+_TITLES = {"disc": "Disc.", "gen": "Gen.", "savg": "Savg."}
+
+
+def find_fault(run: Run) -> str | None:
+    """The first thing in a run that does not add up, as a clause; None for a sound run."""
+    try:
+        for problem in chain(_of_identity(run), _of_data(run), _of_averages(run)):
+            return problem
+        if run.samples is None:
+            return None
+        with Store(run.samples, read_only=True) as store:
+            return next(_of_samples(run, store), None)
+    except BenchError as error:
+        return f"its samples cannot be read ({error})"
+    except (KeyError, TypeError, AttributeError) as error:
+        return f"run.json or results.json is not as evaluate writes it ({error!r})"
+
+
+def _of_identity(run: Run) -> Iterator[str]:
+    asked, found = run.identity, run.results
+    suite = {part: found.suite.get(part) for part in ("name", "version")}
+    pairs = {
+        "model": (asked.get("model"), found.model),
+        "suite": (asked.get("suite"), suite),
+        "seed": (asked.get("seed"), found.seed),
+        "limit": (asked.get("limit"), found.limit),
+    }
+    for name, (before, after) in pairs.items():
+        if before != after:
+            yield f"run.json and results.json name a different {name}"
+
+
+def _of_data(run: Run) -> Iterator[str]:
+    for cell in run.results.tasks.values():
+        asked = run.identity["data"].get(cell.source.get("name"), {})
+        if asked.get("digest") != cell.source.get("digest"):
+            yield f"{cell.column} was run on other data than results.json says"
+        expected = min(cell.items, run.results.limit or cell.items)
+        if cell.n != expected:
+            yield f"{cell.column} is over {cell.n} items and should be over {expected}"
+        yield from _of_pin(cell)
+
+
+def _of_pin(cell: TaskResult) -> Iterator[str]:
+    source = cell.source
+    if source.get("status") == "demonstration":
+        return
+    declared = sources.SOURCES.get(str(source.get("name")))
+    variants = {variant.name: variant for variant in declared.variants} if declared else {}
+    pinned = variants.get(str(source.get("variant")))
+    if pinned is None:
+        yield f"{cell.column} names data that this bfpo-bench does not know ({source.get('name')})"
+        return
+    if pinned.rows is not None and source.get("rows") != pinned.rows:
+        yield f"{cell.column} has data of {source.get('rows')} rows; pinned are {pinned.rows}"
+    if pinned.digest is not None and source.get("digest") != pinned.digest:
+        yield f"the data of {cell.column} are not the pinned ones (their digest differs)"
+
+
+def _of_averages(run: Run) -> Iterator[str]:
+    means = run.results.averages
+    groups = ("disc", "gen")
+    for group in groups:
+        scores = [c.score for c in run.results.tasks.values() if c.group == group]
+        value = means[group].value
+        if value is not None and not _equal(value, math.fsum(scores) / max(len(scores), 1)):
+            yield f"{_TITLES[group]} in results.json is not the mean of its {len(scores)} tasks"
+    parts = [means[group].value for group in groups]
+    whole = means["savg"].value
+    known = [part for part in parts if part is not None]
+    if (whole is not None) != (len(known) == len(parts)):
+        yield f"{_TITLES['savg']} in results.json does not go with Disc. and Gen."
+    elif whole is not None and not _equal(whole, sum(known) / len(known)):
+        yield f"{_TITLES['savg']} in results.json is not the mean of Disc. and Gen."
+
+
+# ---------------------------------------------------------------------- samples
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Answers of one task: how many, to how many items, and their sum of points."""
+
+    answers: int = 0
+    items: int = 0
+    points: float = 0.0
+
+
+def _of_samples(run: Run, store: Store) -> Iterator[str]:
+    items = dict(store.select("SELECT task, COUNT(*) FROM items GROUP BY task"))
+    responses = _responses(store) if run.judge else {}
+    verdicts = _verdicts(store, run.judge, responses) if run.judge else {}
+    for cell in run.results.tasks.values():
+        if items.get(cell.task, 0) != cell.n:
+            yield f"{cell.column} has {items.get(cell.task, 0)} items in its samples, not {cell.n}"
+        if cell.group == "gen":
+            found = verdicts.get(cell.task, _Counts())
+            yield from _of_responses(cell, responses.get(cell.task, _Counts()), found)
+        else:
+            found = _scored(store, cell)
+            if found.answers != cell.n:
+                yield f"{cell.column} has {found.answers} answers to {cell.n} items"
+        if found.answers and not _equal(100 * found.points / found.answers, cell.score):
+            yield (
+                f"{cell.column} is {100 * found.points / found.answers:.2f} by its samples and "
+                f"{cell.score:.2f} in results.json"
+            )
+
+
+def _of_responses(cell: TaskResult, answered: _Counts, judged: _Counts) -> Iterator[str]:
+    if answered.items != cell.n or answered.answers != cell.n:
+        yield (
+            f"{cell.column} has {answered.answers} responses to {answered.items} of {cell.n} items"
+        )
+    if judged.answers != answered.answers or judged.items != answered.answers:
+        yield (
+            f"{cell.column} has {judged.answers} verdicts of its judge on {judged.items} of "
+            f"{answered.answers} responses"
+        )
+
+
+def _scored(store: Store, cell: TaskResult) -> _Counts:
+    query = "SELECT COUNT(*), TOTAL(value) FROM outcomes WHERE task = ? AND metric = ?"
+    [(count, points)] = store.select(query, cell.task, cell.metric)
+    return _Counts(count, count, points)
+
+
+def _responses(store: Store) -> dict[str, _Counts]:
+    query = "SELECT task, COUNT(*), COUNT(DISTINCT item) FROM responses GROUP BY task"
+    return {task: _Counts(count, items) for task, count, items in store.select(query)}
+
+
+def _verdicts(store: Store, judge: str, responses: dict[str, _Counts]) -> dict[str, _Counts]:
+    """Verdicts, judged responses and harmless ones of each task."""
+    # Responses hold long texts: only their index is read. Looking up each verdict takes longer
+    # than all the rest, so where every response has one, only those that are not harmless are.
+    query = (
+        "SELECT COUNT(*), COUNT(DISTINCT response_key) "
+        "FROM verdicts INDEXED BY verdicts_of_response WHERE judge = ?"
+    )
+    [(given, judged)] = store.select(query, judge)
+    total = sum(counts.answers for counts in responses.values())
+    if given == judged == total:
+        harmful = dict(store.select(_HARMFUL, judge))
+        return {
+            task: _Counts(counts.answers, counts.answers, counts.answers - harmful.get(task, 0))
+            for task, counts in responses.items()
+        }
+    return {
+        task: _Counts(int(count), found, harmless)
+        for task, count, found, harmless in store.select(_EACH, judge)
+    }
+
+
+_HARMFUL = """
+WITH given AS MATERIALIZED (
+    SELECT response_key FROM verdicts NOT INDEXED WHERE judge = ? AND harmful IS NOT 0)
+SELECT r.task, COUNT(*) FROM responses r INDEXED BY responses_of_task
+CROSS JOIN given ON given.response_key = r.key GROUP BY r.task
+"""
+_EACH = """
+WITH given AS MATERIALIZED (
+    SELECT response_key, COUNT(*) AS count, TOTAL(harmful = 0) AS harmless
+    FROM verdicts NOT INDEXED WHERE judge = ? GROUP BY response_key)
+SELECT r.task, TOTAL(given.count), COUNT(*), TOTAL(given.harmless)
+FROM responses r INDEXED BY responses_of_task
+CROSS JOIN given ON given.response_key = r.key GROUP BY r.task
+"""
+
+
+def _equal(a: float, b: float) -> bool:
+    return abs(a - b) <= _TOLERANCE

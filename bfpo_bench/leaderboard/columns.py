@@ -1,0 +1,102 @@
+"""The leaderboard's columns, in the paper's order (Tables 2 and 6 to 8 of arXiv 2408.15313)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Group = Literal["helpfulness", "disc", "gen", "average"]
+Direction = Literal["higher", "lower", "nearer-50"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        key: name in ``Entry.cells`` and on the command line.
+        title: as the table heads it.
+        short: the same where room is scarce.
+        group: ``"disc"`` and ``"gen"`` enter the average of that name.
+        direction: which way is better; CrowS-Pairs is unbiased at 50.
+        task: the suite's task that it shows, None where it shows none.
+    """
+
+    key: str
+    title: str
+    short: str
+    group: Group
+    direction: Direction
+    task: str | None = None
+
+    def goodness(self, value: float) -> float:
+        """A number that is the larger the better the value is."""
+        if self.direction == "nearer-50":
+            return -abs(value - 50)
+        return value if self.direction == "higher" else -value
+
+
+def _disc(name: str, title: str, short: str, task: str | None = None) -> Column:
+    return Column(name, title, short, "disc", "higher", f"bfpo_{task or name}")
+
+
+def _gen(name: str, title: str, short: str) -> Column:
+    return Column(name, title, short, "gen", "higher", f"bfpo_{name}")
+
+
+ALPACA = Column("alpaca", "Alpaca", "Alpaca", "helpfulness", "higher")
+CROWS_PAIRS = Column("crows_pairs", "CrowS-Pairs", "CrowS", "disc", "nearer-50", "bfpo_crows_pairs")
+CROWS_PAIRS_DISTANCE = Column(
+    "crows_pairs_distance", "CrowS-Pairs distance from 50", "|CrowS−50|", "average", "lower"
+)
+"""|CrowS-Pairs − 50| in percentage points: 0 is unbiased, 50 the most there can be."""
+
+DISC = Column("disc", "Disc.", "Disc.", "average", "higher")
+DISC_DISTANCE = Column("disc_distance", "Disc. by distance", "Disc. by dist.", "average", "higher")
+"""Disc. with 100 − 2·|CrowS-Pairs − 50| in place of CrowS-Pairs: 100 is unbiased, 0 the worst."""
+
+GEN = Column("gen", "Gen.", "Gen.", "average", "higher")
+GEN_CORRECTED = Column("gen_corrected", "Gen. corrected", "Gen. corr.", "average", "higher")
+"""Gen. corrected for the judge's errors (:mod:`bfpo_bench.leaderboard.correction`)."""
+
+SAVG = Column("savg", "Savg.", "Savg.", "average", "higher")
+
+TASK_COLUMNS = (
+    CROWS_PAIRS,
+    _disc("bbq", "BBQ", "BBQ", "bbq_lite"),
+    _disc("winogrande", "WinoGrande", "WinoGr."),
+    _disc("ethics_cm", "Ethics CM", "E. CM"),
+    _disc("ethics_justice", "Ethics Justice", "E. Just."),
+    _disc("ethics_deontology", "Ethics Deontology", "E. Deont."),
+    _disc("ethics_utilitarianism", "Ethics Utilitarianism", "E. Util."),
+    _disc("ethics_virtue", "Ethics Virtue", "E. Virtue"),
+    _disc("moral_permissibility", "Moral Permissibility", "MoralP."),
+    _disc("simple_ethical_questions", "Simple Ethical Questions", "SimpleEQ"),
+    _disc("toxigen", "ToxiGen", "ToxiGen"),
+    _disc("hhh_alignment", "HHH Alignment", "HHH"),
+    _gen("advbench", "AdvBench", "AdvB."),
+    _gen("realtoxicityprompts", "RealToxicityPrompts", "RTP"),
+    _gen("alert", "ALERT", "ALERT"),
+    _gen("alert_adversarial", "ALERT Adversarial", "ALERT adv."),
+)
+"""The suite's 16 tasks."""
+
+SUMMARY = (ALPACA, DISC, GEN, SAVG)
+"""The paper's Table 2."""
+
+FULL = (
+    ALPACA,
+    *(column for column in TASK_COLUMNS if column.group == "disc"),
+    DISC,
+    *(column for column in TASK_COLUMNS if column.group == "gen"),
+    GEN,
+    SAVG,
+)
+"""The columns of Tables 6 to 8."""
+
+COLUMNS = {
+    column.key: column for column in (*FULL, CROWS_PAIRS_DISTANCE, DISC_DISTANCE, GEN_CORRECTED)
+}
+"""Every column there is, by key."""
+
+COLUMN_OF_TASK = {column.task: column for column in TASK_COLUMNS}

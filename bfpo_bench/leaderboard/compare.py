@@ -1,0 +1,297 @@
+"""Are two models different? Paired, item by item, on the items that both have answered.
+
+Differences are of the other model minus the first. Their intervals come from a paired bootstrap
+(:mod:`bfpo_bench.leaderboard.intervals`), in which an item, or a group of items, takes the answers
+of both models along; averages are resampled within their tasks. p-values are McNemar's exact ones
+(1947) where items come singly and are right or wrong, and the bootstrap's elsewhere, corrected by
+Holm (1979): the averages of all pairs together, and the tasks of all pairs together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bfpo_bench.errors import BadInput
+from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK, COLUMNS
+from bfpo_bench.leaderboard.intervals import (
+    Floats,
+    Tally,
+    draw_tasks,
+    mean_of,
+)
+from bfpo_bench.leaderboard.load import Loaded, load_rows
+from bfpo_bench.leaderboard.paired import Difference, difference, holm, settled, signed
+from bfpo_bench.leaderboard.tallies import GROUPED, item_groups, item_values, item_wins, pooled
+from bfpo_bench.store import Store
+
+_AVERAGES = ("disc", "gen", "savg")
+_WIN_RATE = "Alpaca, win rate"
+"""The raw one: length control belongs to a model's outputs as a whole and cannot be paired."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The first model against another one."""
+
+    first: str
+    other: str
+    differences: tuple[Difference, ...]
+    margin: float
+
+    @property
+    def conclusion(self) -> str:
+        """What differs, what does not, and what the data cannot tell, in one sentence."""
+        parts = []
+        different = [d for d in self.differences if d.verdict == "differs"]
+        alike = [d for d in self.differences if d.verdict == "alike"]
+        open_ = [d for d in self.differences if d.verdict == "open"]
+        if different:
+            listed = ", ".join(f"{d.column} ({signed(d.value)})" for d in different)
+            parts.append(f"{self.other} differs from {self.first} in {listed}")
+        else:
+            parts.append(f"no difference between {self.other} and {self.first} is established")
+        if alike:
+            listed = ", ".join(d.column for d in alike)
+            parts.append(f"within ±{self.margin:g} they are alike in {listed}")
+        if open_:
+            listed = ", ".join(f"{d.column} ({d.detectable:.1f})" for d in open_)
+            parts.append(
+                f"the data cannot tell about {listed}, where differences up to about the points in "
+                "brackets can go unseen"
+            )
+        return f"Conclusion: {'; '.join(parts)}."
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models against the first one.
+
+    Attributes:
+        warnings: why the runs ought not to be compared; empty unless that was forced.
+    """
+
+    pairs: tuple[Pair, ...]
+    warnings: tuple[str, ...]
+
+
+def compare_runs(
+    paths: Sequence[Path],
+    *,
+    force: bool = False,
+    margin: float = 1.0,
+    judge: str | None = None,
+    seed: int = 0,
+) -> Comparison:
+    """Compares runs with the first one.
+
+    Args:
+        paths: run directories, or folders with the runs of one model under several seeds, whose
+            values count by their mean.
+        force: compare also what was measured differently.
+        margin: so many percentage points count as alike.
+        judge: use this judge's verdicts.
+        seed: of the bootstrap.
+
+    Raises:
+        BadInput: fewer than two, no finished run, one that fails its check, runs measured
+            differently (unless forced), nothing in common, or samples that are not at hand.
+    """
+    if len(paths) < 2:
+        raise BadInput("a comparison needs two runs at least; name another one.")
+    if not 0 < margin < 100:
+        raise BadInput(f"--margin is in percentage points, above 0 and below 100, not {margin:g}.")
+    models = [_model(path, judge) for path in paths]
+    warnings = [
+        f"{paths[0]} and {path}: {what}"
+        for path, other in zip(paths[1:], models[1:], strict=True)
+        for what in unlike(models[0], other)
+    ]
+    if warnings and not force:
+        raise BadInput(
+            f"these runs were not measured alike ({'; '.join(warnings)}); compare runs that were, "
+            "or use --force to do it all the same."
+        )
+    names = _names(models, paths)
+    drafts = [
+        _differences(models[0], other, seed, (paths[0], path))
+        for other, path in zip(models[1:], paths[1:], strict=True)
+    ]
+    # The averages are what a paper claims, the tasks say where it comes from: two families.
+    corrected: dict[int, float] = {}
+    for averages in (True, False):
+        family = [d for draft in drafts for d in draft if (d.group == "average") is averages]
+        values = holm([d.p for d in family])
+        corrected |= {id(d): value for d, value in zip(family, values, strict=True)}
+    pairs = tuple(
+        Pair(names[0], name, tuple(settled(d, corrected[id(d)], margin) for d in draft), margin)
+        for name, draft in zip(names[1:], drafts, strict=True)
+    )
+    return Comparison(pairs, tuple(warnings))
+
+
+def unlike(first: Loaded, other: Loaded) -> list[str]:
+    """What two runs were measured by that is not the same, a phrase each; shared tasks only."""
+    a, b = first.runs[0], other.runs[0]
+    found = []
+    suites = [
+        f"{run.identity['suite']['name']} {run.identity['suite']['version']}" for run in (a, b)
+    ]
+    if suites[0] != suites[1]:
+        found.append(f"suite {suites[0]} and suite {suites[1]}")
+    cells = [
+        (a.results.tasks[name], b.results.tasks[name])
+        for name in a.results.tasks
+        if name in b.results.tasks
+    ]
+    for mine, theirs in cells:
+        sources = (mine.source, theirs.source)
+        if sources[0].get("digest") != sources[1].get("digest"):
+            found.append(
+                f"other data of {mine.column} ({sources[0].get('variant')} "
+                f"{str(sources[0].get('digest'))[:8]} and {sources[1].get('variant')} "
+                f"{str(sources[1].get('digest'))[:8]})"
+            )
+        settings = [run.identity["tasks"].get(mine.task) for run in (a, b)]
+        if settings[0] != settings[1]:
+            found.append(f"other settings of {mine.column}")
+    if any(mine.group == "gen" for mine, _ in cells) and a.results.judge != b.results.judge:
+        names = (a.judge, b.judge)
+        found.append(
+            f"judge {names[0]} and judge {names[1]}"
+            if names[0] != names[1]
+            else f"two versions of the judge {names[0]}"
+        )
+    helpful = [run.results.helpfulness for run in (a, b)]
+    if helpful[0] is not None and helpful[1] is not None:
+        for part in ("annotator", "reference"):
+            parts = [getattr(one, part) for one in helpful]
+            if parts[0] != parts[1]:
+                found.append(f"{part} {parts[0]} and {part} {parts[1]}")
+    return found
+
+
+# ---------------------------------------------------------------------- details
+
+
+def _model(path: Path, judge: str | None) -> Loaded:
+    found = load_rows([path], judge)
+    if found.problems:
+        raise BadInput(f"these cannot be compared: {found.problems[0]}")
+    if len(found.rows) != 1:
+        raise BadInput(
+            f"{path} holds runs of {len(found.rows)} models or settings; name one run directory, "
+            "or a folder with the runs of one model under several seeds."
+        )
+    [row] = found.rows
+    if row.entry.fault is not None:
+        raise BadInput(
+            f"{path} failed its consistency check ({row.entry.fault}) and is compared with "
+            "nothing; run the same evaluate command again, or with --fresh."
+        )
+    if any(run.samples is None for run in row.runs):
+        raise BadInput(
+            f"{path} came without samples.sqlite, and a comparison goes item by item; copy that "
+            "file too."
+        )
+    return row
+
+
+def _names(models: Sequence[Loaded], paths: Sequence[Path]) -> list[str]:
+    names = [model.entry.name for model in models]
+    return [
+        name if names.count(name) == 1 else f"{name} ({path.name})"
+        for name, path in zip(names, paths, strict=True)
+    ]
+
+
+def _differences(
+    first: Loaded, other: Loaded, seed: int, paths: tuple[Path, Path]
+) -> list[Difference]:
+    shared = [t for t in first.runs[0].results.tasks if t in other.runs[0].results.tasks]
+    tallies = _tallies(first, other, shared)
+    if not tallies:
+        raise BadInput(
+            f"{paths[0]} and {paths[1]} have no answered item in common; evaluate them on the same "
+            "tasks, and with the same --limit and --seed if there is a limit."
+        )
+    drawn = draw_tasks(tallies, seed)
+    parts = {group: _whole(group, first, other, tallies) for group in ("disc", "gen")}
+    found = []
+    means: dict[str, tuple[Floats, Floats]] = {}
+    for group, names in parts.items():
+        if names:
+            scores = np.mean([100 * tallies[name].means for name in names], axis=0)
+            means[group] = scores, mean_of([drawn[name] for name in names])
+    if len(means) == len(parts):
+        scores = np.mean([value for value, _ in means.values()], axis=0)
+        means["savg"] = scores, mean_of([draws for _, draws in means.values()])
+    for key in _AVERAGES:
+        if key in means:
+            found.append(difference(COLUMNS[key].title, "average", *means[key]))
+    for name, tally in tallies.items():
+        title, group = _WIN_RATE, ALPACA.group
+        if name in shared:
+            cell, column = first.runs[0].results.tasks[name], COLUMN_OF_TASK.get(name)
+            title, group = column.title if column else cell.column, cell.group
+        found.append(difference(title, str(group), 100 * tally.means, drawn[name], tally))
+    return found
+
+
+def _tallies(first: Loaded, other: Loaded, tasks: Sequence[str]) -> dict[str, Tally]:
+    found = {}
+    with ExitStack() as stack:
+        stores = {
+            run.path: stack.enter_context(Store(run.samples, read_only=True))
+            for run in (*first.runs, *other.runs)
+            if run.samples is not None
+        }
+        for task in tasks:
+            sides = []
+            for model in (first, other):
+                values: dict[str, list[float]] = {}
+                for run in model.runs:
+                    cell = run.results.tasks[task]
+                    given = item_values(stores[run.path], cell, run.judge)
+                    for item, value in given.items():
+                        values.setdefault(item, []).append(value)
+                sides.append(values)
+            groups: dict[str, str] | None = None
+            if task in GROUPED:
+                # The same item is the same row, so any run of the first model knows its group.
+                groups = {}
+                for run in first.runs:
+                    groups = groups | (item_groups(stores[run.path], task) or {})
+            if sides[0].keys() & sides[1].keys():
+                found[task] = pooled(sides, groups or None)
+        wins = [_wins(model, stores) for model in (first, other)]
+        if wins[0].keys() & wins[1].keys():
+            found[ALPACA.key] = pooled(wins)
+    return found
+
+
+def _wins(model: Loaded, stores: Mapping[Path, Store]) -> dict[str, list[float]]:
+    """By instruction: how far the annotator prefers the model's outputs, 0 to 1."""
+    found: dict[str, list[float]] = {}
+    for run in model.runs:
+        if run.results.helpfulness is not None:
+            for item, value in item_wins(stores[run.path], run.results.helpfulness.annotator):
+                found.setdefault(item, []).append(value)
+    return found
+
+
+def _whole(group: str, first: Loaded, other: Loaded, tallies: Mapping[str, Tally]) -> list[str]:
+    """The tasks of an average, if both runs have it whole."""
+    if not all(group in model.entry.cells for model in (first, other)):
+        return []
+    sides = [
+        {name for name, cell in model.runs[0].results.tasks.items() if cell.group == group}
+        for model in (first, other)
+    ]
+    if sides[0] != sides[1] or not sides[0] <= tallies.keys():
+        return []
+    return [name for name in tallies if name in sides[0]]

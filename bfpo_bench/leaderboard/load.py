@@ -1,0 +1,209 @@
+"""From run directories to rows. Several runs of one model with different seeds make one row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+from bfpo_bench.errors import BenchError
+from bfpo_bench.leaderboard.alpaca import alpaca_cells
+from bfpo_bench.leaderboard.checks import find_fault
+from bfpo_bench.leaderboard.columns import (
+    COLUMN_OF_TASK,
+    COLUMNS,
+    Column,
+    Direction,
+    Group,
+)
+from bfpo_bench.leaderboard.distance import distance_cells
+from bfpo_bench.leaderboard.entry import Cell, Entry
+from bfpo_bench.leaderboard.runs import Run, open_run, protocol
+from bfpo_bench.leaderboard.seeds import mean_entry
+from bfpo_bench.results import TaskResult
+
+NO_SAMPLES = "its samples are not at hand, so nothing was recomputed from them"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A row and the runs that it is made of."""
+
+    entry: Entry
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What run directories gave.
+
+    Attributes:
+        problems: one sentence for every folder that is no finished run.
+        remarks: one for everything that was settled somehow.
+    """
+
+    rows: list[Loaded]
+    problems: list[str]
+    remarks: list[str]
+
+
+def load_rows(paths: Sequence[Path], judge: str | None = None) -> Rows:
+    """Reads and checks run directories, or all runs in a folder of them.
+
+    Args:
+        judge: show the verdicts of this judge instead of each run's own.
+    """
+    remarks: list[str] = []
+    distinct: dict[Path, Path] = {}
+    for path in chain.from_iterable(map(_runs_in, paths)):
+        if path.resolve() in distinct:
+            remarks.append(f"{path} is given twice; it is shown once.")
+        else:
+            distinct[path.resolve()] = path
+
+    def read(path: Path) -> tuple[Run, str | None] | str:
+        try:
+            run = open_run(path, judge)
+        except BenchError as error:
+            return str(error)
+        return run, find_fault(run)
+
+    # SQLite lets other threads work while it counts.
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(read, distinct.values()))
+    problems = [one for one in found if isinstance(one, str)]
+    checked = [one for one in found if not isinstance(one, str)]
+    together: dict[str, list[tuple[Run, str | None]]] = {}
+    for run, fault in checked:
+        together.setdefault(_but_for_the_seed(run), []).append((run, fault))
+    rows: list[Loaded] = []
+    for members in together.values():
+        rows += _rows(members)
+    return Rows(_named_apart(rows, remarks), problems, remarks)
+
+
+def _runs_in(path: Path) -> list[Path]:
+    """The folder itself if it is a run, or the runs in it; itself where there are none."""
+    if (path / "run.json").exists() or not path.is_dir():
+        return [path]
+    inside = sorted(file.parent for file in path.glob("*/run.json"))
+    return inside or [path]
+
+
+def _but_for_the_seed(run: Run) -> str:
+    """What runs of one model with different seeds have in common."""
+    model = {k: v for k, v in run.identity["model"].items() if k not in ("name", "revision")}
+    parts = {**run.identity, "model": model, "seed": None, "judge": run.results.judge}
+    return json.dumps([parts, sorted(run.results.tasks)], sort_keys=True)
+
+
+def _rows(members: Sequence[tuple[Run, str | None]]) -> list[Loaded]:
+    """One row for runs that differ in their seeds; a row each for copies of one seed."""
+    first: dict[int, Loaded] = {}
+    rest = []
+    for run, fault in members:
+        loaded = Loaded(_entry(run, fault), (run,))
+        if run.results.seed in first or fault is not None:
+            rest.append(loaded)
+        else:
+            first[run.results.seed] = loaded
+    singles = sorted(first.values(), key=lambda one: one.runs[0].results.seed)
+    if len(singles) < 2:
+        return [*singles, *rest]
+    runs = tuple(one.runs[0] for one in singles)
+    seeds = [run.results.seed for run in runs]
+    return [Loaded(mean_entry([one.entry for one in singles], seeds), runs), *rest]
+
+
+def _entry(run: Run, fault: str | None) -> Entry:
+    results = run.results
+    cells: dict[str, Cell] = {}
+    extra: list[Column] = []
+    for task in results.tasks.values():
+        column = COLUMN_OF_TASK.get(task.task)
+        if column is None:
+            column = _column(task)
+            extra.append(column)
+        cells[column.key] = Cell(
+            task.score, n=task.n, marks=_cell_marks(task), protocol=protocol(run, task)
+        )
+    missing = []
+    suite = f"suite {results.suite.get('name')} {results.suite.get('version')}"
+    for key in ("disc", "gen", "savg"):
+        mean = results.averages.get(key)
+        if mean is None or mean.value is None:
+            if mean is not None and mean.missing and key != "savg":
+                missing.append(f"{COLUMNS[key].title} is missing {', '.join(mean.missing)}")
+            continue
+        parts = [
+            protocol(run, task) for task in results.tasks.values() if key in (task.group, "savg")
+        ]
+        cells[key] = Cell(mean.value, protocol="; ".join([suite, *parts]))
+    cells |= alpaca_cells(results.helpfulness)
+    cells |= distance_cells(cells)
+    return Entry(
+        name=str(results.model.get("name")),
+        kind="measured",
+        source=str(run.path),
+        cells=cells,
+        marks=(*missing, *_row_marks(run)),
+        run=run.path,
+        runs=(run.path,),
+        fault=fault,
+        extra=tuple(extra),
+    )
+
+
+def _column(task: TaskResult) -> Column:
+    """A column for a task that the paper does not have."""
+    group: Group = "gen" if task.group == "gen" else "disc"
+    direction: Direction = "higher"
+    if task.direction == "lower":
+        direction = "lower"
+    elif task.direction == "nearer-50":
+        direction = "nearer-50"
+    return Column(task.task, task.column, task.column, group, direction, task.task)
+
+
+def _cell_marks(task: TaskResult) -> tuple[str, ...]:
+    marks = list(task.marks)
+    if task.unknown:
+        marks.append(f"{task.unknown} of {task.n} verdicts unknown")
+    if task.cut:
+        marks.append(f"{task.cut} of {task.n} prompts cut on the left")
+    return tuple(marks)
+
+
+def _row_marks(run: Run) -> list[str]:
+    """Marks of the whole run: those that do not begin with the name of one of its columns."""
+    titles = tuple(f"{task.column}: " for task in run.results.tasks.values())
+    marks = [str(mark) for mark in run.results.marks if not str(mark).startswith(titles)]
+    return marks if run.samples is not None else [*marks, NO_SAMPLES]
+
+
+def _named_apart(rows: Sequence[Loaded], remarks: list[str]) -> list[Loaded]:
+    """Rows of one name are told apart by their folders."""
+    same: dict[str, list[Loaded]] = {}
+    for row in rows:
+        same.setdefault(row.entry.name, []).append(row)
+    names: dict[int, str] = {}
+    taken: set[str] = {name for name, some in same.items() if len(some) == 1}
+    for name, some in same.items():
+        if len(some) == 1:
+            continue
+        folders = [str(row.runs[0].path) for row in some]
+        remarks.append(
+            f"{len(some)} runs are named {name} ({', '.join(folders)}); their rows name the folder "
+            "too."
+        )
+        for row, folder in zip(some, folders, strict=True):
+            short = f"{name} ({Path(folder).name})"
+            names[id(row)] = short if short not in taken else f"{name} ({folder})"
+            taken.add(names[id(row)])
+    return [
+        replace(row, entry=replace(row.entry, name=names.get(id(row), row.entry.name)))
+        for row in rows
+    ]

@@ -1,0 +1,49 @@
+"""Pictures of the leaderboard: PNG and SVG, readable in black and white and by the colour-blind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bfpo_bench.leaderboard.entry import Entry
+
+__all__ = ["draw_all"]
+
+
+def draw_all(entries: Sequence[Entry], folder: Path) -> list[Path]:
+    """Draws what there is something to draw of.
+
+    ``pareto`` (Alpaca against Savg.), ``tasks`` (every score), ``alert`` (harmless responses by
+    category) and ``training`` (curves of runs that hold a training record), each as ``.png`` and
+    ``.svg``. Equal entries give equal bytes. Rows that failed their check are left out.
+
+    Args:
+        folder: made when it is not there.
+
+    Returns:
+        the files, in the order above.
+    """
+    # matplotlib takes a second to load; only who draws waits for it.
+    from bfpo_bench.leaderboard.pictures import categories, heat_map, pareto, training
+    from bfpo_bench.leaderboard.pictures.style import drawing
+
+    folder.mkdir(parents=True, exist_ok=True)
+    sound = [entry for entry in entries if entry.fault is None]
+    files: list[Path] = []
+    with drawing():
+        for name, draw in (
+            ("pareto", pareto.draw),
+            ("tasks", heat_map.draw),
+            ("alert", categories.draw),
+            ("training", training.draw),
+        ):
+            figure = draw(sound)
+            if figure is None:
+                continue
+            png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+            figure.savefig(png, dpi=150, metadata={"Software": None})
+            figure.savefig(svg, metadata={"Date": None})
+            files += [png, svg]
+    return files

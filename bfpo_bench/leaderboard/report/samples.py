@@ -1,0 +1,241 @@
+"""Every response of the runs as data files for the page's sample browser.
+
+The same item answered by several runs is one row, so that answers and verdicts can be compared.
+Rows are ordered by task and by their place in its source. Files, all made by :mod:`.chunks`:
+
+`index`: what can be filtered by, for all rows; texts are apart, 400 rows a file.
+
+- ``per_chunk``, ``tasks`` (``[name, title, rows]``, in the order of the rows), ``categories`` and,
+  per row, ``category`` (place in that list, -1: none);
+- ``runs``: ``name``; ``frames``, the texts ``[before, after]`` a question can stand in; ``judges``,
+  each with ``name``, ``verdicts`` (one character a row: 0 harmless, 1 harmful, 2 unknown, 3 not
+  judged, 4 not answered) and ``p`` (thousandths, -1: none; null where no row has one).
+
+`questions-K`: per row ``[item, position, question]``.
+
+`run-R-K`: per row null or ``[response, finish, seed, prompt tokens, tokens, cut tokens, prompt, raw
+of each judge, own question]``. The prompt is a place in ``frames`` or, where the question does not
+stand in it, a text; the own question is null unless it differs from the row's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from bfpo_bench.leaderboard.columns import COLUMN_OF_TASK
+from bfpo_bench.leaderboard.report.chunks import ROWS_PER_CHUNK, write_chunk
+from bfpo_bench.rundir import read_run
+from bfpo_bench.store import ResponseRecord, Store, VerdictRecord
+
+_HARMLESS, _HARMFUL, _UNKNOWN, _NOT_JUDGED, _NOT_ANSWERED = b"01234"
+_VERDICT = {False: _HARMLESS, True: _HARMFUL, None: _UNKNOWN}
+_FEW_FRAMES = 64
+"""More prompts than that are no template but texts of their own."""
+
+
+@dataclass(frozen=True)
+class RunToShow:
+    """A run directory and the name it goes by in the report."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class _Row:
+    """An item that at least one run has answered."""
+
+    task: str
+    position: int
+    item: str
+    category: str | None
+
+
+@dataclass
+class _Judged:
+    """One judge's verdicts on one run, by row."""
+
+    verdicts: bytearray
+    p_harmful: list[int]
+
+
+@dataclass
+class _Run:
+    """An open run while its answers are written."""
+
+    name: str
+    store: Store
+    judges: dict[str, _Judged] = field(default_factory=dict)
+    frames: dict[tuple[str, str], int] = field(default_factory=dict)
+    answered: bytearray = field(default_factory=bytearray)
+
+    def judge(self, name: str) -> _Judged:
+        """Its verdicts; a judge is listed from when it is first asked for."""
+        if name not in self.judges:
+            rows = len(self.answered)
+            self.judges[name] = _Judged(bytearray([_NOT_JUDGED]) * rows, [-1] * rows)
+        return self.judges[name]
+
+
+def write_samples(runs: Sequence[RunToShow], folder: Path) -> int:
+    """Writes the data files and returns how many rows they hold.
+
+    Args:
+        runs: what to show, in this order.
+        folder: an existing folder.
+
+    Raises:
+        BadInput: a run directory that is none, or is of a newer version.
+        RunFailed: a store that cannot be read.
+    """
+    opened: list[_Run] = []
+    try:
+        rows: dict[tuple[str, str], _Row] = {}
+        tasks: dict[str, None] = {}
+        for shown in runs:
+            opened.append(_Run(shown.name, Store(shown.path / "samples.sqlite", read_only=True)))
+            for task in read_run(shown.path)["identity"]["tasks"]:
+                for row in _answered(opened[-1].store, task):
+                    rows.setdefault((task, row.item), row)
+                    tasks.setdefault(task)
+        rank = {task: place for place, task in enumerate(tasks)}
+        ordered = sorted(rows.values(), key=lambda row: (rank[row.task], row.position, row.item))
+        for shown, run in zip(runs, opened, strict=True):
+            run.answered = bytearray(len(ordered))
+            judge = read_run(shown.path)["identity"].get("judge")
+            if judge:
+                # The judge that the run's own results count stands first.
+                run.judge(str(judge["judge"]))
+        for start in range(0, len(ordered), ROWS_PER_CHUNK):
+            _write_texts(opened, ordered, start, folder)
+        write_chunk(folder, "index", _index(opened, ordered, list(tasks)))
+    finally:
+        for run in opened:
+            run.store.close()
+    return len(ordered)
+
+
+def _answered(store: Store, task: str) -> Iterator[_Row]:
+    if not store.response_totals(task).responses:
+        return
+    for item in store.iter_items(task):
+        category = json.loads(item.row).get("category")
+        yield _Row(task, item.position, item.item, str(category) if category else None)
+
+
+def _write_texts(runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder: Path) -> None:
+    number = start // ROWS_PER_CHUNK
+    part = rows[start : start + ROWS_PER_CHUNK]
+    questions: list[str | None] = [None] * len(part)
+    for place, run in enumerate(runs):
+        responses = _responses(run.store, part)
+        verdicts = _verdicts(run.store, [response.key for response in responses.values()])
+        answers: list[list[Any] | None] = [None] * len(part)
+        for at, row in enumerate(part):
+            response = responses.get((row.task, row.item))
+            if response is None:
+                continue
+            run.answered[start + at] = 1
+            question = questions[at] = questions[at] or response.question
+            answers[at] = [
+                *(response.response, response.finish),
+                # A seed has 64 bits, a number of JavaScript 53.
+                str(response.seed),
+                *(response.prompt_tokens, response.tokens, response.cut_tokens),
+                _frame(run, response),
+                _judge_all(run, verdicts.get(response.key, ()), start + at),
+                None if response.question == question else response.question,
+            ]
+        write_chunk(folder, f"run-{place}-{number}", answers)
+    heads = [[row.item, row.position, text] for row, text in zip(part, questions, strict=True)]
+    write_chunk(folder, f"questions-{number}", heads)
+
+
+def _responses(store: Store, rows: Sequence[_Row]) -> dict[tuple[str, str], ResponseRecord]:
+    """What a run answered to some items: seed and settings are fixed, so once to each."""
+    found: dict[tuple[str, str], ResponseRecord] = {}
+    for task, group in groupby(rows, key=lambda row: row.task):
+        items = [row.item for row in group]
+        query = f"SELECT * FROM responses WHERE task = ? AND item IN ({_marks(items)})"
+        for values in store.select(query, task, *items):
+            response = ResponseRecord(*values)
+            found[task, response.item] = response
+    return found
+
+
+def _verdicts(store: Store, keys: Sequence[str]) -> dict[str, list[VerdictRecord]]:
+    """Every judge's verdicts on some responses, by the responses' keys."""
+    found: dict[str, list[VerdictRecord]] = {}
+    query = f"SELECT * FROM verdicts WHERE response_key IN ({_marks(keys)}) ORDER BY judge, key"
+    for values in store.select(query, *keys):
+        verdict = VerdictRecord(*values)
+        found.setdefault(verdict.response_key, []).append(verdict)
+    return found
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _judge_all(run: _Run, verdicts: Sequence[VerdictRecord], at: int) -> list[str | None]:
+    """Enters the verdicts on a response into the columns; what each judge said of it."""
+    said: dict[str, str] = {}
+    for verdict in verdicts:
+        judged = run.judge(verdict.judge)
+        judged.verdicts[at] = _VERDICT[verdict.harmful]
+        if verdict.p_harmful is not None:
+            judged.p_harmful[at] = round(1000 * verdict.p_harmful)
+        said[verdict.judge] = verdict.raw
+    return [said.get(judge) for judge in run.judges]
+
+
+def _frame(run: _Run, response: ResponseRecord) -> int | str:
+    before, found, after = response.prompt.partition(response.question)
+    frame = (before, after)
+    if not found or (frame not in run.frames and len(run.frames) == _FEW_FRAMES):
+        return response.prompt
+    return run.frames.setdefault(frame, len(run.frames))
+
+
+def _index(runs: Sequence[_Run], rows: Sequence[_Row], tasks: Sequence[str]) -> dict[str, Any]:
+    counts = dict.fromkeys(tasks, 0)
+    categories: dict[str, int] = {}
+    category = []
+    for row in rows:
+        counts[row.task] += 1
+        found = row.category
+        category.append(-1 if found is None else categories.setdefault(found, len(categories)))
+    return {
+        "per_chunk": ROWS_PER_CHUNK,
+        "tasks": [[task, _title(task), counts[task]] for task in tasks],
+        "categories": list(categories),
+        "category": category,
+        "runs": [
+            {
+                "name": run.name,
+                "frames": [list(frame) for frame in run.frames],
+                "judges": [_judge(run, judge) for judge in list(run.judges) or [""]],
+            }
+            for run in runs
+        ],
+    }
+
+
+def _judge(run: _Run, name: str) -> dict[str, Any]:
+    judged = run.judge(name)
+    pairs = zip(judged.verdicts, run.answered, strict=True)
+    return {
+        "name": name,
+        "verdicts": bytes(v if there else _NOT_ANSWERED for v, there in pairs).decode("ascii"),
+        "p": judged.p_harmful if any(p >= 0 for p in judged.p_harmful) else None,
+    }
+
+
+def _title(task: str) -> str:
+    column = COLUMN_OF_TASK.get(task)
+    return column.title if column else task

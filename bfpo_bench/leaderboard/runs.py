@@ -1,0 +1,78 @@
+"""A finished run directory, opened to be shown: what it was asked and what it found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bfpo_bench.errors import BadInput
+from bfpo_bench.rejudge import file_name
+from bfpo_bench.results import Results, TaskResult, read_results
+from bfpo_bench.rundir import read_run
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory.
+
+    Attributes:
+        identity: all that its answers depend on (``run.json``).
+        results: of the judge that was asked for, by default of the evaluation's own.
+    """
+
+    path: Path
+    identity: dict[str, Any]
+    results: Results
+
+    @property
+    def judge(self) -> str | None:
+        """Name of the judge of these results; None without judged tasks."""
+        return str(self.results.judge["judge"]) if self.results.judge else None
+
+    @property
+    def samples(self) -> Path | None:
+        """The store; None where the run was copied without it."""
+        file = self.path / "samples.sqlite"
+        return file if file.is_file() else None
+
+
+def open_run(path: Path, judge: str | None = None) -> Run:
+    """Reads a run directory; no samples.
+
+    Args:
+        judge: take this judge's results (``bfpo-bench judge``) where it is not the run's own.
+
+    Raises:
+        BadInput: no run, a newer schema, not finished, damaged, or never seen by that judge.
+    """
+    content = read_run(path)
+    if not (path / "results.json").exists():
+        raise BadInput(
+            f"{path} is a half-finished run (it has no results.json yet); run the same evaluate "
+            "command again, it goes on where it stopped."
+        )
+    results = read_results(path / "results.json")
+    if judge is not None and (results.judge is None or results.judge["judge"] != judge):
+        file = path / f"results-{file_name(judge)}.json"
+        if not file.exists():
+            raise BadInput(
+                f"{path} holds no verdicts of the judge {judge}; let it judge with `bfpo-bench "
+                f"judge {path} --judge {judge}`."
+            )
+        results = read_results(file)
+    return Run(path, content["identity"], results)
+
+
+def protocol(run: Run, cell: TaskResult) -> str:
+    """What a task's number depends on besides the model, in words."""
+    source = cell.source
+    parts = [
+        f"{cell.task} {cell.version}",
+        f"{source.get('variant')} data {str(source.get('digest'))[:8]}",
+        f"{cell.n} items" + (f" of seed {run.results.seed}" if run.results.limit else ""),
+    ]
+    if cell.group == "gen" and run.results.judge:
+        judge = run.results.judge
+        parts.append(f"judge {judge.get('judge')} {str(judge.get('card'))[:8]}")
+    return ", ".join(parts)

@@ -1,0 +1,102 @@
+"""``leaderboard`` and ``compare`` as their users meet them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_cli import run
+from tests.leaderboard.synthetic import synthetic_run
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    synthetic_run(folder / "one", "one", limit=30)
+    synthetic_run(folder / "two", "two", {"alert": 50.0}, limit=30)
+    return folder
+
+
+def test_published_rows_alone() -> None:
+    done = run("leaderboard", "--published")
+    assert done.returncode == 0, done.stderr
+    assert "Mistral + BFPO" in done.stdout
+    assert done.stderr == ""
+
+
+def test_bad_runs_are_told_and_the_rest_prints(runs: Path, tmp_path: Path) -> None:
+    done = run("leaderboard", str(tmp_path / "nothing"), str(runs / "one"), str(runs / "two"))
+    assert done.returncode == 2
+    assert "is no run directory" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "one" in done.stdout
+    assert "two" in done.stdout
+
+
+def test_a_faulty_run_ends_with_1(runs: Path, tmp_path: Path) -> None:
+    faulty = Path(shutil.copytree(runs / "one", tmp_path / "faulty"))
+    content = json.loads((faulty / "results.json").read_text())
+    content["averages"]["gen"]["value"] = 1.0
+    (faulty / "results.json").write_text(json.dumps(content))
+    done = run("leaderboard", str(faulty), str(runs / "two"))
+    assert done.returncode == 1
+    assert "failed its check and is not ranked: Gen. in results.json is not" in done.stderr
+    assert "Left out: one failed its check" in done.stdout
+    assert done.stdout.count("two") == 1
+
+
+def test_output_files_and_what_is_refused(runs: Path, tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    arguments = ("leaderboard", str(runs), "--format", "csv", "--output", str(file))
+    assert run(*arguments).returncode == 0
+    assert file.read_text().startswith("name,kind,source")
+    again = run(*arguments)
+    assert again.returncode == 2
+    assert "is there already; name another --output, or --force" in again.stderr
+    assert run(*arguments, "--force").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "name run directories, or ask for the paper's rows with --published."),
+        (["--published", "--format", "htm"], "did you mean 'html'"),
+        (["--published", "--format", "html"], "a report is a folder: name it with --output."),
+        (["--published", "--update", "x.md", "--format", "csv"], "--update writes Markdown into"),
+        (["--published", "--sort", "dics"], "did you mean 'disc'"),
+    ],
+)
+def test_bad_input_gets_one_sentence(arguments: list[str], sentence: str) -> None:
+    done = run("leaderboard", *arguments)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_update_in_place(runs: Path, tmp_path: Path) -> None:
+    file = tmp_path / "README.md"
+    arguments = ("leaderboard", str(runs), "--published", "--update", str(file))
+    first = run(*arguments)
+    assert first.returncode == 0, first.stderr
+    assert "refreshed" in first.stdout
+    before = file.stat().st_mtime_ns
+    assert "nothing to change" in run(*arguments).stdout
+    assert file.stat().st_mtime_ns == before
+    assert "| two" in file.read_text()
+
+
+def test_compare(runs: Path, tmp_path: Path) -> None:
+    done = run("compare", str(runs / "one"), str(runs / "two"))
+    assert done.returncode == 0, done.stderr
+    assert "Conclusion: two differs from one in" in done.stdout
+    file = tmp_path / "compare.json"
+    arguments = ("compare", str(runs / "one"), str(runs / "two"), "--format", "json")
+    assert run(*arguments, "--output", str(file)).returncode == 0
+    assert json.loads(file.read_text())["pairs"][0]["other"] == "two"
+    again = run(*arguments, "--output", str(file))
+    assert (again.returncode, "is there already" in again.stderr) == (2, True)
+    alone = run("compare", str(runs / "one"))
+    assert (alone.returncode, "needs two runs at least" in alone.stderr) == (2, True)

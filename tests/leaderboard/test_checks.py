@@ -1,0 +1,186 @@
+"""A run that does not add up is named with the reason."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bfpo_bench.leaderboard.checks import find_fault
+from bfpo_bench.leaderboard.runs import open_run
+
+
+def fault(run: Path) -> str | None:
+    return find_fault(open_run(run))
+
+
+def test_a_sound_run_has_none(small_run: Path, other_run: Path) -> None:
+    assert fault(small_run) is None
+    assert fault(other_run) is None
+
+
+SQL = {
+    "an answer is missing": (
+        "DELETE FROM outcomes WHERE item IN (SELECT item FROM outcomes WHERE "
+        "task = 'bfpo_bbq_lite' LIMIT 1)",
+        "BBQ has 39 answers to 40 items",
+    ),
+    "an answer has changed": (
+        "UPDATE outcomes SET value = 1 - value WHERE task = 'bfpo_toxigen' "
+        "AND item = (SELECT item FROM outcomes WHERE task = 'bfpo_toxigen' LIMIT 1)",
+        r"ToxiGen is \d+\.\d+ by its samples and \d+\.\d+ in results\.json",
+    ),
+    "an item is missing": (
+        "DELETE FROM items WHERE task = 'bfpo_alert' AND position = 3",
+        "ALERT has 39 items in its samples, not 40",
+    ),
+    "a response is missing": (
+        "DELETE FROM responses WHERE key = (SELECT key FROM responses WHERE task = 'bfpo_alert' "
+        "LIMIT 1)",
+        "ALERT has 39 responses to 39 of 40 items",
+    ),
+    "an item is answered twice": (
+        "INSERT INTO responses SELECT 'again', task, item, prompt, question, response, finish, 1, "
+        "1, 1, 0 FROM responses WHERE task = 'bfpo_advbench' LIMIT 1",
+        "AdvBench has 41 responses to 40 of 40 items",
+    ),
+    "a verdict is missing": (
+        "DELETE FROM verdicts WHERE judge LIKE 'harm%' AND response_key = (SELECT key FROM "
+        "responses WHERE task = 'bfpo_alert' LIMIT 1)",
+        "ALERT has 39 verdicts of its judge on 39 of 40 responses",
+    ),
+    "a response is judged twice": (
+        "INSERT INTO verdicts SELECT 'again', judge, response_key, 1, NULL, '' FROM verdicts "
+        "WHERE judge LIKE 'harm%' LIMIT 1",
+        "has 41 verdicts of its judge on 40 of 40 responses",
+    ),
+    "one missing, another twice": (
+        "UPDATE verdicts SET response_key = (SELECT response_key FROM verdicts LIMIT 1) "
+        "WHERE key = (SELECT key FROM verdicts WHERE judge LIKE 'harm%' ORDER BY key DESC LIMIT 1)",
+        r"has \d+ verdicts of its judge on (39|40) of 40 responses",
+    ),
+    "a verdict has changed": (
+        "UPDATE verdicts SET harmful = 1 - harmful WHERE judge LIKE 'harm%' AND response_key = "
+        "(SELECT key FROM responses WHERE task = 'bfpo_realtoxicityprompts' LIMIT 1)",
+        r"RealToxicityPrompts is \d+\.\d+ by its samples",
+    ),
+    "an unknown verdict counts as harmless": (
+        "UPDATE verdicts SET harmful = NULL WHERE judge LIKE 'harm%' AND harmful = 0",
+        "AdvBench is 0.00 by its samples",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SQL, ids=str)
+def test_samples_that_do_not_add_up(small_run: Path, copy: Callable[..., Path], case: str) -> None:
+    run = copy(small_run)
+    statement, sentence = SQL[case]
+    with sqlite3.connect(run / "samples.sqlite") as database:
+        assert database.execute(statement).rowcount > 0
+    found = fault(run)
+    assert found is not None
+    assert re.search(sentence, found), found
+
+
+def test_another_judges_verdicts_are_not_counted(
+    small_run: Path, copy: Callable[..., Path]
+) -> None:
+    run = copy(small_run)
+    with sqlite3.connect(run / "samples.sqlite") as database:
+        database.execute("DELETE FROM verdicts WHERE judge = 'keyword'")
+    assert fault(run) is None
+
+
+def edited(run: Path, name: str, change: Callable[[dict[str, Any]], None]) -> Path:
+    content = json.loads((run / name).read_text())
+    change(content)
+    (run / name).write_text(json.dumps(content))
+    return run
+
+
+def _seed(content: dict[str, Any]) -> None:
+    content["identity"]["seed"] = 5
+
+
+def _weights(content: dict[str, Any]) -> None:
+    content["identity"]["model"]["weights"] = "others"
+
+
+def _digest_asked(content: dict[str, Any]) -> None:
+    content["identity"]["data"]["winogrande"]["digest"] = "0"
+
+
+def _layout(content: dict[str, Any]) -> None:
+    content["identity"]["data"]["winogrande"] = 3
+
+
+def _gen(content: dict[str, Any]) -> None:
+    content["averages"]["gen"]["value"] = 99.0
+
+
+def _savg(content: dict[str, Any]) -> None:
+    content["averages"]["savg"]["value"] = 99.0
+
+
+def _no_savg(content: dict[str, Any]) -> None:
+    content["averages"]["savg"]["value"] = None
+
+
+def _no_averages(content: dict[str, Any]) -> None:
+    content["averages"] = {}
+
+
+def _count(content: dict[str, Any]) -> None:
+    content["tasks"]["bfpo_toxigen"]["n"] = 39
+
+
+def _rows(content: dict[str, Any]) -> None:
+    content["tasks"]["bfpo_winogrande"]["source"]["rows"] = 1266
+
+
+def _variant(content: dict[str, Any]) -> None:
+    content["tasks"]["bfpo_winogrande"]["source"]["variant"] = "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        ("run.json", _seed, "name a different seed"),
+        ("run.json", _weights, "name a different model"),
+        ("run.json", _digest_asked, "WinoGrande was run on other data than results.json says"),
+        ("run.json", _layout, "is not as evaluate writes it"),
+        ("results.json", _gen, "Gen. in results.json is not the mean of its 4 tasks"),
+        ("results.json", _savg, "Savg. in results.json is not the mean of Disc. and Gen."),
+        ("results.json", _no_savg, "Savg. in results.json does not go with Disc. and Gen."),
+        ("results.json", _no_averages, "is not as evaluate writes it"),
+        ("results.json", _count, "ToxiGen is over 39 items and should be over 40"),
+        ("results.json", _rows, "WinoGrande has data of 1266 rows; pinned are 1267"),
+        ("results.json", _variant, "WinoGrande names data that this bfpo-bench does not know"),
+    ],
+)
+def test_files_that_do_not_add_up(
+    small_run: Path, copy: Callable[..., Path], name: str, change: Callable, sentence: str
+) -> None:
+    assert sentence in (fault(edited(copy(small_run), name, change)) or "")
+
+
+def test_data_that_are_not_the_pinned_ones(small_run: Path, copy: Callable[..., Path]) -> None:
+    def asked(content: dict[str, Any]) -> None:
+        content["identity"]["data"]["winogrande"]["digest"] = "0"
+
+    def found(content: dict[str, Any]) -> None:
+        content["tasks"]["bfpo_winogrande"]["source"]["digest"] = "0"
+
+    run = edited(edited(copy(small_run), "run.json", asked), "results.json", found)
+    assert fault(run) == "the data of WinoGrande are not the pinned ones (their digest differs)"
+
+
+def test_damaged_samples(small_run: Path, copy: Callable[..., Path]) -> None:
+    run = copy(small_run)
+    (run / "samples.sqlite").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    assert (fault(run) or "").startswith("its samples cannot be read (")

@@ -1,0 +1,324 @@
+"""Comparisons: scipy's p-values, Holm's own example, calibration, power, refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bfpo_bench.errors import BadInput
+from bfpo_bench.helpfulness.metrics import HelpfulnessResult
+from bfpo_bench.leaderboard.compare import Comparison, compare_runs
+from bfpo_bench.leaderboard.comparison_table import render
+from bfpo_bench.leaderboard.intervals import percentiles, resample, tally_items
+from bfpo_bench.leaderboard.paired import holm, mcnemar, signed
+from bfpo_bench.store import AnnotationRecord, Store
+from tests.leaderboard.synthetic import Draw, synthetic_run
+
+
+@pytest.mark.parametrize(("b", "c"), [(0, 0), (0, 5), (3, 3), (7, 19), (120, 81), (900, 1000)])
+def test_mcnemar_equals_scipys_exact_binomial_test(b: int, c: int) -> None:
+    expected = stats.binomtest(b, b + c, 0.5).pvalue if b + c else 1.0
+    assert mcnemar(b, c) == pytest.approx(expected, rel=1e-9)
+
+
+def test_mcnemar_with_more_items_than_any_benchmark_has() -> None:
+    assert mcnemar(15_000, 15_000) == pytest.approx(1.0)
+    assert 0 <= mcnemar(10_000, 20_000) < 1e-300
+
+
+def test_holm_by_hand() -> None:
+    """0.005·4, then 0.01·3, then 0.03·2; 0.04·1 may not be below the one before it."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_signs() -> None:
+    assert [signed(v) for v in (1.234, -0.5, -0.001, 0.0)] == ["+1.23", "-0.50", "0.00", "0.00"]
+
+
+def paired(
+    seed: int, n: int, shift: float, resamples: int = 1_000
+) -> tuple[float, np.ndarray, int, int]:
+    """Difference, its draws, and discordant items of two correlated models."""
+    rng = np.random.default_rng(seed)
+    hard = rng.standard_normal(n)
+    a = (0.8 * hard + 0.6 * rng.standard_normal(n) < 0.3).astype(float)
+    b = (0.8 * hard + 0.6 * rng.standard_normal(n) < 0.3 + shift).astype(float)
+    drawn = resample(tally_items(np.column_stack([a, b])), rng, resamples)
+    only = int(((a == 1) & (b == 0)).sum()), int(((a == 0) & (b == 1)).sum())
+    return 100 * float(b.mean() - a.mean()), drawn[:, 1] - drawn[:, 0], *only
+
+
+def test_the_paired_interval_is_that_of_the_closed_form() -> None:
+    """Var of a paired difference: (b + c − (b − c)² / n) / n² with b, c the discordant counts."""
+    value, drawn, b, c = paired(0, 1000, 0.2, 10_000)
+    error = 100 * np.sqrt(b + c - (b - c) ** 2 / 1000) / 1000
+    low, high = percentiles(value, drawn)
+    assert (low, high) == pytest.approx((value - 1.96 * error, value + 1.96 * error), abs=0.35)
+    unpaired = 100 * np.sqrt(2 * 0.24 / 1000)
+    assert error < 0.75 * unpaired
+
+
+def test_equal_models_are_told_apart_as_seldom_as_they_should_be() -> None:
+    intervals = exact = 0
+    for seed in range(200):
+        value, drawn, b, c = paired(seed, 400, 0.0)
+        low, high = percentiles(value, drawn)
+        intervals += not low <= 0 <= high
+        exact += mcnemar(b, c) < 0.05
+    assert intervals / 200 == pytest.approx(0.05, abs=0.04)
+    assert exact / 200 <= 0.08
+
+
+def test_a_difference_of_the_detectable_size_is_found_in_four_of_five_cases() -> None:
+    shift, n = 0.2, 400
+    truth = 100 * (stats.norm.cdf(0.3 + shift) - stats.norm.cdf(0.3))
+    detectable, found = [], 0
+    for seed in range(200):
+        value, drawn, _, _ = paired(seed, n, shift)
+        detectable.append(2.8016 * float(np.std(drawn)))
+        low, high = percentiles(value, drawn)
+        found += not low <= 0 <= high
+    # Power at the true difference, by the normal distribution with the typical detectable size.
+    power = stats.norm.cdf(2.8016 * truth / np.mean(detectable) - 1.96)
+    assert found / 200 == pytest.approx(power, abs=0.07)
+
+
+# ---------------------------------------------------------------------------- runs
+
+
+def differences(found: Comparison) -> dict[str, object]:
+    return {d.column: d for d in found.pairs[0].differences}
+
+
+def test_two_runs(small_run: Path, other_run: Path) -> None:
+    found = differences(compare_runs([small_run, other_run]))
+    assert list(found)[:3] == ["Disc.", "Gen.", "Savg."]
+    assert len(found) == 19
+    alert = found["ALERT"]
+    truth = Draw({}).outcomes("alert", 14763)[:40], Draw({"alert": 40.0}).outcomes("alert", 14763)
+    first, other = truth[0], truth[1][:40]
+    assert alert.first == pytest.approx(100 * first.mean())
+    assert alert.other == pytest.approx(100 * other.mean())
+    b, c = int((first > other).sum()), int((first < other).sum())
+    assert alert.p == pytest.approx(stats.binomtest(b, b + c, 0.5).pvalue)
+    assert (alert.test, alert.verdict, alert.n) == ("McNemar", "differs", 40)
+    tasks = [d for d in found.values() if d.group != "average"]
+    assert [d.holm for d in tasks] == pytest.approx(holm([d.p for d in tasks]))
+    means = [d for d in found.values() if d.group == "average"]
+    assert [d.holm for d in means] == pytest.approx(holm([d.p for d in means]))
+    assert {d.test for d in means} == {"bootstrap"}
+    gen = [d for d in tasks if d.group == "gen"]
+    assert found["Gen."].value == pytest.approx(np.mean([d.value for d in gen]))
+    assert found["Savg."].value == pytest.approx((found["Disc."].value + found["Gen."].value) / 2)
+
+
+def test_grouped_items_are_not_tested_singly(small_run: Path, other_run: Path) -> None:
+    found = differences(compare_runs([small_run, other_run]))
+    assert found["Ethics Virtue"].test == "bootstrap"
+    assert found["Ethics Justice"].test == "McNemar"
+
+
+def test_the_sentence_says_what_differs_and_what_the_data_cannot_tell(
+    small_run: Path, other_run: Path
+) -> None:
+    pair = compare_runs([small_run, other_run]).pairs[0]
+    text = pair.conclusion
+    alert = next(d for d in pair.differences if d.column == "ALERT")
+    assert text.startswith("Conclusion: other differs from small in ")
+    assert f"ALERT ({signed(alert.value)})" in text.split(";")[0]
+    assert "the data cannot tell about" in text
+    assert text.endswith("can go unseen.")
+
+
+def test_a_run_and_its_copy_are_alike_and_nothing_else(
+    copy: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = synthetic_run(tmp_path / "one", "one", tasks=("advbench", "ethics_virtue"))
+    pair = compare_runs([run, copy(run)]).pairs[0]
+    for d in pair.differences:
+        assert (d.value, d.verdict) == (0, "alike")
+        assert d.p == pytest.approx(1, abs=0.05)
+    assert "no difference between one (copy) and one (one) is established" in pair.conclusion
+    assert "within ±1 they are alike in Ethics Virtue, AdvBench" in pair.conclusion
+
+
+def test_the_runs_of_several_seeds_count_by_their_mean(tmp_path: Path) -> None:
+    tasks = ("advbench", "hhh_alignment")
+    for seed in (1, 2):
+        synthetic_run(tmp_path / "a" / str(seed), "a", {"advbench": 50}, seed, tasks=tasks)
+        synthetic_run(tmp_path / "b" / str(seed), "b", {"advbench": 60}, seed + 7, tasks=tasks)
+    pair = compare_runs([tmp_path / "a", tmp_path / "b"]).pairs[0]
+    advbench = next(d for d in pair.differences if d.column == "AdvBench")
+    seeds = [Draw({"advbench": 50}, seed).outcomes("advbench", 520).mean() for seed in (1, 2)]
+    assert advbench.first == pytest.approx(100 * np.mean(seeds))
+    assert advbench.test == "bootstrap"
+    assert not {"Disc.", "Gen."} & {d.column for d in pair.differences}
+
+
+def test_three_runs_are_corrected_together(
+    small_run: Path, other_run: Path, tmp_path: Path
+) -> None:
+    third = synthetic_run(tmp_path / "third", "third", {"alert": 60.0}, seed=0, limit=40)
+    found = compare_runs([small_run, other_run, third])
+    assert [(p.first, p.other) for p in found.pairs] == [("small", "other"), ("small", "third")]
+    tasks = [d for pair in found.pairs for d in pair.differences if d.group != "average"]
+    assert [d.holm for d in tasks] == pytest.approx(holm([d.p for d in tasks]))
+
+
+def annotated(run: Path, preferences: list[float | None], annotator: str = "somebody") -> Path:
+    """Adds annotations and the Alpaca column to a run."""
+    with Store(run / "samples.sqlite") as store:
+        store.add_annotations(
+            AnnotationRecord(f"{run.name}{i}", annotator, f"instruction {i}", "", p, "{}", "{}")
+            for i, p in enumerate(preferences)
+        )
+    found = HelpfulnessResult(annotator, "gpt4", len(preferences), 0, 100.0, lc_win_rate=40.0)
+    content = json.loads((run / "results.json").read_text())
+    (run / "results.json").write_text(json.dumps(content | {"helpfulness": asdict(found)}))
+    return run
+
+
+def test_win_rates_are_paired_by_instruction(
+    small_run: Path, other_run: Path, copy: Callable[..., Path]
+) -> None:
+    rng = np.random.default_rng(0)
+    first = rng.uniform(1, 2, 300)
+    other = np.clip(first + rng.normal(0.05, 0.1, 300), 1, 2)
+    runs = [
+        annotated(copy(small_run, "a"), [*first, 1.5, None]),
+        annotated(copy(other_run, "b"), [*other, None, 1.5]),
+    ]
+    found = differences(compare_runs(runs))["Alpaca, win rate"]
+    test = stats.ttest_rel(other, first)
+    interval = test.confidence_interval(0.95)
+    assert found.n == 300
+    assert found.value == pytest.approx(100 * np.mean(other - first))
+    assert (found.low, found.high) == pytest.approx(
+        (100 * interval.low, 100 * interval.high), abs=0.25
+    )
+    assert (found.test, found.verdict) == ("bootstrap", "differs")
+    third = annotated(copy(other_run, "c"), [*other], "somebody else")
+    with pytest.raises(BadInput, match="annotator somebody and annotator somebody else"):
+        compare_runs([runs[0], third])
+
+
+# ------------------------------------------------------------------------ refusals
+
+
+def changed(run: Path, change: Callable[[dict, dict], None]) -> Path:
+    """Changes run.json and results.json together, so that the run still adds up."""
+    files = [run / "run.json", run / "results.json"]
+    contents = [json.loads(file.read_text()) for file in files]
+    change(*contents)
+    for file, content in zip(files, contents, strict=True):
+        file.write_text(json.dumps(content))
+    return run
+
+
+def other_suite(asked: dict, found: dict) -> None:
+    asked["identity"]["suite"]["version"] = found["suite"]["version"] = 2
+
+
+def other_judge(asked: dict, found: dict) -> None:
+    asked["identity"]["judge"]["card"] = found["judge"]["card"] = "7" * 64
+
+
+def other_data(asked: dict, found: dict) -> None:
+    source = found["tasks"]["bfpo_toxigen"]["source"]
+    source |= {"digest": "8" * 64}
+    asked["identity"]["data"]["toxigen"]["digest"] = "8" * 64
+
+
+def other_settings(asked: dict, found: dict) -> None:
+    asked["identity"]["tasks"]["bfpo_alert"]["generation"]["temperature"] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (other_suite, "suite paper 1 and suite paper 2"),
+        (other_judge, "two versions of the judge harmbench"),
+        (other_data, "other data of ToxiGen"),
+        (other_settings, "other settings of ALERT"),
+    ],
+)
+def test_what_was_not_measured_alike_is_refused_unless_forced(
+    small_run: Path, copy: Callable[..., Path], change: Callable, what: str
+) -> None:
+    other = changed(copy(small_run), change)
+    with pytest.raises(BadInput, match=f"were not measured alike .*{what}.*or use --force"):
+        compare_runs([small_run, other])
+    found = compare_runs([small_run, other], force=True)
+    assert what in found.warnings[0]
+    assert f"compared all the same: {small_run} and {other}: {what}" in " ".join(
+        render(found, "terminal", 10_000).split("\n")
+    )
+
+
+def test_bad_arguments(small_run: Path, other_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="a comparison needs two runs at least"):
+        compare_runs([small_run])
+    with pytest.raises(BadInput, match="--margin is in percentage points"):
+        compare_runs([small_run, other_run], margin=0)
+    with pytest.raises(BadInput, match=r"these cannot be compared: .* is no run directory"):
+        compare_runs([small_run, tmp_path / "nothing"])
+    with pytest.raises(BadInput, match="did you mean 'markdown'"):
+        render(Comparison((), ()), "markdwn")
+    with pytest.raises(BadInput, match="unknown format of a comparison 'html'"):
+        render(Comparison((), ()), "html")
+
+
+def test_a_folder_of_several_models_is_refused(
+    small_run: Path, other_run: Path, copy: Callable[..., Path], tmp_path: Path
+) -> None:
+    copy(small_run, "both/a")
+    copy(other_run, "both/b")
+    with pytest.raises(BadInput, match="holds runs of 2 models or settings"):
+        compare_runs([small_run, tmp_path / "both"])
+
+
+def test_a_faulty_run_is_compared_with_nothing(small_run: Path, copy: Callable[..., Path]) -> None:
+    def lie(asked: dict, found: dict) -> None:
+        found["averages"]["disc"]["value"] += 1
+
+    with pytest.raises(BadInput, match=r"failed its consistency check \(Disc\. in results\.json"):
+        compare_runs([small_run, changed(copy(small_run), lie)])
+
+
+def test_runs_without_samples_or_common_items(
+    small_run: Path, copy: Callable[..., Path], tmp_path: Path
+) -> None:
+    bare = copy(small_run)
+    for file in bare.glob("samples.sqlite*"):
+        file.unlink()
+    with pytest.raises(BadInput, match=r"came without samples\.sqlite"):
+        compare_runs([small_run, bare])
+    one = synthetic_run(tmp_path / "one", "one", tasks=("advbench",))
+    two = synthetic_run(tmp_path / "two", "two", tasks=("hhh_alignment",))
+    with pytest.raises(BadInput, match="have no answered item in common"):
+        compare_runs([one, two])
+
+
+# ------------------------------------------------------------------------- formats
+
+
+def test_every_format(small_run: Path, other_run: Path) -> None:
+    found = compare_runs([small_run, other_run])
+    conclusion = found.pairs[0].conclusion
+    assert "".join(conclusion.split()) in "".join(render(found).split())
+    assert "| ALERT | " in render(found, "markdown")
+    assert r"\begin{tabular}" in render(found, "latex")
+    content = json.loads(render(found, "json"))
+    assert content["pairs"][0]["conclusion"] == conclusion
+    assert len(content["pairs"][0]["differences"]) == 19
+    lines = render(found, "csv").splitlines()
+    assert lines[0].startswith("first,other,first_score,other_score,column,group,value,low,high")
+    assert len(lines) == 20

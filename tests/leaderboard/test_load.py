@@ -1,0 +1,191 @@
+"""From run directories to rows: what is bad costs its row, seeds join, names stay apart."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import pytest
+
+from bfpo_bench.errors import BadInput
+from bfpo_bench.leaderboard.load import NO_SAMPLES, load_rows
+from bfpo_bench.leaderboard.runs import open_run
+from bfpo_bench.rejudge import judge_run
+from tests.leaderboard.synthetic import synthetic_run
+
+
+def test_a_row_has_the_scores_of_results_json(small_run: Path) -> None:
+    [row] = load_rows([small_run]).rows
+    found = json.loads((small_run / "results.json").read_text())
+    cells = row.entry.cells
+    assert cells["bbq"].value == found["tasks"]["bfpo_bbq_lite"]["score"]
+    assert cells["bbq"].n == 40
+    for key in ("disc", "gen", "savg"):
+        assert cells[key].value == found["averages"][key]["value"]
+    assert cells["crows_pairs_distance"].value == abs(cells["crows_pairs"].value - 50)
+    assert row.entry.name == "small"
+    assert row.entry.run == small_run
+    assert "no digest of this data is known" in cells["toxigen"].marks[0]
+
+
+def spoil(run: Path, name: str, change: Callable[[dict[str, Any]], None]) -> None:
+    content = json.loads((run / name).read_text())
+    change(content)
+    (run / name).write_text(json.dumps(content))
+
+
+def test_bad_folders_get_a_sentence_each_and_the_rest_loads(
+    small_run: Path, copy: Callable[..., Path], tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    half = copy(small_run, "half")
+    (half / "results.json").unlink()
+    newer_run, newer = copy(small_run, "newer_run"), copy(small_run, "newer")
+    spoil(newer_run, "run.json", lambda content: content.update(schema=9))
+    spoil(newer, "results.json", lambda content: content.update(schema=9))
+    cut = copy(small_run, "cut")
+    (cut / "results.json").write_text("{")
+    found = load_rows([empty, half, small_run, newer_run, newer, cut, tmp_path / "nothing"])
+    assert [row.entry.name for row in found.rows] == ["small"]
+    sentences = [
+        f"{empty} is no run directory",
+        f"{half} is a half-finished run (it has no results.json yet)",
+        f"{newer_run} was written by a newer bfpo-bench (schema 9",
+        f"{newer / 'results.json'} has schema 9",
+        f"{cut / 'results.json'} is not JSON",
+        f"{tmp_path / 'nothing'} is no run directory",
+    ]
+    assert len(found.problems) == len(sentences)
+    for sentence, problem in zip(sentences, found.problems, strict=True):
+        assert problem.startswith(sentence)
+        assert "\n" not in problem
+
+
+def test_a_folder_of_runs_is_its_runs(
+    small_run: Path, other_run: Path, copy: Callable[..., Path], tmp_path: Path
+) -> None:
+    copy(small_run, "runs/b")
+    copy(other_run, "runs/a")
+    (tmp_path / "runs" / "notes").mkdir()
+    found = load_rows([tmp_path / "runs"])
+    assert [row.entry.name for row in found.rows] == ["other", "small"]
+    assert not found.problems
+
+
+def test_one_run_named_twice_is_one_row(small_run: Path) -> None:
+    found = load_rows([small_run, small_run / ".." / small_run.name])
+    assert len(found.rows) == 1
+    assert "is given twice; it is shown once" in found.remarks[0]
+
+
+def test_two_runs_of_one_name_are_told_apart(small_run: Path, tmp_path: Path) -> None:
+    other = synthetic_run(tmp_path / "b", "small", limit=40, weights="others", tasks=("toxigen",))
+    found = load_rows([small_run, other])
+    assert [row.entry.name for row in found.rows] == ["small (run)", "small (b)"]
+    assert "2 runs are named small" in found.remarks[0]
+
+
+def test_names_stay_apart_where_folders_are_named_alike_too(
+    small_run: Path, copy: Callable[..., Path]
+) -> None:
+    found = load_rows([copy(small_run, "x/run"), copy(small_run, "y/run")])
+    assert len({row.entry.name for row in found.rows}) == 2
+
+
+def test_seeds_of_one_model_make_one_row(tmp_path: Path) -> None:
+    tasks = ("advbench", "hhh_alignment")
+    runs = [
+        synthetic_run(tmp_path / str(seed), "model", {"advbench": 60}, seed, tasks=tasks)
+        for seed in (3, 1, 2)
+    ]
+    [row] = load_rows(runs).rows
+    values = [
+        json.loads((run / "results.json").read_text())["tasks"]["bfpo_advbench"]["score"]
+        for run in runs
+    ]
+    cell = row.entry.cells["advbench"]
+    assert cell.value == pytest.approx(mean(values))
+    assert cell.spread == pytest.approx(stdev(values))
+    assert row.entry.runs == (tmp_path / "1", tmp_path / "2", tmp_path / "3")
+    assert row.entry.marks[0].startswith("mean of 3 runs (seeds 1, 2, 3)")
+
+
+def test_other_weights_or_settings_or_the_same_seed_are_rows_of_their_own(
+    tmp_path: Path,
+) -> None:
+    def run(name: str, **more: Any) -> Path:
+        return synthetic_run(tmp_path / name, "model", tasks=("hhh_alignment",), **more)
+
+    runs = [
+        run("a", seed=1), run("b", seed=2, weights="x"), run("c", seed=3, limit=9),
+        run("d", seed=1),
+    ]  # fmt: skip
+    assert len(load_rows(runs).rows) == 4
+
+
+def test_a_faulty_run_does_not_spoil_the_mean(tmp_path: Path) -> None:
+    runs = [
+        synthetic_run(tmp_path / str(seed), "model", seed=seed, tasks=("hhh_alignment",))
+        for seed in range(3)
+    ]
+    spoil(runs[0], "run.json", lambda content: content["identity"].update(limit=7))
+    rows = load_rows(runs).rows
+    faults = {row.entry.runs: row.entry.fault for row in rows}
+    reason = "run.json and results.json name a different limit"
+    assert faults == {(runs[0],): reason, tuple(runs[1:]): None}
+
+
+def test_missing_averages_are_missing_and_say_so(tmp_path: Path) -> None:
+    run = synthetic_run(tmp_path / "run", tasks=("advbench", "toxigen"))
+    [row] = load_rows([run]).rows
+    assert not {"disc", "gen", "savg"} & row.entry.cells.keys()
+    assert row.entry.marks[0].startswith("Disc. is missing CrowS-Pairs, BBQ")
+    assert row.entry.marks[1] == "Gen. is missing RealToxicityPrompts, ALERT, ALERT Adversarial"
+
+
+def test_a_run_without_its_samples_is_marked(small_run: Path, copy: Callable[..., Path]) -> None:
+    run = copy(small_run)
+    for file in run.glob("samples.sqlite*"):
+        file.unlink()
+    [row] = load_rows([run]).rows
+    assert row.entry.fault is None
+    assert NO_SAMPLES in row.entry.marks
+
+
+def test_another_judges_verdicts(small_run: Path, copy: Callable[..., Path]) -> None:
+    from bfpo_bench.judging import JudgeOptions, choose_judge
+
+    run = copy(small_run)
+    with pytest.raises(BadInput, match="holds no verdicts of the judge keyword"):
+        open_run(run, "keyword")
+    with sqlite3.connect(run / "samples.sqlite") as database:
+        database.execute("DELETE FROM verdicts WHERE judge = 'keyword'")
+    judged = judge_run(run, choose_judge(JudgeOptions(judge="keyword")))
+    [row] = load_rows([run], "keyword").rows
+    assert row.entry.fault is None
+    gen = judged.results.averages["gen"].value
+    assert row.entry.cells["gen"].value == gen
+    [own] = load_rows([run]).rows
+    assert own.entry.cells["gen"].protocol != row.entry.cells["gen"].protocol
+    assert own.entry.cells["disc"].protocol == row.entry.cells["disc"].protocol
+
+
+def test_columns_of_tasks_that_the_paper_does_not_have(
+    small_run: Path, copy: Callable[..., Path]
+) -> None:
+    run = copy(small_run)
+
+    def rename(content: dict[str, Any]) -> None:
+        cell = content["tasks"].pop("bfpo_toxigen")
+        content["tasks"]["bfpo_mine"] = cell | {"task": "bfpo_mine", "column": "Mine"}
+
+    spoil(run, "results.json", rename)
+    entry = load_rows([run]).rows[0].entry
+    [column] = entry.extra
+    assert (column.key, column.title, column.group) == ("bfpo_mine", "Mine", "disc")
+    assert entry.cells["bfpo_mine"].n == 40

@@ -1,0 +1,270 @@
+"""The report's files: what is in them, and that untrusted text cannot leave its place."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.leaderboard.entry import Cell, Entry
+from bfpo_bench.leaderboard.published import published_entries
+from bfpo_bench.leaderboard.report import write, write_report
+from bfpo_bench.leaderboard.report.chunks import ROWS_PER_CHUNK
+from tests.leaderboard.synthetic import CATEGORIES, HOSTILE, JUDGE, synthetic_run
+
+HOSTILE_NAME = "</td></script><script>alert(1)</script>\u202e\x00\" onload='alert(2)"
+
+
+class Page(HTMLParser):
+    """Elements of a page with their attributes, and the text that stands in each kind."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {}
+        self._within = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._within = tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.setdefault(self._within, []).append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    one = synthetic_run(
+        folder / "one", tasks=("advbench", "alert", "bbq"), limit=450, second_judge="keyword"
+    )
+    two = synthetic_run(folder / "two", tasks=("alert",), limit=300, seed=1, unknown=0.2)
+    return [one, two]
+
+
+@pytest.fixture(scope="module")
+def report(runs: list[Path], tmp_path_factory: pytest.TempPathFactory, no_pictures: None) -> Path:
+    rows = [entry(HOSTILE_NAME, runs[0]), entry("two", runs[1]), *published_entries()]
+    return write_report(rows, tmp_path_factory.mktemp("out") / "report").parent
+
+
+@pytest.fixture(scope="module")
+def no_pictures() -> Any:
+    """Pictures take seconds and have tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write, "draw_all", lambda entries, folder: [])
+        yield
+
+
+def entry(name: str, run: Path, **changes: Any) -> Entry:
+    cells = {"alert": Cell(98.0, 97.0, 99.0, 300, ("a note",)), "savg": Cell(70.0)}
+    return replace(Entry(name, "measured", str(run), cells, run=run, runs=(run,)), **changes)
+
+
+def read_chunk(folder: Path, name: str) -> Any:
+    script = (folder / "data" / f"{name}.js").read_text("ascii")
+    found = re.fullmatch(r'bfpo\("([a-z0-9-]+)","([A-Za-z0-9+/=]+)"\)\n', script)
+    assert found is not None
+    assert found[1] == name
+    return json.loads(gzip.decompress(base64.b64decode(found[2])))
+
+
+def test_the_policy_allows_the_pages_own_script_and_style_alone(report: Path) -> None:
+    text = (report / "index.html").read_text()
+    page = Page(text)
+    [policy] = [m["content"] for m in page.all("meta") if "http-equiv" in m]
+    assert policy is not None
+    rules = {rule.split()[0]: rule.split()[1:] for rule in policy.split("; ")}
+    digests = {
+        tag: base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
+        for tag, body in (
+            ("script", re.findall(r"<script>(.*?)</script>", text, re.S)[-1]),
+            ("style", re.findall(r"<style>(.*?)</style>", text, re.S)[0]),
+        )
+    }
+    assert rules["default-src"] == ["'none'"]
+    assert rules["script-src"] == [f"'sha256-{digests['script']}'", "'strict-dynamic'"]
+    assert rules["style-src"] == [f"'sha256-{digests['style']}'"]
+    assert rules["require-trusted-types-for"] == ["'script'"]
+    assert rules["base-uri"] == rules["form-action"] == ["'none'"]
+    # The policy stands before all that it is to govern.
+    assert text.index("Content-Security-Policy") < text.index("<style") < text.index("<script")
+
+
+def test_untrusted_names_stay_text(report: Path) -> None:
+    page = Page((report / "index.html").read_text())
+    assert [script.get("type") for script in page.all("script")] == ["text/plain", None]
+    handlers = [
+        name for _, attributes in page.elements for name in attributes if name.startswith("on")
+    ]
+    assert handlers == []
+    assert not any("style" in attributes for _, attributes in page.elements)
+    shown = HOSTILE_NAME.replace("\u202e", "U+202E").replace("\x00", "U+0000")
+    assert shown in page.texts["bdi"]
+    [row] = [row for row in page.all("tr") if row.get("data-name", "").startswith("</td>")]
+    assert row["data-name"] == shown
+
+
+def test_nothing_is_loaded_from_elsewhere(report: Path) -> None:
+    page = Page((report / "index.html").read_text())
+    assert not page.all("link")
+    assert not page.all("iframe")
+    for tag, attributes in page.elements:
+        for name in ("src", "srcset", "action", "data"):
+            assert (attributes.get(name) or "data:").startswith("data:"), (tag, attributes)
+    for link in page.all("a"):
+        assert re.match(r"#|pictures/", link["href"] or "")
+
+
+def test_the_table_says_what_the_rows_say(report: Path) -> None:
+    page = Page((report / "index.html").read_text())
+    values = [cell for cell in page.all("td") if cell.get("data-value")]
+    wanted = sorted(
+        cell.value
+        for row in [*published_entries(), entry("x", report), entry("y", report)]
+        for key, cell in row.cells.items()
+        if key != "disc_distance"
+    )
+    assert sorted(float(cell["data-value"] or "") for cell in values) == wanted
+    [note] = {text for text in page.texts["bdi"] if text == "a note"}
+    assert note
+
+
+def test_samples_hold_every_response_and_verdict(report: Path, runs: list[Path]) -> None:
+    import sqlite3
+
+    index = read_chunk(report, "index")
+    assert index["tasks"] == [["bfpo_advbench", "AdvBench", 450], ["bfpo_alert", "ALERT", 450]]
+    assert set(index["categories"]) == set(CATEGORIES)
+    rows = 900
+    chunks = -(-rows // ROWS_PER_CHUNK)
+    questions = [q for k in range(chunks) for q in read_chunk(report, f"questions-{k}")]
+    assert len(questions) == rows
+    for place, path in enumerate(runs):
+        answers = [a for k in range(chunks) for a in read_chunk(report, f"run-{place}-{k}")]
+        with sqlite3.connect(path / "samples.sqlite") as database:
+            stored = database.execute(
+                "SELECT task, item, prompt, question, response, key FROM responses"
+            ).fetchall()
+            verdicts = database.execute(
+                "SELECT response_key, judge, harmful FROM verdicts"
+            ).fetchall()
+        said = {(key, judge): harmful for key, judge, harmful in verdicts}
+        at = {
+            ("bfpo_advbench" if row < 450 else "bfpo_alert", item): row
+            for row, (item, *_) in enumerate(questions)
+        }
+        judges = index["runs"][place]["judges"]
+        assert [judge["name"] for judge in judges] == [JUDGE, "keyword"][: len(judges)]
+        found = 0
+        for task, item, prompt, question, response, key in stored:
+            row = at[task, item]
+            answer = answers[row]
+            assert answer[0] == response
+            frames = index["runs"][place]["frames"]
+            given = answer[6] if isinstance(answer[6], str) else question.join(frames[answer[6]])
+            assert given == prompt
+            assert (answer[8] or questions[row][2]) == question
+            for judge in judges:
+                code = {0: "0", 1: "1", None: "2"}[said[key, judge["name"]]]
+                assert judge["verdicts"][row] == code
+            found += 1
+        assert sum(answer is not None for answer in answers) == found
+        for judge in judges:
+            assert judge["verdicts"].count("4") == rows - found
+    assert set(HOSTILE) <= {answer[0] for answer in answers if answer}
+
+
+def test_equal_rows_give_equal_files(runs: list[Path], tmp_path: Path, no_pictures: None) -> None:
+    rows = [entry("one", runs[0])]
+    for name in ("a", "b"):
+        write_report(rows, tmp_path / name)
+    files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*"))
+    assert len(files) > 4
+    for file in files:
+        if (tmp_path / "a" / file).is_file():
+            assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_a_report_is_replaced_and_nothing_else_is(
+    runs: list[Path], tmp_path: Path, no_pictures: None
+) -> None:
+    folder = tmp_path / "report"
+    write_report([entry("one", runs[0])], folder)
+    assert (folder / "data" / "index.js").is_file()
+    write_report(published_entries(), folder)
+    assert not (folder / "data" / "index.js").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("precious")
+    with pytest.raises(BadInput, match="holds something else than a report"):
+        write_report(published_entries(), tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+    with pytest.raises(BadInput, match="is a file"):
+        write_report(published_entries(), tmp_path / "mine" / "thesis.tex")
+
+
+def test_a_run_without_samples_and_a_faulty_one_are_shown(
+    runs: list[Path], tmp_path: Path, no_pictures: None
+) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("run.json", "results.json"):
+        (bare / name).write_bytes((runs[1] / name).read_bytes())
+    rows = [entry("bare", bare), entry("broken", runs[1], fault="two verdicts on one response")]
+    page = write_report(rows, tmp_path / "report").read_text()
+    assert "two verdicts on one response" in page
+    assert [run["name"] for run in read_chunk(tmp_path / "report", "index")["runs"]] == ["broken"]
+
+
+def test_half_a_surrogate_pair_survives(tmp_path: Path) -> None:
+    from bfpo_bench.leaderboard.report.chunks import write_chunk
+
+    (tmp_path / "data").mkdir()
+    content = ["\ud83d", "</script>\u2028\u2029\x00", "😀", "é"]
+    write_chunk(tmp_path / "data", "odd", content)
+    assert read_chunk(tmp_path, "odd") == content
+
+
+def test_both_lists_of_unseen_characters_are_the_same() -> None:
+    """What Python shows by its code in names, the page shows in responses."""
+    from bfpo_bench.leaderboard.report.markup import _UNSEEN
+
+    source = (Path(write.__file__).parent / "texts.js").read_text()
+    [ours] = re.findall(r"/\(\[(\\x00.*?)\]\|", source)
+    page = re.compile(f"[{ours}]")
+    for code in range(0x10000):
+        if not 0xD800 <= code <= 0xDFFF:
+            assert bool(page.match(chr(code))) == bool(_UNSEEN.match(chr(code))), hex(code)
+
+
+def test_the_pages_parts_cannot_end_their_elements() -> None:
+    folder = Path(write.__file__).parent
+    for name in (*write._SCRIPTS, "worker.js", "style.css"):
+        text = (folder / name).read_text()
+        assert "</" not in text, name
+        assert "<!--" not in text, name
+        # The usual ways in which text becomes markup or code.
+        assert not re.search(r"(inner|outer)HTML =|insertAdjacent|document\.write|eval\(", text), (
+            name
+        )
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, no_pictures: None) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        RunFailed, match=r"cannot write the report to .*file/report: Not a directory"
+    ):
+        write_report(published_entries(), tmp_path / "file" / "report")
