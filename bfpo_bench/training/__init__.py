@@ -1,1 +1,1 @@
-"""Training of preference-optimisation baselines: to come."""
+"""Training by recipe: SFT, pairwise preference losses, on-policy rewards; see docs/training.md."""

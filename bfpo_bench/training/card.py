@@ -20,6 +20,7 @@ def model_card(record: dict[str, Any]) -> str:
     )
     losses = [entry["loss"] for entry in record["curves"] if "loss" in entry]
     ends = f"The last logged loss is {losses[-1]:.4f}." if losses else ""
+    notes = "".join(f"\n{note}\n" for note in record["notes"])
     # Through JSON, because YAML would write tuples as tagged ones.
     recipe = json.loads(json.dumps(record["recipe"]))
     plain = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
@@ -34,8 +35,8 @@ tags: [bfpo-bench, {record["method"]}]
 Trained by bfpo-bench: {record["updates"]:,} updates of {record["trained_parameters"]:,} parameters
 in {record["seconds"]["training"]:.0f} s. {ends}
 `training.json` holds the recipe, digests of data and weights, versions and learning curves.
-
-| set | pairs | tokens | cut to fit |
+{notes}
+| set | items | tokens | cut to fit |
 |---|---|---|---|
 {sets}
 

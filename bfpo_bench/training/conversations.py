@@ -14,6 +14,7 @@ from bfpo_bench.training.readers.load import refuse_rows
 from bfpo_bench.training.readers.rows import file_rows, hub_rows
 from bfpo_bench.training.recipe import DataRecipe
 from bfpo_bench.training.records import Messages
+from bfpo_bench.training.steerlm import ATTRIBUTES, steered_conversations
 
 CHAT = "chat"
 """What a recipe writes as ``pairs`` of a set whose rows are conversations, not pairs."""
@@ -23,7 +24,8 @@ def load_conversations(wanted: DataRecipe, seed: int) -> tuple[list[Messages], l
     """The conversations of a set, each ending in an assistant's turn.
 
     Args:
-        wanted: ``pairs: chat`` reads the field ``messages`` of each row (UltraChat's form); any
+        wanted: ``pairs: chat`` reads the field ``messages`` of each row (UltraChat's form);
+            ``pairs: attributes`` takes both responses of preference data with their attributes; any
             other value answers each prompt of preference data with the response that wins.
         seed: of the draw that ``limit`` makes.
 
@@ -35,6 +37,8 @@ def load_conversations(wanted: DataRecipe, seed: int) -> tuple[list[Messages], l
     """
     if wanted.pairs != CHAT:
         loaded = load_set(wanted.as_set(seed))
+        if wanted.pairs == ATTRIBUTES:
+            return steered_conversations(loaded.records, wanted.name), loaded.bad
         return [
             (*pair.prompt, ("assistant", pair.chosen))
             for pair in make_pairs(wanted.pairs, loaded.records)

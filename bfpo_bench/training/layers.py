@@ -35,7 +35,7 @@ def select_layers(model: Any, patterns: Sequence[str]) -> list[str]:
         found = [name for name in names if fnmatchcase(name, f"*{pattern}*")]
         if not found:
             raise BadInput(
-                f"the pattern {pattern!r} selects no layer; {_suggestion(names, pattern)}"
+                f"the pattern {pattern!r} selects none of the layers; {_suggestion(names, pattern)}"
             )
         selected.update(found)
     trained = []

@@ -11,8 +11,11 @@ import yaml
 from bfpo_bench.errors import BadInput
 from bfpo_bench.models import ModelFiles, safetensors_header
 from bfpo_bench.progress import Progress
+from bfpo_bench.training.on_policy import PreparedOnPolicy, prepare_on_policy
 from bfpo_bench.training.prepare import find_base, prepare
 from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.reports import check_reports
+from bfpo_bench.training.rewards import JudgeReward, ModelReward
 from bfpo_bench.training.sft import prepare_sft
 
 ADAM_BYTES = 8
@@ -27,6 +30,7 @@ def look(recipe: Recipe, output: Path, progress: Progress, trust_remote_code: bo
     Raises:
         BadInput: something asked for cannot be had.
     """
+    check_reports(recipe.report_to)
     lines = [
         f"recipe, with every default ({output}):",
         "",
@@ -37,6 +41,8 @@ def look(recipe: Recipe, output: Path, progress: Progress, trust_remote_code: bo
         for one in fine.sets:
             left_out = f", {len(one.bad)} rows left out" if one.bad else ""
             lines.append(f"{one.name}: {len(one.conversations):,} conversations{left_out}")
+    elif recipe.kind == "reward":
+        lines += _on_policy(prepare_on_policy(recipe, progress, trust_remote_code))
     else:
         prepared = prepare(recipe, progress, trust_remote_code)
         for pairs in prepared.sets:
@@ -47,8 +53,45 @@ def look(recipe: Recipe, output: Path, progress: Progress, trust_remote_code: bo
             f"{schedule.updates:,} updates of {recipe.optimization.pairs_per_update} pairs, "
             f"{schedule.batch_size} at once"
         )
+        if prepared.margin is not None:
+            lines.append("margins will be rated before training")
     lines += _weights(recipe, find_base(recipe))
     return "\n".join(lines)
+
+
+def _on_policy(prepared: PreparedOnPolicy) -> list[str]:
+    """Prompts, rewards and updates."""
+    recipe = prepared.recipe
+    lines = []
+    for one in prepared.sets:
+        left_out = f", {len(one.bad)} rows left out" if one.bad else ""
+        too_long = f", {one.too_long} longer than max_prompt left out" if one.too_long else ""
+        lines.append(f"{one.name}: {len(one.prompts):,} prompts{left_out}{too_long}")
+    o, group = recipe.optimization, recipe.rollout.responses
+    at_once, _ = prepared.batches()
+    lines.append(
+        f"{prepared.updates:,} updates of {o.pairs_per_update} responses, {group} to each of "
+        f"{o.pairs_per_update // group} prompts, {at_once} at once"
+    )
+    sizes = {
+        str(reward.found.files.folder): sum(p.stat().st_size for p in reward.found.files.weights)
+        for reward in prepared.rewards.values()
+        if isinstance(reward, ModelReward)
+    }
+    sizes |= {
+        str(reward.judge.model.folder): sum(p.stat().st_size for p in reward.judge.model.weights)
+        for reward in prepared.rewards.values()
+        if isinstance(reward, JudgeReward) and reward.judge.model is not None
+    }
+    if recipe.rollout.kl > 0 and recipe.lora is None:
+        folder = str(prepared.base.folder)
+        sizes[f"reference {folder}"] = sum(p.stat().st_size for p in prepared.base.weights)
+    if sizes:
+        lines.append(
+            f"reward models, judges and reference beside the policy: {len(sizes)}, about "
+            f"{sum(sizes.values()) / 1e9:.1f} GB on every device"
+        )
+    return lines
 
 
 def _weights(recipe: Recipe, base: ModelFiles) -> list[str]:

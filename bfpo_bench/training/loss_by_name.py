@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bfpo_bench.errors import BadInput, BenchError, unknown_name
+from bfpo_bench.training.by_name import check_parameters, import_function
 from bfpo_bench.training.losses import PairLogps, bfpo, dpo, ipo, modpo
 
 Loss = Callable[[PairLogps], Tensor]
@@ -33,7 +33,7 @@ def load_loss(name: str, parameters: Mapping[str, Any] | None = None) -> Loss:
         BadInput: no such loss or parameter, a value out of range, or a function that does not
             return one differentiable value per pair.
     """
-    function = _imported(name) if ":" in name else BUILT_IN.get(name)
+    function = import_function("loss", name) if ":" in name else BUILT_IN.get(name)
     if function is None:
         raise unknown_name("loss", name, BUILT_IN)
     parameters = dict(parameters or {})
@@ -93,26 +93,6 @@ def check_loss(name: str, loss: Loss, *, safety: bool = True, margin: bool = Tru
         )
 
 
-def _imported(name: str) -> Callable[..., Tensor]:
-    module_name, _, attribute = name.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise BadInput(
-            f"the loss {name!r} cannot be imported: {error}; install its package, or put its "
-            "folder on PYTHONPATH."
-        ) from error
-    except Exception as error:  # whatever the code of somebody's own file can raise
-        raise BadInput(
-            f"the loss {name!r} breaks while it is imported ({type(error).__name__}: {error}); "
-            "mend its module."
-        ) from error
-    functions = {key: value for key, value in vars(module).items() if inspect.isfunction(value)}
-    if attribute not in functions:
-        raise _unknown(f"function of the module {module_name}:", attribute, functions)
-    return functions[attribute]
-
-
 def _check_parameters(
     name: str, function: Callable[..., Tensor], parameters: Mapping[str, Any]
 ) -> None:
@@ -123,23 +103,4 @@ def _check_parameters(
             f"the loss {name} must take the batch as its first argument: "
             "def loss(logps: PairLogps, *, parameter=default) -> Tensor."
         )
-    known = [
-        item.name for item in rest if item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY)
-    ]
-    takes_any = any(item.kind is item.VAR_KEYWORD for item in rest)
-    for key in parameters:
-        if key not in known and not takes_any:
-            raise _unknown(f"parameter of the loss {name}:", key, known)
-    for item in rest:
-        if item.name in known and item.default is item.empty and item.name not in parameters:
-            raise BadInput(
-                f"the loss {name} needs the parameter {item.name!r}, which is not given."
-            )
-
-
-def _unknown(kind: str, name: str, known: Collection[str]) -> BadInput:
-    return (
-        unknown_name(kind, name, known)
-        if known
-        else BadInput(f"unknown {kind} {name!r}; it has none.")
-    )
+    check_parameters("loss", name, rest, parameters)

@@ -193,8 +193,8 @@ def modpo(
     if logps.margin is None:
         raise BadInput(
             "the modpo loss needs a margin for every pair: the other objective's reward of the "
-            "chosen response less that of the rejected one; add it to the data as 'margin', or "
-            "use dpo."
+            "chosen response less that of the rejected one; say with 'margin' in the recipe "
+            "where it comes from, or use dpo."
         )
     return -logsigmoid((beta * logps.log_ratio - margin_weight * logps.margin) / weight)
 

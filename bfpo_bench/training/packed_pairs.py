@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bfpo_bench.engines.packed_model import PackedModel, Wanted
+from bfpo_bench.engines.packed_model import Wanted
 from bfpo_bench.engines.packing import Row, SortedRequests
+from bfpo_bench.training.chain_attention import ChainedModel
 from bfpo_bench.training.tokens import TokenPair
 
 
@@ -68,16 +69,21 @@ def pack_pairs(pairs: Sequence[TokenPair]) -> PackedPairs:
     return PackedPairs(rows, wanted, order)
 
 
-def response_logprobs(model: Any, packed: PackedPairs) -> tuple[Tensor, Tensor]:
+def response_logprobs(
+    model: Any, packed: PackedPairs, products: torch.dtype | None = None
+) -> tuple[Tensor, Tensor]:
     """Log-probabilities of the responses, summed over their tokens.
 
     Args:
         model: a causal transformers model.
+        products: number format that matrix products are taken in (autocast); None for the
+            weights' own.
 
     Returns:
         chosen and rejected, float32 ``[pairs]`` each, differentiable.
     """
-    sums = PackedModel(model).read(packed.rows, packed.wanted).sums()
-    order = torch.tensor(packed.order, device=sums.device)
-    both = torch.zeros_like(sums).index_copy(0, order, sums)
-    return both[0::2], both[1::2]
+    with torch.autocast(model.device.type, products, enabled=products is not None):
+        sums = ChainedModel(model).read(packed.rows, packed.wanted).sums()
+    places = torch.tensor(packed.order, device=sums.device).argsort()
+    # Copies, not views: wrappers hang their hooks on what a forward returns.
+    return sums[places[0::2]], sums[places[1::2]]

@@ -12,6 +12,7 @@ from bfpo_bench.errors import BadInput
 from bfpo_bench.models import ModelFiles, find_model
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.loss_by_name import Loss, check_loss, load_loss
+from bfpo_bench.training.margins import MarginReward, choose_margin, label_margins
 from bfpo_bench.training.mixing import Schedule
 from bfpo_bench.training.pairs import digest, make_pairs
 from bfpo_bench.training.readers import load_set
@@ -45,6 +46,7 @@ class Prepared:
 
     Attributes:
         template: chat template of the recipe, or None for the tokenizer's own.
+        margin: what is to rate the pairs before they are trained on; None where nothing is.
     """
 
     recipe: Recipe
@@ -53,6 +55,7 @@ class Prepared:
     template: str | None
     sets: list[PreparedSet]
     loss: Loss
+    margin: MarginReward | None = None
 
     @property
     def pairs(self) -> list[TokenPair]:
@@ -101,12 +104,15 @@ def prepare(recipe: Recipe, progress: Progress, trust_remote_code: bool = False)
     base = find_base(recipe)
     template = read_template(recipe)
     tokenizer = load_tokenizer(base.folder, trust_remote_code)
-    sets = []
+    sets, every_pair = [], []
     for wanted in recipe.data:
         loaded = load_set(wanted.as_set(recipe.seed))
         for sentence in loaded.bad[:5]:
             progress.say(f"left out: {sentence}")
         pairs = make_pairs(wanted.pairs, loaded.records)
+        if recipe.margin is not None and recipe.margin.label is not None:
+            pairs = label_margins(recipe.margin, pairs)
+        every_pair += pairs
         with progress.stage(f"tokenise {wanted.name}", len(pairs), unit="pairs"):
             tokens, counts = tokenize_pairs(
                 pairs,
@@ -116,13 +122,16 @@ def prepare(recipe: Recipe, progress: Progress, trust_remote_code: bool = False)
                 progress=partial(_set, progress, len(pairs)),
             )
         sets.append(PreparedSet(loaded, tokens, counts, digest(pairs)))
-    prepared = Prepared(recipe, base, tokenizer, template, sets, loss)
+    margin = None
+    if recipe.margin is not None:
+        margin = choose_margin(recipe.margin, every_pair, trust_remote_code)
+    prepared = Prepared(recipe, base, tokenizer, template, sets, loss, margin)
     every = prepared.pairs
     check_loss(
         recipe.loss or "",
         loss,
         safety=all(None not in (p.chosen_safe, p.rejected_safe) for p in every),
-        margin=all(p.margin is not None for p in every),
+        margin=margin is not None or all(p.margin is not None for p in every),
     )
     prepared.schedule()
     return prepared

@@ -8,11 +8,8 @@ rows of a table differ where their recipes differ.
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
-import types
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +17,9 @@ from typing import Any, Literal
 import yaml
 
 from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench.training.recipe_rules import broken_rule
 from bfpo_bench.training.records import PreferenceSet
+from bfpo_bench.typed import typed
 
 FOLDER = Path(__file__).parent / "recipes"
 
@@ -32,13 +31,16 @@ class DataRecipe:
     Attributes:
         name: what the set is called in reports.
         pairs: which response wins: ``helpful``, ``safe``, ``naive`` or ``bfpo``; in SFT also
-            ``chat`` for conversations.
+            ``chat`` for conversations and ``attributes`` for both responses of every pair, each
+            with its attributes; on-policy, ``prompts`` or ``chat``.
         files: paths of local files, or
         hub: id of a data set on the hub, with its split and revision (the pinned ones if None).
         format: how rows are written, see docs/preferences.md; None finds out.
         limit: records to draw at random; None takes all.
         skip_bad_rows: leave bad rows out (counted and reported) instead of refusing them.
         all_safe: responses of unknown safety count as safe.
+        unsafe_prompts: on-policy: its prompts ask for something unsafe; see ``llama2`` in
+            docs/rewards.md.
     """
 
     name: str
@@ -51,6 +53,7 @@ class DataRecipe:
     limit: int | None = None
     skip_bad_rows: bool = False
     all_safe: bool = False
+    unsafe_prompts: bool = False
 
     def as_set(self, seed: int) -> PreferenceSet:
         """What the readers take; `seed` draws the part that ``limit`` leaves."""
@@ -94,6 +97,63 @@ class LoraRecipe:
 
 
 @dataclass(frozen=True)
+class RewardRecipe:
+    """Where a reward of responses comes from: one of ``model``, ``judge``, ``function``, ``label``.
+
+    Attributes:
+        model: folder or hub id of a reward model (sequence classification).
+        revision: commit of a hub model.
+        objective: which output of the model: a name or number; needed where it has several.
+        judge: judge card by name or path; the reward is the probability that a response is safe.
+        judge_model: weights for the judge instead of the card's.
+        judge_url: server of a judge that asks one.
+        verdict: take the judge's verdict, 1 for safe and 0 for harmful, not its probability.
+        function: ``package.module:function`` of prompts and responses.
+        parameters: keyword arguments of the function.
+        label: ``safe``: 1 or 0 as the pairs' own labels say (for a margin only).
+        scale: the reward is multiplied by it,
+        shift: and this is added then.
+    """
+
+    model: str | None = None
+    revision: str | None = None
+    objective: str | None = None
+    judge: str | None = None
+    judge_model: str | None = None
+    judge_url: str | None = None
+    verdict: bool = False
+    function: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    label: Literal["safe"] | None = None
+    scale: float = 1.0
+    shift: float = 0.0
+
+
+@dataclass(frozen=True)
+class RolloutRecipe:
+    """How on-policy training samples from the policy, and how far it may go from the reference.
+
+    Attributes:
+        responses: sampled to each prompt; each is compared with the mean of the others.
+        max_response: its length at most, in tokens.
+        kl: coefficient of KL(policy ‖ reference) in the reward, summed over a response.
+        clip: PPO's clip range of the probability ratio.
+        engine: ``hf`` or ``vllm``.
+        vllm: options of TRL's for vLLM, without their ``vllm_``: ``mode``,
+            ``gpu_memory_utilization``, ``server_base_url``, …
+    """
+
+    responses: int = 4
+    max_response: int = 512
+    temperature: float = 1.0
+    top_p: float = 1.0
+    kl: float = 0.05
+    clip: float = 0.2
+    engine: Literal["hf", "vllm"] = "hf"
+    vllm: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class OptimizationRecipe:
     """How the weights are moved: AdamW.
 
@@ -101,7 +161,8 @@ class OptimizationRecipe:
         learning_rate: the highest of the schedule.
         schedule: ``cosine``, ``linear``, ``constant`` or ``constant_with_warmup``.
         warmup: share of all updates in which the rate rises to the highest.
-        pairs_per_update: pairs (SFT: conversations) behind one update, over all sets and devices.
+        pairs_per_update: pairs (SFT: conversations, on-policy: responses) behind one update, over
+            all sets and devices.
         pairs_at_once: of those, how many go through one device at a time.
         epochs: passes over the data (buffered: over the longest set).
         updates: number of updates, instead of `epochs`.
@@ -125,11 +186,18 @@ class Recipe:
 
     Attributes:
         method: the row's name in tables: ``bfpo``, ``dpo-h``, …
-        kind: ``preference`` (pairwise losses) or ``sft``.
+        kind: ``preference`` (pairwise losses), ``sft`` or ``reward`` (on-policy).
         base: folder or hub id of the model that training starts from and that is the reference.
         data: the sets.
         loss: a built-in loss, or ``package.module:function``.
         loss_parameters: its parameters.
+        margin: reward whose difference between the two responses is the margin of MODPO.
+        rewards: on-policy: rewards by name; the built-in combinations call theirs ``helpful`` and
+            ``safe``.
+        combination: on-policy: global reward, a built-in one or ``package.module:function``.
+        combination_parameters: its parameters.
+        rollout: on-policy: how responses are sampled.
+        attributes: SteerLM: what is asked of the model in evaluation, e.g. ``{helpfulness: 1}``.
         mixing: ``buffered`` or ``shuffled``.
         layers: name patterns of the layers that are trained; empty trains all.
         precision: ``bf16`` (frozen weights and products in bfloat16, trained weights in float32)
@@ -141,9 +209,15 @@ class Recipe:
     method: str
     data: tuple[DataRecipe, ...]
     base: str | None = None
-    kind: Literal["preference", "sft"] = "preference"
+    kind: Literal["preference", "sft", "reward"] = "preference"
     loss: str | None = None
     loss_parameters: dict[str, Any] = field(default_factory=dict)
+    margin: RewardRecipe | None = None
+    rewards: dict[str, RewardRecipe] = field(default_factory=dict)
+    combination: str | None = None
+    combination_parameters: dict[str, Any] = field(default_factory=dict)
+    rollout: RolloutRecipe = RolloutRecipe()
+    attributes: dict[str, int] = field(default_factory=dict)
     mixing: Literal["buffered", "shuffled"] = "shuffled"
     tokens: TokenRecipe = TokenRecipe()
     layers: tuple[str, ...] = ()
@@ -184,8 +258,9 @@ def load_recipe(name: str, changes: Sequence[str] = (), base: str | None = None)
         _change(content, change)
     if base is not None:
         content["base"] = base
-    recipe: Recipe = _build(Recipe, content, f"recipe {name}")
-    _check(recipe, f"recipe {name}")
+    recipe: Recipe = typed(Recipe, content, f"recipe {name}")
+    if (rule := broken_rule(recipe)) is not None:
+        raise BadInput(f"recipe {name}: {rule}.")
     return recipe
 
 
@@ -205,7 +280,8 @@ def _read(name: str, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         where = f", line {mark.line + 1}" if mark else ""
         why = str(getattr(error, "problem", None) or error or type(error).__name__)
         raise BadInput(
-            f"the recipe {path}{where} is no YAML that can be read ({why.splitlines()[0]}); mend it."
+            f"the recipe {path}{where} is no YAML that can be read ({why.splitlines()[0]}); mend "
+            "it."
         ) from error
     if not isinstance(content, dict):
         raise BadInput(f"{path} holds no recipe: its keys and values are missing.")
@@ -238,8 +314,8 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        # A loss's parameters belong to that loss.
-        whole = key == "loss_parameters"
+        # A function's parameters belong to that function, and rewards to what combines them.
+        whole = key in ("loss_parameters", "combination_parameters", "rewards")
         mergeable = isinstance(below, dict) and isinstance(value, dict) and not whole
         merged[key] = _merge(below, value) if mergeable else value  # type: ignore[arg-type]
     return merged
@@ -273,83 +349,3 @@ def _entry(entries: list[Any], part: str, change: str) -> Any:
     if not part.isdigit() or int(part) >= len(entries):
         raise BadInput(f"--set {change!r}: {part!r} is none of entries 0 to {len(entries) - 1}.")
     return entries[int(part)]
-
-
-def _build(kind: Any, content: Any, where: str) -> Any:
-    """A value of a type from plain YAML, every part checked."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        if content is None and type(None) in arguments:
-            return None
-        [only] = [a for a in arguments if a is not type(None)]
-        return _build(only, content, where)
-    if dataclasses.is_dataclass(kind):
-        return _build_dataclass(kind, content, where)
-    if origin is tuple:
-        rows = [content] if isinstance(content, str) else content
-        if not isinstance(rows, list | tuple):
-            raise BadInput(f"{where} must be a list of entries, not {content!r}.")
-        return tuple(_build(arguments[0], row, f"{where}[{n}]") for n, row in enumerate(rows))
-    if origin is Literal:
-        if content not in arguments:
-            raise unknown_name(f"choice for {where}:", str(content), map(str, arguments))
-        return content
-    if kind is float and isinstance(content, int) and not isinstance(content, bool):
-        return float(content)
-    plain = dict if origin is dict else kind
-    if not isinstance(content, plain) or (isinstance(content, bool) and kind is not bool):
-        words = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-        raise BadInput(f"{where} must be {words.get(plain, 'keys and values')}, not {content!r}.")
-    return content
-
-
-def _build_dataclass(kind: Any, content: Any, where: str) -> Any:
-    if not isinstance(content, Mapping):
-        raise BadInput(f"{where} must be keys and values, not {content!r}.")
-    hints = typing.get_type_hints(kind)
-    values = {}
-    for key, value in content.items():
-        if key not in hints:
-            raise unknown_name(f"setting in {where}:", str(key), hints)
-        values[key] = _build(hints[key], value, f"{where}, {key}")
-    for f in dataclasses.fields(kind):
-        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        if required and f.name not in values:
-            raise BadInput(f"{where}: {f.name!r} is missing; add it.")
-    return kind(**values)
-
-
-def _check(recipe: Recipe, where: str) -> None:
-    """What types do not say."""
-    o, t = recipe.optimization, recipe.tokens
-    rules = [
-        (bool(recipe.data), "'data' must name at least one set"),
-        (0 < o.learning_rate < math.inf, "'learning_rate' must be above 0"),
-        (0 <= o.warmup < 1, "'warmup' is a share from 0 to below 1"),
-        (o.weight_decay >= 0, "'weight_decay' must be 0 or more"),
-        (o.max_grad_norm > 0, "'max_grad_norm' must be above 0"),
-        (o.pairs_per_update >= 1, "'pairs_per_update' must be at least 1"),
-        (o.pairs_at_once >= 1, "'pairs_at_once' must be at least 1"),
-        (0 < o.epochs < math.inf, "'epochs' must be above 0"),
-        (o.updates is None or o.updates >= 1, "'updates' must be at least 1"),
-        (t.max_length > t.max_prompt >= 1, "'max_prompt' must be from 1 to below 'max_length'"),
-        (recipe.lora is None or recipe.lora.rank >= 1, "'rank' must be at least 1"),
-        (recipe.lora is None or recipe.lora.alpha > 0, "'alpha' of lora must be above 0"),
-        (all(d.limit is None or d.limit >= 1 for d in recipe.data), "'limit' must be at least 1"),
-        (recipe.seed >= 0, "'seed' must be 0 or more"),
-        (recipe.save_every is None or recipe.save_every >= 1, "'save_every' must be at least 1"),
-        (recipe.kind == "sft" or recipe.loss is not None, "a preference recipe needs a 'loss'"),
-        (recipe.kind != "sft" or recipe.loss is None, "an SFT recipe has no 'loss'"),
-        (
-            len({d.name for d in recipe.data}) == len(recipe.data),
-            "two sets have the same 'name'",
-        ),
-        (
-            recipe.mixing != "buffered" or o.pairs_per_update % len(recipe.data) == 0,
-            f"'buffered' takes as many pairs from each of {len(recipe.data)} sets: "
-            "'pairs_per_update' must be a multiple",
-        ),
-    ]
-    for right, sentence in rules:
-        if not right:
-            raise BadInput(f"{where}: {sentence}.")

@@ -21,6 +21,7 @@ def training_record(
     trainer: Any,
     seconds: Mapping[str, float],
     started: datetime,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The content of ``training.json`` of a finished training.
 
@@ -30,6 +31,7 @@ def training_record(
         trainer: the transformers Trainer that has run.
         seconds: spent, by stage.
         started: when the training began, with its time zone.
+        notes: what a reader of the row should know.
     """
     parameters = trainer.model.parameters()
     return {
@@ -37,6 +39,7 @@ def training_record(
         "method": recipe.method,
         "recipe": recipe.as_dict(),
         "base": {"name": base.name, "revision": base.revision, "weights": weights},
+        "notes": list(notes),
         "data": [dict(one) for one in data],
         "updates": trainer.state.max_steps,
         "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),

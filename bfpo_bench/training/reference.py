@@ -1,15 +1,15 @@
-"""Reference log-probabilities: computed once, kept on disk, shared by methods and seeds.
+"""Reference log-probabilities on disk: computed once, shared by methods and seeds.
 
-What the reference model thinks of a response depends on its weights and on the tokens alone. The
-file is named after the weights; its keys are digests of prompt and response tokens (which template,
-tokenizer and length limits have formed), so a pair that DPO has paid for is free for BFPO,
-whichever of its responses wins there, and an interrupted pass goes on where it stopped.
+What the reference model thinks of a response depends on its weights, on the arithmetic and on the
+tokens alone. The file is named after the first two; its keys are digests of prompt and response
+tokens (which template, tokenizer and length limits have formed), so a pair that DPO has paid for
+is free for BFPO, whichever of its responses wins there, and an interrupted pass goes on where it
+stopped. :mod:`bfpo_bench.training.reference_pass` fills it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -17,9 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from bfpo_bench.engines.protocol import Share
-from bfpo_bench.engines.scoring import Scorer, continuation_request
-from bfpo_bench.errors import RunFailed
 from bfpo_bench.training.tokens import TokenPair
 
 SCHEMA = """
@@ -29,9 +26,6 @@ CREATE TABLE IF NOT EXISTS logprobs (key BLOB PRIMARY KEY, logprob REAL NOT NULL
 LOOKED_UP_AT_ONCE = 500
 """Keys in one query; SQLite allows 999 in its oldest versions."""
 
-Tokens = tuple[Sequence[int], Sequence[int]]
-"""Prompt and response."""
-
 
 def sequence_key(prompt: Sequence[int], response: Sequence[int]) -> bytes:
     """16 bytes that name a prompt and a response by their tokens."""
@@ -39,6 +33,11 @@ def sequence_key(prompt: Sequence[int], response: Sequence[int]) -> bytes:
     for ids in (prompt, response):
         digest.update(np.asarray(ids, dtype="<u4").tobytes())
     return digest.digest()[:16]
+
+
+def pair_keys(pair: TokenPair) -> tuple[bytes, bytes]:
+    """Keys of the chosen and of the rejected response."""
+    return sequence_key(pair.prompt, pair.chosen), sequence_key(pair.prompt, pair.rejected)
 
 
 class ReferenceCache:
@@ -54,49 +53,22 @@ class ReferenceCache:
         with self._open() as database:
             database.execute(SCHEMA)
 
-    def missing(self, pairs: Iterable[TokenPair]) -> list[Tokens]:
-        """Prompts and responses of some pairs that are not in the file yet, each once."""
-        wanted: dict[bytes, Tokens] = {
-            sequence_key(pair.prompt, response): (pair.prompt, response)
-            for pair in pairs
-            for response in (pair.chosen, pair.rejected)
-        }
-        known = self._known(wanted)
-        return [sequence for key, sequence in wanted.items() if key not in known]
+    def missing(self, pairs: Sequence[TokenPair]) -> list[int]:
+        """Indices of the pairs that are not in the file yet; of equal ones the first."""
+        wanted: dict[frozenset[bytes], int] = {}
+        for index, pair in enumerate(pairs):
+            wanted.setdefault(frozenset(pair_keys(pair)), index)
+        known = self._known({key for keys in wanted for key in keys})
+        return [index for keys, index in wanted.items() if not keys <= known.keys()]
 
-    def fill(
-        self, missing: Sequence[Tokens], scorer: Scorer, share: Share | None = None
-    ) -> Iterator[int]:
-        """Computes sequences batch by batch and stores each batch.
-
-        Args:
-            missing: from :meth:`missing`; the same in every process that shares the work.
-            scorer: of the reference model.
-            share: the part of this process.
-
-        Yields:
-            how many sequences have just been stored.
-
-        Raises:
-            RunFailed: the reference model's log-probabilities are not numbers.
-        """
-        requests = [continuation_request(*sequence) for sequence in missing]
-        for batch in scorer.run(requests, share=share):
-            rows = [(sequence_key(*missing[i]), reading.loglikelihood) for i, reading in batch]
-            if not all(math.isfinite(value) for _, value in rows):
-                raise RunFailed(
-                    "the reference model gives log-probabilities that are not numbers; its "
-                    "weights are damaged or overflow (try precision: fp32)."
-                )
-            with self._open() as database:
-                database.executemany("INSERT OR IGNORE INTO logprobs VALUES (?, ?)", rows)
-            yield len(rows)
+    def store(self, rows: Iterable[tuple[bytes, float]]) -> None:
+        """Adds log-probabilities under their keys; a known key keeps what it has."""
+        with self._open() as database:
+            database.executemany("INSERT OR IGNORE INTO logprobs VALUES (?, ?)", rows)
 
     def read(self, pairs: Sequence[TokenPair]) -> list[tuple[float, float]]:
         """(chosen, rejected) log-probabilities of each pair, all of which must be known."""
-        keys = [
-            (sequence_key(p.prompt, p.chosen), sequence_key(p.prompt, p.rejected)) for p in pairs
-        ]
+        keys = [pair_keys(pair) for pair in pairs]
         known = self._known({key for both in keys for key in both})
         return [(known[chosen], known[rejected]) for chosen, rejected in keys]
 
@@ -113,7 +85,10 @@ class ReferenceCache:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """A connection that commits when its block ends well, and is closed in any case."""
+        """A connection that commits when its block ends well, and is closed in any case.
+
+        It keeps SQLite's own journal: a write-ahead log does not work on network disks, where
+        home folders often are, and there are few writes.
+        """
         with closing(sqlite3.connect(self.path, timeout=60)) as database, database:
-            database.execute("PRAGMA journal_mode=WAL")
             yield database

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 import transformers
 from accelerate import PartialState
-from transformers import AutoModelForCausalLM, TrainerCallback, TrainingArguments
+from accelerate.utils import broadcast_object_list
+from transformers import TrainerCallback, TrainingArguments
 
-from bfpo_bench.engines.protocol import Share
-from bfpo_bench.engines.scoring import Scorer
+from bfpo_bench.engines.load import load_causal_model
 from bfpo_bench.engines.self_check import packing_fault
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.fingerprint import weight_fingerprint
@@ -24,16 +24,16 @@ from bfpo_bench.progress import Progress
 from bfpo_bench.training.card import model_card
 from bfpo_bench.training.checkpoint import claim_output, finish_output, save_model
 from bfpo_bench.training.layers import add_adapters, select_layers
-from bfpo_bench.training.prepare import Prepared, prepare
+from bfpo_bench.training.margins import FILE as MARGINS
+from bfpo_bench.training.margins import with_margins
+from bfpo_bench.training.prepare import prepare
+from bfpo_bench.training.processes import join_processes
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.record import training_record
-from bfpo_bench.training.reference import ReferenceCache
+from bfpo_bench.training.reference_pass import arithmetic, reference_logprobs
 from bfpo_bench.training.trainer import PreferenceTrainer
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-
-REFERENCE_TOKENS = 4096
-"""Tokens that go through the reference model at once."""
 
 
 def train_preferences(
@@ -58,10 +58,7 @@ def train_preferences(
         BadInput: the recipe, its data or its model are not right (before any training).
         RunFailed: the training broke off.
     """
-    if device == "cpu":
-        # accelerate looks here when its state is first made.
-        os.environ.setdefault("ACCELERATE_USE_CPU", "true")
-    state = PartialState()
+    state = join_processes(device)
     progress = progress or Progress(show=False)
     if not state.is_main_process:
         progress = Progress(show=False)
@@ -73,23 +70,30 @@ def train_preferences(
         "recipe": recipe.as_dict(),
         "base weights": weights,
         "data": {one.loaded.name: one.digest for one in prepared.sets},
+        "margin": None if prepared.margin is None else prepared.margin.identity(),
     }
-    checkpoint = claim_output(output, identity) if state.is_main_process else None
-    state.wait_for_everyone()
-    if not state.is_main_process:
-        checkpoint = claim_output(output, identity)
+    checkpoint = claim_together(output, identity, state)
     started, clock = datetime.now(UTC), time.monotonic()
-    reference = _reference(prepared, weights, state, progress, trust_remote_code)
-    seconds = {"reference": time.monotonic() - clock}
-
+    pairs = prepared.pairs
+    if prepared.margin is not None:
+        pairs = with_margins(pairs, prepared.margin.rate(output, state, progress))
     model = load_model(prepared.base, recipe.precision, trust_remote_code)
     model = _choose_weights(model, recipe)
+    reference = reference_logprobs(
+        pairs,
+        model,
+        recipe.precision,
+        _reference_folder() / f"{weights}-{arithmetic(model, recipe.precision)}.sqlite",
+        state,
+        progress,
+    )
+    seconds = {"reference": time.monotonic() - clock}
     trainer = PreferenceTrainer(
         model,
         TrainingArguments(
             **loop_settings(recipe, output, schedule.updates, schedule.accumulation, state)
         ),
-        prepared.pairs,
+        pairs,
         reference,
         list(schedule),
         prepared.loss,
@@ -116,58 +120,42 @@ def train_preferences(
     ]
     record = training_record(recipe, prepared.base, weights, data, trainer, seconds, started)
     if state.is_main_process:
+        (output / MARGINS).unlink(missing_ok=True)
         finish_output(output, record, model_card(record))
     state.wait_for_everyone()
     return record
 
 
 def load_model(base: ModelFiles, precision: str, trust_remote_code: bool = False) -> Any:
-    """The base model, its weights in the recipe's precision.
+    """The base model on the CPU, its weights in the recipe's precision.
 
     Raises:
-        RunFailed: transformers cannot load it.
+        BadInput: its folder holds no whole checkpoint of a causal language model.
     """
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            str(base.folder),
-            dtype=DTYPES[precision],
-            trust_remote_code=trust_remote_code,
-            use_safetensors=True,
+    return load_causal_model(base.folder, DTYPES[precision], torch.device("cpu"), trust_remote_code)
+
+
+def claim_together(output: Path, identity: dict[str, Any], state: PartialState) -> Path | None:
+    """:func:`claim_output` by the main process, for all.
+
+    Raises:
+        BadInput: the folder holds something else.
+        RunFailed: this process does not see the checkpoint to go on from.
+    """
+    claimed = claim_output(output, identity) if state.is_main_process else None
+    checkpoint: Path | None
+    [checkpoint] = broadcast_object_list([claimed])
+    if checkpoint is not None and not checkpoint.is_dir():
+        raise RunFailed(
+            f"process {state.process_index} of {state.num_processes} does not see {checkpoint}, "
+            "from which the training goes on; put --output on a disk that all nodes share."
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise RunFailed(f"{base.folder} cannot be loaded as a causal model ({first}).") from error
+    return checkpoint
 
 
-def _reference(
-    prepared: Prepared,
-    weights: str,
-    state: PartialState,
-    progress: Progress,
-    trust_remote_code: bool,
-) -> list[tuple[float, float]]:
-    """Reference log-probabilities of all pairs, from disk or computed now."""
+def _reference_folder() -> Path:
     home = Path(os.environ.get("BFPO_CACHE_DIR", "~/.cache/bfpo-bench")).expanduser()
-    name = f"{weights}-{prepared.recipe.precision}.sqlite"
-    pairs = prepared.pairs
-    with state.main_process_first():
-        cache = ReferenceCache(home / "reference" / name)
-    missing = cache.missing(pairs)
-    # No process may store before all have looked: they would share out different work.
-    state.wait_for_everyone()
-    if missing:
-        model = load_model(prepared.base, prepared.recipe.precision, trust_remote_code)
-        model.to(state.device).eval()
-        scorer = Scorer(model, REFERENCE_TOKENS, share_prefixes=packing_fault(model) is None)
-        share = Share(state.process_index, state.num_processes)
-        with progress.stage("reference log-probabilities", len(missing), unit="responses"):
-            for count in cache.fill(missing, scorer, share):
-                progress.advance(count * state.num_processes)
-        del model, scorer
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-    state.wait_for_everyone()
-    return cache.read(pairs)
+    return home / "reference"
 
 
 def _choose_weights(model: Any, recipe: Recipe) -> Any:
@@ -214,6 +202,8 @@ def loop_settings(
         "save_total_limit": 2,
         "use_cpu": state.device.type == "cpu",
         "disable_tqdm": True,
+        # Every trained weight takes part in every step; looking for others costs time.
+        "ddp_find_unused_parameters": False,
         # One optimizer for all: fused where there is a GPU.
         "optim": "adamw_torch_fused" if state.device.type == "cuda" else "adamw_torch",
     }

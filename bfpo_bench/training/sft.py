@@ -15,6 +15,7 @@ from bfpo_bench.training.prepare import find_base, read_template
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.records import Messages
 from bfpo_bench.training.rendering import ChatTemplate
+from bfpo_bench.training.steerlm import steered_template
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class PreparedSFT:
     """A fine-tuning ready to run.
 
     Attributes:
-        template: chat template of the recipe, or None for the tokenizer's own.
+        template: chat template to save with the model, or None for the tokenizer's own; the
+            recipe's, or one that asks for SteerLM's attributes.
     """
 
     recipe: Recipe
@@ -59,6 +61,8 @@ def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = Fa
     ChatTemplate(tokenizer, template)
     if template is not None:
         tokenizer.chat_template = template
+    if recipe.attributes:
+        template = steered_template(tokenizer.chat_template, recipe.attributes, tokenizer)
     sets = []
     for wanted in recipe.data:
         with progress.stage(f"read {wanted.name}", 1, unit=""):

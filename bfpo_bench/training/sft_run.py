@@ -15,11 +15,18 @@ from accelerate import PartialState
 from bfpo_bench.fingerprint import weight_fingerprint
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.card import model_card
-from bfpo_bench.training.checkpoint import claim_output, finish_output, save_model
+from bfpo_bench.training.checkpoint import finish_output, save_model
 from bfpo_bench.training.layers import add_adapters, select_layers
+from bfpo_bench.training.processes import join_processes
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.record import training_record
-from bfpo_bench.training.run import ProgressBar, load_model, loop_settings, run_trainer
+from bfpo_bench.training.run import (
+    ProgressBar,
+    claim_together,
+    load_model,
+    loop_settings,
+    run_trainer,
+)
 from bfpo_bench.training.sft import PreparedSFT, prepare_sft, sft_trainer
 
 
@@ -38,7 +45,7 @@ def train_sft(
         BadInput: the recipe, its data or its model are not right (before any training).
         RunFailed: the training broke off.
     """
-    state = PartialState()
+    state = join_processes()
     # Bars of the libraries would run through ours.
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
@@ -49,8 +56,7 @@ def train_sft(
         "base weights": weights,
         "data": {one.name: one.digest for one in prepared.sets},
     }
-    with state.main_process_first():
-        checkpoint = claim_output(output, identity)
+    checkpoint = claim_together(output, identity, state)
     started, clock = datetime.now(UTC), time.monotonic()
     model = load_model(prepared.base, recipe.precision, trust_remote_code)
     if recipe.lora is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.reports import check_reports
 
 
 def train(
@@ -31,6 +32,7 @@ def train(
         RunFailed: the training broke off; run again, it goes on from its newest checkpoint.
     """
     progress = progress or Progress(show=False)
+    check_reports(recipe.report_to)
     if recipe.kind == "sft":
         if device == "cpu":
             # accelerate looks here when its state is first made.
@@ -38,6 +40,10 @@ def train(
         from bfpo_bench.training.sft_run import train_sft
 
         return train_sft(recipe, output, progress, trust_remote_code)
+    if recipe.kind == "reward":
+        from bfpo_bench.training.on_policy_run import train_on_policy
+
+        return train_on_policy(recipe, output, progress, device, trust_remote_code)
     from bfpo_bench.training.run import train_preferences
 
     return train_preferences(recipe, output, progress, device, trust_remote_code)

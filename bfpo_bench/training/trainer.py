@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
 from bfpo_bench.errors import RunFailed
+from bfpo_bench.training.chain_attention import use_chain_attention
 from bfpo_bench.training.losses import PairLogps
 from bfpo_bench.training.packed_pairs import PackedPairs, pack_pairs, response_logprobs
 from bfpo_bench.training.tokens import TokenPair
@@ -58,6 +60,7 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         args.per_device_train_batch_size = max(map(len, batches))
         # Several GPUs in one process would mean nn.DataParallel, which cannot split packed rows.
         args._n_gpu = min(args.n_gpu, 1)
+        use_chain_attention(model)
         super().__init__(model=model, args=args, train_dataset=range(len(pairs)), **kwargs)
         self.model_accepts_loss_kwargs = False
         self._pairs = pairs
@@ -66,12 +69,21 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         self._loss = loss
         self._beta = beta
         self._metrics = PairMetrics(pairs, args.device)
+        if self.accelerator.is_fsdp2:
+            # accelerate's own policy would round what forward returns to 16 bits, and 300 nats
+            # have steps of 2 nats there. The packed forward takes products in 16 bits by
+            # itself, as on one device.
+            self.accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(
+                reduce_dtype=torch.float32, cast_forward_inputs=False
+            )
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Trains; see :meth:`transformers.Trainer.train`."""
         # Wrappers (DDP, FSDP, DeepSpeed) work on what goes through the model's forward. While
         # training that is the packed forward; otherwise the model's own.
-        self.model.forward = MethodType(response_logprobs, self.model)
+        self.model.forward = partial(
+            response_logprobs, self.model, products=torch.bfloat16 if self.args.bf16 else None
+        )
         try:
             return super().train(*args, **kwargs)
         finally:
@@ -158,48 +170,55 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
 class PairMetrics:
     """Running means of rewards and accuracies: overall, by set and by safety of the two responses.
 
+    Micro-batches are only kept when they come, so that no step waits for a GPU to count.
+
     Args:
         pairs: all pairs of the training: they say which sets and classes there are, so that all
             processes report the same ones.
+        device: where sums over the processes are made.
     """
 
     def __init__(self, pairs: Sequence[TokenPair], device: torch.device) -> None:
-        self._classes = [
-            (f"_{pair.source}", f"_{_safety(pair)}" if _safety(pair) else None) for pair in pairs
+        self._groups = [
+            [f"_{name}" for name in (pair.source, _safety(pair)) if name] for pair in pairs
         ]
-        groups = sorted({group for both in self._classes for group in both if group})
-        names = ["rewards/chosen", "rewards/rejected", "rewards/margins"]
-        names += [f"rewards/accuracies{group}" for group in ["", *groups]]
-        self._place = {name: k for k, name in enumerate(names)}
-        # [metrics, 2]: sum and count.
-        self._sums = torch.zeros(len(names), 2, dtype=torch.float64, device=device)
+        every = sorted({group for groups in self._groups for group in groups})
+        self._names = ["rewards/chosen", "rewards/rejected", "rewards/margins"]
+        self._names += [f"rewards/accuracies{group}" for group in ["", *every]]
+        self._device = device
+        self._kept: list[tuple[Sequence[int], Tensor]] = []
 
     @torch.no_grad()
     def add(self, batch: Sequence[int], logps: PairLogps, beta: float) -> None:
-        """Counts a micro-batch."""
-        chosen = (beta * (logps.chosen - logps.ref_chosen)).tolist()
-        rejected = (beta * (logps.rejected - logps.ref_rejected)).tolist()
-        for index, good, bad in zip(batch, chosen, rejected, strict=True):
-            right = float(good > bad)
-            values = {
-                "rewards/chosen": good,
-                "rewards/rejected": bad,
-                "rewards/margins": good - bad,
-                "rewards/accuracies": right,
-            }
-            values |= {
-                f"rewards/accuracies{group}": right for group in self._classes[index] if group
-            }
-            for name, value in values.items():
-                self._sums[self._place[name]] += torch.tensor(
-                    [value, 1.0], dtype=torch.float64, device=self._sums.device
-                )
+        """Keeps the rewards of a micro-batch."""
+        chosen = beta * (logps.chosen - logps.ref_chosen)
+        rejected = beta * (logps.rejected - logps.ref_rejected)
+        self._kept.append((batch, torch.stack([chosen, rejected], dim=1)))
 
     def take(self, accelerator: Any) -> dict[str, float]:
         """Means over all processes since the last call; what was not seen is left out."""
-        sums = accelerator.reduce(self._sums, reduction="sum").tolist()
-        self._sums.zero_()
-        means = {name: sums[k][0] / sums[k][1] for name, k in self._place.items() if sums[k][1]}
+        sums = {name: [0.0, 0.0] for name in self._names}
+        for batch, rewards in self._kept:
+            for index, (good, bad) in zip(batch, rewards.tolist(), strict=True):
+                values = {
+                    "rewards/chosen": good,
+                    "rewards/rejected": bad,
+                    "rewards/margins": good - bad,
+                }
+                for group in ["", *self._groups[index]]:
+                    values[f"rewards/accuracies{group}"] = float(good > bad)
+                for name, value in values.items():
+                    sums[name][0] += value
+                    sums[name][1] += 1
+        self._kept.clear()
+        # [metrics, 2]: sum and count.
+        table = torch.tensor(list(sums.values()), dtype=torch.float64, device=self._device)
+        totals = accelerator.reduce(table, reduction="sum").tolist()
+        means = {
+            name: total / count
+            for name, (total, count) in zip(self._names, totals, strict=True)
+            if count
+        }
         return {name: value for name, value in means.items() if math.isfinite(value)}
 
 

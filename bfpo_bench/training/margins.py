@@ -1,0 +1,104 @@
+"""MODPO's margins: how much the reward of another objective prefers the chosen response."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+from bfpo_bench.errors import BadInput
+from bfpo_bench.progress import Progress
+from bfpo_bench.training.checkpoint import write_json
+from bfpo_bench.training.pairs import Pair
+from bfpo_bench.training.recipe import RewardRecipe
+from bfpo_bench.training.rewards import ChosenReward, choose_reward, opened_rewards
+from bfpo_bench.training.tokens import TokenPair
+
+FILE = "margins.json"
+"""Margins of an unfinished training, in its output folder."""
+
+PAIRS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class MarginReward:
+    """A reward that was found, and the pairs that it is to rate."""
+
+    recipe: RewardRecipe
+    reward: ChosenReward
+    pairs: list[Pair]
+
+    def rate(self, output: Path, state: PartialState, progress: Progress) -> list[float]:
+        """Margin of each pair, rated by the main process for all and kept in the output folder.
+
+        Raises:
+            BadInput, RunFailed: the reward gives no number.
+        """
+        path = output / FILE
+        if state.is_main_process and not path.exists():
+            write_json(path, {"margins": self._rate(state, progress)})
+        state.wait_for_everyone()
+        margins: list[float] = json.loads(path.read_text(encoding="utf-8"))["margins"]
+        return margins
+
+    def _rate(self, state: PartialState, progress: Progress) -> list[float]:
+        margins: list[float] = []
+        chosen, recipes = {"margin": self.reward}, {"margin": self.recipe}
+        with (
+            opened_rewards(chosen, recipes, progress, state.device) as rates,
+            progress.stage("rate margins", len(self.pairs), unit="pairs"),
+        ):
+            for start in range(0, len(self.pairs), PAIRS_AT_ONCE):
+                some = self.pairs[start : start + PAIRS_AT_ONCE]
+                prompts = [pair.prompt for pair in some]
+                winners, losers = (
+                    rates["margin"](prompts, texts)
+                    for texts in ([pair.chosen for pair in some], [p.rejected for p in some])
+                )
+                margins += [w - loss for w, loss in zip(winners, losers, strict=True)]
+                progress.advance(len(some))
+        return margins
+
+    def identity(self) -> dict[str, Any]:
+        """All that the margins depend on besides the pairs."""
+        return self.reward.identity()
+
+
+def with_margins(pairs: Sequence[TokenPair], margins: Sequence[float]) -> list[TokenPair]:
+    """The pairs, each with its margin."""
+    return [replace(p, margin=margin) for p, margin in zip(pairs, margins, strict=True)]
+
+
+def choose_margin(
+    recipe: RewardRecipe, pairs: Sequence[Pair], trust_remote_code: bool = False
+) -> MarginReward | None:
+    """Finds the reward that a recipe's margin comes from; None for the pairs' own labels.
+
+    Raises:
+        BadInput: it cannot be had.
+    """
+    if recipe.label is not None:
+        return None
+    return MarginReward(recipe, choose_reward(recipe, trust_remote_code), list(pairs))
+
+
+def label_margins(recipe: RewardRecipe, pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs with margins from their own safety labels: scale · (safe or not, of each).
+
+    Raises:
+        BadInput: a pair without labels.
+    """
+    found = []
+    for pair in pairs:
+        if pair.chosen_safe is None or pair.rejected_safe is None:
+            raise BadInput(
+                f"the margin is to come from safety labels, which a pair of set {pair.source!r} "
+                "does not have; take another margin, or a set with labels (all_safe: true)."
+            )
+        margin = recipe.scale * (int(pair.chosen_safe) - int(pair.rejected_safe))
+        found.append(replace(pair, margin=margin))
+    return found

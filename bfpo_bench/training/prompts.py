@@ -1,0 +1,131 @@
+"""Prompts for on-policy training: what the policy answers by itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench.sources.records import Record
+from bfpo_bench.training.readers import PINNED
+from bfpo_bench.training.readers.fields import messages, value
+from bfpo_bench.training.readers.load import refuse_rows
+from bfpo_bench.training.readers.rows import file_rows, hub_rows
+from bfpo_bench.training.recipe import DataRecipe
+from bfpo_bench.training.records import Messages
+
+PROMPTS, CHAT = "prompts", "chat"
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """The prompts of a set.
+
+    Attributes:
+        prompts: different conversations, each ending in the user's turn.
+        unsafe: whether the recipe says that they ask for something unsafe.
+        rows: number of rows found.
+        bad: a sentence for each row that was left out because it cannot be used.
+        too_long: prompts left out because they are longer than the recipe allows.
+        digest: of the prompts.
+    """
+
+    name: str
+    prompts: list[Messages]
+    unsafe: bool
+    rows: int
+    bad: list[str]
+    too_long: int
+    digest: str
+
+
+def load_prompts(wanted: DataRecipe, seed: int, tokenizer: Any, longest: int) -> PromptSet:
+    """The prompts of a set, each once, in order.
+
+    Args:
+        wanted: ``pairs: prompts`` reads the field ``prompt`` of each row (a text or messages: all
+            preference formats with such a field, and plain files of prompts); ``pairs: chat`` the
+            field ``messages`` up to its last answer.
+        seed: of the draw that ``limit`` makes.
+        tokenizer: with the chat template of the training.
+        longest: prompts of more tokens are left out: a response to half a prompt is rated against
+            the other half.
+
+    Raises:
+        BadInput: rows that cannot be used, unless they are to be skipped; or more than half of the
+            prompts too long.
+    """
+    if wanted.pairs not in (PROMPTS, CHAT):
+        raise unknown_name(
+            f"way to take prompts from set {wanted.name!r}:", wanted.pairs, (PROMPTS, CHAT)
+        )
+    if bool(wanted.files) == bool(wanted.hub):
+        raise BadInput(
+            f"set {wanted.name!r} needs either files or a data set on the hub, not both."
+        )
+    if wanted.hub is not None:
+        revision, split = PINNED.get(wanted.hub, (None, "train"))
+        parts = [hub_rows(wanted.hub, wanted.split or split, wanted.revision or revision)]
+    else:
+        parts = [file_rows(Path(file)) for file in wanted.files]
+    found: list[Messages] = []
+    bad: list[str] = []
+    for rows in parts:
+        for row in rows:
+            try:
+                found.append(_prompt(row, wanted.pairs))
+            except BadInput as error:
+                bad.append(str(error))
+    count = len(found) + len(bad)
+    if bad and not wanted.skip_bad_rows:
+        raise refuse_rows(wanted.name, bad, count)
+    if not found:
+        raise BadInput(f"set {wanted.name!r} holds no prompt that can be used.")
+    prompts = _drawn(list(dict.fromkeys(found)), wanted.limit, seed)
+    short = [prompt for prompt in prompts if _length(tokenizer, prompt) <= longest]
+    if len(short) < len(prompts) / 2:
+        raise BadInput(
+            f"{len(prompts) - len(short)} of {len(prompts)} prompts of set {wanted.name!r} are "
+            f"longer than max_prompt ({longest} tokens), more than half; raise it."
+        )
+    digest = hashlib.sha256(json.dumps(short).encode()).hexdigest()
+    too_long = len(prompts) - len(short)
+    return PromptSet(wanted.name, short, wanted.unsafe_prompts, count, bad, too_long, digest)
+
+
+def _prompt(row: Record | BadInput, way: str) -> Messages:
+    if isinstance(row, BadInput):
+        raise row
+    if way == CHAT:
+        said = messages(row, "messages", row.values.get("messages"))
+        said = said[:-1] if said[-1][0] == "assistant" else said
+    else:
+        found = value(row, "prompt")
+        said = (("user", found),) if isinstance(found, str) else messages(row, "prompt", found)
+    if not said or said[-1][0] != "user" or not said[-1][1].strip():
+        raise BadInput(f"{row.at}: there is no user's turn at the end of the prompt.")
+    try:
+        "".join(content for _, content in said).encode()
+    except UnicodeEncodeError:
+        raise BadInput(f"{row.at}: the prompt holds half a surrogate pair, no Unicode.") from None
+    return said
+
+
+def _drawn(prompts: list[Messages], limit: int | None, seed: int) -> list[Messages]:
+    if limit is None or limit >= len(prompts):
+        return prompts
+    # Python promises the same random() for ever, but not the same sample().
+    rng = random.Random(seed)
+    keys = [rng.random() for _ in prompts]
+    chosen = sorted(range(len(prompts)), key=keys.__getitem__)[:limit]
+    return [prompts[index] for index in sorted(chosen)]
+
+
+def _length(tokenizer: Any, prompt: Messages) -> int:
+    said = [{"role": role, "content": content} for role, content in prompt]
+    text = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+    return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

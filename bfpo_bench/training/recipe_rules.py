@@ -1,0 +1,81 @@
+"""What a recipe's types do not say: ranges, and what goes with what."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bfpo_bench.training.recipe import Recipe
+
+
+def broken_rule(recipe: Recipe) -> str | None:
+    """A clause for the first thing that is not right in a recipe; None where all is."""
+    o, t = recipe.optimization, recipe.tokens
+    rules = [
+        (bool(recipe.data), "'data' must name at least one set"),
+        (0 < o.learning_rate < math.inf, "'learning_rate' must be above 0"),
+        (0 <= o.warmup < 1, "'warmup' is a share from 0 to below 1"),
+        (o.weight_decay >= 0, "'weight_decay' must be 0 or more"),
+        (o.max_grad_norm > 0, "'max_grad_norm' must be above 0"),
+        (o.pairs_per_update >= 1, "'pairs_per_update' must be at least 1"),
+        (o.pairs_at_once >= 1, "'pairs_at_once' must be at least 1"),
+        (0 < o.epochs < math.inf, "'epochs' must be above 0"),
+        (o.updates is None or o.updates >= 1, "'updates' must be at least 1"),
+        (t.max_length > t.max_prompt >= 1, "'max_prompt' must be from 1 to below 'max_length'"),
+        (recipe.lora is None or recipe.lora.rank >= 1, "'rank' must be at least 1"),
+        (recipe.lora is None or recipe.lora.alpha > 0, "'alpha' of lora must be above 0"),
+        (all(d.limit is None or d.limit >= 1 for d in recipe.data), "'limit' must be at least 1"),
+        (recipe.seed >= 0, "'seed' must be 0 or more"),
+        (recipe.save_every is None or recipe.save_every >= 1, "'save_every' must be at least 1"),
+        *_kind_rules(recipe),
+        (
+            len({d.name for d in recipe.data}) == len(recipe.data),
+            "two sets have the same 'name'",
+        ),
+        (
+            recipe.mixing != "buffered" or o.pairs_per_update % max(1, len(recipe.data)) == 0,
+            f"'buffered' takes as many pairs from each of {len(recipe.data)} sets: "
+            "'pairs_per_update' must be a multiple",
+        ),
+    ]
+    return next((sentence for right, sentence in rules if not right), None)
+
+
+def _kind_rules(recipe: Recipe) -> list[tuple[bool, str]]:
+    """What belongs to which kind of recipe."""
+    kind, r, o = recipe.kind, recipe.rollout, recipe.optimization
+    pairwise, on_policy = kind == "preference", kind == "reward"
+    named = {d.pairs for d in recipe.data}
+    every = [*recipe.rewards.values(), *([recipe.margin] if recipe.margin else [])]
+    sources = [(m.model, m.judge, m.function, m.label) for m in every]
+    return [
+        (not pairwise or recipe.loss is not None, "a preference recipe needs a 'loss'"),
+        (pairwise or recipe.loss is None, f"a recipe of kind {kind} has no 'loss'"),
+        (recipe.margin is None or pairwise, "a 'margin' belongs to a preference recipe"),
+        (on_policy == bool(recipe.rewards), "'rewards' and kind: reward go together"),
+        (on_policy == bool(recipe.combination), "'combination' and kind: reward go together"),
+        (
+            (kind == "sft" and "attributes" in named) == bool(recipe.attributes),
+            "'attributes' and SFT sets with pairs: attributes go together",
+        ),
+        (
+            all(sum(one is not None for one in source) == 1 for source in sources),
+            "a reward comes from one of 'model', 'judge', 'function' and 'label'",
+        ),
+        (
+            all(m.label is None for m in recipe.rewards.values()),
+            "new responses have no 'label'; only a 'margin' can come from it",
+        ),
+        (r.responses >= 2, "'responses' must be at least 2: each is compared with the others"),
+        (r.max_response >= 1, "'max_response' must be at least 1"),
+        (0 < r.temperature < math.inf, "'temperature' must be above 0"),
+        (0 < r.top_p <= 1, "'top_p' is a share above 0"),
+        (0 <= r.kl < math.inf, "'kl' must be 0 or more"),
+        (0 < r.clip < 1, "'clip' is a share between 0 and 1"),
+        (
+            not on_policy or o.pairs_per_update % max(1, r.responses) == 0,
+            "'pairs_per_update' counts responses, so it must be a multiple of 'responses'",
+        ),
+        (not on_policy or recipe.mixing == "shuffled", "prompts are always 'shuffled'"),
+    ]

@@ -1,0 +1,70 @@
+"""What each of several processes runs in ``test_distributed.py``.
+
+torchrun --nproc_per_node 2 -m tests.training.distributed_worker KIND RECIPE MODEL OUTPUT
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def shard_on_cpu() -> None:
+    """Lets accelerate use FSDP2 among processes without GPUs, which it does not offer.
+
+    PyTorch's FSDP2 works there; accelerate only asks for FSDP where it has counted several
+    accelerators. So it is told of several, and everything after that is its own code.
+    """
+    from accelerate import PartialState
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.utils import DistributedType
+
+    import bfpo_bench.training
+
+    folder = Path(bfpo_bench.training.__file__).parent / "accelerate"
+    settings: dict[str, Any] = load_config_from_file(str(folder / "fsdp2.yaml")).fsdp_config
+    os.environ["ACCELERATE_USE_FSDP"] = "true"
+    for key, value in settings.items():
+        os.environ[key.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
+    first = PartialState.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        first(self, *args, **kwargs)
+        if self.distributed_type == DistributedType.MULTI_CPU:
+            PartialState._shared_state["distributed_type"] = DistributedType.MULTI_XPU
+            self.distributed_type = DistributedType.MULTI_XPU
+
+    PartialState.__init__ = init
+
+
+def main(kind: str, recipe: str, model: str, output: str) -> None:
+    """Trains, and leaves what the trainer was in a file of this process."""
+    os.environ["ACCELERATE_USE_CPU"] = "true"
+    if kind == "fsdp2":
+        shard_on_cpu()
+    from bfpo_bench.training import run
+    from bfpo_bench.training.recipe import load_recipe
+
+    rank = os.environ["RANK"]
+    # Each process its own home, as on nodes that share no disk.
+    os.environ["BFPO_CACHE_DIR"] = f"{output}-cache-{rank}"
+    seen: dict[str, Any] = {}
+    train = run.run_trainer
+
+    def spy(trainer: Any, checkpoint: Path | None) -> None:
+        train(trainer, checkpoint)
+        seen["model"] = type(trainer.model_wrapped).__name__
+        seen["processes"] = trainer.accelerator.num_processes
+        seen["batches"] = len(trainer._batches)
+        seen["parameter"] = type(next(trainer.model.parameters())).__name__
+
+    run.run_trainer = spy
+    run.train_preferences(load_recipe(recipe, base=model), Path(output), device="cpu")
+    Path(f"{output}-{rank}.json").write_text(json.dumps(seen), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
