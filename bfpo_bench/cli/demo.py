@@ -8,9 +8,13 @@ from typing import Annotated
 import typer
 
 EXAMPLE = """
-Example:
+Examples:
 
   bfpo-bench demo --output demo-runs
+
+  bfpo-bench demo --study --seeds 5 --output miniature
+
+Both go on where they were interrupted.
 """
 
 
@@ -18,22 +22,55 @@ def register(app: typer.Typer) -> None:
     """Adds the command to the program."""
     app.command(
         "demo",
-        help="Train a tiny model and a tiny judge on the toy world, and evaluate the one by the "
-        "other on the mini suite. No download, no GPU, a few minutes.",
+        help="The paper in miniature: train a tiny model on the toy world, then DPO, IPO, BFPO and "
+        "their kin from it, and evaluate them into one table. No download, no GPU, minutes.",
+        short_help="The paper in miniature, in minutes",
         epilog=EXAMPLE,
     )(demo)
 
 
 def demo(
-    output: Annotated[Path, typer.Option(help="Folder for the tiny models and the run.")] = Path(
-        "demo-runs"
-    ),
-    seed: Annotated[int, typer.Option(help="Of training and sampling.")] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for models and runs. [default: demo-runs, or miniature]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of data, training and sampling (tour only).")] = 0,
+    study: Annotated[
+        bool,
+        typer.Option("--study", help="All methods and controls over seeds and regimes; an hour."),
+    ] = False,
+    seeds: Annotated[int, typer.Option(min=2, help="Seeds of the study.")] = 5,
+    regimes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--regimes", help="balanced, conflicting or imbalanced; repeatable. [default: all]"
+        ),
+    ] = None,
 ) -> None:
     """Show the whole path on a machine without a GPU."""
-    from bfpo_bench.cli.show import show_results
-    from bfpo_bench.demo.tour import tour
+    from rich.console import Console
+
+    from bfpo_bench.cli.show import set_log_level
     from bfpo_bench.progress import Progress
 
-    results, folder = tour(output, seed, Progress())
-    show_results(results, folder)
+    set_log_level("warning")
+    console = Console(highlight=False)
+    if study:
+        from bfpo_bench.demo.study.report import write_report
+        from bfpo_bench.demo.study.run import run_study
+
+        folder = output or Path("miniature")
+        runs = run_study(folder, seeds, regimes, Progress())
+        console.print(write_report(runs, folder), markup=False, soft_wrap=True)
+        files = "study.md, study.json, study.png, study.svg, runs.jsonl"
+    else:
+        from bfpo_bench.demo.table import markdown, terminal
+        from bfpo_bench.demo.tour import as_json, tour
+
+        folder = output or Path("demo-runs")
+        rows = tour(folder, seed, Progress())
+        (folder / "table.md").write_text(markdown(rows), encoding="utf-8")
+        (folder / "table.json").write_text(as_json(rows), encoding="utf-8")
+        console.print(terminal(rows))
+        files = "table.md, table.json, runs/, models/"
+    console.print(f"Files: {folder}/{files}", soft_wrap=True, markup=False)

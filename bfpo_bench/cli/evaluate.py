@@ -8,6 +8,11 @@ from typing import Annotated
 import typer
 
 from bfpo_bench.cli.options import (
+    Annotator,
+    AnnotatorConfig,
+    AnnotatorKeyEnv,
+    AnnotatorModel,
+    AnnotatorUrl,
     BatchSize,
     DataParallelSize,
     Device,
@@ -15,6 +20,9 @@ from bfpo_bench.cli.options import (
     GpuMemoryUtilization,
     JudgeModel,
     JudgeUrl,
+    MaxCost,
+    PriceIn,
+    PriceOut,
     TensorParallelSize,
     TrustRemoteCode,
     parse_batch_size,
@@ -26,6 +34,8 @@ Examples:
   bfpo-bench evaluate --model mistralai/Mistral-7B-Instruct-v0.2
 
   bfpo-bench evaluate --model ./my-model --suite mini --judge keyword
+
+  bfpo-bench evaluate --model ./my-model --tasks alpaca --annotator openai:gpt-4.1
 
   bfpo-bench evaluate --model ./my-model --dry-run --measure
 
@@ -55,7 +65,9 @@ def evaluate(
     ] = None,
     tasks: Annotated[
         str | None,
-        typer.Option(help="Only these tasks, by comma; disc and gen stand for the groups."),
+        typer.Option(
+            help="Only these tasks, by comma; disc, gen and alpaca stand for the groups."
+        ),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(help="At most so many items per task, drawn by the seed.")
@@ -65,6 +77,14 @@ def evaluate(
     ] = None,
     judge_model: JudgeModel = None,
     judge_url: JudgeUrl = None,
+    annotator: Annotator = None,
+    annotator_config: AnnotatorConfig = None,
+    annotator_model: AnnotatorModel = None,
+    annotator_url: AnnotatorUrl = None,
+    annotator_key_env: AnnotatorKeyEnv = "OPENAI_API_KEY",
+    max_cost: MaxCost = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
     backend: Annotated[
         str | None, typer.Option(help="hf, vllm or openai. [default: vllm with a GPU, else hf]")
     ] = None,
@@ -75,7 +95,7 @@ def evaluate(
         str, typer.Option(help="Environment variable with the server's key (openai).")
     ] = "OPENAI_API_KEY",
     concurrency: Annotated[
-        int, typer.Option(help="Requests to the server at a time (openai).")
+        int, typer.Option(help="Requests to a server at a time (openai, annotator).")
     ] = 16,
     data_dir: Annotated[
         Path | None,
@@ -150,6 +170,14 @@ def evaluate(
         judge=judge,
         judge_model=judge_model,
         judge_url=judge_url,
+        annotator=annotator,
+        annotator_config=annotator_config,
+        annotator_model=annotator_model,
+        annotator_url=annotator_url,
+        annotator_key_env=annotator_key_env,
+        max_cost=max_cost,
+        price_in=price_in,
+        price_out=price_out,
         backend=backend,
         base_url=base_url,
         api_key_env=api_key_env,

@@ -73,6 +73,9 @@ def leaderboard(
         Path | None,
         typer.Option(help="Output of `judges check`: adds Gen. corrected for the judge's errors."),
     ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for the pictures too, as PNG and SVG.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Write over an output file that is there.")
@@ -91,10 +94,13 @@ def leaderboard(
         )
     if output is not None and format != "html" and output.exists() and not force:
         raise BadInput(f"{output} is there already; name another --output, or --force.")
+    if pictures is not None and pictures.exists() and not pictures.is_dir():
+        raise BadInput(f"{pictures} is a file; name a folder for the pictures.")
     options = Options(
         published=published or format == "html",
         full=full,
-        ci=ci or format == "html",
+        # Reports and pictures show how sure a number is.
+        ci=ci or format == "html" or pictures is not None,
         sort=sort,
         transposed=transposed,
         crows_pairs=crows_pairs,
@@ -116,6 +122,11 @@ def leaderboard(
         typer.echo(f"Report: {page}")
     else:
         _write(board, format, output)
+    if pictures is not None:
+        from bfpo_bench.leaderboard.pictures import draw_all
+
+        for picture in draw_all(board.entries, pictures):
+            typer.echo(f"Picture: {picture}", err=True)
     _end(board)
 
 

@@ -16,6 +16,36 @@ JudgeUrl = Annotated[
     str | None,
     typer.Option(help="Server of a judge such as openai, up to /v1. [default: the card's]"),
 ]
+Annotator = Annotated[
+    str | None,
+    typer.Option(
+        help="openai:MODEL, local, or a configuration of alpaca_eval: fills the Alpaca column."
+    ),
+]
+AnnotatorConfig = Annotated[
+    str | None,
+    typer.Option(help="alpaca_eval's, for openai:MODEL and local. [default: AlpacaEval 2's]"),
+]
+AnnotatorModel = Annotated[
+    str | None,
+    typer.Option(help="Folder or hub id that local serves with vLLM; with a URL: its name there."),
+]
+AnnotatorUrl = Annotated[
+    str | None, typer.Option(help="The annotator's server, up to /v1. [default: api.openai.com]")
+]
+AnnotatorKeyEnv = Annotated[
+    str, typer.Option(help="Environment variable with the key of the annotator's server.")
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(help="Most that annotating may cost now: USD where prices are given, or tokens."),
+]
+PriceIn = Annotated[
+    float | None, typer.Option(help="USD per million tokens that the annotator reads.")
+]
+PriceOut = Annotated[
+    float | None, typer.Option(help="USD per million tokens that the annotator writes.")
+]
 JudgeBackend = Annotated[
     str | None, typer.Option(help="hf or vllm. [default: vllm with a GPU, else hf]")
 ]

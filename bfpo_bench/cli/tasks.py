@@ -40,7 +40,7 @@ def tasks(
     table = Table(title=f"suite {chosen.name}, version {chosen.version}, judge {chosen.judge}")
     for title in ("Task", "Column", "Group", "Metric", "Chat", "Sampling", "Source", "Version"):
         table.add_column(title, no_wrap=title == "Task")
-    for task in chosen.tasks:
+    for task in chosen.everything:
         declaration = task_declaration(task.task)
         generation = task.generation
         sampling = ""

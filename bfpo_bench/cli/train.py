@@ -67,6 +67,8 @@ def train(
     ] = False,
 ) -> None:
     """Train a model by a recipe; with --evaluate, print its row too."""
+    import os
+
     from bfpo_bench.cli.show import set_log_level
     from bfpo_bench.errors import BadInput
     from bfpo_bench.progress import Progress
@@ -87,6 +89,8 @@ def train(
 
     progress.say(f"Training {resolved.method} from {resolved.base} …")
     run(resolved, folder, progress, device, trust_remote_code)
+    if os.environ.get("RANK", "0") != "0":
+        return  # of several processes one goes on
     typer.echo(f"The model is in {folder}; training.json in it says how it was made.")
     if evaluate:
         from bfpo_bench.cli.show import show_results

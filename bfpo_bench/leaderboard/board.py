@@ -116,7 +116,7 @@ class Leaderboard:
 def check_format(format: str) -> None:
     """Raises BadInput for a format that there is not."""
     if format not in FORMATS:
-        raise unknown_name("format of a leaderboard", format, FORMATS)
+        raise unknown_name("leaderboard format", format, FORMATS)
 
 
 def read_leaderboard(runs: Sequence[Path], options: Options | None = None) -> Leaderboard:

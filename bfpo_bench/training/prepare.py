@@ -156,8 +156,8 @@ def read_template(recipe: Recipe) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         names = ", ".join(sorted(path.stem for path in TEMPLATES.glob("*.jinja")))
         raise BadInput(
-            f"the chat template {wanted} cannot be read ({error}); give one of {names}, or the "
-            "path of a Jinja file."
+            f"the chat template {wanted} cannot be read ({error}); name a bundled one ({names}) "
+            "or the path of a Jinja file."
         ) from error
 
 

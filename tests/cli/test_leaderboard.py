@@ -67,6 +67,7 @@ def test_output_files_and_what_is_refused(runs: Path, tmp_path: Path) -> None:
         (["--published", "--format", "html"], "a report is a folder: name it with --output."),
         (["--published", "--update", "x.md", "--format", "csv"], "--update writes Markdown into"),
         (["--published", "--sort", "dics"], "did you mean 'disc'"),
+        (["--published", "--pictures", __file__], "is a file; name a folder for the pictures."),
     ],
 )
 def test_bad_input_gets_one_sentence(arguments: list[str], sentence: str) -> None:
@@ -74,6 +75,14 @@ def test_bad_input_gets_one_sentence(arguments: list[str], sentence: str) -> Non
     assert done.returncode == 2
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_pictures(tmp_path: Path) -> None:
+    done = run("leaderboard", "--published", "--pictures", str(tmp_path / "pictures"))
+    assert done.returncode == 0, done.stderr
+    drawn = {file.name for file in (tmp_path / "pictures").iterdir()}
+    assert {"pareto.png", "pareto.svg", "tasks.png", "tasks.svg"} <= drawn
+    assert (tmp_path / "pictures" / "pareto.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_update_in_place(runs: Path, tmp_path: Path) -> None:

@@ -279,7 +279,10 @@ def test_prompts_of_a_judge_that_do_not_fit(tiny_llama: Path) -> None:
     engine = HFEngine(EngineOptions(model=str(tiny_llama), device="cpu", max_length=8))
     with pytest.raises(BadInput) as caught:
         engine.label_logprobs(["it is mine " * 20], [7])
-    caught.match(r"^a prompt of \d+ tokens is longer than the context window of 8\.$")
+    caught.match(
+        r"^a prompt of \d+ tokens is longer than the context window of 8; shorten it, or take a model "
+        r"with a longer one\.$"
+    )
 
 
 def test_a_gpu_without_room_for_one_sequence() -> None:

@@ -71,7 +71,8 @@ def test_a_full_disk(
     run = make_run()
     (tmp_path / "outputs").mkdir()
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RunFailed, match="No space left on device; make room or choose another"):
+    sentence = r"^cannot write .* No space left on device; make room or choose another --output\.$"
+    with pytest.raises(RunFailed, match=sentence):
         export_run(run, format, tmp_path / "outputs" / "out")
     assert [path for path in (tmp_path / "outputs").rglob("*") if path.is_file()] == []
 

@@ -64,7 +64,8 @@ def test_options_choose_model_and_server(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_key_is_asked_for_only_away_from_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with pytest.raises(BadInput, match="set OPENAI_API_KEY in the environment, or name another"):
+    sentence = "and needs its key: set OPENAI_API_KEY in the environment, or name another server"
+    with pytest.raises(BadInput, match=sentence):
         choose_judge(JudgeOptions("openai", backend="hf"))
     choose_judge(JudgeOptions("openai", judge_url="http://localhost:9/v1", backend="hf"))
     with pytest.raises(BadInput, match="asks no server; leave --judge-url out"):

@@ -202,5 +202,5 @@ def test_one_line() -> None:
 def test_every_format_is_text_but_html() -> None:
     for name in FORMATS[:-1]:
         assert isinstance(board().render(name), str)
-    with pytest.raises(BadInput, match="unknown format of a leaderboard 'markdwn'; did you mean"):
+    with pytest.raises(BadInput, match="unknown leaderboard format 'markdwn'; did you mean"):
         board().render("markdwn")

@@ -212,7 +212,7 @@ def test_a_report_is_replaced_and_nothing_else_is(
     with pytest.raises(BadInput, match="holds something else than a report"):
         write_report(published_entries(), tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
-    with pytest.raises(BadInput, match="is a file"):
+    with pytest.raises(BadInput, match="is a file; name a folder for the report"):
         write_report(published_entries(), tmp_path / "mine" / "thesis.tex")
 
 

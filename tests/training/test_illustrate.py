@@ -167,7 +167,7 @@ def test_output_that_is_a_file(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"cannot be made: File exists; name another"):
         example.illustrate(tmp_path / "file", [1.0], steps=1)
     (tmp_path / "illustration.csv").mkdir()
-    with pytest.raises(RunFailed, match="cannot be written to"):
+    with pytest.raises(RunFailed, match="files cannot be written to .*make room or name another"):
         example.illustrate(tmp_path, [1.0], steps=1)
 
 

@@ -154,7 +154,7 @@ def test_a_template_that_is_not_there(tmp_path: Path, tiny_llama: Path) -> None:
     changed = load_recipe(
         _write(tmp_path, recipe, "tokens: {chat_template: zefyr}"), base=str(tiny_llama)
     )
-    with pytest.raises(BadInput, match=r"template zefyr cannot be read .*give one of zephyr"):
+    with pytest.raises(BadInput, match=r"template zefyr cannot be read .*name a bundled one .zephyr"):
         look(changed, tmp_path, Progress(show=False))
     with pytest.raises(BadInput, match="no base model is given"):
         look(Recipe("sft", (wanted,), None, "sft"), tmp_path, Progress(show=False))

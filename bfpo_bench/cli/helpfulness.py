@@ -1,0 +1,224 @@
+"""``bfpo-bench helpfulness``: AlpacaEval's files, metrics and comparisons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bfpo_bench.helpfulness.metrics import HelpfulnessResult
+    from bfpo_bench.helpfulness.reward import Look
+    from bfpo_bench.helpfulness.upstream import Upstream
+
+app = typer.Typer(
+    help="AlpacaEval's outputs and annotations: import, export, compare; reward models.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_IMPORT_EXAMPLE = """
+Examples:
+
+  bfpo-bench helpfulness import runs/my-model --annotations annotations.json
+
+  bfpo-bench helpfulness import runs/my-model --annotations annotations.json \
+--outputs model_outputs.json --data-dir DIR
+
+Makes the run directory if it is not there. docs/helpfulness.md describes the numbers.
+"""
+_EXPORT_EXAMPLE = "Example: bfpo-bench helpfulness export runs/my-model --output results/my-model"
+_COMPARE_EXAMPLE = "Example: bfpo-bench helpfulness compare runs/zephyr runs/zephyr-bfpo"
+_REWARD_EXAMPLE = """
+Examples:
+
+  bfpo-bench helpfulness reward runs/my-model --reward-model RLHFlow/ArmoRM-Llama3-8B-v0.1 \
+--objective helpsteer-helpfulness
+
+  bfpo-bench helpfulness reward runs/my-model --reward-model ./my-reward-model
+"""
+_CONSTRAINTS_EXAMPLE = "Example: bfpo-bench helpfulness constraints runs/my-model-mini"
+
+Run = Annotated[Path, typer.Argument(help="Run directory.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder with alpacaeval/ (instructions, length-control files). "
+        "[default: BFPO_DATA_DIR, then the hub]"
+    ),
+]
+
+
+@app.command("import", epilog=_IMPORT_EXAMPLE)
+def import_(
+    run: Annotated[Path, typer.Argument(help="Run directory; made if it is not there.")],
+    annotations: Annotated[Path, typer.Option(help="AlpacaEval's annotations.json.")],
+    outputs: Annotated[
+        Path | None,
+        typer.Option(help="model_outputs.json, to be checked against the annotations."),
+    ] = None,
+    data_dir: DataDir = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="AlpacaEval's published length-control weights, which must be of these "
+            "annotations. [default: those in the data folder, where they are]"
+        ),
+    ] = None,
+) -> None:
+    """Fill the Alpaca column from annotations made elsewhere, and print the metrics."""
+    from rich.console import Console
+
+    from bfpo_bench.helpfulness.importing import import_annotations
+
+    done = import_annotations(run, annotations, outputs, data_dir, weights)
+    console = Console(highlight=False)
+    _show(console, done.model, done.result)
+    verb = "Made" if done.made else "Added to"
+    console.print(f"{verb} the run {done.path}", soft_wrap=True, markup=False)
+
+
+@app.command("export", epilog=_EXPORT_EXAMPLE)
+def export(
+    run: Run,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write to. [default: named after the run, here]")
+    ] = None,
+    annotator: Annotated[
+        str | None, typer.Option(help="Whose annotations. [default: those of the Alpaca column]")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Write model_outputs.json and annotations.json as alpaca_eval reads them."""
+    from bfpo_bench.helpfulness.exporting import export_helpfulness
+
+    folder = output if output is not None else Path(f"{run.resolve().name}-alpacaeval")
+    for path in export_helpfulness(run, folder, annotator, force):
+        typer.echo(str(path))
+
+
+@app.command("compare", epilog=_COMPARE_EXAMPLE)
+def compare(
+    first: Annotated[Path, typer.Argument(help="Run directory.")],
+    second: Annotated[Path, typer.Argument(help="Run directory, compared with the first.")],
+    annotator: Annotated[
+        str | None, typer.Option(help="Whose annotations. [default: those of the Alpaca column]")
+    ] = None,
+    data_dir: DataDir = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+) -> None:
+    """Is one model more helpful than another? A paired comparison on the same instructions."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from bfpo_bench.helpfulness.comparing import compare_helpfulness
+    from bfpo_bench.helpfulness.exporting import read_annotated
+
+    one, two = read_annotated(first, annotator), read_annotated(second, annotator)
+    found = compare_helpfulness(one, two, _upstream(data_dir), seed)
+    console = Console(highlight=False)
+    table = Table(title=Text(f"{found.second} less {found.first}, {found.n} instructions"))
+    table.add_column("Win rate (%)")
+    for name in (found.first, found.second):
+        table.add_column(Text(name), justify="right", overflow="fold")
+    for name in ("Difference", "95 % interval", "p"):
+        table.add_column(name, justify="right")
+    for row in found.differences:
+        interval = f"{row.low:+.2f} to {row.high:+.2f}"
+        numbers = (f"{row.first:.2f}", f"{row.second:.2f}", f"{row.value:+.2f}", interval)
+        table.add_row(row.metric, *numbers, f"{row.p:.3f}")
+    console.print(table)
+    left_out = [f"{found.left_out} instructions without a usable answer left out"]
+    notes = (left_out if found.left_out else []) + found.notes
+    _notes(console, [f"annotator: {found.annotator}", *notes])
+
+
+@app.command("reward", epilog=_REWARD_EXAMPLE)
+def reward(
+    run: Run,
+    reward_model: Annotated[
+        str, typer.Option(help="Sequence classifier, as a folder or a hub id.")
+    ],
+    objective: Annotated[
+        str | None, typer.Option(help="Which of its outputs, by name or number, if it has several.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Mean reward of the same responses: another look, without an annotator."""
+    from rich.console import Console
+
+    from bfpo_bench.engines.load import find_device
+    from bfpo_bench.helpfulness.reward import mean_reward
+    from bfpo_bench.progress import Progress
+
+    found = mean_reward(run, reward_model, objective, None, find_device(device), Progress())
+    _show_look(Console(highlight=False), found)
+
+
+@app.command("constraints", epilog=_CONSTRAINTS_EXAMPLE)
+def constraints(run: Run) -> None:
+    """Share of the mini suite's instructions whose checkable constraint is met."""
+    from rich.console import Console
+
+    from bfpo_bench.helpfulness.reward import constraints_met
+
+    _show_look(Console(highlight=False), constraints_met(run))
+
+
+def _upstream(data_dir: Path | None) -> Upstream:
+    from bfpo_bench.helpfulness.instructions import load_instructions
+    from bfpo_bench.helpfulness.upstream import Upstream, read_upstream
+    from bfpo_bench.sources.hub import HubUnavailable
+    from bfpo_bench.sources.resolve import find_data_dir
+
+    try:
+        _, instructions = load_instructions(data_dir)
+    except HubUnavailable:
+        # The comparison goes without, and says so; that of the mini suite always does.
+        return Upstream()
+    return read_upstream(find_data_dir(data_dir), [one.instruction for one in instructions])
+
+
+def _show(console: Console, model: str, found: HelpfulnessResult) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(f"{model} against {found.reference}, by {found.annotator}"))
+    table.add_column("")
+    table.add_column("Value", justify="right")
+    table.add_column("95 % interval", justify="right")
+    rows = (
+        ("Length-controlled win rate (%)", found.lc_win_rate, found.lc_low, found.lc_high),
+        ("  by the published weights (%)", found.lc_published, None, None),
+        ("Win rate (%)", found.win_rate, found.win_low, found.win_high),
+        ("  standard error", found.standard_error, None, None),
+        ("Discrete win rate (%)", found.discrete_win_rate, None, None),
+        ("Mean length (characters)", found.mean_length, None, None),
+    )
+    for name, value, low, high in rows:
+        interval = f"{low:.2f} to {high:.2f}" if low is not None and high is not None else ""
+        table.add_row(name, "–" if value is None else f"{value:.2f}", interval)
+    table.add_row("Annotations", str(found.n), "")
+    table.add_row("  without a usable answer", str(found.failed), "")
+    console.print(table)
+    _notes(console, found.notes)
+
+
+def _show_look(console: Console, found: Look) -> None:
+    console.print(
+        f"{found.metric}: {found.mean:.4f}, 95 % interval {found.low:.4f} to {found.high:.4f}, "
+        f"{found.n} responses",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _notes(console: Console, notes: list[str]) -> None:
+    from rich.text import Text
+
+    for note in notes:
+        console.print(Text(f"• {note}", style="yellow"))
