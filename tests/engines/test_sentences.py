@@ -280,8 +280,8 @@ def test_prompts_of_a_judge_that_do_not_fit(tiny_llama: Path) -> None:
     with pytest.raises(BadInput) as caught:
         engine.label_logprobs(["it is mine " * 20], [7])
     caught.match(
-        r"^a prompt of \d+ tokens is longer than the context window of 8; shorten it, or take a model "
-        r"with a longer one\.$"
+        r"^a prompt of \d+ tokens is longer than the context window of 8; shorten it, or take a "
+        r"model with a longer one\.$"
     )
 
 

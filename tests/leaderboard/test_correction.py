@@ -143,7 +143,11 @@ def test_what_is_no_check_is_refused(tmp_path: Path, text: Any, sentence: str) -
 
 
 def test_a_missing_check_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"cannot be read .*; write one with .bfpo-bench judges check"):
+    sentence = (
+        r"the judge check .* cannot be read \(No such file or directory\); write one with "
+        "`bfpo-bench judges check … --output FILE`."
+    )
+    with pytest.raises(BadInput, match=sentence):
         read_check(tmp_path / "nothing.json")
 
 

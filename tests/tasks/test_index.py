@@ -20,9 +20,9 @@ def loaded() -> dict[str, Any]:
     return dict(manager.load(["bfpo_disc", "bfpo_gen"]))
 
 
-def test_the_folder_holds_16_tasks_and_2_groups_and_nothing_else() -> None:
+def test_the_folder_holds_17_tasks_and_2_groups_and_nothing_else() -> None:
     manager = TaskManager(include_path=FOLDER, include_defaults=False)
-    assert manager.all_subtasks == sorted(DISC + GEN)
+    assert manager.all_subtasks == sorted([*DISC, *GEN, "bfpo_alpaca_eval"])
     assert manager.all_groups == ["bfpo_disc", "bfpo_gen"]
     assert manager.all_tags == []
     assert {path.stem for path in FOLDER.glob("*.yaml")} == set(manager.all_tasks)

@@ -1,0 +1,240 @@
+"""The stage that fills the Alpaca column: each response is compared with the reference's output.
+
+What is stored is not asked again; an answer is stored as soon as it is there. Which of the two is
+shown first is drawn for each instruction by alpaca_eval's own rule. Equal outputs are a draw, and
+nobody is asked.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bfpo_bench.errors import RunFailed
+from bfpo_bench.helpfulness.annotation import TIE, Annotation
+from bfpo_bench.helpfulness.annotators import is_swapped
+from bfpo_bench.helpfulness.ask import Annotator, Answer
+from bfpo_bench.helpfulness.choose import ChosenAnnotator
+from bfpo_bench.helpfulness.cost import Budget, Prices, Tokens, guessed_tokens
+from bfpo_bench.helpfulness.instructions import TASK, Instruction, of_row
+from bfpo_bench.progress import Progress
+from bfpo_bench.remote import Caller, ask_all
+from bfpo_bench.store import AnnotationRecord, ResponseRecord, Store, answer_key
+
+DECLINED_WAITS = (5.0, 20.0)
+"""Seconds before questions that were declined are asked a second and a third time."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An instruction with the reference's output and the model's, ready to be asked about.
+
+    Attributes:
+        swapped: whether the model's output is shown first.
+        key: of the annotation.
+    """
+
+    instruction: Instruction
+    response: ResponseRecord
+    swapped: bool
+    key: str
+
+    @property
+    def is_tie(self) -> bool:
+        """Whether both outputs are the same."""
+        return self.instruction.reference_output == self.response.response
+
+    def shown(self) -> tuple[str, str, str]:
+        """Instruction, first and second output, in the order in which they are shown."""
+        first, second = self.instruction.reference_output, self.response.response
+        if self.swapped:
+            first, second = second, first
+        return self.instruction.instruction, first, second
+
+
+def make_pairs(chosen: ChosenAnnotator, store: Store, seed: int) -> list[Pair]:
+    """The pairs of a run, in the order of the instructions; all responses are there."""
+    annotator_key = answer_key("annotator", chosen.identity)
+    responses = {response.item: response for response in store.responses(TASK)}
+    pairs = []
+    for item in store.iter_items(TASK):
+        response = responses.get(item.item)
+        if response is None:
+            continue
+        one = of_row(item.item, json.loads(item.row))
+        swapped = chosen.config.randomised and is_swapped(one.instruction, seed)
+        key = answer_key(
+            *("annotation", annotator_key, response.key, swapped),
+            *(one.instruction, one.reference_output, response.response),
+        )
+        pairs.append(Pair(one, response, swapped, key))
+    return pairs
+
+
+def annotate(
+    pairs: Sequence[Pair],
+    chosen: ChosenAnnotator,
+    prices: Prices,
+    store: Store,
+    log: Path,
+    progress: Progress,
+) -> None:
+    """Has the pairs annotated that are not annotated yet.
+
+    Args:
+        prices: what it may cost.
+        log: file for what a server that is started for it has to say.
+
+    Raises:
+        BadInput: the endpoint refuses, or all of it would cost more than it may.
+        RunFailed: the endpoint fails, or the limit is reached on the way; answers given before
+            are kept.
+    """
+    stored = store.annotations().keys()
+    missing = [pair for pair in pairs if pair.key not in stored]
+    if not missing:
+        return
+    writer = _Writer(chosen, store)
+    writer.write([(pair, Answer(TIE, None)) for pair in missing if pair.is_tie])
+    asked = [pair for pair in missing if not pair.is_tie]
+    if not asked:
+        return
+    work = _Work(asked, chosen, Budget(prices))
+    work.budget.require(work.total(), len(asked))
+    progress.say(f"Annotating {len(asked)} pairs: about {work.total().read:,} tokens to read.")
+    with (
+        chosen.opened(log, progress) as annotator,
+        progress.stage("annotate", len(pairs), len(pairs) - len(asked), "pairs"),
+    ):
+        work.run(annotator, writer, progress)
+
+
+class _Writer:
+    """Turns answers into records."""
+
+    def __init__(self, chosen: ChosenAnnotator, store: Store) -> None:
+        self._name = chosen.name
+        self._identity = chosen.identity
+        self._store = store
+
+    def write(self, answers: Sequence[tuple[Pair, Answer]]) -> None:
+        """Stores answers in one transaction."""
+        self._store.add_annotations(self._record(pair, answer) for pair, answer in answers)
+
+    def _record(self, pair: Pair, answer: Answer) -> AnnotationRecord:
+        preference = answer.preference
+        if preference is not None and pair.swapped:
+            preference = 3 - preference
+        settings = {**self._identity, "swapped": pair.swapped}
+        return AnnotationRecord(
+            key=pair.key,
+            annotator=self._name,
+            item=pair.instruction.item,
+            response_key=pair.response.key,
+            preference=preference,
+            raw=None if answer.raw is None else json.dumps(answer.raw, sort_keys=True),
+            settings=json.dumps(settings, sort_keys=True),
+        )
+
+
+class _Work:
+    """Pairs that an annotator is asked about, within a budget."""
+
+    def __init__(self, asked: list[Pair], chosen: ChosenAnnotator, budget: Budget) -> None:
+        self._asked = asked
+        self._config = chosen.config
+        self._concurrency = chosen.options.concurrency
+        self._guesses = {
+            pair.key: guessed_tokens(self._messages(pair), chosen.config.max_tokens)
+            for pair in asked
+        }
+        self._held_back = 0
+        self.budget = budget
+
+    def total(self) -> Tokens:
+        """Tokens of all questions, and of their answers at most."""
+        return sum(self._guesses.values(), Tokens())
+
+    def run(self, annotator: Annotator, writer: _Writer, progress: Progress) -> None:
+        """Asks, in up to three rounds: what was declined is asked again after a while."""
+
+        def ask(caller: Caller, pair: Pair) -> Answer:
+            answer = annotator.ask(caller, self._messages(pair))
+            # Here, not where answers are handed out: the next question may be too much already.
+            self.budget.pay(self._guesses[pair.key], answer.read, answer.written)
+            return answer
+
+        waiting = self._asked
+        unusable = 0
+        for wait in (*DECLINED_WAITS, None):
+            declined: list[tuple[Pair, Answer]] = []
+            questions = self._affordable(waiting)
+            for batch in ask_all(annotator.server, questions, ask, self._concurrency):
+                answers = [(waiting[index], answer) for index, answer in batch]
+                final = [one for one in answers if not one[1].declined]
+                declined += [one for one in answers if one[1].declined]
+                writer.write(final)
+                unusable += sum(answer.preference is None for _, answer in final)
+                progress.advance(len(final), self._note(unusable))
+            if self._held_back or wait is None or not declined:
+                break
+            progress.say(f"{len(declined)} questions were declined; asking again in {wait:.0f} s …")
+            time.sleep(wait)
+            waiting = [pair for pair, _ in declined]
+        if self._held_back:
+            prices = self.budget.prices
+            raise RunFailed(
+                f"--max-cost {prices.max_cost:g} is reached: "
+                f"{prices.text(prices.cost(self.budget.spent))} were spent and {self._held_back} "
+                "pairs are not annotated yet; what was paid for is kept, so raise the limit and "
+                "run the same command again."
+            )
+        writer.write(declined)
+        progress.advance(len(declined), self._note(unusable + len(declined)))
+
+    def _affordable(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, Pair]]:
+        """The pairs as long as the budget lasts; those under way are waited for, not cut off."""
+        for index, pair in enumerate(pairs):
+            if not self.budget.promise(self._guesses[pair.key]):
+                self._held_back = len(pairs) - index
+                return
+            yield index, pair
+
+    def _messages(self, pair: Pair) -> list[dict[str, str]]:
+        return self._config.messages(*pair.shown())
+
+    def _note(self, unusable: int) -> str:
+        paid = self.budget.prices.text(self.budget.prices.cost(self.budget.spent))
+        return f"{paid}, {unusable} unusable" if unusable else paid
+
+
+def annotations_of(
+    pairs: Sequence[Pair], chosen: ChosenAnnotator, store: Store, model: str
+) -> list[Annotation]:
+    """The annotations of a run's pairs, in AlpacaEval's convention.
+
+    Args:
+        model: name of the model under evaluation.
+    """
+    stored = store.annotations()
+    found = []
+    for pair in pairs:
+        record = stored[pair.key]
+        one = pair.instruction
+        found.append(
+            Annotation(
+                instruction=one.instruction,
+                dataset=one.dataset,
+                output_1=one.reference_output,
+                generator_1=one.reference_model,
+                output_2=pair.response.response,
+                generator_2=model,
+                annotator=chosen.name,
+                preference=record.preference,
+                raw=None if record.raw is None else json.loads(record.raw),
+            )
+        )
+    return found

@@ -1,0 +1,178 @@
+"""AlpacaEval 2's metrics over one model's annotations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from bfpo_bench.helpfulness.annotation import TIE, Annotation
+from bfpo_bench.helpfulness.length_control import (
+    FOLDS,
+    Comparisons,
+    bootstrap_length_control,
+    fit_length_control,
+    resample,
+)
+from bfpo_bench.helpfulness.logistic import Floats
+from bfpo_bench.helpfulness.upstream import Upstream
+from bfpo_bench.leaderboard.intervals import percentiles
+
+
+@dataclass(frozen=True)
+class HelpfulnessResult:
+    """The Alpaca column of a run.
+
+    Attributes:
+        annotator: by whom; results of different annotators are not comparable.
+        reference: the model compared with.
+        n: annotated instructions, those without a usable answer among them.
+        failed: annotations without a usable answer. As upstream, the means are over the others.
+        mean_length: of the model's outputs, in characters.
+        win_rate: in percent; None where no annotation is usable.
+        standard_error: of the win rate, in percentage points: sample standard deviation over √n.
+        win_low, win_high: its 95 % interval, by bootstrap over instructions.
+        discrete_win_rate: share of preferences above a draw, a draw counting half, in percent.
+        lc_win_rate: length-controlled win rate in percent, by our own fit; None where there is
+            too little to fit.
+        lc_low, lc_high: its 95 % interval, by refits to resampled instructions.
+        lc_model: which model was fitted, in alpaca_eval's words; ``(rebuilt)``: with gamed
+            baselines rebuilt from published numbers.
+        lc_published: by the weights that AlpacaEval has published for this model and annotator.
+        notes: what a reader must know of these numbers.
+    """
+
+    annotator: str
+    reference: str
+    n: int
+    failed: int
+    mean_length: float
+    win_rate: float | None = None
+    standard_error: float | None = None
+    win_low: float | None = None
+    win_high: float | None = None
+    discrete_win_rate: float | None = None
+    lc_win_rate: float | None = None
+    lc_low: float | None = None
+    lc_high: float | None = None
+    lc_model: str | None = None
+    lc_published: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def win_rate(preferences: Sequence[float | None]) -> tuple[float, float | None]:
+    """Mean win rate over the usable preferences and its standard error, in percent.
+
+    Args:
+        preferences: 1 (the reference wins) to 2 (the model wins).
+
+    Raises:
+        ValueError: none is usable.
+    """
+    values = [100 * (p - 1) for p in preferences if p is not None]
+    if not values:
+        raise ValueError("no usable preference")
+    mean = math.fsum(values) / len(values)
+    if len(values) < 2:
+        return mean, None
+    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return mean, math.sqrt(variance / len(values))
+
+
+def discrete_win_rate(preferences: Sequence[float | None]) -> float:
+    """The same with every preference rounded to a win, a loss or, at exactly 1.5, a draw.
+
+    Raises:
+        ValueError: none is usable.
+    """
+    values = [p if p == TIE else float(round(p)) for p in preferences if p is not None]
+    return win_rate(values)[0]
+
+
+def mean_length(outputs: Sequence[str]) -> float:
+    """Mean length in characters; AlpacaEval prints its whole part."""
+    return math.fsum(map(len, outputs)) / len(outputs)
+
+
+def comparisons(annotations: Sequence[Annotation], upstream: Upstream) -> Comparisons:
+    """What the length-control fit needs, in the order of the annotations."""
+    preference = [math.nan if a.preference is None else a.preference - 1 for a in annotations]
+    difference = [len(a.output_1) - len(a.output_2) for a in annotations]
+    known = [upstream.difficulty.get(a.instruction) for a in annotations]
+    difficulty = None if None in known else np.array(known, dtype=float)
+    return Comparisons(np.array(preference), np.array(difference, dtype=float), difficulty)
+
+
+def measure(
+    annotations: Sequence[Annotation], upstream: Upstream, seed: int = 0
+) -> HelpfulnessResult:
+    """All metrics of one model's annotations by one annotator against one reference.
+
+    Args:
+        annotations: one for each instruction; at least one.
+        upstream: what could be had of AlpacaEval's files.
+        seed: of the bootstrap.
+
+    Raises:
+        BadInput: published weights that the user named are of other annotations.
+    """
+    count, preferences = len(annotations), [a.preference for a in annotations]
+    failed = preferences.count(None)
+    found = HelpfulnessResult(
+        annotator=annotations[0].annotator,
+        reference=annotations[0].generator_1,
+        n=count,
+        failed=failed,
+        mean_length=mean_length([a.output_2 for a in annotations]),
+    )
+    if failed == count:
+        return replace(found, notes=[f"none of the {count} annotations is usable"])
+    mean, error = win_rate(preferences)
+    notes = []
+    if failed:
+        notes.append(
+            f"{failed} of {count} annotations are not usable and are left out of the win rates, as "
+            f"upstream does; counted as losses they would make it {mean * (1 - failed / count):.2f}"
+        )
+    rows = comparisons(annotations, upstream)
+    weights = resample(count, seed=seed)
+    low, high = percentiles(mean, resampled_win_rates(rows.preference, weights))
+    found = replace(
+        found,
+        win_rate=mean,
+        standard_error=error,
+        win_low=low,
+        win_high=high,
+        discrete_win_rate=discrete_win_rate(preferences),
+    )
+    if count - failed < 2 * FOLDS:
+        notes.append(f"{count - failed} usable annotations are too few for length control")
+        return replace(found, notes=notes)
+    with_difficulty = rows.difficulty is not None
+    gamed = upstream.gamed if with_difficulty else None
+    fit = fit_length_control(rows, gamed)
+    low, high = percentiles(fit.win_rate, bootstrap_length_control(rows, gamed, fit, weights))
+    published, doubts = upstream.published(annotations[0], rows, mean)
+    return replace(
+        found,
+        lc_win_rate=fit.win_rate,
+        lc_low=low,
+        lc_high=high,
+        lc_model=upstream.fitted(with_difficulty),
+        lc_published=published,
+        notes=notes + upstream.notes(found.annotator, with_difficulty) + doubts,
+    )
+
+
+def resampled_win_rates(preference: Floats, weights: Floats) -> Floats:
+    """Win rates in percent of resampled instructions, [samples].
+
+    Args:
+        preference: from 0 to 1, NaN where there is none, [instructions].
+        weights: [samples, instructions].
+    """
+    usable = ~np.isnan(preference)
+    kept = weights[:, usable]
+    return np.asarray(100 * (kept @ preference[usable]) / kept.sum(axis=1))

@@ -1,0 +1,163 @@
+"""Helpfulness without an annotator: what a reward model, or a program, says of the same responses.
+
+Both write one value for each response into the store's ``outcomes``; they are columns of their own
+and never the Alpaca column.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.helpfulness.constraints import meets
+from bfpo_bench.helpfulness.instructions import TASK
+from bfpo_bench.helpfulness.length_control import resample
+from bfpo_bench.leaderboard.intervals import percentiles
+from bfpo_bench.progress import Progress
+from bfpo_bench.rundir import RunDirectory, read_run
+from bfpo_bench.store import OutcomeRecord, ResponseRecord, Store
+
+if TYPE_CHECKING:
+    import torch
+
+CONSTRAINT_MET = "constraint_met"
+"""Metric of the mini suite's instructions: 1 where the response meets the constraint."""
+
+_AT_ONCE = 64
+"""Responses that are rated before their rewards are stored."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A mean over a run's responses.
+
+    Attributes:
+        metric: under which the store has the values, e.g. ``reward:ArmoRM…:helpsteer-helpfulness``.
+        mean: in the unit of the values.
+        low, high: 95 % interval, by bootstrap over instructions.
+        n: responses.
+    """
+
+    metric: str
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def mean_reward(
+    run: Path,
+    model: str,
+    objective: str | None = None,
+    revision: str | None = None,
+    device: torch.device | None = None,
+    progress: Progress | None = None,
+) -> Look:
+    """Mean reward of a run's responses to AlpacaEval's instructions.
+
+    Rewards are stored as they come; the same call goes on where an earlier one stopped.
+
+    Args:
+        model: a sequence classifier, folder or hub id.
+        objective: which of its outputs; not needed where it has one.
+        device: default: a GPU if there is one.
+
+    Raises:
+        BadInput: no such run, model or objective, or a run without such responses.
+        RunFailed: a reward is not finite.
+    """
+    from bfpo_bench.engines.load import find_device
+    from bfpo_bench.engines.reward_model import RewardModel, find_reward_model
+    from bfpo_bench.fingerprint import weight_fingerprint
+
+    progress = progress or Progress(show=False)
+    content = read_run(run)
+    found = find_reward_model(model, revision)
+    column = found.column(objective)
+    weights = weight_fingerprint(found.files.weights)[:8]
+    metric = f"reward:{found.files.name}@{weights}:{found.objectives[column]}"
+    with RunDirectory(run, content["identity"]) as directory, directory.open_store() as store:
+        responses = _responses(run, store)
+        rated = store.outcomes(TASK, metric)
+        missing = [one for one in responses if one.item not in rated]
+        if missing:
+            progress.say(f"Loading reward model {found.files.name} …")
+            loaded = RewardModel(found, device or find_device("auto"))
+            with progress.stage("rate", len(responses), len(rated), "responses"):
+                for start in range(0, len(missing), _AT_ONCE):
+                    part = missing[start : start + _AT_ONCE]
+                    prompts = [(("user", one.question),) for one in part]
+                    rewards = loaded.rate(prompts, [one.response for one in part])
+                    _store(store, metric, part, rewards[:, column].tolist())
+                    progress.advance(len(part))
+        return _look(metric, store.outcomes(TASK, metric))
+
+
+def constraints_met(run: Path) -> Look:
+    """Share of the mini suite's instructions whose checkable constraint is met, from 0 to 1.
+
+    Raises:
+        BadInput: no such run, or its instructions have no constraints.
+    """
+    content = read_run(run)
+    with RunDirectory(run, content["identity"]) as directory, directory.open_store() as store:
+        responses = _responses(run, store)
+        rows = {item.item: json.loads(item.row) for item in store.items(TASK)}
+        if not all(isinstance(_constraint(rows.get(one.item)), dict) for one in responses):
+            raise BadInput(
+                f"the instructions of {run} have no checkable constraints; those of --suite mini "
+                "have."
+            )
+        met = [float(meets(_constraint(rows[one.item]), one.response)) for one in responses]
+        _store(store, CONSTRAINT_MET, responses, met)
+        return _look(CONSTRAINT_MET, store.outcomes(TASK, CONSTRAINT_MET))
+
+
+def stored_looks(run: Path) -> list[Look]:
+    """Every such mean that a run holds."""
+    with Store(run / "samples.sqlite", read_only=True) as store:
+        query = "SELECT DISTINCT metric FROM outcomes WHERE task = ? ORDER BY metric"
+        metrics = [metric for (metric,) in store.select(query, TASK)]
+        return [_look(metric, store.outcomes(TASK, metric)) for metric in metrics]
+
+
+def _responses(run: Path, store: Store) -> list[ResponseRecord]:
+    responses = store.responses(TASK)
+    if not responses:
+        raise BadInput(
+            f"{run} holds no responses to AlpacaEval's instructions; evaluate with --tasks alpaca, "
+            "or import them first."
+        )
+    return responses
+
+
+def _constraint(row: Any) -> Any:
+    return row.get("constraint") if isinstance(row, dict) else None
+
+
+def _store(
+    store: Store, metric: str, responses: Sequence[ResponseRecord], values: Sequence[float]
+) -> None:
+    for one, value in zip(responses, values, strict=True):
+        if not np.isfinite(value):
+            raise RunFailed(
+                f"the {metric} of the response {one.response[:60]!r} is {value}, not a number; "
+                "its model is damaged or overflows in its number format."
+            )
+    store.add_outcomes(
+        OutcomeRecord(TASK, one.item, metric, value)
+        for one, value in zip(responses, values, strict=True)
+    )
+
+
+def _look(metric: str, values: dict[str, float]) -> Look:
+    numbers = np.array(list(values.values()))
+    mean = float(numbers.mean())
+    drawn = resample(len(numbers)) @ numbers / len(numbers)
+    return Look(metric, mean, *percentiles(mean, drawn), len(numbers))

@@ -1,0 +1,298 @@
+"""From AlpacaEval's files to a run and back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bfpo_bench.cli.app import app
+from bfpo_bench.errors import BadInput
+from bfpo_bench.helpfulness import comparing, metrics
+from bfpo_bench.helpfulness import upstream as files
+from bfpo_bench.helpfulness.comparing import compare_helpfulness
+from bfpo_bench.helpfulness.exporting import export_helpfulness, read_annotated, read_helpfulness
+from bfpo_bench.helpfulness.importing import Imported, import_annotations
+from bfpo_bench.helpfulness.instructions import TASK
+from bfpo_bench.helpfulness.length_control import resample
+from bfpo_bench.helpfulness.upstream import read_upstream
+from bfpo_bench.leaderboard.estimates import estimated
+from bfpo_bench.leaderboard.load import load_rows
+from bfpo_bench.results import read_results
+from bfpo_bench.rundir import read_run
+from bfpo_bench.sources.hub import HubUnavailable
+from bfpo_bench.store import Store
+from tests.helpfulness.real import MODELS, annotations_file, instructions, outputs_file, rows
+
+FIRST, SECOND = MODELS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    """Files from the folder alone, and a tenth of the bootstrap samples."""
+    few = partial(resample, samples=100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_from_hub", lambda name: None)
+        patch.setattr(metrics, "resample", few)
+        patch.setattr(comparing, "resample", few)
+        yield
+
+
+@pytest.fixture(scope="module")
+def runs(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Imported]:
+    """Both models imported."""
+    folder = tmp_path_factory.mktemp("runs")
+    return {
+        model: import_annotations(
+            folder / model,
+            annotations_file(data_dir, model),
+            outputs_file(data_dir, model),
+            data_dir,
+        )
+        for model in MODELS
+    }
+
+
+@pytest.fixture
+def run(runs: dict[str, Imported], tmp_path: Path) -> Path:
+    """A copy of the first one's directory, to be changed."""
+    copy = tmp_path / "copy"
+    shutil.copytree(runs[FIRST].path, copy)
+    return copy
+
+
+def slim(data_dir: Path, model: str, **values: Any) -> list[dict[str, Any]]:
+    """A model's annotations without raw answers, with other values in the fields named."""
+    entries = rows(annotations_file(data_dir, model))
+    return [{**row, "raw_completion": None, **values} for row in entries]
+
+
+def changed(data_dir: Path, tmp_path: Path, **values: Any) -> Path:
+    return saved(tmp_path, slim(data_dir, FIRST, **values))
+
+
+def saved(tmp_path: Path, content: Any) -> Path:
+    path = tmp_path / "changed.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_an_import_makes_a_run(runs: dict[str, Imported]) -> None:
+    done = runs[FIRST]
+    assert (done.made, done.model) == (True, FIRST)
+    results = read_results(done.path / "results.json")
+    assert results.helpfulness == done.result
+    assert results.tasks == {}
+    assert all(average.value is None for average in results.averages.values())
+    assert results.marks == ["made of AlpacaEval's files: the model itself was not run here"]
+    assert read_run(done.path)["identity"]["backend"] == "import"
+    assert FIRST in (done.path / "table.md").read_text(encoding="utf-8")
+
+
+def test_its_row_has_the_alpaca_column_only(runs: dict[str, Imported]) -> None:
+    found = load_rows([runs[FIRST].path])
+    assert found.problems == []
+    [loaded] = found.rows
+    entry = estimated(loaded, ci=True)
+    assert entry.fault is None
+    assert set(entry.cells) == {"alpaca"}
+    cell, result = entry.cells["alpaca"], runs[FIRST].result
+    assert (cell.value, cell.low, cell.high) == (result.lc_win_rate, result.lc_low, result.lc_high)
+    assert "annotator weighted_alpaca_eval_gpt4_turbo" in cell.protocol
+    assert loaded.entry.cells["alpaca"].low is None
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_comes_in_goes_out(
+    data_dir: Path, runs: dict[str, Imported], tmp_path: Path, model: str
+) -> None:
+    export_helpfulness(runs[model].path, tmp_path)
+    assert rows(tmp_path / "model_outputs.json") == rows(outputs_file(data_dir, model))
+    before = rows(annotations_file(data_dir, model))
+    lost = {"price_per_example", "time_per_example"}
+    kept = [{key: row[key] for key in row if key not in lost} for row in before]
+    assert rows(tmp_path / "annotations.json") == kept
+    with pytest.raises(BadInput, match="holds files already"):
+        export_helpfulness(runs[model].path, tmp_path)
+
+
+def test_a_second_import_replaces_the_annotations(
+    data_dir: Path, run: Path, tmp_path: Path
+) -> None:
+    path = changed(data_dir, tmp_path, preference=None)
+    done = import_annotations(run, path, data_dir=data_dir)
+    assert not done.made
+    assert (done.result.failed, done.result.win_rate) == (805, None)
+    assert read_results(run / "results.json").helpfulness == done.result
+    with Store(run / "samples.sqlite", read_only=True) as store:
+        assert len(store.annotations()) == len(store.responses(TASK)) == 805
+    # Another annotator's stand beside them.
+    import_annotations(
+        run, changed(data_dir, tmp_path, annotator="me", preference=0), None, data_dir
+    )
+    assert {one.preference for one in read_annotated(run)} == {1.5}
+    assert {one.preference for one in read_annotated(run, files.OFFICIAL_ANNOTATOR)} == {None}
+    with pytest.raises(BadInput, match=r"unknown annotator of .* did you mean 'me'"):
+        read_helpfulness(run, "mee")
+    (run / "results.json").unlink()
+    with pytest.raises(BadInput, match="holds annotations of 2 annotators, me, weighted"):
+        read_helpfulness(run)
+
+
+def test_outputs_of_another_model(data_dir: Path, run: Path, tmp_path: Path) -> None:
+    path = saved(tmp_path, slim(data_dir, SECOND, preference=None))
+    with pytest.raises(BadInput, match="holds a run of something different: model"):
+        import_annotations(run, path, data_dir=data_dir)
+
+
+def as_if_evaluated(run: Path, **tasks: Any) -> None:
+    """Changes run.json so that the run looks as if `evaluate` had made it."""
+    content = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    content["identity"] |= {"backend": "hf", "tasks": tasks}
+    (run / "run.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_annotations_of_an_evaluated_runs_own_responses(
+    data_dir: Path, run: Path, tmp_path: Path
+) -> None:
+    """Annotated elsewhere, taken up here: they must be of the very responses."""
+    as_if_evaluated(run, **{TASK: {}})
+    done = import_annotations(run, changed(data_dir, tmp_path, preference=None), None, data_dir)
+    assert not done.made
+    path = saved(tmp_path, slim(data_dir, SECOND, preference=None))
+    with pytest.raises(BadInput, match="annotated outputs are not the responses that"):
+        import_annotations(run, path, None, data_dir)
+
+
+def test_an_evaluated_run_without_responses_takes_the_outputs(
+    data_dir: Path, run: Path, tmp_path: Path
+) -> None:
+    for file in run.glob("samples.sqlite*"):
+        file.unlink()
+    as_if_evaluated(run, bfpo_advbench={})
+    import_annotations(run, changed(data_dir, tmp_path, preference=None), None, data_dir)
+    assert set(read_run(run)["identity"]["tasks"]) == {"bfpo_advbench", TASK}
+    assert len(read_annotated(run)) == 805
+    (run / "results.json").unlink()
+    with pytest.raises(BadInput, match="evaluate to the end first"):
+        import_annotations(run, changed(data_dir, tmp_path, preference=None), None, data_dir)
+
+
+def test_bad_files(data_dir: Path, tmp_path: Path) -> None:
+    whole, path = slim(data_dir, FIRST), tmp_path / "run"
+    other = tmp_path / "other.json"
+    other.write_text('[{"instruction": "?", "output": "!", "generator": "m"}]')
+
+    def importing(content: Any, outputs: Path | None = None) -> None:
+        import_annotations(path, saved(tmp_path, content), outputs, data_dir)
+
+    with pytest.raises(BadInput, match="compares with 'text_davinci_003', and the Alpaca column"):
+        importing([{**row, "generator_1": "text_davinci_003"} for row in whole])
+    with pytest.raises(BadInput, match="lacks 5 of the 805 instructions"):
+        importing(whole[5:])
+    with pytest.raises(BadInput, match=r"2 of the 805 instructions in .* are not among the 805"):
+        importing([*whole[2:], {**whole[0], "instruction": "?"}, {**whole[0], "instruction": "!"}])
+    with pytest.raises(BadInput, match=r"1 of the instructions in .* stand there more than once"):
+        importing([*whole, whole[7]])
+    with pytest.raises(BadInput, match=r"3 of the reference outputs in .* are not those of"):
+        importing([{**row, "output_1": "?"} for row in whole[:3]] + whole[3:])
+    with pytest.raises(BadInput, match="are not those that were annotated in"):
+        importing(whole, outputs_file(data_dir, SECOND))
+    with pytest.raises(BadInput, match=r"1 of the 1 instructions in .* are not among the 805"):
+        importing(whole, other)
+    assert not path.exists()
+
+
+def test_weights_that_must_fit(data_dir: Path, tmp_path: Path) -> None:
+    weights = data_dir / "alpacaeval" / files.WEIGHTS
+    path = changed(data_dir, tmp_path, annotator="me", preference=1.6)
+    with pytest.raises(BadInput, match="they are of another annotator or of other outputs"):
+        import_annotations(tmp_path / "run", path, None, data_dir, weights)
+    with pytest.raises(BadInput, match=r"it has no column np\.tanh"):
+        import_annotations(
+            tmp_path / "run", path, None, data_dir, data_dir / "alpacaeval" / files.DERIVED
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_comparison_of_two_models(data_dir: Path, runs: dict[str, Imported]) -> None:
+    upstream = read_upstream(data_dir, instructions(data_dir))
+    one, two = (read_annotated(runs[model].path) for model in MODELS)
+    found = compare_helpfulness(one, two, upstream)
+    raw, controlled = found.differences
+    assert raw.value == pytest.approx(4.797493939167703 - 10.340415705751552)
+    a, b = runs[SECOND].result.lc_win_rate, runs[FIRST].result.lc_win_rate
+    assert a is not None
+    assert b is not None
+    assert controlled.value == pytest.approx(a - b)
+    assert raw.low < raw.value < raw.high < 0
+    assert controlled.high < 0
+    assert controlled.p == pytest.approx(2 / 101)
+    assert (found.n, found.left_out) == (805, 0)
+    # Paired: the interval is narrower than for independent samples.
+    errors = [runs[model].result.standard_error or 0 for model in MODELS]
+    independent = 2 * 1.96 * (errors[0] ** 2 + errors[1] ** 2) ** 0.5
+    assert raw.high - raw.low < 0.95 * independent
+    # A model against itself.
+    same, _ = compare_helpfulness(one, one, upstream).differences
+    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+
+
+def test_what_cannot_be_compared(runs: dict[str, Imported]) -> None:
+    one, two = (read_annotated(runs[model].path) for model in MODELS)
+    nothing = files.Upstream()
+    with pytest.raises(BadInput, match=r"was annotated by .* only win rates of one annotator"):
+        compare_helpfulness(one, [replace(a, annotator="me") for a in two], nothing)
+    with pytest.raises(BadInput, match="were annotated on different instructions"):
+        compare_helpfulness(one, two[1:], nothing)
+    with pytest.raises(BadInput, match="have 0 instructions with usable annotations in common"):
+        compare_helpfulness(one, [replace(a, preference=None) for a in two], nothing)
+
+
+def test_runs_without_responses_or_annotations(run: Path) -> None:
+    with sqlite3.connect(run / "samples.sqlite") as db:
+        db.execute("DELETE FROM annotations")
+    with pytest.raises(BadInput, match="holds no annotations; evaluate with --annotator or import"):
+        read_annotated(run)
+    with sqlite3.connect(run / "samples.sqlite") as db:
+        db.execute("DELETE FROM responses")
+    db.close()
+    with pytest.raises(BadInput, match="instructions; evaluate with --annotator or import them"):
+        read_helpfulness(run)
+
+
+def test_the_commands(
+    data_dir: Path, runs: dict[str, Imported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(data_dir: Path | None) -> None:
+        raise HubUnavailable("no network.")
+
+    def said(*arguments: object) -> str:
+        done = CliRunner().invoke(app, ["helpfulness", *map(str, arguments)])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    there = (runs[FIRST].path, runs[SECOND].path)
+    exported = said("export", there[0], "--output", tmp_path / "out")
+    assert "model_outputs.json" in exported
+    compared = said("compare", *there, "--data-dir", data_dir)
+    assert "-5.54" in compared
+    # Without AlpacaEval's instructions the raw difference is the same, and what is missing is said.
+    monkeypatch.setattr("bfpo_bench.helpfulness.instructions.load_instructions", unavailable)
+    compared = said("compare", *there)
+    assert "-5.54" in compared
+    assert "without instruction difficulties" in compared
+    monkeypatch.undo()
+    file = tmp_path / "out" / "annotations.json"
+    printed = said("import", tmp_path / "new", "--annotations", file, "--data-dir", data_dir)
+    for figure in ("16.25", "10.34", "0.94", "9.50", "1107.07", "805"):
+        assert figure in printed
+    assert (tmp_path / "new" / "results.json").exists()

@@ -1,0 +1,251 @@
+"""The Alpaca column of an evaluation, from the options to the results."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bfpo_bench
+from bfpo_bench.dry_run import dry_run
+from bfpo_bench.errors import BadInput
+from bfpo_bench.helpfulness.annotators import OFFICIAL
+from bfpo_bench.helpfulness.instructions import TASK, load_instructions
+from bfpo_bench.leaderboard.row import markdown
+from bfpo_bench.options import EvaluateOptions
+from bfpo_bench.results import Results, read_results
+from bfpo_bench.salvage import open_whole
+from bfpo_bench.store import (
+    AnnotationRecord,
+    ResponseRecord,
+    ScoreRecord,
+    Store,
+    answer_key,
+)
+from bfpo_bench.suite import load_suite
+from tests.helpfulness.package import write_package
+from tests.helpfulness.toy_annotator import ToyAnnotator
+from tests.remote.fake_server import FakeServer, serving
+
+MINI = 26
+
+
+@pytest.fixture(autouse=True)
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(write_package(tmp_path / "site")))
+
+
+def asked(model: Path, server: FakeServer, **options: Any) -> dict[str, Any]:
+    return {
+        "suite": "mini",
+        "tasks": ("alpaca",),
+        "backend": "hf",
+        "device": "cpu",
+        "annotator": "openai:toy",
+        "annotator_url": server.url,
+        **options,
+    }
+
+
+def test_the_805_instructions_are_the_published_ones(data_dir: Path) -> None:
+    loaded, instructions = load_instructions(data_dir)
+    assert (loaded.status, len(instructions)) == ("pinned", 805)
+    file = data_dir / "alpacaeval/results/vicuna-7b-v1.5/model_outputs.json"
+    others = json.loads(file.read_text(encoding="utf-8"))
+    assert [one.instruction for one in instructions] == [row["instruction"] for row in others]
+    assert {one.reference_model for one in instructions} == {"gpt4_1106_preview"}
+
+
+def test_a_run_has_an_alpaca_column(tiny_llama: Path, tmp_path: Path) -> None:
+    toy = ToyAnnotator()
+    output = tmp_path / "run"
+    with serving(toy) as server:
+        options = asked(tiny_llama, server, output=output)
+        results = bfpo_bench.evaluate(str(tiny_llama), **options)
+        assert len(server.seen) == MINI + 1
+        again = bfpo_bench.evaluate(str(tiny_llama), **options)
+        # Nothing is missing: nobody is contacted.
+        assert len(server.seen) == MINI + 1
+    assert again == results
+    found = results.helpfulness
+    assert found is not None
+    assert (found.annotator, found.reference) == (f"{OFFICIAL}:toy", "bfpo-bench")
+    assert (found.n, found.failed) == (MINI, 0)
+    with Store(output / "samples.sqlite", read_only=True) as store:
+        preferences = [record.preference for record in store.annotations().values()]
+        assert {response.task for response in store.responses(TASK)} == {TASK}
+    assert found.win_rate == pytest.approx(100 * sum(p - 1 for p in preferences) / MINI)  # type: ignore[operator]
+    assert results.tasks == {}
+    assert any("annotated by" in mark and "toy" in mark for mark in results.marks)
+    text = markdown(results)
+    assert f"| {found.win_rate:.2f} ± {found.standard_error:.2f} |" in text
+    assert results.judge is None
+    # The file says it, one of before says nothing, and one that is not whole is refused.
+    path = output / "results.json"
+    assert read_results(path) == results
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["helpfulness"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert read_results(path).helpfulness is None
+    content["helpfulness"] = {"annotator": "x"}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(BadInput, match="HelpfulnessResult and the file differ in"):
+        read_results(path)
+
+
+def test_responses_without_an_annotator_then_with_one(tiny_llama: Path, tmp_path: Path) -> None:
+    """The column may come later, and other tasks beside it, in one run directory."""
+    output = tmp_path / "run"
+    toy = ToyAnnotator()
+    with serving(toy) as server:
+        options = asked(tiny_llama, server, output=output)
+        plain = {k: v for k, v in options.items() if not k.startswith("annotator")}
+        before = bfpo_bench.evaluate(str(tiny_llama), **plain)
+        assert before.helpfulness is None
+        assert any("name who compares them with --annotator" in mark for mark in before.marks)
+        with sqlite3.connect(output / "samples.sqlite") as db:
+            responses = db.execute("SELECT * FROM responses ORDER BY key").fetchall()
+        db.close()
+        assert len(responses) == MINI
+        found = bfpo_bench.evaluate(str(tiny_llama), **options)
+        with sqlite3.connect(output / "samples.sqlite") as db:
+            assert db.execute("SELECT * FROM responses ORDER BY key").fetchall() == responses
+        db.close()
+        other = bfpo_bench.evaluate(str(tiny_llama), **{**plain, "tasks": ("toxigen",)})
+    assert found.helpfulness is not None
+    assert other.helpfulness == found.helpfulness
+    assert list(other.tasks) == ["bfpo_toxigen"]
+
+
+def test_an_annotator_adds_its_task(tiny_llama: Path, tmp_path: Path) -> None:
+    with serving(ToyAnnotator()) as server:
+        options = asked(tiny_llama, server, output=tmp_path / "run", tasks=("toxigen",), limit=3)
+        results = bfpo_bench.evaluate(str(tiny_llama), **options)
+    assert list(results.tasks) == ["bfpo_toxigen"]
+    assert results.helpfulness is not None
+    assert results.helpfulness.n == 3
+
+
+def test_annotations_are_rescued_from_a_damaged_store(tmp_path: Path) -> None:
+    path = tmp_path / "samples.sqlite"
+    lost = answer_key("a response that is not there")
+    with Store(path) as store:
+        for number in range(20):
+            key = answer_key("response", number)
+            response = (key, TASK, f"{number}", "p", "q", "r", "stop", 0, 1, 1, 0)
+            store.add_responses([ResponseRecord(*response)])
+            preference = None if number == 3 else 1 + number / 20
+            mine = (answer_key("annotation", number), "toy", f"{number}", key, preference)
+            store.add_annotations([AnnotationRecord(*mine, None, "{}")])
+        store.add_annotations([AnnotationRecord("f" * 32, "toy", "x", lost, 1.0, "{}", "{}")])
+        many = [(answer_key(i), "t", f"{i}", 0, "c" * 300, "d", -1.0, True, 0) for i in range(500)]
+        store.add_scores(ScoreRecord(*row) for row in many)
+        before = store.annotations()
+    with closing(sqlite3.connect(path)) as db:
+        query = "SELECT pageno FROM dbstat WHERE name = 'scores' AND pagetype = 'leaf'"
+        try:
+            page = max(page for (page,) in db.execute(query))
+        except sqlite3.OperationalError:
+            pytest.skip("this SQLite was built without dbstat")
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xa5" * 4096)
+    with open_whole(path) as store:
+        assert len(store.scores("t")) < 500
+        # The annotation of a response that is lost is lost with it.
+        assert store.annotations() == {k: r for k, r in before.items() if r.response_key != lost}
+
+
+def test_a_store_of_before_has_no_annotations(tmp_path: Path) -> None:
+    Store(tmp_path / "s.sqlite").close()
+    with sqlite3.connect(tmp_path / "s.sqlite") as db:
+        db.execute("DROP TABLE annotations")
+    db.close()
+    with Store(tmp_path / "s.sqlite", read_only=True) as store:
+        assert store.annotations() == {}
+    with Store(tmp_path / "s.sqlite") as store:
+        store.add_annotations([])
+        assert store.annotations() == {}
+
+
+# ----------------------------------------------------------------------------------- dry run
+
+
+def test_a_dry_run_says_what_it_will_cost(tiny_llama: Path, tmp_path: Path) -> None:
+    with serving(ToyAnnotator()) as server:
+        options = asked(tiny_llama, server, output=tmp_path / "run")
+        prices = {"price_in": 2.0, "price_out": 8.0, "max_cost": 1.0}
+        text = dry_run(EvaluateOptions(model=str(tiny_llama), **options, **prices))
+        assert server.seen == []
+        free = dry_run(EvaluateOptions(model=str(tiny_llama), **options, max_cost=10.0))
+    assert f"annotator {OFFICIAL}:toy: {MINI} questions to {server.url}" in text
+    assert "tokens to read where responses are as long as the reference's" in text
+    assert "USD, at most" in text
+    assert "--max-cost 1.00 USD covers that" in text
+    assert "--max-cost 10 tokens does not cover that" in free
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_says_what_a_local_annotator_needs(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bfpo_bench.helpfulness.choose.vllm_installed", lambda: True)
+    options = EvaluateOptions(
+        model=str(tiny_llama),
+        suite="mini",
+        backend="hf",
+        tasks=("alpaca",),
+        annotator="local",
+        annotator_model=str(tiny_llama),
+    )
+    text = dry_run(options)
+    assert f"annotator {OFFICIAL}:tiny-llama: {MINI} questions to a vLLM server" in text
+    assert f"annotator {OFFICIAL}:tiny-llama: needs about" in text
+
+
+# ----------------------------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize("name", ["annotator_config", "annotator_model", "annotator_url"])
+def test_options_of_an_annotator_without_one(tiny_llama: Path, name: str) -> None:
+    with pytest.raises(BadInput, match=f"--{name.replace('_', '-')} is for an annotator, and none"):
+        bfpo_bench.evaluate(str(tiny_llama), suite="mini", tasks=("alpaca",), **{name: "x"})
+
+
+def test_a_suite_without_helpfulness(tiny_llama: Path, tmp_path: Path) -> None:
+    suite = tmp_path / "own.yaml"
+    text = (Path(bfpo_bench.__file__).parent / "suites" / "mini.yaml").read_text(encoding="utf-8")
+    suite.write_text(text.split("helpfulness:")[0], encoding="utf-8")
+    assert load_suite(str(suite)).helpfulness is None
+    with pytest.raises(BadInput, match="suite mini has nothing to annotate"):
+        bfpo_bench.evaluate(str(tiny_llama), suite=str(suite), annotator=OFFICIAL)
+    with pytest.raises(BadInput, match="unknown task 'alpaca'"):
+        load_suite(str(suite)).only(["alpaca"])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("metric: win_rate", "metric: harmless"), "'metric' must be win_rate, not 'harmless'"),
+        (("group: helpfulness", "group: gen"), "'group' must be helpfulness, not 'gen'"),
+    ],
+)
+def test_suites_with_another_helpfulness(
+    tmp_path: Path, change: tuple[str, str], sentence: str
+) -> None:
+    text = (Path(bfpo_bench.__file__).parent / "suites" / "paper.yaml").read_text(encoding="utf-8")
+    (tmp_path / "own.yaml").write_text(text.replace(*change), encoding="utf-8")
+    with pytest.raises(BadInput, match=sentence):
+        load_suite(str(tmp_path / "own.yaml"))
+
+
+def test_the_paper_suite_samples_as_alpaca_eval_does() -> None:
+    helpful = load_suite("paper").helpfulness
+    assert helpful is not None
+    assert helpful.generation is not None
+    assert (helpful.generation.temperature, helpful.generation.max_new_tokens) == (0.7, 2048)
+    assert isinstance(Results.__dataclass_fields__["helpfulness"].default, type(None))
