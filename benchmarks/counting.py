@@ -48,7 +48,11 @@ class Count:
 
 def count(tokenizer: Any, requests: Sequence[ScoreRequest]) -> Count:
     """Counts what requests hold under a tokenizer."""
-    pairs = encode_pairs(tokenizer, [(r.context, r.continuation) for r in requests])
+    return count_tokens(encode_pairs(tokenizer, [(r.context, r.continuation) for r in requests]))
+
+
+def count_tokens(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Count:
+    """Counts what requests hold, given as the tokens of (context, continuation)."""
     # The last token of a request is predicted, never read.
     fed = [[*context, *continuation][:-1] for context, continuation in pairs]
     tree = SortedRequests(fed)

@@ -182,7 +182,9 @@ def test_a_checkpoint_that_lacks_weights(get: Get, tiny_llama: Path) -> None:
 
 
 def test_a_chat_template_that_is_not_there(get: Get) -> None:
-    with pytest.raises(BadInput, match=r"template nope.jinja cannot be read .*; name a bundled one .*zep"):
+    with pytest.raises(
+        BadInput, match=r"template nope.jinja cannot be read .*; name a bundled one .*zep"
+    ):
         train(get("tokens.chat_template=nope.jinja"), Path("out"), device="cpu")
 
 

@@ -1,0 +1,251 @@
+"""Preference training side by side with TRL's DPOTrainer: the same model, tokens, order, precision.
+
+Both precompute the reference's log-probabilities (that pass has a row of its own); then the
+contenders take turns, update by update, each in a process of its own. DPO is there twice, so that
+its losses can be compared; our other losses show that they cost the same. For example::
+
+    OMP_NUM_THREADS=2 python -m benchmarks.training --model tiny --updates 6
+    OMP_NUM_THREADS=2 python -m benchmarks.training --model 0.5b --updates 2 --per-update 2 \\
+        --min-prompt 256 --losses dpo
+    python -m benchmarks.training --model 7b --device cuda --bf16 --layers mlp.down_proj \\
+        --checkpointing --per-update 32 --at-once 4 --updates 8
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from benchmarks.counting import count_tokens
+from benchmarks.matrix_rate import matrix_rate
+from benchmarks.random_models import SHAPES, make_model
+from benchmarks.scoring_report import machine
+from benchmarks.training_contenders import TRL, Contender, Ready, Setup, Update
+from bfpo_bench.errors import BadInput, BenchError
+from bfpo_bench.training.tokens import TokenPair
+
+RESULTS = Path(__file__).with_name("results")
+FILE = Path("preference") / "dpo_pairs_300_sharegpt.json"
+LOSSES = ("dpo", "ipo", "bfpo")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures, writes the page, prints where it is."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(given)
+    try:
+        page = measure(options, f"python -m benchmarks.training {shlex.join(given)}")
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    options.output.mkdir(parents=True, exist_ok=True)
+    name = Path(options.model).name
+    target = options.output / f"training-{name}-{options.device}{options.suffix}.md"
+    target.write_text(page, encoding="utf-8")
+    print(f"{page}\nwritten to {target}")
+    return 0
+
+
+def measure(options: argparse.Namespace, command: str) -> str:
+    """Runs the contenders and writes the page."""
+    model, pairs = _model_and_pairs(options)
+    wanted = options.updates * options.per_update
+    pairs = [pair for pair in pairs if len(pair.prompt) >= options.min_prompt][:wanted]
+    if len(pairs) < wanted or options.per_update % options.at_once:
+        raise BadInput(
+            f"{options.updates} updates of {options.per_update} pairs, {options.at_once} at once, "
+            f"cannot be made of {len(pairs)} pairs; ask for fewer."
+        )
+    rate = matrix_rate(options.device, "bfloat16" if options.bf16 else "float32")
+    kinds = [TRL, *(f"ours {loss}" for loss in options.losses)]
+    contenders: list[Contender] = []
+    updates: dict[str, list[Update]] = {kind: [] for kind in kinds}
+    peaks: dict[str, int] = {}
+
+    def start(kind: str) -> Contender:
+        return Contender(
+            Setup(
+                kind=kind,
+                model=model,
+                pairs=pairs,
+                per_update=options.per_update,
+                at_once=options.at_once,
+                layers=tuple(options.layers),
+                bf16=options.bf16,
+                checkpointing=options.checkpointing,
+                device=options.device,
+            )
+        )
+
+    def step(contender: Contender) -> None:
+        kind = contender.setup.kind
+        updates[kind].append(contender.update())
+        print(f"{kind}: {updates[kind][-1]}", file=sys.stderr)
+
+    ready: dict[str, Ready] = {}
+    # A GPU's memory is one's alone.
+    groups = [[kind] for kind in kinds] if options.device == "cuda" else [kinds]
+    for group in groups:
+        try:
+            contenders = []
+            for kind in group:
+                contenders.append(start(kind))
+                ready[kind] = contenders[-1].ready
+            for number in range(options.updates):
+                turn = number % len(contenders)
+                for contender in contenders[turn:] + contenders[:turn]:
+                    step(contender)
+            for contender in contenders:
+                peaks[contender.setup.kind] = contender.peak()
+        finally:
+            for contender in contenders:
+                contender.close()
+    return _page(options, command, pairs, model, rate, ready, updates, peaks)
+
+
+def _model_and_pairs(options: argparse.Namespace) -> tuple[Path, list[TokenPair]]:
+    """The model's folder and the file's pairs as its tokens, in the paper's limits."""
+    from bfpo_bench.engines.tokenization import load_tokenizer
+    from bfpo_bench.training.pairs import make_pairs
+    from bfpo_bench.training.prepare import TEMPLATES
+    from bfpo_bench.training.readers import load_set
+    from bfpo_bench.training.records import PreferenceSet
+    from bfpo_bench.training.tokens import Limits, tokenize_pairs
+
+    if options.data is None:
+        raise BadInput("there are no pairs to train on; name a file of them with --data.")
+    loaded = load_set(
+        PreferenceSet(name="pairs", files=(options.data,), all_safe=True, skip_bad_rows=True)
+    )
+    pairs = make_pairs("bfpo", loaded.records)
+    model = Path(options.model)
+    if options.model in SHAPES:
+        texts = [t for p in pairs for t in (*(c for _, c in p.prompt), p.chosen, p.rejected)]
+        model = make_model(options.model, options.models, texts, "float32")
+    template = (TEMPLATES / "zephyr.jinja").read_text(encoding="utf-8")
+    tokens, _ = tokenize_pairs(
+        pairs, load_tokenizer(model), template=template, limits=Limits(1024, 512)
+    )
+    return model, tokens
+
+
+def _page(
+    options: argparse.Namespace,
+    command: str,
+    pairs: Sequence[TokenPair],
+    model: Path,
+    rate: float,
+    ready: dict[str, Ready],
+    updates: dict[str, list[Update]],
+    peaks: dict[str, int],
+) -> str:
+    from transformers import AutoConfig
+
+    held = count_tokens([(p.prompt, r) for p in pairs for r in (p.chosen, p.rejected)])
+    per_update = held.asked / options.updates
+    operations = held.operations(AutoConfig.from_pretrained(model)) / options.updates
+    name = Path(options.model).name
+    facts = {
+        "Date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "Command": f"`{command}`",
+        "Model": f"{name}{' (random weights)' if options.model in SHAPES else ''}, "
+        f"{'bf16' if options.bf16 else 'fp32'} on {options.device}, trained: "
+        f"{', '.join(options.layers) or 'everything'} ({ready[TRL].parameters:,} parameters), "
+        f"gradient checkpointing {'on' if options.checkpointing else 'off'}",
+        "Pairs": f"{len(pairs)} of {options.data.name}, {options.per_update} per update, "
+        f"{options.at_once} at once; mean tokens: prompt {mean(len(p.prompt) for p in pairs):.0f}, "
+        f"chosen {mean(len(p.chosen) for p in pairs):.0f}, "
+        f"rejected {mean(len(p.rejected) for p in pairs):.0f}",
+        "Tokens": f"{held.asked:,} in all sequences, {held.tree:,} with each prompt once "
+        f"({held.asked / held.tree:.2f} times fewer)",
+        **machine(),
+        "Threads": f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}, "
+        f"load of the machine {os.getloadavg()[1]:.1f}",
+        "Matrix products": f"{rate / 1e9:,.0f} GFLOP/s",
+    }
+
+    def middle(kind: str, clock: str) -> float:
+        # The first update also warms up.
+        some = updates[kind][1:] or updates[kind]
+        return float(median(getattr(update, clock) for update in some))
+
+    rows: list[list[Any]] = []
+    for kind, done in updates.items():
+        seconds, cpu = middle(kind, "seconds"), middle(kind, "cpu_seconds")
+        work = operations * (2 + ready[kind].share)
+        difference = ""
+        if kind == "ours dpo":
+            both = zip(done, updates[TRL], strict=True)
+            difference = f"{max(abs(mine.loss - theirs.loss) for mine, theirs in both):.1e}"
+        rows.append(
+            [
+                *(kind, f"{seconds:.2f}", f"{middle(TRL, 'seconds') / seconds:.2f}"),
+                *(f"{cpu:.2f}", f"{middle(TRL, 'cpu_seconds') / cpu:.2f}"),
+                *(f"{per_update / seconds:,.0f}", f"{peaks[kind] / 2**20:,.0f}"),
+                *(f"{work / seconds / rate:.0%}", difference),
+                *(f"{ready[kind].seconds:.1f}", f"{ready[kind].cpu_seconds:.1f}"),
+            ]
+        )
+    columns = (
+        *("trainer", "s per update", "× faster", "CPU s", "× fewer", "tokens/s", "peak MiB"),
+        *("utilisation", "largest loss difference", "reference pass s", "CPU s of it"),
+    )
+    lines = [f"# Training: {name} on {options.device}", ""]
+    lines += [f"- {key}: {text}" for key, text in facts.items()]
+    table = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
+    lines += ["", *(f"| {' | '.join(map(str, row))} |" for row in table), ""]
+    lines += [
+        "Medians over the updates after the first; *× faster* and *× fewer* are TRL's over the "
+        "row's. *CPU s*: processor time of the process, which other programs on the machine "
+        "disturb less. *tokens/s*: of all sequences, prompts counted for both responses, whoever "
+        "computes them once. *Peak*: resident memory of the process with its libraries, or what "
+        "torch's allocator held on a GPU. *Utilisation*: operations of computing each distinct "
+        "token once forward, its gradient once and that of the trained weights, per second, over "
+        "the rate of a plain matrix product. *Largest loss difference*: of an update's DPO loss "
+        "from TRL's.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.training",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--model", default="tiny", help=f"{', '.join(SHAPES)} (random weights) or a folder")
+    add("--device", default="cpu", choices=["cpu", "cuda"])
+    add("--bf16", action="store_true", help="products in bfloat16")
+    add("--layers", nargs="*", default=[], help="name patterns of what is trained; default: all")
+    add("--checkpointing", action="store_true", help="gradient checkpointing")
+    add("--losses", nargs="*", default=list(LOSSES), choices=LOSSES)
+    add("--updates", type=int, default=6)
+    add("--per-update", type=int, default=8, help="pairs")
+    add("--at-once", type=int, default=2, help="pairs that go through the model together")
+    add("--min-prompt", type=int, default=0, help="only pairs with prompts of so many tokens")
+    add("--data", type=Path, default=_data(), help="file of pairs in any format that recipes take")
+    add("--models", type=Path, default=Path(tempfile.gettempdir()) / "bfpo-bench-models")
+    add("--output", type=Path, default=RESULTS, help="folder of the page")
+    add("--suffix", default="", help="put behind the page's name")
+    return parser
+
+
+def _data() -> Path | None:
+    for folder in (os.environ.get("BFPO_DATA_DIR"), RESULTS.parents[2] / "shared" / "data"):
+        if folder and (Path(folder) / FILE).is_file():
+            return Path(folder) / FILE
+    return None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
