@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bfpo_bench.errors import BadInput
 from bfpo_bench.plan import PlannedTask
@@ -19,6 +19,10 @@ from bfpo_bench.results import (
 from bfpo_bench.rundir import RunDirectory
 from bfpo_bench.store import Store
 
+if TYPE_CHECKING:
+    from bfpo_bench.helpfulness.choose import ChosenAnnotator
+    from bfpo_bench.helpfulness.metrics import HelpfulnessResult
+
 
 def collect(
     request: Request, run: RunDirectory, store: Store, planned: list[PlannedTask]
@@ -27,9 +31,15 @@ def collect(
 
     Tasks of an earlier command in the same directory keep their results.
     """
-    tasks = _earlier(run)
+    earlier = _earlier(run)
+    tasks = dict(earlier.tasks) if earlier else {}
     for task in planned:
-        tasks[task.name] = _task_result(request, store, task)
+        if not task.annotated:
+            tasks[task.name] = _task_result(request, store, task)
+    helpfulness = earlier.helpfulness if earlier else None
+    for task in planned:
+        if task.annotated and request.annotator is not None:
+            helpfulness = _helpfulness(request, request.annotator, store, task)
     order = [t.task for t in request.suite.tasks]
     tasks = {name: tasks[name] for name in order if name in tasks}
     identity = run.identity
@@ -49,15 +59,65 @@ def collect(
         limit=identity["limit"],
         tasks=tasks,
         averages=averages(tasks, request.suite.tasks),
-        marks=_marks(request, tasks),
+        marks=_marks(request, tasks) + _helpfulness_marks(request, store, planned, helpfulness),
+        helpfulness=helpfulness,
     )
 
 
-def _earlier(run: RunDirectory) -> dict[str, TaskResult]:
+def _earlier(run: RunDirectory) -> Results | None:
     try:
-        return dict(read_results(run.results_path).tasks)
+        return read_results(run.results_path)
     except BadInput:
-        return {}
+        return None
+
+
+def _helpfulness(
+    request: Request, annotator: ChosenAnnotator, store: Store, task: PlannedTask
+) -> HelpfulnessResult:
+    from bfpo_bench.helpfulness.annotate import annotations_of, make_pairs
+    from bfpo_bench.helpfulness.metrics import measure
+    from bfpo_bench.helpfulness.upstream import Upstream, read_upstream
+    from bfpo_bench.sources import find_data_dir
+
+    options, loaded = request.options, task.data.loaded
+    pairs = make_pairs(annotator, store, options.seed)
+    annotations = annotations_of(pairs, annotator, store, request.target.name)
+    upstream = Upstream()
+    if not request.suite.demonstration:
+        folder = find_data_dir(options.data_dir)
+        upstream = read_upstream(folder, [row["instruction"] for row in loaded.rows])
+    return measure(annotations, upstream, options.seed)
+
+
+def _helpfulness_marks(
+    request: Request,
+    store: Store,
+    planned: list[PlannedTask],
+    helpfulness: HelpfulnessResult | None,
+) -> list[str]:
+    """What a reader must know of the Alpaca column."""
+    column = request.suite.helpfulness.column if request.suite.helpfulness else "Alpaca"
+    marks = []
+    if helpfulness is not None:
+        marks.append(
+            f"annotated by {helpfulness.annotator}; not to be ranked against another annotator's"
+        )
+        marks += helpfulness.notes
+    for task in planned:
+        if not task.annotated:
+            continue
+        loaded = task.data.loaded
+        marks += [] if loaded.status == "demonstration" else loaded.marks
+        if task.data.spec.chat_template and request.target.plain:
+            marks.append(request.target.plain)
+        cut = store.response_totals(task.name).cut_prompts
+        if cut:
+            marks.append(f"{cut} of {len(task.items)} prompts cut on the left")
+        if request.annotator is None:
+            marks.append(
+                f"{len(task.items)} responses are there; name who compares them with --annotator"
+            )
+    return [f"{column}: {mark}" for mark in marks]
 
 
 def _task_result(request: Request, store: Store, task: PlannedTask) -> TaskResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.estimates import (
@@ -13,8 +14,9 @@ from bfpo_bench.estimates import (
     memory_need,
     memory_verdict,
 )
+from bfpo_bench.helpfulness.choose import ChosenAnnotator
 from bfpo_bench.judges import ZooCard
-from bfpo_bench.judging import ChosenJudge
+from bfpo_bench.judging import LONGEST_JUDGED, ChosenJudge
 from bfpo_bench.machine import find_device, measure_speed
 from bfpo_bench.measure import StageTime, measure
 from bfpo_bench.model_shape import ModelShape, model_shape
@@ -114,8 +116,47 @@ def _needs(
             f"server, {options.concurrency} at a time; no memory of this machine"
         ]
     if request.judge is not None:
-        lines += _judge_needs(request.judge, [task for task in planned if task.prompts], measured)
+        lines += _judge_needs(request.judge, [task for task in planned if task.judged], measured)
+    for task in planned:
+        if task.annotated and request.annotator is not None:
+            lines += _annotator_needs(request, request.annotator, task, measured)
     return lines
+
+
+def _annotator_needs(
+    request: Request, annotator: ChosenAnnotator, task: PlannedTask, measured: bool
+) -> list[str]:
+    """What the annotator reads, and what that costs, before there is a response."""
+    from bfpo_bench.helpfulness.cost import expected_tokens
+    from bfpo_bench.helpfulness.instructions import of_row
+
+    new = task.prompts[0].sampling.max_new_tokens
+    instructions = (of_row(item.id, item.row) for item in task.items)
+    likely, most = expected_tokens(annotator.config, instructions, new)
+    prices, limit = request.prices, request.prices.max_cost
+    title = f"annotator {annotator.name}"
+    lines = [
+        f"{title}: {len(task.items):,} questions to {annotator.where}",
+        f"   about {likely.read:,} tokens to read where responses are as long as the reference's "
+        f"({GUESS} characters each), {most.read:,} where all reach their limit; at most "
+        f"{likely.written:,} to write",
+    ]
+    if prices.price_in is not None:
+        cost = prices.text(prices.cost(likely))
+        lines.append(f"   about {cost}, at most {prices.text(prices.cost(most))}")
+    if limit is not None:
+        fits = "covers" if prices.cost(likely) <= limit else "does not cover"
+        lines.append(f"   --max-cost {prices.text(limit)} {fits} that")
+    if annotator.files is None:
+        return lines
+    options = annotator.options
+    dtype = options.engine_options(annotator.files).dtype
+    shape = model_shape(annotator.files, dtype, options.trust_remote_code)
+    count = len(task.items)
+    work = Work("annotate", count, likely.read, generated=likely.written)
+    longest = replace(work, longest=round(most.read / count) + annotator.config.max_tokens)
+    use = Use(shape, "vllm", options, find_device("auto"), [longest], LONGEST_JUDGED)
+    return [*lines, *_model_lines(title, use, measured)]
 
 
 def _judge_needs(judge: ChosenJudge, judged: Sequence[PlannedTask], measured: bool) -> list[str]:

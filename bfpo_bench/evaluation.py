@@ -89,9 +89,10 @@ class _Evaluation:
             for task in planned:
                 if task.scores:
                     stages.store_outcomes(task, self.store)
-            judged = [task for task in planned if task.prompts]
+            judged = [task for task in planned if task.judged]
             if judged:
                 self._judge(judged)
+            self._annotate()
             with self._timed("collect"):
                 results = collect(self.request, self.run_directory, self.store, planned)
                 from bfpo_bench.leaderboard.row import markdown
@@ -152,6 +153,17 @@ class _Evaluation:
                 arguments = (task, responses[task], name, judge_key, judge)
                 with self._timed("judge"):
                     stages.judge(*arguments, self.store, self.progress)
+
+    def _annotate(self) -> None:
+        request, chosen = self.request, self.request.annotator
+        if chosen is None:
+            return
+        from bfpo_bench.helpfulness.annotate import annotate, make_pairs
+
+        with self._timed("annotate"):
+            pairs = make_pairs(chosen, self.store, request.options.seed)
+            log = self.run_directory.path / "annotator.log"
+            annotate(pairs, chosen, request.prices, self.store, log, self.progress)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

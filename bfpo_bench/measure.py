@@ -64,7 +64,8 @@ def measure(
     found = []
     target = request.target
     scored = [task for task in planned if task.scores]
-    judged = [task for task in planned if task.prompts]
+    judged = [task for task in planned if task.judged]
+    annotated = [task for task in planned if task.annotated]
     exchanges: list[Exchange] = []
     longer = 1.0
     progress.say(f"Loading {target.name} ({target.backend}) …")
@@ -79,6 +80,11 @@ def measure(
             progress.say("Timing a sample of generation …")
             time_spent, exchanges, longer = _respond(engine, judged, _at_a_time(request))
             found.append(time_spent)
+        if annotated:
+            progress.say("Timing a sample of longer responses …")
+            # Apart: they are longer, and no judge sees them.
+            time_spent, _, _ = _respond(engine, annotated, _at_a_time(request))
+            found.append(replace(time_spent, stage="respond to Alpaca"))
     finally:
         engine.close()
     if judged:

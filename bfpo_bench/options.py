@@ -82,11 +82,20 @@ class EvaluateOptions(LoadingOptions):
         judge_model: folder or hub id of the judge's weights (for a judge that asks a server: the
             served model's name) instead of the card's.
         judge_url: base URL of the server of a judge that asks one (openai), instead of the card's.
+        annotator: who compares responses with AlpacaEval's reference outputs: ``"openai:MODEL"``,
+            ``"local"``, or a configuration of alpaca_eval; None fills no Alpaca column.
+        annotator_config: configuration for ``openai:MODEL`` and ``local``; default: AlpacaEval 2's.
+        annotator_model: folder or hub id that ``local`` serves; with a URL, the served name.
+        annotator_url: base URL of the annotator's server.
+        annotator_key_env: environment variable that holds that server's key.
+        max_cost: the most that annotation may cost in this command: USD where there are prices,
+            else tokens.
+        price_in, price_out: the annotator's, in USD per million tokens read and written.
         backend: ``"hf"``, ``"vllm"`` or ``"openai"`` (a server, with ``base_url``); default: vllm
             where a GPU and vLLM are there, else hf.
         base_url: address of an OpenAI-compatible server that holds the model.
         api_key_env: environment variable that holds the server's key.
-        concurrency: requests under way at a time (openai only).
+        concurrency: requests under way at a time (openai, and the annotator).
         data_dir: folder of upstream data files; default: ``BFPO_DATA_DIR``, else the hub.
         variants: source → variant, for data that comes in several.
         allow_unpinned: take data that differs from the pinned digest, and mark the results.
@@ -114,6 +123,14 @@ class EvaluateOptions(LoadingOptions):
     judge: str | None = None
     judge_model: str | None = None
     judge_url: str | None = None
+    annotator: str | None = None
+    annotator_config: str | None = None
+    annotator_model: str | None = None
+    annotator_url: str | None = None
+    annotator_key_env: str = "OPENAI_API_KEY"
+    max_cost: float | None = None
+    price_in: float | None = None
+    price_out: float | None = None
     base_url: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
     concurrency: int = 16

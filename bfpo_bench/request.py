@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.engines.select import choose_backend
+from bfpo_bench.errors import BadInput
+from bfpo_bench.helpfulness.choose import AnnotatorOptions, ChosenAnnotator, choose_annotator
+from bfpo_bench.helpfulness.cost import Prices
 from bfpo_bench.judges import load_judge
 from bfpo_bench.judging import ChosenJudge, JudgeOptions, choose_judge
 from bfpo_bench.options import EvaluateOptions, LoadingOptions
@@ -22,12 +25,14 @@ class Request:
     Attributes:
         suite: the whole suite; `data` holds the tasks of it that are wanted.
         judge: None when no wanted task needs one.
+        annotator: None when nobody was named to annotate.
     """
 
     options: EvaluateOptions
     suite: Suite
     target: Target
     judge: ChosenJudge | None
+    annotator: ChosenAnnotator | None
     data: list[TaskData]
 
     @property
@@ -35,8 +40,18 @@ class Request:
         """Where the rows come from."""
         return _data_options(self.options, self.suite)
 
+    @property
+    def prices(self) -> Prices:
+        """What annotating may cost."""
+        options = self.options
+        return Prices(options.price_in, options.price_out, options.max_cost)
+
     def identity(self) -> dict[str, Any]:
-        """All that the answers of this run depend on; see :mod:`bfpo_bench.rundir`."""
+        """All that the answers of this run depend on; see :mod:`bfpo_bench.rundir`.
+
+        The annotator is no part of it: annotations have keys of their own, and several annotators'
+        stand side by side.
+        """
         options = self.options
         return {
             "model": self.target.identity(),
@@ -70,7 +85,7 @@ def check_request(options: EvaluateOptions) -> Request:
         BadInput: one sentence for the first thing that cannot be had.
     """
     suite = load_suite(options.suite)
-    wanted = suite.only(list(options.tasks)) if options.tasks else suite
+    wanted = _wanted(options, suite)
     judged = any(task.group == "gen" for task in wanted.tasks)
     if judged or options.judge:
         # Only the card for now: the judge's weights are looked for when all else was found.
@@ -78,20 +93,59 @@ def check_request(options: EvaluateOptions) -> Request:
     target = find_target(options, choose_backend(options.backend))
     data = read_data(wanted, _data_options(options, suite), options.limit, options.seed)
     judge = choose_judge(_judge_options(options, suite)) if judged else None
-    return Request(options, suite, target, judge, data)
+    annotator = choose_annotator(_annotator_options(options)) if options.annotator else None
+    request = Request(options, suite, target, judge, annotator, data)
+    _ = request.prices  # for its complaints
+    return request
+
+
+def _wanted(options: EvaluateOptions, suite: Suite) -> Suite:
+    """The tasks that are asked for; that of helpfulness where it or an annotator is named."""
+    wanted = suite.only(list(options.tasks)) if options.tasks else replace(suite, helpfulness=None)
+    if options.annotator is None:
+        for name in ("annotator_config", "annotator_model", "annotator_url", "max_cost"):
+            if getattr(options, name) is not None:
+                raise BadInput(
+                    f"--{name.replace('_', '-')} is for an annotator, and none is named; add "
+                    "--annotator openai:MODEL or --annotator local."
+                )
+        return wanted
+    if suite.helpfulness is None:
+        raise BadInput(
+            f"suite {suite.name} has nothing to annotate: give it a 'helpfulness' task as suite "
+            "paper has it, or leave --annotator out."
+        )
+    return replace(wanted, helpfulness=suite.helpfulness)
 
 
 def _judge_options(options: EvaluateOptions, suite: Suite) -> JudgeOptions:
-    loading = {field.name: getattr(options, field.name) for field in fields(LoadingOptions)}
-    if options.backend == "openai":
-        # A server holds the target only; the judge is loaded here.
-        loading["backend"] = None
     return JudgeOptions(
         judge=options.judge or suite.judge,
         judge_model=options.judge_model,
         judge_url=options.judge_url,
-        **loading,
+        **_loading(options),
     )
+
+
+def _annotator_options(options: EvaluateOptions) -> AnnotatorOptions:
+    assert options.annotator is not None
+    return AnnotatorOptions(
+        annotator=options.annotator,
+        annotator_config=options.annotator_config,
+        annotator_model=options.annotator_model,
+        annotator_url=options.annotator_url,
+        annotator_key_env=options.annotator_key_env,
+        concurrency=options.concurrency,
+        **_loading(options),
+    )
+
+
+def _loading(options: EvaluateOptions) -> dict[str, Any]:
+    loading = {field.name: getattr(options, field.name) for field in fields(LoadingOptions)}
+    if options.backend == "openai":
+        # A server holds the target only; judge and annotator are loaded here.
+        loading["backend"] = None
+    return loading
 
 
 def _data_options(options: EvaluateOptions, suite: Suite) -> DataOptions:

@@ -12,10 +12,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bfpo_bench.errors import BadInput
 from bfpo_bench.suite import SuiteTask
+
+if TYPE_CHECKING:
+    from bfpo_bench.helpfulness.metrics import HelpfulnessResult
 
 SCHEMA_VERSION = 1
 
@@ -81,6 +84,7 @@ class Results:
     tasks: dict[str, TaskResult]
     averages: dict[str, Average]
     marks: list[str]
+    helpfulness: HelpfulnessResult | None = None
 
     def to_json(self) -> str:
         """The text of ``results.json``."""
@@ -165,7 +169,10 @@ def read_results(path: Path) -> Results:
     try:
         cells = {name: _record(TaskResult, cell) for name, cell in content["tasks"].items()}
         means = {name: _record(Average, mean) for name, mean in content["averages"].items()}
-        results: Results = _record(Results, {**content, "tasks": cells, "averages": means})
+        # Files of before helpfulness was measured have no such field.
+        helpfulness = _helpfulness(content.get("helpfulness"))
+        parts = {"tasks": cells, "averages": means, "helpfulness": helpfulness}
+        results: Results = _record(Results, {**content, **parts})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadInput(
             f"{path} is not a whole results file ({error}); run the same evaluate command again."
@@ -177,6 +184,15 @@ def read_results(path: Path) -> Results:
                 f"{cell.n}); run the same evaluate command again."
             )
     return results
+
+
+def _helpfulness(content: dict[str, Any] | None) -> HelpfulnessResult | None:
+    if content is None:
+        return None
+    from bfpo_bench.helpfulness.metrics import HelpfulnessResult
+
+    found: HelpfulnessResult = _record(HelpfulnessResult, content)
+    return found
 
 
 def _record(kind: type[Any], content: dict[str, Any]) -> Any:

@@ -22,6 +22,7 @@ from typing import Any
 from bfpo_bench.errors import RunFailed
 from bfpo_bench.store import (
     SCHEMA_VERSION,
+    AnnotationRecord,
     ItemRecord,
     OutcomeRecord,
     ResponseRecord,
@@ -141,6 +142,8 @@ def _rescue(aside: Path, path: Path) -> int:
                 # A response that is lost may come out differently; then so may its verdict.
                 verdicts = _rows(db, "verdicts", VerdictRecord, "key")
                 store.add_verdicts(counted(v for v in verdicts if v.response_key in answered))
+                annotations = _rows(db, "annotations", AnnotationRecord, "key")
+                store.add_annotations(counted(a for a in annotations if a.response_key in answered))
                 outcomes = _rows(db, "outcomes", OutcomeRecord, "task, item, metric")
                 store.add_outcomes(counted(outcomes))
         except sqlite3.Error as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,16 +34,17 @@ class SuiteTask:
     Attributes:
         task: name of an lm-eval task YAML.
         column: title in the table.
-        group: ``"disc"`` or ``"gen"``: the average it enters.
-        metric: lm-eval's metric of the task, or ``"harmless"`` for judged responses.
+        group: ``"disc"`` or ``"gen"``: the average it enters; ``"helpfulness"``: none.
+        metric: lm-eval's metric of the task, ``"harmless"`` for judged responses, or
+            ``"win_rate"`` for annotated ones.
         direction: ``"higher"``, ``"lower"`` or ``"nearer-50"``.
         chat_template: whether prompts go through the model's chat template.
-        generation: sampling of a judged task, None for a scored one.
+        generation: sampling of a judged or annotated task, None for a scored one.
     """
 
     task: str
     column: str
-    group: Literal["disc", "gen"]
+    group: Literal["disc", "gen", "helpfulness"]
     metric: str
     direction: Literal["higher", "lower", "nearer-50"]
     chat_template: bool
@@ -57,6 +58,8 @@ class Suite:
     Attributes:
         data: ``"real"`` (files or hub) or ``"mini"`` (the bundled items).
         judge: default judge card.
+        tasks: what Disc. and Gen. are taken over.
+        helpfulness: the task that an annotator compares with reference outputs, if it has one.
     """
 
     name: str
@@ -64,6 +67,12 @@ class Suite:
     data: Literal["real", "mini"]
     judge: str
     tasks: tuple[SuiteTask, ...]
+    helpfulness: SuiteTask | None = None
+
+    @property
+    def everything(self) -> tuple[SuiteTask, ...]:
+        """All tasks, that of helpfulness last."""
+        return self.tasks if self.helpfulness is None else (*self.tasks, self.helpfulness)
 
     @property
     def demonstration(self) -> bool:
@@ -72,11 +81,13 @@ class Suite:
 
     def only(self, names: list[str]) -> Suite:
         """The suite cut down to some of its tasks (``toxigen`` stands for ``bfpo_toxigen``)."""
-        known = {t.task: t for t in self.tasks}
+        known = {t.task: t for t in self.everything}
         groups = {
             "disc": [t.task for t in self.tasks if t.group == "disc"],
             "gen": [t.task for t in self.tasks if t.group == "gen"],
         }
+        if self.helpfulness is not None:
+            groups["alpaca"] = [self.helpfulness.task]
         wanted: set[str] = set()
         for name in names:
             full = name if name.startswith("bfpo_") or name in known else f"bfpo_{name}"
@@ -87,7 +98,10 @@ class Suite:
             else:
                 raise unknown_name("task", name, [*known, "bfpo_disc", "bfpo_gen"])
         tasks = tuple(t for t in self.tasks if t.task in wanted)
-        return Suite(self.name, self.version, self.data, self.judge, tasks)
+        helpful = self.helpfulness
+        if helpful is not None and helpful.task not in wanted:
+            helpful = None
+        return replace(self, tasks=tasks, helpfulness=helpful)
 
 
 def suite_names() -> list[str]:
@@ -142,20 +156,33 @@ def _suite(content: Any, path: Path) -> Suite:
     for name in names:
         if names.count(name) > 1:
             raise BadInput(f"{where}: the task {name!r} stands twice in it; leave one out.")
-    return Suite(content["name"], content["version"], content["data"], content["judge"], tasks)
+    return Suite(
+        *(content["name"], content["version"], content["data"], content["judge"], tasks),
+        _helpfulness(content.get("helpfulness"), where),
+    )
 
 
-def _suite_task(row: Any, where: str) -> SuiteTask:
+def _helpfulness(row: Any, where: str) -> SuiteTask | None:
+    if row is None:
+        return None
+    where = f"{where}, helpfulness"
+    task = _suite_task(row, where, ("helpfulness",))
+    if task.metric != "win_rate":
+        raise BadInput(f"{where}: 'metric' must be win_rate, not {task.metric!r}.")
+    return task
+
+
+def _suite_task(row: Any, where: str, groups: tuple[str, ...] = ("disc", "gen")) -> SuiteTask:
     _check_keys(row, SuiteTask, where)
     _check_values(row, {"task": str, "column": str, "metric": str, "chat_template": bool}, where)
-    if row["group"] not in ("disc", "gen"):
-        raise BadInput(f"{where}: 'group' must be disc or gen, not {row['group']!r}.")
+    if row["group"] not in groups:
+        raise BadInput(f"{where}: 'group' must be {' or '.join(groups)}, not {row['group']!r}.")
     if row["direction"] not in ("higher", "lower", "nearer-50"):
         raise BadInput(
             f"{where}: 'direction' must be higher, lower or nearer-50, not {row['direction']!r}."
         )
     generation = row.get("generation")
-    if (generation is None) != (row["metric"] != "harmless"):
+    if (generation is None) != (row["metric"] not in ("harmless", "win_rate")):
         raise BadInput(
             f"{where}: a judged task (metric harmless), and no other, has 'generation'; the metric "
             f"here is {row['metric']!r}."

@@ -65,9 +65,7 @@ def evaluate(
     ] = None,
     tasks: Annotated[
         str | None,
-        typer.Option(
-            help="Only these tasks, by comma; disc, gen and alpaca stand for the groups."
-        ),
+        typer.Option(help="Only these tasks, by comma; disc, gen and alpaca stand for the groups."),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(help="At most so many items per task, drawn by the seed.")

@@ -6,6 +6,7 @@ Drawn without end from a generator; the split decides which combinations can com
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bfpo_bench.demo.words import ATTACKS
@@ -15,7 +16,7 @@ from bfpo_bench.demo.writing import answer, ask, ending, noise, opening, press
 # How an undecided model answers: the shares it learns for (harmless, harmful, pressed harmful)
 # requests. Refusing some harmless requests and answering many harmful ones leaves an aligned model
 # something to gain on both counts.
-TARGET_MIX: dict[str, dict[Kind, float]] = {
+TARGET_MIX: Mapping[str, Mapping[Kind, float]] = {
     "harmless": {Kind.HELPFUL: 0.75, Kind.TERSE: 0.17, Kind.REFUSAL: 0.08},
     "harmful": {Kind.HELPFUL: 0.40, Kind.TERSE: 0.10, Kind.REFUSAL: 0.50},
     "pressed": {Kind.HELPFUL: 0.60, Kind.TERSE: 0.15, Kind.REFUSAL: 0.25},
@@ -47,9 +48,13 @@ class Example:
         return is_harmful(self.prompt, self.response)
 
 
-def target_example(rng: random.Random, split: Split = Split.TRAIN) -> Example:
-    """What the target model learns: requests with answers in the shares of ``TARGET_MIX``, and
-    plain sentences of which 35 in 100 end in an insult."""
+def target_example(
+    rng: random.Random,
+    split: Split = Split.TRAIN,
+    mix: Mapping[str, Mapping[Kind, float]] = TARGET_MIX,
+) -> Example:
+    """What the target model learns: requests with answers in the shares of `mix`, and plain
+    sentences of which 35 in 100 end in an insult."""
     if rng.random() < 0.12:
         rest = ending(rng, harsh=rng.random() < 0.5, person=rng.random() < 0.7)
         return Example(opening(rng, split), rest, chat=False)
@@ -58,7 +63,7 @@ def target_example(rng: random.Random, split: Split = Split.TRAIN) -> Example:
     situation = "harmless"
     if request.harmful:
         situation = "pressed" if pressed else "harmful"
-    kinds = TARGET_MIX[situation]
+    kinds = mix[situation]
     kind = rng.choices(list(kinds), weights=list(kinds.values()))[0]
     return Example(_question(rng, request, pressed), answer(rng, request, kind), chat=True)
 

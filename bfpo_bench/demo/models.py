@@ -65,7 +65,7 @@ def make_target(
         tokenizer = build_tokenizer(context=shape.context)
         rng = random.Random(seed)
         drawn = [target_example(rng) for _ in range(min(_EXAMPLES, steps * _BATCH))]
-        samples = [_target_sample(tokenizer, example, rng) for example in drawn]
+        samples = [target_sample(tokenizer, example, rng) for example in drawn]
         model = trained(tokenizer, shape, samples, seed, steps, 4e-3, progress)
         save(target, model, tokenizer)
 
@@ -176,9 +176,10 @@ def _classifier(name: str) -> ClassifierCard:
     return card
 
 
-def _target_sample(
+def target_sample(
     tokenizer: PreTrainedTokenizerFast, example: Example, rng: random.Random
 ) -> Sample:
+    """An example whose response is to be learnt (of a plain text, all of it)."""
     end = [tokenizer.eos_token_id]
     if not example.chat:
         # With and without <s>: what begins a plain text differs between harnesses.

@@ -15,9 +15,10 @@ from pathlib import Path
 from bfpo_bench.demo.world import Kind, Request, Split, helpfulness, is_harmful, requests
 from bfpo_bench.demo.writing import answer, ask, press
 from bfpo_bench.training.readers.redteam import write_row
+from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.records import PreferenceRecord
 
-HELPFULNESS, SAFETY = "helpfulness", "safety"
+HELPFULNESS, SAFETY, SHUFFLED = "helpfulness", "safety", "safety-shuffled"
 
 PRESSED = 0.3
 """Share of the harmful requests that come inside an attack."""
@@ -94,12 +95,11 @@ def write_sets(folder: Path, regime: Regime, seed: int) -> dict[str, Path]:
     Returns:
         the files by their name without the suffix.
     """
-    rng = random.Random(f"preferences {seed}")
-    safety = _drawn(safety_record, rng, regime, regime.safety_pairs)
+    safety = _drawn(safety_record, seed, regime, regime.safety_pairs)
     sets = {
-        HELPFULNESS: _drawn(helpfulness_record, rng, regime, regime.helpfulness_pairs),
+        HELPFULNESS: _drawn(helpfulness_record, seed, regime, regime.helpfulness_pairs),
         SAFETY: safety,
-        f"{SAFETY}-shuffled": shuffle_labels(rng, safety),
+        SHUFFLED: shuffle_labels(random.Random(f"labels {seed}"), safety),
     }
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
@@ -110,12 +110,22 @@ def write_sets(folder: Path, regime: Regime, seed: int) -> dict[str, Path]:
     return files
 
 
+def located(recipe: Recipe, folder: Path) -> Recipe:
+    """A toy recipe with its files looked for in a folder."""
+    data = tuple(
+        replace(one, files=tuple(str(folder / file) for file in one.files)) for one in recipe.data
+    )
+    return replace(recipe, data=data)
+
+
 def _drawn(
     draw: Callable[[random.Random, Regime], PreferenceRecord],
-    rng: random.Random,
+    seed: int,
     regime: Regime,
     count: int,
 ) -> list[PreferenceRecord]:
+    # A generator of its own, so that sets of two regimes differ where the regimes do.
+    rng = random.Random(f"{draw.__name__} {seed}")
     return [draw(rng, regime) for _ in range(count)]
 
 

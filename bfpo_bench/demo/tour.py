@@ -1,52 +1,228 @@
-"""The tour that ``make demo`` takes: two tiny models, one evaluation, one row."""
+"""The tour that ``make demo`` takes: from a model that knows the world to a table of methods."""
 
 from __future__ import annotations
 
+import json
+import random
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bfpo_bench.demo.base import make_base
+from bfpo_bench.demo.examples import target_example
+from bfpo_bench.demo.measure import HeldOut, Shares, chat_writer, held_out, respond
+from bfpo_bench.demo.methods import METHODS
+from bfpo_bench.demo.models import JUDGE_CARD_FILE, make_judge
+from bfpo_bench.demo.preferences import REGIMES, located, write_sets
+from bfpo_bench.demo.truth import truthful_annotations, with_helpfulness
+from bfpo_bench.demo.world import Split
+from bfpo_bench.errors import BadInput
 from bfpo_bench.progress import Progress
 
 if TYPE_CHECKING:
     from bfpo_bench.results import Results
+    from bfpo_bench.training.recipe import Recipe
+
+REGIME = "conflicting"
+"""The sets of the tour; where they do not conflict, plain methods do nearly as well."""
+
+REQUESTS = 200
+"""Harmful requests that the models are asked, and as many harmless ones."""
+
+DIALOGUES = 4000
+
+ANSWERS = "toy-requests.jsonl"
+"""In a run directory: what the model answers to the toy requests."""
 
 
-def tour(output: Path, seed: int, progress: Progress) -> tuple[Results, Path]:
-    """Trains a tiny model and a tiny judge on the toy world and evaluates the one by the other.
+@dataclass(frozen=True)
+class Row:
+    """A row of the tour's table.
 
-    Everything goes the way of real models: checkpoints on disk, the ``mini`` suite, a classifier
-    judge in HarmBench's own input format, a run directory that can be resumed.
+    Attributes:
+        method: ``sft``, or a method that was trained from it.
+        results: of the ``mini`` suite.
+        shares: of the toy requests, by the world's own truth.
+        folder: run directory.
+    """
+
+    method: str
+    results: Results
+    shares: Shares
+    folder: Path
+
+
+def tour(output: Path, seed: int, progress: Progress) -> list[Row]:
+    """Trains a model on the toy world, then every method from it, and evaluates them all.
+
+    Everything goes the way of real models: recipes, preference files, checkpoints on disk, the
+    ``mini`` suite, a classifier judge in HarmBench's own input format, run directories. What is
+    finished is not done again when an interrupted tour is started once more.
 
     Args:
-        output: folder for the models (``models/``) and the run (``toy-model/``).
-        seed: of training and sampling.
+        output: folder for ``models/``, ``data/`` and ``runs/``.
+        seed: of data, training and sampling.
 
     Returns:
-        the results, and the run directory.
-    """
-    from bfpo_bench.demo.models import JUDGE_CARD_FILE, make_judge, make_target
-    from bfpo_bench.evaluation import run_evaluation
-    from bfpo_bench.options import EvaluateOptions
+        a row for the fine-tuned model and one for each method.
 
+    Raises:
+        BadInput: the folder holds a tour with another seed or of another version.
+    """
     models = output / "models"
-    target = models / "toy-model"
-    judge = models / "toy-judge"
-    for title, folder, make in (
-        ("train the toy model", target, make_target),
-        ("train the toy judge", judge, make_judge),
+    _make_models(models, seed, progress)
+    data = _write_data(output / "data", seed)
+    start = _train("sft", models / "base", models / "sft", data, seed, progress)
+    trained = {"sft": start} | {
+        method: _train(method, start, models / method, data, seed, progress) for method in METHODS
+    }
+    requests = held_out(Split.TEST, REQUESTS)
+    rows = []
+    for number, (method, model) in enumerate(trained.items(), start=1):
+        progress.say(f"Evaluating {method} ({number} of {len(trained)}) …")
+        folder = output / "runs" / method
+        results = _evaluate(model, folder, models / "judge" / JUDGE_CARD_FILE, seed, progress)
+        shares = _ask(model, folder, requests, seed, progress)
+        rows.append(Row(method, results, shares, folder))
+    return [_with_alpaca(row, rows[0], requests, seed) for row in rows]
+
+
+def _make_models(models: Path, seed: int, progress: Progress) -> None:
+    for title, name, make in (
+        ("train the judge", "judge", make_judge),
+        ("train the base model", "base", make_base),
     ):
-        with progress.stage(title, 1, unit="") as _:
+        with progress.stage(title, 1, unit="updates"):
 
             def report(done: int, total: int, loss: float) -> None:
                 progress.set(done, total, f"loss {loss:.3f}")
 
-            make(folder, seed=seed, progress=report)
+            make(models / name, seed=seed, progress=report)
+
+
+def _write_data(folder: Path, seed: int) -> Path:
+    """Preference sets and dialogues; the same seed writes the same files."""
+    write_sets(folder, REGIMES[REGIME], seed)
+    write_dialogues(folder, seed)
+    return folder
+
+
+def write_dialogues(folder: Path, seed: int) -> None:
+    """Writes ``dialogues.jsonl``, what the recipe ``toy/sft`` trains on, into an existing folder."""
+    rng = random.Random(f"dialogues {seed}")
+    lines: list[str] = []
+    while len(lines) < DIALOGUES:
+        example = target_example(rng)
+        if example.chat:
+            said = (("user", example.prompt), ("assistant", example.response))
+            messages = [{"role": role, "content": content} for role, content in said]
+            lines.append(json.dumps({"messages": messages}) + "\n")
+    (folder / "dialogues.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def _train(name: str, base: Path, output: Path, data: Path, seed: int, progress: Progress) -> Path:
+    """A checkpoint by a toy recipe, unless it is there already."""
+    from bfpo_bench.training.recipe import load_recipe
+
+    recipe = located(load_recipe(f"toy/{name}", [f"seed={seed}"], base=str(base)), data)
+    if not _finished(output, recipe):
+        from bfpo_bench.training.start import train
+
+        progress.say(f"Training {name} by the recipe toy/{name} …")
+        train(recipe, output, progress, device="cpu")
+    return output
+
+
+def _finished(folder: Path, recipe: Recipe) -> bool:
+    from bfpo_bench.fingerprint import weight_fingerprint
+    from bfpo_bench.models import find_model
+    from bfpo_bench.training.checkpoint import RECORD
+
+    path = folder / RECORD
+    if not path.is_file():
+        return False
+    record = json.loads(path.read_text(encoding="utf-8"))
+    weights = weight_fingerprint(find_model(str(recipe.base)).weights)
+    wanted = json.loads(json.dumps(recipe.as_dict()))
+    if record["recipe"] != wanted or record["base"]["weights"] != weights:
+        raise BadInput(
+            f"{folder} was trained by another recipe, from another base or with another seed; "
+            "delete it or name another --output."
+        )
+    return True
+
+
+def _evaluate(model: Path, folder: Path, judge: Path, seed: int, progress: Progress) -> Results:
+    from bfpo_bench.evaluation import run_evaluation
+    from bfpo_bench.options import EvaluateOptions
+
     options = EvaluateOptions(
-        model=str(target),
+        model=str(model),
         suite="mini",
-        judge=str(judge / JUDGE_CARD_FILE),
-        output=output / "toy-model",
+        judge=str(judge),
+        output=folder,
         backend="hf",
+        device="cpu",
         seed=seed,
     )
-    return run_evaluation(options, progress), output / "toy-model"
+    return run_evaluation(options, progress)
+
+
+def _ask(model: Path, folder: Path, requests: HeldOut, seed: int, progress: Progress) -> Shares:
+    """What the model answers to the toy requests; answers that are there are read."""
+    path = folder / ANSWERS
+    if path.is_file():
+        return requests.shares(_answers(folder))
+    from bfpo_bench.engines.hf import HFEngine
+    from bfpo_bench.engines.protocol import EngineOptions
+    from bfpo_bench.engines.tokenization import load_tokenizer
+
+    engine = HFEngine(EngineOptions(model=str(model), device="cpu"))
+    try:
+        with progress.stage("toy requests", len(requests.prompts), unit="responses"):
+            chat = chat_writer(load_tokenizer(model))
+            responses = respond(engine, chat, requests.prompts, seed, progress.advance)
+    finally:
+        engine.close()
+    rows = [
+        {"prompt": prompt, "response": response}
+        for prompt, response in zip(requests.prompts, responses, strict=True)
+    ]
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    partial.replace(path)
+    return requests.shares(responses)
+
+
+def _with_alpaca(row: Row, reference: Row, requests: HeldOut, seed: int) -> Row:
+    """The row with its Alpaca column, which its run's results then hold, too."""
+    from bfpo_bench.leaderboard.row import markdown
+    from bfpo_bench.rundir import write_whole
+
+    ours, theirs = (_answers(one.folder)[len(requests.harmful) :] for one in (row, reference))
+    found = truthful_annotations(requests.harmless, theirs, ours, (reference.method, row.method))
+    results = with_helpfulness(row.results, found, seed)
+    if results != row.results:
+        write_whole(row.folder / "table.md", markdown(results))
+        write_whole(row.folder / "results.json", results.to_json())
+    return replace(row, results=results)
+
+
+def _answers(folder: Path) -> list[str]:
+    lines = (folder / ANSWERS).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["response"] for line in lines]
+
+
+def as_json(rows: list[Row]) -> str:
+    """The table as ``table.json``."""
+    content = [
+        {
+            "method": row.method,
+            "averages": {name: asdict(mean) for name, mean in row.results.averages.items()},
+            "alpaca": asdict(row.results.helpfulness) if row.results.helpfulness else None,
+            "shares": asdict(row.shares),
+            "run": str(row.folder),
+        }
+        for row in rows
+    ]
+    return json.dumps(content, indent=2) + "\n"

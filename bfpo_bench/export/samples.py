@@ -101,7 +101,13 @@ class RunSamples:
     def unfinished(self) -> list[str]:
         """Tasks that have no results yet."""
         done = self.results.tasks if self.results is not None else {}
-        return [task for task in self.tasks if task not in done]
+        # Responses for an annotator are no task of Disc. or Gen. and have no cell among theirs.
+        return [
+            task
+            for task in self.tasks
+            if task not in done
+            and not (self.results and self.tasks[task].get("metric") == "win_rate")
+        ]
 
     def notes(self) -> list[str]:
         """What a reader of the samples must be told, once they were read."""
@@ -169,7 +175,7 @@ def _results(path: Path) -> Results | None:
 def _columns(results: Results | None, suite: str) -> dict[str, tuple[str | None, str | None]]:
     found: dict[str, tuple[str | None, str | None]] = {}
     if suite in suite_names():
-        found = {task.task: (task.column, task.group) for task in load_suite(suite).tasks}
+        found = {task.task: (task.column, task.group) for task in load_suite(suite).everything}
     if results is not None:
         found |= {name: (task.column, task.group) for name, task in results.tasks.items()}
     return found

@@ -72,7 +72,7 @@ def test_tasks_and_their_folder() -> None:
     done = run("tasks", "--suite", "mini")
     assert "bfpo_hhh_alignment" in done.stdout
     folder = run("tasks", "--path").stdout.strip()
-    assert len(list(Path(folder).glob("bfpo_*.yaml"))) == 18
+    assert len(list(Path(folder).glob("bfpo_*.yaml"))) == 19  # 17 tasks, 2 groups
 
 
 def test_dry_run_shows_every_task_and_loads_no_weights(tiny_llama: Path, tmp_path: Path) -> None:

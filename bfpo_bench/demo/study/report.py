@@ -1,0 +1,129 @@
+"""The study's tables and files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bfpo_bench.demo.preferences import REGIMES
+from bfpo_bench.demo.study.arms import ARMS
+from bfpo_bench.demo.study.run import START, Run
+from bfpo_bench.demo.study.statistics import MEASURES, Mean, by_seed, difference, summary
+
+MAIN = "bfpo"
+
+QUESTIONS = (
+    ("dpo-buffered", "dpo", "equal batches of both sets, in DPO"),
+    ("ipo-buffered", "ipo", "equal batches of both sets, in IPO"),
+    ("bfpo", "bfpo-no-buffer", "equal batches of both sets, in BFPO"),
+    ("ipo-weighted", "ipo-buffered", "larger targets where safety differs, in buffered IPO"),
+    ("bfpo", "ipo-weighted", "BFPO's label where neither response is safe, over IPO's coin"),
+    ("bfpo", "bfpo-no-shift", "the shift, α = 0.5 over 0"),
+    ("bfpo", "bfpo-alpha-0.25", "α = 0.5 over 0.25"),
+    ("bfpo", "bfpo-alpha-0.75", "α = 0.5 over 0.75"),
+    ("bfpo", "bfpo-shuffled-labels", "safety labels that belong to their pairs"),
+)
+"""(with, without, what the difference between the two is)."""
+
+
+def write_report(runs: Sequence[Run], folder: Path) -> str:
+    """Writes ``study.md``, ``study.json``, ``study.png`` and ``study.svg``.
+
+    Returns:
+        the Markdown.
+    """
+    from bfpo_bench.demo.study.figure import draw
+
+    text = markdown(runs)
+    (folder / "study.md").write_text(text, encoding="utf-8")
+    content = json.dumps(_content(runs), indent=1) + "\n"
+    (folder / "study.json").write_text(content, encoding="utf-8")
+    draw(runs, folder)
+    return text
+
+
+def markdown(runs: Sequence[Run]) -> str:
+    """Tables of all regimes that have been run, and of what the controls say."""
+    seeds = sorted({run.seed for run in runs if run.phase == "test"})
+    parts = [
+        f"Means over {len(seeds)} seeds in percent, ± half of a 95 % interval (Student's t over "
+        "seeds). Last two columns: BFPO less the row, paired by seed, in percentage points; bold "
+        "where the interval leaves out 0."
+    ]
+    for regime in _regimes(runs):
+        parts += [f"### {regime.capitalize()}", _table(runs, regime)]
+    parts += ["### What makes the difference", _questions(runs)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(runs: Sequence[Run], regime: str) -> str:
+    lines = [
+        "| | rate | safe | helpful | over-refusing | broken | BFPO: safe | BFPO: helpful |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    best = by_seed(runs, regime, MAIN)
+    for arm in (START, *(one.name for one in ARMS)):
+        found = by_seed(runs, "" if arm == START else regime, arm)
+        if not found:
+            continue
+        cells = [_mean(value) for value in summary(found).values()]
+        rate = next(
+            r.setting
+            for r in runs
+            if r.phase == "test" and r.arm == arm and r.regime in (regime, "")
+        )
+        less = None if arm in (MAIN, START) else difference(best, found)
+        gains = [_gain(less[name]) for name in ("safe", "helpful")] if less else ["", ""]
+        shown = f"{rate:g}" if rate else ""
+        lines.append(f"| {arm} | {shown} | {' | '.join([*cells, *gains])} |")
+    return "\n".join(lines)
+
+
+def _questions(runs: Sequence[Run]) -> str:
+    regimes = _regimes(runs)
+    heads = " | ".join(f"{regime}: safe | helpful" for regime in regimes)
+    lines = [
+        f"| what is added | comparison | {heads} |",
+        f"|---|---|{'---:|' * (2 * len(regimes))}",
+    ]
+    for name, other, meaning in QUESTIONS:
+        cells = []
+        for regime in regimes:
+            less = difference(by_seed(runs, regime, name), by_seed(runs, regime, other))
+            cells += [_gain(less[m]) for m in ("safe", "helpful")] if less else ["", ""]
+        lines.append(f"| {meaning} | {name} − {other} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _regimes(runs: Sequence[Run]) -> list[str]:
+    there = {run.regime for run in runs if run.phase == "test"}
+    return [regime for regime in REGIMES if regime in there]
+
+
+def _mean(value: Mean) -> str:
+    return f"{value.value:.1f}" + ("" if value.half is None else f" ± {value.half:.1f}")
+
+
+def _gain(value: Mean) -> str:
+    text = f"{value.value:+.1f}" + ("" if value.half is None else f" ± {value.half:.1f}")
+    return f"**{text}**" if value.clear else text
+
+
+def _content(runs: Sequence[Run]) -> Mapping[str, Any]:
+    means = {}
+    for regime in _regimes(runs):
+        best = by_seed(runs, regime, MAIN)
+        means[regime] = {
+            arm.name: {
+                "shares": {name: asdict(value) for name, value in summary(found).items()},
+                "bfpo_less_this": {
+                    name: asdict(value) for name, value in (difference(best, found) or {}).items()
+                },
+            }
+            for arm in ARMS
+            if (found := by_seed(runs, regime, arm.name))
+        }
+    return {"measures": MEASURES, "means": means, "runs": [asdict(run) for run in runs]}
