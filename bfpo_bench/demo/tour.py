@@ -108,7 +108,7 @@ def _write_data(folder: Path, seed: int) -> Path:
 
 
 def write_dialogues(folder: Path, seed: int) -> None:
-    """Writes ``dialogues.jsonl``, what the recipe ``toy/sft`` trains on, into an existing folder."""
+    """Writes ``dialogues.jsonl`` into an existing folder: what the recipe ``toy/sft`` trains on."""
     rng = random.Random(f"dialogues {seed}")
     lines: list[str] = []
     while len(lines) < DIALOGUES:

@@ -21,6 +21,7 @@ from bfpo_bench.leaderboard.columns import (
 )
 from bfpo_bench.leaderboard.distance import distance_cells
 from bfpo_bench.leaderboard.entry import Cell, Entry
+from bfpo_bench.leaderboard.looks import look_cells
 from bfpo_bench.leaderboard.runs import Run, open_run, protocol
 from bfpo_bench.leaderboard.seeds import mean_entry
 from bfpo_bench.results import TaskResult
@@ -144,6 +145,8 @@ def _entry(run: Run, fault: str | None) -> Entry:
         cells[key] = Cell(mean.value, protocol="; ".join([suite, *parts]))
     cells |= alpaca_cells(results.helpfulness)
     cells |= distance_cells(cells)
+    looks, columns = look_cells(run)
+    cells |= looks
     return Entry(
         name=str(results.model.get("name")),
         kind="measured",
@@ -153,7 +156,7 @@ def _entry(run: Run, fault: str | None) -> Entry:
         run=run.path,
         runs=(run.path,),
         fault=fault,
-        extra=tuple(extra),
+        extra=(*extra, *columns),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from bfpo_bench.errors import unknown_name
 from bfpo_bench.leaderboard.columns import (
+    ALPACA,
     COLUMNS,
     CROWS_PAIRS,
     CROWS_PAIRS_DISTANCE,
@@ -94,9 +95,11 @@ def choose_columns(
         columns.insert(columns.index(CROWS_PAIRS) + 1, CROWS_PAIRS_DISTANCE)
     if any(GEN_CORRECTED.key in entry.cells for entry in entries):
         columns.insert(columns.index(GEN) + 1, GEN_CORRECTED)
-    if full:
-        extra = {column.key: column for entry in entries for column in entry.extra}
-        for column in extra.values():
+    extra = {column.key: column for entry in entries for column in entry.extra}
+    for column in extra.values():
+        if column.group == "helpfulness":
+            columns.insert(columns.index(ALPACA) + 1, column)
+        elif full:
             columns.insert(columns.index(DISC if column.group == "disc" else GEN), column)
     return tuple(columns)
 

@@ -77,7 +77,7 @@ def test_half_a_character_becomes_its_escape(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("[{]", "is not JSON"),
+        ("[{]", r"is not JSON .*; AlpacaEval's annotations are a JSON list of objects"),
         ({"instruction": "x"}, "holds no annotations: a JSON list of objects"),
         ([], "holds no annotations"),
         ([1], "entry 0 of .* is no object with instruction, output_1"),
@@ -101,7 +101,7 @@ def test_bad_annotations(tmp_path: Path, content: Any, said: str) -> None:
 
 
 def test_bad_outputs(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"entry 0 of .* has no 'generator', where AlpacaEval"):
+    with pytest.raises(BadInput, match=r"has no 'generator', where AlpacaEval's format has a text"):
         read_outputs(written(tmp_path, [without(OUTPUT, "generator")]))
     with pytest.raises(BadInput, match=r"the model outputs .* cannot be read"):
         read_outputs(tmp_path / "missing.json")
