@@ -131,8 +131,8 @@ def _responses(run: Path, store: Store) -> list[ResponseRecord]:
     responses = store.responses(TASK)
     if not responses:
         raise BadInput(
-            f"nothing to rate: {run} holds no responses to AlpacaEval's instructions; evaluate with "
-            "--tasks alpaca, or import them first."
+            f"nothing to rate: {run} holds no responses to AlpacaEval's instructions; evaluate "
+            "with --tasks alpaca, or import them first."
         )
     return responses
 

@@ -103,7 +103,7 @@ def test_runs_without_constraints_or_responses(tmp_path: Path) -> None:
     rows = [{"instruction": "Say hello."}]
     with pytest.raises(BadInput, match="have no checkable constraints; those of --suite mini"):
         constraints_met(made_run(tmp_path / "one", rows, ["Hello."]))
-    with pytest.raises(BadInput, match="nothing to rate: .* holds no responses to AlpacaEval's"):
+    with pytest.raises(BadInput, match=r"nothing to rate: .* holds no responses to AlpacaEval's"):
         constraints_met(made_run(tmp_path / "two", [], []))
 
 
