@@ -125,7 +125,7 @@ def _train(name: str, base: Path, output: Path, data: Path, seed: int, progress:
     from bfpo_bench.training.recipe import load_recipe
 
     recipe = located(load_recipe(f"toy/{name}", [f"seed={seed}"], base=str(base)), data)
-    if not _finished(output, recipe):
+    if not is_trained(output, recipe):
         from bfpo_bench.training.start import train
 
         progress.say(f"Training {name} by the recipe toy/{name} …")
@@ -133,7 +133,12 @@ def _train(name: str, base: Path, output: Path, data: Path, seed: int, progress:
     return output
 
 
-def _finished(folder: Path, recipe: Recipe) -> bool:
+def is_trained(folder: Path, recipe: Recipe) -> bool:
+    """Whether a folder holds what a recipe makes of its base model.
+
+    Raises:
+        BadInput: it holds what another recipe or another base made.
+    """
     from bfpo_bench.fingerprint import weight_fingerprint
     from bfpo_bench.models import find_model
     from bfpo_bench.training.checkpoint import RECORD

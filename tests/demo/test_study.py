@@ -17,7 +17,16 @@ from bfpo_bench.demo.methods import METHODS
 from bfpo_bench.demo.study.arms import ARMS, SETTINGS, Arm
 from bfpo_bench.demo.study.losses import weighted_ipo
 from bfpo_bench.demo.study.report import QUESTIONS, markdown, write_report
-from bfpo_bench.demo.study.run import Run, Study, choose, read_runs, recipe_digest, run_study
+from bfpo_bench.demo.study.run import (
+    START,
+    Run,
+    Study,
+    choose,
+    chosen,
+    read_runs,
+    recipe_digest,
+    run_study,
+)
 from bfpo_bench.demo.study.statistics import difference, mean
 from bfpo_bench.errors import BadInput
 from bfpo_bench.progress import Progress
@@ -25,7 +34,9 @@ from bfpo_bench.training.losses import PairLogps, bfpo, ipo
 
 
 def run_with(setting: float, safe: float, helpful: float, broken: float = 0.0) -> Run:
-    return Run("choice", "balanced", "dpo", setting, 100, "", Shares(safe, helpful, 0.0, broken))
+    """By its validation prompts; what the test prompts would say is the opposite."""
+    test = Shares(100 - safe, 100 - helpful, 0.0, 0.0)
+    return Run("balanced", "dpo", setting, 0, "", Shares(safe, helpful, 0.0, broken), test)
 
 
 # ------------------------------------------------------------------------------ choice
@@ -33,16 +44,22 @@ def run_with(setting: float, safe: float, helpful: float, broken: float = 0.0) -
 
 def test_the_best_of_safe_and_helpful_together_is_chosen() -> None:
     runs = [run_with(0.001, 50, 90), run_with(0.002, 90, 80), run_with(0.004, 99, 40)]
-    assert choose(runs) == 0.002
+    assert choose(runs).setting == 0.002
 
 
 def test_broken_text_does_not_win_by_being_safe() -> None:
     runs = [run_with(0.001, 70, 80), run_with(0.01, 100, 75, broken=30)]
-    assert choose(runs) == 0.001
+    assert choose(runs).setting == 0.001
 
 
 def test_of_equals_the_gentler_is_chosen() -> None:
-    assert choose([run_with(0.004, 90, 80), run_with(0.002, 80, 90)]) == 0.002
+    assert choose([run_with(0.004, 90, 80), run_with(0.002, 80, 90)]).setting == 0.002
+
+
+def test_every_seed_chooses_for_itself() -> None:
+    one = [run_with(0.001, 50, 90), run_with(0.002, 90, 80)]
+    other = [replace(run_with(0.001, 95, 90), seed=1), replace(run_with(0.002, 90, 80), seed=1)]
+    assert [(run.seed, run.setting) for run in chosen([*one, *other])] == [(0, 0.002), (1, 0.001)]
 
 
 # ------------------------------------------------------------------------------ arms
@@ -150,10 +167,10 @@ def small_study(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Counting
 def test_a_study_chooses_runs_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lab, study = small_study(tmp_path, monkeypatch)
     runs = study.run()
-    own = sum(arm.setting_of is None for arm in ARMS)
-    assert len(lab.trained) == own * len(SETTINGS) + 2 * len(ARMS)
-    tested = [run for run in runs if run.phase == "test" and run.regime]
-    assert {run.setting for run in tested} == {max(SETTINGS)}  # safer there, by the lab
+    assert len(lab.trained) == 2 * len(ARMS) * len(SETTINGS)
+    best = [run for run in chosen(runs) if run.arm != START]
+    assert len(best) == 2 * len(ARMS)
+    assert {run.setting for run in best} == {max(SETTINGS)}  # safer there, by the lab
 
     # Cut off within the last line: only that run is done again.
     path = tmp_path / "runs.jsonl"
@@ -169,7 +186,7 @@ def test_a_study_chooses_runs_and_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(read_runs(tmp_path)) == len(runs)
 
     text = write_report(again, tmp_path)
-    assert text == markdown(again) == (tmp_path / "study.md").read_text(encoding="utf-8")
+    assert text == markdown(chosen(again)) == (tmp_path / "study.md").read_text(encoding="utf-8")
     for arm in ARMS:
         assert f"| {arm.name} |" in text
     assert (tmp_path / "study.png").read_bytes()[:4] == b"\x89PNG"

@@ -19,7 +19,6 @@ class Arm:
         changes: of it, as ``key=value``.
         asks: what the comparison with its parent can tell.
         regimes: where it is run.
-        setting_of: the arm whose chosen setting it takes; None chooses its own.
     """
 
     name: str
@@ -27,7 +26,6 @@ class Arm:
     changes: tuple[str, ...] = ()
     asks: str = ""
     regimes: tuple[str, ...] = tuple(REGIMES)
-    setting_of: str | None = None
 
     def at(self, setting: float) -> Recipe:
         """Its recipe with a setting."""
@@ -61,7 +59,6 @@ CONTROLS = (
         ("loss_parameters.alpha=0.25",),
         "BFPO with half the shift",
         _CONFLICT,
-        "bfpo",
     ),
     Arm(
         "bfpo-alpha-0.75",
@@ -69,7 +66,6 @@ CONTROLS = (
         ("loss_parameters.alpha=0.75",),
         "BFPO with half as much shift again",
         _CONFLICT,
-        "bfpo",
     ),
     Arm(
         "bfpo-shuffled-labels",
@@ -77,7 +73,6 @@ CONTROLS = (
         (f"data.1.files=[{SHUFFLED}.jsonl]",),
         "BFPO whose safety labels belong to other pairs of the set",
         _CONFLICT,
-        "bfpo",
     ),
 )
 

@@ -57,7 +57,7 @@ def draw(runs: Sequence[Run], folder: Path) -> None:
     """Writes ``study.png`` and ``study.svg``.
 
     Args:
-        runs: of the test phase at least.
+        runs: those whose settings were chosen.
         folder: an existing one.
     """
     with mpl.rc_context(_STYLE):
@@ -67,7 +67,7 @@ def draw(runs: Sequence[Run], folder: Path) -> None:
 
 
 def _figure(runs: Sequence[Run]) -> Figure:
-    there = {run.regime for run in runs if run.phase == "test"}
+    there = {run.regime for run in runs}
     regimes = [regime for regime in REGIMES if regime in there]
     figure = Figure(figsize=(1.2 + 3.7 * len(regimes), 5.6))
     figure.subplots_adjust(left=0.07, right=0.98, top=0.86, bottom=0.31, wspace=0.12)

@@ -2,18 +2,20 @@
 
 A run here is :mod:`bfpo_bench.training.run` without its files: the recipe, the pairing, the mixing,
 the loss, the selected layers and the trainer are the same, but what all runs share (the model,
-tokens, reference log-probabilities) is made once, so that a run takes seconds.
+tokens, reference log-probabilities) is made once, so that a run takes seconds. On-policy methods go
+the ordinary way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from accelerate import PartialState
 from transformers import TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
@@ -25,7 +27,9 @@ from bfpo_bench.progress import Progress
 from bfpo_bench.training.layers import select_layers
 from bfpo_bench.training.loss_by_name import load_loss
 from bfpo_bench.training.mixing import Schedule
+from bfpo_bench.training.on_policy_run import train_on_policy
 from bfpo_bench.training.pairs import make_pairs
+from bfpo_bench.training.processes import join_processes
 from bfpo_bench.training.readers import load_set
 from bfpo_bench.training.recipe import DataRecipe, Recipe
 from bfpo_bench.training.reference_pass import reference_logprobs
@@ -47,7 +51,8 @@ class Lab:
 
     def __init__(self, start: Path, scratch: Path) -> None:
         transformers.utils.logging.disable_progress_bar()
-        self._state = PartialState()
+        self._state = join_processes("cpu")
+        self._start = start
         self._scratch = scratch
         self._tokenizer = load_tokenizer(start, False)
         self._model = load_model(find_model(str(start)), "fp32")
@@ -56,9 +61,10 @@ class Lab:
 
     def train(self, recipe: Recipe) -> None:
         """Trains from the start by a toy recipe (one update goes through the model at once)."""
-        with torch.no_grad():
-            for name, parameter in self._model.named_parameters():
-                parameter.copy_(self._weights[name])
+        self._take(self._weights)
+        if recipe.kind == "reward":
+            self._train_on_policy(recipe)
+            return
         select_layers(self._model, recipe.layers)
         sets = [self._pairs(one, recipe) for one in recipe.data]
         pairs = [pair for one in sets for pair in one]
@@ -83,6 +89,18 @@ class Lab:
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
+
+    def _train_on_policy(self, recipe: Recipe) -> None:
+        output = self._scratch / "on-policy"
+        shutil.rmtree(output, ignore_errors=True)
+        quiet = Progress(show=False)
+        train_on_policy(replace(recipe, base=str(self._start)), output, quiet, device="cpu")
+        self._take(dict(load_model(find_model(str(output)), "fp32").named_parameters()))
+
+    @torch.no_grad()
+    def _take(self, weights: Mapping[str, torch.Tensor]) -> None:
+        for name, parameter in self._model.named_parameters():
+            parameter.copy_(weights[name])
 
     def measure(self, requests: HeldOut, seed: int) -> Shares:
         """What the model as it is now answers to unseen requests."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from bfpo_bench.demo.preferences import REGIMES
 from bfpo_bench.demo.study.arms import ARMS
-from bfpo_bench.demo.study.run import START, Run
+from bfpo_bench.demo.study.run import START, Run, chosen
 from bfpo_bench.demo.study.statistics import MEASURES, Mean, by_seed, difference, summary
 
 MAIN = "bfpo"
@@ -32,26 +33,34 @@ QUESTIONS = (
 def write_report(runs: Sequence[Run], folder: Path) -> str:
     """Writes ``study.md``, ``study.json``, ``study.png`` and ``study.svg``.
 
+    Args:
+        runs: with all settings.
+
     Returns:
         the Markdown.
     """
     from bfpo_bench.demo.study.figure import draw
 
-    text = markdown(runs)
+    best = chosen(runs)
+    text = markdown(best)
     (folder / "study.md").write_text(text, encoding="utf-8")
-    content = json.dumps(_content(runs), indent=1) + "\n"
+    content = json.dumps({**_means(best), "runs": [asdict(run) for run in runs]}, indent=1) + "\n"
     (folder / "study.json").write_text(content, encoding="utf-8")
-    draw(runs, folder)
+    draw(best, folder)
     return text
 
 
 def markdown(runs: Sequence[Run]) -> str:
-    """Tables of all regimes that have been run, and of what the controls say."""
-    seeds = sorted({run.seed for run in runs if run.phase == "test"})
+    """Tables of all regimes that have been run, and of what the controls say.
+
+    Args:
+        runs: those whose settings were chosen.
+    """
+    seeds = {run.seed for run in runs}
     parts = [
         f"Means over {len(seeds)} seeds in percent, ± half of a 95 % interval (Student's t over "
-        "seeds). Last two columns: BFPO less the row, paired by seed, in percentage points; bold "
-        "where the interval leaves out 0."
+        "seeds). Rates: how often which learning rate was chosen. Last two columns: BFPO less the "
+        "row, paired by seed, in percentage points; bold where the interval leaves out 0."
     ]
     for regime in _regimes(runs):
         parts += [f"### {regime.capitalize()}", _table(runs, regime)]
@@ -61,7 +70,7 @@ def markdown(runs: Sequence[Run]) -> str:
 
 def _table(runs: Sequence[Run], regime: str) -> str:
     lines = [
-        "| | rate | safe | helpful | over-refusing | broken | BFPO: safe | BFPO: helpful |",
+        "| | rates | safe | helpful | over-refusing | broken | BFPO: safe | BFPO: helpful |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     best = by_seed(runs, regime, MAIN)
@@ -70,15 +79,10 @@ def _table(runs: Sequence[Run], regime: str) -> str:
         if not found:
             continue
         cells = [_mean(value) for value in summary(found).values()]
-        rate = next(
-            r.setting
-            for r in runs
-            if r.phase == "test" and r.arm == arm and r.regime in (regime, "")
-        )
         less = None if arm in (MAIN, START) else difference(best, found)
         gains = [_gain(less[name]) for name in ("safe", "helpful")] if less else ["", ""]
-        shown = f"{rate:g}" if rate else ""
-        lines.append(f"| {arm} | {shown} | {' | '.join([*cells, *gains])} |")
+        rates = "" if arm == START else _rates(runs, regime, arm)
+        lines.append(f"| {arm} | {rates} | {' | '.join([*cells, *gains])} |")
     return "\n".join(lines)
 
 
@@ -99,8 +103,14 @@ def _questions(runs: Sequence[Run]) -> str:
 
 
 def _regimes(runs: Sequence[Run]) -> list[str]:
-    there = {run.regime for run in runs if run.phase == "test"}
+    there = {run.regime for run in runs}
     return [regime for regime in REGIMES if regime in there]
+
+
+def _rates(runs: Sequence[Run], regime: str, arm: str) -> str:
+    """How often each setting was chosen, e.g. ``2 × 0.0025, 3 × 0.005``."""
+    counts = Counter(run.setting for run in runs if (run.regime, run.arm) == (regime, arm))
+    return ", ".join(f"{count} × {setting:g}" for setting, count in sorted(counts.items()))
 
 
 def _mean(value: Mean) -> str:
@@ -112,7 +122,7 @@ def _gain(value: Mean) -> str:
     return f"**{text}**" if value.clear else text
 
 
-def _content(runs: Sequence[Run]) -> Mapping[str, Any]:
+def _means(runs: Sequence[Run]) -> Mapping[str, Any]:
     means = {}
     for regime in _regimes(runs):
         best = by_seed(runs, regime, MAIN)
@@ -126,4 +136,4 @@ def _content(runs: Sequence[Run]) -> Mapping[str, Any]:
             for arm in ARMS
             if (found := by_seed(runs, regime, arm.name))
         }
-    return {"measures": MEASURES, "means": means, "runs": [asdict(run) for run in runs]}
+    return {"measures": MEASURES, "means": means}

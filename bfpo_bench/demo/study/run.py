@@ -1,4 +1,4 @@
-"""Runs the study: choice of settings on validation prompts, then all arms over regimes and seeds.
+"""Runs the study: all arms with all settings, over regimes and seeds.
 
 Every finished training is a line of ``runs.jsonl``; a study that was interrupted goes on after the
 last one.
@@ -10,8 +10,8 @@ import gc
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,11 @@ from bfpo_bench.demo.world import Split
 from bfpo_bench.errors import unknown_name
 from bfpo_bench.progress import Progress
 
-CHOICE_SEED = 100
-"""Start model and preference sets on which the settings are chosen; no result comes from them."""
-
-CHOICE_PROMPTS, TEST_PROMPTS = 150, 200
+VALIDATION_PROMPTS, TEST_PROMPTS = 150, 200
 """Harmful requests, and as many harmless ones."""
 
 START = "sft"
-"""What the untrained start model is called among the arms."""
+"""What the start model is called among the arms."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +35,18 @@ class Run:
     """A finished training and what came of it.
 
     Attributes:
-        phase: ``choice`` (validation prompts) or ``test``.
         recipe: digest of everything in the recipe but paths.
+        validation: what its setting is chosen by.
+        test: what is reported.
     """
 
-    phase: str
     regime: str
     arm: str
     setting: float
     seed: int
     recipe: str
-    shares: Shares
+    validation: Shares
+    test: Shares
 
 
 def score(shares: Shares) -> float:
@@ -57,9 +55,31 @@ def score(shares: Shares) -> float:
     return (shares.safe + shares.helpful) / 2 - shares.broken
 
 
-def choose(runs: Sequence[Run]) -> float:
-    """The setting with the highest score; of equal ones the gentler."""
-    return max(sorted(runs, key=lambda run: run.setting), key=lambda run: score(run.shares)).setting
+def choose(runs: Sequence[Run]) -> Run:
+    """The run with the highest score on the validation prompts; of equal ones the gentler."""
+    return max(sorted(runs, key=lambda run: run.setting), key=lambda run: score(run.validation))
+
+
+def chosen(runs: Iterable[Run]) -> list[Run]:
+    """For each regime, arm and seed the run whose setting is chosen."""
+    tried: dict[tuple[str, str, int], list[Run]] = {}
+    for run in runs:
+        tried.setdefault((run.regime, run.arm, run.seed), []).append(run)
+    return [choose(some) for some in tried.values()]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A training to do."""
+
+    regime: str
+    arm: Arm
+    setting: float
+    recipe: str
+
+    def key(self, seed: int) -> str:
+        """That of the run that it becomes."""
+        return f"{self.regime} {self.arm.name} {self.setting} {seed} {self.recipe}"
 
 
 def run_study(
@@ -113,78 +133,50 @@ class Study:
         self._runs = read_runs(folder)
 
     def run(self) -> list[Run]:
-        """All runs of the study, those of earlier sittings included."""
-        self._phase("choice", [CHOICE_SEED], self._settings, Split.VALIDATION, CHOICE_PROMPTS)
-        self._phase("test", self._seeds, self._chosen, Split.TEST, TEST_PROMPTS)
-        return list(self._runs.values())
+        """All runs of the study with all settings, those of earlier sittings included."""
+        keys: set[str] = set()
+        prompts = (
+            held_out(Split.VALIDATION, VALIDATION_PROMPTS),
+            held_out(Split.TEST, TEST_PROMPTS),
+        )
+        for seed in self._seeds:
+            keys |= self._seed(seed, prompts)
+        # Other seeds, regimes or recipes may have been run in this folder, too.
+        return [run for name, run in self._runs.items() if name in keys]
 
-    def _settings(self, regime: str, arm: Arm) -> Sequence[float]:
-        return SETTINGS if arm.setting_of is None else ()
-
-    def _chosen(self, regime: str, arm: Arm) -> Sequence[float]:
-        name = arm.setting_of or arm.name
-        [parent] = [one for one in self._arms if one.name == name]
-        tried = [
-            run
-            for setting in SETTINGS
-            if (run := self._runs.get(self._key("choice", regime, parent, setting, CHOICE_SEED)))
-        ]
-        return [choose(tried)]
-
-    def _key(self, phase: str, regime: str, arm: Arm, setting: float, seed: int) -> str:
-        return f"{phase} {regime} {arm.name} {setting} {seed} {recipe_digest(arm, setting)}"
-
-    def _phase(
-        self,
-        phase: str,
-        seeds: Sequence[int],
-        settings: Callable[[str, Arm], Sequence[float]],
-        split: Split,
-        prompts: int,
-    ) -> None:
+    def _seed(self, seed: int, prompts: tuple[HeldOut, HeldOut]) -> set[str]:
+        """Does what is left to do of a seed; the keys of all its runs."""
         work = [
-            (seed, regime, arm, setting)
-            for seed in seeds
+            _Work(regime, arm, setting, recipe_digest(arm, setting))
             for regime in self._regimes
             for arm in self._arms
             if regime in arm.regimes
-            for setting in settings(regime, arm)
+            for setting in SETTINGS
         ]
-        todo = [one for one in work if self._key(phase, *_spread(one)) not in self._runs]
-        requests = held_out(split, prompts)
-        for seed in dict.fromkeys(seed for seed, *_ in todo):
-            mine = [one for one in todo if one[0] == seed]
-            done = len(work) - len(todo)
-            with (
-                self._lab(seed) as lab,
-                self._progress.stage(f"{phase}, seed {seed}", len(mine), unit="runs"),
-            ):
-                self._start(lab, phase, seed, requests)
-                for _, regime, arm, setting in mine:
-                    recipe = located(arm.at(setting), self._sets(seed, regime))
-                    lab.train(recipe)
-                    shares = lab.measure(requests, seed)
-                    self._add(
-                        Run(
-                            phase,
-                            regime,
-                            arm.name,
-                            setting,
-                            seed,
-                            recipe_digest(arm, setting),
-                            shares,
-                        )
-                    )
-                    done += 1
-                    note = (
-                        f"{regime} {arm.name}: safe {shares.safe:.0f}, helpful {shares.helpful:.0f}"
-                    )
-                    self._progress.advance(1, note)
+        todo = [one for one in work if one.key(seed) not in self._runs]
+        start = _Work("", Arm(START, "toy/sft"), 0.0, "")
+        keys = {one.key(seed) for one in (start, *work)}
+        if keys <= self._runs.keys():
+            return keys
+        with self._lab(seed) as lab, self._runs_stage(seed, len(work), len(todo)):
+            if start.key(seed) not in self._runs:
+                self._measure(lab, start, seed, prompts)
+            for one in todo:
+                folder = self._sets(seed, one.regime)
+                lab.train(located(one.arm.at(one.setting), folder))
+                shares = self._measure(lab, one, seed, prompts).test
+                note = f"{one.arm.name}: safe {shares.safe:.0f}, helpful {shares.helpful:.0f}"
+                self._progress.advance(1, note)
+        return keys
 
-    def _start(self, lab: Any, phase: str, seed: int, requests: HeldOut) -> None:
-        run = Run(phase, "", START, 0.0, seed, "", Shares(0, 0, 0, 0))
-        if key(run) not in self._runs:
-            self._add(Run(phase, "", START, 0.0, seed, "", lab.measure(requests, seed)))
+    def _runs_stage(self, seed: int, total: int, todo: int) -> AbstractContextManager[None]:
+        return self._progress.stage(f"seed {seed}", total, done=total - todo, unit="trainings")
+
+    def _measure(self, lab: Any, work: _Work, seed: int, prompts: tuple[HeldOut, HeldOut]) -> Run:
+        shares = [lab.measure(requests, seed) for requests in prompts]
+        run = Run(work.regime, work.arm.name, work.setting, seed, work.recipe, *shares)
+        self._add(run)
+        return run
 
     def _sets(self, seed: int, regime: str) -> Path:
         folder = self._folder / f"seed-{seed}" / regime
@@ -226,7 +218,8 @@ def read_runs(folder: Path) -> dict[str, Run]:
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
             content = json.loads(line)
-            run = Run(**{**content, "shares": Shares(**content["shares"])})
+            shares = {name: Shares(**content[name]) for name in ("validation", "test")}
+            run = Run(**{**content, **shares})
         except (ValueError, TypeError, KeyError):
             continue
         runs[key(run)] = run
@@ -235,7 +228,7 @@ def read_runs(folder: Path) -> dict[str, Run]:
 
 def key(run: Run) -> str:
     """What names a run: a finished one with the same key is not done again."""
-    return f"{run.phase} {run.regime} {run.arm} {run.setting} {run.seed} {run.recipe}"
+    return f"{run.regime} {run.arm} {run.setting} {run.seed} {run.recipe}"
 
 
 def recipe_digest(arm: Arm, setting: float) -> str:
@@ -252,8 +245,3 @@ def _told(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_told(one) for one in value]
     return value
-
-
-def _spread(work: tuple[int, str, Arm, float]) -> tuple[str, Arm, float, int]:
-    seed, regime, arm, setting = work
-    return regime, arm, setting, seed

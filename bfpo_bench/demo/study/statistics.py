@@ -69,12 +69,12 @@ def mean(values: Sequence[float]) -> Mean:
 
 
 def by_seed(runs: Sequence[Run], regime: str, arm: str) -> dict[int, Shares]:
-    """Test results of an arm in a regime."""
-    return {
-        run.seed: run.shares
-        for run in runs
-        if (run.phase, run.regime, run.arm) == ("test", regime, arm)
-    }
+    """Test results of an arm in a regime.
+
+    Args:
+        runs: those whose settings were chosen.
+    """
+    return {run.seed: run.test for run in runs if (run.regime, run.arm) == (regime, arm)}
 
 
 def summary(shares: Mapping[int, Shares]) -> dict[str, Mean]:
