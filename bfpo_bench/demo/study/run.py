@@ -244,4 +244,6 @@ def _told(value: Any) -> Any:
         return {name: _told(one) for name, (one, default) in said.items() if one != default}
     if isinstance(value, tuple):
         return [_told(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _told(one) for name, one in value.items()}
     return value
