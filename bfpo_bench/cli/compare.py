@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         "compare",
         help="Which differences between runs are real? Paired tests, task by task.",
-        short_help="Which differences between runs are real?",
+        short_help="Say which differences between runs are real",
         epilog=EXAMPLE,
     )(compare)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Show where the data of the tasks comes from, and check copies of it.",
+    short_help="Show where the data comes from, and check it",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

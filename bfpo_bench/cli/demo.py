@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
         "demo",
         help="The paper in miniature: train a tiny model on the toy world, then DPO, IPO, BFPO and "
         "their kin from it, and evaluate them into one table. No download, no GPU, minutes.",
-        short_help="The paper in miniature, in minutes",
+        short_help="See the paper in miniature, in minutes",
         epilog=EXAMPLE,
     )(demo)
 

@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
         "export",
         help="Write a run's samples for other tools: one row per item with prompt, response, "
         "log-likelihoods and verdicts.",
+        short_help="Write a run's samples for other tools",
         epilog=EXAMPLE,
     )(export)
 

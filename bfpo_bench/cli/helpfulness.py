@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="AlpacaEval's outputs and annotations: import, export, compare; reward models.",
+    short_help="Import, export and compare AlpacaEval's files",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

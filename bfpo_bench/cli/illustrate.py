@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
         "illustrate",
         help="Show on four actions what BFPO, DPO and IPO learn (Section 3.4 of the paper). "
         "No model, no data, under a minute.",
+        short_help="Show what BFPO, DPO and IPO learn (Section 3.4)",
         epilog=EXAMPLE,
     )(illustrate)
 

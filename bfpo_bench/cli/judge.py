@@ -52,6 +52,7 @@ def register(app: typer.Typer) -> None:
         "judge",
         help="Judge the responses of a finished run, or of a JSON-lines file, without generating "
         "anything again.",
+        short_help="Judge saved responses again",
         epilog=EXAMPLE,
     )(judge)
 

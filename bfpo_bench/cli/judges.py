@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="List the judges, and measure one against people's labels.",
+    short_help="List the judges, and measure one against people",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

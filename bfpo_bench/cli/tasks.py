@@ -18,7 +18,12 @@ Examples:
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the program."""
-    app.command("tasks", help="List the tasks of a suite.", epilog=EXAMPLE)(tasks)
+    app.command(
+        "tasks",
+        help="List the tasks of a suite.",
+        short_help="List the tasks of a suite",
+        epilog=EXAMPLE,
+    )(tasks)
 
 
 def tasks(

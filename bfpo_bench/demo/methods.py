@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-METHODS = ("dpo-h", "dpo-s", "dpo", "ipo", "bfpo")
+METHODS = ("dpo-h", "dpo-s", "dpo", "ipo", "bfpo", "morl")

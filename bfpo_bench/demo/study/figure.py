@@ -1,8 +1,9 @@
-"""The study's picture: safe against helpful, a panel per regime, as PNG and SVG."""
+"""The study's picture: what every arm comes to, a panel per regime, as PNG and SVG."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,24 +20,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _INK, _PALE = "#222222", "#8a8a8a"
-# Okabe and Ito's colours; shapes tell the methods apart without them.
-_METHOD_MARKS = {
-    "dpo-h": ("#E69F00", "v"),
-    "dpo-s": ("#56B4E9", "^"),
-    "dpo": ("#009E73", "s"),
-    "ipo": ("#CC79A7", "D"),
-    "bfpo": ("#D55E00", "o"),
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """How a measure is drawn; shape and filling tell them apart without colour."""
+
+    color: str
+    marker: str
+    filled: bool
+    lift: float
+    title: str
+
+
+_MARKS = {
+    "safe": _Mark("#D55E00", "o", True, 0.18, "safe"),
+    "helpful": _Mark("#0072B2", "s", False, -0.02, "helpful"),
+    "broken": _Mark("#8a8a8a", "x", True, -0.22, "broken"),
 }
-_CONTROL_MARKS = {
-    "dpo-buffered": ("#009E73", "s"),
-    "ipo-buffered": ("#CC79A7", "D"),
-    "ipo-weighted": ("#CC79A7", "X"),
-    "bfpo-no-buffer": ("#D55E00", "<"),
-    "bfpo-no-shift": ("#D55E00", ">"),
-    "bfpo-alpha-0.25": ("#D55E00", "1"),
-    "bfpo-alpha-0.75": ("#D55E00", "2"),
-    "bfpo-shuffled-labels": ("#D55E00", "x"),
-}
+_ROWS = (START, *(arm.name for arm in ARMS))
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 9,
@@ -62,71 +64,86 @@ def draw(runs: Sequence[Run], folder: Path) -> None:
     """
     with mpl.rc_context(_STYLE):
         figure = _figure(runs)
-        figure.savefig(folder / "study.png", dpi=160, metadata={"Software": None})
+        figure.savefig(folder / "study.png", dpi=140, metadata={"Software": None})
         figure.savefig(folder / "study.svg", metadata={"Date": None})
 
 
 def _figure(runs: Sequence[Run]) -> Figure:
     there = {run.regime for run in runs}
     regimes = [regime for regime in REGIMES if regime in there]
-    figure = Figure(figsize=(1.2 + 3.7 * len(regimes), 5.6))
-    figure.subplots_adjust(left=0.07, right=0.98, top=0.86, bottom=0.31, wspace=0.12)
+    # In inches: what is beside and above the panels does not grow with their number.
+    left, right, above, below = 1.75, 0.25, 1.0, 0.55
+    width, height = left + right + 3.1 * len(regimes), above + below + 0.42 * len(_ROWS)
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(
+        left=left / width,
+        right=1 - right / width,
+        top=1 - above / height,
+        bottom=below / height,
+        wspace=0.08,
+    )
     panels = figure.subplots(1, len(regimes), sharex=True, sharey=True, squeeze=False)[0]
     for axes, regime in zip(panels, regimes, strict=True):
         _panel(axes, runs, regime)
-        axes.set_title(regime, loc="left", fontsize=11, weight="bold")
-        axes.set_xlabel("helpful (%)")
-    panels[0].set_ylabel("safe (%)")
-    figure.suptitle(
-        "Safe against helpful, by the toy world's own truth",
-        x=0.07,
-        ha="left",
-        fontsize=13,
+        axes.set_title(regime, loc="left", fontsize=10.5, weight="bold")
+        axes.set_xlabel("percent")
+    panels[0].set_yticks(range(len(_ROWS)), _ROWS)
+    panels[0].set_ylim(len(_ROWS) - 0.4, -0.6)
+    panels[0].set_xlim(-3, 103)
+    figure.text(
+        left / width,
+        1 - 0.34 / height,
+        "What every method and control comes to, by the toy world's own truth",
+        fontsize=12.5,
         weight="bold",
     )
-    # A panel may lack arms that another has.
-    handles = {
-        label: handle
-        for axes in panels
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    order = [START, *(arm.name for arm in ARMS)]
-    labels = [label for label in order if label in handles]
+    handles, titles = panels[0].get_legend_handles_labels()
+    titles = [f"{title} (mean, 95 % interval; dots: seeds)" for title in titles[:1]] + titles[1:]
     figure.legend(
-        [handles[label] for label in labels],
-        labels,
-        loc="lower left",
-        bbox_to_anchor=(0.06, 0.01),
-        ncols=5,
+        handles,
+        titles,
+        loc="upper left",
+        bbox_to_anchor=(left / width - 0.012, 1 - 0.4 / height),
+        ncols=len(_MARKS),
         frameon=False,
     )
     return figure
 
 
 def _panel(axes: Axes, runs: Sequence[Run], regime: str) -> None:
-    axes.set_xlim(-2, 102)
-    axes.set_ylim(-2, 102)
-    axes.grid(color="#eeeeee", linewidth=0.8)
-    for arm in (START, *(one.name for one in ARMS)):
+    axes.grid(axis="x", color="#e6e6e6", linewidth=0.8)
+    axes.tick_params(axis="y", length=0)
+    # Between the start model, the methods and the controls.
+    for border in (0.5, len(METHODS) + 0.5):
+        axes.axhline(border, color="#d0d0d0", linewidth=0.8)
+    for row, arm in enumerate(_ROWS):
         found = by_seed(runs, "" if arm == START else regime, arm)
-        if not found:
-            continue
-        color, marker = (_METHOD_MARKS | _CONTROL_MARKS).get(arm, (_PALE, "P"))
-        solid = arm in METHODS or arm == START
-        means = summary(found)
-        x, y = means["helpful"], means["safe"]
-        axes.errorbar(
-            x.value,
-            y.value,
-            xerr=x.half,
-            yerr=y.half,
-            color=color,
-            marker=marker,
-            markersize=8 if solid else 6,
-            markerfacecolor=color if solid else "white",
-            elinewidth=1.0,
-            alpha=1.0 if solid else 0.75,
-            linestyle="none",
-            label=arm,
-            zorder=3 if solid else 2,
-        )
+        means = summary(found) if found else {}
+        for name, mark in _MARKS.items():
+            if name not in means:
+                continue
+            place = row - mark.lift
+            axes.errorbar(
+                means[name].value,
+                place,
+                xerr=means[name].half,
+                color=mark.color,
+                marker=mark.marker,
+                markersize=5.5,
+                markerfacecolor=mark.color if mark.filled else "white",
+                elinewidth=1.2,
+                linestyle="none",
+                label=mark.title if row == 0 else None,
+                zorder=3,
+            )
+            seeds = [getattr(shares, name) for shares in found.values()]
+            axes.plot(
+                seeds,
+                [place] * len(seeds),
+                color=mark.color,
+                marker=".",
+                markersize=3,
+                linestyle="none",
+                alpha=0.6,
+                zorder=2,
+            )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.demo.preferences import REGIMES
-from bfpo_bench.demo.study.arms import ARMS
+from bfpo_bench.demo.study.arms import ARMS, CONTROLS
 from bfpo_bench.demo.study.run import START, Run, chosen
 from bfpo_bench.demo.study.statistics import MEASURES, Mean, by_seed, difference, summary
 
@@ -62,6 +62,7 @@ def markdown(runs: Sequence[Run]) -> str:
         "seeds). Rates: how often which learning rate was chosen. Last two columns: BFPO less the "
         "row, paired by seed, in percentage points; bold where the interval leaves out 0."
     ]
+    parts.append("\n".join(f"- {arm.name}: {arm.meaning}" for arm in CONTROLS))
     for regime in _regimes(runs):
         parts += [f"### {regime.capitalize()}", _table(runs, regime)]
     parts += ["### What makes the difference", _questions(runs)]
