@@ -112,6 +112,8 @@ def test_weighted_ipo_has_bfpos_targets() -> None:
     # too: label 1.
     mixed = replace(naive, chosen_safe=torch.ones(4) > 0, rejected_safe=torch.ones(4) < 0)
     assert torch.allclose(weighted_ipo(mixed, tau=0.2), bfpo(mixed, tau=0.2))
+    with pytest.raises(BadInput, match="weighted_ipo needs safety labels; take sets that have them"):
+        weighted_ipo(replace(mixed, chosen_safe=None))
 
 
 # ------------------------------------------------------------------------------ statistics
@@ -194,5 +196,5 @@ def test_a_study_chooses_runs_and_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_an_unknown_regime_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="conflicting"):
+    with pytest.raises(BadInput, match="unknown regime 'conflictin'; did you mean 'conflicting'"):
         run_study(tmp_path, 2, ["conflictin"], Progress(show=False))
