@@ -69,6 +69,11 @@ def tour(output: Path, seed: int, progress: Progress) -> list[Row]:
     Raises:
         BadInput: the folder holds a tour with another seed or of another version.
     """
+    import torch
+
+    # A second thread gains such small matrices nothing, and waits for the first where another
+    # program wants its core.
+    torch.set_num_threads(1)
     models = output / "models"
     _make_models(models, seed, progress)
     data = _write_data(output / "data", seed)
