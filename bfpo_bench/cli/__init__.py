@@ -2,37 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
-import os
-import signal
 import sys
-from types import FrameType
 from typing import NoReturn
 
-INTERRUPTED = 130
-
-
-class _Interrupts:
-    """Ctrl-C: the first one winds the command up in good order, the second one ends it at once.
-
-    That there was one is kept here, because the ``KeyboardInterrupt`` may not get through: an
-    extension module that it meets while it is being imported turns it into an error of its own.
-    """
-
-    def __init__(self) -> None:
-        self.seen = False
-        # A shell starts background jobs with Ctrl-C switched off; that is left so.
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self._came)
-            # Registered first, called last: from here on Python would let the signal kill it,
-            # although the command has ended and its exit code is settled.
-            atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
-
-    def _came(self, number: int, frame: FrameType | None) -> None:
-        if self.seen:
-            os._exit(INTERRUPTED)
-        self.seen = True
-        raise KeyboardInterrupt
+from bfpo_bench.interrupts import INTERRUPTED, Interrupts, say_stopped
 
 
 def main() -> None:
@@ -40,7 +13,7 @@ def main() -> None:
 
     Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted.
     """
-    interrupts = _Interrupts()
+    interrupts = Interrupts()
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
@@ -62,7 +35,7 @@ def main() -> None:
 
 
 def _stopped() -> NoReturn:
-    print("Stopped. Run the same command again to go on.", file=sys.stderr)
+    say_stopped()
     # CPython ends itself by the signal, whatever the exit code, when an interrupt came out of the
     # exec() of a text (as in the import of a dataclass) and no text has been executed since.
     exec("")

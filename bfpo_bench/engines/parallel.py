@@ -20,6 +20,7 @@ from bfpo_bench.engines.protocol import (
     Share,
 )
 from bfpo_bench.errors import BadInput, BenchError, RunFailed
+from bfpo_bench.interrupts import Interrupts
 
 POLL_SECONDS = 5.0
 
@@ -191,6 +192,7 @@ def _work(
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices
     parent = os.getppid()
+    Interrupts()
     try:
         from bfpo_bench.engines.select import open_engine
 

@@ -1,0 +1,95 @@
+"""Ctrl-C never raises in the middle of an import: it ends the process, or waits for the end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bfpo_bench
+
+# A C function that calls Python back and ends the process when Python raises, as libtorch does.
+ABORTING = """
+import ctypes, os, signal, time
+
+@ctypes.CFUNCTYPE(None)
+def called_back():
+    for _ in range({signals}):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep({seconds})
+
+try:
+    called_back()
+except BaseException:
+    os.abort()
+print("loaded", flush=True)
+"""
+# Where the code that imports says that it is written: in a run, or in a command that begins.
+RUN = Path(bfpo_bench.__file__).with_name("run.py")
+COMMAND = Path(bfpo_bench.__file__).parent / "cli" / "evaluate.py"
+PROGRAM = """
+import sys
+from bfpo_bench.interrupts import Interrupts
+sys.path.insert(0, {folder!r})
+interrupts = Interrupts()
+try:
+    import aborting
+    import time
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("wound up", interrupts.seen, hasattr(aborting, "called_back"))
+    sys.exit(7)
+"""
+
+
+def run(
+    folder: Path, signals: int, seconds: float, written_in: Path = RUN
+) -> subprocess.CompletedProcess[str]:
+    (folder / "aborting.py").write_text(ABORTING.format(signals=signals, seconds=seconds))
+    code = PROGRAM.format(folder=str(folder))
+    program = f"exec(compile({code!r}, {str(written_in)!r}, 'exec'))"
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=50
+    )
+
+
+def test_an_interrupt_waits_for_the_end_of_an_import(tmp_path: Path) -> None:
+    done = run(tmp_path, 1, 0.3)
+    assert done.stdout.splitlines() == ["loaded", "wound up True True"], done.stderr
+    assert done.returncode == 7
+    assert done.stderr == ""
+
+
+def test_a_long_wait_is_told(tmp_path: Path) -> None:
+    done = run(tmp_path, 1, 2.0)
+    assert done.returncode == 7
+    sentence = "Stopping as soon as what is loading has loaded; Ctrl-C again stops at once.\n"
+    assert done.stderr == sentence
+
+
+def test_a_command_that_has_begun_nothing_ends_at_once(tmp_path: Path) -> None:
+    done = run(tmp_path, 1, 0.3, COMMAND)
+    assert done.returncode == 130
+    assert done.stdout == ""
+    assert done.stderr == "Stopped. Run the same command again to go on.\n"
+
+
+def test_the_second_interrupt_does_not_wait(tmp_path: Path) -> None:
+    done = run(tmp_path, 2, 0.3)
+    assert done.returncode == 130
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("started", ["ignored", "handled"])
+def test_what_the_caller_decided_about_the_signal_stays(started: str) -> None:
+    code = (
+        "import signal\n"
+        f"before = {'signal.SIG_IGN' if started == 'ignored' else 'lambda *_: None'}\n"
+        "signal.signal(signal.SIGINT, before)\n"
+        "from bfpo_bench.interrupts import Interrupts\n"
+        "Interrupts()\n"
+        "assert signal.getsignal(signal.SIGINT) == before\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
