@@ -39,11 +39,12 @@ class Count:
         queries, keys = config.num_attention_heads * head, config.num_key_value_heads * head
         matrices = 2 * hidden * queries + 2 * hidden * keys + 3 * hidden * config.intermediate_size
         # A multiplication and an addition each; queries meet keys, weights meet values.
-        return (
+        operations: float = (
             2.0 * layers * matrices * self.tree
             + 4.0 * layers * queries * self.pairs
             + 2.0 * hidden * config.vocab_size * self.predictions
         )
+        return operations
 
 
 def count(tokenizer: Any, requests: Sequence[ScoreRequest]) -> Count:

@@ -1,12 +1,7 @@
-"""The engines that are compared, each in a process of its own.
-
-A process keeps its model and takes one list of texts at a time, so that engines can take turns:
-what else goes on in the machine then slows all of them alike, and memory is each one's own.
-"""
+"""The engines that are compared: each keeps its model and scores one list of texts at a time."""
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,8 +10,6 @@ from importlib import metadata
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-
-from bfpo_bench.errors import RunFailed
 
 Texts = Sequence[tuple[str, str]]
 Answers = list[tuple[float, bool]]
@@ -83,63 +76,18 @@ class Timing:
     answers: Answers
 
 
-class EngineProcess:
-    """A process that holds one engine."""
-
-    def __init__(self, setup: Setup) -> None:
-        self.setup = setup
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, setup))
-        self._process.start()
-        theirs.close()
-        self.ready: Ready = self._receive()
-
-    def score(self, texts: Texts) -> Timing:
-        """Scores texts and says what that took."""
-        self._pipe.send(list(texts))
-        timing: Timing = self._receive()
-        return timing
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._pipe.close()
-        self._process.join(timeout=60)
-        if self._process.is_alive():
-            self._process.kill()
-
-    def _receive(self) -> Any:
-        try:
-            found = self._pipe.recv()
-        except EOFError:
-            self._process.join()
-            raise RunFailed(
-                f"the process of {self.setup.kind!r} ended with code {self._process.exitcode}; "
-                "see its output above."
-            ) from None
-        if isinstance(found, Exception):
-            raise RunFailed(f"{self.setup.kind!r} failed: {found}") from found
-        return found
-
-
-def _serve(pipe: Connection, setup: Setup) -> None:
-    """What the process does: load, then score what comes until the other end is closed."""
-    try:
-        score, memory, ready = _load(setup)
-        pipe.send(ready)
-        while True:
-            texts = pipe.recv()
-            memory.restart()
-            begin, cpu_begin = time.perf_counter(), time.process_time()
-            answers, tokens = score(texts)
-            cpu_seconds = time.process_time() - cpu_begin
-            seconds = time.perf_counter() - begin
-            pipe.send(Timing(seconds, cpu_seconds, tokens, memory.peak(), answers))
-    except EOFError:
-        return
-    except Exception as error:
-        pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
-        raise
+def serve(pipe: Connection, setup: Setup) -> None:
+    """Loads an engine, then scores what comes until the other end is closed."""
+    score, memory, ready = _load(setup)
+    pipe.send(ready)
+    while True:
+        texts = pipe.recv()
+        memory.restart()
+        begin, cpu_begin = time.perf_counter(), time.process_time()
+        answers, tokens = score(texts)
+        cpu_seconds = time.process_time() - cpu_begin
+        seconds = time.perf_counter() - begin
+        pipe.send(Timing(seconds, cpu_seconds, tokens, memory.peak(), answers))
 
 
 Score = Callable[[Texts], tuple[Answers, int | None]]

@@ -14,9 +14,6 @@ process on one loaded model. For example::
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
-import shlex
 import statistics
 import sys
 import tempfile
@@ -27,12 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.generation_setup import make_prompts, prepare_model, write_data, write_suite
+from benchmarks.pages import head, run
 from benchmarks.random_models import SHAPES
-from benchmarks.scoring_report import machine
 from bfpo_bench.engines import EngineOptions, GenerateRequest, Sampling, open_engine
-from bfpo_bench.errors import BenchError
 
-RESULTS = Path(__file__).with_name("results")
 OURS = "bfpo-bench, whole path"
 
 
@@ -59,32 +54,19 @@ Contender = Callable[[], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures, writes the page, prints where it is."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(given)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            page = measure(options, Path(folder), f"benchmarks.generation {shlex.join(given)}")
-    except BenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    options.output.mkdir(parents=True, exist_ok=True)
-    name = f"generation-{options.backend}-{Path(options.model).name}{options.suffix}.md"
-    target = options.output / name
-    target.write_text(page, encoding="utf-8")
-    print(f"{page}\nwritten to {target}")
-    return 0
+    """Measures, writes the page, prints it."""
+    return run("generation", arguments, _parser(), measure)
 
 
-def measure(options: argparse.Namespace, folder: Path, command: str) -> str:
-    """Runs the contenders in turns.
+def measure(options: argparse.Namespace, command: str) -> tuple[str, str]:
+    """Runs the contenders; the page's name and its text."""
+    with tempfile.TemporaryDirectory() as folder:
+        page = _in_turns(options, Path(folder), command)
+    return f"generation-{options.backend}-{Path(options.model).name}", page
 
-    Args:
-        folder: for data, suite and run directories.
 
-    Returns:
-        a Markdown page.
-    """
+def _in_turns(options: argparse.Namespace, folder: Path, command: str) -> str:
+    """The page; data, suite and run directories are made in the folder."""
     prompts = make_prompts(options.prompts)
     model = prepare_model(
         options.model, options.models, prompts, options.dtype, options.mean_tokens
@@ -135,17 +117,12 @@ def measure(options: argparse.Namespace, folder: Path, command: str) -> str:
     shape = " (random weights)" if options.model in SHAPES else ""
     mean = timings[OURS][-1].tokens / len(prompts)
     facts = {
-        "Date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "Command": f"`python -m {command}`",
         "Model": f"{Path(options.model).name}{shape}, {options.dtype}",
         "Prompts": f"{len(prompts)}, temperature 0.7, top_p 0.95, at most {options.new_tokens} "
         f"new tokens, {mean:.0f} in the mean",
-        **machine(),
-        "Threads": f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}, "
-        f"load of the machine {os.getloadavg()[1]:.1f}",
         "Whole path, last pass": path.stages(),
     }
-    return _page(options.backend, facts, timings, refused)
+    return _page(head(f"Generation on {options.backend}", command, facts), timings, refused)
 
 
 class _WholePath:
@@ -321,8 +298,7 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
 
 
 def _page(
-    backend: str,
-    facts: dict[str, str],
+    top: Sequence[str],
     timings: dict[str, list[Timing]],
     refused: dict[str, str],
 ) -> str:
@@ -331,10 +307,8 @@ def _page(
     def middle(name: str, field: str) -> float:
         return float(statistics.median(getattr(timing, field) for timing in timings[name]))
 
-    lines = [f"# Generation on {backend}", ""]
-    lines += [f"- {name}: {fact}" for name, fact in facts.items()]
-    lines += [
-        "",
+    lines = [
+        *top,
         f"| | seconds, median | range | × {base} | processor seconds | × {base} "
         "| of that, this process | tokens/s |",
         "|---|---|---|---|---|---|---|---|",
@@ -368,8 +342,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="cpu")
     add("--repeats", type=int, default=5)
     add("--models", type=Path, default=Path(tempfile.gettempdir()) / "bfpo-bench-models")
-    add("--output", type=Path, default=RESULTS)
-    add("--suffix", default="", help="put behind the page's name")
     return parser
 
 

@@ -10,7 +10,6 @@ place), for its own memory does not depend on how many prompts there are. For ex
 from __future__ import annotations
 
 import argparse
-import datetime
 import resource
 import subprocess
 import sys
@@ -20,44 +19,38 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.generation_setup import make_prompts, prepare_model, write_data, write_suite
-from benchmarks.scoring_report import machine
-
-RESULTS = Path(__file__).with_name("results")
+from benchmarks.pages import head, run, table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, writes the page, prints it."""
-    parser = argparse.ArgumentParser(prog="benchmarks.generation_memory", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.generation_memory")
     parser.add_argument("--prompts", type=int, nargs="+", default=[5000, 50_000])
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    parser.add_argument("--inner", type=Path, nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    if options.inner:
-        _evaluate(*options.inner)
-        return 0
+    return run("generation_memory", arguments, parser, measure)
+
+
+def measure(options: argparse.Namespace, command: str) -> tuple[str, str]:
+    """Evaluates each number of prompts; the page's name and its text."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = prepare_model("tiny", folder, make_prompts(500), "float32", 60)
         peaks = {count: _peak(folder / str(count), model, count) for count in options.prompts}
     first = min(peaks)
-    lines = [
-        "# Peak memory of an evaluation, by number of prompts",
-        "",
-        f"- Date: {datetime.datetime.now(datetime.UTC).date().isoformat()}",
-        *(f"- {name}: {fact}" for name, fact in machine().items()),
-        "- Engine: an echo in the place of the model; judge: keyword",
-        "",
-        f"| prompts | peak MiB of the process | × {first:,} | of that: rows as they were read |",
-        "|---|---|---|---|",
+    title = "Peak memory of an evaluation, by number of prompts"
+    engine = "an echo in the place of the model; judge: keyword"
+    columns = (
+        *("prompts", "peak MiB of the process", f"× {first:,}"),
+        "of that: rows as they were read",
+    )
+    rows = [
+        (
+            *(f"{count:,}", f"{peak / 2**20:,.0f}", f"{peak / peaks[first][0]:.3f}"),
+            f"{read / 2**20:,.0f}",
+        )
+        for count, (peak, read) in peaks.items()
     ]
-    for count, (peak, rows) in peaks.items():
-        ratio = peak / peaks[first][0]
-        lines.append(f"| {count:,} | {peak / 2**20:,.0f} | {ratio:.3f} | {rows / 2**20:,.0f} |")
-    page = "\n".join(lines) + "\n"
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "generation-memory.md").write_text(page, encoding="utf-8")
-    print(page)
-    return 0
+    lines = [*head(title, command, {"Engine": engine}), *table(columns, rows, words=0)]
+    return "generation-memory", "\n".join(lines) + "\n"
 
 
 def _peak(folder: Path, model: Path, count: int) -> tuple[int, int]:
@@ -65,16 +58,16 @@ def _peak(folder: Path, model: Path, count: int) -> tuple[int, int]:
     folder.mkdir()
     write_data(folder / "data", make_prompts(count))
     write_suite(folder, 64)
-    command = [sys.executable, "-m", "benchmarks.generation_memory", "--inner"]
+    program = f"from {__name__} import evaluate; evaluate({str(folder)!r}, {str(model)!r})"
     done = subprocess.run(
-        [*command, str(folder), str(model)], stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True
     )
     peak, rows = done.stdout.split()[-2:]
     return int(peak), int(rows)
 
 
-def _evaluate(folder: Path, model: Path) -> None:
-    """Evaluates what `_peak` wrote; prints peak bytes, and those of the data's rows."""
+def evaluate(name: str, model: str) -> None:
+    """Evaluates what `_peak` wrote; prints peak bytes of the process, and those of the rows."""
     import gc
     import tracemalloc
     from unittest import mock
@@ -85,8 +78,9 @@ def _evaluate(folder: Path, model: Path) -> None:
     from bfpo_bench.options import EvaluateOptions
     from bfpo_bench.sources import resolve
 
+    folder = Path(name)
     options = EvaluateOptions(
-        model=str(model),
+        model=model,
         suite=str(folder / "generation.yaml"),
         data_dir=folder / "data",
         allow_unpinned=True,

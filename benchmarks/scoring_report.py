@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from benchmarks.counting import Count
 from benchmarks.engines import Answers, Ready, Timing
 from benchmarks.items import Asked
-from bfpo_bench.environment import describe_environment
+from benchmarks.pages import table
 
 BASELINE = "lm-eval hf"
 
@@ -74,8 +73,7 @@ def largest_difference(answers: Answers, expected: Answers) -> float:
 
 
 def page(
-    title: str,
-    facts: dict[str, str],
+    top: Sequence[str],
     measured: Sequence[Measured],
     ready: dict[str, Ready],
     rate: float,
@@ -83,8 +81,7 @@ def page(
     """The page.
 
     Args:
-        title: its heading.
-        facts: what was measured, how and where: name to text.
+        top: its first lines.
         rate: operations per second of a plain matrix product on the device.
     """
     notes = [
@@ -113,9 +110,7 @@ def page(
             f"{engine}: loaded in {state.seconds:.1f} s, {_mib(state.memory)} MiB then"
             f"{batch}{search} (not in the table)."
         )
-    lines = [f"# {title}", ""]
-    lines += [f"- {name}: {text}" for name, text in facts.items()]
-    lines += ["", *_table(COLUMNS, _rows(measured, rate)), "", *_shared(measured), ""]
+    lines = [*top, *table(COLUMNS, _rows(measured, rate), words=2), "", *_shared(measured), ""]
     for note in notes:
         lines += [note, ""]
     return "\n".join(lines)
@@ -175,14 +170,9 @@ def _shared(measured: Sequence[Measured]) -> list[str]:
         )
         for task in measured
     ]
-    return _table(
+    return table(
         ("task", "items", "requests", "tokens asked", "tokens of the tree", "asked / tree"), rows
     )
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [columns, ["---"] * 2 + ["---:"] * (len(columns) - 2), *rows]
-    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def _ratio(asked: int, computed: int) -> str:
@@ -191,24 +181,3 @@ def _ratio(asked: int, computed: int) -> str:
 
 def _mib(memory: int) -> str:
     return f"{memory / 2**20:,.0f}"
-
-
-def machine() -> dict[str, str]:
-    """This machine and what is installed, for the head of the page."""
-    found: dict[str, Any] = describe_environment()
-    packages = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
-    return {
-        "Machine": f"{_processor()}, {found['cpus']} cores, {found['platform']}",
-        "Versions": f"Python {found['python']}, {packages}",
-    }
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return "unknown processor"

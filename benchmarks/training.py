@@ -14,48 +14,32 @@ its losses can be compared; our other losses show that they cost the same. For e
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
-import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
 
+from benchmarks.contender import Contender
 from benchmarks.counting import count_tokens
 from benchmarks.matrix_rate import matrix_rate
+from benchmarks.pages import head, real_data, run, table
 from benchmarks.random_models import SHAPES, make_model
-from benchmarks.scoring_report import machine
-from benchmarks.training_contenders import TRL, Contender, Ready, Setup, Update
-from bfpo_bench.errors import BadInput, BenchError
+from benchmarks.training_contenders import TRL, Ready, Setup, Update, serve
+from bfpo_bench.errors import BadInput
 from bfpo_bench.training.tokens import TokenPair
 
-RESULTS = Path(__file__).with_name("results")
 FILE = Path("preference") / "dpo_pairs_300_sharegpt.json"
 LOSSES = ("dpo", "ipo", "bfpo")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures, writes the page, prints where it is."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(given)
-    try:
-        page = measure(options, f"python -m benchmarks.training {shlex.join(given)}")
-    except BenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    options.output.mkdir(parents=True, exist_ok=True)
-    name = Path(options.model).name
-    target = options.output / f"training-{name}-{options.device}{options.suffix}.md"
-    target.write_text(page, encoding="utf-8")
-    print(f"{page}\nwritten to {target}")
-    return 0
+    """Measures, writes the page, prints it."""
+    return run("training", arguments, _parser(), measure)
 
 
-def measure(options: argparse.Namespace, command: str) -> str:
-    """Runs the contenders and writes the page."""
+def measure(options: argparse.Namespace, command: str) -> tuple[str, str]:
+    """Runs the contenders; the page's name and its text."""
     model, pairs = _model_and_pairs(options)
     wanted = options.updates * options.per_update
     pairs = [pair for pair in pairs if len(pair.prompt) >= options.min_prompt][:wanted]
@@ -71,24 +55,23 @@ def measure(options: argparse.Namespace, command: str) -> str:
     peaks: dict[str, int] = {}
 
     def start(kind: str) -> Contender:
-        return Contender(
-            Setup(
-                kind=kind,
-                model=model,
-                pairs=pairs,
-                per_update=options.per_update,
-                at_once=options.at_once,
-                layers=tuple(options.layers),
-                bf16=options.bf16,
-                checkpointing=options.checkpointing,
-                device=options.device,
-            )
+        setup = Setup(
+            kind=kind,
+            model=model,
+            pairs=pairs,
+            per_update=options.per_update,
+            at_once=options.at_once,
+            layers=tuple(options.layers),
+            bf16=options.bf16,
+            checkpointing=options.checkpointing,
+            device=options.device,
         )
+        return Contender(kind, serve, setup)
 
     def step(contender: Contender) -> None:
-        kind = contender.setup.kind
-        updates[kind].append(contender.update())
-        print(f"{kind}: {updates[kind][-1]}", file=sys.stderr)
+        update: Update = contender.ask("update")
+        updates[contender.kind].append(update)
+        print(f"{contender.kind}: {update}", file=sys.stderr)
 
     ready: dict[str, Ready] = {}
     # A GPU's memory is one's alone.
@@ -104,11 +87,12 @@ def measure(options: argparse.Namespace, command: str) -> str:
                 for contender in contenders[turn:] + contenders[:turn]:
                     step(contender)
             for contender in contenders:
-                peaks[contender.setup.kind] = contender.peak()
+                peaks[contender.kind] = contender.ask("peak memory")
         finally:
             for contender in contenders:
                 contender.close()
-    return _page(options, command, pairs, model, rate, ready, updates, peaks)
+    page = _page(options, command, pairs, model, rate, ready, updates, peaks)
+    return f"training-{Path(options.model).name}-{options.device}", page
 
 
 def _model_and_pairs(options: argparse.Namespace) -> tuple[Path, list[TokenPair]]:
@@ -154,8 +138,6 @@ def _page(
     operations = held.operations(AutoConfig.from_pretrained(model)) / options.updates
     name = Path(options.model).name
     facts = {
-        "Date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "Command": f"`{command}`",
         "Model": f"{name}{' (random weights)' if options.model in SHAPES else ''}, "
         f"{'bf16' if options.bf16 else 'fp32'} on {options.device}, trained: "
         f"{', '.join(options.layers) or 'everything'} ({ready[TRL].parameters:,} parameters), "
@@ -166,9 +148,6 @@ def _page(
         f"rejected {mean(len(p.rejected) for p in pairs):.0f}",
         "Tokens": f"{held.asked:,} in all sequences, {held.tree:,} with each prompt once "
         f"({held.asked / held.tree:.2f} times fewer)",
-        **machine(),
-        "Threads": f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}, "
-        f"load of the machine {os.getloadavg()[1]:.1f}",
         "Matrix products": f"{rate / 1e9:,.0f} GFLOP/s",
     }
 
@@ -177,7 +156,7 @@ def _page(
         some = updates[kind][1:] or updates[kind]
         return float(median(getattr(update, clock) for update in some))
 
-    rows: list[list[Any]] = []
+    rows: list[list[str]] = []
     for kind, done in updates.items():
         seconds, cpu = middle(kind, "seconds"), middle(kind, "cpu_seconds")
         work = operations * (2 + ready[kind].share)
@@ -198,10 +177,8 @@ def _page(
         *("trainer", "s per update", "× faster", "CPU s", "× fewer", "tokens/s", "peak MiB"),
         *("utilisation", "largest loss difference", "reference pass s", "CPU s of it"),
     )
-    lines = [f"# Training: {name} on {options.device}", ""]
-    lines += [f"- {key}: {text}" for key, text in facts.items()]
-    table = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
-    lines += ["", *(f"| {' | '.join(map(str, row))} |" for row in table), ""]
+    lines = head(f"Training: {name} on {options.device}", command, facts)
+    lines += [*table(columns, rows), ""]
     lines += [
         "Medians over the updates after the first; *× faster* and *× fewer* are TRL's over the "
         "row's. *CPU s*: processor time of the process, which other programs on the machine "
@@ -233,18 +210,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--per-update", type=int, default=8, help="pairs")
     add("--at-once", type=int, default=2, help="pairs that go through the model together")
     add("--min-prompt", type=int, default=0, help="only pairs with prompts of so many tokens")
-    add("--data", type=Path, default=_data(), help="file of pairs in any format that recipes take")
+    data = real_data()
+    pairs = data / FILE if data and (data / FILE).is_file() else None
+    add("--data", type=Path, default=pairs, help="file of pairs in any format that recipes take")
     add("--models", type=Path, default=Path(tempfile.gettempdir()) / "bfpo-bench-models")
-    add("--output", type=Path, default=RESULTS, help="folder of the page")
-    add("--suffix", default="", help="put behind the page's name")
     return parser
-
-
-def _data() -> Path | None:
-    for folder in (os.environ.get("BFPO_DATA_DIR"), RESULTS.parents[2] / "shared" / "data"):
-        if folder and (Path(folder) / FILE).is_file():
-            return Path(folder) / FILE
-    return None
 
 
 if __name__ == "__main__":

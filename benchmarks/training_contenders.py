@@ -1,14 +1,8 @@
-"""The trainers that are compared, each in a process of its own that takes one update at a time.
-
-Taking turns update by update, what else goes on in the machine slows all of them alike, and peak
-memory is each one's own.
-"""
+"""The trainers that are compared: each makes one update at a time, when it is told to."""
 
 from __future__ import annotations
 
-import multiprocessing
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,7 +12,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.errors import RunFailed
 from bfpo_bench.training.tokens import TokenPair
 
 TRL = "TRL dpo"
@@ -76,68 +69,14 @@ class Update:
     loss: float
 
 
-class Contender:
-    """A process that trains when it is told to."""
-
-    def __init__(self, setup: Setup) -> None:
-        self.setup = setup
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, setup))
-        self._process.start()
-        theirs.close()
-        self.ready: Ready = self._receive()
-
-    def update(self) -> Update:
-        """Makes one update."""
-        self._pipe.send("go")
-        done: Update = self._receive()
-        return done
-
-    def peak(self) -> int:
-        """Ends the process; the most bytes that it has held."""
-        self._pipe.send("end")
-        memory: int = self._receive()
-        self.close()
-        return memory
-
-    def close(self) -> None:
-        """Ends the process at once."""
-        self._process.join(timeout=20)
-        if self._process.is_alive():
-            self._process.kill()
-
-    def _receive(self) -> Any:
-        try:
-            found = self._pipe.recv()
-        except EOFError:
-            self._process.join()
-            raise RunFailed(
-                f"the process of {self.setup.kind} ended with code {self._process.exitcode}; see "
-                "its output above."
-            ) from None
-        if isinstance(found, Exception):
-            raise RunFailed(f"{self.setup.kind} failed: {found}") from found
-        return found
-
-
-def _serve(pipe: Connection, setup: Setup) -> None:
-    """What the process does: the reference pass, then updates as they are asked for."""
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            trainer, ready = _prepare(setup, Path(folder))
-            trainer.add_callback(_turns(pipe, ready))
-            trainer.train()
-        # Out of updates: only the end is left to ask for.
-        pipe.recv()
-        pipe.send(_peak(setup.device))
-    except EOFError:
-        return
-    except Exception as error:
-        import traceback
-
-        traceback.print_exc(file=sys.stderr)
-        pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
+def serve(pipe: Connection, setup: Setup) -> None:
+    """The reference pass, then an update for each message, and the peak memory in bytes last."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer, ready = _prepare(setup, Path(folder))
+        trainer.add_callback(_turns(pipe, ready))
+        trainer.train()
+    pipe.recv()
+    pipe.send(_peak(setup.device))
 
 
 def _prepare(setup: Setup, folder: Path) -> tuple[Any, Ready]:
