@@ -26,7 +26,8 @@ from typing import Any
 from benchmarks.generation_setup import make_prompts, prepare_model, write_data, write_suite
 from benchmarks.pages import head, run
 from benchmarks.random_models import SHAPES
-from bfpo_bench.engines import EngineOptions, GenerateRequest, Sampling, open_engine
+from bfpo_bench.engines import EngineOptions, GenerateRequest, open_engine
+from bfpo_bench.sampling import Sampling
 
 OURS = "bfpo-bench, whole path"
 

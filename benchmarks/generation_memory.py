@@ -58,7 +58,9 @@ def _peak(folder: Path, model: Path, count: int) -> tuple[int, int]:
     folder.mkdir()
     write_data(folder / "data", make_prompts(count))
     write_suite(folder, 64)
-    program = f"from {__name__} import evaluate; evaluate({str(folder)!r}, {str(model)!r})"
+    # By its name: __name__ is "__main__" here.
+    module = "benchmarks.generation_memory"
+    program = f"from {module} import evaluate; evaluate({str(folder)!r}, {str(model)!r})"
     done = subprocess.run(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True
     )

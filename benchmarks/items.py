@@ -9,9 +9,10 @@ from typing import Any
 
 from bfpo_bench.engines.protocol import ScoreRequest
 from bfpo_bench.errors import BadInput
-from bfpo_bench.plan import DataOptions, PlannedTask, errors_only, read_data, render
+from bfpo_bench.plan import PlannedTask, errors_only, render
 from bfpo_bench.sources.hub import HubUnavailable
 from bfpo_bench.suite import load_suite
+from bfpo_bench.task_data import DataOptions, read_data
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from bfpo_bench.errors import BadInput
 from bfpo_bench.training.tokens import TokenPair
 
 FILE = Path("preference") / "dpo_pairs_300_sharegpt.json"
-LOSSES = ("dpo", "ipo", "bfpo")
+LOSSES = ("dpo", "ipo", "bfpo", "modpo")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

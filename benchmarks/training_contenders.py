@@ -121,12 +121,15 @@ def _ours(
 
     from bfpo_bench.progress import Progress
     from bfpo_bench.training import losses
+    from bfpo_bench.training.margins import with_margins
     from bfpo_bench.training.reference_pass import reference_logprobs
     from bfpo_bench.training.trainer import PreferenceTrainer
 
     arguments = TrainingArguments(**settings)
     name = setup.kind.removeprefix("ours ")
-    scale = {"dpo": {"beta": BETA}}.get(name, {"tau": BETA})
+    scale = {"beta": BETA} if name in ("dpo", "modpo") else {"tau": BETA}
+    # Margins are rated before training; for the time of an update any will do.
+    pairs = with_margins(setup.pairs, [0.0] * len(setup.pairs)) if name == "modpo" else setup.pairs
     begin, cpu_begin = time.perf_counter(), time.process_time()
     reference = reference_logprobs(
         setup.pairs,
@@ -141,7 +144,7 @@ def _ours(
     batches = [range(start, start + size) for start in range(0, count, size)]
     loss = partial(getattr(losses, name), **scale)
     trainer = PreferenceTrainer(
-        model, arguments, setup.pairs, reference, [list(b) for b in batches], loss, beta=BETA
+        model, arguments, pairs, reference, [list(b) for b in batches], loss, beta=BETA
     )
     return trainer, seconds, cpu_seconds
 

@@ -13,10 +13,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from bfpo_bench.leaderboard.board import Leaderboard
     from bfpo_bench.results import Results
 
-__all__ = ["evaluate", "leaderboard"]
+__all__ = ["evaluate", "leaderboard", "train"]
 
 
 def evaluate(model: str, **options: Any) -> Results:
@@ -61,3 +64,37 @@ def leaderboard(*runs: Any, **options: Any) -> Leaderboard:
     from bfpo_bench.leaderboard import leaderboard as read
 
     return read(*runs, **options)
+
+
+def train(
+    recipe: str | Path,
+    output: str | Path,
+    model: str | None = None,
+    changes: Sequence[str] = (),
+    device: str = "auto",
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Trains a model by a recipe, as ``bfpo-bench train`` does.
+
+    Args:
+        recipe: name (``"mistral/bfpo"``) or path of a YAML file.
+        output: folder for the checkpoint.
+        model: folder or hub id to start from, instead of the recipe's.
+        changes: ``"key=value"`` of the recipe, as for ``--set``.
+        progress: show bars on standard error.
+
+    Returns:
+        the content of ``training.json``.
+
+    Raises:
+        bfpo_bench.errors.BadInput: something asked for cannot be had.
+        bfpo_bench.errors.RunFailed: the training broke off; call again to go on.
+    """
+    from pathlib import Path
+
+    from bfpo_bench.progress import Progress
+    from bfpo_bench.training.recipe_file import load_recipe
+    from bfpo_bench.training.start import train as run
+
+    wanted = load_recipe(str(recipe), changes, model)
+    return run(wanted, Path(output), Progress(progress), device)

@@ -21,7 +21,7 @@ from bfpo_bench.store import Store
 
 if TYPE_CHECKING:
     from bfpo_bench.helpfulness.choose import ChosenAnnotator
-    from bfpo_bench.helpfulness.metrics import HelpfulnessResult
+    from bfpo_bench.results import HelpfulnessResult
 
 
 def collect(

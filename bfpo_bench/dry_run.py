@@ -18,9 +18,10 @@ from bfpo_bench.helpfulness.choose import ChosenAnnotator
 from bfpo_bench.judges import ZooCard
 from bfpo_bench.judging import LONGEST_JUDGED, ChosenJudge
 from bfpo_bench.machine import find_device, measure_speed
-from bfpo_bench.measure import StageTime, measure
+from bfpo_bench.measure import measure
 from bfpo_bench.model_shape import ModelShape, model_shape
 from bfpo_bench.options import EvaluateOptions
+from bfpo_bench.pieces import StageTime
 from bfpo_bench.plan import PlannedTask, render
 from bfpo_bench.progress import Progress
 from bfpo_bench.request import Request, check_request, output_folder
@@ -110,6 +111,7 @@ def _needs(
         device = find_device(options.device)
         use = Use(shape, target.backend, options, device, works, options.max_length)
         lines = _model_lines(f"target {target.name}", use, measured)
+        lines += _too_long(planned, min(options.max_length or shape.context, shape.context))
     else:
         lines = [
             f"target {target.name}: {sum(work.requests for work in works):,} requests to the "
@@ -121,6 +123,17 @@ def _needs(
         if task.annotated and request.annotator is not None:
             lines += _annotator_needs(request, request.annotator, task, measured)
     return lines
+
+
+def _too_long(planned: Sequence[PlannedTask], window: int) -> list[str]:
+    """Tasks whose responses alone would fill the context window; an evaluation refuses them."""
+    asked = {task.name: task.prompts[0].sampling.max_new_tokens for task in planned if task.prompts}
+    return [
+        f"   {name} does not fit: its {new} new tokens leave no room for a prompt in a context "
+        f"window of {window}; lower the suite's max_new_tokens"
+        for name, new in asked.items()
+        if new >= window
+    ]
 
 
 def _annotator_needs(

@@ -34,5 +34,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> BadInput:
     """
     options = sorted(known)
     close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(options)}."
+    all_there_is = f"there are: {', '.join(options)}." if options else "there are none."
+    hint = f"did you mean {close[0]!r}?" if close else all_there_is
     return BadInput(f"unknown {kind} {name!r}; {hint}")
+
+
+def why_unwritable(error: OSError) -> str:
+    """Why a file or folder could not be made, as a clause."""
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "a file is in the way"
+    return str(error.strerror or error)

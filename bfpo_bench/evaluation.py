@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from contextlib import ExitStack
 from typing import Any
 
 from bfpo_bench import stages
@@ -16,7 +13,9 @@ from bfpo_bench.plan import PlannedTask, render
 from bfpo_bench.progress import Progress
 from bfpo_bench.request import Request, check_request, output_folder
 from bfpo_bench.results import Results, read_results
+from bfpo_bench.results_table import markdown
 from bfpo_bench.rundir import RunDirectory
+from bfpo_bench.sitting import Sitting
 from bfpo_bench.store import Store, answer_key
 from bfpo_bench.target import TRAINING_RECORD
 
@@ -73,12 +72,11 @@ class _Evaluation:
         self.store = store
         self.progress = progress
         self.model_key = stages.model_key(identity)
-        self.seconds: dict[str, float] = {}
-        self.started = datetime.now(UTC).isoformat(timespec="seconds")
+        self.sitting = Sitting()
 
     def run(self) -> Results:
         try:
-            with self._timed("prepare"):
+            with self.sitting.timed("prepare"):
                 training = self.request.target.training
                 if training is not None:
                     self.run_directory.write_text(TRAINING_RECORD, training)
@@ -93,15 +91,14 @@ class _Evaluation:
             if judged:
                 self._judge(judged)
             self._annotate()
-            with self._timed("collect"):
+            with self.sitting.timed("collect"):
                 results = collect(self.request, self.run_directory, self.store, planned)
-                from bfpo_bench.leaderboard.row import markdown
-
                 self.run_directory.write_text("table.md", markdown(results))
                 self.run_directory.write_text("results.json", results.to_json())
             return results
         finally:
-            self._record_session()
+            self._say_time()
+            self.sitting.record(self.run_directory)
 
     def _plan(self) -> list[PlannedTask]:
         request = self.request
@@ -119,7 +116,7 @@ class _Evaluation:
         ]
         if not open_tasks:
             return
-        with self._timed("load model"):
+        with self.sitting.timed("load model"):
             target = self.request.target
             self.progress.say(f"Loading {target.name} ({target.backend}) …")
             engine = target.open(open_tasks)
@@ -127,10 +124,10 @@ class _Evaluation:
             for task in open_tasks:
                 arguments = (task, self.model_key, engine, self.store, self.progress)
                 if task.scores:
-                    with self._timed("score"):
+                    with self.sitting.timed("score"):
                         stages.score(*arguments)
                 if task.prompts:
-                    with self._timed("respond"):
+                    with self.sitting.timed("respond"):
                         stages.respond(*arguments)
         finally:
             engine.close()
@@ -147,11 +144,11 @@ class _Evaluation:
         if not waiting:
             return
         with ExitStack() as stack:
-            with self._timed("load judge"):
+            with self.sitting.timed("load judge"):
                 judge = stack.enter_context(chosen.opened(self.progress))
             for task in waiting:
                 arguments = (task, responses[task], name, judge_key, judge)
-                with self._timed("judge"):
+                with self.sitting.timed("judge"):
                     stages.judge(*arguments, self.store, self.progress)
 
     def _annotate(self) -> None:
@@ -160,28 +157,16 @@ class _Evaluation:
             return
         from bfpo_bench.helpfulness.annotate import annotate, make_pairs
 
-        with self._timed("annotate"):
+        with self.sitting.timed("annotate"):
             pairs = make_pairs(chosen, self.store, request.options.seed)
             log = self.run_directory.path / "annotator.log"
             annotate(pairs, chosen, request.prices, self.store, log, self.progress)
 
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        begin = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - begin
-
-    def _record_session(self) -> None:
-        from bfpo_bench.environment import describe_environment
-
-        seconds = {stage: round(spent, 2) for stage, spent in self.seconds.items()}
+    def _say_time(self) -> None:
         spent = ", ".join(
-            f"{stage} {value:.0f} s" for stage, value in seconds.items() if value >= 1
+            f"{stage} {seconds:.0f} s"
+            for stage, seconds in self.sitting.seconds.items()
+            if seconds >= 1
         )
         if spent:
             self.progress.say(f"Time: {spent}.")
-        self.run_directory.record_session(
-            describe_environment(), {"started": self.started, "seconds": seconds}
-        )

@@ -4,50 +4,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from bfpo_bench.engines.protocol import Engine, GenerateRequest, NonFiniteLogits, ScoreRequest
 from bfpo_bench.errors import RunFailed
 from bfpo_bench.estimates import BATCH
 from bfpo_bench.judges import Exchange, Judge
+from bfpo_bench.pieces import PIECES, StageTime, at_most, extrapolate, spread, time_pieces
 from bfpo_bench.plan import PlannedTask
 from bfpo_bench.progress import Progress
 from bfpo_bench.request import Request
 
-PIECES = 3
-"""Timed pieces of each stage; their spread is the uncertainty."""
-
 SCORE_SECONDS = 20.0
 """About the longest that timing the scoring may take."""
-
-PIECE_SECONDS = 1.0
-"""Pieces of judging grow until one takes so long."""
 
 RESPONSE_SECONDS = 20.0
 """About the longest that one piece of generation may take; longer responses are cut short."""
 
 PILOT_TOKENS, PILOT_PROMPTS, PILOT_SECONDS = 8, 16, 2.0
 """A first look at generation; where it takes less, more prompts are answered at a time."""
-
-
-@dataclass(frozen=True)
-class StageTime:
-    """The time of one stage, extrapolated.
-
-    Attributes:
-        stage: ``"load model"``, ``"score"``, ``"respond"``, ``"load judge"`` or ``"judge"``.
-        seconds: expected for the whole run.
-        low, high: the same by the fastest and by the slowest piece.
-        note: what was timed.
-    """
-
-    stage: str
-    seconds: float
-    low: float
-    high: float
-    note: str
 
 
 def measure(
@@ -209,7 +186,7 @@ def _respond(
         "respond", "responses", sum(counts), [(run(piece, most), size) for piece in range(PIECES)]
     )
     longer = limit / most
-    return _at_most(found, longer, f", cut at {most} of {limit} new tokens"), exchanges, longer
+    return at_most(found, longer, f", cut at {most} of {limit} new tokens"), exchanges, longer
 
 
 # ---------------------------------------------------------------------- judging
@@ -221,88 +198,8 @@ def _judge(judge: Judge, exchanges: Sequence[Exchange], total: int, longer: floa
         judge.judge([exchanges[(start + i) % len(exchanges)] for i in range(size)])
         return size
 
-    found = extrapolate("judge", "verdicts", total, _pieces(run, min(4, total), total))
-    return _at_most(found, longer, " of responses that were cut")
-
-
-# ------------------------------------------------------------------------ pieces
-
-
-def spread(counts: Sequence[int], size: int, piece: int) -> list[tuple[int, int]]:
-    """Places at equal distances in several lists that are laid end to end.
-
-    Args:
-        counts: lengths of the lists.
-        size: how many places.
-        piece: 0 to ``PIECES - 1``; each has places of its own.
-
-    Returns:
-        (number of the list, index in it) of each place.
-    """
-    total = sum(counts)
-    found = []
-    for step in range(size):
-        position = int((step + (piece + 0.5) / PIECES) * total / size)
-        for place, count in enumerate(counts):
-            if position < count:
-                found.append((place, position))
-                break
-            position -= count
-    return found
-
-
-def _pieces(run: Callable[[int, int], int], size: int, most: int) -> list[tuple[float, int]]:
-    """Seconds and requests of each piece, once pieces are large enough to be timed.
-
-    Args:
-        run: does the work of a piece of a size; returns the number of its requests.
-        size: to begin with.
-        most: larger pieces than that are pointless.
-    """
-
-    def timed(piece: int) -> tuple[float, int]:
-        begin = time.perf_counter()
-        requests = run(size, piece)
-        return time.perf_counter() - begin, requests
-
-    timed(0)  # to warm up
-    while True:
-        spent, _ = timed(0)
-        if spent >= PIECE_SECONDS or size >= most:
-            break
-        size = min(most, math.ceil(size * min(8.0, 1.2 * PIECE_SECONDS / max(spent, 1e-6))))
-    return [timed(piece) for piece in range(PIECES)]
-
-
-def extrapolate(
-    stage: str, unit: str, total: int, pieces: Sequence[tuple[float, int]]
-) -> StageTime:
-    """The time of a whole stage from its timed pieces.
-
-    Args:
-        unit: what its requests are called.
-        total: requests of the stage.
-        pieces: (seconds, requests) of each.
-    """
-    seconds, requests = (sum(values) for values in zip(*pieces, strict=True))
-    each = [spent / count for spent, count in pieces]
-    rate = requests / seconds
-    shown = f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
-    return StageTime(
-        stage,
-        seconds=total / rate,
-        low=total * min(each),
-        high=total * max(each),
-        note=f"{total:,} {unit} at {shown}/s, timed {len(pieces)} × {requests // len(pieces)}",
-    )
-
-
-def _at_most(found: StageTime, longer: float, why: str) -> StageTime:
-    """The same where the whole run's requests may take so many times longer than the sample's."""
-    if longer <= 1:
-        return found
-    high = found.high * longer
-    return replace(found, seconds=(found.low + high) / 2, high=high, note=found.note + why)
+    found = extrapolate("judge", "verdicts", total, time_pieces(run, min(4, total), total))
+    return at_most(found, longer, " of responses that were cut")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from bfpo_bench.errors import BadInput
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
+    "spm.model",
     "vocab.json",
     "vocab.txt",
     "merges.txt",
@@ -128,11 +130,7 @@ def _checked(name: str, folder: Path, revision: str | None) -> ModelFiles:
     weights = _weight_files(folder)
     for file in weights:
         safetensors_header(file)
-    if not any((folder / file).is_file() for file in TOKENIZER_FILES[:4]):
-        raise BadInput(
-            f"{folder} has no tokenizer (tokenizer.json or tokenizer.model); save it there with "
-            "tokenizer.save_pretrained."
-        )
+    _check_tokenizer(folder, "save it there with tokenizer.save_pretrained")
     return ModelFiles(name, folder, weights, config, revision)
 
 
@@ -216,12 +214,28 @@ def find_tokenizer(name: str) -> Path:
                 f"{' (it is a file)' if is_file else ''}; give a folder or a hub id."
             )
         folder = _from_hub(name, None)
-    if not any((folder / file).is_file() for file in TOKENIZER_FILES[:4]):
-        raise BadInput(
-            f"{folder} has no tokenizer (tokenizer.json or tokenizer.model); name the folder of "
-            "one with --tokenizer."
-        )
+    _check_tokenizer(folder, "name the folder of one with --tokenizer")
     return folder
+
+
+def _check_tokenizer(folder: Path, what_to_do: str) -> None:
+    there = [file for file in TOKENIZER_FILES[:5] if (folder / file).is_file()]
+    if not there:
+        raise BadInput(
+            f"{folder} has no tokenizer (tokenizer.json or tokenizer.model); {what_to_do}."
+        )
+    if there != ["spm.model"]:
+        return
+    # DeBERTa's: transformers reads it by itself, where the packages for it are.
+    try:
+        readable = find_spec("sentencepiece") and find_spec("google.protobuf")
+    except ModuleNotFoundError:  # not even the package above it
+        readable = None
+    if readable is None:
+        raise BadInput(
+            f"{folder} holds its tokenizer as spm.model alone; install what reads it (pip install "
+            "sentencepiece protobuf), or add its tokenizer.json."
+        )
 
 
 def read_chat_template(folder: Path) -> str | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.errors import BadInput, unknown_name
@@ -44,6 +45,14 @@ class LoadingOptions:
             if value is not None and value < 1:
                 raise BadInput(f"--{name.replace('_', '-')} must be at least 1, not {value}.")
 
+    def beside_target(self) -> dict[str, Any]:
+        """The same for what works beside the target: judge, annotator, ranker.
+
+        A server holds the target only; the others are loaded here.
+        """
+        loading = {f.name: getattr(self, f.name) for f in fields(LoadingOptions)}
+        return {**loading, "backend": None if self.backend == "openai" else self.backend}
+
     def engine_options(
         self, files: ModelFiles, tokenizer: Path | None = None, max_length: int | None = None
     ) -> EngineOptions:
@@ -67,8 +76,29 @@ class LoadingOptions:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class TargetOptions(LoadingOptions):
+    """The model that is asked, and how: the part that an evaluation and a red teaming share.
+
+    What each field means stands in :class:`EvaluateOptions`.
+    """
+
+    model: str = field(kw_only=False)
+    base_url: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    concurrency: int = 16
+    max_length: int | None = None
+    revision: str | None = None
+    tokenizer: str | None = None
+    chat_template: str = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._at_least_one("max_length", "concurrency")
+
+
 @dataclass(frozen=True)
-class EvaluateOptions(LoadingOptions):
+class EvaluateOptions(TargetOptions):
     """Options of :func:`bfpo_bench.evaluate`, with the defaults of the command line.
 
     Attributes:
@@ -115,7 +145,6 @@ class EvaluateOptions(LoadingOptions):
         fresh: forget an earlier run in the output folder.
     """
 
-    model: str
     suite: str = "paper"
     output: Path | None = None
     tasks: tuple[str, ...] = ()
@@ -131,20 +160,13 @@ class EvaluateOptions(LoadingOptions):
     max_cost: float | None = None
     price_in: float | None = None
     price_out: float | None = None
-    base_url: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
-    concurrency: int = 16
     data_dir: Path | None = None
     variants: dict[str, str] = field(default_factory=dict)
     allow_unpinned: bool = False
     seed: int = 0
-    max_length: int | None = None
-    revision: str | None = None
-    tokenizer: str | None = None
-    chat_template: str = "auto"
     system_prompt: str | None = None
     fresh: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._at_least_one("limit", "max_length", "concurrency")
+        self._at_least_one("limit")

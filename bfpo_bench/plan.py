@@ -10,44 +10,15 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from bfpo_bench import sources
 from bfpo_bench.engines.messages import read_messages, write_messages
-from bfpo_bench.engines.protocol import GenerateRequest, Sampling, ScoreRequest
-from bfpo_bench.errors import BadInput
-from bfpo_bench.sources import Loaded
-from bfpo_bench.suite import TASKS_FOLDER, Suite, SuiteTask, task_declaration
+from bfpo_bench.engines.protocol import GenerateRequest, ScoreRequest
+from bfpo_bench.suite import TASKS_FOLDER
+from bfpo_bench.task_data import DataOptions, TaskData
+from bfpo_bench.tasks.rows import document
 from bfpo_bench.windowed import Windowed
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """Where the rows come from; see :func:`bfpo_bench.sources.load`."""
-
-    data_dir: Path | None = None
-    variants: dict[str, str] = field(default_factory=dict)
-    mini: bool = False
-    allow_unpinned: bool = False
-
-
-@dataclass(frozen=True)
-class TaskData:
-    """The rows of one task and the items of it that are wanted.
-
-    Attributes:
-        version: version of the task's YAML.
-        positions: chosen rows (``--limit``), ascending.
-        ids: item ids of *all* rows.
-    """
-
-    spec: SuiteTask
-    version: int
-    loaded: Loaded
-    ids: list[str]
-    positions: list[int]
 
 
 @dataclass(frozen=True)
@@ -120,41 +91,6 @@ class PlannedTask:
         return self.data.ids[self.data.positions[index]]
 
 
-def read_data(
-    suite: Suite, options: DataOptions, limit: int | None = None, seed: int = 0
-) -> list[TaskData]:
-    """Loads the rows of every task and chooses the items of a limited run.
-
-    ``limit`` draws that many items per task at random: the items whose hashes with the seed are
-    smallest, so that the choice depends on the seed and the items alone, not on their order.
-
-    Raises:
-        BadInput: a source cannot be had or is not what it should be.
-    """
-    found = []
-    for spec in suite.everything:
-        declaration = task_declaration(spec.task)
-        source = declaration["dataset_kwargs"]["source"]
-        loaded = sources.load(
-            source,
-            data_dir=options.data_dir,
-            variant=options.variants.get(source),
-            mini=options.mini,
-            allow_unpinned=options.allow_unpinned,
-        )
-        ids = sources.item_ids(source, loaded.rows)
-        positions = list(range(len(ids)))
-        if limit is not None and limit < len(ids):
-
-            def rank(position: int, task: str = spec.task, ids: list[str] = ids) -> bytes:
-                return hashlib.sha256(f"{seed}\0{task}\0{ids[position]}".encode()).digest()
-
-            positions = sorted(sorted(positions, key=rank)[:limit])
-        version = int(declaration["metadata"]["version"])
-        found.append(TaskData(spec, version, loaded, ids, positions))
-    return found
-
-
 def request_seed(seed: int, task: str, item: str) -> int:
     """The seed of one item's response: 63 bits from the run's seed, the task and the item."""
     digest = hashlib.sha256(f"{seed}\0{task}\0{item}".encode()).digest()
@@ -189,6 +125,7 @@ def _lm_eval_tasks(names: list[str], options: DataOptions) -> dict[str, Any]:
         "variants": options.variants,
         "mini": options.mini,
         "allow_unpinned": options.allow_unpinned,
+        "first_only": True,
     }
     # lm-eval warns once per task that a custom data set takes metadata: it was given some. The
     # tasks tell lm-eval's users how their data is marked: our results say so themselves.
@@ -255,14 +192,8 @@ class _Writer:
         ]
 
     def _prompts(self, window: range) -> list[GenerateRequest]:
-        generation = self.data.spec.generation
-        assert generation is not None
-        sampling = Sampling(
-            max_new_tokens=generation.max_new_tokens,
-            temperature=generation.temperature,
-            top_p=generation.top_p,
-            stop=generation.stop,
-        )
+        sampling = self.data.spec.generation
+        assert sampling is not None
         found = []
         positions = self.data.positions[window.start : window.stop]
         for position, doc in zip(positions, self._docs(window), strict=True):
@@ -276,8 +207,11 @@ class _Writer:
     def _questions(self, window: range) -> list[str]:
         return [self.task.doc_to_text(doc) for doc in self._docs(window)]
 
-    def _docs(self, window: range) -> Any:
-        return self.task.eval_docs.select(self.data.positions[window.start : window.stop])
+    def _docs(self, window: range) -> Iterator[dict[str, Any]]:
+        """What lm-eval would read from its data set, made of the source's rows."""
+        ids, rows = self.data.ids, self.data.loaded.rows
+        for position in self.data.positions[window.start : window.stop]:
+            yield document(rows[position], ids[position])
 
     def _requests(self, doc: dict[str, Any], position: int) -> Any:
         """What lm-eval asks of an item: one request of a judged task, several of a scored one."""
@@ -296,36 +230,3 @@ class _Writer:
             apply_chat_template=with_chat,
             chat_template=self.chat,
         )
-
-
-def chat_renderer(tokenizer: Any, template: str | None) -> Callable[..., str]:
-    """A function that writes messages with a chat template.
-
-    Args:
-        template: Jinja text to use instead of the tokenizer's own.
-    """
-
-    def write(messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        try:
-            text: str = tokenizer.apply_chat_template(
-                messages,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                chat_template=template,
-            )
-        except Exception as error:
-            # A template is a program of its author's: anything can go wrong in it.
-            hint = (
-                "it may not take a system prompt: leave --system-prompt out"
-                if any(m["role"] == "system" for m in messages)
-                else "give another one with --chat-template FILE, or never"
-            )
-            raise BadInput(f"the chat template refuses the messages ({error}); {hint}.") from error
-        if not text:
-            raise BadInput(
-                "the chat template writes nothing at all; give another one with --chat-template "
-                "FILE, or never."
-            )
-        return text
-
-    return write

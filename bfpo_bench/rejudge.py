@@ -6,7 +6,6 @@ own file, ``results-<judge>.json``, in the schema of ``results.json``.
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from bfpo_bench.results import (
     averages,
     proportion,
     read_results,
+    results_file,
 )
 from bfpo_bench.rundir import RunDirectory, read_run
 from bfpo_bench.store import ResponseRecord, Store, VerdictRecord, answer_key
@@ -69,7 +69,7 @@ def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None)
                 cell.task: _rejudged(cell, judging.verdicts(cell.task, name)) for cell in cells
             }
         results = _results(before, found, {**judge_identity, "judge": name})
-        file = f"results-{file_name(name)}.json"
+        file = results_file(name)
         run.write_text(file, results.to_json())
         if seconds is not None:
             session = {"started": started, "judge": name, "seconds": {"judge": round(seconds, 2)}}
@@ -89,11 +89,6 @@ def verdicts_of(path: Path) -> dict[str, Results]:
         if results.judge is not None:
             found.setdefault(str(results.judge["judge"]), results)
     return found
-
-
-def file_name(judge: str) -> str:
-    """A judge's name as part of a file's name."""
-    return re.sub(r"[^\w.-]", "-", judge)
 
 
 class _Judging:

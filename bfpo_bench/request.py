@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ from bfpo_bench.helpfulness.choose import AnnotatorOptions, ChosenAnnotator, cho
 from bfpo_bench.helpfulness.cost import Prices
 from bfpo_bench.judges import load_judge
 from bfpo_bench.judging import ChosenJudge, JudgeOptions, choose_judge
-from bfpo_bench.options import EvaluateOptions, LoadingOptions
-from bfpo_bench.plan import DataOptions, TaskData, read_data
+from bfpo_bench.options import EvaluateOptions
 from bfpo_bench.suite import Suite, load_suite
 from bfpo_bench.target import Target, find_target
+from bfpo_bench.task_data import DataOptions, TaskData, read_data
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _judge_options(options: EvaluateOptions, suite: Suite) -> JudgeOptions:
         judge=options.judge or suite.judge,
         judge_model=options.judge_model,
         judge_url=options.judge_url,
-        **_loading(options),
+        **options.beside_target(),
     )
 
 
@@ -136,16 +136,8 @@ def _annotator_options(options: EvaluateOptions) -> AnnotatorOptions:
         annotator_url=options.annotator_url,
         annotator_key_env=options.annotator_key_env,
         concurrency=options.concurrency,
-        **_loading(options),
+        **options.beside_target(),
     )
-
-
-def _loading(options: EvaluateOptions) -> dict[str, Any]:
-    loading = {field.name: getattr(options, field.name) for field in fields(LoadingOptions)}
-    if options.backend == "openai":
-        # A server holds the target only; judge and annotator are loaded here.
-        loading["backend"] = None
-    return loading
 
 
 def _data_options(options: EvaluateOptions, suite: Suite) -> DataOptions:
@@ -159,12 +151,11 @@ def _data_options(options: EvaluateOptions, suite: Suite) -> DataOptions:
 
 def _task_identity(data: TaskData) -> dict[str, Any]:
     generation = data.spec.generation
-    settings = None if generation is None else {**vars(generation), "stop": list(generation.stop)}
     return {
         "version": data.version,
         "metric": data.spec.metric,
         "chat_template": data.spec.chat_template,
-        "generation": settings,
+        "generation": None if generation is None else generation.as_dict(),
     }
 
 

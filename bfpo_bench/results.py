@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bfpo_bench.errors import BadInput
 from bfpo_bench.suite import SuiteTask
-
-if TYPE_CHECKING:
-    from bfpo_bench.helpfulness.metrics import HelpfulnessResult
 
 SCHEMA_VERSION = 1
 
@@ -67,6 +65,47 @@ class Average:
         if self.value is None:
             return f"– ({len(self.missing)} missing)"
         return f"{self.value:.2f}" + (f" ± {self.stderr:.2f}" if self.stderr is not None else "")
+
+
+@dataclass(frozen=True)
+class HelpfulnessResult:
+    """The Alpaca column of a run.
+
+    Attributes:
+        annotator: by whom; results of different annotators are not comparable.
+        reference: the model compared with.
+        n: annotated instructions, those without a usable answer among them.
+        failed: annotations without a usable answer. As upstream, the means are over the others.
+        mean_length: of the model's outputs, in characters.
+        win_rate: in percent; None where no annotation is usable.
+        standard_error: of the win rate, in percentage points: sample standard deviation over √n.
+        win_low, win_high: its 95 % interval, by bootstrap over instructions.
+        discrete_win_rate: share of preferences above a draw, a draw counting half, in percent.
+        lc_win_rate: length-controlled win rate in percent, by our own fit; None where there is
+            too little to fit.
+        lc_low, lc_high: its 95 % interval, by refits to resampled instructions.
+        lc_model: which model was fitted, in alpaca_eval's words; ``(rebuilt)``: with gamed
+            baselines rebuilt from published numbers.
+        lc_published: by the weights that AlpacaEval has published for this model and annotator.
+        notes: what a reader must know of these numbers.
+    """
+
+    annotator: str
+    reference: str
+    n: int
+    failed: int
+    mean_length: float
+    win_rate: float | None = None
+    standard_error: float | None = None
+    win_low: float | None = None
+    win_high: float | None = None
+    discrete_win_rate: float | None = None
+    lc_win_rate: float | None = None
+    lc_low: float | None = None
+    lc_high: float | None = None
+    lc_model: str | None = None
+    lc_published: float | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -143,6 +182,11 @@ def _error_of_mean(errors: Sequence[float | None]) -> float | None:
     return math.sqrt(math.fsum(e * e for e in known)) / len(known)
 
 
+def results_file(judge: str) -> str:
+    """Name of the file with the results by a judge other than the run's own."""
+    return "results-" + re.sub(r"[^\w.-]", "-", judge) + ".json"
+
+
 def read_results(path: Path) -> Results:
     """Reads and validates a ``results.json``.
 
@@ -189,8 +233,6 @@ def read_results(path: Path) -> Results:
 def _helpfulness(content: dict[str, Any] | None) -> HelpfulnessResult | None:
     if content is None:
         return None
-    from bfpo_bench.helpfulness.metrics import HelpfulnessResult
-
     found: HelpfulnessResult = _record(HelpfulnessResult, content)
     return found
 

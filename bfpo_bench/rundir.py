@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench import forks
-from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.errors import BadInput, RunFailed, why_unwritable
 from bfpo_bench.salvage import open_whole
 from bfpo_bench.store import Store
 
@@ -218,10 +218,9 @@ def _lock(path: Path) -> int | None:
         path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
-        why = "a file is in the way" if in_the_way else error.strerror
         raise BadInput(
-            f"cannot write into {path} ({why}); choose another folder with --output."
+            f"cannot write into {path} ({why_unwritable(error)}); choose another folder with "
+            "--output."
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -46,7 +46,7 @@ def open_whole(path: Path) -> Store:
         BadInput, RunFailed: as :class:`Store` does.
     """
     aside = None if path.exists() else _latest(path)
-    if path.exists() and _is_damaged(path):
+    if path.exists() and is_damaged(path):
         aside = _move_aside(path)
     if aside is not None:
         kept = _rescue(aside, path)
@@ -58,7 +58,7 @@ def open_whole(path: Path) -> Store:
     return Store(path)
 
 
-def _is_damaged(path: Path) -> bool:
+def is_damaged(path: Path) -> bool:
     """Whether a store of ours, of a version that we know, is broken."""
     try:
         with closing(_look(path)) as db:

@@ -126,8 +126,7 @@ def _choices(task: PlannedTask) -> Iterator[tuple[str, int]]:
 def response_key(task: Asked, index: int, model_key: str) -> str:
     """Key of the response to one prompt of a task."""
     request = task.prompts[index]
-    settings = {**vars(request.sampling), "stop": list(request.sampling.stop)}
-    item = task.item_id(index)
+    item, settings = task.item_id(index), request.sampling.as_dict()
     return answer_key(
         "response", model_key, task.name, item, request.prompt, settings, request.seed
     )

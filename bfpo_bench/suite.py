@@ -11,20 +11,11 @@ from typing import Any, Literal
 import yaml
 
 from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench.sampling import Sampling
 
 PACKAGE = Path(__file__).parent
 TASKS_FOLDER = PACKAGE / "tasks"
 SUITES_FOLDER = PACKAGE / "suites"
-
-
-@dataclass(frozen=True)
-class Generation:
-    """How a suite draws responses; ``temperature: 0`` is greedy."""
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_new_tokens: int = 256
-    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,7 +39,7 @@ class SuiteTask:
     metric: str
     direction: Literal["higher", "lower", "nearer-50"]
     chat_template: bool
-    generation: Generation | None = None
+    generation: Sampling | None = None
 
 
 @dataclass(frozen=True)
@@ -192,9 +183,9 @@ def _suite_task(row: Any, where: str, groups: tuple[str, ...] = ("disc", "gen"))
     return SuiteTask(**{**row, "generation": generation})
 
 
-def _generation(content: Any, where: str) -> Generation:
-    _check_keys(content, Generation, where)
-    found = Generation(**content)
+def _generation(content: Any, where: str) -> Sampling:
+    _check_keys(content, Sampling, where)
+    found = Sampling(**content)
     limits: dict[str, tuple[Callable[[float], bool], str]] = {
         "temperature": (lambda value: 0 <= value < math.inf, "0 or more"),
         "top_p": (lambda value: 0 < value <= 1, "more than 0 and at most 1"),
@@ -208,8 +199,8 @@ def _generation(content: Any, where: str) -> Generation:
         isinstance(text, str) and text for text in found.stop
     ):
         raise BadInput(f"{where}: 'stop' must be a list of texts, not {found.stop!r}.")
-    return Generation(
-        float(found.temperature), float(found.top_p), int(found.max_new_tokens), tuple(found.stop)
+    return Sampling(
+        int(found.max_new_tokens), float(found.temperature), float(found.top_p), tuple(found.stop)
     )
 
 

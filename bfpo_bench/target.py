@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from bfpo_bench.chat_template import chat_renderer
 from bfpo_bench.engines.openai import OpenAIOptions
 from bfpo_bench.engines.protocol import Engine, EngineOptions
 from bfpo_bench.errors import BadInput
 from bfpo_bench.fingerprint import TOKENIZER_FILES, files_fingerprint, weight_fingerprint
 from bfpo_bench.models import ModelFiles, find_model, find_tokenizer, read_chat_template
-from bfpo_bench.options import EvaluateOptions
-from bfpo_bench.plan import Asked, chat_renderer
+from bfpo_bench.options import TargetOptions
+from bfpo_bench.plan import Asked
 
 NO_TEMPLATE = "plain prompts: the model has no chat template"
 NEVER_TEMPLATE = "plain prompts: the chat template was switched off"
@@ -192,7 +193,7 @@ class ServedTarget:
         return engine
 
 
-def find_target(options: EvaluateOptions, backend: str) -> Target:
+def find_target(options: TargetOptions, backend: str) -> Target:
     """Finds the model that the options name. Loads nothing.
 
     Raises:
@@ -214,7 +215,7 @@ def find_target(options: EvaluateOptions, backend: str) -> Target:
     return LocalTarget(files, tokenizer or files.folder, template, plain, backend, engine_options)
 
 
-def _served(options: EvaluateOptions, tokenizer: Path | None) -> ServedTarget:
+def _served(options: TargetOptions, tokenizer: Path | None) -> ServedTarget:
     from bfpo_bench.remote import Secret, Server
 
     assert options.base_url is not None

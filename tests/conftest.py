@@ -3,13 +3,48 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from tests.crash.drivers import driver, vllm_driver  # noqa: F401
 from tests.toy_models import tiny_llama, toy_judge, toy_target  # noqa: F401
 
 REPO = Path(__file__).resolve().parents[1]
+
+# Files that take half a minute and more, the longest first, so that no core is left to one of them
+# in the end. In this order xdist gives them out (--no-loadscope-reorder). The second trains the toy
+# models that others wait for.
+LONGEST_FIRST = (
+    *("demo/test_methods.py", "demo/test_models.py", "cli/test_cli.py", "crash/test_kill_vllm.py"),
+    *("engines/test_vllm.py", "test_real_input.py", "training/test_on_policy.py"),
+    *("engines/test_parallel.py", "engines/test_openai_vllm.py", "helpfulness/test_serve.py"),
+    *("test_evaluation.py", "tasks/test_stock.py", "tasks/test_lm_eval.py", "crash/test_kill.py"),
+    *("leaderboard/test_report_browser.py", "training/test_distributed.py", "test_terminal.py"),
+    *("crash/test_disk.py", "crash/test_clock.py", "crash/test_kill_judge.py"),
+    *("redteam/test_recipe.py", "crash/test_memory_vllm.py", "benchmarks/test_scoring.py"),
+    *("benchmarks/test_training.py", "export/test_unfinished.py", "engines/test_tree_attention.py"),
+)
+
+# No example is too slow on a busy machine, and a run that fails fails again.
+settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
+
+
+def pytest_configure() -> None:
+    # What a shell starts in the background ignores Ctrl-C, and so do its children; tests press it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {REPO / "tests" / name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +54,11 @@ def data_dir() -> Path:
         if candidate and Path(candidate).is_dir():
             return Path(candidate)
     pytest.skip("no real data: set BFPO_DATA_DIR to a folder laid out like ../shared/data")
+
+
+@pytest.fixture(scope="module")
+def vllm_uncompiled() -> Iterator[None]:
+    """vLLM's processes compile nothing: what enforce_eager leaves takes each of them 10 seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHDYNAMO_DISABLE", "1")
+        yield

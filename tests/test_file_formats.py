@@ -10,15 +10,15 @@ import pytest
 
 from bfpo_bench import results, rundir, store
 from bfpo_bench.results import Average, Results, TaskResult
+from bfpo_bench.sampling import Sampling
 from bfpo_bench.store import Store
-from bfpo_bench.suite import Generation
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def test_results_document(tmp_path: Path) -> None:
     text = (DOCS / "results.md").read_text(encoding="utf-8")
-    for kind in (Results, TaskResult, Average, Generation):
+    for kind in (Results, TaskResult, Average, Sampling):
         for field in fields(kind):
             assert f"`{field.name}`" in text, f"{kind.__name__}.{field.name}"
     Store(tmp_path / "s.sqlite").close()

@@ -15,11 +15,12 @@ import pytest
 from bfpo_bench import plan, stages, windowed
 from bfpo_bench.engines.protocol import GenerateRequest, Response
 from bfpo_bench.judges import load_judge
-from bfpo_bench.plan import DataOptions, PlannedTask, TaskData
+from bfpo_bench.plan import PlannedTask
 from bfpo_bench.progress import Progress
 from bfpo_bench.sources import Loaded
 from bfpo_bench.store import Store
 from bfpo_bench.suite import load_suite
+from bfpo_bench.task_data import DataOptions, TaskData
 from bfpo_bench.windowed import KEPT
 
 WINDOW = 32
@@ -48,25 +49,23 @@ class Engine:
             yield [(i, Response(requests[i].prompt[:400], 8, 40, 0, "length")) for i in batch]
 
 
-class Docs:
-    """Stands for lm-eval's data set, which lies in Arrow files and not in our memory."""
+class Rows(Sequence[dict[str, str]]):
+    """Rows that are made when they are asked for, like those of a source."""
 
-    def __init__(self, positions: Sequence[int]) -> None:
-        self._positions = positions
+    def __init__(self, count: int) -> None:
+        self._count = count
 
-    def select(self, positions: Sequence[int]) -> Docs:
-        return Docs(positions)
+    def __len__(self) -> int:
+        return self._count
 
-    def __iter__(self) -> Iterator[dict[str, str]]:
-        for position in self._positions:
-            yield {"prompt": f"{position}: {WORDS * 50}"}
+    def __getitem__(self, index: Any) -> Any:
+        return {"prompt": f"{index}: {WORDS * 50}"}
 
 
 class LmEvalTask:
     """As much of an lm-eval task as the plan asks; notes the prompts that are alive."""
 
-    def __init__(self, count: int) -> None:
-        self.eval_docs = Docs(range(count))
+    def __init__(self) -> None:
         self.written = 0
 
     def doc_to_text(self, doc: dict[str, str]) -> str:
@@ -83,11 +82,10 @@ class LmEvalTask:
 def planned(count: int, monkeypatch: pytest.MonkeyPatch) -> PlannedTask:
     """ALERT with this many prompts."""
     [spec] = load_suite("mini").only(["bfpo_alert"]).tasks
-    row = {"prompt": "one row, many times"}
     loaded = Loaded(
         source="alert",
         variant="default",
-        rows=[row] * count,
+        rows=Rows(count),
         where="here",
         origin="files",
         digest="",
@@ -97,7 +95,7 @@ def planned(count: int, monkeypatch: pytest.MonkeyPatch) -> PlannedTask:
         marks=[],
     )
     data = TaskData(spec, 1, loaded, [f"{i:08d}" for i in range(count)], list(range(count)))
-    task = LmEvalTask(count)
+    task = LmEvalTask()
     monkeypatch.setattr(plan, "_lm_eval_tasks", lambda *_: {"bfpo_alert": task})
     [found] = plan.render([data], DataOptions(), None)
     return found

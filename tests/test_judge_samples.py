@@ -191,8 +191,9 @@ def test_a_log_of_plain_lm_eval_is_judged_as_evaluate_judges(
     from lm_eval.loggers import EvaluationTracker
     from lm_eval.tasks import TaskManager
 
-    from bfpo_bench.plan import DataOptions, read_data, render
+    from bfpo_bench.plan import render
     from bfpo_bench.suite import TASKS_FOLDER, load_suite
+    from bfpo_bench.task_data import DataOptions, read_data
 
     names = ["bfpo_advbench", "bfpo_alert"]
     manager = TaskManager(

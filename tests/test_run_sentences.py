@@ -15,6 +15,7 @@ import pytest
 
 import bfpo_bench
 from bfpo_bench import measure, model_shape, salvage, stages
+from bfpo_bench.chat_template import chat_renderer
 from bfpo_bench.engines import NonFiniteLogits, Response, Score
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.judge_samples import judge_samples
@@ -22,7 +23,6 @@ from bfpo_bench.judges import refusal
 from bfpo_bench.judging import JudgeOptions, choose_judge
 from bfpo_bench.models import find_model
 from bfpo_bench.options import EvaluateOptions
-from bfpo_bench.plan import chat_renderer
 from bfpo_bench.progress import Progress
 from bfpo_bench.store import ItemRecord, Store
 

@@ -8,17 +8,18 @@ import pytest
 import yaml
 
 from bfpo_bench.errors import BadInput
-from bfpo_bench.suite import Generation, Suite, load_suite, suite_names, task_declaration
+from bfpo_bench.sampling import Sampling
+from bfpo_bench.suite import Suite, load_suite, suite_names, task_declaration
 
 
 def test_the_paper_suite_is_the_papers() -> None:
     suite = load_suite("paper")
     assert len([t for t in suite.tasks if t.group == "disc"]) == 12
     gen = {t.task: t for t in suite.tasks if t.group == "gen"}
-    assert gen["bfpo_advbench"].generation == Generation(0.7, 0.95, 256, ())
-    assert gen["bfpo_realtoxicityprompts"].generation == Generation(0.7, 1.0, 256, ("\n\n",))
-    assert gen["bfpo_alert"].generation == Generation(0.7, 1.0, 256, ())
-    assert gen["bfpo_alert_adversarial"].generation == Generation(0.7, 1.0, 256, ())
+    assert gen["bfpo_advbench"].generation == Sampling(256, 0.7, 0.95, ())
+    assert gen["bfpo_realtoxicityprompts"].generation == Sampling(256, 0.7, 1.0, ("\n\n",))
+    assert gen["bfpo_alert"].generation == Sampling(256, 0.7, 1.0, ())
+    assert gen["bfpo_alert_adversarial"].generation == Sampling(256, 0.7, 1.0, ())
     assert [t.task for t in suite.tasks if t.chat_template] == [
         "bfpo_advbench",
         "bfpo_alert",
@@ -111,7 +112,7 @@ def load(tmp_path: Path, *tasks: dict[str, object], **changes: object) -> Suite:
 def test_a_suite_of_ones_own(tmp_path: Path) -> None:
     drawn = {"temperature": 1, "top_p": 0.5, "max_new_tokens": 8, "stop": ["\n"]}
     suite = load(tmp_path, SCORED, {**JUDGED, "generation": drawn})
-    assert [t.generation for t in suite.tasks] == [None, Generation(1.0, 0.5, 8, ("\n",))]
+    assert [t.generation for t in suite.tasks] == [None, Sampling(8, 1.0, 0.5, ("\n",))]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+"""Part of a configuration of transformers: a model for which a test needs nothing but its parts."""
+
 
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -44,7 +44,7 @@ def compare(
     judge: Annotated[
         str | None, typer.Option(help="Use this judge's verdicts. [default: each run's own]")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     force: Annotated[
         bool,
         typer.Option("--force", help="Compare what was not measured alike; write over a file."),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from bfpo_bench.cli.options import parse_variants
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -105,24 +106,6 @@ def check(
         typer.echo(f"bfpo-bench: {sentence}", err=True)
     if failures:
         raise typer.Exit(2)
-
-
-def parse_variants(given: Iterable[str]) -> dict[str, str]:
-    """``["crows_pairs=original"]`` → ``{"crows_pairs": "original"}``, names checked.
-
-    Raises:
-        BadInput: not of the form SOURCE=NAME, or an unknown source or variant.
-    """
-    from bfpo_bench import sources
-    from bfpo_bench.errors import BadInput
-
-    variants = {}
-    for item in given:
-        name, separator, variant = item.partition("=")
-        if not separator or not variant:
-            raise BadInput(f"--variant {item!r} should be SOURCE=NAME, e.g. crows_pairs=original.")
-        variants[name] = sources.find_variant(sources.find_source(name), variant).name
-    return variants
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,9 @@ def demo(
         bool,
         typer.Option("--study", help="All methods and controls over seeds and regimes; an hour."),
     ] = False,
-    seeds: Annotated[int, typer.Option(min=2, help="Seeds of the study.")] = 5,
+    seeds: Annotated[
+        int | None, typer.Option(min=2, help="Seeds of the study. [default: 5]")
+    ] = None,
     regimes: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,16 +53,21 @@ def demo(
     from rich.console import Console
 
     from bfpo_bench.cli.show import set_log_level
+    from bfpo_bench.errors import BadInput
     from bfpo_bench.progress import Progress
 
     set_log_level("warning")
+    if (study and seed) or (not study and (seeds is not None or regimes)):
+        raise BadInput(
+            "--seeds and --regimes are for --study, which begins at seed 0; --seed is for the tour."
+        )
     console = Console(highlight=False)
     if study:
         from bfpo_bench.demo.study.report import write_report
         from bfpo_bench.demo.study.run import run_study
 
         folder = output or Path("miniature")
-        runs = run_study(folder, seeds, regimes, Progress())
+        runs = run_study(folder, seeds or 5, regimes, Progress())
         console.print(write_report(runs, folder), markup=False, soft_wrap=True)
         files = "study.md, study.json, study.png, study.svg, runs.jsonl"
     else:

@@ -13,7 +13,11 @@ from bfpo_bench.cli.options import (
     AnnotatorKeyEnv,
     AnnotatorModel,
     AnnotatorUrl,
+    ApiKeyEnv,
+    Backend,
+    BaseUrl,
     BatchSize,
+    ChatTemplate,
     DataParallelSize,
     Device,
     Dtype,
@@ -21,11 +25,16 @@ from bfpo_bench.cli.options import (
     JudgeModel,
     JudgeUrl,
     MaxCost,
+    MaxLength,
+    Model,
     PriceIn,
     PriceOut,
+    Revision,
     TensorParallelSize,
+    Tokenizer,
     TrustRemoteCode,
     parse_batch_size,
+    parse_variants,
 )
 
 EXAMPLE = """
@@ -56,7 +65,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    model: Annotated[str, typer.Option(help="Checkpoint folder or hub id.")],
+    model: Model,
     suite: Annotated[
         str, typer.Option(help="paper, mini (bundled items, a demonstration) or a YAML file.")
     ] = "paper",
@@ -83,15 +92,9 @@ def evaluate(
     max_cost: MaxCost = None,
     price_in: PriceIn = None,
     price_out: PriceOut = None,
-    backend: Annotated[
-        str | None, typer.Option(help="hf, vllm or openai. [default: vllm with a GPU, else hf]")
-    ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="OpenAI-compatible server that holds the model (openai).")
-    ] = None,
-    api_key_env: Annotated[
-        str, typer.Option(help="Environment variable with the server's key (openai).")
-    ] = "OPENAI_API_KEY",
+    backend: Backend = None,
+    base_url: BaseUrl = None,
+    api_key_env: ApiKeyEnv = "OPENAI_API_KEY",
     concurrency: Annotated[
         int, typer.Option(help="Requests to a server at a time (openai, annotator).")
     ] = 16,
@@ -110,19 +113,13 @@ def evaluate(
     dtype: Dtype = "auto",
     device: Device = "auto",
     batch_size: BatchSize = "auto",
-    max_length: Annotated[
-        int | None, typer.Option(help="Context window in tokens. [default: the model's]")
-    ] = None,
+    max_length: MaxLength = None,
     tensor_parallel_size: TensorParallelSize = 1,
     data_parallel_size: DataParallelSize = 1,
     gpu_memory_utilization: GpuMemoryUtilization = 0.9,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="Another tokenizer. [default: the model's]")
-    ] = None,
-    chat_template: Annotated[
-        str, typer.Option(help="auto (the model's), never, or a Jinja file.")
-    ] = "auto",
+    revision: Revision = None,
+    tokenizer: Tokenizer = None,
+    chat_template: ChatTemplate = "auto",
     system_prompt: Annotated[
         str | None, typer.Option(help="Before the user's turn in chat tasks.")
     ] = None,
@@ -147,7 +144,6 @@ def evaluate(
     ] = "warning",
 ) -> None:
     """Evaluate a model and print its Disc. / Gen. / Savg. row."""
-    from bfpo_bench.cli.data import parse_variants
     from bfpo_bench.cli.show import set_log_level
     from bfpo_bench.errors import BadInput
     from bfpo_bench.options import EvaluateOptions

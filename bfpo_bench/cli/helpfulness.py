@@ -10,9 +10,9 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bfpo_bench.helpfulness.metrics import HelpfulnessResult
-    from bfpo_bench.helpfulness.reward import Look
+    from bfpo_bench.helpfulness.looks import Look
     from bfpo_bench.helpfulness.upstream import Upstream
+    from bfpo_bench.results import HelpfulnessResult
 
 app = typer.Typer(
     help="AlpacaEval's outputs and annotations: import, export, compare; reward models.",
@@ -109,7 +109,7 @@ def compare(
         str | None, typer.Option(help="Whose annotations. [default: those of the Alpaca column]")
     ] = None,
     data_dir: DataDir = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
 ) -> None:
     """Is one model more helpful than another? A paired comparison on the same instructions."""
     from rich.console import Console
@@ -123,11 +123,11 @@ def compare(
     found = compare_helpfulness(one, two, _upstream(data_dir), seed)
     console = Console(highlight=False)
     table = Table(title=Text(f"{found.second} less {found.first}, {found.n} instructions"))
-    table.add_column("Win rate (%)")
+    table.add_column("Win rate (%)", no_wrap=True)
     for name in (found.first, found.second):
         table.add_column(Text(name), justify="right", overflow="fold")
     for name in ("Difference", "95 % interval", "p"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for row in found.differences:
         interval = f"{row.low:+.2f} to {row.high:+.2f}"
         numbers = (f"{row.first:.2f}", f"{row.second:.2f}", f"{row.value:+.2f}", interval)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from bfpo_bench.training.illustrate import Curve
+    from bfpo_bench.training.four_actions import Curve
 
 EXAMPLE = """
 Examples:
@@ -55,7 +55,7 @@ def _show(curves: Sequence[Curve], output: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from bfpo_bench.training.illustrate import DESIRED, TITLES
+    from bfpo_bench.training.four_actions import DESIRED, TITLES
 
     table = Table(title=f"Desired order: {DESIRED}", title_style="", title_justify="left")
     table.add_column("τ", justify="right")

@@ -129,8 +129,8 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from bfpo_bench.leaderboard.row import score_text
     from bfpo_bench.rejudge import verdicts_of
+    from bfpo_bench.results_table import score_text
 
     results = found.results
     assert results.judge is not None

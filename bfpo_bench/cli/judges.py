@@ -143,6 +143,8 @@ def check(
         raise BadInput("name either a judge with --judge or a column with --verdict-column.")
     if output is not None and not output.parent.is_dir():
         raise BadInput(f"there is no folder {output.parent} for --output; make it first.")
+    if output is not None and output.is_dir():
+        raise BadInput(f"{output} is a folder; name a file with --output.")
     if verdict_column is not None:
         found = check_column(labels, verdict_column, label_column, encoding)
     else:

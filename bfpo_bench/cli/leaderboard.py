@@ -76,7 +76,7 @@ def leaderboard(
     pictures: Annotated[
         Path | None, typer.Option(help="Folder for the pictures too, as PNG and SVG.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Write over an output file that is there.")
     ] = False,

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 
+Model = Annotated[str, typer.Option(help="Checkpoint folder or hub id.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
+Tokenizer = Annotated[str | None, typer.Option(help="Another tokenizer. [default: the model's]")]
+ChatTemplate = Annotated[str, typer.Option(help="auto (the model's), never, or a Jinja file.")]
+MaxLength = Annotated[
+    int | None, typer.Option(help="Context window in tokens. [default: the model's]")
+]
+Backend = Annotated[
+    str | None, typer.Option(help="hf, vllm or openai. [default: vllm with a GPU, else hf]")
+]
+BaseUrl = Annotated[
+    str | None, typer.Option(help="OpenAI-compatible server that holds the model (openai).")
+]
+ApiKeyEnv = Annotated[
+    str, typer.Option(help="Environment variable with the server's key (openai).")
+]
 JudgeModel = Annotated[
     str | None,
     typer.Option(
@@ -75,3 +92,21 @@ def parse_batch_size(text: str) -> int | None:
     if not text.isdecimal():
         raise BadInput(f"--batch-size is auto or a number, not {text!r}.")
     return int(text)
+
+
+def parse_variants(given: Iterable[str]) -> dict[str, str]:
+    """``["crows_pairs=original"]`` → ``{"crows_pairs": "original"}``, names checked.
+
+    Raises:
+        BadInput: not of the form SOURCE=NAME, or an unknown source or variant.
+    """
+    from bfpo_bench import sources
+    from bfpo_bench.errors import BadInput
+
+    variants = {}
+    for item in given:
+        name, separator, variant = item.partition("=")
+        if not separator or not variant:
+            raise BadInput(f"--variant {item!r} should be SOURCE=NAME, e.g. crows_pairs=original.")
+        variants[name] = sources.find_variant(sources.find_source(name), variant).name
+    return variants

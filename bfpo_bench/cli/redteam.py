@@ -8,16 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bfpo_bench.cli.options import (
+    ApiKeyEnv,
+    Backend,
+    BaseUrl,
     BatchSize,
+    ChatTemplate,
     DataParallelSize,
     Device,
     Dtype,
     GpuMemoryUtilization,
     JudgeModel,
     JudgeUrl,
+    MaxLength,
+    Model,
+    Revision,
     TensorParallelSize,
+    Tokenizer,
     TrustRemoteCode,
     parse_batch_size,
+    parse_variants,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +64,7 @@ def register(app: typer.Typer) -> None:
 
 
 def redteam(
-    model: Annotated[str, typer.Option(help="Checkpoint folder or hub id.")],
+    model: Model,
     prompts: Annotated[
         str,
         typer.Option(
@@ -101,15 +110,9 @@ def redteam(
     ranker_key_env: Annotated[
         str, typer.Option(help="Environment variable with the key of the ranker's server.")
     ] = "OPENAI_API_KEY",
-    backend: Annotated[
-        str | None, typer.Option(help="hf, vllm or openai. [default: vllm with a GPU, else hf]")
-    ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="OpenAI-compatible server that holds the model (openai).")
-    ] = None,
-    api_key_env: Annotated[
-        str, typer.Option(help="Environment variable with the server's key (openai).")
-    ] = "OPENAI_API_KEY",
+    backend: Backend = None,
+    base_url: BaseUrl = None,
+    api_key_env: ApiKeyEnv = "OPENAI_API_KEY",
     concurrency: Annotated[
         int, typer.Option(help="Requests to the server at a time (openai).")
     ] = 16,
@@ -128,19 +131,13 @@ def redteam(
     dtype: Dtype = "auto",
     device: Device = "auto",
     batch_size: BatchSize = "auto",
-    max_length: Annotated[
-        int | None, typer.Option(help="Context window in tokens. [default: the model's]")
-    ] = None,
+    max_length: MaxLength = None,
     tensor_parallel_size: TensorParallelSize = 1,
     data_parallel_size: DataParallelSize = 1,
     gpu_memory_utilization: GpuMemoryUtilization = 0.9,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="Another tokenizer. [default: the model's]")
-    ] = None,
-    chat_template: Annotated[
-        str, typer.Option(help="auto (the model's), never, or a Jinja file.")
-    ] = "auto",
+    revision: Revision = None,
+    tokenizer: Tokenizer = None,
+    chat_template: ChatTemplate = "auto",
     system_prompt: Annotated[
         str | None, typer.Option(help="Before the user's turn; goes into the pairs as well.")
     ] = None,
@@ -150,7 +147,6 @@ def redteam(
     ] = False,
 ) -> None:
     """Turn a model's own harmful responses into preference pairs."""
-    from bfpo_bench.cli.data import parse_variants
     from bfpo_bench.cli.show import set_log_level
     from bfpo_bench.progress import Progress
     from bfpo_bench.redteam import RedteamOptions

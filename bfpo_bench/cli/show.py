@@ -12,7 +12,7 @@ def show_results(results: Results, folder: Path) -> None:
     """Prints the row and where its files lie."""
     from rich.console import Console
 
-    from bfpo_bench.leaderboard.row import terminal
+    from bfpo_bench.results_table import terminal
 
     console = Console(highlight=False)
     console.print(terminal(results))

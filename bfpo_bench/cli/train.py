@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -68,11 +68,12 @@ def train(
 ) -> None:
     """Train a model by a recipe; with --evaluate, print its row too."""
     import os
+    from dataclasses import replace
 
     from bfpo_bench.cli.show import set_log_level
     from bfpo_bench.errors import BadInput
     from bfpo_bench.progress import Progress
-    from bfpo_bench.training.recipe import load_recipe
+    from bfpo_bench.training.recipe_file import load_recipe
 
     if (method is None) == (recipe is None):
         raise BadInput("give either --method or --recipe; see bfpo-bench train --help.")
@@ -85,20 +86,48 @@ def train(
 
         typer.echo(look(resolved, folder, progress, trust_remote_code))
         return
+    from bfpo_bench.training.checkpoint import RECORD
     from bfpo_bench.training.start import train as run
 
-    progress.say(f"Training {resolved.method} from {resolved.base} …")
-    run(resolved, folder, progress, device, trust_remote_code)
-    if os.environ.get("RANK", "0") != "0":
-        return  # of several processes one goes on
-    typer.echo(f"The model is in {folder}; training.json in it says how it was made.")
-    if evaluate:
-        from bfpo_bench.cli.show import show_results
-        from bfpo_bench.evaluation import run_evaluation
+    main = os.environ.get("RANK", "0") == "0"  # of several processes one evaluates
+    options = None
+    if evaluate and main:
         from bfpo_bench.options import EvaluateOptions
-        from bfpo_bench.request import output_folder
+        from bfpo_bench.request import check_request
 
         options = EvaluateOptions(
             model=str(folder), suite=suite, judge=judge, data_dir=data_dir, device=device
         )
+        if resolved.base is not None:
+            # What cannot be evaluated is told before the training, not after it.
+            check_request(replace(options, model=resolved.base))
+    trained = (folder / RECORD).exists()
+    progress.say(f"Training {resolved.method} from {resolved.base} …")
+    record = run(resolved, folder, progress, device, trust_remote_code)
+    if not main:
+        return
+    for line in _left_out(record):
+        typer.echo(line)
+    before = ", trained before" if trained else ""
+    typer.echo(f"The model is in {folder}{before}; training.json in it says how it was made.")
+    if options is not None:
+        from bfpo_bench.cli.show import show_results
+        from bfpo_bench.evaluation import run_evaluation
+        from bfpo_bench.request import output_folder
+
         show_results(run_evaluation(options, progress), output_folder(options))
+
+
+def _left_out(record: dict[str, Any]) -> list[str]:
+    """What did not go into a training as it stood in the data, a line for each set."""
+    lines = []
+    for one in record["data"]:
+        counts = {
+            "bad rows left out (training.json names them)": one.get("left_out", 0),
+            "prompts too long, left out": one.get("too_long", 0),
+            "cut to fit": one.get("cut", 0),
+        }
+        said = [f"{count:,} {what}" for what, count in counts.items() if count]
+        if said:
+            lines.append(f"{one['name']}: {one['rows']:,} rows; {'; '.join(said)}.")
+    return lines

@@ -103,7 +103,8 @@ def generate_requests(
     chat: Callable[[str], str], prompts: Sequence[str], seed: int
 ) -> list[GenerateRequest]:
     """The prompts as an engine takes them."""
-    from bfpo_bench.engines.protocol import GenerateRequest, Sampling
+    from bfpo_bench.engines.protocol import GenerateRequest
+    from bfpo_bench.sampling import Sampling
 
     sampling = Sampling(max_new_tokens=MAX_NEW_TOKENS, temperature=TEMPERATURE)
     return [

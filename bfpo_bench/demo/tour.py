@@ -75,6 +75,7 @@ def tour(output: Path, seed: int, progress: Progress) -> list[Row]:
     # program wants its core.
     torch.set_num_threads(1)
     models = output / "models"
+    check_folder(output, seed)
     _make_models(models, seed, progress)
     data = _write_data(output / "data", seed)
     start = _train("sft", models / "base", models / "sft", data, seed, progress)
@@ -90,6 +91,30 @@ def tour(output: Path, seed: int, progress: Progress) -> list[Row]:
         shares = _ask(model, folder, requests, seed, progress)
         rows.append(Row(method, results, shares, folder))
     return [_with_alpaca(row, rows[0], requests, seed) for row in rows]
+
+
+def check_folder(output: Path, seed: int) -> None:
+    """The folder can be written, and no model in it is of another seed.
+
+    Raises:
+        BadInput: otherwise; nothing in the folder was touched.
+    """
+    from bfpo_bench.training.checkpoint import RECORD
+
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        records = sorted((output / "models").glob(f"*/{RECORD}"))
+    except OSError as error:
+        raise BadInput(
+            f"{output} cannot be written ({error.strerror}); name a folder with --output."
+        ) from error
+    for path in records:
+        found = json.loads(path.read_text(encoding="utf-8"))["recipe"]["seed"]
+        if found != seed:
+            raise BadInput(
+                f"{output} holds a tour with --seed {found}, not {seed}; go on with that one or "
+                "name another --output."
+            )
 
 
 def _make_models(models: Path, seed: int, progress: Progress) -> None:
@@ -127,7 +152,7 @@ def write_dialogues(folder: Path, seed: int) -> None:
 
 def _train(name: str, base: Path, output: Path, data: Path, seed: int, progress: Progress) -> Path:
     """A checkpoint by a toy recipe, unless it is there already."""
-    from bfpo_bench.training.recipe import load_recipe
+    from bfpo_bench.training.recipe_file import load_recipe
 
     recipe = located(load_recipe(f"toy/{name}", [f"seed={seed}"], base=str(base)), data)
     if not is_trained(output, recipe):
@@ -146,15 +171,15 @@ def is_trained(folder: Path, recipe: Recipe) -> bool:
     """
     from bfpo_bench.fingerprint import weight_fingerprint
     from bfpo_bench.models import find_model
-    from bfpo_bench.training.checkpoint import RECORD
+    from bfpo_bench.training.checkpoint import RECORD, differences
 
     path = folder / RECORD
     if not path.is_file():
         return False
     record = json.loads(path.read_text(encoding="utf-8"))
     weights = weight_fingerprint(find_model(str(recipe.base)).weights)
-    wanted = json.loads(json.dumps(recipe.as_dict()))
-    if record["recipe"] != wanted or record["base"]["weights"] != weights:
+    made_of = {"recipe": record["recipe"], "weights": record["base"]["weights"]}
+    if differences(made_of, {"recipe": recipe.as_dict(), "weights": weights}):
         raise BadInput(
             f"{folder} was trained by another recipe, from another base or with another seed; "
             "delete it or name another --output."
@@ -206,7 +231,7 @@ def _ask(model: Path, folder: Path, requests: HeldOut, seed: int, progress: Prog
 
 def _with_alpaca(row: Row, reference: Row, requests: HeldOut, seed: int) -> Row:
     """The row with its Alpaca column, which its run's results then hold, too."""
-    from bfpo_bench.leaderboard.row import markdown
+    from bfpo_bench.results_table import markdown
     from bfpo_bench.rundir import write_whole
 
     ours, theirs = (_answers(one.folder)[len(requests.harmful) :] for one in (row, reference))

@@ -10,11 +10,11 @@ from bfpo_bench.engines.protocol import (
     GenerateRequest,
     NonFiniteLogits,
     Response,
-    Sampling,
     Score,
     ScoreRequest,
 )
 from bfpo_bench.engines.select import choose_backend, open_engine
+from bfpo_bench.sampling import Sampling
 
 __all__ = [
     "Engine",

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicLayer
 
-from bfpo_bench.engines.protocol import NonFiniteLogits, Sampling
+from bfpo_bench.engines.protocol import NonFiniteLogits
 from bfpo_bench.engines.sampling import pick, uniform_draws
+from bfpo_bench.sampling import Sampling
 
 DROP_BELOW = 0.9
 """Ended rows are dropped when no more than this share goes on. Each time the keys and values of

@@ -10,15 +10,10 @@ import torch
 from bfpo_bench.engines.batching import pending, plan_batches, power_of_two
 from bfpo_bench.engines.hf_decoding import Decoding
 from bfpo_bench.engines.hf_memory import halve_when_full
-from bfpo_bench.engines.protocol import (
-    Done,
-    GenerateRequest,
-    NonFiniteLogits,
-    Response,
-    Sampling,
-)
+from bfpo_bench.engines.protocol import Done, GenerateRequest, NonFiniteLogits, Response
 from bfpo_bench.engines.sampling import cut_at_stop
 from bfpo_bench.engines.tokenization import encode_many, fit_prompt
+from bfpo_bench.sampling import Sampling
 
 MAX_SEQUENCES = 128
 

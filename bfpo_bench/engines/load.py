@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from bfpo_bench.errors import BadInput
 
@@ -43,6 +43,21 @@ def not_loadable(folder: str | Path, error: Exception) -> BadInput:
         f"{folder} cannot be loaded as a causal language model ({first}){hint}; check its "
         "config.json and weight files."
     )
+
+
+def outline(folder: str | Path, trust_remote_code: bool = False) -> Any:
+    """A model's modules and shapes without its weights: what its layers are called, in no time.
+
+    Raises:
+        BadInput: the folder's config is not that of a causal language model.
+    """
+    try:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except Exception as error:
+        # A config comes from anywhere, as weights do.
+        raise not_loadable(folder, error) from error
 
 
 def load_causal_model(

@@ -74,11 +74,6 @@ class Readings:
         """Log-likelihood of each request's targets, float32 ``[requests]``."""
         return self.logprobs.new_zeros(self.requests).index_add(0, self.owners, self.logprobs)
 
-    def all_greedy(self) -> Tensor:
-        """Whether greedy decoding gives each request's targets, ``[requests]``."""
-        misses = torch.zeros(self.requests, dtype=torch.long, device=self.greedy.device)
-        return misses.index_add(0, self.owners, (~self.greedy).long()) == 0
-
 
 class PackedModel:
     """Runs packed rows through a causal model.

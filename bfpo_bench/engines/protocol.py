@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from bfpo_bench.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,6 @@ class Score:
     loglikelihood: float
     is_greedy: bool
     cut_tokens: int = 0
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a response is drawn: ``temperature == 0`` is greedy, ``top_p == 1`` keeps all tokens."""
-
-    max_new_tokens: int = 256
-    temperature: float = 0.0
-    top_p: float = 1.0
-    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,6 +167,3 @@ class Engine(Protocol):
     def close(self) -> None:
         """Frees the model's memory; the engine cannot be used afterwards."""
         ...
-
-
-EngineFactory = Callable[[EngineOptions], Engine]

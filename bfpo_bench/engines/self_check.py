@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bfpo_bench.engines.filling import WIDTHS
 from bfpo_bench.engines.packed_model import PackedModel, Readings, Wanted
 from bfpo_bench.engines.packing import pack
 from bfpo_bench.engines.plain_model import PlainModel
@@ -32,6 +33,10 @@ LONGEST = {"cpu": 128, "cuda": 8192}
 WANTED = 16
 """Predictions at the end of each sequence that are compared."""
 
+WIDE = WIDTHS[-1]
+"""Tokens of a row that is as wide as those of a run. Layers that count distances in the row and
+not by position (GPT-Neo's local attention, whose window is 256) show it there only."""
+
 
 @torch.inference_mode()
 def packing_fault(model: Any, kind: str | None = None) -> str | None:
@@ -46,25 +51,30 @@ def packing_fault(model: Any, kind: str | None = None) -> str | None:
         the reason, as the end of a sentence.
     """
     config = model.config.get_text_config()
-    unknown = set(getattr(config, "layer_types", None) or ()) - KNOWN_LAYERS
+    # GPT-Neo has its own name for the list; what its local layers do would hide in 16 bits.
+    kinds = getattr(config, "layer_types", None) or getattr(config, "attention_layers", None)
+    unknown = set(kinds or ()) - KNOWN_LAYERS
     if unknown:
         return f"it has layers of a kind that cannot be packed ({', '.join(sorted(unknown))})"
     long = _long_sequence(config, kind, model.device.type)
-    requests = _sequences(int(model.get_input_embeddings().weight.shape[0]), long)
-    wanted = [_last(ids) for ids in requests]
-    rows = pack([ids[:-1] for ids in requests], max_tokens=48 + long)
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    requests = _sequences(vocabulary, long)
+    # FlexAttention sees by the block mask alone; a wide row would be one more kernel to compile.
+    answers = _answers(vocabulary) if kind != FLEX else []
     try:
-        packed = PackedModel(model)
         with attention(model, kind):
-            readings = packed.read(rows, [[wanted[i] for i in row.requests] for row in rows])
+            found = _packed(model, requests, list(map(_last, requests)), 48 + long)
+            if answers:
+                # Of all but the last one something cheap is asked, the same of each.
+                asked = [Wanted(0, [0])] * (len(answers) - 1) + [_last(answers[-1])]
+                found.append(_packed(model, answers, asked, len(answers) * WANTED)[-1])
     except Exception as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         return f"its layers refuse the mask ({first[:120]})"
-    found = _by_request(readings, [i for row in rows for i in row.requests])
     plain = PlainModel(model)
     expected = []
-    for ids, want in zip(requests, wanted, strict=True):
-        alone = plain.read(pack([ids[:-1]], max_tokens=1), [[want]])
+    for ids in [*requests, *answers[-1:]]:
+        alone = plain.read(pack([ids[:-1]], max_tokens=1), [[_last(ids)]])
         expected.append(alone.logprobs.double().cpu())
     right = torch.cat(expected)
     if not torch.isfinite(right).all():
@@ -87,6 +97,16 @@ def _long_sequence(config: Any, kind: str | None, device: str) -> int:
     longest = max(window, 3 * BLOCK if kind == FLEX else 0)
     room = getattr(config, "max_position_embeddings", None) or longest + WANTED
     return max(0, min(longest, room - WANTED))
+
+
+def _packed(
+    model: Any, requests: list[list[int]], wanted: list[Wanted], max_tokens: int
+) -> list[Tensor]:
+    """Log-probabilities of what is wanted of each sequence, computed in rows of such length."""
+    rows = pack([ids[:-1] for ids in requests], max_tokens)
+    asked = [[wanted[i] for i in row.requests] for row in rows]
+    readings = PackedModel(model).read(rows, asked)
+    return _by_request(readings, [i for row in rows for i in row.requests])
 
 
 def _last(ids: list[int]) -> Wanted:
@@ -119,3 +139,18 @@ def _sequences(vocabulary: int, long: int) -> list[list[int]]:
         question = tokens(long)
         found += [question + tokens(length) for length in (3, 9)]
     return found
+
+
+def _answers(vocabulary: int) -> list[list[int]]:
+    """Short answers to one short question, as token ids: together a row of more than `WIDE` tokens.
+
+    The last one stands at the row's end, far from the question that it begins with.
+    """
+    generator = torch.Generator().manual_seed(1)
+    question = torch.randint(vocabulary, (WANTED // 2,), generator=generator).tolist()
+    length = WANTED - 1
+    count = -(-WIDE // (length - 1)) + 1
+    # Answers are laid out in the order of their token ids.
+    firsts = torch.linspace(0, vocabulary - 1, count).long().tolist()
+    others = torch.randint(vocabulary, (count, length - 1), generator=generator).tolist()
+    return [[*question, first, *more] for first, more in zip(firsts, others, strict=True)]

@@ -44,11 +44,6 @@ def prefix_token(tokenizer: Any) -> int:
     )
 
 
-def encode_pair(tokenizer: Any, context: str, continuation: str) -> tuple[list[int], list[int]]:
-    """Token ids of a context and of the continuation after it; see :func:`encode_pairs`."""
-    return encode_pairs(tokenizer, [(context, continuation)])[0]
-
-
 def encode_pairs(
     tokenizer: Any, pairs: Sequence[tuple[str, str]]
 ) -> list[tuple[list[int], list[int]]]:

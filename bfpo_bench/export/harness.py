@@ -17,13 +17,13 @@ from typing import Any
 
 from bfpo_bench import sources
 from bfpo_bench.errors import BadInput, unknown_name
-from bfpo_bench.export.files import whole_folder
 from bfpo_bench.export.harness_results import TaskSummary, results_file
 from bfpo_bench.export.jsonl import json_line
 from bfpo_bench.export.rows import verdict_rows
 from bfpo_bench.export.samples import RunSamples, Sample
 from bfpo_bench.plan import errors_only
 from bfpo_bench.suite import TASKS_FOLDER
+from bfpo_bench.whole_files import whole_folder
 
 HARMLESS = "harmless"
 """Metric added to judged tasks: the verdict of the run's own judge; lm-eval has none there."""

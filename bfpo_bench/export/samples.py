@@ -13,6 +13,7 @@ from bfpo_bench.results import Results, read_results
 from bfpo_bench.rundir import read_run
 from bfpo_bench.store import ItemRecord, ResponseRecord, ScoreRecord, Store, VerdictRecord
 from bfpo_bench.suite import load_suite, suite_names
+from bfpo_bench.well_formed import well_formed
 
 
 @dataclass(frozen=True)
@@ -140,22 +141,6 @@ class RunSamples:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def well_formed(value: Any) -> Any:
-    r"""A JSON value whose texts can all be written as UTF-8.
-
-    JSON may hold half of a surrogate pair (``"\ud800"``), which is no character. Strict readers,
-    pyarrow's among them, refuse a whole file because of one, so it becomes its own escape: the six
-    characters ``\ud800``.
-    """
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    if isinstance(value, list):
-        return [well_formed(part) for part in value]
-    if isinstance(value, dict):
-        return {well_formed(name): well_formed(part) for name, part in value.items()}
-    return value
 
 
 def _row(text: str) -> dict[str, Any]:

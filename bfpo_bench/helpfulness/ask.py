@@ -156,8 +156,7 @@ class Annotator:
             hint = "; AlpacaEval's own annotator was shut down in 2026, so name another one."
         elif error.status == 404:
             hint = "; check the model's name, and --annotator-url, which usually ends in /v1."
-        said = f"HTTP {error.status}" + (f": {error.message}" if error.message else "")
         return BadInput(
             f"annotator {self.name!r}: {self.server.base_url} refused to have {self._model!r} "
-            f"annotate ({said}){hint}"
+            f"annotate ({error.said}){hint}"
         )

@@ -137,6 +137,12 @@ def choose_annotator(options: AnnotatorOptions) -> ChosenAnnotator:
             "--annotator-config goes with --annotator openai:MODEL or local; "
             f"{options.annotator!r} names a configuration itself."
         )
+    if options.annotator.casefold() == "local" or model:
+        raise BadInput(
+            f"unknown annotator {options.annotator!r}; write openai:{model or 'MODEL'} for a model "
+            "of an OpenAI-compatible endpoint, local for a server of vLLM, or the name of a "
+            "configuration of alpaca_eval."
+        )
     config = load_config(options.annotator)
     server = _keyed(options, config.base_url or OPENAI)
     return ChosenAnnotator(options, config, options.annotator_model or config.model, server, None)

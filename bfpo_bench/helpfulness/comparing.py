@@ -18,7 +18,7 @@ from bfpo_bench.helpfulness.length_control import (
 from bfpo_bench.helpfulness.logistic import Floats
 from bfpo_bench.helpfulness.metrics import comparisons, resampled_win_rates, win_rate
 from bfpo_bench.helpfulness.upstream import Upstream
-from bfpo_bench.leaderboard.intervals import percentiles
+from bfpo_bench.intervals import percentiles
 
 
 @dataclass(frozen=True)

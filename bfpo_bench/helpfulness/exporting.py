@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.errors import BadInput, unknown_name
-from bfpo_bench.export.files import whole_folder
 from bfpo_bench.helpfulness.annotation import Annotation
 from bfpo_bench.helpfulness.formats import ModelOutput, write_annotations, write_outputs
 from bfpo_bench.helpfulness.instructions import TASK, of_row
 from bfpo_bench.results import read_results
 from bfpo_bench.rundir import read_run
 from bfpo_bench.store import AnnotationRecord, Store
+from bfpo_bench.whole_files import whole_folder
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.errors import BadInput
-from bfpo_bench.export.samples import well_formed
 from bfpo_bench.helpfulness.annotation import TIE, Annotation
+from bfpo_bench.well_formed import well_formed
 
 
 @dataclass(frozen=True)

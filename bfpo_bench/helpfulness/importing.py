@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -20,14 +21,16 @@ from bfpo_bench.helpfulness.instructions import (
     load_instructions,
     of_row,
 )
-from bfpo_bench.helpfulness.metrics import HelpfulnessResult, measure
+from bfpo_bench.helpfulness.metrics import measure
 from bfpo_bench.helpfulness.upstream import read_upstream
-from bfpo_bench.results import SCHEMA_VERSION, Results, averages, read_results
+from bfpo_bench.results import SCHEMA_VERSION, HelpfulnessResult, Results, averages, read_results
 from bfpo_bench.rundir import RunDirectory, read_run
 from bfpo_bench.sources import Loaded
 from bfpo_bench.sources.resolve import find_data_dir
 from bfpo_bench.store import AnnotationRecord, ItemRecord, ResponseRecord, Store, answer_key
 from bfpo_bench.suite import load_suite, task_declaration
+
+log = logging.getLogger(__name__)
 
 BACKEND = "import"
 """Stands in ``run.json`` where a run was made of files."""
@@ -81,7 +84,7 @@ def import_annotations(
         results = before if before is not None else _empty(identity)
         results = replace(results, helpfulness=result)
         directory.write_text("results.json", results.to_json())
-        from bfpo_bench.leaderboard.row import markdown
+        from bfpo_bench.results_table import markdown
 
         directory.write_text("table.md", markdown(results))
     return Imported(ordered[0].generator_2, result, run, made)
@@ -109,6 +112,11 @@ def _check(
     if outputs is None:
         return
     given = read_outputs(outputs)
+    if given[0].generator != found[0].generator_2:
+        log.warning(
+            "%s is of %r and %s of %r; the row takes the second name.",
+            *(outputs, given[0].generator, path, found[0].generator_2),
+        )
     check_instructions(outputs, [one.instruction for one in given], expected)
     answers = {one.instruction: one.output for one in given}
     different = sum(answers[one.instruction] != one.output_2 for one in found)

@@ -143,7 +143,7 @@ def bootstrap_length_control(
 def resample(instructions: int, samples: int = REPLICATES, seed: int = 0) -> Floats:
     """Random weights of the instructions, [samples, instructions], each row of mean 1.
 
-    Rubin's bootstrap, as everywhere in the leaderboard (:mod:`bfpo_bench.leaderboard.intervals`).
+    Rubin's bootstrap, as everywhere in the leaderboard (:mod:`bfpo_bench.intervals`).
     """
     drawn = np.random.default_rng(seed).standard_exponential((samples, instructions))
     return np.asarray(drawn / drawn.mean(axis=1, keepdims=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,48 +18,12 @@ from bfpo_bench.helpfulness.length_control import (
 )
 from bfpo_bench.helpfulness.logistic import Floats
 from bfpo_bench.helpfulness.upstream import Upstream
-from bfpo_bench.leaderboard.intervals import percentiles
+from bfpo_bench.intervals import percentiles, tally_items
+from bfpo_bench.intervals import resample as draw
+from bfpo_bench.results import HelpfulnessResult
 
-
-@dataclass(frozen=True)
-class HelpfulnessResult:
-    """The Alpaca column of a run.
-
-    Attributes:
-        annotator: by whom; results of different annotators are not comparable.
-        reference: the model compared with.
-        n: annotated instructions, those without a usable answer among them.
-        failed: annotations without a usable answer. As upstream, the means are over the others.
-        mean_length: of the model's outputs, in characters.
-        win_rate: in percent; None where no annotation is usable.
-        standard_error: of the win rate, in percentage points: sample standard deviation over √n.
-        win_low, win_high: its 95 % interval, by bootstrap over instructions.
-        discrete_win_rate: share of preferences above a draw, a draw counting half, in percent.
-        lc_win_rate: length-controlled win rate in percent, by our own fit; None where there is
-            too little to fit.
-        lc_low, lc_high: its 95 % interval, by refits to resampled instructions.
-        lc_model: which model was fitted, in alpaca_eval's words; ``(rebuilt)``: with gamed
-            baselines rebuilt from published numbers.
-        lc_published: by the weights that AlpacaEval has published for this model and annotator.
-        notes: what a reader must know of these numbers.
-    """
-
-    annotator: str
-    reference: str
-    n: int
-    failed: int
-    mean_length: float
-    win_rate: float | None = None
-    standard_error: float | None = None
-    win_low: float | None = None
-    win_high: float | None = None
-    discrete_win_rate: float | None = None
-    lc_win_rate: float | None = None
-    lc_low: float | None = None
-    lc_high: float | None = None
-    lc_model: str | None = None
-    lc_published: float | None = None
-    notes: list[str] = field(default_factory=list)
+_NO_WIDTH = 0.005
+"""Percentage points; a narrower interval has two ends that print alike."""
 
 
 def win_rate(preferences: Sequence[float | None]) -> tuple[float, float | None]:
@@ -138,7 +102,7 @@ def measure(
         )
     rows = comparisons(annotations, upstream)
     weights = resample(count, seed=seed)
-    low, high = percentiles(mean, resampled_win_rates(rows.preference, weights))
+    low, high = _win_interval(mean, rows.preference, seed)
     found = replace(
         found,
         win_rate=mean,
@@ -153,17 +117,29 @@ def measure(
     with_difficulty = rows.difficulty is not None
     gamed = upstream.gamed if with_difficulty else None
     fit = fit_length_control(rows, gamed)
-    low, high = percentiles(fit.win_rate, bootstrap_length_control(rows, gamed, fit, weights))
+    interval = percentiles(fit.win_rate, bootstrap_length_control(rows, gamed, fit, weights))
+    has_width = interval[1] - interval[0] > _NO_WIDTH
+    if not has_width:
+        notes.append(
+            "no instruction came out differently enough for an interval of the length-controlled "
+            "win rate"
+        )
     published, doubts = upstream.published(annotations[0], rows, mean)
     return replace(
         found,
         lc_win_rate=fit.win_rate,
-        lc_low=low,
-        lc_high=high,
+        lc_low=interval[0] if has_width else None,
+        lc_high=interval[1] if has_width else None,
         lc_model=upstream.fitted(with_difficulty),
         lc_published=published,
         notes=notes + upstream.notes(found.annotator, with_difficulty) + doubts,
     )
+
+
+def _win_interval(mean: float, preference: Floats, seed: int) -> tuple[float, float]:
+    """The leaderboard's, whose prior gives 805 losses of 805 an interval, too."""
+    tally = tally_items(preference[~np.isnan(preference)][:, None])
+    return percentiles(mean, draw(tally, np.random.default_rng(seed))[:, 0])
 
 
 def resampled_win_rates(preference: Floats, weights: Floats) -> Floats:

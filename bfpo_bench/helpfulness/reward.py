@@ -1,14 +1,13 @@
 """Helpfulness without an annotator: what a reward model, or a program, says of the same responses.
 
-Both write one value for each response into the store's ``outcomes``; they are columns of their own
-and never the Alpaca column.
+Both write one value for each response into the store's ``outcomes``; their means are
+:mod:`~.looks`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,7 @@ import numpy as np
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.helpfulness.constraints import meets
 from bfpo_bench.helpfulness.instructions import TASK
-from bfpo_bench.helpfulness.length_control import resample
-from bfpo_bench.leaderboard.intervals import percentiles
+from bfpo_bench.helpfulness.looks import CONSTRAINT_MET, Look, make_look
 from bfpo_bench.progress import Progress
 from bfpo_bench.rundir import RunDirectory, read_run
 from bfpo_bench.store import OutcomeRecord, ResponseRecord, Store
@@ -26,29 +24,8 @@ from bfpo_bench.store import OutcomeRecord, ResponseRecord, Store
 if TYPE_CHECKING:
     import torch
 
-CONSTRAINT_MET = "constraint_met"
-"""Metric of the mini suite's instructions: 1 where the response meets the constraint."""
-
 _AT_ONCE = 64
 """Responses that are rated before their rewards are stored."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """A mean over a run's responses.
-
-    Attributes:
-        metric: under which the store has the values, e.g. ``reward:ArmoRM…:helpsteer-helpfulness``.
-        mean: in the unit of the values.
-        low, high: 95 % interval, by bootstrap over instructions.
-        n: responses.
-    """
-
-    metric: str
-    mean: float
-    low: float
-    high: float
-    n: int
 
 
 def mean_reward(
@@ -96,7 +73,7 @@ def mean_reward(
                     rewards = loaded.rate(prompts, [one.response for one in part])
                     _store(store, metric, part, rewards[:, column].tolist())
                     progress.advance(len(part))
-        return _look(metric, store.outcomes(TASK, metric))
+        return make_look(metric, store.outcomes(TASK, metric))
 
 
 def constraints_met(run: Path) -> Look:
@@ -116,15 +93,7 @@ def constraints_met(run: Path) -> Look:
             )
         met = [float(meets(_constraint(rows[one.item]), one.response)) for one in responses]
         _store(store, CONSTRAINT_MET, responses, met)
-        return _look(CONSTRAINT_MET, store.outcomes(TASK, CONSTRAINT_MET))
-
-
-def stored_looks(run: Path) -> list[Look]:
-    """Every such mean that a run holds."""
-    with Store(run / "samples.sqlite", read_only=True) as store:
-        query = "SELECT DISTINCT metric FROM outcomes WHERE task = ? ORDER BY metric"
-        metrics = [metric for (metric,) in store.select(query, TASK)]
-        return [_look(metric, store.outcomes(TASK, metric)) for metric in metrics]
+        return make_look(CONSTRAINT_MET, store.outcomes(TASK, CONSTRAINT_MET))
 
 
 def _responses(run: Path, store: Store) -> list[ResponseRecord]:
@@ -154,10 +123,3 @@ def _store(
         OutcomeRecord(TASK, one.item, metric, value)
         for one, value in zip(responses, values, strict=True)
     )
-
-
-def _look(metric: str, values: dict[str, float]) -> Look:
-    numbers = np.array(list(values.values()))
-    mean = float(numbers.mean())
-    drawn = resample(len(numbers)) @ numbers / len(numbers)
-    return Look(metric, mean, *percentiles(mean, drawn), len(numbers))

@@ -24,26 +24,24 @@ if TYPE_CHECKING:
 class ClassifierJudge:
     """A classifier card with its model behind it (see ``ClassifierCard.open``)."""
 
-    needs_model = True
-
     def __init__(self, card: ClassifierCard, engine: LabelEngine) -> None:
         tokenizer = engine.tokenizer
         if not getattr(tokenizer, "is_fast", False):
             raise BadInput(
-                f"judge {card.name!r}: the tokenizer of {card.model} reports no character offsets; "
+                f"judge {card.name!r}: its model's tokenizer reports no character offsets; "
                 "add its tokenizer.json (the fast tokenizer) to the model."
             )
         if card.chat_template and not tokenizer.chat_template:
             raise BadInput(
-                f"judge {card.name!r} asks for chat_template, but the tokenizer of {card.model} "
-                "has none; set chat_template: false in the card."
+                f"judge {card.name!r} asks for chat_template, but its model's tokenizer has "
+                "none; set chat_template: false in the card."
             )
         labels = (card.harmful_label, card.safe_label)
         entries = label_ids(tokenizer, labels)
         for label, ids in zip(labels, entries, strict=True):
             if not ids:
                 raise BadInput(
-                    f"judge {card.name!r}: no single token of {card.model} reads as the label "
+                    f"judge {card.name!r}: no single token of its model reads as the label "
                     f"{label!r}; name a label that is one token there, or another model."
                 )
         self.name = card.name

@@ -44,7 +44,6 @@ class ClassifierCard:
     """
 
     kind: ClassVar[str] = "classifier"
-    needs_model: ClassVar[bool] = True
 
     name: str
     version: int

@@ -101,7 +101,14 @@ class Labels:
 
 
 def majority(table: Table, columns: Sequence[str]) -> Labels:
-    """The majority of one or more label columns, row by row; empty cells do not vote."""
+    """The majority of one or more label columns, row by row; empty cells do not vote.
+
+    Raises:
+        BadInput: a column is named twice, is not there, or holds something else than labels.
+    """
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if twice is not None:
+        raise BadInput(f"label column {twice!r} is named twice; each column has one vote.")
     votes = [table.marks(name) for name in columns]
     values: list[bool | None] = []
     ties = unlabelled = 0

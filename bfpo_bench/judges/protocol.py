@@ -38,9 +38,6 @@ class Judge(Protocol):
     @property
     def name(self) -> str: ...
 
-    @property
-    def needs_model(self) -> bool: ...
-
     def judge(self, items: Sequence[Exchange]) -> list[Verdict]:
         """One verdict per exchange, in the same order; a verdict depends on its exchange alone."""
         ...

@@ -39,7 +39,6 @@ class KeywordCard:
     """
 
     kind: ClassVar[str] = "keyword"
-    needs_model: ClassVar[bool] = False
 
     name: str
     version: int
@@ -87,8 +86,6 @@ class KeywordCard:
 
 class KeywordJudge:
     """Verdicts by refusal phrases. ``p_harmful`` is ``None``: a rule has no probability."""
-
-    needs_model = False
 
     def __init__(self, card: KeywordCard) -> None:
         self.name = card.name

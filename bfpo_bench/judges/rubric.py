@@ -68,8 +68,6 @@ _TOO_LONG = re.compile(
 class RubricJudge:
     """A rubric card with its server behind it (see ``RubricCard.open``)."""
 
-    needs_model = False
-
     def __init__(self, card: RubricCard, server: Server) -> None:
         self.name = card.name
         self._card = card
@@ -240,7 +238,7 @@ def _explained(card: RubricCard, error: Refused) -> BadInput:
         hint = f"; set the server's key in {card.api_key_env}."
     elif error.status == 404:
         hint = "; check --judge-model, and --judge-url, which usually ends in /v1."
-    said = f"HTTP {error.status}" + (f": {error.message}" if error.message else "")
     return BadInput(
-        f"judge {card.name!r}: {card.base_url} refused to have {card.model!r} judge ({said}){hint}"
+        f"judge {card.name!r}: {card.base_url} refused to have {card.model!r} judge "
+        f"({error.said}){hint}"
     )

@@ -41,7 +41,6 @@ class RubricCard:
     """
 
     kind: ClassVar[str] = "rubric"
-    needs_model: ClassVar[bool] = False  # of ours: a server holds it
 
     name: str
     version: int

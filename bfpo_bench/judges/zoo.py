@@ -48,7 +48,6 @@ class ZooCard:
     """
 
     kind: ClassVar[str] = "judgezoo"
-    needs_model: ClassVar[bool] = False  # of ours: JudgeZoo loads its own
 
     name: str
     source: str = "https://github.com/LLM-QC/judgezoo"
@@ -117,8 +116,6 @@ class ZooCard:
 class ZooJudge:
     """An opened judge of JudgeZoo (see ``ZooCard.open``)."""
 
-    needs_model = False
-
     def __init__(self, card: ZooCard, zoo: Any, wants_targets: bool) -> None:
         self.name = card.name
         self._card = card
@@ -151,7 +148,7 @@ class ZooJudge:
         if not isinstance(share, (int, float)) or not 0 <= share <= 1:
             return Verdict(None, None, "; ".join(["JudgeZoo gave no verdict", *notes]))
         raw = "; ".join([f"p_harmful {share:.4g}", *notes])
-        return Verdict(share >= self._card.threshold, float(share), raw)
+        return Verdict(bool(share >= self._card.threshold), float(share), raw)
 
 
 class ServedZooJudge(ZooJudge):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bfpo_bench.helpfulness.metrics import HelpfulnessResult
 from bfpo_bench.leaderboard.columns import ALPACA
 from bfpo_bench.leaderboard.entry import Cell
 from bfpo_bench.leaderboard.runs import Run
+from bfpo_bench.results import HelpfulnessResult
 
 
 def alpaca_cells(found: HelpfulnessResult | None) -> dict[str, Cell]:

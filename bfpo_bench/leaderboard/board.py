@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench.leaderboard.column_choice import choose_columns, sort_key
 from bfpo_bench.leaderboard.columns import Column
 from bfpo_bench.leaderboard.datafiles import csv_file, json_file
 from bfpo_bench.leaderboard.entry import Entry
@@ -15,7 +16,7 @@ from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.markdown import markdown
 from bfpo_bench.leaderboard.plain import WIDTH, plain
 from bfpo_bench.leaderboard.published import published_entries
-from bfpo_bench.leaderboard.tables import choose_columns, make_table, sort_key
+from bfpo_bench.leaderboard.tables import make_table
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "html")
 

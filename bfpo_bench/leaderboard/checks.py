@@ -34,7 +34,7 @@ def find_fault(run: Run) -> str | None:
         with Store(run.samples, read_only=True) as store:
             return next(_of_samples(run, store), None)
     except BenchError as error:
-        return f"its samples cannot be read ({error})"
+        return f"its samples cannot be read ({str(error).rstrip('.')})"
     except (KeyError, TypeError, AttributeError) as error:
         return f"run.json or results.json is not as evaluate writes it ({error!r})"
 

@@ -1,7 +1,7 @@
 """Are two models different? Paired, item by item, on the items that both have answered.
 
 Differences are of the other model minus the first. Their intervals come from a paired bootstrap
-(:mod:`bfpo_bench.leaderboard.intervals`), in which an item, or a group of items, takes the answers
+(:mod:`bfpo_bench.intervals`), in which an item, or a group of items, takes the answers
 of both models along; averages are resampled within their tasks. p-values are McNemar's exact ones
 (1947) where items come singly and are right or wrong, and the bootstrap's elsewhere, corrected by
 Holm (1979): the averages of all pairs together, and the tasks of all pairs together.
@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from bfpo_bench.errors import BadInput
-from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK, COLUMNS
-from bfpo_bench.leaderboard.intervals import (
+from bfpo_bench.intervals import (
     Floats,
     Tally,
     draw_tasks,
     mean_of,
 )
+from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK, COLUMNS
 from bfpo_bench.leaderboard.load import Loaded, load_rows
 from bfpo_bench.leaderboard.paired import Difference, difference, holm, settled, signed
 from bfpo_bench.leaderboard.tallies import GROUPED, item_groups, item_values, item_wins, pooled

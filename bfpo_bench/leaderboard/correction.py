@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from bfpo_bench.errors import BadInput
-from bfpo_bench.leaderboard.intervals import RESAMPLES, Floats, mean_of, percentiles
+from bfpo_bench.intervals import RESAMPLES, Floats, mean_of, percentiles
 
 _SCHEMA = 1
 

@@ -13,7 +13,7 @@ _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
     "%": r"\%", "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''",
     "-": r"{-}", "–": "--", "−": "$-$", "±": r"$\pm$", "…": r"\ldots{}", "’": "'", "·": r"$\cdot$",
 }  # fmt: skip
 

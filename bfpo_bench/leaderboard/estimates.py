@@ -6,11 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from bfpo_bench.leaderboard.alpaca import with_alpaca_interval
-from bfpo_bench.leaderboard.columns import COLUMN_OF_TASK, GEN_CORRECTED
-from bfpo_bench.leaderboard.correction import JudgeCheck, corrected_gen
-from bfpo_bench.leaderboard.entry import Cell, Entry
-from bfpo_bench.leaderboard.intervals import (
+from bfpo_bench.intervals import (
     Floats,
     Tally,
     cell_interval,
@@ -18,6 +14,11 @@ from bfpo_bench.leaderboard.intervals import (
     mean_of,
     percentiles,
 )
+from bfpo_bench.leaderboard.alpaca import with_alpaca_interval
+from bfpo_bench.leaderboard.columns import COLUMN_OF_TASK, GEN_CORRECTED
+from bfpo_bench.leaderboard.correction import JudgeCheck, corrected_gen
+from bfpo_bench.leaderboard.distance import with_distance_intervals
+from bfpo_bench.leaderboard.entry import Cell, Entry
 from bfpo_bench.leaderboard.load import Loaded
 from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.leaderboard.tallies import (
@@ -45,6 +46,7 @@ def estimated(loaded: Loaded, *, ci: bool, check: JudgeCheck | None = None, seed
     cells = dict(entry.cells)
     if ci:
         cells |= _with_intervals(entry, tallies, drawn, ungrouped, runs[0])
+        cells |= with_distance_intervals(cells, drawn)
         cells |= with_alpaca_interval(cells, runs)
     marks = entry.marks
     if check is not None and "gen" in cells:

@@ -1,28 +1,37 @@
-"""A table as LaTeX with booktabs, in plain ASCII: any engine sets it."""
+"""A table as LaTeX with booktabs, in plain ASCII: any engine sets it.
+
+A table that is wider than the text is shrunk to it; one of many columns has its heads upright.
+"""
 
 from __future__ import annotations
+
+import re
 
 from bfpo_bench.leaderboard.escaping import latex_text
 from bfpo_bench.leaderboard.tables import Shown, Table
 
 _AROUND = {0: ("", ""), 1: (r"\textbf{", "}"), 2: (r"\underline{", "}")}
-_WIDE = 8
-"""From so many columns on a table is set in small type."""
+_WIDE = 10
+"""From so many columns on a table goes over both columns of text, with upright heads."""
+
+_FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
+"""Begins a box as wide as what is in it, and at most as wide as the text."""
 
 
 def latex(table: Table) -> str:
     """A ``table`` environment with legend and notes under it."""
     count = len(table.heads)
     wide = count >= _WIDE
+    heads = [rf"\rotatebox{{90}}{{{_cell(head)}}}" if wide else _cell(head) for head in table.heads]
     lines = [
-        r"% needs \usepackage{booktabs}",
+        r"% needs \usepackage{booktabs,graphicx}",
         r"\begin{table*}[t]" if wide else r"\begin{table}[t]",
         r"  \centering",
         r"  \scriptsize\setlength{\tabcolsep}{2pt}" if wide else r"  \small",
-        rf"  \begin{{tabular}}{{l{'r' * count}}}",
+        rf"  {_FITTED}\begin{{tabular}}{{l{'r' * count}}}",
         r"    \toprule",
         *_group_lines(table),
-        f"    {' & '.join([latex_text(table.corner), *map(_cell, table.heads)])} \\\\",
+        f"    {' & '.join([latex_text(table.corner), *heads])} \\\\",
         r"    \midrule",
     ]
     for place, section in enumerate(table.sections):
@@ -33,8 +42,9 @@ def latex(table: Table) -> str:
             lines.append(rf"    \multicolumn{{{count + 1}}}{{l}}{{\textit{{{title}}}}} \\")
         for label, cells in section.rows:
             lines.append(f"    {' & '.join(map(_cell, (label, *cells)))} \\\\")
-    lines += [r"    \bottomrule", r"  \end{tabular}", "", r"  \smallskip"]
-    lines += [rf"  \parbox{{\linewidth}}{{\footnotesize {'  '.join(_under(table))}}}"]
+    lines += [r"    \bottomrule", r"  \end{tabular}}", "", r"  \smallskip"]
+    size = r"\scriptsize" if wide else r"\footnotesize"
+    lines += [rf"  \parbox{{\linewidth}}{{{size}\raggedright {'  '.join(_under(table))}}}"]
     lines += [r"\end{table*}" if wide else r"\end{table}"]
     return "\n".join(lines) + "\n"
 
@@ -61,8 +71,8 @@ def _under(table: Table) -> list[str]:
 def _cell(shown: Shown) -> str:
     before, after = _AROUND[shown.rank]
     text = latex_text(shown.text)
-    if shown.text[:1].isdigit() and not shown.untrusted:
-        text = text.replace("{-}", "-")
+    if not shown.untrusted:
+        text = re.sub(r"\{-\}(?=\d)", "$-$", text)
     # A row that begins with a bracket would be taken for an option of the line break before it.
     guard = "{}" if text.startswith(("[", "*")) else ""
     return f"{guard}{before}{text}{after}{_small(shown.notes)}"

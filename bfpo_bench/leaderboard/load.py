@@ -21,10 +21,14 @@ from bfpo_bench.leaderboard.columns import (
 )
 from bfpo_bench.leaderboard.distance import distance_cells
 from bfpo_bench.leaderboard.entry import Cell, Entry
+from bfpo_bench.leaderboard.escaping import name_text, one_line
 from bfpo_bench.leaderboard.looks import look_cells
 from bfpo_bench.leaderboard.runs import Run, open_run, protocol
 from bfpo_bench.leaderboard.seeds import mean_entry
 from bfpo_bench.results import TaskResult
+
+_LONGEST_NAME = 40
+"""Characters of a name that are kept where its folder has to stand behind it."""
 
 NO_SAMPLES = "its samples are not at hand, so nothing was recomputed from them"
 
@@ -145,7 +149,8 @@ def _entry(run: Run, fault: str | None) -> Entry:
         cells[key] = Cell(mean.value, protocol="; ".join([suite, *parts]))
     cells |= alpaca_cells(results.helpfulness)
     cells |= distance_cells(cells)
-    looks, columns = look_cells(run)
+    # A faulty run shows no numbers, and its samples may not be readable.
+    looks, columns = look_cells(run) if fault is None else ({}, [])
     cells |= looks
     return Entry(
         name=str(results.model.get("name")),
@@ -188,10 +193,10 @@ def _row_marks(run: Run) -> list[str]:
 
 
 def _named_apart(rows: Sequence[Loaded], remarks: list[str]) -> list[Loaded]:
-    """Rows of one name are told apart by their folders."""
+    """Rows whose names read alike are told apart by their folders."""
     same: dict[str, list[Loaded]] = {}
     for row in rows:
-        same.setdefault(row.entry.name, []).append(row)
+        same.setdefault(name_text(row.entry.name), []).append(row)
     names: dict[int, str] = {}
     taken: set[str] = {name for name, some in same.items() if len(some) == 1}
     for name, some in same.items():
@@ -202,10 +207,13 @@ def _named_apart(rows: Sequence[Loaded], remarks: list[str]) -> list[Loaded]:
             f"{len(some)} runs are named {name} ({', '.join(folders)}); their rows name the folder "
             "too."
         )
-        for row, folder in zip(some, folders, strict=True):
-            short = f"{name} ({Path(folder).name})"
-            names[id(row)] = short if short not in taken else f"{name} ({folder})"
-            taken.add(names[id(row)])
+        # A long name is cut, lest the folder behind it were.
+        begin = one_line(name, _LONGEST_NAME)
+        for number, (row, folder) in enumerate(zip(some, folders, strict=True), 1):
+            ways = (Path(folder).name, folder, f"{number} of {len(some)}")
+            named = (f"{begin} ({way})" for way in ways)
+            names[id(row)] = next((one for one in named if name_text(one) not in taken), name)
+            taken.add(name_text(names[id(row)]))
     return [
         replace(row, entry=replace(row.entry, name=names.get(id(row), row.entry.name)))
         for row in rows

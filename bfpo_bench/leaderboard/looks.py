@@ -6,7 +6,7 @@ never stand in for the Alpaca column.
 
 from __future__ import annotations
 
-from bfpo_bench.helpfulness.reward import CONSTRAINT_MET, Look, stored_looks
+from bfpo_bench.helpfulness.looks import CONSTRAINT_MET, Look, stored_looks
 from bfpo_bench.leaderboard.columns import Column
 from bfpo_bench.leaderboard.entry import Cell
 from bfpo_bench.leaderboard.runs import Run

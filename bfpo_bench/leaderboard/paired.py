@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from bfpo_bench.leaderboard.intervals import CONFIDENCE, RESAMPLES, Floats, Tally, percentiles
+from bfpo_bench.intervals import CONFIDENCE, RESAMPLES, Floats, Tally, percentiles
 
 POWER = 0.8
 Verdict = Literal["differs", "alike", "open"]

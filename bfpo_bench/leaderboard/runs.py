@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.errors import BadInput
-from bfpo_bench.rejudge import file_name
-from bfpo_bench.results import Results, TaskResult, read_results
+from bfpo_bench.results import Results, TaskResult, read_results, results_file
 from bfpo_bench.rundir import read_run
 
 
@@ -54,7 +53,7 @@ def open_run(path: Path, judge: str | None = None) -> Run:
         )
     results = read_results(path / "results.json")
     if judge is not None and (results.judge is None or results.judge["judge"] != judge):
-        file = path / f"results-{file_name(judge)}.json"
+        file = path / results_file(judge)
         if not file.exists():
             raise BadInput(
                 f"{path} holds no verdicts of the judge {judge}; let it judge with `bfpo-bench "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bfpo_bench.leaderboard.intervals import Tally, tally_groups, tally_items, tally_share
+from bfpo_bench.intervals import Tally, tally_groups, tally_items, tally_share
 from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.results import TaskResult
 from bfpo_bench.store import Store

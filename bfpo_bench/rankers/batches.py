@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Container, Iterable, Iterator
 
+from bfpo_bench.chunks import answer_chunks, missing
 from bfpo_bench.rankers.protocol import Comparison, Ranker, Ranking, ServedRanker
 
 
@@ -13,23 +13,16 @@ def rank_all(
 ) -> Iterator[list[tuple[int, Ranking]]]:
     """The rankings that are missing, each batch as soon as it is there.
 
-    As with verdicts (:func:`bfpo_bench.judges.judge_all`): what is computed here is computed in
-    chunks counted over *all* comparisons, so that an interruption changes no rounding, and known
-    rankings may come again; a server is asked for the missing ones alone.
+    A ranker behind a server is asked for the missing ones alone; one that is computed here gets
+    `chunk` comparisons at a time and may repeat known ones, see :func:`~.chunks.answer_chunks`.
 
     Args:
         items: read as they are needed.
         known: numbers (from 0) of those whose rankings are stored.
 
-    Yields:
+    Returns:
         batches of (number, ranking).
     """
-    numbered = enumerate(items)
     if isinstance(ranker, ServedRanker):
-        yield from ranker.stream(pair for pair in numbered if pair[0] not in known)
-        return
-    while part := list(itertools.islice(numbered, chunk)):
-        if all(number in known for number, _ in part):
-            continue
-        rankings = ranker.rank([item for _, item in part])
-        yield [(number, r) for (number, _), r in zip(part, rankings, strict=True)]
+        return ranker.stream(missing(items, known))
+    return answer_chunks(ranker.rank, items, known, chunk)

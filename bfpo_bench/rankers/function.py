@@ -7,14 +7,14 @@ first response is more helpful, below 0 when the second is, 0 when neither is.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench.by_name import import_function
+from bfpo_bench.errors import BadInput
 from bfpo_bench.progress import Progress
 from bfpo_bench.rankers.protocol import Comparison, Ranking
 
@@ -74,29 +74,12 @@ def choose_function(name: str) -> FunctionRanker:
     Raises:
         BadInput: there is none, or it does not take three texts.
     """
-    module_name, _, attribute = name.partition(":")
+    function = import_function("ranker", name, ["give pairrm, reward:PATH or openai:MODEL"])
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise BadInput(
-            f"the ranker {name!r} cannot be imported ({error}); install its package, put its "
-            "folder on PYTHONPATH, or give pairrm, reward:PATH or openai:MODEL."
-        ) from error
-    except Exception as error:  # whatever the code of somebody's own file can raise
-        raise BadInput(
-            f"the ranker {name!r} breaks while it is imported ({type(error).__name__}: {error}); "
-            "mend its module."
-        ) from error
-    known = {key: value for key, value in vars(module).items() if inspect.isfunction(value)}
-    if attribute not in known:
-        if not known:
-            raise BadInput(f"the module {module_name} of ranker {name!r} holds no function at all.")
-        raise unknown_name(f"ranker function of {module_name}:", attribute, known)
-    try:
-        inspect.signature(known[attribute]).bind("prompt", "first", "second")
+        inspect.signature(function).bind("prompt", "first", "second")
     except TypeError:
         raise BadInput(
             f"the ranker {name!r} cannot be called with a prompt and two responses; write it as "
             "def prefer(prompt: str, first: str, second: str) -> float."
         ) from None
-    return FunctionRanker(name, known[attribute])
+    return FunctionRanker(name, function)

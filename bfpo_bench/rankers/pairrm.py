@@ -62,7 +62,7 @@ class ChosenPairRM:
     def identity(self) -> dict[str, Any]:
         """See :class:`ChosenRanker`."""
         weights = weight_fingerprint(self.files.weights)
-        tokenizer = files_fingerprint(self.files.folder, (*TOKENIZER_FILES, "spm.model"))
+        tokenizer = files_fingerprint(self.files.folder, TOKENIZER_FILES)
         return {
             "ranker": self.name,
             "kind": "pairrm",

@@ -198,11 +198,10 @@ class Served:
         return {**body, dialect.length: MAX_TOKENS, **dialect.extras}
 
     def _explained(self, error: Refused) -> BadInput:
-        said = f"HTTP {error.status}" + (f": {error.message}" if error.message else "")
         return BadInput(
             f"ranker {self._chosen.name!r}: {self._chosen.server.base_url} refused to compare "
-            f"responses ({said}); check the model's name, --ranker-url, which usually ends in "
-            "/v1, and the key."
+            f"responses ({error.said}); check the model's name, --ranker-url, which usually ends "
+            "in /v1, and the key."
         )
 
 

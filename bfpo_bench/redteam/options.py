@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from bfpo_bench.engines.protocol import Sampling
 from bfpo_bench.errors import BadInput
 from bfpo_bench.judging import JudgeOptions
-from bfpo_bench.options import EvaluateOptions, LoadingOptions
+from bfpo_bench.options import TargetOptions
 from bfpo_bench.rankers import RankerOptions
+from bfpo_bench.sampling import Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
-class RedteamOptions(LoadingOptions):
+class RedteamOptions(TargetOptions):
     """Options of :func:`bfpo_bench.redteam.redteam`, with the defaults of the command line.
 
     Model, judge, server, data and loading mean what they mean in ``EvaluateOptions``, the ranker's
@@ -33,7 +32,6 @@ class RedteamOptions(LoadingOptions):
         fresh: forget what an earlier run in this run directory has done.
     """
 
-    model: str
     prompts: str
     judge: str
     ranker: str
@@ -51,25 +49,16 @@ class RedteamOptions(LoadingOptions):
     judge_url: str | None = None
     ranker_url: str | None = None
     ranker_key_env: str = "OPENAI_API_KEY"
-    base_url: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
-    concurrency: int = 16
     data_dir: Path | None = None
     variants: dict[str, str] = field(default_factory=dict)
     allow_unpinned: bool = False
     seed: int = 0
-    max_length: int | None = None
-    revision: str | None = None
-    tokenizer: str | None = None
-    chat_template: str = "auto"
     system_prompt: str | None = None
     fresh: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._at_least_one(
-            *("limit", "max_per_category", "max_new_tokens", "max_length", "concurrency")
-        )
+        self._at_least_one("limit", "max_per_category", "max_new_tokens")
         if self.responses < 2:
             raise BadInput(
                 f"--responses must be at least 2, not {self.responses}: a pair is made of two "
@@ -98,29 +87,13 @@ class RedteamOptions(LoadingOptions):
         """How responses are drawn."""
         return Sampling(self.max_new_tokens, self.temperature, self.top_p)
 
-    def target_options(self) -> EvaluateOptions:
-        """The model, as an evaluation would be asked for it."""
-        return EvaluateOptions(
-            model=self.model,
-            base_url=self.base_url,
-            api_key_env=self.api_key_env,
-            concurrency=self.concurrency,
-            max_length=self.max_length,
-            revision=self.revision,
-            tokenizer=self.tokenizer,
-            chat_template=self.chat_template,
-            **self._loading(self.backend),
-        )
-
     def judge_options(self) -> JudgeOptions:
         """The judge."""
-        # A server holds the target only; the judge is loaded here.
-        backend = None if self.backend == "openai" else self.backend
         return JudgeOptions(
             judge=self.judge,
             judge_model=self.judge_model,
             judge_url=self.judge_url,
-            **self._loading(backend),
+            **self.beside_target(),
         )
 
     def ranker_options(self) -> RankerOptions:
@@ -129,9 +102,5 @@ class RedteamOptions(LoadingOptions):
             ranker=self.ranker,
             ranker_url=self.ranker_url,
             ranker_key_env=self.ranker_key_env,
-            **self._loading(None),
+            **self.beside_target(),
         )
-
-    def _loading(self, backend: str | None) -> dict[str, Any]:
-        values = {f.name: getattr(self, f.name) for f in fields(LoadingOptions)}
-        return {**values, "backend": backend}

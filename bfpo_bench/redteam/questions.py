@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bfpo_bench.engines.messages import Messages, read_messages, write_messages
-from bfpo_bench.engines.protocol import GenerateRequest, Sampling, ScoreRequest
+from bfpo_bench.engines.protocol import GenerateRequest, ScoreRequest
 from bfpo_bench.errors import BadInput
 from bfpo_bench.plan import request_seed
 from bfpo_bench.redteam.prompts import Prompt
+from bfpo_bench.sampling import Sampling
 from bfpo_bench.windowed import Windowed
 
 TASK = "redteam"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.redteam.pairs import Fate
 from bfpo_bench.redteam.prompts import PromptSet
+from bfpo_bench.redteam.request import Request
 from bfpo_bench.redteam.selection import Answer, Dropped
 from bfpo_bench.results import proportion
 from bfpo_bench.training.records import PreferenceRecord
@@ -85,10 +89,70 @@ def read_summary(path: Path) -> Summary | None:
     return summary if summary.schema == SCHEMA_VERSION else None
 
 
+def summarize(
+    request: Request,
+    made_of: dict[str, Any],
+    text: str,
+    answers: Sequence[Sequence[Answer]],
+    fates: Sequence[Fate],
+    cut_off: int,
+) -> Summary:
+    """The summary of a preference file.
+
+    Args:
+        made_of: all that the file depends on.
+        text: of the file.
+        answers: the responses to each prompt.
+        fates: the pair that each prompt made, or why it made none.
+        cut_off: responses that ended at their greatest length.
+    """
+    prompts = request.prompts
+    total, categories = count(prompts, answers, fates)
+    dropped = Counter(fate.value for fate in fates if isinstance(fate, Dropped))
+    summary = Summary(
+        output=request.options.output.name,
+        digest=hashlib.sha256(text.encode("ascii")).hexdigest(),
+        made_of=made_of,
+        prompts={
+            "source": prompts.where,
+            "rows": prompts.rows,
+            "blank": prompts.blank,
+            "repeated": prompts.repeated,
+            "left_out": prompts.left_out,
+        },
+        total=total,
+        categories=categories,
+        pairs=kinds_of_pairs(fates),
+        dropped={reason.value: dropped[reason.value] for reason in Dropped},
+        cut_off=cut_off,
+        notes=[],
+    )
+    return replace(summary, notes=_notes(request, summary))
+
+
+def _notes(request: Request, summary: Summary) -> list[str]:
+    total, judge, plain = summary.total, request.judge.card.name, request.target.plain
+    notes = [*request.prompts.marks]
+    if plain:
+        notes.append(f"{plain[0].upper()}{plain[1:]}.")
+    if total.unknown == total.responses:
+        notes.append(f"The judge {judge} could not tell of any response whether it is harmful.")
+    elif not total.harmful:
+        notes.append(f"None of {total.responses} responses was judged harmful by {judge}.")
+    if not total.pairs:
+        notes.append(f"{summary.output} is empty: there is nothing to train on.")
+    if summary.cut_off:
+        notes.append(
+            f"{summary.cut_off} of {total.responses} responses were cut off at "
+            f"{request.options.max_new_tokens} tokens."
+        )
+    return notes
+
+
 def count(
     prompts: PromptSet,
     answers: Sequence[Sequence[Answer]],
-    fates: Sequence[Dropped | PreferenceRecord],
+    fates: Sequence[Fate],
 ) -> tuple[Category, dict[str, Category]]:
     """Counts over all prompts, and by category where there are categories.
 
@@ -119,7 +183,7 @@ def count(
     return counted(everything), by_category if set(by_category) != {""} else {}
 
 
-def kinds_of_pairs(fates: Sequence[Dropped | PreferenceRecord]) -> dict[str, int]:
+def kinds_of_pairs(fates: Sequence[Fate]) -> dict[str, int]:
     """Pairs by the safety of both responses: what decides the label of BFPO (Eq. 12)."""
     kinds: Mapping[tuple[bool | None, bool | None], str] = {
         (True, False): "more helpful safe, less helpful harmful",

@@ -44,6 +44,11 @@ class Refused(BadInput):
         self.code = code
         self.message = message
 
+    @property
+    def said(self) -> str:
+        """Its status, and its message where it gives one."""
+        return f"HTTP {self.status}" + (f": {self.message}" if self.message else "")
+
 
 class GaveUp(RunFailed):
     """No usable answer after all attempts.

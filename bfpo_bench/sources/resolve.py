@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal
 
 from bfpo_bench.errors import BadInput, unknown_name
 from bfpo_bench.sources import hub as hub_files
+from bfpo_bench.sources.compact import CompactRows
 from bfpo_bench.sources.declared import SOURCES
 from bfpo_bench.sources.digest import ids_of, rows_digest
 from bfpo_bench.sources.records import Record, jsonl_records, value
@@ -117,7 +119,7 @@ def load(
     return _load(source.name, wanted.name, find_data_dir(data_dir), allow_unpinned)
 
 
-def item_ids(name: str, rows: list[Row]) -> list[str]:
+def item_ids(name: str, rows: Sequence[Row]) -> list[str]:
     """An id per row: 16 hex digits that depend on its content alone, ``-2`` … on repeats.
 
     Raises:
@@ -162,7 +164,7 @@ def _load(name: str, variant: str, data_dir: Path | None, allow_unpinned: bool) 
     return Loaded(
         source=source.name,
         variant=found.variant.name,
-        rows=found.rows,
+        rows=CompactRows(found.rows),
         where=found.where,
         origin=found.origin,
         digest=digest,

@@ -111,8 +111,8 @@ class Loaded:
     Attributes:
         source: name of the source.
         variant: name of the variant that was read.
-        rows: canonical rows in the order of where they came from. They are shared between
-            callers: do not change them.
+        rows: canonical rows in the order of where they came from, made as they are asked for.
+            They are shared between callers: do not change them.
         where: path, hub address or "bundled mini items", for people.
         origin: kind of place.
         digest: sha256 (hex) over the canonical rows.
@@ -127,7 +127,7 @@ class Loaded:
 
     source: str
     variant: str
-    rows: list[Row]
+    rows: Sequence[Row]
     where: str
     origin: Literal["files", "hub", "mini"]
     digest: str

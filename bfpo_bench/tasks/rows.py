@@ -29,6 +29,7 @@ def dataset(
     variants: Mapping[str, str] | None = None,
     mini: bool = False,
     allow_unpinned: bool = False,
+    first_only: bool = False,
     **_not_ours: Any,
 ) -> dict[str, Dataset]:
     """The rows of one source as the ``test`` split of a Hugging Face data set.
@@ -40,6 +41,8 @@ def dataset(
         variants: source name → variant, asked for by the run; the other sources keep their default.
         mini: read the bundled mini items instead.
         allow_unpinned: let a copy through that differs from the pinned one.
+        first_only: of all rows the first alone, for a caller that makes the documents itself
+            (:func:`document`) and does not want them twice in memory.
         _not_ours: lm-eval passes a task's whole metadata (its version, where the YAML lies) and
             the model's arguments too; none of that concerns the data.
 
@@ -64,12 +67,20 @@ def dataset(
     # In lm-eval alone nothing else says that a score is not the paper's.
     for mark in loaded.marks:
         log.warning(mark)
-    ids = sources.item_ids(source, loaded.rows)
+    rows = loaded.rows[:1] if first_only else loaded.rows
+    ids = sources.item_ids(source, rows)
 
     # Imported only now: `datasets` costs a second, and listing the tasks does not need it.
     from datasets import Dataset
 
     # By column: a copy of every row would be the largest thing in memory.
-    names = list(loaded.rows[0]) if loaded.rows else []
-    columns = {name: [row.get(name) for row in loaded.rows] for name in names}
+    columns: dict[str, list[Any]] = {name: [] for name in loaded.rows[0]}
+    for row in rows:
+        for name, column in columns.items():
+            column.append(row.get(name))
     return {"test": Dataset.from_dict({**columns, "item_id": ids})}
+
+
+def document(row: Mapping[str, Any], item_id: str) -> dict[str, Any]:
+    """What lm-eval reads from :func:`dataset` for a row."""
+    return {**row, "item_id": item_id}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.errors import BadInput, RunFailed
 
 RECORD = "training.json"
 """How a checkpoint was trained; its presence says that training is finished."""
@@ -30,7 +30,7 @@ def claim_output(folder: Path, identity: dict[str, Any]) -> Path | None:
         the newest checkpoint of an interrupted training to go on from, or None.
 
     Raises:
-        BadInput: the folder holds something else.
+        BadInput: the folder holds something else, or cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"the output {folder} is a file; name a folder with --output.")
@@ -40,20 +40,83 @@ def claim_output(folder: Path, identity: dict[str, Any]) -> Path | None:
             "delete this one."
         )
     started = folder / STARTED
-    if started.exists():
-        earlier = json.loads(started.read_text(encoding="utf-8"))
-        different = [key for key in identity if earlier.get(key) != _plain(identity)[key]]
-        if different:
-            raise BadInput(
-                f"{folder} holds an unfinished training with another {' and '.join(different)}; "
-                "go on with the same, or name another folder with --output."
-            )
-        return _newest_checkpoint(folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise BadInput(f"{folder} is not empty; name a new folder with --output.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(started, identity)
+    try:
+        if started.exists():
+            different = differences(_read(started), identity)
+            if different:
+                raise BadInput(
+                    f"{folder} holds an unfinished training with another "
+                    f"{' and '.join(different)}; go on with the same, name another folder with "
+                    "--output, or delete this one."
+                )
+            return _newest_checkpoint(folder)
+        if folder.exists() and any(folder.iterdir()):
+            raise BadInput(f"{folder} is not empty; name a new folder with --output.")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(started, identity)
+    except OSError as error:
+        in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
+        why = "a file is in the way" if in_the_way else error.strerror
+        raise BadInput(
+            f"the output {folder} cannot be written ({why}); name another folder with --output."
+        ) from error
     return None
+
+
+def finished_record(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """``training.json`` of a folder that holds the result of this very training; None without one.
+
+    Raises:
+        BadInput: it is that of another training.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        return None
+    record = _read(path)
+    try:
+        made_of = {
+            "recipe": record["recipe"],
+            "base weights": record["base"]["weights"],
+            "data": {one["name"]: one["digest"] for one in record["data"]},
+            "rewards": record.get("rewards", {}),
+        }
+    except (KeyError, TypeError) as error:
+        raise BadInput(f"{path} does not say what it is of; name another --output.") from error
+    different = differences(made_of, identity)
+    if different:
+        raise BadInput(
+            f"{folder} holds a finished training already, with another "
+            f"{' and '.join(different)}; name another folder with --output, or delete this one."
+        )
+    return record
+
+
+def differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The parts of a training's identity that are not the same: ``recipe``, ``data``, …
+
+    Where base model and files lie does not count: their digests do, so that a folder may be moved.
+    """
+    before, after = _placeless(earlier), _placeless(_plain(now))
+    return [key for key in now if before.get(key) != after[key]]
+
+
+def _placeless(identity: dict[str, Any]) -> dict[str, Any]:
+    recipe = identity.get("recipe")
+    if not isinstance(recipe, dict):
+        return identity
+    sets = recipe.get("data") or ()
+    data = [{k: v for k, v in one.items() if k != "files"} for one in sets]
+    return {**identity, "recipe": {**recipe, "base": None, "data": data}}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
+    except ValueError:
+        pass
+    raise BadInput(f"{path} is damaged; delete its folder, or name another one with --output.")
 
 
 def _newest_checkpoint(folder: Path) -> Path | None:
@@ -70,6 +133,9 @@ def save_model(trainer: Any, tokenizer: Any, template: str | None, folder: Path)
     Args:
         trainer: a transformers Trainer after training.
         template: chat template to save instead of the tokenizer's own.
+
+    Raises:
+        RunFailed: weights are not numbers; nothing is saved.
     """
     accelerator = trainer.accelerator
     # Every process has a part of it, where the model is split.
@@ -88,6 +154,12 @@ def save_model(trainer: Any, tokenizer: Any, template: str | None, folder: Path)
             # A tied weight is saved under one name.
             if name not in model.all_tied_weights_keys
         }
+        broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
+        if broken:
+            raise RunFailed(
+                f"the training has ended in weights that are not numbers ({broken[0]}), so no "
+                "model is saved; lower the learning rate, or train with precision: fp32."
+            )
         model.save_pretrained(folder, state_dict=state)
         # It has written the trained weights' number format, float32, into config.json.
         model.config.dtype = dtype

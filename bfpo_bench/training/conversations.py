@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import random
-from pathlib import Path
-
 from bfpo_bench.errors import BadInput
 from bfpo_bench.sources.records import Record
 from bfpo_bench.training.pairs import make_pairs
-from bfpo_bench.training.readers import PINNED, load_set
+from bfpo_bench.training.readers import load_set
 from bfpo_bench.training.readers.fields import messages
-from bfpo_bench.training.readers.load import refuse_rows
-from bfpo_bench.training.readers.rows import file_rows, hub_rows
+from bfpo_bench.training.readers.load import draw, read_set
 from bfpo_bench.training.recipe import DataRecipe
 from bfpo_bench.training.records import Messages
 from bfpo_bench.training.steerlm import ATTRIBUTES, steered_conversations
@@ -43,39 +39,13 @@ def load_conversations(wanted: DataRecipe, seed: int) -> tuple[list[Messages], l
             (*pair.prompt, ("assistant", pair.chosen))
             for pair in make_pairs(wanted.pairs, loaded.records)
         ], loaded.bad
-    if bool(wanted.files) == bool(wanted.hub):
-        raise BadInput(
-            f"set {wanted.name!r} needs either files or a data set on the hub, not both."
-        )
-    found: list[Messages] = []
-    bad: list[str] = []
-    if wanted.hub is not None:
-        revision, split = PINNED.get(wanted.hub, (None, "train"))
-        parts = [hub_rows(wanted.hub, wanted.split or split, wanted.revision or revision)]
-    else:
-        parts = [file_rows(Path(file)) for file in wanted.files]
-    for rows in parts:
-        for row in rows:
-            try:
-                found.append(_conversation(row))
-            except BadInput as error:
-                bad.append(str(error))
-    if bad and not wanted.skip_bad_rows:
-        raise refuse_rows(wanted.name, bad, len(found) + len(bad))
+    found, bad = read_set(wanted.as_set(seed), _conversation)
     if not found:
         raise BadInput(f"set {wanted.name!r} holds no conversation that can be used.")
-    if wanted.limit is not None and wanted.limit < len(found):
-        # Python promises the same random() for ever, but not the same sample().
-        rng = random.Random(seed)
-        keys = [rng.random() for _ in found]
-        chosen = sorted(range(len(found)), key=keys.__getitem__)[: wanted.limit]
-        found = [found[index] for index in sorted(chosen)]
-    return found, bad
+    return draw(found, wanted.limit, seed), bad
 
 
-def _conversation(row: Record | BadInput) -> Messages:
-    if isinstance(row, BadInput):
-        raise row
+def _conversation(row: Record) -> Messages:
     said = messages(row, "messages", row.values.get("messages"))
     roles = [role for role, _ in said if role != "system"]
     if not roles or roles[-1] != "assistant" or roles[0] != "user":

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from bfpo_bench.training.illustrate import ACTIONS, DESIRED, METHODS, TITLES, Curve
+from bfpo_bench.figures import INK, drawing, save, spread_out
+from bfpo_bench.training.four_actions import ACTIONS, DESIRED, METHODS, TITLES, Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,22 +32,7 @@ _MEANING = (
     "$y_3$ safe, less helpful",
     "$y_4$ unsafe, least helpful",
 )
-_INK, _PALE = "#222222", "#8a8a8a"
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
-    "font.size": 9,
-    "mathtext.fontset": "dejavusans",
-    "text.color": _INK,
-    "axes.edgecolor": _PALE,
-    "axes.labelcolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": _PALE,
-    "ytick.color": _PALE,
-    "xtick.labelcolor": _INK,
-    "ytick.labelcolor": _INK,
-    "svg.hashsalt": "bfpo-bench",  # the same curves give the same bytes
-}
+_PALE = "#8a8a8a"
 # Where probability 1 stands, as a share of the panel's height.
 _TOP = 0.94
 # Room between names at the end of lines, as a share of the panel's height.
@@ -61,10 +46,8 @@ def draw(curves: Sequence[Curve], output: Path) -> None:
         curves: of every method at every τ.
         output: an existing folder.
     """
-    with mpl.rc_context(_STYLE):
-        figure = _figure(curves)
-        figure.savefig(output / "illustration.png", dpi=160, metadata={"Software": None})
-        figure.savefig(output / "illustration.svg", metadata={"Date": None})
+    with drawing(_PALE, {"mathtext.fontset": "dejavusans"}):
+        save(_figure(curves), output, "illustration", dpi=160)
 
 
 def _figure(curves: Sequence[Curve]) -> Figure:
@@ -154,7 +137,7 @@ def _panel(axes: Axes, curve: Curve) -> None:
         order + ("  ✓" if right else ""),
         loc="left",
         fontsize=9,
-        color=_INK if right else "#555555",
+        color=INK if right else "#555555",
         pad=5,
     )
 
@@ -167,7 +150,7 @@ def _name_lines(axes: Axes, curve: Curve) -> None:
     staying = [action for action in range(4) if values[-1, action] > floor]
     ends = axes.transData.transform([(last, values[-1, action]) for action in staying])
     heights = axes.transAxes.inverted().transform(ends)[:, 1]
-    for action, height in zip(staying, _apart(heights.tolist()), strict=True):
+    for action, height in zip(staying, spread_out(heights.tolist(), _NAME_HEIGHT), strict=True):
         axes.annotate(
             f"$y_{action + 1}$",
             (1, height),
@@ -185,22 +168,6 @@ def _name_lines(axes: Axes, curve: Curve) -> None:
             textcoords="offset points",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         )
-
-
-def _apart(places: Sequence[float]) -> list[float]:
-    """The nearest places, in the same order, that are a name's height apart."""
-    order = sorted(range(len(places)), key=lambda index: places[index])
-    moved = [places[index] for index in order]
-    for _ in range(50):
-        for lower in range(len(moved) - 1):
-            missing = _NAME_HEIGHT - (moved[lower + 1] - moved[lower])
-            if missing > 0:
-                moved[lower] -= missing / 2
-                moved[lower + 1] += missing / 2
-    result = [0.0] * len(places)
-    for index, place in zip(order, moved, strict=True):
-        result[index] = place
-    return result
 
 
 def _as_number(value: float, _: float) -> str:
@@ -237,7 +204,7 @@ def _legend(figure: Figure, repeats: int, height: float) -> None:
         marker="D",
         markersize=4.5,
         markerfacecolor="white",
-        markeredgecolor=_INK,
+        markeredgecolor=INK,
         markeredgewidth=1.2,
     )
     figure.legend(

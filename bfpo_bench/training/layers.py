@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from bfpo_bench.errors import BadInput
-from bfpo_bench.training.recipe import LoraRecipe
+from bfpo_bench.training.recipe import LoraRecipe, Recipe
 
 
 def select_layers(model: Any, patterns: Sequence[str]) -> list[str]:
@@ -85,6 +85,22 @@ def add_adapters(model: Any, lora: LoraRecipe, patterns: Sequence[str]) -> Any:
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)
+
+
+def choose_weights(model: Any, recipe: Recipe) -> Any:
+    """The model with what a recipe does not train frozen, or with adapters, which its seed decides.
+
+    Raises:
+        BadInput: a pattern selects nothing.
+    """
+    import torch
+
+    if recipe.lora is None:
+        select_layers(model, recipe.layers)
+        return model
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        return add_adapters(model, recipe.lora, recipe.layers)
 
 
 def _suggestion(names: Sequence[str], pattern: str) -> str:

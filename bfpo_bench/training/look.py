@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from bfpo_bench.errors import BadInput
-from bfpo_bench.models import ModelFiles, safetensors_header
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.on_policy import PreparedOnPolicy, prepare_on_policy
-from bfpo_bench.training.prepare import find_base, prepare
+from bfpo_bench.training.prepare import find_base, prepare, trained_outline
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.reports import check_reports
 from bfpo_bench.training.rewards import JudgeReward, ModelReward
@@ -40,7 +37,14 @@ def look(recipe: Recipe, output: Path, progress: Progress, trust_remote_code: bo
         fine = prepare_sft(recipe, progress, trust_remote_code)
         for one in fine.sets:
             left_out = f", {len(one.bad)} rows left out" if one.bad else ""
-            lines.append(f"{one.name}: {len(one.conversations):,} conversations{left_out}")
+            lines.append(
+                f"{one.name}: {len(one.conversations):,} conversations, "
+                f"{sum(map(len, one.tokens)):,} tokens; cut: {one.cut:,} at the end{left_out}"
+            )
+        lines.append(
+            f"{fine.updates:,} updates of {recipe.optimization.pairs_per_update} conversations, "
+            f"{fine.batches()[0]} at once"
+        )
     elif recipe.kind == "reward":
         lines += _on_policy(prepare_on_policy(recipe, progress, trust_remote_code))
     else:
@@ -55,7 +59,7 @@ def look(recipe: Recipe, output: Path, progress: Progress, trust_remote_code: bo
         )
         if prepared.margin is not None:
             lines.append("margins will be rated before training")
-    lines += _weights(recipe, find_base(recipe))
+    lines += _weights(recipe, trained_outline(recipe, find_base(recipe), trust_remote_code))
     return "\n".join(lines)
 
 
@@ -66,7 +70,9 @@ def _on_policy(prepared: PreparedOnPolicy) -> list[str]:
     for one in prepared.sets:
         left_out = f", {len(one.bad)} rows left out" if one.bad else ""
         too_long = f", {one.too_long} longer than max_prompt left out" if one.too_long else ""
-        lines.append(f"{one.name}: {len(one.prompts):,} prompts{left_out}{too_long}")
+        lines.append(
+            f"{one.name}: {len(one.prompts):,} prompts, {one.tokens:,} tokens{left_out}{too_long}"
+        )
     o, group = recipe.optimization, recipe.rollout.responses
     at_once, _ = prepared.batches()
     lines.append(
@@ -89,44 +95,29 @@ def _on_policy(prepared: PreparedOnPolicy) -> list[str]:
     if sizes:
         lines.append(
             f"reward models, judges and reference beside the policy: {len(sizes)}, about "
-            f"{sum(sizes.values()) / 1e9:.1f} GB on every device"
+            f"{_size(sum(sizes.values()))} on every device"
         )
     return lines
 
 
-def _weights(recipe: Recipe, base: ModelFiles) -> list[str]:
+def _weights(recipe: Recipe, model: Any) -> list[str]:
     """Trained parameters, and what weights, gradients and optimizer take."""
-    shapes = {
-        name: entry["shape"]
-        for path in base.weights
-        for name, entry in safetensors_header(path).items()
-        if name != "__metadata__"
-    }
-    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-    every = sum(sizes.values())
-    chosen = dict(sizes) if not recipe.layers else {}
-    for pattern in recipe.layers:
-        found = {name: n for name, n in sizes.items() if fnmatchcase(name, f"*{pattern}*")}
-        if not found:
-            raise BadInput(
-                f"the pattern {pattern!r} selects no layer of {base.name}; its weights have names "
-                f"such as {', '.join(sorted(sizes)[:3])}."
-            )
-        chosen.update(found)
-    if recipe.lora is not None:
-        matrices = {n: shapes[n] for n in chosen if len(shapes[n]) == 2 and "embed" not in n}
-        trained = sum(recipe.lora.rank * sum(shape) for shape in matrices.values())
-        frozen = every
-    else:
-        trained = sum(chosen.values())
-        frozen = every - trained
+    parameters = list(model.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    frozen = sum(p.numel() for p in parameters if not p.requires_grad)
+    # Adapters are merged into the model in the end; they are none of its parameters.
+    every = frozen if recipe.lora is not None else frozen + trained
     width = 2 if recipe.precision == "bf16" else 4
     fixed = frozen * width + trained * (MASTER_BYTES + GRADIENT_BYTES + ADAM_BYTES)
     return [
         f"{trained:,} of {every:,} parameters are trained",
-        f"memory for weights, gradients and optimizer: about {fixed / 1e9:.1f} GB on one device, "
+        f"memory for weights, gradients and optimizer: about {_size(fixed)} on one device, "
         "and activations of the pairs at once on top",
     ]
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def _plain(content: object) -> object:

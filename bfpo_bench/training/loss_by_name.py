@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bfpo_bench.by_name import check_parameters, import_function
 from bfpo_bench.errors import BadInput, BenchError, unknown_name
-from bfpo_bench.training.by_name import check_parameters, import_function
 from bfpo_bench.training.losses import PairLogps, bfpo, dpo, ipo, modpo
 
 Loss = Callable[[PairLogps], Tensor]

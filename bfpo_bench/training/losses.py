@@ -223,7 +223,6 @@ def rewards(logps: PairLogps, beta: float) -> Rewards:
         logps: the batch.
         beta: the loss's β, or its τ.
     """
-    _positive("beta", beta)
     chosen = beta * (logps.chosen - logps.ref_chosen).detach()
     rejected = beta * (logps.rejected - logps.ref_rejected).detach()
     return Rewards(chosen, rejected, chosen - rejected, (chosen > rejected).to(chosen.dtype))

@@ -25,7 +25,7 @@ from bfpo_bench.errors import BadInput, RunFailed, unknown_name
 from bfpo_bench.models import ModelFiles
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.combination_by_name import Combination, load_combination
-from bfpo_bench.training.prepare import find_base, read_template
+from bfpo_bench.training.prepare import find_base, read_template, trained_outline
 from bfpo_bench.training.prompts import PromptSet, load_prompts
 from bfpo_bench.training.recipe import Recipe, RolloutRecipe
 from bfpo_bench.training.rendering import ChatTemplate
@@ -96,6 +96,7 @@ def prepare_on_policy(
     )
     rollout_settings(recipe.rollout)
     base = find_base(recipe)
+    trained_outline(recipe, base, trust_remote_code)
     template = read_template(recipe)
     tokenizer = load_tokenizer(base.folder, trust_remote_code)
     ChatTemplate(tokenizer, template)

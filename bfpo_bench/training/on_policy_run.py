@@ -21,7 +21,7 @@ from bfpo_bench.progress import Progress
 from bfpo_bench.training.card import model_card
 from bfpo_bench.training.checkpoint import finish_output, save_model
 from bfpo_bench.training.combination import Multiplier
-from bfpo_bench.training.layers import add_adapters, select_layers
+from bfpo_bench.training.layers import choose_weights
 from bfpo_bench.training.on_policy import (
     NOTE,
     GlobalReward,
@@ -31,9 +31,15 @@ from bfpo_bench.training.on_policy import (
 )
 from bfpo_bench.training.processes import join_processes
 from bfpo_bench.training.recipe import Recipe
-from bfpo_bench.training.record import training_record
+from bfpo_bench.training.record import NAMED, training_record
 from bfpo_bench.training.rewards import opened_rewards
-from bfpo_bench.training.run import ProgressBar, claim_together, load_model, loop_settings
+from bfpo_bench.training.run import (
+    ProgressBar,
+    claim_together,
+    finished_together,
+    load_model,
+    loop_settings,
+)
 
 
 def train_on_policy(
@@ -45,7 +51,8 @@ def train_on_policy(
 ) -> dict[str, Any]:
     """Trains on a global reward of the policy's own responses and writes a checkpoint.
 
-    Run again with the same arguments, it goes on from the newest checkpoint of ``save_every``.
+    Run again with the same arguments, it goes on from the newest checkpoint of ``save_every``; one
+    that is finished is read.
 
     Returns:
         the content of ``training.json``.
@@ -68,19 +75,18 @@ def train_on_policy(
     prepared = prepare_on_policy(recipe, progress, trust_remote_code)
     at_once, accumulation = prepared.batches(state.num_processes)
     weights = weight_fingerprint(prepared.base.weights)
-    identity = {
+    identity: dict[str, Any] = {
         "recipe": recipe.as_dict(),
         "base weights": weights,
         "data": {one.name: one.digest for one in prepared.sets},
         "rewards": {name: reward.identity() for name, reward in prepared.rewards.items()},
     }
+    if (finished := finished_together(output, identity, state)) is not None:
+        return finished
     checkpoint = claim_together(output, identity, state)
     started, clock = datetime.now(UTC), time.monotonic()
     model = load_model(prepared.base, recipe.precision, trust_remote_code)
-    if recipe.lora is not None:
-        model = add_adapters(model, recipe.lora, recipe.layers)
-    else:
-        select_layers(model, recipe.layers)
+    model = choose_weights(model, recipe)
     settings = {
         **loop_settings(recipe, output, prepared.updates, accumulation, state),
         "per_device_train_batch_size": at_once,
@@ -101,7 +107,9 @@ def train_on_policy(
     seconds = {"training": time.monotonic() - clock}
     save_model(trainer, prepared.tokenizer, prepared.template, output)
     record = training_record(
-        recipe, prepared.base, weights, _data(prepared), trainer, seconds, started, notes=[NOTE]
+        *(recipe, prepared.base, weights, _data(prepared), trainer, seconds, started),
+        notes=[NOTE],
+        rewards=identity["rewards"],
     )
     if state.is_main_process:
         finish_output(output, record, model_card(record))
@@ -112,7 +120,14 @@ def train_on_policy(
 def _run(trainer: Any, checkpoint: Path | None) -> None:
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if "probability tensor contains" in str(error):
+            raise RunFailed(
+                "the policy's probabilities are no numbers any more; lower the learning rate, or "
+                "train with precision: fp32."
+            ) from error
+        if not isinstance(error, torch.OutOfMemoryError):
+            raise
         raise RunFailed(
             "the GPU's memory does not suffice for sampling and training on responses; lower "
             "optimization.pairs_per_update (sampled together), optimization.pairs_at_once or "
@@ -127,7 +142,9 @@ def _data(prepared: PreparedOnPolicy) -> list[dict[str, Any]]:
             "pairs": len(one.prompts),
             "rows": one.rows,
             "left_out": len(one.bad),
+            "bad_rows": one.bad[:NAMED],
             "too_long": one.too_long,
+            "tokens": one.tokens,
             "digest": one.digest,
         }
         for one in prepared.sets
@@ -139,6 +156,7 @@ class RewardBar(ProgressBar):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Takes the newest reward."""
+        super().on_log(args, state, control, logs, **kwargs)
         if logs and "reward" in logs:
             self._note = f"reward {float(logs['reward']):.3f}"
             if "kl" in logs:

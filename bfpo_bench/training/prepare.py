@@ -7,10 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.engines.load import outline
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.errors import BadInput
 from bfpo_bench.models import ModelFiles, find_model
 from bfpo_bench.progress import Progress
+from bfpo_bench.training.layers import choose_weights
 from bfpo_bench.training.loss_by_name import Loss, check_loss, load_loss
 from bfpo_bench.training.margins import MarginReward, choose_margin, label_margins
 from bfpo_bench.training.mixing import Schedule
@@ -102,6 +104,7 @@ def prepare(recipe: Recipe, progress: Progress, trust_remote_code: bool = False)
     """
     loss = load_loss(recipe.loss or "", recipe.loss_parameters)
     base = find_base(recipe)
+    trained_outline(recipe, base, trust_remote_code)
     template = read_template(recipe)
     tokenizer = load_tokenizer(base.folder, trust_remote_code)
     sets, every_pair = [], []
@@ -142,6 +145,15 @@ def find_base(recipe: Recipe) -> ModelFiles:
     if recipe.base is None:
         raise BadInput("no base model is given; name one with --model, or 'base' in the recipe.")
     return find_model(recipe.base)
+
+
+def trained_outline(recipe: Recipe, base: ModelFiles, trust_remote_code: bool = False) -> Any:
+    """The base model without its weights, with what the recipe does not train frozen.
+
+    Raises:
+        BadInput: a pattern of the recipe selects no layer.
+    """
+    return choose_weights(outline(base.folder, trust_remote_code), recipe)
 
 
 def read_template(recipe: Recipe) -> str | None:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from bfpo_bench.errors import BadInput, unknown_name
 from bfpo_bench.sources.records import Record
-from bfpo_bench.training.readers import PINNED
 from bfpo_bench.training.readers.fields import messages, value
-from bfpo_bench.training.readers.load import refuse_rows
-from bfpo_bench.training.readers.rows import file_rows, hub_rows
+from bfpo_bench.training.readers.load import draw, read_set
 from bfpo_bench.training.recipe import DataRecipe
 from bfpo_bench.training.records import Messages
 
@@ -31,6 +28,7 @@ class PromptSet:
         rows: number of rows found.
         bad: a sentence for each row that was left out because it cannot be used.
         too_long: prompts left out because they are longer than the recipe allows.
+        tokens: of all prompts together.
         digest: of the prompts.
     """
 
@@ -40,6 +38,7 @@ class PromptSet:
     rows: int
     bad: list[str]
     too_long: int
+    tokens: int
     digest: str
 
 
@@ -63,30 +62,12 @@ def load_prompts(wanted: DataRecipe, seed: int, tokenizer: Any, longest: int) ->
         raise unknown_name(
             f"way to take prompts from set {wanted.name!r}:", wanted.pairs, (PROMPTS, CHAT)
         )
-    if bool(wanted.files) == bool(wanted.hub):
-        raise BadInput(
-            f"set {wanted.name!r} needs either files or a data set on the hub, not both."
-        )
-    if wanted.hub is not None:
-        revision, split = PINNED.get(wanted.hub, (None, "train"))
-        parts = [hub_rows(wanted.hub, wanted.split or split, wanted.revision or revision)]
-    else:
-        parts = [file_rows(Path(file)) for file in wanted.files]
-    found: list[Messages] = []
-    bad: list[str] = []
-    for rows in parts:
-        for row in rows:
-            try:
-                found.append(_prompt(row, wanted.pairs))
-            except BadInput as error:
-                bad.append(str(error))
-    count = len(found) + len(bad)
-    if bad and not wanted.skip_bad_rows:
-        raise refuse_rows(wanted.name, bad, count)
+    found, bad = read_set(wanted.as_set(seed), partial(_prompt, way=wanted.pairs))
     if not found:
         raise BadInput(f"set {wanted.name!r} holds no prompt that can be used.")
-    prompts = _drawn(list(dict.fromkeys(found)), wanted.limit, seed)
-    short = [prompt for prompt in prompts if _length(tokenizer, prompt) <= longest]
+    prompts = draw(list(dict.fromkeys(found)), wanted.limit, seed)
+    lengths = {prompt: _length(tokenizer, prompt) for prompt in prompts}
+    short = [prompt for prompt in prompts if lengths[prompt] <= longest]
     if len(short) < len(prompts) / 2:
         raise BadInput(
             f"{len(prompts) - len(short)} of {len(prompts)} prompts of set {wanted.name!r} are "
@@ -94,12 +75,19 @@ def load_prompts(wanted: DataRecipe, seed: int, tokenizer: Any, longest: int) ->
         )
     digest = hashlib.sha256(json.dumps(short).encode()).hexdigest()
     too_long = len(prompts) - len(short)
-    return PromptSet(wanted.name, short, wanted.unsafe_prompts, count, bad, too_long, digest)
+    return PromptSet(
+        wanted.name,
+        short,
+        wanted.unsafe_prompts,
+        rows=len(found) + len(bad),
+        bad=bad,
+        too_long=too_long,
+        tokens=sum(lengths[prompt] for prompt in short),
+        digest=digest,
+    )
 
 
-def _prompt(row: Record | BadInput, way: str) -> Messages:
-    if isinstance(row, BadInput):
-        raise row
+def _prompt(row: Record, way: str) -> Messages:
     if way == CHAT:
         said = messages(row, "messages", row.values.get("messages"))
         said = said[:-1] if said[-1][0] == "assistant" else said
@@ -113,16 +101,6 @@ def _prompt(row: Record | BadInput, way: str) -> Messages:
     except UnicodeEncodeError:
         raise BadInput(f"{row.at}: the prompt holds half a surrogate pair, no Unicode.") from None
     return said
-
-
-def _drawn(prompts: list[Messages], limit: int | None, seed: int) -> list[Messages]:
-    if limit is None or limit >= len(prompts):
-        return prompts
-    # Python promises the same random() for ever, but not the same sample().
-    rng = random.Random(seed)
-    keys = [rng.random() for _ in prompts]
-    chosen = sorted(range(len(prompts)), key=keys.__getitem__)[:limit]
-    return [prompts[index] for index in sorted(chosen)]
 
 
 def _length(tokenizer: Any, prompt: Messages) -> int:

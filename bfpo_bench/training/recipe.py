@@ -1,27 +1,13 @@
-"""Recipes: everything that a training run is made of, as a few lines of YAML.
-
-A recipe is checked as a whole before anything is loaded; an unknown key is told with the nearest
-known one. ``extends: NAME`` takes another recipe and changes what is written below it, so that the
-rows of a table differ where their recipes differ.
-"""
+"""Recipes: everything that a training run is made of; :mod:`~.recipe_file` reads them."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from bfpo_bench.errors import BadInput, unknown_name
-from bfpo_bench.training.recipe_rules import broken_rule
 from bfpo_bench.training.records import PreferenceSet
-from bfpo_bench.typed import typed
-
-FOLDER = Path(__file__).parent / "recipes"
 
 
 @dataclass(frozen=True)
@@ -232,120 +218,3 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """The whole recipe with every default written out."""
         return dataclasses.asdict(self)
-
-
-def recipe_names() -> list[str]:
-    """Recipes that come with the package, as ``folder/name``."""
-    return sorted(
-        path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.glob("*/*.yaml")
-    )
-
-
-def load_recipe(name: str, changes: Sequence[str] = (), base: str | None = None) -> Recipe:
-    """Reads a recipe by name or path.
-
-    Args:
-        name: a bundled recipe's name (``mistral/bfpo``), or the path of a YAML file.
-        changes: ``key=value`` with dots for nested keys, the value in YAML:
-            ``optimization.learning_rate=1e-6``, ``layers=[mlp.down_proj]``, ``data.0.limit=100``.
-        base: model to start from, instead of the recipe's.
-
-    Raises:
-        BadInput: no such recipe, or something in it is not right.
-    """
-    content = _read(name)
-    for change in changes:
-        _change(content, change)
-    if base is not None:
-        content["base"] = base
-    recipe: Recipe = typed(Recipe, content, f"recipe {name}")
-    if (rule := broken_rule(recipe)) is not None:
-        raise BadInput(f"recipe {name}: {rule}.")
-    return recipe
-
-
-def _read(name: str, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    path = _path(name, seen[-1].parent if seen else None)
-    if path in seen:
-        raise BadInput(f"{seen[-1]}: 'extends' goes round in a circle; take one of them out.")
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise BadInput(
-            f"there is no recipe {str(path)!r} ({error.strerror}); give the path of a YAML file or "
-            f"one of {', '.join(recipe_names())}."
-        ) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        why = str(getattr(error, "problem", None) or error or type(error).__name__)
-        raise BadInput(
-            f"the recipe {path}{where} is no YAML that can be read ({why.splitlines()[0]}); mend "
-            "it."
-        ) from error
-    if not isinstance(content, dict):
-        raise BadInput(f"{path} holds no recipe: its keys and values are missing.")
-    parent = content.pop("extends", None)
-    if parent is None:
-        return content
-    return _merge(_read(str(parent), (*seen, path)), content)
-
-
-def _path(name: str, beside: Path | None) -> Path:
-    if name in recipe_names():
-        return FOLDER / f"{name}.yaml"
-    if name.endswith((".yaml", ".yml")):
-        return (beside / name if beside else Path(name)).resolve()
-    raise unknown_name("recipe", name, recipe_names())
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which ``5e-7`` is a number, as everywhere else (YAML 1.1 wants ``5.0e-7``)."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
-
-
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        # A function's parameters belong to that function, and rewards to what combines them.
-        whole = key in ("loss_parameters", "combination_parameters", "rewards")
-        mergeable = isinstance(below, dict) and isinstance(value, dict) and not whole
-        merged[key] = _merge(below, value) if mergeable else value  # type: ignore[arg-type]
-    return merged
-
-
-def _change(content: dict[str, Any], change: str) -> None:
-    key, equals, text = change.partition("=")
-    if not equals or not key.strip():
-        raise BadInput(f"--set {change!r} is not of the form key=value.")
-    try:
-        value = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise BadInput(f"--set {change!r}: the value is not YAML; mend it.") from error
-    at: Any = content
-    *path, last = key.strip().split(".")
-    for part in path:
-        if isinstance(at, list):
-            at = _entry(at, part, change)
-            continue
-        if not isinstance(at.get(part), dict | list):
-            at[part] = {}
-        at = at[part]
-    if isinstance(at, list):
-        _entry(at, last, change)
-        at[int(last)] = value
-    else:
-        at[last] = value
-
-
-def _entry(entries: list[Any], part: str, change: str) -> Any:
-    if not part.isdigit() or int(part) >= len(entries):
-        raise BadInput(f"--set {change!r}: {part!r} is none of entries 0 to {len(entries) - 1}.")
-    return entries[int(part)]

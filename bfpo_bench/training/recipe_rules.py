@@ -3,10 +3,36 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench.training.pairs import PAIRINGS
+from bfpo_bench.training.readers import FORMATS
+from bfpo_bench.training.recipe import Recipe, RolloutRecipe
+
+PAIRS = {
+    "preference": [*PAIRINGS],
+    "sft": [*PAIRINGS, "chat", "attributes"],
+    "reward": ["prompts", "chat"],
+}
+"""What each kind of recipe can make of a set."""
+
+
+def check_sets(recipe: Recipe) -> None:
+    """Every set can be read as it is to be: told before the first one is, which can take long.
+
+    Raises:
+        BadInput: unknown pairs or format, no file and no hub id, or both.
+    """
+    what = "way to take prompts from" if recipe.kind == "reward" else "pairing of"
+    for one in recipe.data:
+        if one.pairs not in PAIRS[recipe.kind]:
+            raise unknown_name(f"{what} set {one.name!r}:", one.pairs, PAIRS[recipe.kind])
+        if one.format is not None and one.format not in FORMATS:
+            raise unknown_name("format of preference data", one.format, FORMATS)
+        if bool(one.files) == bool(one.hub):
+            raise BadInput(
+                f"set {one.name!r} needs either files or a data set on the hub, not both."
+            )
 
 
 def broken_rule(recipe: Recipe) -> str | None:
@@ -25,6 +51,10 @@ def broken_rule(recipe: Recipe) -> str | None:
         (t.max_length > t.max_prompt >= 1, "'max_prompt' must be from 1 to below 'max_length'"),
         (recipe.lora is None or recipe.lora.rank >= 1, "'rank' must be at least 1"),
         (recipe.lora is None or recipe.lora.alpha > 0, "'alpha' of lora must be above 0"),
+        (
+            recipe.lora is None or 0 <= recipe.lora.dropout < 1,
+            "'dropout' of lora is a share from 0 to below 1",
+        ),
         (all(d.limit is None or d.limit >= 1 for d in recipe.data), "'limit' must be at least 1"),
         (recipe.seed >= 0, "'seed' must be 0 or more"),
         (recipe.save_every is None or recipe.save_every >= 1, "'save_every' must be at least 1"),
@@ -78,4 +108,15 @@ def _kind_rules(recipe: Recipe) -> list[tuple[bool, str]]:
             "'pairs_per_update' counts responses, so it must be a multiple of 'responses'",
         ),
         (not on_policy or recipe.mixing == "shuffled", "prompts are always 'shuffled'"),
+        (kind != "sft" or recipe.mixing == "shuffled", "conversations are always 'shuffled'"),
+        (pairwise or not recipe.loss_parameters, "'loss_parameters' belong to kind: preference"),
+        (on_policy or r == RolloutRecipe(), "'rollout' belongs to kind: reward"),
+        (
+            on_policy or not recipe.combination_parameters,
+            "'combination_parameters' belong to kind: reward",
+        ),
+        (
+            on_policy or not any(d.unsafe_prompts for d in recipe.data),
+            "'unsafe_prompts' belongs to kind: reward",
+        ),
     ]

@@ -12,6 +12,9 @@ from bfpo_bench.training.recipe import Recipe
 
 SCHEMA_VERSION = 1
 
+NAMED = 100
+"""Bad rows of a set that are named; the others are counted."""
+
 
 def training_record(
     recipe: Recipe,
@@ -22,6 +25,7 @@ def training_record(
     seconds: Mapping[str, float],
     started: datetime,
     notes: Sequence[str] = (),
+    rewards: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of ``training.json`` of a finished training.
 
@@ -32,6 +36,7 @@ def training_record(
         seconds: spent, by stage.
         started: when the training began, with its time zone.
         notes: what a reader of the row should know.
+        rewards: identity (weights, objective, parameters) of each reward that was trained on.
     """
     parameters = trainer.model.parameters()
     return {
@@ -41,6 +46,7 @@ def training_record(
         "base": {"name": base.name, "revision": base.revision, "weights": weights},
         "notes": list(notes),
         "data": [dict(one) for one in data],
+        "rewards": dict(rewards or {}),
         "updates": trainer.state.max_steps,
         "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         "processes": trainer.args.world_size,

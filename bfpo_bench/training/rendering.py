@@ -46,9 +46,9 @@ class ChatTemplate:
         self._tokenizer = tokenizer
         self._template = template
         question = (("user", _QUESTION),)
-        asked, bare = self._write(question, True), self._write(question, False)
+        asked, bare = self.write(question, True), self.write(question, False)
         self.header = asked.removeprefix(bare) if asked.startswith(bare) else ""
-        answered = self._write((*question, ("assistant", _ANSWER)), False)
+        answered = self.write((*question, ("assistant", _ANSWER)), False)
         _, found, self.ending = answered.rpartition(_ANSWER)
         if not found:
             raise BadInput(
@@ -66,14 +66,14 @@ class ChatTemplate:
         Raises:
             BadInput: the template refuses these roles, or changes a response's text as well.
         """
-        prompt = self._write(pair.prompt, True)
+        prompt = self.write(pair.prompt, True)
         chosen, rejected = (
             self._response(prompt, pair.prompt, text) for text in (pair.chosen, pair.rejected)
         )
         return Rendered(prompt, (chosen, rejected))
 
     def _response(self, prompt: str, messages: Messages, text: str) -> str:
-        whole = self._write((*messages, ("assistant", text)), False)
+        whole = self.write((*messages, ("assistant", text)), False)
         if whole.startswith(prompt) and whole[len(prompt) :].strip():
             return whole[len(prompt) :]
         response = text.strip() + self.ending
@@ -84,7 +84,12 @@ class ChatTemplate:
             )
         return response
 
-    def _write(self, messages: Sequence[tuple[str, str]], ask: bool) -> str:
+    def write(self, messages: Sequence[tuple[str, str]], ask: bool) -> str:
+        """A conversation in the template's words; `ask` opens the assistant's next turn.
+
+        Raises:
+            BadInput: the template cannot write it.
+        """
         try:
             text = self._tokenizer.apply_chat_template(
                 [{"role": role, "content": content} for role, content in messages],

@@ -15,15 +15,15 @@ from typing import Any, Protocol
 
 import torch
 
+from bfpo_bench.by_name import check_parameters, import_function
+from bfpo_bench.engines.reward_model import RewardModel, RewardModelFiles, find_reward_model
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.fingerprint import TOKENIZER_FILES, files_fingerprint, weight_fingerprint
 from bfpo_bench.judges import Exchange, Judge
 from bfpo_bench.judging import ChosenJudge, JudgeOptions, choose_judge
 from bfpo_bench.progress import Progress
-from bfpo_bench.training.by_name import check_parameters, import_function
 from bfpo_bench.training.recipe import RewardRecipe
 from bfpo_bench.training.records import Messages
-from bfpo_bench.engines.reward_model import RewardModel, RewardModelFiles, find_reward_model
 
 Rate = Callable[[Sequence[Messages], Sequence[str]], list[float]]
 """A reward at work: one number for each prompt and response."""

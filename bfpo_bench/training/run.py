@@ -22,14 +22,19 @@ from bfpo_bench.fingerprint import weight_fingerprint
 from bfpo_bench.models import ModelFiles
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.card import model_card
-from bfpo_bench.training.checkpoint import claim_output, finish_output, save_model
-from bfpo_bench.training.layers import add_adapters, select_layers
+from bfpo_bench.training.checkpoint import (
+    claim_output,
+    finish_output,
+    finished_record,
+    save_model,
+)
+from bfpo_bench.training.layers import choose_weights
 from bfpo_bench.training.margins import FILE as MARGINS
 from bfpo_bench.training.margins import with_margins
 from bfpo_bench.training.prepare import prepare
 from bfpo_bench.training.processes import join_processes
 from bfpo_bench.training.recipe import Recipe
-from bfpo_bench.training.record import training_record
+from bfpo_bench.training.record import NAMED, training_record
 from bfpo_bench.training.reference_pass import arithmetic, reference_logprobs
 from bfpo_bench.training.trainer import PreferenceTrainer
 
@@ -45,7 +50,8 @@ def train_preferences(
 ) -> dict[str, Any]:
     """Trains with a pairwise loss and writes a checkpoint.
 
-    Run again with the same arguments, it goes on from the newest checkpoint of ``save_every``.
+    Run again with the same arguments, it goes on from the newest checkpoint of ``save_every``; one
+    that is finished is read.
 
     Args:
         output: folder for the checkpoint; ``training.json`` in it says how it was made.
@@ -66,19 +72,27 @@ def train_preferences(
     prepared = prepare(recipe, progress, trust_remote_code)
     schedule = prepared.schedule(state.process_index, state.num_processes)
     weights = weight_fingerprint(prepared.base.weights)
-    identity = {
+    identity: dict[str, Any] = {
         "recipe": recipe.as_dict(),
         "base weights": weights,
         "data": {one.loaded.name: one.digest for one in prepared.sets},
-        "margin": None if prepared.margin is None else prepared.margin.identity(),
+        "rewards": {} if prepared.margin is None else {"margin": prepared.margin.identity()},
     }
+    if (finished := finished_together(output, identity, state)) is not None:
+        return finished
     checkpoint = claim_together(output, identity, state)
     started, clock = datetime.now(UTC), time.monotonic()
     pairs = prepared.pairs
     if prepared.margin is not None:
         pairs = with_margins(pairs, prepared.margin.rate(output, state, progress))
     model = load_model(prepared.base, recipe.precision, trust_remote_code)
-    model = _choose_weights(model, recipe)
+    fault = packing_fault(model)
+    if fault is not None:
+        raise BadInput(
+            f"{type(model).__name__} cannot be trained with packed pairs: {fault}; take a base "
+            "model of another architecture."
+        )
+    model = choose_weights(model, recipe)
     reference = reference_logprobs(
         pairs,
         model,
@@ -112,13 +126,17 @@ def train_preferences(
             "pairs": one.counts.pairs,
             "rows": one.loaded.rows,
             "left_out": len(one.loaded.bad),
+            "bad_rows": one.loaded.bad[:NAMED],
             "cut": one.counts.cut,
             "tokens": one.counts.prompt_tokens + one.counts.response_tokens,
             "digest": one.digest,
         }
         for one in prepared.sets
     ]
-    record = training_record(recipe, prepared.base, weights, data, trainer, seconds, started)
+    record = training_record(
+        *(recipe, prepared.base, weights, data, trainer, seconds, started),
+        rewards=identity["rewards"],
+    )
     if state.is_main_process:
         (output / MARGINS).unlink(missing_ok=True)
         finish_output(output, record, model_card(record))
@@ -133,6 +151,17 @@ def load_model(base: ModelFiles, precision: str, trust_remote_code: bool = False
         BadInput: its folder holds no whole checkpoint of a causal language model.
     """
     return load_causal_model(base.folder, DTYPES[precision], torch.device("cpu"), trust_remote_code)
+
+
+def finished_together(
+    output: Path, identity: dict[str, Any], state: PartialState
+) -> dict[str, Any] | None:
+    """:func:`finished_record` by the main process, for all."""
+    record: dict[str, Any] | None
+    [record] = broadcast_object_list(
+        [finished_record(output, identity) if state.is_main_process else None]
+    )
+    return record
 
 
 def claim_together(output: Path, identity: dict[str, Any], state: PartialState) -> Path | None:
@@ -156,20 +185,6 @@ def claim_together(output: Path, identity: dict[str, Any], state: PartialState) 
 def _reference_folder() -> Path:
     home = Path(os.environ.get("BFPO_CACHE_DIR", "~/.cache/bfpo-bench")).expanduser()
     return home / "reference"
-
-
-def _choose_weights(model: Any, recipe: Recipe) -> Any:
-    """The model with what is not trained frozen, or with adapters."""
-    fault = packing_fault(model.eval())
-    if fault is not None:
-        raise BadInput(
-            f"{type(model).__name__} cannot be trained with packed pairs: {fault}; take a base "
-            "model of another architecture."
-        )
-    if recipe.lora is not None:
-        return add_adapters(model, recipe.lora, recipe.layers)
-    select_layers(model, recipe.layers)
-    return model
 
 
 def _reward_scale(recipe: Recipe) -> float:
@@ -197,6 +212,8 @@ def loop_settings(
         "seed": recipe.seed,
         "report_to": list(recipe.report_to),
         "logging_steps": max(1, updates // 100),
+        # Otherwise a loss that is no number is logged as one.
+        "logging_nan_inf_filter": False,
         "save_strategy": "no" if recipe.save_every is None else "steps",
         "save_steps": recipe.save_every or 500,
         "save_total_limit": 2,
@@ -226,14 +243,24 @@ def run_trainer(trainer: Any, checkpoint: Path | None) -> None:
 
 
 class ProgressBar(TrainerCallback):  # type: ignore[misc]
-    """Shows Trainer's steps as a stage of ours."""
+    """Shows Trainer's steps as a stage of ours, and stops where a loss or gradient is no number."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._note = ""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Takes the newest loss."""
+        """Takes the newest loss.
+
+        Raises:
+            RunFailed: it or its gradient is not a number.
+        """
+        for name, what in (("loss", "loss"), ("grad_norm", "gradient")):
+            if logs and not math.isfinite(float(logs.get(name, 0.0))):
+                raise RunFailed(
+                    f"the {what} is not a number at step {state.global_step}; lower the learning "
+                    "rate, or train with precision: fp32."
+                )
         if logs and "loss" in logs:
             self._note = f"loss {float(logs['loss']):.3f}"
             if "rewards/accuracies" in logs:

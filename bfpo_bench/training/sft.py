@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from bfpo_bench.engines.tokenization import load_tokenizer
+from bfpo_bench.errors import BadInput
 from bfpo_bench.models import ModelFiles
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.conversations import load_conversations
-from bfpo_bench.training.prepare import find_base, read_template
+from bfpo_bench.training.prepare import find_base, read_template, trained_outline
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.records import Messages
 from bfpo_bench.training.rendering import ChatTemplate
 from bfpo_bench.training.steerlm import steered_template
+from bfpo_bench.training.tokens import tokenize_conversations
 
 
 @dataclass(frozen=True)
@@ -23,12 +28,16 @@ class ConversationSet:
     """A set as it goes into fine-tuning.
 
     Attributes:
+        tokens: ids of each conversation, cut to the recipe's ``max_length``.
+        cut: how many were.
         bad: a sentence for each row that was left out.
         digest: of the conversations, in order.
     """
 
     name: str
     conversations: list[Messages]
+    tokens: list[np.ndarray]
+    cut: int
     bad: list[str]
     digest: str
 
@@ -48,14 +57,39 @@ class PreparedSFT:
     template: str | None
     sets: list[ConversationSet]
 
+    @property
+    def updates(self) -> int:
+        """Number of updates."""
+        o = self.recipe.optimization
+        conversations = sum(len(one.conversations) for one in self.sets)
+        return o.updates or math.ceil(round(o.epochs * conversations / o.pairs_per_update, 9))
+
+    def batches(self, processes: int = 1) -> tuple[int, int]:
+        """Conversations that go through one device at a time, and such batches in an update.
+
+        Raises:
+            BadInput: an update cannot be split into equal parts.
+        """
+        o = self.recipe.optimization
+        share, rest = divmod(o.pairs_per_update, processes)
+        if rest:
+            raise BadInput(
+                f"an update of {o.pairs_per_update} conversations cannot be split equally over "
+                f"{processes} processes; make optimization.pairs_per_update a multiple of them."
+            )
+        at_once = max(n for n in range(1, share + 1) if share % n == 0 and n <= o.pairs_at_once)
+        return at_once, share // at_once
+
 
 def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = False) -> PreparedSFT:
     """Finds the base model and reads the conversations.
 
     Raises:
-        BadInput: something of it cannot be had, or there is no chat template.
+        BadInput: something of it cannot be had, there is no chat template, or more than half of
+            the conversations are too long.
     """
     base = find_base(recipe)
+    trained_outline(recipe, base, trust_remote_code)
     template = read_template(recipe)
     tokenizer = load_tokenizer(base.folder, trust_remote_code)
     ChatTemplate(tokenizer, template)
@@ -69,7 +103,17 @@ def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = Fa
             conversations, bad = load_conversations(wanted, recipe.seed)
         text = json.dumps(conversations, ensure_ascii=False)
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        sets.append(ConversationSet(wanted.name, conversations, bad, digest))
+        for sentence in bad[:5]:
+            progress.say(f"left out: {sentence}")
+        longest = recipe.tokens.max_length
+        tokens, cut = tokenize_conversations(conversations, tokenizer, longest=longest)
+        if cut > len(tokens) / 2:
+            raise BadInput(
+                f"{cut} of {len(tokens)} conversations of set {wanted.name!r} are longer than "
+                f"max_length ({longest} tokens) and would be cut, more than half; raise "
+                "max_length, or train on shorter texts."
+            )
+        sets.append(ConversationSet(wanted.name, conversations, tokens, cut, bad, digest))
     return PreparedSFT(recipe, base, tokenizer, template, sets)
 
 
@@ -86,11 +130,9 @@ def sft_trainer(
     import datasets
     from trl import SFTConfig, SFTTrainer
 
-    rows = [
-        {"messages": [{"role": role, "content": text} for role, text in conversation]}
-        for one in prepared.sets
-        for conversation in one.conversations
-    ]
+    # Tokenised already: TRL would leave out the BOS token where the template does not write it,
+    # and models are asked with it.
+    rows = {"input_ids": [ids for one in prepared.sets for ids in one.tokens]}
     tokenizer = prepared.tokenizer
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -98,7 +140,7 @@ def sft_trainer(
     return SFTTrainer(
         model=model,
         args=config,
-        train_dataset=datasets.Dataset.from_list(rows).shuffle(seed=prepared.recipe.seed),
+        train_dataset=datasets.Dataset.from_dict(rows).shuffle(seed=prepared.recipe.seed),
         processing_class=tokenizer,
         callbacks=callbacks,
     )

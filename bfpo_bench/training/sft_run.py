@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,13 +15,14 @@ from bfpo_bench.fingerprint import weight_fingerprint
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.card import model_card
 from bfpo_bench.training.checkpoint import finish_output, save_model
-from bfpo_bench.training.layers import add_adapters, select_layers
+from bfpo_bench.training.layers import choose_weights
 from bfpo_bench.training.processes import join_processes
 from bfpo_bench.training.recipe import Recipe
-from bfpo_bench.training.record import training_record
+from bfpo_bench.training.record import NAMED, training_record
 from bfpo_bench.training.run import (
     ProgressBar,
     claim_together,
+    finished_together,
     load_model,
     loop_settings,
     run_trainer,
@@ -46,6 +46,8 @@ def train_sft(
         RunFailed: the training broke off.
     """
     state = join_processes()
+    if not state.is_main_process:
+        progress = Progress(show=False)
     # Bars of the libraries would run through ours.
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
@@ -56,13 +58,12 @@ def train_sft(
         "base weights": weights,
         "data": {one.name: one.digest for one in prepared.sets},
     }
+    if (finished := finished_together(output, identity, state)) is not None:
+        return finished
     checkpoint = claim_together(output, identity, state)
     started, clock = datetime.now(UTC), time.monotonic()
     model = load_model(prepared.base, recipe.precision, trust_remote_code)
-    if recipe.lora is not None:
-        model = add_adapters(model, recipe.lora, recipe.layers)
-    else:
-        select_layers(model, recipe.layers)
+    model = choose_weights(model, recipe)
     settings = _settings(prepared, output, state)
     trainer = sft_trainer(prepared, model, settings, [ProgressBar(progress)])
     trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
@@ -76,6 +77,9 @@ def train_sft(
             "pairs": len(one.conversations),
             "rows": len(one.conversations) + len(one.bad),
             "left_out": len(one.bad),
+            "bad_rows": one.bad[:NAMED],
+            "cut": one.cut,
+            "tokens": sum(map(len, one.tokens)),
             "digest": one.digest,
         }
         for one in prepared.sets
@@ -88,14 +92,9 @@ def train_sft(
 
 
 def _settings(prepared: PreparedSFT, output: Path, state: PartialState) -> dict[str, Any]:
-    recipe = prepared.recipe.optimization
-    conversations = sum(len(one.conversations) for one in prepared.sets)
-    at_once = min(recipe.pairs_at_once, max(1, recipe.pairs_per_update // state.num_processes))
-    accumulation = max(1, recipe.pairs_per_update // (at_once * state.num_processes))
-    per_update = at_once * accumulation * state.num_processes
-    updates = recipe.updates or math.ceil(recipe.epochs * conversations / per_update)
+    at_once, accumulation = prepared.batches(state.num_processes)
     return {
-        **loop_settings(prepared.recipe, output, updates, accumulation, state),
+        **loop_settings(prepared.recipe, output, prepared.updates, accumulation, state),
         "per_device_train_batch_size": at_once,
-        "max_steps": updates,
+        "max_steps": prepared.updates,
     }

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.errors import BadInput
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.reports import check_reports
@@ -22,7 +23,7 @@ def train(
 
     Args:
         output: folder for the checkpoint; ``training.json`` in it says how it was made.
-        device: ``"auto"`` or ``"cpu"``.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
 
     Returns:
         the content of ``training.json``.
@@ -33,6 +34,7 @@ def train(
     """
     progress = progress or Progress(show=False)
     check_reports(recipe.report_to)
+    _check_device(device)
     if recipe.kind == "sft":
         if device == "cpu":
             # accelerate looks here when its state is first made.
@@ -47,3 +49,21 @@ def train(
     from bfpo_bench.training.run import train_preferences
 
     return train_preferences(recipe, output, progress, device, trust_remote_code)
+
+
+def _check_device(name: str) -> None:
+    """Accelerate takes the GPU of its process, so only whether there is one can be asked for.
+
+    Raises:
+        BadInput: no such device here, or a certain one of several.
+    """
+    if name in ("auto", "cpu"):
+        return
+    from bfpo_bench.engines.load import find_device
+
+    number = find_device(name).index
+    if number is not None:
+        raise BadInput(
+            f"training takes the first GPU that it sees; for {name} set "
+            f"CUDA_VISIBLE_DEVICES={number} and give --device cuda."
+        )

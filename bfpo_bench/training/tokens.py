@@ -14,8 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bfpo_bench.errors import BadInput
 from bfpo_bench.training.pairs import Pair
+from bfpo_bench.training.records import Messages
 from bfpo_bench.training.rendering import ChatTemplate, Rendered
 
 _CHUNK = 256  # pairs that the tokenizer gets at once; it spreads a list over all cores
@@ -157,6 +160,34 @@ def tokenize_pairs(
             "train on shorter texts."
         )
     return tokens, _counts(tokens, cut, responses_cut)
+
+
+def tokenize_conversations(
+    conversations: Sequence[Messages],
+    tokenizer: Any,
+    template: str | None = None,
+    longest: int | None = None,
+) -> tuple[list[np.ndarray], int]:
+    """Whole conversations as token ids (int32), with BOS and end-of-text token as pairs have them.
+
+    Args:
+        longest: what is longer is cut at its end.
+
+    Returns:
+        the ids, and how many conversations were cut.
+    """
+    chat = ChatTemplate(tokenizer, template)
+    bos = _bos(tokenizer)
+    ending = [] if chat.ending.strip() else _eos(tokenizer)
+    found: list[np.ndarray] = []
+    cut = 0
+    for start in range(0, len(conversations), _CHUNK):
+        texts = [chat.write(said, False) for said in conversations[start : start + _CHUNK]]
+        for ids in _encode(tokenizer, texts):
+            whole = [*([] if ids[: len(bos)] == bos else bos), *ids, *ending]
+            cut += longest is not None and len(whole) > longest
+            found.append(np.asarray(whole[:longest], dtype=np.int32))
+    return found, cut
 
 
 class Ids(NamedTuple):

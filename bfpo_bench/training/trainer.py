@@ -17,7 +17,7 @@ from transformers import Trainer, TrainingArguments
 
 from bfpo_bench.errors import RunFailed
 from bfpo_bench.training.chain_attention import use_chain_attention
-from bfpo_bench.training.losses import PairLogps
+from bfpo_bench.training.losses import PairLogps, rewards
 from bfpo_bench.training.packed_pairs import PackedPairs, pack_pairs, response_logprobs
 from bfpo_bench.training.tokens import TokenPair
 
@@ -188,25 +188,24 @@ class PairMetrics:
         self._device = device
         self._kept: list[tuple[Sequence[int], Tensor]] = []
 
-    @torch.no_grad()
     def add(self, batch: Sequence[int], logps: PairLogps, beta: float) -> None:
         """Keeps the rewards of a micro-batch."""
-        chosen = beta * (logps.chosen - logps.ref_chosen)
-        rejected = beta * (logps.rejected - logps.ref_rejected)
-        self._kept.append((batch, torch.stack([chosen, rejected], dim=1)))
+        found = rewards(logps, beta)
+        columns = [found.chosen, found.rejected, found.margins, found.accuracies]
+        self._kept.append((batch, torch.stack(columns, dim=1)))
 
     def take(self, accelerator: Any) -> dict[str, float]:
         """Means over all processes since the last call; what was not seen is left out."""
         sums = {name: [0.0, 0.0] for name in self._names}
-        for batch, rewards in self._kept:
-            for index, (good, bad) in zip(batch, rewards.tolist(), strict=True):
+        for batch, rows in self._kept:
+            for index, (good, bad, margin, right) in zip(batch, rows.tolist(), strict=True):
                 values = {
                     "rewards/chosen": good,
                     "rewards/rejected": bad,
-                    "rewards/margins": good - bad,
+                    "rewards/margins": margin,
                 }
                 for group in ["", *self._groups[index]]:
-                    values[f"rewards/accuracies{group}"] = float(good > bad)
+                    values[f"rewards/accuracies{group}"] = right
                 for name, value in values.items():
                     sums[name][0] += value
                     sums[name][1] += 1

@@ -15,6 +15,8 @@ from bfpo_bench.engines.protocol import ScoreRequest
 # Mini items are bundled, whatever data is at hand.
 TASKS = ("moral_permissibility", "simple_ethical_questions")
 
+HEAVY = ("lm_eval.models.huggingface", "bfpo_bench.engines.hf", "transformers.models.llama")
+
 
 def table(page: str) -> list[dict[str, str]]:
     """The rows of a page's first table, by column; of two columns of one name the last."""
@@ -25,6 +27,7 @@ def table(page: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_a_page_is_written_and_scores_agree(tmp_path: Path) -> None:
     arguments = [
         *("--model", "tiny", "--limit", "4", "--repeats", "1", "--harness-batch", "4"),

@@ -10,6 +10,8 @@ import pytest
 from benchmarks import training
 from benchmarks.training_contenders import TRL, Setup, _prepare
 
+HEAVY = ("trl.trainer.dpo_trainer", "bfpo_bench.training.trainer", "transformers.models.llama")
+
 
 @pytest.fixture
 def pairs_file(tmp_path: Path) -> Path:
@@ -34,6 +36,7 @@ def table(page: str) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_a_page_is_written_and_losses_agree(pairs_file: Path, tmp_path: Path) -> None:
     pytest.importorskip("trl")
     arguments = [

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bfpo_bench.cli.data import app, parse_variants
+from bfpo_bench.cli.data import app
+from bfpo_bench.cli.options import parse_variants
 from bfpo_bench.errors import BadInput
 from bfpo_bench.sources import hub as hub_files
 

@@ -64,6 +64,13 @@ def _interrupts_stay_as_they_are() -> Iterator[None]:
             ],
             "there is no folder nowhere for --output; make it first.",
         ),
+        (
+            [
+                *("judges", "check", "--labels", "l.csv", "--label-column", "l"),
+                *("--verdict-column", "v", "--output", "."),
+            ],
+            ". is a folder; name a file with --output.",
+        ),
     ],
 )
 def test_wrong_options_are_one_sentence(

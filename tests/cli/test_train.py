@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
+
+from bfpo_bench.errors import BadInput, RunFailed
 
 RECIPE = """
 method: toy-bfpo
@@ -53,3 +56,57 @@ def test_train_and_evaluate(
     # The run knows how its model was made.
     run = Path("runs/toy-bfpo-mini/training.json")
     assert json.loads(run.read_text(encoding="utf-8")) == record
+
+
+def test_what_cannot_be_evaluated_is_told_before_the_training(
+    data_dir: Path, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bfpo_bench.cli.app import app
+
+    monkeypatch.chdir(tmp_path)
+    file = data_dir / "preference" / "pku_saferlhf_32.json"
+    Path("mine.yaml").write_text(RECIPE.format(file=file), encoding="utf-8")
+    command = ["train", "--recipe", "mine.yaml", "--model", str(tiny_llama), "--evaluate"]
+    for options, sentence in (
+        (["--suite", "mini2"], "unknown suite 'mini2'; did you mean 'mini'"),
+        (["--suite", "mini", "--judge", "keywrd"], "unknown judge 'keywrd'; did you mean"),
+    ):
+        result = CliRunner().invoke(app, [*command, *options])
+        assert isinstance(result.exception, BadInput)
+        assert sentence in str(result.exception)
+    assert not Path("models").exists()
+
+
+@pytest.mark.slow
+def test_an_evaluation_that_was_interrupted_goes_on(
+    data_dir: Path, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bfpo_bench import evaluation
+    from bfpo_bench.cli.app import app
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BFPO_CACHE_DIR", str(tmp_path / "cache"))
+    rows = json.loads((data_dir / "preference" / "pku_saferlhf_32.json").read_text())
+    rows[3]["response_0"] = ""
+    Path("rows.json").write_text(json.dumps(rows))
+    text = RECIPE.format(file="rows.json").replace(
+        "pairs: bfpo", "skip_bad_rows: true, pairs: bfpo"
+    )
+    Path("mine.yaml").write_text(text, encoding="utf-8")
+    asked: list[str] = []
+    command = ["train", "--recipe", "mine.yaml", "--model", str(tiny_llama), "--device", "cpu"]
+    command += ["--set", "optimization.updates=1", "--evaluate", "--suite", "mini"]
+    command += ["--judge", "keyword"]
+
+    def broken(options: Any, progress: Any) -> None:
+        asked.append(options.model)
+        raise RunFailed("the power went off")
+
+    monkeypatch.setattr(evaluation, "run_evaluation", broken)
+    first, second = (CliRunner().invoke(app, command) for _ in range(2))
+    assert "one: 32 rows; 1 bad rows left out (training.json names them)." in first.output
+    assert "models/toy-bfpo;" in first.output
+    assert "models/toy-bfpo, trained before;" in second.output
+    record = json.loads(Path("models/toy-bfpo/training.json").read_text(encoding="utf-8"))
+    assert "rows.json, line 1: a response is empty" in record["data"][0]["bad_rows"][0]
+    assert asked == ["models/toy-bfpo"] * 2

@@ -40,6 +40,8 @@ class Attempt:
         environment: variables that are set before.
         shared_memory: size of a /dev/shm of the attempt's own, e.g. ``"1m"``; needs a root who may
             mount one.
+        fork_engine: have vLLM fork its processes, as it does on a GPU, instead of starting them
+            anew: they need not import what the driver has, which is most of their time.
     """
 
     options: dict[str, Any]
@@ -47,13 +49,18 @@ class Attempt:
     seconds: float | None = None
     environment: dict[str, str] = field(default_factory=dict)
     shared_memory: str | None = None
+    fork_engine: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended: exit code or, negative, the signal; and what it wrote, in order."""
+    """How an attempt ended: exit code or, negative, the signal; and what it wrote, in order.
+
+    ``session`` is the session that it and every process it started belong to.
+    """
 
     code: int
+    session: int
     seconds: float
     writes: list[str]
     errors: str
@@ -110,9 +117,9 @@ def main(log: Path, modules: list[str]) -> None:
         if not child:
             _in_child(attempt, log, writes)
         code = _await(child, attempt, begin)
-        outcome = Outcome(
-            code, time.monotonic() - begin, writes.read_text().split(), log.read_text()[-3000:]
-        )
+        seconds = time.monotonic() - begin
+        written = writes.read_text().split()
+        outcome = Outcome(code, child, seconds, written, log.read_text()[-3000:])
         print(json.dumps(asdict(outcome)), file=answers, flush=True)
 
 
@@ -140,6 +147,8 @@ def _in_child(attempt: dict[str, Any], log: Path, writes: Path) -> None:
         os.environ.update(attempt["environment"])
         if attempt["shared_memory"]:
             _own_shared_memory(attempt["shared_memory"])
+        if attempt["fork_engine"]:
+            _fork_engine()
         _hook(attempt["at"], writes)
         code = _work(attempt["options"])
     except BaseException:
@@ -157,6 +166,16 @@ def _own_shared_memory(size: str) -> None:
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", "/dev/shm"]
     subprocess.run(mount, check=True)
+
+
+def _fork_engine() -> None:
+    """vLLM's CPU platform has its processes spawned, whatever the environment says."""
+    from vllm.utils import system_utils
+
+    def fork() -> None:
+        os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+
+    system_utils._maybe_force_spawn = fork
 
 
 def _work(options: dict[str, Any]) -> int:
@@ -177,7 +196,7 @@ def _evaluate(options: dict[str, Any]) -> None:
     from bfpo_bench.evaluation import run_evaluation
     from bfpo_bench.options import EvaluateOptions
 
-    paths = {"output": Path(options["output"])}
+    paths = {name: Path(options[name]) for name in ("output", "data_dir") if name in options}
     run_evaluation(EvaluateOptions(**{**options, **paths, "tasks": tuple(options["tasks"])}))
 
 

@@ -1,19 +1,11 @@
-"""What the crash tests share: the driver, a small judge, and how two runs are compared."""
+"""What the crash tests share: a small judge, and what is evaluated."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.crash.attempts import Driver
-
-TABLES = ("items", "scores", "responses", "verdicts", "outcomes")
 
 CARD = """\
 kind: classifier
@@ -29,37 +21,6 @@ template: |-
   Answered: {{response}}
   Harmful?
 """
-
-
-def contents(run: Path) -> dict[str, Any]:
-    """All that a finished run holds but for the times in its ``run.json``."""
-    with closing(sqlite3.connect(run / "samples.sqlite")) as db:
-        found: dict[str, Any] = {t: sorted(db.execute(f"SELECT * FROM {t}")) for t in TABLES}
-    for path in (*run.glob("results*.json"), run / "table.md"):
-        found[path.name] = path.read_text()
-    found["identity"] = json.loads((run / "run.json").read_text())["identity"]
-    found["files"] = sorted(path.name for path in run.iterdir())
-    return found
-
-
-@pytest.fixture(scope="session")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    """Forks evaluations on transformers."""
-    log = tmp_path_factory.mktemp("driver") / "log"
-    modules = ("bfpo_bench.evaluation", "bfpo_bench.engines.hf", "lm_eval.tasks", "datasets")
-    driver = Driver(log, *modules)
-    yield driver
-    driver.close()
-
-
-@pytest.fixture(scope="session")
-def vllm_driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    """Forks evaluations on vLLM."""
-    log = tmp_path_factory.mktemp("vllm-driver") / "log"
-    modules = ("bfpo_bench.evaluation", "bfpo_bench.engines.vllm", "lm_eval.tasks")
-    driver = Driver(log, *modules, "vllm.entrypoints.llm")
-    yield driver
-    driver.close()
 
 
 @pytest.fixture(scope="session")

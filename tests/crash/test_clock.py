@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.crash.attempts import REPO, Attempt, Driver
-from tests.crash.conftest import contents
+from tests.crash.killing import contents
 
 PACKAGE = REPO / "bfpo_bench"
 

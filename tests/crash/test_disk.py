@@ -22,7 +22,7 @@ from bfpo_bench.rundir import RunDirectory
 from bfpo_bench.salvage import open_whole
 from bfpo_bench.store import ResponseRecord, ScoreRecord, Store, VerdictRecord, answer_key
 from tests.crash.attempts import Attempt, Driver
-from tests.crash.conftest import contents
+from tests.crash.killing import contents
 
 IDENTITY = {"model": {"weights": "aa"}, "tasks": {}, "data": {}}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import itertools
 import shutil
 import sqlite3
 from collections import Counter
@@ -15,35 +15,40 @@ import yaml
 
 from bfpo_bench.judges.load import CARDS
 from tests.crash.attempts import Attempt, Driver
-from tests.crash.conftest import CARD, contents
+from tests.crash.conftest import CARD
+from tests.crash.killing import (
+    MOMENTS,
+    Options,
+    contents,
+    finish,
+    finished_despite,
+    kill,
+    kill_by,
+)
 from tests.judges.toy_rubric import shown, verdict
 from tests.remote.fake_server import FakeServer, Handler, serving
 
 pytestmark = pytest.mark.slow
 
-KILLED = -9
-# (what, how many of the next writes a kill may wait for); twelve verdicts are four chunks.
+# Twelve verdicts are four chunks.
 SCHEDULE = (
     *[("run.json", 1), ("verdicts", 2), ("verdicts", 1), ("verdicts", 1)],
     ("results-second.json", 1),
 )
 TRIAL = ("What is the capital of France?", "Paris.")
-MOMENTS = ("before", "inside", "after")
+
+Undisturbed = tuple[dict[str, Any], float]
 
 
 @pytest.fixture(scope="module")
-def finished(
-    driver: Driver, options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def finished(driver: Driver, options: Options, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("judged") / "run"
-    tasks = ["advbench", "alert"]
-    outcome = driver.run(Attempt({**options, "tasks": tasks, "output": str(run)}))
-    assert outcome.code == 0, outcome.errors
+    finish(driver, {**options, "tasks": ["advbench", "alert"], "output": str(run)})
     return run
 
 
 @pytest.fixture(scope="module")
-def second(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def second(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Options:
     """Another judge than the run's own: its question is put differently."""
     card = tmp_path_factory.mktemp("second") / "second.yaml"
     card.write_text(CARD.format(model=tiny_llama).replace("Harmful?", "Is that harmful?"))
@@ -52,15 +57,11 @@ def second(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    driver: Driver,
-    finished: Path,
-    second: dict[str, Any],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[dict[str, Any], float]:
+    driver: Driver, finished: Path, second: Options, tmp_path_factory: pytest.TempPathFactory
+) -> Undisturbed:
     """What a run holds after an undisturbed second judge, and the seconds that this took."""
     run = Path(shutil.copytree(finished, tmp_path_factory.mktemp("second-judge") / "run"))
-    outcome = driver.run(Attempt({**second, "run": str(run)}))
-    assert outcome.code == 0, outcome.errors
+    outcome = finish(driver, {**second, "run": str(run)})
     assert Counter(outcome.writes)["verdicts"] == 4
     found = contents(run)
     shares = {row[4] for row in found["verdicts"] if row[1] == "second"}
@@ -69,68 +70,40 @@ def undisturbed(
     return found, outcome.seconds
 
 
+@pytest.fixture
+def asked(finished: Path, second: Options, tmp_path: Path) -> Options:
+    """The second judge for a copy of the run."""
+    return {**second, "run": str(shutil.copytree(finished, tmp_path / "run"))}
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_at_every_kind_of_write(
-    driver: Driver,
-    finished: Path,
-    second: dict[str, Any],
-    undisturbed: tuple[dict[str, Any], float],
-    tmp_path: Path,
-    seed: int,
+    driver: Driver, asked: Options, undisturbed: Undisturbed, seed: int
 ) -> None:
-    rng = random.Random(seed)
-    run = Path(shutil.copytree(finished, tmp_path / "run"))
-    options = {**second, "run": str(run)}
-    for what, most in SCHEDULE:
-        at = (what, rng.randint(1, most), rng.choice(MOMENTS))
-        outcome = driver.run(Attempt(options, at=at))
-        assert outcome.code == KILLED, f"{at}: {outcome.code}\n{outcome.errors}"
-    outcome = driver.run(Attempt(options))
-    assert outcome.code == 0, outcome.errors
-    assert contents(run) == undisturbed[0]
+    kill_by(driver, asked, SCHEDULE, seed)
+    finish(driver, asked)
+    assert contents(Path(asked["run"])) == undisturbed[0]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_while_the_sitting_is_noted(
-    driver: Driver,
-    finished: Path,
-    second: dict[str, Any],
-    undisturbed: tuple[dict[str, Any], float],
-    tmp_path: Path,
-    moment: str,
+    driver: Driver, asked: Options, undisturbed: Undisturbed, moment: str
 ) -> None:
-    run = Path(shutil.copytree(finished, tmp_path / "run"))
-    options = {**second, "run": str(run)}
     # First when the directory is opened, then after all verdicts and results.
-    outcome = driver.run(Attempt(options, at=("run.json", 2, moment)))
-    assert outcome.code == KILLED, outcome.errors
-    outcome = driver.run(Attempt(options))
-    assert outcome.code == 0, outcome.errors
+    kill(driver, Attempt(asked, at=("run.json", 2, moment)))
+    outcome = finish(driver, asked)
     assert "verdicts" not in outcome.writes
-    assert contents(run) == undisturbed[0]
+    assert contents(Path(asked["run"])) == undisturbed[0]
 
 
 def test_killed_at_random_moments(
-    driver: Driver,
-    finished: Path,
-    second: dict[str, Any],
-    undisturbed: tuple[dict[str, Any], float],
-    tmp_path: Path,
+    driver: Driver, finished: Path, second: Options, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     expected, seconds = undisturbed
-    rng = random.Random(4)
-    kills = runs = 0
-    while kills < 6:
-        run = Path(shutil.copytree(finished, tmp_path / str(runs)))
-        code = KILLED
-        while code == KILLED:
-            moment = rng.uniform(0, 1.1 * seconds)
-            outcome = driver.run(Attempt({**second, "run": str(run)}, seconds=moment))
-            code = outcome.code
-            kills += code == KILLED
-        assert code == 0, outcome.errors
-        assert contents(run) == expected
-        runs += 1
+    copies = (shutil.copytree(finished, tmp_path / str(n)) for n in itertools.count())
+    runs = ({**second, "run": str(copy)} for copy in copies)
+    for run in finished_despite(driver, runs, kills=6, seconds=seconds, seed=4):
+        assert contents(Path(run["run"])) == expected
 
 
 def test_killed_while_a_server_judges(driver: Driver, finished: Path, tmp_path: Path) -> None:
@@ -146,17 +119,14 @@ def test_killed_while_a_server_judges(driver: Driver, finished: Path, tmp_path: 
         for at in (("verdicts", 3, "before"), ("verdicts", 4, "inside"), ("verdicts", 2, "after")):
             known = _served(run)
             server.seen.clear()
-            outcome = driver.run(Attempt(options, at=at))
-            assert outcome.code == KILLED, outcome.errors
+            kill(driver, Attempt(options, at=at))
             assert not known & _asked(server)
             assert known < _served(run)
         known = _served(run)
         server.seen.clear()
-        outcome = driver.run(Attempt(options))
-        assert outcome.code == 0, outcome.errors
+        finish(driver, options)
         assert _asked(server) == _served(run) - known
-        outcome = driver.run(Attempt({**options, "run": str(whole)}))
-        assert outcome.code == 0, outcome.errors
+        finish(driver, {**options, "run": str(whole)})
     assert contents(run) == contents(whole)
 
 

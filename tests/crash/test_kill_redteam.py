@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import json
-import random
-import sqlite3
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.crash.attempts import Attempt, Driver
+from tests.crash.attempts import Driver
+from tests.crash.killing import Options, finish, finished_despite, kill_by, rows
 
 pytestmark = pytest.mark.slow
 
-KILLED = -9
-MOMENTS = ("before", "inside", "after")
-# What is written in which order, and how many of the next writes a kill may wait for.
 SCHEDULE = (
     *[("run.json", 1), ("items", 1), ("responses", 2), ("responses", 1), ("responses", 1)],
     *[("verdicts", 2), ("verdicts", 1), ("rankings", 1), ("rankings", 1)],
     *[("pairs.summary.json", 1), ("pairs.jsonl", 1)],
 )
 
+Undisturbed = tuple[dict[str, Any], float]
+
 
 @pytest.fixture(scope="module")
 def prompts(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six of AdvBench's goals and six of HarmBench's behaviors, in a file of ours."""
-    import csv
-
     folder = tmp_path_factory.mktemp("prompts")
-    rows = []
+    asked = []
     for file, prompt, category in (
         ("advbench/harmful_behaviors.csv", "goal", None),
         ("harmbench/harmbench_behaviors_text_all.csv", "Behavior", "SemanticCategory"),
@@ -40,14 +37,14 @@ def prompts(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         with (data_dir / file).open(newline="", encoding="utf-8") as lines:
             for row in list(csv.DictReader(lines))[:6]:
                 about = row[category] if category else "advbench"
-                rows.append({"prompt": row[prompt], "category": about})
+                asked.append({"prompt": row[prompt], "category": about})
     path = folder / "prompts.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in asked))
     return path
 
 
 @pytest.fixture(scope="module")
-def redteam_options(prompts: Path, tiny_llama: Path, judge_card: Path) -> dict[str, Any]:
+def redteam_options(prompts: Path, tiny_llama: Path, judge_card: Path) -> Options:
     return {
         "model": str(tiny_llama),
         "prompts": str(prompts),
@@ -63,11 +60,7 @@ def redteam_options(prompts: Path, tiny_llama: Path, judge_card: Path) -> dict[s
 def contents(output: Path) -> dict[str, Any]:
     """All that a finished red teaming holds but for the times in its ``run.json``."""
     run = output.with_name("pairs.run")
-    tables = ("items", "responses", "verdicts", "rankings")
-    with closing(sqlite3.connect(run / "samples.sqlite")) as db:
-        found: dict[str, Any] = {
-            t: sorted(db.execute(f"SELECT * FROM {t}"), key=str) for t in tables
-        }
+    found = rows(run / "samples.sqlite", ("items", "responses", "verdicts", "rankings"))
     found["pairs"] = output.read_text()
     found["summary"] = output.with_name("pairs.summary.json").read_text()
     found["identity"] = json.loads((run / "run.json").read_text())["identity"]
@@ -77,11 +70,10 @@ def contents(output: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    driver: Driver, redteam_options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict[str, Any], float]:
+    driver: Driver, redteam_options: Options, tmp_path_factory: pytest.TempPathFactory
+) -> Undisturbed:
     output = tmp_path_factory.mktemp("whole") / "pairs.jsonl"
-    outcome = driver.run(Attempt({**redteam_options, "output": str(output)}))
-    assert outcome.code == 0, outcome.errors
+    outcome = finish(driver, {**redteam_options, "output": str(output)})
     writes = Counter(outcome.writes)
     assert writes["responses"] >= 6
     assert writes["verdicts"] >= 8
@@ -96,42 +88,19 @@ def undisturbed(
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_at_every_kind_of_write(
-    driver: Driver,
-    redteam_options: dict[str, Any],
-    undisturbed: tuple[dict[str, Any], float],
-    tmp_path: Path,
-    seed: int,
+    driver: Driver, redteam_options: Options, undisturbed: Undisturbed, tmp_path: Path, seed: int
 ) -> None:
-    rng = random.Random(seed)
     options = {**redteam_options, "output": str(tmp_path / "pairs.jsonl")}
-    for what, most in SCHEDULE:
-        at = (what, rng.randint(1, most), rng.choice(MOMENTS))
-        outcome = driver.run(Attempt(options, at=at))
-        assert outcome.code == KILLED, f"{at}: {outcome.code}\n{outcome.errors}"
-    outcome = driver.run(Attempt(options))
-    assert outcome.code == 0, outcome.errors
+    kill_by(driver, options, SCHEDULE, seed)
+    finish(driver, options)
     assert contents(tmp_path / "pairs.jsonl") == undisturbed[0]
 
 
 def test_killed_at_random_moments(
-    driver: Driver,
-    redteam_options: dict[str, Any],
-    undisturbed: tuple[dict[str, Any], float],
-    tmp_path: Path,
+    driver: Driver, redteam_options: Options, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     expected, seconds = undisturbed
-    rng = random.Random(5)
-    kills = runs = 0
-    while kills < 3:
-        output = tmp_path / str(runs) / "pairs.jsonl"
-        code = KILLED
-        while code == KILLED:
-            moment = rng.uniform(0, 1.1 * seconds)
-            outcome = driver.run(
-                Attempt({**redteam_options, "output": str(output)}, seconds=moment)
-            )
-            code = outcome.code
-            kills += code == KILLED
-        assert code == 0, outcome.errors
-        assert contents(output) == expected
-        runs += 1
+    outputs = (tmp_path / str(n) / "pairs.jsonl" for n in itertools.count())
+    runs = ({**redteam_options, "output": str(output)} for output in outputs)
+    for run in finished_despite(driver, runs, kills=3, seconds=seconds, seed=5):
+        assert contents(Path(run["output"])) == expected

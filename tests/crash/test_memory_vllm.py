@@ -39,7 +39,7 @@ def test_too_little_shared_memory(vllm_driver: Driver, vllm_options: dict[str, A
         or subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True).returncode
     ):
         pytest.skip("a small /dev/shm needs a root who may mount one")
-    outcome = vllm_driver.run(Attempt(vllm_options, shared_memory="64m"))
+    outcome = vllm_driver.run(Attempt(vllm_options, shared_memory="64m", fork_engine=True))
     sentence = only_sentence(outcome)
     assert "of shared memory and /dev/shm has 64 MiB left" in sentence
     assert "--ipc=host or --shm-size=1g" in sentence
@@ -55,7 +55,8 @@ def test_a_cache_smaller_than_the_context(
     (long / "config.json").write_text(json.dumps(config))
     options = {**vllm_options, "model": str(long), "max_length": None}
     environment = {"VLLM_CPU_KVCACHE_SPACE": "1"}
-    sentence = only_sentence(vllm_driver.run(Attempt(options, environment=environment)))
+    attempt = Attempt(options, environment=environment, fork_engine=True)
+    sentence = only_sentence(vllm_driver.run(attempt))
     needed = 8_000_000 / 2**20
     assert f"8,000,000 tokens needs {needed:.2f} GiB of KV cache and vLLM has 1.0 GiB" in sentence
     assert "--max-length (up to 1,0" in sentence

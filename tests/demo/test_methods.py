@@ -17,7 +17,7 @@ from bfpo_bench.demo.measure import Shares, held_out
 from bfpo_bench.demo.preferences import REGIMES, located, write_sets
 from bfpo_bench.demo.tour import write_dialogues
 from bfpo_bench.demo.world import Split
-from bfpo_bench.training.recipe import load_recipe
+from bfpo_bench.training.recipe_file import load_recipe
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ from bfpo_bench.demo.preferences import (
 from bfpo_bench.demo.world import Split, helpfulness, is_harmful, parse_request
 from bfpo_bench.training.pairs import make_pairs
 from bfpo_bench.training.readers import load_set
-from bfpo_bench.training.recipe import load_recipe
+from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.records import PreferenceRecord, PreferenceSet
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bfpo_bench.demo.tour import is_trained, write_dialogues
+from bfpo_bench.demo.tour import check_folder, is_trained, write_dialogues
 from bfpo_bench.demo.world import Split, parse_request
 from bfpo_bench.errors import BadInput
 from bfpo_bench.fingerprint import weight_fingerprint
 from bfpo_bench.models import find_model
-from bfpo_bench.training.recipe import Recipe, load_recipe
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe_file import load_recipe
 
 
 @pytest.fixture
@@ -54,6 +55,23 @@ def test_another_base_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     (folder / "training.json").write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(BadInput, match="another base"):
         is_trained(folder, recipe)
+
+
+def test_a_folder_that_was_moved_is_still_found(recipe: Recipe, tmp_path: Path) -> None:
+    changes = ["data.0.files=[/there/helpfulness.jsonl]", "data.1.files=[/there/safety.jsonl]"]
+    finish(tmp_path / "bfpo", load_recipe("toy/bfpo", changes, base=recipe.base))
+    assert is_trained(tmp_path / "bfpo", recipe)
+
+
+def test_another_seed_is_refused_before_anything_is_made(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    finish(tmp_path / "models" / "bfpo", recipe)
+    check_folder(tmp_path, recipe.seed)
+    with pytest.raises(BadInput, match=r"holds a tour with --seed 42, not 1; go on with that one"):
+        check_folder(tmp_path, 1)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match=r"file cannot be written \(File exists\); name a folder"):
+        check_folder(tmp_path / "file", 1)
 
 
 def test_dialogues_hold_nothing_held_out(tmp_path: Path) -> None:

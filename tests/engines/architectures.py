@@ -103,6 +103,12 @@ FALLING_BACK: dict[str, tuple[str, dict[str, Any]]] = {
         {"vocab_size": VOCABULARY, "d_model": 32, "n_layers": 3, "n_heads": 4, "max_seq_len": 64},
     ),
     "falcon (ALiBi)": ("Falcon", PACKABLE["falcon"][1] | {"alibi": True}),
+    "gpt-neo (local layers that count in the row)": (
+        "GPTNeo",
+        {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48}
+        | {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]]}
+        | {"bos_token_id": 1, "eos_token_id": 2},
+    ),
     "mamba": (
         "Mamba",
         {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 3},

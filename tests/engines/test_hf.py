@@ -12,11 +12,11 @@ from bfpo_bench.engines import (
     EngineOptions,
     GenerateRequest,
     NonFiniteLogits,
-    Sampling,
     ScoreRequest,
     open_engine,
 )
 from bfpo_bench.errors import BadInput
+from bfpo_bench.sampling import Sampling
 
 WORDS = ["bike", "mine", "yours", "borrow", "open", "paint", "move", "care", "today", "it", "the"]
 

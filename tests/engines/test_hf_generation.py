@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench.engines import EngineOptions, GenerateRequest, Sampling, open_engine
+from bfpo_bench.engines import EngineOptions, GenerateRequest, open_engine
 from bfpo_bench.engines.protocol import NonFiniteLogits, Response
+from bfpo_bench.sampling import Sampling
 
 WORDS = ["bike", "mine", "yours", "borrow", "open", "paint", "move", "care", "today", "it", "the"]
 

@@ -7,7 +7,6 @@ import os
 import random
 import runpy
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 from bfpo_bench.engines import EngineOptions
 from bfpo_bench.errors import BadInput
 from bfpo_bench.tasks import FOLDER
+from tests.lm_eval_program import without_its_own_tasks
 
 WINDOW = 48
 
@@ -149,7 +149,7 @@ def test_a_continuation_that_melts_into_its_context_is_one_sentence(tiny_llama: 
     """A tokenizer that makes one token of context and continuation leaves nothing to score."""
     from transformers import AutoTokenizer
 
-    from bfpo_bench.engines.tokenization import encode_pair
+    from bfpo_bench.engines.tokenization import encode_pairs
 
     class Melting:
         bos_token, bos_token_id, eos_token_id = None, 1, 2
@@ -158,7 +158,7 @@ def test_a_continuation_that_melts_into_its_context_is_one_sentence(tiny_llama: 
             return {"input_ids": [[len(text)] for text in texts]}
 
     with pytest.raises(BadInput, match="no token of its own after its context"):
-        encode_pair(Melting(), "one", " two")
+        encode_pairs(Melting(), [("one", " two")])[0]
     assert AutoTokenizer.from_pretrained(tiny_llama).bos_token_id is not None
 
 
@@ -219,8 +219,9 @@ def test_lm_eval_s_command_line_takes_it(tiny_llama: Path, tmp_path: Path) -> No
     arguments = ["--model", "bfpo-hf", "--model_args", f"pretrained={tiny_llama},dtype=float32"]
     arguments += ["--device", "cpu", "--batch_size", "8", "--tasks", "bfpo_bbq_lite"]
     arguments += ["--include_path", str(FOLDER), "--metadata", '{"mini": true}', "--limit", "8"]
+    program = without_its_own_tasks("bfpo_bench.lm_eval")
     done = subprocess.run(
-        [sys.executable, "-m", "bfpo_bench.lm_eval", "run", "--output_path", "out", *arguments],
+        [*program, "run", "--output_path", "out", *arguments],
         cwd=tmp_path,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)},
         capture_output=True,

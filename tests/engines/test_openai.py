@@ -18,12 +18,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bfpo_bench.engines import GenerateRequest, NonFiniteLogits, Sampling, ScoreRequest
+from bfpo_bench.engines import GenerateRequest, NonFiniteLogits, ScoreRequest
 from bfpo_bench.engines import openai_dialect as dialect_module
 from bfpo_bench.engines.openai import OpenAIEngine, OpenAIOptions
-from bfpo_bench.engines.tokenization import encode, encode_pair, load_tokenizer
+from bfpo_bench.engines.tokenization import encode, encode_pairs, load_tokenizer
 from bfpo_bench.errors import BadInput, BenchError, RunFailed
 from bfpo_bench.remote import Secret, Server
+from bfpo_bench.sampling import Sampling
 from tests.engines.toy_openai import MODEL, SENTENCE_BREAK, Toy, is_best, logprob, response
 from tests.remote.fake_server import FakeServer, Handler, serving
 
@@ -80,7 +81,7 @@ def test_scores_by_ids_are_of_the_tokens_that_other_engines_score(
         found = answers(engine_at(server, tokenizer=tiny_llama).score(requests))
         assert all(isinstance(body["prompt"], list) for _, _, body in server.seen[2:])
     for index, request in enumerate(requests):
-        _, ids = encode_pair(tokenizer, request.context, request.continuation)
+        _, ids = encode_pairs(tokenizer, [(request.context, request.continuation)])[0]
         tokens = [f"token_id:{i}" for i in ids]
         assert found[index].loglikelihood == pytest.approx(sum(map(logprob, tokens)))
         assert found[index].is_greedy == all(map(is_best, tokens))
@@ -93,7 +94,7 @@ def test_a_token_over_the_border_belongs_to_the_context(tokenizer: Any) -> None:
         [[(_, score)]] = engine_at(server).score([ScoreRequest(context, continuation, 0)])
         asked = [body for _, _, body in server.seen if body]
         assert [body["prompt"] for body in asked[-2:]] == [context + continuation, context]
-    _, ids = encode_pair(tokenizer, context, continuation)
+    _, ids = encode_pairs(tokenizer, [(context, continuation)])[0]
     tokens = [tokenizer.decode([i]) for i in ids]
     assert score.loglikelihood == pytest.approx(sum(map(logprob, tokens)))
 
@@ -121,7 +122,7 @@ def test_contexts_are_cut_to_the_servers_window(tiny_llama: Path, tokenizer: Any
         engine = engine_at(server, tokenizer=tiny_llama)
         assert engine.max_length == 128
         [[(_, score)]] = engine.score([long])
-        context, continuation = encode_pair(tokenizer, long.context, long.continuation)
+        context, continuation = encode_pairs(tokenizer, [(long.context, long.continuation)])[0]
         # One token is generated, so 127 are left.
         assert score.cut_tokens == len(context) + len(continuation) - 127
         [[(_, answer)]] = engine.respond([GenerateRequest(long.context, Sampling(28), 0)])

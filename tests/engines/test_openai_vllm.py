@@ -18,11 +18,12 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench.engines import EngineOptions, GenerateRequest, Sampling, ScoreRequest, open_engine
+from bfpo_bench.chat_template import chat_renderer
+from bfpo_bench.engines import EngineOptions, GenerateRequest, ScoreRequest, open_engine
 from bfpo_bench.engines.openai import OpenAIEngine, OpenAIOptions
 from bfpo_bench.errors import BadInput
-from bfpo_bench.plan import chat_renderer
 from bfpo_bench.remote import Secret, Server
+from bfpo_bench.sampling import Sampling
 
 pytest.importorskip("vllm")
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
@@ -62,6 +63,7 @@ def server(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "PYTHONPATH": os.pathsep.join(filter(None, path)),
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_NO_USAGE_STATS": "1",
+        "TORCHDYNAMO_DISABLE": "1",  # what it still compiles takes ten seconds
         "VLLM_API_KEY": KEY,
         "OMP_NUM_THREADS": "1",
     }

@@ -13,11 +13,11 @@ from bfpo_bench.engines import (
     EngineOptions,
     GenerateRequest,
     NonFiniteLogits,
-    Sampling,
     ScoreRequest,
     open_engine,
 )
 from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.sampling import Sampling
 
 pytestmark = pytest.mark.slow
 

@@ -18,6 +18,7 @@ from bfpo_bench.engines.reward_model import (
     find_reward_model,
 )
 from bfpo_bench.errors import BadInput
+from tests.toy_models import SMALL
 
 PROMPTS = [
     (("user", "Tell me how to hide my hat"),),
@@ -38,9 +39,7 @@ def classifier(folder: Path, base: Path, outputs: int, pad: str | None = None) -
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
+        **SMALL,
         num_attention_heads=2,
         max_position_embeddings=512,
         num_labels=outputs,
@@ -142,9 +141,7 @@ def test_a_model_without_chat_template_reads_a_pair_of_texts(
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
+        **{**SMALL, "num_hidden_layers": 1},
         num_attention_heads=2,
         num_labels=1,
         initializer_range=0.5,

@@ -84,6 +84,15 @@ def test_a_window_that_the_config_hides_is_noticed() -> None:
     assert packing_fault(model) is not None
 
 
+def test_a_window_counted_in_the_row_is_noticed() -> None:
+    """GPT-Neo's local layers count distances between places, not positions: short rows hide it."""
+    model = make("gpt-neo (local layers that count in the row)")
+    model.config.attention_layers = None  # as a model would look that nobody knows
+    fault = packing_fault(model)
+    assert fault is not None
+    assert "differ by" in fault
+
+
 def test_layers_of_an_unknown_kind_are_not_packed() -> None:
     model = make("llama")
     model.config.layer_types = ["full_attention", "chunked_attention", "full_attention"]

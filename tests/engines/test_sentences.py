@@ -11,14 +11,7 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench.engines import (
-    EngineOptions,
-    GenerateRequest,
-    Sampling,
-    ScoreRequest,
-    parallel,
-    select,
-)
+from bfpo_bench.engines import EngineOptions, GenerateRequest, ScoreRequest, parallel, select
 from bfpo_bench.engines import openai_dialect as dialect_module
 from bfpo_bench.engines.openai import OpenAIEngine, OpenAIOptions
 from bfpo_bench.engines.tokenization import (
@@ -28,6 +21,7 @@ from bfpo_bench.engines.tokenization import (
 )
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.remote import Server
+from bfpo_bench.sampling import Sampling
 from tests.engines.toy_openai import MODEL, Toy
 from tests.remote.fake_server import FakeServer, Handler, serving
 

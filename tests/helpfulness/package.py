@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 CHAT = """\
@@ -64,3 +66,13 @@ def write_package(folder: Path, **configs: dict[str, Any]) -> Path:
         (evaluators / name).mkdir()
         (evaluators / name / "configs.yaml").write_text(yaml.safe_dump({name: config}))
     return folder
+
+
+def install_package(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, **configs: dict[str, Any]
+) -> Path:
+    """Writes the package and puts it before the real one, which may have been imported already."""
+    site = write_package(folder, **configs)
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.delitem(sys.modules, "alpaca_eval", raising=False)
+    return site

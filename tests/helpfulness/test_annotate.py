@@ -26,7 +26,7 @@ from bfpo_bench.helpfulness.instructions import TASK
 from bfpo_bench.progress import Progress
 from bfpo_bench.remote import Server
 from bfpo_bench.store import ItemRecord, ResponseRecord, Store
-from tests.helpfulness.package import write_package
+from tests.helpfulness.package import install_package
 from tests.helpfulness.toy_annotator import CERTAIN, ToyAnnotator, shown
 from tests.remote.fake_server import FakeServer, Handler, serving
 
@@ -37,7 +37,7 @@ SILENT = Progress(show=False)
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(write_package(tmp_path / "site")))
+    install_package(monkeypatch, tmp_path / "site")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setattr(stage, "DECLINED_WAITS", (0.0, 0.0))
     # Failures are tried again at once.
@@ -502,6 +502,8 @@ def test_a_running_server_says_which_model_it_has() -> None:
         (options(OFFICIAL, annotator_config=OFFICIAL), "names a configuration itself"),
         (options("local"), "needs --annotator-url URL .* or --annotator-model PATH"),
         (options("nobody"), "unknown annotator configuration"),
+        (options("opnai:gpt-4.1"), r"unknown annotator 'opnai:gpt-4\.1'; write openai:gpt-4\.1"),
+        (options("Local"), "unknown annotator 'Local'; write openai:MODEL .* local for"),
     ],
 )
 def test_annotators_that_cannot_be_had(wanted: AnnotatorOptions, sentence: str) -> None:

@@ -20,7 +20,7 @@ from bfpo_bench.helpfulness.annotators import (
 )
 from bfpo_bench.helpfulness.answers import declined, read_choice, read_preference
 from bfpo_bench.remote import Malformed
-from tests.helpfulness.package import IN_WORDS, WEIGHTED, write_package
+from tests.helpfulness.package import IN_WORDS, WEIGHTED, install_package
 
 RESULTS = "alpacaeval/results/{}/weighted_alpaca_eval_gpt4_turbo/annotations.json"
 LOGPROB = (("logprob_parser", WEIGHTED["completion_parser_kwargs"]),)
@@ -28,8 +28,7 @@ LOGPROB = (("logprob_parser", WEIGHTED["completion_parser_kwargs"]),)
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.syspath_prepend(str(write_package(tmp_path / "site")))
-    return tmp_path / "site"
+    return install_package(monkeypatch, tmp_path / "site")
 
 
 def weighted(*top: tuple[str, float]) -> dict[str, Any]:
@@ -260,8 +259,7 @@ def test_an_unknown_configuration(package: Path, name: str) -> None:
 def test_what_cannot_be_used_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], why: str
 ) -> None:
-    site = write_package(tmp_path, odd={**IN_WORDS, **change})
-    monkeypatch.syspath_prepend(str(site))
+    install_package(monkeypatch, tmp_path, odd={**IN_WORDS, **change})
     with pytest.raises(BadInput, match=why):
         load_config("odd")
     assert config_names() == ["alpaca_eval_gpt4", OFFICIAL]

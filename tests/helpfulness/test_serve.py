@@ -22,7 +22,7 @@ from bfpo_bench.models import find_model
 from bfpo_bench.progress import Progress
 from bfpo_bench.remote import ask
 from bfpo_bench.store import Store
-from tests.helpfulness.package import write_package
+from tests.helpfulness.package import install_package
 from tests.helpfulness.test_annotate import fill
 
 # Lists one model to whoever has the key, and has a helper process, as vLLM has its engine.
@@ -183,6 +183,7 @@ def best_logprobs(model: Path, messages: list[dict[str, str]]) -> list[float]:
 
 @pytest.mark.slow
 @pytest.mark.vllm
+@pytest.mark.usefixtures("vllm_uncompiled")
 def test_a_real_vllm_server_annotates(
     tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,7 +192,7 @@ def test_a_real_vllm_server_annotates(
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     monkeypatch.setenv("VLLM_NO_USAGE_STATS", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.syspath_prepend(str(write_package(tmp_path / "site")))
+    install_package(monkeypatch, tmp_path / "site")
     log = tmp_path / "annotator.log"
     with Store(tmp_path / "samples.sqlite") as store:
         fill(store, 6)

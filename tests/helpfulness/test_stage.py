@@ -15,9 +15,9 @@ from bfpo_bench.dry_run import dry_run
 from bfpo_bench.errors import BadInput
 from bfpo_bench.helpfulness.annotators import OFFICIAL
 from bfpo_bench.helpfulness.instructions import TASK, load_instructions
-from bfpo_bench.leaderboard.row import markdown
 from bfpo_bench.options import EvaluateOptions
 from bfpo_bench.results import Results, read_results
+from bfpo_bench.results_table import markdown
 from bfpo_bench.salvage import open_whole
 from bfpo_bench.store import (
     AnnotationRecord,
@@ -27,7 +27,7 @@ from bfpo_bench.store import (
     answer_key,
 )
 from bfpo_bench.suite import load_suite
-from tests.helpfulness.package import write_package
+from tests.helpfulness.package import install_package
 from tests.helpfulness.toy_annotator import ToyAnnotator
 from tests.remote.fake_server import FakeServer, serving
 
@@ -36,7 +36,7 @@ MINI = 26
 
 @pytest.fixture(autouse=True)
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(write_package(tmp_path / "site")))
+    install_package(monkeypatch, tmp_path / "site")
 
 
 def asked(model: Path, server: FakeServer, **options: Any) -> dict[str, Any]:
@@ -205,6 +205,21 @@ def test_a_dry_run_says_what_a_local_annotator_needs(
     text = dry_run(options)
     assert f"annotator {OFFICIAL}:tiny-llama: {MINI} questions to a vLLM server" in text
     assert f"annotator {OFFICIAL}:tiny-llama: needs about" in text
+
+
+def test_a_dry_run_says_that_responses_do_not_fit_the_window(tiny_llama: Path) -> None:
+    for length, said in ((64, True), (256, False)):
+        text = dry_run(
+            EvaluateOptions(
+                model=str(tiny_llama),
+                suite="mini",
+                backend="hf",
+                tasks=("alpaca",),
+                max_length=length,
+            )
+        )
+        found = f"leave no room for a prompt in a context window of {length}" in text
+        assert found is said
 
 
 # ----------------------------------------------------------------------------------- options

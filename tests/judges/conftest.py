@@ -13,6 +13,7 @@ import pytest
 
 from bfpo_bench.judges import ClassifierCard, Exchange, load_judge
 from bfpo_bench.judges.labels import label_ids
+from tests.toy_models import SMALL
 
 CORPUS = [
     "[INST] <<SYS>> You are a classifier. Your answer should be yes or no. <</SYS>> [BEHAVIOR]:",
@@ -95,9 +96,7 @@ class TinyEngine:
         self.model = LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=len(tokenizer),
-                hidden_size=32,
-                intermediate_size=64,
-                num_hidden_layers=2,
+                **SMALL,
                 num_attention_heads=2,
                 max_position_embeddings=2048,
                 initializer_range=0.3,

@@ -35,7 +35,6 @@ class Local:
     """Remembers what it was given together."""
 
     name = "local"
-    needs_model = False
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []

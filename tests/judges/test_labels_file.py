@@ -105,6 +105,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
             "row 2: prompt is 'say \"x\", please'; labels and verdicts are 1/0",
         ),
         (lambda table: table.texts("missing"), "unknown column of labels"),
+        (lambda table: majority(table, ["two", "two"]), "label column 'two' is named twice"),
     ],
 )
 def test_columns_that_are_not_right(ask: Any, sentence: str, file: Path) -> None:

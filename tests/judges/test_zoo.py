@@ -52,7 +52,7 @@ def zoo(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
 def test_chats_go_in_and_shares_come_out(zoo: type[StandIn]) -> None:
     zoo.answer = {"p_harmful": [0.5, 0.25, 1], "rating": [6, None, "8"], "reason": ["a", "b", "c"]}
     card = load_judge("judgezoo:strong_reject")
-    assert (card.name, card.kind, card.needs_model) == ("judgezoo:strong_reject", "judgezoo", False)
+    assert (card.name, card.kind) == ("judgezoo:strong_reject", "judgezoo")
     judge = card.open()
     assert zoo.opened == "strong_reject"
     verdicts = judge.judge(ITEMS)

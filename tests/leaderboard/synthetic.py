@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -21,7 +21,7 @@ import numpy as np
 
 from bfpo_bench import sources
 from bfpo_bench.results import Results, TaskResult, averages, proportion
-from bfpo_bench.store import Store
+from bfpo_bench.store import AnnotationRecord, ItemRecord, ResponseRecord, Store, answer_key
 from bfpo_bench.suite import SuiteTask, load_suite, task_declaration
 
 TRUTH = {
@@ -181,6 +181,36 @@ def synthetic_run(
     (folder / "run.json").write_text(json.dumps(content, indent=2) + "\n")
     (folder / "results.json").write_text(results.to_json())
     return folder
+
+
+def annotated(run: Path, preferences: Sequence[float | None], annotator: str = "somebody") -> None:
+    """Gives a run that many responses to AlpacaEval's instructions, with an annotator's answers.
+
+    For what shows samples; ``results.json`` stays as it is.
+    """
+    task = "bfpo_alpaca_eval"
+    content = json.loads((run / "run.json").read_text())
+    content["identity"]["tasks"][task] = {"version": 1, "metric": "win_rate"}
+    (run / "run.json").write_text(json.dumps(content))
+    with Store(run / "samples.sqlite") as store:
+        for n, preference in enumerate(preferences):
+            row = {
+                "instruction": f"instruction {n}", "dataset": "helpful_base",
+                "reference_output": f"reference {n}", "reference_model": "gpt4_1106_preview",
+            }  # fmt: skip
+            item, key = item_id(task, n), answer_key("annotated", n)
+            store.add_items([ItemRecord(task, item, n, json.dumps(row))])
+            store.add_responses(
+                [
+                    ResponseRecord(
+                        *(key, task, item, "", f"instruction {n}", f"answer {n}", "stop"),
+                        *(0, 0, 0, 0),
+                    )
+                ]
+            )
+            store.add_annotations(
+                [AnnotationRecord(key, annotator, item, key, preference, '"m"', "{}")]
+            )
 
 
 def judge_identity(name: str) -> dict[str, Any]:
@@ -345,12 +375,11 @@ def _key(spec: SuiteTask) -> str:
 
 def _settings(spec: SuiteTask) -> dict[str, Any]:
     generation = spec.generation
-    settings = None if generation is None else {**vars(generation), "stop": list(generation.stop)}
     return {
         "version": 1,
         "metric": spec.metric,
         "chat_template": spec.chat_template,
-        "generation": settings,
+        "generation": None if generation is None else generation.as_dict(),
     }
 
 

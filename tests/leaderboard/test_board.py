@@ -12,8 +12,8 @@ import pytest
 
 import bfpo_bench
 from bfpo_bench.errors import BadInput
+from bfpo_bench.intervals import wilson
 from bfpo_bench.leaderboard.board import Options, read_leaderboard
-from bfpo_bench.leaderboard.intervals import wilson
 from bfpo_bench.store import Store
 from tests.leaderboard.synthetic import TRUTH, Draw, group_of, synthetic_run
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bfpo_bench.errors import BadInput
+from bfpo_bench.intervals import draw_tasks, tally_share
 from bfpo_bench.leaderboard.board import Options, read_leaderboard
 from bfpo_bench.leaderboard.correction import (
     JudgeCheck,
@@ -17,7 +18,6 @@ from bfpo_bench.leaderboard.correction import (
     harmless_share,
     read_check,
 )
-from bfpo_bench.leaderboard.intervals import draw_tasks, tally_share
 from tests.leaderboard.synthetic import JUDGE, judge_identity, synthetic_run
 
 

@@ -6,7 +6,10 @@ import csv
 import io
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
@@ -107,13 +110,37 @@ def test_latex_is_well_formed(options: dict[str, bool]) -> None:
         "midrule", "bottomrule", "cmidrule", "multicolumn", "textit", "textbf", "underline",
         "textsuperscript", "smallskip", "parbox", "linewidth", "footnotesize", "usepackage",
         "textbackslash", "textasciicircum", "textasciitilde", "textless", "textgreater", "textbar",
-        "textquotedbl", "ldots", "pm", "cdot",
+        "ldots", "pm", "cdot", "resizebox", "rotatebox", "raggedright", "ifdim", "else", "fi",
+        "width",
     }  # fmt: skip
     columns = len(re.search(r"\\begin\{tabular\}\{l(r+)\}", text).group(1)) + 1  # type: ignore[union-attr]
     body = text.split(r"\midrule", 1)[1].split(r"\bottomrule")[0]
     for line in body.splitlines():
         if line.strip().endswith(r"\\") and "multicolumn" not in line:
             assert len(re.sub(r"\\&", "", line).split("&")) == columns, line
+
+
+@pytest.mark.parametrize("options", [{}, {"full": True}, {"full": True, "transposed": True}])
+def test_latex_is_set_and_no_wider_than_the_text(options: dict[str, bool], tmp_path: Path) -> None:
+    """By LaTeX itself, where there is one."""
+    hostile = board(**options).render("latex")
+    published = Leaderboard(tuple(published_entries()), Options(**options)).render("latex")  # type: ignore[arg-type]
+    fitted = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{\begin{tabular}"
+    for text in (hostile, published):
+        assert text.count(fitted) == 1
+        if shutil.which("pdflatex"):
+            printed = _set(text, tmp_path)
+    if shutil.which("pdflatex"):
+        assert "Overfull" not in printed
+
+
+def _set(table: str, folder: Path) -> str:
+    head = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+    (folder / "table.tex").write_text(head + "\n" + table + r"\end{document}" + "\n")
+    command = ["pdflatex", "-draftmode", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 def test_latex_letters() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bfpo_bench.errors import BadInput
+from bfpo_bench.leaderboard.escaping import name_text
 from bfpo_bench.leaderboard.load import NO_SAMPLES, load_rows
 from bfpo_bench.leaderboard.runs import open_run
 from bfpo_bench.rejudge import judge_run
@@ -66,6 +67,18 @@ def test_bad_folders_get_a_sentence_each_and_the_rest_loads(
         assert "\n" not in problem
 
 
+@pytest.mark.parametrize("store", [b"", b"SQLite format 3\0" + b"x" * 5000, b"no database"])
+def test_a_run_with_a_damaged_store_is_named_and_the_rest_loads(
+    small_run: Path, copy: Callable[..., Path], store: bytes
+) -> None:
+    run = copy(small_run, "torn")
+    (run / "samples.sqlite").write_bytes(store)
+    found = load_rows([run, small_run])
+    [torn] = [row.entry for row in found.rows if row.entry.run == run]
+    assert (torn.fault or "").startswith("its samples cannot be read (")
+    assert [row.entry.fault for row in found.rows if row.entry.run == small_run] == [None]
+
+
 def test_a_folder_of_runs_is_its_runs(
     small_run: Path, other_run: Path, copy: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -95,6 +108,28 @@ def test_names_stay_apart_where_folders_are_named_alike_too(
 ) -> None:
     found = load_rows([copy(small_run, "x/run"), copy(small_run, "y/run")])
     assert len({row.entry.name for row in found.rows}) == 2
+
+
+def test_names_that_read_alike_are_told_apart(
+    small_run: Path, copy: Callable[..., Path], tmp_path: Path
+) -> None:
+    long = "m" * 300
+    runs = []
+    for n, name in enumerate(("", " ", "\x1b[1mm", "\x00[1mm", f"{long}1", f"{long}2")):
+        runs.append(copy(small_run, f"{n}{'f' * 100}"))
+        for file in ("run.json", "results.json"):
+            spoil(
+                runs[-1],
+                file,
+                lambda content, name=name: content.get("identity", content)["model"].update(
+                    name=name
+                ),
+            )
+    found = load_rows(runs)
+    shown = [name_text(row.entry.name) for row in found.rows]
+    assert len(set(shown)) == len(runs)
+    assert not any(row.entry.fault for row in found.rows)
+    assert not any("\x1b" in remark for remark in found.remarks)
 
 
 def test_seeds_of_one_model_make_one_row(tmp_path: Path) -> None:

@@ -73,22 +73,6 @@ def test_no_label_covers_another_or_a_point() -> None:
             assert apart, labels[one].text
 
 
-def test_names_at_line_ends_stay_apart_and_in_order() -> None:
-    from bfpo_bench.leaderboard.pictures.training import spread_out
-
-    rng = random.Random(1)
-    for _ in range(200):
-        places = [rng.random() for _ in range(rng.randint(1, 8))]
-        moved = spread_out(places, 0.1)
-        order = sorted(range(len(places)), key=places.__getitem__)
-        gaps = [moved[b] - moved[a] for a, b in pairwise(order)]
-        assert all(gap >= 0.1 - 1e-9 for gap in gaps)
-        assert min(moved) >= -1e-9
-        assert max(moved) <= 1 + 1e-9
-    assert spread_out([0.2, 0.8], 0.1) == [0.2, 0.8]
-    assert spread_out([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
-
-
 def test_shares_by_category_are_those_of_the_store(run: Path) -> None:
     """The synthetic run deals categories out in turn; verdicts are counted by SQL here."""
     import sqlite3

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,7 +20,7 @@ from bfpo_bench.leaderboard.entry import Cell, Entry
 from bfpo_bench.leaderboard.published import published_entries
 from bfpo_bench.leaderboard.report import write, write_report
 from bfpo_bench.leaderboard.report.chunks import ROWS_PER_CHUNK
-from tests.leaderboard.synthetic import CATEGORIES, HOSTILE, JUDGE, synthetic_run
+from tests.leaderboard.synthetic import CATEGORIES, HOSTILE, JUDGE, annotated, synthetic_run
 
 HOSTILE_NAME = "</td></script><script>alert(1)</script>\u202e\x00\" onload='alert(2)"
 
@@ -188,6 +189,23 @@ def test_samples_hold_every_response_and_verdict(report: Path, runs: list[Path])
     assert set(HOSTILE) <= {answer[0] for answer in answers if answer}
 
 
+def test_annotated_responses_stand_beside_judged_ones(tmp_path: Path, no_pictures: None) -> None:
+    run = synthetic_run(tmp_path / "run", tasks=("advbench",), limit=3)
+    annotated(run, [1.9, 1.1, 1.5, None])
+    write_report([entry("one", run)], tmp_path / "report")
+    index = read_chunk(tmp_path / "report", "index")
+    assert index["tasks"] == [["bfpo_advbench", "AdvBench", 3], ["bfpo_alpaca_eval", "Alpaca", 4]]
+    judge, annotator = index["runs"][0]["judges"]
+    assert (judge["annotator"], judge["verdicts"][3:]) == (False, "3333")
+    assert (annotator["name"], annotator["annotator"]) == ("somebody", True)
+    assert annotator["verdicts"] == "3335678"
+    assert annotator["p"] == [-1, -1, -1, 900, 100, 500, -1]
+    heads = read_chunk(tmp_path / "report", "questions-0")
+    assert [head[3:] for head in heads] == [[]] * 3 + [[f"reference {n}"] for n in range(4)]
+    answers = read_chunk(tmp_path / "report", "run-0-0")
+    assert [answer[7] for answer in answers[3:]] == [[None, '"m"']] * 4
+
+
 def test_equal_rows_give_equal_files(runs: list[Path], tmp_path: Path, no_pictures: None) -> None:
     rows = [entry("one", runs[0])]
     for name in ("a", "b"):
@@ -216,6 +234,23 @@ def test_a_report_is_replaced_and_nothing_else_is(
         write_report(published_entries(), tmp_path / "mine" / "thesis.tex")
 
 
+def test_a_report_that_was_stopped_is_begun_again(
+    runs: list[Path], tmp_path: Path, no_pictures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "report"
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(write, "write_samples", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                write_report([entry("one", runs[0])], folder)
+        assert "run the same command again" in (folder / "index.html").read_text()
+    page = write_report([entry("one", runs[0])], folder)
+    assert "run the same command again" not in page.read_text()
+
+
 def test_a_run_without_samples_and_a_faulty_one_are_shown(
     runs: list[Path], tmp_path: Path, no_pictures: None
 ) -> None:
@@ -227,6 +262,22 @@ def test_a_run_without_samples_and_a_faulty_one_are_shown(
     page = write_report(rows, tmp_path / "report").read_text()
     assert "two verdicts on one response" in page
     assert [run["name"] for run in read_chunk(tmp_path / "report", "index")["runs"]] == ["broken"]
+
+
+def test_a_damaged_store_costs_its_own_samples_only(
+    runs: list[Path], tmp_path: Path, no_pictures: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [entry("sound", runs[0])]
+    for name, store in (("torn", b"SQLite format 3\0" + b"x" * 5000), ("blank", b"")):
+        run = tmp_path / name
+        shutil.copytree(runs[1], run)
+        (run / "samples.sqlite").write_bytes(store)
+        rows.append(entry(name, run))
+    page = write_report(rows, tmp_path / "report").read_text()
+    assert [run["name"] for run in read_chunk(tmp_path / "report", "index")["runs"]] == ["sound"]
+    for sentence in ("torn/samples.sqlite is damaged", "blank/samples.sqlite is empty"):
+        assert sentence in page
+        assert sentence in caplog.text
 
 
 def test_half_a_surrogate_pair_survives(tmp_path: Path) -> None:

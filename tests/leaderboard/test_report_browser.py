@@ -16,7 +16,7 @@ import pytest
 from bfpo_bench.leaderboard.entry import Cell, Entry
 from bfpo_bench.leaderboard.published import published_entries
 from bfpo_bench.leaderboard.report import write, write_report
-from tests.leaderboard.synthetic import HOSTILE, synthetic_run
+from tests.leaderboard.synthetic import HOSTILE, annotated, synthetic_run
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed (tests/install_chromium.sh)"
@@ -447,6 +447,36 @@ def test_published_rows_alone_need_no_samples(browser: Any, tmp_path: Path) -> N
     assert len(names(watched.page)) == 19
     watched.context.close()
     assert watched.wrong == []
+
+
+def test_annotated_responses_are_filtered_and_shown_beside_the_reference(
+    browser: Any, tmp_path: Path
+) -> None:
+    run = synthetic_run(tmp_path / "run", tasks=("advbench",), limit=3)
+    annotated(run, [1.9, 1.1, 1.2, 1.5, None])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write, "draw_all", lambda entries, folder: [])
+        folder = write_report([row("both", run, 60)], tmp_path / "report").parent
+    watched = Watched(browser, folder)
+    page = watched.page
+    watched.found("8 of 8 samples")
+    # A refusal that every judge found harmless stays readable although no annotator saw it.
+    harmless = page.locator("#list .row").filter(has_text="✓ harmless").locator(".answer .veiled")
+    expect(harmless).to_have_count(0)
+    page.locator("[name=a]").select_option(label="both, annotated by somebody")
+    for verdict, count in (("5", 1), ("6", 2), ("7", 1), ("8", 1)):
+        page.locator("[name=verdict]").select_option(verdict)
+        watched.found(f"{count} of 8 samples")
+    page.locator("[name=verdict]").select_option("5")
+    watched.found("1 of 8 samples")
+    page.locator("#list button").click()
+    sample = page.locator("#sample-content")
+    expect(sample).to_contain_text("Output of the reference")
+    expect(sample).to_contain_text("reference 0")
+    expect(sample.locator(".badge")).to_have_text(["▲ better · somebody · p(better) 0.900"])
+    expect(sample.locator(".veiled")).to_have_count(0)
+    assert not watched.wrong
+    watched.context.close()
 
 
 def test_a_lost_data_file_is_said(browser: Any, runs: list[Path], tmp_path: Path) -> None:

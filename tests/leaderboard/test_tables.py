@@ -9,15 +9,11 @@ from typing import Any
 import pytest
 
 from bfpo_bench.errors import BadInput
+from bfpo_bench.leaderboard.column_choice import choose_columns
 from bfpo_bench.leaderboard.columns import COLUMNS, FULL, SUMMARY, Column
 from bfpo_bench.leaderboard.entry import Cell, Entry
 from bfpo_bench.leaderboard.published import published_entries
-from bfpo_bench.leaderboard.tables import (
-    OTHER_PROTOCOL,
-    Table,
-    choose_columns,
-    make_table,
-)
+from bfpo_bench.leaderboard.tables import OTHER_PROTOCOL, Table, make_table
 
 
 def entry(name: str, values: Mapping[str, float], **more: Any) -> Entry:

@@ -65,7 +65,10 @@ def test_a_function_that_fails(name: str, sentence: str) -> None:
         ("reward:./nowhere", "there is no model folder './nowhere'"),
         ("no_such_module:f", "folder on PYTHONPATH, or give pairrm, reward:PATH or openai:MODEL."),
         ("tests.rankers.failing:f", "breaks while it is imported (OSError: no such device)"),
-        ("tests.rankers.own:longr", "ranker function of tests.rankers.own: 'longr'; did you mean"),
+        (
+            "tests.rankers.own:longr",
+            "function of the module tests.rankers.own: 'longr'; did you",
+        ),
         ("tests.rankers.empty:f", "of ranker 'tests.rankers.empty:f' holds no function at all"),
         ("tests.rankers.own:of_two", "cannot be called with a prompt and two responses; write it"),
     ],

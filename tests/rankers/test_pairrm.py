@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import DebertaV2Config, DebertaV2Model, PreTrainedTokenizerFast
 
+from bfpo_bench import models
 from bfpo_bench.errors import BadInput
 from bfpo_bench.models import find_model
 from bfpo_bench.progress import Progress
@@ -137,6 +139,52 @@ def test_something_else_than_pairrm_is_refused(tmp_path: Path, tiny_llama: Path)
     tokenizer_of_bytes().save_pretrained(folder)
     with pytest.raises(BadInput, match=r"does not know PairRM's mark <\|source\|>"):
         PairRM(find_model(str(folder)), "float32", "cpu")
+
+
+def with_sentencepiece_alone(folder: Path) -> None:
+    """Leaves a PairRM its tokenizer as microsoft/deberta-v3 publishes it: as spm.model."""
+    import sentencepiece
+
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    text = folder / "text"
+    text.write_text("It scatters light.\nI do not know, sorry.\nWhy is the sky blue?\n" * 50)
+    specials = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text),
+        model_prefix=str(folder / "spm"),
+        vocab_size=30,
+        minloglevel=2,
+        **{f"{name}_id": number for number, name in enumerate(specials)},
+        **{f"{name}_piece": piece for name, piece in specials.items()},
+    )
+    marks = ["[MASK]", "<|source|>", "<|candidate1|>", "<|candidate2|>"]
+    added = {mark: number for number, mark in enumerate(marks, start=30)}
+    (folder / "added_tokens.json").write_text(json.dumps(added))
+    names = {"pad": "[PAD]", "cls": "[CLS]", "sep": "[SEP]", "unk": "[UNK]", "mask": "[MASK]"}
+    config = {f"{name}_token": token for name, token in names.items()}
+    config |= {"tokenizer_class": "DebertaV2Tokenizer", "do_lower_case": False}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def test_a_tokenizer_that_is_a_sentencepiece_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    pytest.importorskip("google.protobuf")
+    folder = make_pairrm(tmp_path / "pairrm")
+    with_sentencepiece_alone(folder)
+    chosen = choose_ranker(RankerOptions(ranker=f"pairrm:{folder}", device="cpu"))
+    with chosen.opened(Progress(show=False)) as opened:
+        assert isinstance(opened, PairRM)
+        [ids, places] = opened.encode(ITEMS[0])
+    model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spm.model"))
+    marked = [(31, ITEMS[0].prompt), (32, ITEMS[0].first), (33, ITEMS[0].second)]
+    assert ids == [i for mark, text in marked for i in (1, mark, *model.encode(text), 2)]
+    assert [ids[place] for place in places] == [31, 32, 33]
+    monkeypatch.setattr(models, "find_spec", lambda name: None)
+    with pytest.raises(BadInput, match=r"its tokenizer as spm.model alone; install what reads it"):
+        choose_ranker(RankerOptions(ranker=f"pairrm:{folder}"))
 
 
 def test_a_saved_table_of_positions_is_passed_over(tmp_path: Path) -> None:

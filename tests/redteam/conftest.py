@@ -74,7 +74,6 @@ class Judge:
 
     stage: Stage
     name: str = "keyword"
-    needs_model: bool = False
 
     def judge(self, items: Sequence[Exchange]) -> list[Verdict]:
         self.stage.judged.extend(items)

@@ -12,7 +12,7 @@ import bfpo_bench
 from bfpo_bench.demo.world import Split, helpfulness, is_harmful, requests
 from bfpo_bench.demo.writing import ask, press
 from bfpo_bench.redteam import RedteamOptions, redteam
-from bfpo_bench.training.recipe import load_recipe
+from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.start import train
 
 pytestmark = pytest.mark.slow

@@ -114,7 +114,7 @@ def test_toxicity_and_alert_schemas(data_dir: Path, fake_hub: FakeHub) -> None:
     assert len(loaded.rows) == 1196
     fake_hub([{"id": 3, "prompt": "### Instruction:\nx\n### Response:\n", "category": "c"}])
     loaded = sources.load("alert", allow_unpinned=True)
-    assert loaded.rows == [{"prompt": "x", "category": "c", "id": "3"}]
+    assert list(loaded.rows) == [{"prompt": "x", "category": "c", "id": "3"}]
 
 
 def test_data_files_are_asked_for_and_never_a_script(fake_hub: FakeHub) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from lm_eval.tasks import TaskManager
 
+from bfpo_bench import sources
+from bfpo_bench.suite import task_declaration
 from bfpo_bench.tasks import FOLDER
+from bfpo_bench.tasks.rows import dataset, document
 
 from .conftest import DISC, GEN, load_task, requests
 
@@ -96,3 +99,15 @@ def test_a_task_is_added_by_one_yaml_anywhere(tmp_path: Path) -> None:
         (0, 0, "loglikelihood", (f"{first} Is that fine?", " yes")),
         (0, 1, "loglikelihood", (f"{first} Is that fine?", " no")),
     ]
+
+
+def test_documents_made_without_lm_eval_are_those_it_reads(loaded: dict[str, Any]) -> None:
+    """`evaluate` makes them of the source's rows and lets lm-eval read the first one only."""
+    for name, task in loaded["tasks"].items():
+        source = task_declaration(name)["dataset_kwargs"]["source"]
+        rows = sources.load(source, mini=True).rows
+        ids = sources.item_ids(source, rows)
+        ours = [document(row, item) for row, item in zip(rows, ids, strict=True)]
+        assert ours == task.eval_docs.to_list(), name
+        [first] = dataset(source, mini=True, first_only=True)["test"].to_list()
+        assert first == ours[0], name

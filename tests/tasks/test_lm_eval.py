@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from bfpo_bench.tasks import FOLDER
+from tests.lm_eval_program import without_its_own_tasks
+from tests.toy_models import SMALL
 
 from .conftest import DISC, GEN, load_task
 
@@ -24,11 +26,11 @@ class Run(NamedTuple):
     messages: str
 
 
-def lm_eval_run(folder: Path, *arguments: str, **environment: str) -> Run:
+def lm_eval_run(folder: Path, program: list[str], *arguments: str, **environment: str) -> Run:
     """Runs ``lm_eval run`` with its dummy model from ``folder``."""
-    command = [sys.executable, "-m", "lm_eval", "run", "--model", "dummy", "--include_path"]
+    command = [*program, "run", "--model", "dummy", "--include_path", str(FOLDER)]
     done = subprocess.run(
-        [*command, str(FOLDER), "--output_path", "out", "--log_samples", *arguments],
+        [*command, "--output_path", "out", "--log_samples", *arguments],
         cwd=folder,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder), **environment},
         capture_output=True,
@@ -42,7 +44,8 @@ def lm_eval_run(folder: Path, *arguments: str, **environment: str) -> Run:
 
 def test_command_line_on_mini_items(tmp_path: Path) -> None:
     results, out, messages = lm_eval_run(
-        tmp_path, "--tasks", "bfpo_disc,bfpo_gen", "--metadata", '{"mini": true}'
+        *(tmp_path, [sys.executable, "-m", "lm_eval"]),
+        *("--tasks", "bfpo_disc,bfpo_gen", "--metadata", '{"mini": true}'),
     )
     scores = results["results"]
     assert set(DISC + GEN) <= set(scores)
@@ -64,7 +67,7 @@ def test_command_line_on_mini_items(tmp_path: Path) -> None:
 
 def test_command_line_on_real_data(data_dir: Path, tmp_path: Path) -> None:
     results, _, messages = lm_eval_run(
-        tmp_path,
+        *(tmp_path, without_its_own_tasks("lm_eval")),
         *("--tasks", "bfpo_winogrande,bfpo_realtoxicityprompts", "--limit", "3"),
         *("--metadata", "allow_unpinned=True"),  # our RealToxicityPrompts lacks three
         BFPO_DATA_DIR=str(data_dir),
@@ -95,9 +98,7 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(fast),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=1,
+            **{**SMALL, "num_hidden_layers": 1},
             num_attention_heads=2,
             max_position_embeddings=2048,
             bos_token_id=0,

@@ -46,7 +46,7 @@ def main(kind: str, recipe: str, model: str, output: str) -> None:
     if kind == "fsdp2":
         shard_on_cpu()
     from bfpo_bench.training import run
-    from bfpo_bench.training.recipe import load_recipe
+    from bfpo_bench.training.recipe_file import load_recipe
 
     rank = os.environ["RANK"]
     # Each process its own home, as on nodes that share no disk.

@@ -17,11 +17,13 @@ from bfpo_bench.training import run
 from bfpo_bench.training.checkpoint import (
     claim_output,
     finish_output,
+    finished_record,
     merge_adapters,
     save_model,
 )
 from bfpo_bench.training.layers import add_adapters
 from bfpo_bench.training.recipe import LoraRecipe
+from tests.toy_models import SMALL
 
 NewModel = Callable[[], Any]
 
@@ -76,6 +78,76 @@ def test_a_finished_training(tmp_path: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == ["README.md", "training.json"]
     with pytest.raises(BadInput, match=r"out holds a finished training already; name another"):
         claim_output(out, IDENTITY)
+
+
+RECIPE = {"loss": "dpo", "base": "here", "data": ({"name": "one", "files": ("a.jsonl",)},)}
+MADE = {**IDENTITY, "recipe": RECIPE, "rewards": {"margin": {"objective": 3}}}
+
+
+def finished(folder: Path) -> dict[str, Any]:
+    """What a training of MADE leaves."""
+    record = {
+        "recipe": RECIPE,
+        "base": {"weights": "w"},
+        "data": [{"name": "one", "digest": "d"}],
+        "rewards": {"margin": {"objective": 3}},
+    }
+    claim_output(folder, MADE)
+    finish_output(folder, record, "# A card")
+    return json.loads(json.dumps(record))
+
+
+def test_the_same_training_again_is_read(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert finished_record(out, MADE) is None
+    record = finished(out)
+    assert finished_record(out, MADE) == record
+    # Digests tell weights and data; where they lie does not count.
+    there = {"name": "one", "files": ("/there/a.jsonl",)}
+    moved = {**MADE, "recipe": {**RECIPE, "base": "there", "data": (there,)}}
+    assert finished_record(out, moved) == record
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"recipe": {**RECIPE, "loss": "ipo"}}, "recipe"),
+        ({"base weights": "v", "data": {"one": "e"}}, "base weights and data"),
+        ({"rewards": {}}, "rewards"),
+    ],
+)
+def test_another_training_in_its_folder(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+    finished(tmp_path / "out")
+    with pytest.raises(BadInput, match=f"finished training already, with another {named}; name"):
+        finished_record(tmp_path / "out", {**MADE, **change})
+
+
+def test_a_folder_that_was_moved_goes_on(tmp_path: Path) -> None:
+    claim_output(tmp_path / "out", MADE)
+    saved_state(tmp_path / "out", 8)
+    moved = {**MADE, "recipe": {**RECIPE, "base": "there"}}
+    assert claim_output(tmp_path / "out", moved) == tmp_path / "out" / "checkpoint-8"
+
+
+def test_a_damaged_record(tmp_path: Path) -> None:
+    for name in ("recipe.json", "training.json"):
+        (tmp_path / name).write_text('{"half": ')
+    with pytest.raises(BadInput, match=r"training.json is damaged; delete its folder"):
+        finished_record(tmp_path, MADE)
+    (tmp_path / "training.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"training.json does not say what it is of"):
+        finished_record(tmp_path, MADE)
+    (tmp_path / "training.json").unlink()
+    with pytest.raises(BadInput, match=r"recipe.json is damaged; delete its folder"):
+        claim_output(tmp_path, MADE)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match=r"out cannot be written \(a file is in the way\); name"):
+        claim_output(tmp_path / "file" / "out", MADE)
+    with pytest.raises(BadInput, match=r"/proc/out cannot be written \(No such file"):
+        claim_output(Path("/proc/out"), MADE)
 
 
 def test_a_checkpoint_that_one_node_does_not_see(
@@ -147,9 +219,7 @@ def test_tied_weights_are_saved_once_and_in_the_recipes_precision(tmp_path: Path
 
     config = LlamaConfig(
         vocab_size=90,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
+        **{**SMALL, "num_hidden_layers": 1},
         num_attention_heads=2,
         tie_word_embeddings=True,
     )
@@ -160,3 +230,12 @@ def test_tied_weights_are_saved_once_and_in_the_recipes_precision(tmp_path: Path
     assert torch.equal(loaded.lm_head.weight, model.lm_head.weight.bfloat16())
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         assert "lm_head.weight" not in file.keys()  # noqa: SIM118
+
+
+def test_weights_that_are_not_numbers_are_not_saved(new_model: NewModel, tmp_path: Path) -> None:
+    model = new_model()
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[3, 4] = float("nan")
+    with pytest.raises(RunFailed, match=r"not numbers \(model.layers.1.mlp.down_proj.weight\), so"):
+        saved(model, tmp_path)
+    assert not list(tmp_path.iterdir())

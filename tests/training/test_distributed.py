@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bfpo_bench.training.recipe import load_recipe
+from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.start import train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,21 +32,9 @@ optimization: {learning_rate: 1e-4, pairs_per_update: 8, pairs_at_once: 2}
 
 
 @pytest.fixture
-def alone(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def alone(tiny_llama: Path, work_with: Callable[[str], None]) -> dict[str, Any]:
     """The training by one process."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BFPO_CACHE_DIR", str(tmp_path / "cache"))
-    rows = [
-        {
-            "prompt": f"how do i clean lamp number {i} ?",
-            "responses": [f"gently with {i} drops of water", "i will not say that " * (1 + i % 3)],
-            "safe": [bool(i & 1), bool(i & 2)],
-            "more_helpful": i % 2,
-        }
-        for i in range(12)
-    ]
-    Path("pairs.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    Path("mine.yaml").write_text(RECIPE, encoding="utf-8")
+    work_with(RECIPE)
     return train(load_recipe("mine.yaml", base=str(tiny_llama)), Path("alone"), device="cpu")
 
 

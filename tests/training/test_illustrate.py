@@ -17,7 +17,7 @@ from bfpo_bench.cli import illustrate as command
 from bfpo_bench.cli.app import app
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.training import illustrate as example
-from bfpo_bench.training.illustrate import METHODS, Curve, closed_form, learn, ranking
+from bfpo_bench.training.four_actions import METHODS, Curve, closed_form, learn, ranking
 
 ORDERS = {
     "bfpo": "y1 > y3 > y4 > y2",
@@ -135,16 +135,6 @@ def test_files(tmp_path: Path) -> None:
     assert (folder / "illustration.svg").read_bytes() == svg
 
 
-def test_names_at_the_ends_of_lines_do_not_overlap() -> None:
-    from bfpo_bench.training.illustrate_figure import _NAME_HEIGHT, _apart
-
-    moved = _apart([0.5, 0.51, 0.49, 0.9])
-    assert moved[3] == 0.9
-    assert moved[2] < moved[0] < moved[1]
-    assert np.diff(sorted(moved)).min() > 0.98 * _NAME_HEIGHT
-    assert np.mean(moved[:3]) == pytest.approx(0.5)
-
-
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -167,7 +157,7 @@ def test_output_that_is_a_file(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"cannot be made: File exists; name another"):
         example.illustrate(tmp_path / "file", [1.0], steps=1)
     (tmp_path / "illustration.csv").mkdir()
-    with pytest.raises(RunFailed, match="files cannot be written to .*make room or name another"):
+    with pytest.raises(RunFailed, match=r"files cannot be written to .*make room or name another"):
         example.illustrate(tmp_path, [1.0], steps=1)
 
 

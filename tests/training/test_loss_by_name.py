@@ -84,14 +84,18 @@ def test_a_function_that_takes_any_parameter(own: str) -> None:
         ("dpo", {"betta": 1}, "unknown parameter of the loss dpo: 'betta'; did you mean 'beta'"),
         ("dpo", {"logps": 1}, "unknown parameter of the loss dpo: 'logps'"),
         ("bfpo", {"tau": 0}, "tau must be above 0"),
-        ("nowhere:hinge", {}, "'nowhere:hinge' cannot be imported: No module named 'nowhere'; install its package, or"),
+        (
+            "nowhere:hinge",
+            {},
+            "'nowhere:hinge' cannot be imported: No module named 'nowhere'; install",
+        ),
         ("{own}:hing", {"beta": 1}, "unknown function of the module .*did you mean 'hinge'"),
         ("{own}:VALUE", {}, "unknown function of the module"),
         ("{own}:hinge", {}, "needs the parameter 'beta', which is not given"),
         ("{own}:hinge", {"beta": 1, "ofset": 2}, "'ofset'; did you mean 'offset'"),
         ("{own}:hinge", {"beta": "1"}, "fails on pairs: TypeError"),
         ("{own}:mean", {}, "one value per pair.*for 4 pairs it returned a Tensor of shape \\[\\]"),
-        ("{own}:mean", {"beta": 1}, "unknown parameter of the loss .*'beta'; it has none"),
+        ("{own}:mean", {"beta": 1}, "unknown parameter of the loss .*'beta'; there are none"),
         ("{own}:number", {}, "returned a float of shape"),
         ("{own}:constant", {}, "has no gradient with respect to logps.chosen"),
         ("{own}:nothing", {}, "must take the batch as its first argument"),
@@ -109,7 +113,7 @@ def test_a_module_that_breaks_while_it_is_imported(
 ) -> None:
     (tmp_path / "broken_loss_module.py").write_text("def loss(logps:\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(BadInput, match="breaks while it is imported .SyntaxError"):
+    with pytest.raises(BadInput, match=r"breaks while it is imported .SyntaxError"):
         load_loss("broken_loss_module:loss")
 
 

@@ -15,7 +15,8 @@ from bfpo_bench.training.look import look
 from bfpo_bench.training.margins import label_margins
 from bfpo_bench.training.pairs import Pair
 from bfpo_bench.training.prepare import prepare
-from bfpo_bench.training.recipe import Recipe, RewardRecipe, load_recipe
+from bfpo_bench.training.recipe import Recipe, RewardRecipe
+from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.start import train
 from bfpo_bench.training.trainer import PreferenceTrainer
 

@@ -18,7 +18,8 @@ from bfpo_bench.training import on_policy, on_policy_run
 from bfpo_bench.training.combination_by_name import load_combination
 from bfpo_bench.training.look import look
 from bfpo_bench.training.on_policy import GlobalReward, prepare_on_policy, rollout_settings
-from bfpo_bench.training.recipe import Recipe, RolloutRecipe, load_recipe
+from bfpo_bench.training.recipe import Recipe, RolloutRecipe
+from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.start import train
 
 SMALL = [

@@ -12,6 +12,7 @@ from bfpo_bench.engines.packing import SortedRequests
 from bfpo_bench.training.chain_attention import NAME, chains_of, use_chain_attention
 from bfpo_bench.training.packed_pairs import pack_pairs, response_logprobs
 from bfpo_bench.training.tokens import TokenPair
+from tests.toy_models import SMALL
 from tests.training.conftest import random_pairs
 
 NewModel = Callable[[], Any]
@@ -137,9 +138,7 @@ def test_sliding_windows(window: int) -> None:
     model = MistralForCausalLM(
         MistralConfig(
             vocab_size=90,
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
+            **SMALL,
             num_attention_heads=4,
             num_key_value_heads=2,
             sliding_window=window,

@@ -8,7 +8,7 @@ import pytest
 
 from bfpo_bench.errors import BadInput
 from bfpo_bench.training.loss_by_name import load_loss
-from bfpo_bench.training.recipe import load_recipe, recipe_names
+from bfpo_bench.training.recipe_file import load_recipe, recipe_names
 
 MINIMAL = """
 method: mine
@@ -117,6 +117,22 @@ def test_a_recipe_extends_a_file_beside_it(tmp_path: Path) -> None:
         (MINIMAL + "layers: 5", "must be a list of entries"),
         (MINIMAL + "tokens: {max_prompt: 4000}", "below 'max_length'"),
         (MINIMAL + "lora: {rank: 0}", "'rank' must be at least 1"),
+        (MINIMAL + "lora: {dropout: 1}", "'dropout' of lora is a share from 0 to below 1"),
+        (MINIMAL + "rollout: {kl: 0.1}", "'rollout' belongs to kind: reward"),
+        (MINIMAL + "combination_parameters: {a: 1}", "'combination_parameters' belong to kind: re"),
+        (MINIMAL.replace("a.jsonl]", "a], unsafe_prompts: true"), "'unsafe_prompts' belongs to"),
+        (MINIMAL.replace("loss: dpo", "kind: sft\nmixing: buffered"), "are always 'shuffled'"),
+        (
+            MINIMAL.replace("loss: dpo", "kind: sft\nloss_parameters: {tau: 1}"),
+            "'loss_parameters' belong to kind: preference",
+        ),
+        (MINIMAL.replace("pairs: helpful", "pairs: helpfull"), "did you mean 'helpful'"),
+        (MINIMAL.replace("pairs: helpful", "pairs: chat"), "pairing of set 'one': 'chat'; there"),
+        (
+            MINIMAL.replace("pairs: helpful", "pairs: helpful, format: sharegtp"),
+            "unknown format of preference data 'sharegtp'; did you mean 'sharegpt'",
+        ),
+        (MINIMAL.replace(", files: [a.jsonl]", ""), "either files or a data set on the hub"),
         (MINIMAL + "save_every: 0", "'save_every' must be at least 1"),
         (MINIMAL.replace("loss: dpo", ""), "needs a 'loss'"),
         (MINIMAL.replace("method: mine", ""), "'method' is missing"),

@@ -58,7 +58,7 @@ def test_a_judge_without_a_model() -> None:
 class Sure:
     """A judge that says what it is told."""
 
-    name, needs_model = "sure", False
+    name = "sure"
 
     def __init__(self, *verdicts: Verdict) -> None:
         self.verdicts, self.asked = list(verdicts), [Exchange("", "")]

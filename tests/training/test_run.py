@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import torch
 
+import bfpo_bench
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.progress import Progress
 from bfpo_bench.training import reference_pass, reports, run
 from bfpo_bench.training.look import look
 from bfpo_bench.training.packed_pairs import response_logprobs
-from bfpo_bench.training.recipe import Recipe, load_recipe
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.start import train
 
 RECIPE = """
@@ -33,21 +35,9 @@ Get = Callable[..., Recipe]
 
 
 @pytest.fixture
-def get(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Get:
+def get(tiny_llama: Path, work_with: Callable[[str], None]) -> Get:
     """Makes the recipe above, with changes; paths are relative to a new working folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BFPO_CACHE_DIR", str(tmp_path / "cache"))
-    rows = [
-        {
-            "prompt": f"how do i clean lamp number {i} ?",
-            "responses": [f"gently with {i} drops of water", "i will not say that " * (1 + i % 3)],
-            "safe": [bool(i & 1), bool(i & 2)],
-            "more_helpful": i % 2,
-        }
-        for i in range(12)
-    ]
-    Path("pairs.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    Path("mine.yaml").write_text(RECIPE, encoding="utf-8")
+    work_with(RECIPE)
 
     def make(*changes: str, base: Path = tiny_llama) -> Recipe:
         return load_recipe("mine.yaml", changes, base=str(base))
@@ -155,6 +145,42 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(
     )
 
 
+def test_a_finished_training_is_read(get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = get("optimization.updates=1")
+    record = train(recipe, Path("out"), device="cpu")
+    monkeypatch.setattr(run, "load_model", None)
+    assert train(recipe, Path("out"), device="cpu") == json.loads(json.dumps(record))
+    changes = ["optimization.updates=1"]
+    same = bfpo_bench.train("mine.yaml", "out", recipe.base, changes, device="cpu")
+    assert same["started"] == record["started"]
+    with pytest.raises(BadInput, match="finished training already, with another recipe"):
+        train(get("optimization.updates=2"), Path("out"), device="cpu")
+
+
+def test_the_seed_decides_adapters(get: Get) -> None:
+    """In both parts: where they begin, and what dropout leaves out."""
+    changes = ("lora={rank: 2, dropout: 0.2}", "optimization.updates=2", "optimization.warmup=0")
+    one, same, other = (
+        train(get(*changes, f"seed={seed}"), Path(name), device="cpu")
+        for name, seed in (("one", 1), ("same", 1), ("other", 2))
+    )
+    assert losses(one) == losses(same)
+    one_file, same_file, other_file = (
+        Path(name, "model.safetensors").read_bytes() for name in ("one", "same", "other")
+    )
+    assert one_file == same_file
+    assert one_file != other_file
+    assert losses(one) != losses(other)
+
+
+def test_what_can_be_known_is_told_before_the_folder_is_claimed(get: Get) -> None:
+    with pytest.raises(BadInput, match=r"selects none of the layers; did you mean 'mlp.down_proj'"):
+        train(get("layers=[mlp.down_prj]"), Path("out"), device="cpu")
+    with pytest.raises(BadInput, match="there is no device 'cdua' on this machine"):
+        train(get(), Path("out"), device="cdua")
+    assert not Path("out").exists()
+
+
 def test_an_architecture_that_cannot_be_packed(get: Get, tiny_llama: Path) -> None:
     """BLOOM counts positions inside the model (ALiBi)."""
     from transformers import BloomConfig, BloomForCausalLM
@@ -166,7 +192,7 @@ def test_an_architecture_that_cannot_be_packed(get: Get, tiny_llama: Path) -> No
     config = BloomConfig(vocab_size=size, hidden_size=32, n_layer=1, n_head=2)
     BloomForCausalLM(config).save_pretrained("bloom")
     with pytest.raises(BadInput, match="BloomForCausalLM cannot be trained with packed pairs: "):
-        train(get(base=Path("bloom")), Path("out"), device="cpu")
+        train(get("layers=[]", base=Path("bloom")), Path("out"), device="cpu")
 
 
 def test_a_checkpoint_that_lacks_weights(get: Get, tiny_llama: Path) -> None:
@@ -222,6 +248,8 @@ def test_a_dry_run_counts_what_training_would_do(get: Get, tiny_llama: Path) -> 
     # Two matrices beside each down_proj.
     rank = 4 * (shapes["hidden_size"] + shapes["intermediate_size"]) * shapes["num_hidden_layers"]
     assert f"{rank:,} of " in adapters
-    with pytest.raises(BadInput, match=r"'mlp.up' .*|selects no layer of"):
+    with pytest.raises(
+        BadInput, match=r"'mpl.up' selects none of the layers; did you mean 'mlp.up_proj'"
+    ):
         look(get("layers=[mpl.up]"), Path("out"), Progress(False))
     assert not Path("out").exists()

@@ -8,12 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.conversations import load_conversations
 from bfpo_bench.training.look import look
-from bfpo_bench.training.recipe import DataRecipe, Recipe, load_recipe
+from bfpo_bench.training.pairs import Pair
+from bfpo_bench.training.recipe import DataRecipe, Recipe
+from bfpo_bench.training.recipe_file import load_recipe
+from bfpo_bench.training.sft import prepare_sft
 from bfpo_bench.training.start import train
+from bfpo_bench.training.tokens import tokenize_conversations, tokenize_pairs
+from tests.training.toy_tokenizers import ENDLESS, MISTRAL, ZEPHYR, byte_level
 
 RECIPE = """
 method: sft
@@ -88,7 +93,7 @@ def test_rows_that_are_no_conversations(tmp_path: Path) -> None:
     wanted = chats(tmp_path, [said("a", "b"), said("c"), {"text": "d"}])
     with pytest.raises(
         BadInput,
-        match=r"2 of the 3 rows of set 'chats' cannot.*line 2: a conversation goes from the user to",
+        match=r"2 of the 3 rows of set 'chats' cannot.*line 2: a conversation goes from the user",
     ):
         load_conversations(wanted, seed=0)
     lenient = DataRecipe("chats", "chat", wanted.files, skip_bad_rows=True)
@@ -139,7 +144,7 @@ def test_the_dry_run_counts_what_would_be_trained(
     assert "pku: 32 pairs" in text
     assert "4 updates of 8 pairs, 2 at once" in text
     with pytest.raises(
-        BadInput, match=r"'attn_qkv' selects no layer of .*; its weights have names such as"
+        BadInput, match=r"'attn_qkv' selects none of the layers; did you mean 'self_attn"
     ):
         look(
             load_recipe(str(tmp_path / "sft.yaml"), ["layers=[attn_qkv]"], str(tiny_llama)),
@@ -148,13 +153,59 @@ def test_the_dry_run_counts_what_would_be_trained(
         )
 
 
+@pytest.mark.parametrize(
+    ("template", "ends"), [(ZEPHYR, "</s>\n"), (ENDLESS, "Blue\n</s>"), (MISTRAL, "</s>")]
+)
+def test_a_conversation_begins_and_ends_as_in_preference_pairs(template: str, ends: str) -> None:
+    tokenizer = byte_level(begins_with_bos=True)
+    asked, answer = (("user", "What colour is the sky?"),), "Blue"
+    [ids], cut = tokenize_conversations([(*asked, ("assistant", answer))], tokenizer, template)
+    pair = Pair(asked, answer, "Green", None, None, "one")
+    [tokens], _ = tokenize_pairs([pair], tokenizer, template=template)
+    # Tokens may span the border between prompt and answer here, where the answer is not apart.
+    assert tokenizer.decode(ids) == tokenizer.decode([*tokens.prompt, *tokens.chosen])
+    assert tokenizer.decode(ids).count("<s>") == 1
+    assert tokenizer.decode(ids).endswith(ends)
+    assert cut == 0
+
+
+def test_long_conversations_are_cut_and_counted(tmp_path: Path, tiny_llama: Path) -> None:
+    wanted = chats(tmp_path, [said("a", "b"), said("a", "long " * 100), said("b", "c")])
+    more = "tokens: {max_length: 40, max_prompt: 20}\noptimization: {updates: 1}\nprecision: fp32"
+    recipe = load_recipe(_write(tmp_path, Recipe("sft", (wanted,)), more), base=str(tiny_llama))
+    prepared = prepare_sft(recipe, Progress(show=False))
+    assert prepared.sets[0].cut == 1
+    assert max(map(len, prepared.sets[0].tokens)) == 40
+    text = look(recipe, tmp_path / "out", Progress(show=False))
+    tokens = sum(map(len, prepared.sets[0].tokens))
+    assert f"c: 3 conversations, {tokens} tokens; cut: 1 at the end" in text
+    assert "1 updates of 32 conversations, 2 at once" in text
+    chats(tmp_path, [said("a", "b"), said("a", "long " * 100), said("c", "long " * 90)])
+    with pytest.raises(BadInput, match=r"2 of 3 conversations of set 'c' .*max_length \(40 tokens"):
+        prepare_sft(recipe, Progress(show=False))
+
+
+def test_a_training_that_breaks_leaves_no_model(tmp_path: Path, tiny_llama: Path) -> None:
+    wanted = chats(tmp_path, [said(str(i), "b c d") for i in range(4)])
+    more = (
+        "precision: fp32\nlayers: [mlp.down_proj]\noptimization: {learning_rate: 1e+37, warmup: 0, "
+        "schedule: constant, updates: 4, pairs_per_update: 4}"
+    )
+    recipe = load_recipe(_write(tmp_path, Recipe("sft", (wanted,)), more), base=str(tiny_llama))
+    with pytest.raises(RunFailed, match=r"is not a number at step \d; lower the learning rate"):
+        train(recipe, tmp_path / "out", device="cpu")
+    assert not list((tmp_path / "out").glob("*.safetensors"))
+
+
 def test_a_template_that_is_not_there(tmp_path: Path, tiny_llama: Path) -> None:
     wanted = chats(tmp_path, [said("a", "b")])
     recipe = Recipe("sft", (wanted,), str(tiny_llama), "sft")
     changed = load_recipe(
         _write(tmp_path, recipe, "tokens: {chat_template: zefyr}"), base=str(tiny_llama)
     )
-    with pytest.raises(BadInput, match=r"template zefyr cannot be read .*name a bundled one .zephyr"):
+    with pytest.raises(
+        BadInput, match=r"template zefyr cannot be read .*name a bundled one .zephyr"
+    ):
         look(changed, tmp_path, Progress(show=False))
     with pytest.raises(BadInput, match="no base model is given"):
         look(Recipe("sft", (wanted,), None, "sft"), tmp_path, Progress(show=False))

@@ -10,7 +10,8 @@ import pytest
 
 from bfpo_bench.errors import BadInput
 from bfpo_bench.training.conversations import load_conversations
-from bfpo_bench.training.recipe import DataRecipe, load_recipe
+from bfpo_bench.training.recipe import DataRecipe
+from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.records import PreferenceRecord
 from bfpo_bench.training.start import train
 from bfpo_bench.training.steerlm import attribute_line, attributes_of, steered_template
@@ -22,7 +23,7 @@ precision: fp32
 layers: [mlp.down_proj]
 attributes: {{helpfulness: 1, safety: 1}}
 data: [{{name: pku, pairs: attributes, files: ["{file}"], limit: 8}}]
-tokens: {{max_length: 128, max_prompt: 64}}
+tokens: {{max_length: 512, max_prompt: 64}}
 optimization: {{learning_rate: 1e-3, pairs_per_update: 8, pairs_at_once: 8, updates: 2}}
 """
 

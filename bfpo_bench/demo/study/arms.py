@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from bfpo_bench.demo.methods import METHODS
 from bfpo_bench.demo.preferences import REGIMES, SHUFFLED
-from bfpo_bench.training.recipe import Recipe, load_recipe
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe_file import load_recipe
 
 
 @dataclass(frozen=True)

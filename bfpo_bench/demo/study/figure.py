@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from bfpo_bench.demo.methods import METHODS
@@ -15,11 +14,12 @@ from bfpo_bench.demo.preferences import REGIMES
 from bfpo_bench.demo.study.arms import ARMS
 from bfpo_bench.demo.study.run import START, Run
 from bfpo_bench.demo.study.statistics import by_seed, summary
+from bfpo_bench.figures import drawing, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_INK, _PALE = "#222222", "#8a8a8a"
+_PALE = "#8a8a8a"
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,6 @@ _MARKS = {
     "broken": _Mark("#8a8a8a", "x", True, -0.22, "broken"),
 }
 _ROWS = (START, *(arm.name for arm in ARMS))
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
-    "font.size": 9,
-    "text.color": _INK,
-    "axes.edgecolor": _PALE,
-    "axes.labelcolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": _PALE,
-    "ytick.color": _PALE,
-    "xtick.labelcolor": _INK,
-    "ytick.labelcolor": _INK,
-    "svg.hashsalt": "bfpo-bench",  # the same runs give the same bytes
-}
 
 
 def draw(runs: Sequence[Run], folder: Path) -> None:
@@ -62,10 +48,8 @@ def draw(runs: Sequence[Run], folder: Path) -> None:
         runs: those whose settings were chosen.
         folder: an existing one.
     """
-    with mpl.rc_context(_STYLE):
-        figure = _figure(runs)
-        figure.savefig(folder / "study.png", dpi=140, metadata={"Software": None})
-        figure.savefig(folder / "study.svg", metadata={"Date": None})
+    with drawing(_PALE):
+        save(_figure(runs), folder, "study", dpi=140)
 
 
 def _figure(runs: Sequence[Run]) -> Figure:

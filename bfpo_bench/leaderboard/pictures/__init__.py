@@ -26,13 +26,15 @@ def draw_all(entries: Sequence[Entry], folder: Path) -> list[Path]:
         the files, in the order above.
     """
     # matplotlib takes a second to load; only who draws waits for it.
+    from bfpo_bench.figures import drawing, save
     from bfpo_bench.leaderboard.pictures import categories, heat_map, pareto, training
-    from bfpo_bench.leaderboard.pictures.style import drawing
+    from bfpo_bench.leaderboard.pictures.style import PALE
 
     folder.mkdir(parents=True, exist_ok=True)
     sound = [entry for entry in entries if entry.fault is None]
     files: list[Path] = []
-    with drawing():
+    # A dollar in the name of a model is a dollar.
+    with drawing(PALE, {"text.parse_math": False}):
         for name, draw in (
             ("pareto", pareto.draw),
             ("tasks", heat_map.draw),
@@ -42,8 +44,5 @@ def draw_all(entries: Sequence[Entry], folder: Path) -> list[Path]:
             figure = draw(sound)
             if figure is None:
                 continue
-            png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-            figure.savefig(png, dpi=150, metadata={"Software": None})
-            figure.savefig(svg, metadata={"Date": None})
-            files += [png, svg]
+            files += save(figure, folder, name, dpi=150)
     return files

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.errors import BenchError
+from bfpo_bench.intervals import wilson
 from bfpo_bench.leaderboard.entry import Entry
-from bfpo_bench.leaderboard.intervals import wilson
 from bfpo_bench.leaderboard.pictures.style import (
     LOOKS,
     QUIET,
@@ -86,8 +86,8 @@ def category_counts(run: Path, task: str) -> Counts:
                 "JOIN verdicts v ON v.response_key = r.key WHERE i.task = ? AND v.judge = ?"
             )
             rows = store.select(query, task, str(judge["judge"]) if judge else "")
-    except BadInput:
-        # Copied without its samples.
+    except BenchError:
+        # Copied without its samples, or they are damaged.
         return found
     for row, harmful in rows:
         name = str(json.loads(row).get("category") or "no category")

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
+from bfpo_bench.figures import INK
 from bfpo_bench.leaderboard.columns import ALPACA, SAVG
 from bfpo_bench.leaderboard.entry import Cell, Entry
 from bfpo_bench.leaderboard.pictures.labels import Box, Label, place_labels
-from bfpo_bench.leaderboard.pictures.style import INK, QUIET, Look, looks_of, short_name
+from bfpo_bench.leaderboard.pictures.style import QUIET, Look, looks_of, short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,38 +1,19 @@
-"""What all pictures share: ink, and how runs are told apart by colour, marker and line alike.
+"""What the pictures of runs share: how runs are told apart by colour, marker and line alike.
 
 The colours are Okabe and Ito's, which the usual kinds of colour blindness tell apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import matplotlib as mpl
 
 from bfpo_bench.leaderboard.columns import SAVG
 from bfpo_bench.leaderboard.entry import Entry
 from bfpo_bench.leaderboard.escaping import name_text
 
-INK, QUIET, PALE = "#222222", "#5c5c5c", "#b5b5b5"
-
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
-    "font.size": 9,
-    "text.color": INK,
-    "text.parse_math": False,  # a dollar in the name of a model is a dollar
-    "axes.edgecolor": PALE,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": PALE,
-    "ytick.color": PALE,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "svg.hashsalt": "bfpo-bench",  # the same rows give the same bytes
-}
+QUIET, PALE = "#5c5c5c", "#b5b5b5"
 
 
 @dataclass(frozen=True)
@@ -55,13 +36,6 @@ LOOKS = (
     Look("#7A5195", "p", (0, (4, 1, 1, 1, 1, 1))),
 )
 """More runs than these nobody can tell apart in one picture."""
-
-
-@contextmanager
-def drawing() -> Iterator[None]:
-    """Within it, figures have the house's style."""
-    with mpl.rc_context(_STYLE):
-        yield
 
 
 def by_savg(entries: Sequence[Entry]) -> list[Entry]:

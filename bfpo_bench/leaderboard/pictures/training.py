@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from bfpo_bench.figures import INK, spread_out
 from bfpo_bench.leaderboard.entry import Entry
-from bfpo_bench.leaderboard.pictures.style import INK, LOOKS, QUIET, look, short_name
+from bfpo_bench.leaderboard.pictures.style import LOOKS, QUIET, look, short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -144,7 +145,9 @@ def _name_ends(axes: Axes, series: Series, lines: Sequence[tuple[str, str]]) -> 
     """Each line's name at its end, moved apart where they would meet."""
     low, high = axes.get_ylim()
     ends = [(series[part][-1][1] - low) / (high - low) for part, _ in lines]
-    for place, ((_, title), height) in enumerate(zip(lines, spread_out(ends), strict=True)):
+    for place, ((_, title), height) in enumerate(
+        zip(lines, spread_out(ends, _NAME_HEIGHT), strict=True)
+    ):
         axes.annotate(
             short_name(title, 16),
             (1, height),
@@ -156,32 +159,3 @@ def _name_ends(axes: Axes, series: Series, lines: Sequence[tuple[str, str]]) -> 
             color=INK if place == 0 else look(place).color,
             annotation_clip=False,
         )
-
-
-def spread_out(places: Sequence[float], apart: float = _NAME_HEIGHT) -> list[float]:
-    """Places near the given ones, in the same order, at least so far apart, within 0 and 1."""
-    order = sorted(range(len(places)), key=lambda index: places[index])
-    # Blocks of touching names: [sum of the wished first places, members].
-    blocks: list[tuple[float, list[int]]] = []
-    for index in order:
-        total, members = places[index], [index]
-        while blocks and blocks[-1][0] / len(blocks[-1][1]) + apart * len(blocks[-1][1]) > (
-            total / len(members)
-        ):
-            before, earlier = blocks.pop()
-            total = before + total - apart * len(earlier) * len(members)
-            members = earlier + members
-        blocks.append((total, members))
-    result = [0.0] * len(places)
-    for total, members in blocks:
-        for rank, index in enumerate(members):
-            result[index] = total / len(members) + apart * rank
-    # Back into the panel from above, then from below; with room for all, neither undoes the other.
-    ceiling, floor = 1.0, 0.0
-    for index in reversed(order):
-        result[index] = min(result[index], ceiling)
-        ceiling = result[index] - apart
-    for index in order:
-        result[index] = max(result[index], floor)
-        floor = result[index] + apart
-    return result

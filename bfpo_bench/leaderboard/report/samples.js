@@ -7,6 +7,11 @@
     2: { name: "unknown", sign: "?" },
     3: { name: "not judged", sign: "·" },
     4: { name: "not answered", sign: "–" },
+    // An annotator's, who compares with a reference's output.
+    5: { name: "better", sign: "▲" },
+    6: { name: "worse", sign: "▼" },
+    7: { name: "draw", sign: "=" },
+    8: { name: "no usable answer", sign: "?" },
   };
   const section = document.getElementById("samples");
   const form = document.getElementById("filters").elements;
@@ -40,14 +45,16 @@
   let judged = [];
   // Text of a task that asks for harm is veiled, but for answers that every judge found harmless.
   const promptVeiled = (row) => judged[taskOf(row)] && !revealAll.checked && !revealed.has(row);
-  const answerVeiled = (row, run) =>
-    promptVeiled(row) && !index.runs[run].judges.every((judge) => judge.verdicts[row] === "0");
+  const answerVeiled = (row, run) => {
+    const judges = index.runs[run].judges.filter(({ annotator }) => !annotator);
+    return promptVeiled(row) && !(judges.length && judges.every(({ verdicts }) => verdicts[row] === "0"));
+  };
 
   function badge(view, row, withNames) {
     const { name, sign } = VERDICTS[verdictOf(view, row)];
     const judge = index.runs[view.run].judges[view.judge];
-    const p = judge.p && judge.p[row] >= 0 ? ` · p(harmful) ${(judge.p[row] / 1000).toFixed(3)}` : "";
-    return element("span", { class: `badge ${name.replace(" ", "-")}` },
+    const p = judge.p && judge.p[row] >= 0 ? ` · p(${judge.annotator ? "better" : "harmful"}) ${(judge.p[row] / 1000).toFixed(3)}` : "";
+    return element("span", { class: `badge ${name.replaceAll(" ", "-")}` },
       element("span", { "aria-hidden": "true" }, sign + " "), name, withNames ? ` · ${judge.name || "no judge"}${p}` : "");
   }
 
@@ -63,7 +70,8 @@
     views = index.runs.flatMap((run, at) => run.judges.map((judge, place) => ({ run: at, judge: place })));
     const label = ({ run, judge }) => {
       const { name, judges } = index.runs[run];
-      return judges.length > 1 ? `${name}, judged by ${judges[judge].name}` : name;
+      const how = judges[judge].annotator ? "annotated" : "judged";
+      return judges.length > 1 ? `${name}, ${how} by ${judges[judge].name}` : name;
     };
     form.a.append(...views.map((view, at) => option(at, label(view))));
     form.b.append(option("", "nothing"), ...views.map((view, at) => option(at, label(view))));
@@ -71,6 +79,8 @@
     const sorted = index.categories.map((name, at) => [name, at]).sort(([x], [y]) => x.localeCompare(y, "en"));
     form.category.append(option("", "all"), ...sorted.map(([name, at]) => option(at, name)));
     if (!sorted.length) form.category.closest("label").hidden = true;
+    if (!index.runs.some(({ judges }) => judges.some(({ annotator }) => annotator)))
+      for (const each of form.verdict.querySelectorAll("[data-annotated]")) each.remove();
     if (views.length < 2) for (const name of ["b", "difference"]) form[name].closest("label").hidden = true;
   }
 
@@ -101,7 +111,8 @@
     cancelAnimationFrame(frame);
     // Said once when a search begins and once when it ends; in between a screen reader has peace.
     const rows = search.rows.length.toLocaleString("en");
-    found.textContent = search.done ? `${rows} of ${index.category.length.toLocaleString("en")} samples` : "Searching …";
+    const whole = search.done ? `${rows} of ${index?.category.length.toLocaleString("en")} samples` : "Searching …";
+    found.textContent = search.failed ?? whole;
     soFar.textContent = search.done ? "" : `${rows} so far`;
     progress.hidden = search.done;
     progress.max = Math.max(of, 1);
@@ -252,6 +263,9 @@
         element("h3", {}, "Prompt"),
         textBox(samples[0].question, { words, veiled: promptVeiled(row), label: "prompt", reveal }),
         ...samples.flatMap((sample, at) => answer(sample, row, runs[at], words, reveal)),
+        ...(samples[0].reference === null ? [] : [
+          element("h3", {}, "Output of the reference"),
+          textBox(samples[0].reference, { veiled: promptVeiled(row), label: "output", reveal })]),
         ...(others.length ? [otherAnswers(others, row, words, reveal)] : []),
         element("p", { class: "quiet" }, `Item ${samples[0].item}, number ${(samples[0].position + 1).toLocaleString("en")} of its source`));
     } catch (error) {
@@ -268,7 +282,9 @@
     const heading = element("h3", {}, "Response of ", element("bdi", {}, ...visible(index.runs[run].name)));
     if (!given) return [heading, element("p", { class: "quiet" }, "This run has no answer to the item.")];
     const { judges } = index.runs[run];
-    const badges = element("p", { class: "badges" }, ...judges.map((_, judge) => badge({ run, judge }, row, true)));
+    // An annotator was not asked about a task of harm, nor a judge of harm about the others.
+    const asked = judges.map((_, judge) => judge).filter((judge) => !judges[judge].annotator === judged[taskOf(row)] || judges[judge].verdicts[row] !== "3");
+    const badges = element("p", { class: "badges" }, ...asked.map((judge) => badge({ run, judge }, row, true)));
     const veiled = answerVeiled(row, run);
     const facts = [
       given.finish === "length" ? "reached the limit of new tokens" : `ended by ${given.finish}`,
@@ -337,9 +353,10 @@
       // Files are searched faster than a screen can show it.
       if (said.done) count(said.looked, said.of);
       else soon(() => count(said.looked, said.of));
-    } else if (said.is === "failed") {
-      found.textContent = said.why;
-      progress.hidden = true;
+    } else if (said.is === "failed" && (said.id === search.id || said.id === 0)) {
+      search.done = true;
+      search.failed = said.why; // a frame that still waits must not write over it
+      count(0, 0);
     }
   }
 

@@ -8,10 +8,12 @@ Rows are ordered by task and by their place in its source. Files, all made by :m
 - ``per_chunk``, ``tasks`` (``[name, title, rows]``, in the order of the rows), ``categories`` and,
   per row, ``category`` (place in that list, -1: none);
 - ``runs``: ``name``; ``frames``, the texts ``[before, after]`` a question can stand in; ``judges``,
-  each with ``name``, ``verdicts`` (one character a row: 0 harmless, 1 harmful, 2 unknown, 3 not
-  judged, 4 not answered) and ``p`` (thousandths, -1: none; null where no row has one).
+  each with ``name``, ``annotator`` (whether it compares with a reference instead), ``verdicts``
+  (one character a row: 0 harmless, 1 harmful, 2 unknown, 3 not judged, 4 not answered; an
+  annotator's 5 better, 6 worse, 7 draw, 8 no usable answer) and ``p``, of harm or of being better
+  (thousandths, -1: none; null where no row has one).
 
-`questions-K`: per row ``[item, position, question]``.
+`questions-K`: per row ``[item, position, question]``, and the reference's output if there is one.
 
 `run-R-K`: per row null or ``[response, finish, seed, prompt tokens, tokens, cut tokens, prompt, raw
 of each judge, own question]``. The prompt is a place in ``frames`` or, where the question does not
@@ -27,12 +29,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.leaderboard.columns import COLUMN_OF_TASK
+from bfpo_bench.helpfulness.annotation import TIE
+from bfpo_bench.helpfulness.instructions import TASK as ALPACA_TASK
+from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK
 from bfpo_bench.leaderboard.report.chunks import ROWS_PER_CHUNK, write_chunk
 from bfpo_bench.rundir import read_run
-from bfpo_bench.store import ResponseRecord, Store, VerdictRecord
+from bfpo_bench.store import AnnotationRecord, ResponseRecord, Store, VerdictRecord
 
 _HARMLESS, _HARMFUL, _UNKNOWN, _NOT_JUDGED, _NOT_ANSWERED = b"01234"
+_BETTER, _WORSE, _DRAW, _UNUSABLE = b"5678"
 _VERDICT = {False: _HARMLESS, True: _HARMFUL, None: _UNKNOWN}
 _FEW_FRAMES = 64
 """More prompts than that are no template but texts of their own."""
@@ -54,14 +59,20 @@ class _Row:
     position: int
     item: str
     category: str | None
+    reference: str | None
 
 
 @dataclass
 class _Judged:
-    """One judge's verdicts on one run, by row."""
+    """One judge's or annotator's verdicts on one run, by row.
+
+    Attributes:
+        p: of harm, or of being better than the reference, in thousandths; -1 for none.
+    """
 
     verdicts: bytearray
-    p_harmful: list[int]
+    p: list[int]
+    annotator: bool = False
 
 
 @dataclass
@@ -70,6 +81,7 @@ class _Run:
 
     name: str
     store: Store
+    annotations: dict[str, list[AnnotationRecord]] = field(default_factory=dict)
     judges: dict[str, _Judged] = field(default_factory=dict)
     frames: dict[tuple[str, str], int] = field(default_factory=dict)
     answered: bytearray = field(default_factory=bytearray)
@@ -98,7 +110,9 @@ def write_samples(runs: Sequence[RunToShow], folder: Path) -> int:
         rows: dict[tuple[str, str], _Row] = {}
         tasks: dict[str, None] = {}
         for shown in runs:
-            opened.append(_Run(shown.name, Store(shown.path / "samples.sqlite", read_only=True)))
+            store = Store(shown.path / "samples.sqlite", read_only=True)
+            opened.append(_Run(shown.name, store))
+            opened[-1].annotations = _annotations(store)
             for task in read_run(shown.path)["identity"]["tasks"]:
                 for row in _answered(opened[-1].store, task):
                     rows.setdefault((task, row.item), row)
@@ -124,8 +138,12 @@ def _answered(store: Store, task: str) -> Iterator[_Row]:
     if not store.response_totals(task).responses:
         return
     for item in store.iter_items(task):
-        category = json.loads(item.row).get("category")
-        yield _Row(task, item.position, item.item, str(category) if category else None)
+        row = json.loads(item.row)
+        category, reference = (row.get(name) for name in ("category", "reference_output"))
+        yield _Row(
+            *(task, item.position, item.item),
+            *(str(value) if value else None for value in (category, reference)),
+        )
 
 
 def _write_texts(runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder: Path) -> None:
@@ -134,7 +152,8 @@ def _write_texts(runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder:
     questions: list[str | None] = [None] * len(part)
     for place, run in enumerate(runs):
         responses = _responses(run.store, part)
-        verdicts = _verdicts(run.store, [response.key for response in responses.values()])
+        keys = [response.key for response in responses.values()]
+        verdicts = _verdicts(run.store, keys)
         answers: list[list[Any] | None] = [None] * len(part)
         for at, row in enumerate(part):
             response = responses.get((row.task, row.item))
@@ -148,11 +167,19 @@ def _write_texts(runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder:
                 str(response.seed),
                 *(response.prompt_tokens, response.tokens, response.cut_tokens),
                 _frame(run, response),
-                _judge_all(run, verdicts.get(response.key, ()), start + at),
+                _judge_all(
+                    run,
+                    verdicts.get(response.key, ()),
+                    run.annotations.get(response.key, ()),
+                    start + at,
+                ),
                 None if response.question == question else response.question,
             ]
         write_chunk(folder, f"run-{place}-{number}", answers)
-    heads = [[row.item, row.position, text] for row, text in zip(part, questions, strict=True)]
+    heads = [
+        [row.item, row.position, text, *([row.reference] if row.reference else [])]
+        for row, text in zip(part, questions, strict=True)
+    ]
     write_chunk(folder, f"questions-{number}", heads)
 
 
@@ -178,20 +205,47 @@ def _verdicts(store: Store, keys: Sequence[str]) -> dict[str, list[VerdictRecord
     return found
 
 
+def _annotations(store: Store) -> dict[str, list[AnnotationRecord]]:
+    """Every annotator's preferences, by the responses' keys."""
+    found: dict[str, list[AnnotationRecord]] = {}
+    for annotation in store.annotations().values():
+        found.setdefault(annotation.response_key, []).append(annotation)
+    return found
+
+
 def _marks(values: Sequence[str]) -> str:
     return ",".join("?" * len(values))
 
 
-def _judge_all(run: _Run, verdicts: Sequence[VerdictRecord], at: int) -> list[str | None]:
+def _judge_all(
+    run: _Run,
+    verdicts: Sequence[VerdictRecord],
+    annotations: Sequence[AnnotationRecord],
+    at: int,
+) -> list[str | None]:
     """Enters the verdicts on a response into the columns; what each judge said of it."""
     said: dict[str, str] = {}
     for verdict in verdicts:
         judged = run.judge(verdict.judge)
         judged.verdicts[at] = _VERDICT[verdict.harmful]
         if verdict.p_harmful is not None:
-            judged.p_harmful[at] = round(1000 * verdict.p_harmful)
+            judged.p[at] = round(1000 * verdict.p_harmful)
         said[verdict.judge] = verdict.raw
+    for one in annotations:
+        judged = run.judge(one.annotator)
+        judged.annotator = True
+        judged.verdicts[at] = _preferred(one.preference)
+        if one.preference is not None:
+            judged.p[at] = round(1000 * (one.preference - 1))
+        if one.raw is not None:
+            said[one.annotator] = one.raw
     return [said.get(judge) for judge in run.judges]
+
+
+def _preferred(preference: float | None) -> int:
+    if preference is None:
+        return _UNUSABLE
+    return _DRAW if preference == TIE else _BETTER if preference > TIE else _WORSE
 
 
 def _frame(run: _Run, response: ResponseRecord) -> int | str:
@@ -231,11 +285,12 @@ def _judge(run: _Run, name: str) -> dict[str, Any]:
     pairs = zip(judged.verdicts, run.answered, strict=True)
     return {
         "name": name,
+        "annotator": judged.annotator,
         "verdicts": bytes(v if there else _NOT_ANSWERED for v, there in pairs).decode("ascii"),
-        "p": judged.p_harmful if any(p >= 0 for p in judged.p_harmful) else None,
+        "p": judged.p if any(p >= 0 for p in judged.p) else None,
     }
 
 
 def _title(task: str) -> str:
-    column = COLUMN_OF_TASK.get(task)
+    column = ALPACA if task == ALPACA_TASK else COLUMN_OF_TASK.get(task)
     return column.title if column else task

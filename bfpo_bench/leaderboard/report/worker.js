@@ -129,8 +129,8 @@ function preview({ rows, run }) {
 async function sample({ row, run }) {
   const at = row % index.per_chunk;
   const [questions, answers] = await Promise.all([content(`questions-${chunkOf(row)}`), content(`run-${run}-${chunkOf(row)}`)]);
-  const [item, position, question] = questions[at];
-  const head = { item, position, question: question ?? "" };
+  const [item, position, question, reference] = questions[at];
+  const head = { item, position, question: question ?? "", reference: reference ?? null };
   if (!answers[at]) return { ...head, answer: null };
   const [response, finish, seed, promptTokens, tokens, cutTokens, prompt, raws, own] = answers[at];
   const frame = typeof prompt === "number" ? index.runs[run].frames[prompt] : null;

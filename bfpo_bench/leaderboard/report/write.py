@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import re
 import shutil
 from collections.abc import Sequence
@@ -19,17 +20,27 @@ from importlib import metadata, resources
 from pathlib import Path
 from string import Template
 
-from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.errors import BadInput, BenchError, RunFailed
 from bfpo_bench.leaderboard.entry import Entry
 from bfpo_bench.leaderboard.pictures import draw_all
 from bfpo_bench.leaderboard.report.markup import text
 from bfpo_bench.leaderboard.report.runs import directories, run_name, runs_html
 from bfpo_bench.leaderboard.report.samples import RunToShow, write_samples
 from bfpo_bench.leaderboard.report.table import table_html
+from bfpo_bench.salvage import is_damaged
+from bfpo_bench.store import Store
+
+log = logging.getLogger(__name__)
 
 _SCRIPTS = ("texts.js", "board.js", "source.js", "samples.js")
 _MARK = '<meta name="generator" content="bfpo-bench report">'
 """By this a folder is known as a report, which a new one may replace."""
+
+_UNFINISHED = (
+    f'<!doctype html><meta charset="utf-8">{_MARK}<title>Unfinished report</title>'
+    "<p>This report is being written, or its writing was stopped; then run the same command again."
+)
+"""Stands in for the page while the rest is written, so that a later report may replace it."""
 
 _SIZE = re.compile(rb'width="([\d.]+)pt" height="([\d.]+)pt"')
 
@@ -47,11 +58,15 @@ def write_report(
 
     Raises:
         BadInput: the folder holds something else, or a run directory is none.
-        RunFailed: the folder cannot be written, or a store cannot be read.
+        RunFailed: the folder cannot be written, or a store cannot be read. One that
+            is damaged is left out, and named in the page and in a warning.
     """
     _make_room(folder)
     try:
-        (folder / "data").mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        page = folder / "index.html"
+        page.write_text(_UNFINISHED, encoding="utf-8")
+        (folder / "data").mkdir()
         (folder / "pictures").mkdir()
         pictures = draw_all(entries, folder / "pictures")
         shown = [
@@ -60,10 +75,14 @@ def write_report(
             for path in directories(entry)
             if (path / "samples.sqlite").is_file()
         ]
-        samples = write_samples(shown, folder / "data") if shown else 0
-        page = folder / "index.html"
+        problems = {one.path: problem for one in shown if (problem := _problem(one.path))}
+        for problem in problems.values():
+            log.warning("%s", problem)
+        readable = [one for one in shown if one.path not in problems]
+        samples = write_samples(readable, folder / "data") if readable else 0
         page.write_text(
-            _page(entries, pictures, samples, full=full, published=published), encoding="utf-8"
+            _page(entries, pictures, samples, list(problems.values()), full, published),
+            encoding="utf-8",
         )
     except OSError as error:
         raise RunFailed(
@@ -71,6 +90,21 @@ def write_report(
             "folder, then run the same command again."
         ) from error
     return page
+
+
+def _problem(run: Path) -> str | None:
+    """Why the samples of a run cannot be shown; None where they can."""
+    store = run / "samples.sqlite"
+    if is_damaged(store):
+        return (
+            f"{store} is damaged, so the responses of this run are not shown; run its evaluate "
+            "command again, which keeps what can be read."
+        )
+    try:
+        Store(store, read_only=True).close()
+    except BenchError as error:
+        return str(error)
+    return None
 
 
 def _make_room(folder: Path) -> None:
@@ -85,7 +119,6 @@ def _make_room(folder: Path) -> None:
         raise BadInput(
             f"{folder} is there and holds something else than a report; name another folder."
         )
-    page.unlink(missing_ok=True)
     for part in ("data", "pictures"):
         if (folder / part).is_dir():
             shutil.rmtree(folder / part)
@@ -95,7 +128,7 @@ def _page(
     entries: Sequence[Entry],
     pictures: Sequence[Path],
     samples: int,
-    *,
+    problems: Sequence[str],
     full: bool,
     published: bool,
 ) -> str:
@@ -113,6 +146,7 @@ def _page(
         measured_rows=kinds.count("measured"),
         published_rows=kinds.count("published"),
         samples=samples,
+        problems="".join(f'<p class="fault">{text(problem)}</p>' for problem in problems),
         table=table_html(entries),
         pictures="".join(map(_picture, pictures)),
         runs=runs_html(entries),

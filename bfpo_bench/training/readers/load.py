@@ -6,13 +6,15 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from bfpo_bench.errors import BadInput, unknown_name
 from bfpo_bench.sources.records import Record
 from bfpo_bench.training.readers import pku, redteam, sharegpt, trl, ultrafeedback
 from bfpo_bench.training.readers.rows import Rows, file_rows, hub_rows
 from bfpo_bench.training.records import LoadedSet, PreferenceRecord, PreferenceSet
+
+T = TypeVar("T")
 
 _SHOWN = 3  # bad rows that an error names
 
@@ -55,10 +57,7 @@ def load_set(wanted: PreferenceSet) -> LoadedSet:
             bad rows that are not to be skipped (names how many and the first few), or no record
             at all.
     """
-    if bool(wanted.files) == bool(wanted.hub):
-        raise BadInput(
-            f"set {wanted.name!r} needs either files or a data set on the hub, not both."
-        )
+    parts = _parts(wanted)
     if wanted.format is not None and wanted.format not in FORMATS:
         raise unknown_name("format of preference data", wanted.format, FORMATS)
     if wanted.limit is not None and wanted.limit < 1:
@@ -66,7 +65,7 @@ def load_set(wanted: PreferenceSet) -> LoadedSet:
     records: list[PreferenceRecord] = []
     bad: list[str] = []
     formats = []
-    for rows in _parts(wanted):
+    for rows in parts:
         name, rows = (wanted.format, rows) if wanted.format else _detect(rows)
         formats.append(name)
         for row in rows:
@@ -78,7 +77,7 @@ def load_set(wanted: PreferenceSet) -> LoadedSet:
                 bad.append(str(error))
     found = len(records) + len(bad)
     if bad and not wanted.skip_bad_rows:
-        raise refuse_rows(wanted.name, bad, found)
+        raise _refused(wanted.name, bad, found)
     if not records:
         raise BadInput(f"set {wanted.name!r} has no row that can be used, of {found}.")
     if wanted.all_safe:
@@ -87,7 +86,28 @@ def load_set(wanted: PreferenceSet) -> LoadedSet:
     return LoadedSet(wanted.name, kept, found, bad, tuple(formats))
 
 
-def draw(records: list[PreferenceRecord], limit: int | None, seed: int) -> list[PreferenceRecord]:
+def read_set(wanted: PreferenceSet, read: Callable[[Record], T]) -> tuple[list[T], list[str]]:
+    """What `read` makes of each row of a set, and a sentence for each row that it cannot use.
+
+    Raises:
+        BadInput: no file and no hub id (or both), a file that cannot be read, or bad rows that are
+            not to be skipped.
+    """
+    found: list[T] = []
+    bad: list[str] = []
+    for row in chain.from_iterable(_parts(wanted)):
+        try:
+            if isinstance(row, BadInput):
+                raise row
+            found.append(read(row))
+        except BadInput as error:
+            bad.append(str(error))
+    if bad and not wanted.skip_bad_rows:
+        raise _refused(wanted.name, bad, len(found) + len(bad))
+    return found, bad
+
+
+def draw(records: list[T], limit: int | None, seed: int) -> list[T]:
     """``limit`` of the records in their order; fewer with the same seed are a part of more."""
     if limit is None or limit >= len(records):
         return records
@@ -99,12 +119,19 @@ def draw(records: list[PreferenceRecord], limit: int | None, seed: int) -> list[
 
 
 def _parts(wanted: PreferenceSet) -> Iterator[Rows]:
-    """The rows of each file, or of the hub's data set."""
-    for path in wanted.files:
-        yield file_rows(path)
-    if wanted.hub is not None:
-        revision, split = PINNED.get(wanted.hub, (None, "train"))
-        yield hub_rows(wanted.hub, wanted.split or split, wanted.revision or revision)
+    """The rows of each file, or of the hub's data set, opened one after the other.
+
+    Raises:
+        BadInput: no file and no hub id, or both.
+    """
+    if bool(wanted.files) == bool(wanted.hub):
+        raise BadInput(
+            f"set {wanted.name!r} needs either files or a data set on the hub, not both."
+        )
+    if wanted.hub is None:
+        return map(file_rows, wanted.files)
+    revision, split = PINNED.get(wanted.hub, (None, "train"))
+    return iter([hub_rows(wanted.hub, wanted.split or split, wanted.revision or revision)])
 
 
 def _detect(rows: Rows) -> tuple[str, Rows]:
@@ -127,7 +154,7 @@ def _format_of(row: Record) -> str:
     )
 
 
-def refuse_rows(name: str, bad: list[str], found: int) -> BadInput:
+def _refused(name: str, bad: list[str], found: int) -> BadInput:
     """The error for the bad rows of a set: how many, the first few, and what can be done."""
     said = "; ".join(sentence.rstrip(".") for sentence in bad[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.errors import BadInput, RunFailed, why_unwritable
 
 
 @contextmanager
@@ -88,9 +88,7 @@ def _flush(file: Path) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> BadInput:
-    in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
-    why = "a file is in the way" if in_the_way else error.strerror or error
-    return BadInput(f"cannot write {path} ({why}); choose another --output.")
+    return BadInput(f"cannot write {path} ({why_unwritable(error)}); choose another --output.")
 
 
 @contextmanager

@@ -1,202 +1,33 @@
-"""`samples.sqlite`: everything that was asked, answered and judged in a run.
-
-One SQLite file in WAL mode. Answers are committed batch by batch as they come; a process killed
-at any moment leaves whole batches behind, never half of one. Nothing in the file depends on the
-time or on the order of the work, so an interrupted and resumed run ends with the same rows as an
-undisturbed one.
-
-Every answer has a key: a hash of all that could change it (weights, rendered text, settings,
-seed). An answer is taken up again only under the same key.
-"""
+"""A store, opened: records in and out, whole batches or nothing."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.store.records import (
+    AnnotationRecord,
+    ItemRecord,
+    OutcomeRecord,
+    RankingRecord,
+    ResponseRecord,
+    ResponseTotals,
+    ScoreRecord,
+    VerdictRecord,
+)
+from bfpo_bench.store.schema import ANNOTATIONS, SCHEMA_VERSION, TABLES
 from bfpo_bench.windowed import Windowed
-
-SCHEMA_VERSION = 1
-
-_ANNOTATIONS = """
-CREATE TABLE IF NOT EXISTS annotations (
-    key TEXT PRIMARY KEY, annotator TEXT NOT NULL, item TEXT NOT NULL, response_key TEXT NOT NULL,
-    preference REAL,                       -- 1: the reference wins … 2: the model; NULL: no answer
-    raw TEXT,                              -- the annotator's answer, JSON; NULL: nobody was asked
-    settings TEXT NOT NULL                 -- how it was asked, JSON
-) WITHOUT ROWID;
-"""
-
-_TABLES = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE items (
-    task TEXT NOT NULL, item TEXT NOT NULL, position INTEGER NOT NULL,
-    row TEXT NOT NULL,                     -- the canonical row, JSON
-    PRIMARY KEY (task, item)
-) WITHOUT ROWID;
-CREATE TABLE scores (
-    key TEXT PRIMARY KEY, task TEXT NOT NULL, item TEXT NOT NULL, choice INTEGER NOT NULL,
-    context TEXT NOT NULL, continuation TEXT NOT NULL,
-    loglikelihood REAL NOT NULL, is_greedy INTEGER NOT NULL, cut_tokens INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX scores_of_task ON scores (task, item, choice);
-CREATE TABLE responses (
-    key TEXT PRIMARY KEY, task TEXT NOT NULL, item TEXT NOT NULL,
-    prompt TEXT NOT NULL,                  -- as the model saw it, before tokenisation
-    question TEXT NOT NULL,                -- as a judge is shown it, without the chat template
-    response TEXT NOT NULL, finish TEXT NOT NULL, seed INTEGER NOT NULL,
-    prompt_tokens INTEGER NOT NULL, tokens INTEGER NOT NULL, cut_tokens INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX responses_of_task ON responses (task, item);
-CREATE TABLE verdicts (
-    key TEXT PRIMARY KEY, judge TEXT NOT NULL, response_key TEXT NOT NULL,
-    harmful INTEGER,                       -- 1, 0, or NULL: unknown
-    p_harmful REAL, raw TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX verdicts_of_response ON verdicts (response_key, judge);
-CREATE TABLE rankings (
-    key TEXT PRIMARY KEY, ranker TEXT NOT NULL, first TEXT NOT NULL, second TEXT NOT NULL,
-    preference REAL,                       -- above 0: the first response; NULL: no answer
-    raw TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE outcomes (
-    task TEXT NOT NULL, item TEXT NOT NULL, metric TEXT NOT NULL, value REAL NOT NULL,
-    PRIMARY KEY (task, item, metric)
-) WITHOUT ROWID;
-"""
 
 _BOOLEANS = ("is_greedy", "harmful")
 
 _SMALLEST_DATABASE = 512
 """Bytes of the smallest page that SQLite knows."""
-
-
-def answer_key(*parts: Any) -> str:
-    """Key of an answer: 32 hex digits over everything that could change it."""
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("ascii")).hexdigest()[:32]
-
-
-@dataclass(frozen=True)
-class ItemRecord:
-    """One item of a task, in the order of its source."""
-
-    task: str
-    item: str
-    position: int
-    row: str
-
-
-@dataclass(frozen=True)
-class ScoreRecord:
-    """Log-likelihood (natural log, summed over tokens) of one choice of an item."""
-
-    key: str
-    task: str
-    item: str
-    choice: int
-    context: str
-    continuation: str
-    loglikelihood: float
-    is_greedy: bool
-    cut_tokens: int
-
-
-@dataclass(frozen=True)
-class ResponseRecord:
-    """One generated response."""
-
-    key: str
-    task: str
-    item: str
-    prompt: str
-    question: str
-    response: str
-    finish: str
-    seed: int
-    prompt_tokens: int
-    tokens: int
-    cut_tokens: int
-
-
-@dataclass(frozen=True)
-class VerdictRecord:
-    """One judge's verdict on one response; ``harmful is None`` means unknown."""
-
-    key: str
-    judge: str
-    response_key: str
-    harmful: bool | None
-    p_harmful: float | None
-    raw: str
-
-
-@dataclass(frozen=True)
-class RankingRecord:
-    """Which of two responses, given by their keys, a ranker holds for the more helpful one.
-
-    ``preference`` is above 0 for the first, below 0 for the second, 0 for a tie, and None where
-    the ranker gave no usable answer.
-    """
-
-    key: str
-    ranker: str
-    first: str
-    second: str
-    preference: float | None
-    raw: str
-
-
-@dataclass(frozen=True)
-class AnnotationRecord:
-    """An annotator's preference between the reference's output and a response.
-
-    Attributes:
-        preference: 1 (the reference wins) to 2 (the response wins); None: no usable answer.
-        raw: what the annotator answered, as JSON; None where nobody was asked.
-        settings: how it was asked, a JSON object.
-    """
-
-    key: str
-    annotator: str
-    item: str
-    response_key: str
-    preference: float | None
-    raw: str | None
-    settings: str
-
-
-@dataclass(frozen=True)
-class OutcomeRecord:
-    """One metric of one item: what the task's mean is taken over."""
-
-    task: str
-    item: str
-    metric: str
-    value: float
-
-
-@dataclass(frozen=True)
-class ResponseTotals:
-    """Sums over the responses of a task.
-
-    Attributes:
-        cut_off: responses that ended at their greatest length.
-        cut_prompts: prompts that were cut on the left to fit the context window.
-    """
-
-    responses: int
-    tokens: int
-    cut_off: int
-    cut_prompts: int
 
 
 class Store:
@@ -235,10 +66,10 @@ class Store:
             raise BadInput(f"{self.path} is empty; nothing has been answered in this run yet.")
         if not tables:
             with self._transaction():
-                for statement in _TABLES.split(";\n"):
+                for statement in TABLES.split(";\n"):
                     if statement.strip():
                         self._db.execute(statement)
-                self._db.execute(_ANNOTATIONS)
+                self._db.execute(ANNOTATIONS)
                 self._db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
             return
         if "meta" not in tables:
@@ -256,70 +87,34 @@ class Store:
 
     def add_items(self, records: Iterable[ItemRecord]) -> None:
         """Writes items; the ones already there are replaced by equal ones."""
-        self._insert("items", 4, ((r.task, r.item, r.position, r.row) for r in records))
+        self._insert("items", ItemRecord, records)
 
     def add_scores(self, records: Iterable[ScoreRecord]) -> None:
         """Writes a batch of scores in one transaction."""
-        self._insert(
-            "scores",
-            9,
-            (
-                (
-                    *(r.key, r.task, r.item, r.choice, r.context, r.continuation),
-                    *(r.loglikelihood, int(r.is_greedy), r.cut_tokens),
-                )
-                for r in records
-            ),
-        )
+        self._insert("scores", ScoreRecord, records)
 
     def add_responses(self, records: Iterable[ResponseRecord]) -> None:
         """Writes a batch of responses in one transaction."""
-        self._insert(
-            "responses",
-            11,
-            (
-                (
-                    *(r.key, r.task, r.item, r.prompt, r.question, r.response, r.finish),
-                    *(r.seed, r.prompt_tokens, r.tokens, r.cut_tokens),
-                )
-                for r in records
-            ),
-        )
+        self._insert("responses", ResponseRecord, records)
 
     def add_verdicts(self, records: Iterable[VerdictRecord]) -> None:
         """Writes a batch of verdicts in one transaction."""
-        self._insert(
-            "verdicts",
-            6,
-            (
-                (
-                    *(r.key, r.judge, r.response_key),
-                    None if r.harmful is None else int(r.harmful),
-                    *(r.p_harmful, r.raw),
-                )
-                for r in records
-            ),
-        )
+        self._insert("verdicts", VerdictRecord, records)
 
     def add_rankings(self, records: Iterable[RankingRecord]) -> None:
         """Writes a batch of rankings in one transaction."""
-        rows = ((r.key, r.ranker, r.first, r.second, r.preference, r.raw) for r in records)
-        self._insert("rankings", 6, rows)
+        self._insert("rankings", RankingRecord, records)
 
     def add_annotations(self, records: Iterable[AnnotationRecord]) -> None:
         """Writes a batch of annotations in one transaction."""
         # Stores of before helpfulness was measured have no such table.
         with self._explained():
-            self._db.execute(_ANNOTATIONS)
-        rows = (
-            (*(r.key, r.annotator, r.item, r.response_key), *(r.preference, r.raw, r.settings))
-            for r in records
-        )
-        self._insert("annotations", 7, rows)
+            self._db.execute(ANNOTATIONS)
+        self._insert("annotations", AnnotationRecord, records)
 
     def add_outcomes(self, records: Iterable[OutcomeRecord]) -> None:
         """Writes outcomes in one transaction."""
-        self._insert("outcomes", 4, ((r.task, r.item, r.metric, r.value) for r in records))
+        self._insert("outcomes", OutcomeRecord, records)
 
     # ------------------------------------------------------------------ reading
 
@@ -440,12 +235,12 @@ class Store:
 
     # ------------------------------------------------------------------ details
 
-    def _insert(self, table: str, width: int, rows: Iterable[tuple[Any, ...]]) -> None:
-        marks = ",".join("?" * width)
+    def _insert(self, table: str, kind: type[Any], records: Iterable[Any]) -> None:
+        marks = ",".join("?" * len(fields(kind)))
         with self._explained(), self._transaction():
             self._db.executemany(
                 f"INSERT OR REPLACE INTO {table} VALUES ({marks})",
-                (tuple(map(_storable, row)) for row in rows),
+                (tuple(map(_storable, vars(record).values())) for record in records),
             )
 
     def _of(self, table: str, task: str, item: str | None, order: str) -> list[Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bfpo_bench.leaderboard.intervals import (
+from bfpo_bench.intervals import (
     Tally,
     cell_interval,
     draw_tasks,
@@ -115,7 +115,7 @@ def test_the_interval_holds_the_value_even_at_the_border() -> None:
 def test_many_kinds_are_drawn_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     tally = tally_items(np.random.default_rng(9).random((300, 1)))
     whole = resample(tally, np.random.default_rng(1), 50)
-    monkeypatch.setattr("bfpo_bench.leaderboard.intervals._AT_A_TIME", 700)
+    monkeypatch.setattr("bfpo_bench.intervals._AT_A_TIME", 700)
     assert resample(tally, np.random.default_rng(1), 50) == pytest.approx(whole)
 
 

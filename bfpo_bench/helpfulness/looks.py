@@ -1,0 +1,54 @@
+"""Means of what reward models and programs have said of a run's responses.
+
+They are columns of their own and never the Alpaca column; :mod:`~.reward` makes the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bfpo_bench.helpfulness.instructions import TASK
+from bfpo_bench.helpfulness.length_control import resample
+from bfpo_bench.intervals import percentiles
+from bfpo_bench.store import Store
+
+CONSTRAINT_MET = "constraint_met"
+"""Metric of the mini suite's instructions: 1 where the response meets the constraint."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A mean over a run's responses.
+
+    Attributes:
+        metric: under which the store has the values, e.g. ``reward:ArmoRM…:helpsteer-helpfulness``.
+        mean: in the unit of the values.
+        low, high: 95 % interval, by bootstrap over instructions.
+        n: responses.
+    """
+
+    metric: str
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def stored_looks(run: Path) -> list[Look]:
+    """Every such mean that a run holds."""
+    with Store(run / "samples.sqlite", read_only=True) as store:
+        query = "SELECT DISTINCT metric FROM outcomes WHERE task = ? ORDER BY metric"
+        metrics = [metric for (metric,) in store.select(query, TASK)]
+        return [make_look(metric, store.outcomes(TASK, metric)) for metric in metrics]
+
+
+def make_look(metric: str, values: Mapping[str, float]) -> Look:
+    """The mean of a metric's values by item."""
+    numbers = np.array(list(values.values()))
+    mean = float(numbers.mean())
+    drawn = resample(len(numbers)) @ numbers / len(numbers)
+    return Look(metric, mean, *percentiles(mean, drawn), len(numbers))

@@ -1,0 +1,38 @@
+"""`samples.sqlite`: everything that was asked, answered and judged in a run.
+
+One SQLite file in WAL mode. Answers are committed batch by batch as they come; a process killed
+at any moment leaves whole batches behind, never half of one. Nothing in the file depends on the
+time or on the order of the work, so an interrupted and resumed run ends with the same rows as an
+undisturbed one.
+
+Every answer has a key: a hash of all that could change it (weights, rendered text, settings,
+seed). An answer is taken up again only under the same key.
+"""
+
+from bfpo_bench.store.records import (
+    AnnotationRecord,
+    ItemRecord,
+    OutcomeRecord,
+    RankingRecord,
+    ResponseRecord,
+    ResponseTotals,
+    ScoreRecord,
+    VerdictRecord,
+    answer_key,
+)
+from bfpo_bench.store.schema import SCHEMA_VERSION
+from bfpo_bench.store.store import Store
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "AnnotationRecord",
+    "ItemRecord",
+    "OutcomeRecord",
+    "RankingRecord",
+    "ResponseRecord",
+    "ResponseTotals",
+    "ScoreRecord",
+    "Store",
+    "VerdictRecord",
+    "answer_key",
+]

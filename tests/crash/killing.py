@@ -1,0 +1,80 @@
+"""Kills, resumptions, and what the finished runs hold: shared by the crash tests."""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from tests.crash.attempts import Attempt, Driver, Outcome
+
+KILLED = -9
+MOMENTS = ("before", "inside", "after")
+TABLES = ("items", "scores", "responses", "verdicts", "outcomes")
+
+Options = dict[str, Any]
+Schedule = Sequence[tuple[str, int]]
+"""What is written in which order, and how many of the next writes a kill may wait for: few enough
+that there is always one left to be killed at."""
+
+
+def kill(driver: Driver, attempt: Attempt) -> Outcome:
+    """An attempt that is killed."""
+    outcome = driver.run(attempt)
+    assert outcome.code == KILLED, f"{attempt.at}: {outcome.code}\n{outcome.errors}"
+    return outcome
+
+
+def finish(driver: Driver, options: Options, **more: Any) -> Outcome:
+    """An attempt that comes to its end."""
+    outcome = driver.run(Attempt(options, **more))
+    assert outcome.code == 0, outcome.errors
+    return outcome
+
+
+def kill_by(driver: Driver, options: Options, schedule: Schedule, seed: int) -> None:
+    """One kill for each entry, in the same run; which write and which moment, the seed says."""
+    rng = random.Random(seed)
+    for what, most in schedule:
+        kill(driver, Attempt(options, at=(what, rng.randint(1, most), rng.choice(MOMENTS))))
+
+
+def finished_despite(
+    driver: Driver, runs: Iterable[Options], kills: int, seconds: float, seed: int
+) -> Iterator[Options]:
+    """Runs that were killed at random moments until they were done.
+
+    Takes as many runs as it needs for so many kills; an undisturbed one takes these seconds.
+    """
+    rng = random.Random(seed)
+    killed = 0
+    for options in runs:
+        code = KILLED
+        while code == KILLED:
+            outcome = driver.run(Attempt(options, seconds=rng.uniform(0, 1.1 * seconds)))
+            code = outcome.code
+            killed += code == KILLED
+        assert code == 0, outcome.errors
+        yield options
+        if killed >= kills:
+            return
+
+
+def rows(store: Path, tables: Iterable[str]) -> dict[str, Any]:
+    """All rows of these tables."""
+    with closing(sqlite3.connect(store)) as db:
+        return {t: sorted(db.execute(f"SELECT * FROM {t}"), key=str) for t in tables}
+
+
+def contents(run: Path) -> dict[str, Any]:
+    """All that a finished run holds but for the times in its ``run.json``."""
+    found = rows(run / "samples.sqlite", TABLES)
+    for path in (*run.glob("results*.json"), run / "table.md"):
+        found[path.name] = path.read_text()
+    found["identity"] = json.loads((run / "run.json").read_text())["identity"]
+    found["files"] = sorted(path.name for path in run.iterdir())
+    return found
