@@ -31,9 +31,9 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-# One process per core, files kept whole (their fixtures are shared) and given out in the order of
-# tests/conftest.py, longest first; one thread per process: two
-# torch threads that wait for one busy core are many times slower than one.
+# One process per core; files kept whole (their fixtures are shared) and given out in the order of
+# tests/conftest.py, longest first; one thread per process: two torch threads that wait for one busy
+# core are many times slower than one.
 tests: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
