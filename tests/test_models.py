@@ -158,7 +158,10 @@ def test_tokenizers_that_are_not_there(folder: Path, tmp_path: Path) -> None:
         find_tokenizer("./nowhere")
     with pytest.raises(BadInput, match=r"no tokenizer folder '.*' \(it is a file\); give a folder"):
         find_tokenizer(str(folder / "config.json"))
-    with pytest.raises(BadInput, match="; name the folder of one with --tokenizer"):
+    with pytest.raises(
+        BadInput,
+        match=r"has no tokenizer \(tokenizer.json or tokenizer.model\); name the folder of one",
+    ):
         find_tokenizer(str(tmp_path))
 
 

@@ -106,7 +106,8 @@ def check_folder(output: Path, seed: int) -> None:
         records = sorted((output / "models").glob(f"*/{RECORD}"))
     except OSError as error:
         raise BadInput(
-            f"{output} cannot be written ({error.strerror}); name a folder with --output."
+            f"the tour cannot be written into {output} ({error.strerror}); name a folder with "
+            "--output."
         ) from error
     for path in records:
         found = json.loads(path.read_text(encoding="utf-8"))["recipe"]["seed"]

@@ -33,7 +33,9 @@ def claim_output(folder: Path, identity: dict[str, Any]) -> Path | None:
         BadInput: the folder holds something else, or cannot be written.
     """
     if folder.exists() and not folder.is_dir():
-        raise BadInput(f"the output {folder} is a file; name a folder with --output.")
+        raise BadInput(
+            f"a checkpoint is a folder, and {folder} is a file; name another with --output."
+        )
     if (folder / RECORD).exists():
         raise BadInput(
             f"{folder} holds a finished training already; name another folder with --output, or "

@@ -23,10 +23,11 @@ def check_sets(recipe: Recipe) -> None:
     Raises:
         BadInput: unknown pairs or format, no file and no hub id, or both.
     """
-    what = "way to take prompts from" if recipe.kind == "reward" else "pairing of"
     for one in recipe.data:
         if one.pairs not in PAIRS[recipe.kind]:
-            raise unknown_name(f"{what} set {one.name!r}:", one.pairs, PAIRS[recipe.kind])
+            raise unknown_name(
+                f"value of 'pairs' in set {one.name!r}:", one.pairs, PAIRS[recipe.kind]
+            )
         if one.format is not None and one.format not in FORMATS:
             raise unknown_name("format of preference data", one.format, FORMATS)
         if bool(one.files) == bool(one.hub):

@@ -258,8 +258,8 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
         for name, what in (("loss", "loss"), ("grad_norm", "gradient")):
             if logs and not math.isfinite(float(logs.get(name, 0.0))):
                 raise RunFailed(
-                    f"the {what} is not a number at step {state.global_step}; lower the learning "
-                    "rate, or train with precision: fp32."
+                    f"the {what} stopped being a number at step {state.global_step}; lower the "
+                    "learning rate, or train with precision: fp32."
                 )
         if logs and "loss" in logs:
             self._note = f"loss {float(logs['loss']):.3f}"

@@ -155,9 +155,9 @@ def tokenize_pairs(
     if cut > len(pairs) / 2:
         names = ", ".join(sorted({repr(pair.source) for pair in pairs}))
         raise BadInput(
-            f"{cut} of {len(pairs)} pairs of {names} are longer than max_length "
-            f"({limits.max_length} tokens) and would be cut, more than half; raise max_length, or "
-            "train on shorter texts."
+            f"{cut} of {len(pairs)} pairs of {names} are over the max_length of "
+            f"{limits.max_length} tokens and would be cut, more than half; raise it, or train on "
+            "shorter texts."
         )
     return tokens, _counts(tokens, cut, responses_cut)
 

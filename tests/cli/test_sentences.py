@@ -32,6 +32,11 @@ def _interrupts_stay_as_they_are() -> Iterator[None]:
             "unknown recipe 'mistral/bfpp'; did you mean 'mistral/bfpo'?",
         ),
         (
+            ["demo", "--seeds", "3"],
+            "--seeds and --regimes are for --study, which begins at seed 0; --seed is for the "
+            "tour.",
+        ),
+        (
             ["evaluate", "--model", "m", "--measure"],
             "--measure goes with --dry-run: together they time a short sample and store nothing; "
             "leave --measure out to evaluate.",

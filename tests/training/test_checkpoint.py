@@ -39,7 +39,7 @@ def saved_state(folder: Path, updates: int, whole: bool = True) -> None:
 
 def test_a_file_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("hello")
-    with pytest.raises(BadInput, match=r"the output .*out is a file; name a folder"):
+    with pytest.raises(BadInput, match=r"a checkpoint is a folder, and .*out is a file"):
         claim_output(tmp_path / "out", IDENTITY)
 
 
@@ -236,6 +236,9 @@ def test_weights_that_are_not_numbers_are_not_saved(new_model: NewModel, tmp_pat
     model = new_model()
     with torch.no_grad():
         model.model.layers[1].mlp.down_proj.weight[3, 4] = float("nan")
-    with pytest.raises(RunFailed, match=r"not numbers \(model.layers.1.mlp.down_proj.weight\), so"):
+    with pytest.raises(
+        RunFailed,
+        match=r"training has ended in weights .* \(model.layers.1.mlp.down_proj.weight\), so",
+    ):
         saved(model, tmp_path)
     assert not list(tmp_path.iterdir())

@@ -189,7 +189,7 @@ def test_prompts_begin_with_one_bos(new_recipe: NewRecipe, tmp_path: Path) -> No
             ["rollout.vllm.modus=server"],
             "unknown option of TRL's vLLM: 'modus'; did you mean 'mode'",
         ),
-        (["data.0.pairs=bfpo"], "unknown way to take prompts"),
+        (["data.0.pairs=bfpo"], "unknown value of 'pairs'"),
         (["loss=dpo"], "a recipe of kind reward has no 'loss'"),
         (["rewards={}"], "'rewards' and kind: reward go together"),
         (["combination=null"], "'combination' and kind: reward go together"),

@@ -127,7 +127,13 @@ def test_a_recipe_extends_a_file_beside_it(tmp_path: Path) -> None:
             "'loss_parameters' belong to kind: preference",
         ),
         (MINIMAL.replace("pairs: helpful", "pairs: helpfull"), "did you mean 'helpful'"),
-        (MINIMAL.replace("pairs: helpful", "pairs: chat"), "pairing of set 'one': 'chat'; there"),
+        (MINIMAL.replace("pairs: helpful", "pairs: chat"), "'pairs' in set 'one': 'chat'; there"),
+        (
+            MINIMAL.replace(
+                "loss: dpo", "kind: reward\nrewards: {a: {function: m.f}}\ncombination: linear"
+            ),
+            "unknown value of 'pairs' in set 'one': 'helpful'; there are: chat, prompts",
+        ),
         (
             MINIMAL.replace("pairs: helpful", "pairs: helpful, format: sharegtp"),
             "unknown format of preference data 'sharegtp'; did you mean 'sharegpt'",

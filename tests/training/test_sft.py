@@ -183,6 +183,9 @@ def test_long_conversations_are_cut_and_counted(tmp_path: Path, tiny_llama: Path
     chats(tmp_path, [said("a", "b"), said("a", "long " * 100), said("c", "long " * 90)])
     with pytest.raises(BadInput, match=r"2 of 3 conversations of set 'c' .*max_length \(40 tokens"):
         prepare_sft(recipe, Progress(show=False))
+    assert prepared.batches(8) == (2, 2)
+    with pytest.raises(BadInput, match="update of 32 conversations cannot be split equally over 5"):
+        prepared.batches(5)
 
 
 def test_a_training_that_breaks_leaves_no_model(tmp_path: Path, tiny_llama: Path) -> None:
@@ -192,7 +195,7 @@ def test_a_training_that_breaks_leaves_no_model(tmp_path: Path, tiny_llama: Path
         "schedule: constant, updates: 4, pairs_per_update: 4}"
     )
     recipe = load_recipe(_write(tmp_path, Recipe("sft", (wanted,)), more), base=str(tiny_llama))
-    with pytest.raises(RunFailed, match=r"is not a number at step \d; lower the learning rate"):
+    with pytest.raises(RunFailed, match=r"stopped being a number at step \d; lower the"):
         train(recipe, tmp_path / "out", device="cpu")
     assert not list((tmp_path / "out").glob("*.safetensors"))
 

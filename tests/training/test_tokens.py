@@ -257,7 +257,10 @@ def test_more_than_half_cut_is_refused() -> None:
     long = Pair((("user", "sky " * 60),), "Yes.", "No.", None, None, "chat")
     limits = Limits(max_length=60, max_prompt=40)
     tokenize_pairs([short, long], tokenizer, template=toy.CHATML, limits=limits)
-    with pytest.raises(BadInput, match=r"2 of 3 pairs of 'chat' are longer than max_length .60 to"):
+    with pytest.raises(
+        BadInput,
+        match=r"2 of 3 pairs of 'chat' are over the max_length of 60 tokens",
+    ):
         tokenize_pairs([short, long, long], tokenizer, template=toy.CHATML, limits=limits)
 
 
