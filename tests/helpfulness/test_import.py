@@ -153,6 +153,19 @@ def test_outputs_of_another_model(data_dir: Path, run: Path, tmp_path: Path) -> 
         import_annotations(run, path, data_dir=data_dir)
 
 
+def test_outputs_under_another_name_are_told(
+    data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    renamed = [{**row, "generator": "another"} for row in rows(outputs_file(data_dir, FIRST))]
+    outputs = tmp_path / "outputs.json"
+    outputs.write_text(json.dumps(renamed), encoding="utf-8")
+    path = saved(tmp_path, slim(data_dir, FIRST))
+    import_annotations(tmp_path / "run", path, outputs, data_dir)
+    assert "outputs.json is of 'another' and" in caplog.text
+    assert "the row takes the second name" in caplog.text
+    assert read_run(tmp_path / "run")["identity"]["model"]["name"] == FIRST
+
+
 def as_if_evaluated(run: Path, **tasks: Any) -> None:
     """Changes run.json so that the run looks as if `evaluate` had made it."""
     content = json.loads((run / "run.json").read_text(encoding="utf-8"))
