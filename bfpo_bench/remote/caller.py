@@ -127,12 +127,13 @@ class Caller:
                 reason = error.reason
                 if error.hopeless:
                     raise self._gave_up(path, status, reason, "cannot be asked") from None
-            if self._stop.is_set():
-                break
             if attempt < tries:
                 pause = backoff(attempt, self.server.first_delay, self.server.longest_delay)
                 # Never sooner than the server asks, nor all the sooner for being asked often.
                 self._pause(path, reason, attempt, tries, max(pause, wait or 0.0))
+            # Whoever set it is about to abort the connection: nothing may be asked before that.
+            if self._stop.is_set():
+                break
         times = "once" if tries == 1 else f"{tries} times"
         raise self._gave_up(path, status, reason, f"was asked {times} without a usable answer")
 

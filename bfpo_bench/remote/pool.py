@@ -28,7 +28,8 @@ def ask_all(
 
     `tasks` is read as room appears, so memory does not grow with its length. When a task fails,
     the answers that are there are handed out first, then its error is raised. When the caller
-    stops reading (an error, Ctrl-C), requests under way are cut off at once.
+    stops reading (an error, Ctrl-C), requests under way are cut off at once; a Ctrl-C that comes
+    while it waits here is raised after the answers that are there.
 
     Args:
         work: asks the server about one task; runs in a thread.
@@ -56,7 +57,15 @@ def ask_all(
             if not waiting:
                 break
             wait = HAND_OUT_SECONDS - (time.monotonic() - handed_out)
-            found = crew.take(max(0.0, wait) if batch else HAND_OUT_SECONDS)
+            try:
+                found = crew.take(max(0.0, wait) if batch else HAND_OUT_SECONDS)
+            except KeyboardInterrupt:
+                # What has been answered has been paid for.
+                crew.dismiss()
+                batch += crew.leftovers()
+                if batch:
+                    yield batch
+                raise
             if found is not None:
                 waiting -= 1
                 number, result, error = found
@@ -129,7 +138,7 @@ class _Crew:
         try:
             while not self._stop.is_set():
                 task = self._todo.get()
-                if task is None:
+                if task is None or self._stop.is_set():
                     return
                 number, content = task
                 try:

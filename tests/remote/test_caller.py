@@ -31,6 +31,20 @@ def impatient(url: str, tries: int = 3, timeout: float = 5.0) -> Server:
     return Server(url, None, timeout=timeout, tries=tries, first_delay=0.01, longest_delay=0.02)
 
 
+def test_a_caller_that_was_stopped_while_it_waits_asks_no_more() -> None:
+    stop = threading.Event()
+
+    def act(handler: Handler) -> None:
+        handler.reply(b"", 503, Retry_After="600")
+        threading.Timer(0.1, stop.set).start()
+
+    with serving(act) as server:
+        # Nobody aborts the connection: that comes a moment after the event.
+        with pytest.raises(GaveUp):
+            Caller(impatient(server.url), stop).post("completions", {}, text)
+        assert len(server.seen) == 1
+
+
 def faults() -> dict[str, Callable[[Handler], None]]:
     return {
         "dropped": Handler.drop,

@@ -204,6 +204,34 @@ def test_waiting_for_another_try_stops_too() -> None:
         assert len(server.seen) == 2
 
 
+def test_what_is_answered_is_handed_out_before_an_interrupt() -> None:
+    """Both tasks are under way; one is answered, then Ctrl-C comes, then nothing more."""
+    answered, ended = threading.Event(), threading.Event()
+
+    def act(handler: Handler) -> None:
+        number = handler.content["number"]
+        if number == 0:
+            handler.reply({"of": 0, "twice": 0})
+            answered.set()
+        else:
+            answered.wait(30)
+            # The first answer waits to be handed out, which is done every half second.
+            threading.Timer(0.1, press_ctrl_c).start()
+            ended.wait(30)
+
+    with serving(act) as server:
+        stream = ask_all(patient_server_at(server.url), [(0, 0), (1, 1)], double, 2)
+        found: list[tuple[int, int]] = []
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                for batch in stream:
+                    found += batch
+        finally:
+            ended.set()
+        assert found == [(0, 0)]
+        assert has_gone_home()
+
+
 def test_one_question() -> None:
     with serving(lambda handler: handler.reply({"of": 4, "twice": 8})) as server:
         assert ask(server_at(server.url), lambda caller: double(caller, 4)) == 8
