@@ -224,8 +224,7 @@ def test_what_is_answered_is_handed_out_before_an_interrupt() -> None:
         found: list[tuple[int, int]] = []
         try:
             with pytest.raises(KeyboardInterrupt):
-                for batch in stream:
-                    found += batch
+                found.extend(answer for batch in stream for answer in batch)
         finally:
             ended.set()
         assert found == [(0, 0)]
