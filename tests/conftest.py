@@ -47,6 +47,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
+@pytest.fixture(autouse=True)
+def _interrupts_stay_as_they_are() -> Iterator[None]:
+    """The program takes Ctrl-C for itself, and its second one ends the process; tests press it."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder of real upstream files; tests that need it are skipped where there is none."""

@@ -46,7 +46,7 @@ class ParallelEngine:
         single = replace(options, data_parallel_size=1)
         self._workers = [
             context.Process(
-                target=_work,
+                target=_process,
                 args=(rank, backend, single, devices[rank], self._orders[rank], self._answers),
             )
             for rank in range(copies)
@@ -180,6 +180,12 @@ def _device_groups(copies: int, width: int) -> list[str | None]:
     return [",".join(devices[i * width : (i + 1) * width]) for i in range(copies)]
 
 
+def _process(*arguments: Any) -> None:
+    """Main function of a worker process."""
+    Interrupts()
+    _work(*arguments)
+
+
 def _work(
     rank: int,
     backend: str,
@@ -188,11 +194,10 @@ def _work(
     orders: Any,
     answers: Any,
 ) -> None:
-    """Main function of a worker process."""
+    """Loads a copy of the model and answers orders until there are no more."""
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices
     parent = os.getppid()
-    Interrupts()
     try:
         from bfpo_bench.engines.select import open_engine
 

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bfpo_bench.cli import main
-
-
-@pytest.fixture(autouse=True)
-def _interrupts_stay_as_they_are() -> Iterator[None]:
-    """The program takes Ctrl-C for itself; the tests after these want it back."""
-    before = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(
