@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +213,6 @@ def read_results(path: Path) -> Results:
     try:
         cells = {name: _record(TaskResult, cell) for name, cell in content["tasks"].items()}
         means = {name: _record(Average, mean) for name, mean in content["averages"].items()}
-        # Files of before helpfulness was measured have no such field.
         helpfulness = _helpfulness(content.get("helpfulness"))
         parts = {"tasks": cells, "averages": means, "helpfulness": helpfulness}
         results: Results = _record(Results, {**content, **parts})
@@ -238,9 +237,11 @@ def _helpfulness(content: dict[str, Any] | None) -> HelpfulnessResult | None:
 
 
 def _record(kind: type[Any], content: dict[str, Any]) -> Any:
+    """An object of a file's fields; fields that have a default may be missing in older files."""
     names = {f.name for f in fields(kind)}
-    if names != set(content):
-        different = ", ".join(sorted(names ^ set(content)))
+    needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+    if not needed <= set(content) <= names:
+        different = ", ".join(sorted((needed - set(content)) | (set(content) - names)))
         raise ValueError(f"{kind.__name__} and the file differ in {different}")
     for name in ("score", "n"):
         if name in content and not isinstance(content[name], (int, float)):

@@ -110,6 +110,18 @@ def test_results_survive_the_file(results: Results, tmp_path: Path) -> None:
     assert str(results).startswith("m: Disc. 50.00 ± ")
 
 
+def test_older_files_lack_what_has_a_default(results: Results, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    content = json.loads(results.to_json())
+    del content["helpfulness"], content["averages"]["disc"]["missing"]
+    path.write_text(json.dumps(content))
+    assert read_results(path) == results
+    del content["tasks"]["bfpo_toxigen"]["metric"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(BadInput, match="TaskResult and the file differ in metric"):
+        read_results(path)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
