@@ -1,10 +1,15 @@
-"""Functions of one's own, named as ``package.module:function``, and their parameters."""
+"""Functions of one's own, named as ``package.module:function``: their parameters and source."""
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import importlib
+import importlib.util
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from bfpo_bench.errors import BadInput, unknown_name
@@ -68,3 +73,71 @@ def check_parameters(
     for key, item in known.items():
         if item.default is item.empty and key not in parameters:
             raise BadInput(f"the {what} {name} needs the parameter {key!r}, which is not given.")
+
+
+def source_digest(function: Callable[..., Any]) -> str:
+    """Hash (16 hex digits) of the module that a function stands in, and of those written with it.
+
+    These are the modules that it imports, and those import, from the folder that it was imported
+    from: somebody's project. Installed packages count by their versions, which are recorded.
+    """
+    function = inspect.unwrap(function)
+    module = inspect.getmodule(function)
+    file = getattr(module, "__file__", None)
+    if module is None or file is None:
+        try:
+            text = inspect.getsource(function)
+        except (OSError, TypeError):
+            text = ""
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    path = Path(file)
+    levels = module.__name__.count(".") + (path.name == "__init__.py")
+    root = path.parents[levels]
+    first = module.__name__.partition(".")[0]
+    # Among installed packages each was written by somebody else.
+    neighbours = not _INSTALLED.fullmatch(root.name)
+    sources: dict[str, str] = {}
+    waiting = [module.__name__]
+    while waiting:
+        name = waiting.pop()
+        top = name.partition(".")[0]
+        found = _module_file(root, name)
+        if name in sources or found is None:
+            continue
+        if top == first or (neighbours and top != __package__):
+            sources[name] = found.read_text(encoding="utf-8", errors="replace")
+            waiting += _imports(sources[name], name, found.name == "__init__.py")
+    text = sources.pop(module.__name__, "") or path.read_text(encoding="utf-8", errors="replace")
+    text += "".join(f"\0{name}\0{source}" for name, source in sorted(sources.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_INSTALLED = re.compile(r"site-packages|dist-packages|python[\d.]+")
+
+
+def _module_file(root: Path, name: str) -> Path | None:
+    base = root.joinpath(*name.split("."))
+    found = (path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file())
+    return next(found, None)
+
+
+def _imports(source: str, name: str, is_package: bool) -> Iterator[str]:
+    """Full names of all that a module's text imports, and of the packages that they lie in."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return
+    for node in ast.walk(tree):
+        named: list[str] = []
+        if isinstance(node, ast.Import):
+            named = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            package = name if is_package else name.rpartition(".")[0]
+            try:
+                start = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            except ImportError:
+                continue
+            named = [start, *(f"{start}.{alias.name}" for alias in node.names)]
+        for one in named:
+            parts = one.split(".")
+            yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))

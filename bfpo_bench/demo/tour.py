@@ -172,7 +172,8 @@ def is_trained(folder: Path, recipe: Recipe) -> bool:
     """
     from bfpo_bench.fingerprint import weight_fingerprint
     from bfpo_bench.models import find_model
-    from bfpo_bench.training.checkpoint import RECORD, differences
+    from bfpo_bench.training.checkpoint import RECORD
+    from bfpo_bench.training.identity import differences
 
     path = folder / RECORD
     if not path.is_file():

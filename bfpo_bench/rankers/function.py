@@ -6,14 +6,13 @@ first response is more helpful, below 0 when the second is, 0 when neither is.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from bfpo_bench.by_name import import_function
+from bfpo_bench.by_name import import_function, source_digest
 from bfpo_bench.errors import BadInput
 from bfpo_bench.progress import Progress
 from bfpo_bench.rankers.protocol import Comparison, Ranking
@@ -30,12 +29,7 @@ class FunctionRanker:
 
     def identity(self) -> dict[str, Any]:
         """See :class:`ChosenRanker`; a change in the function's file makes another ranker."""
-        try:
-            source = inspect.getsource(inspect.getmodule(self.function) or self.function)
-        except (OSError, TypeError):
-            source = ""
-        digest = hashlib.sha256(source.encode()).hexdigest()[:16]
-        return {"ranker": self.name, "kind": "function", "module": digest}
+        return {"ranker": self.name, "kind": "function", "module": source_digest(self.function)}
 
     @contextmanager
     def opened(self, progress: Progress) -> Iterator[FunctionRanker]:

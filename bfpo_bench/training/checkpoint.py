@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.training.identity import LATER, differences
 
 RECORD = "training.json"
 """How a checkpoint was trained; its presence says that training is finished."""
@@ -23,8 +24,8 @@ def claim_output(folder: Path, identity: dict[str, Any]) -> Path | None:
     """Makes an output folder ready.
 
     Args:
-        identity: recipe, base weights and data digests: a training is only gone on with when all
-            of them are the same.
+        identity: from :func:`training_identity`: a training is only gone on with when all of it
+            is the same.
 
     Returns:
         the newest checkpoint of an interrupted training to go on from, or None.
@@ -81,6 +82,7 @@ def finished_record(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | 
             "base weights": record["base"]["weights"],
             "data": {one["name"]: one["digest"] for one in record["data"]},
             "rewards": record.get("rewards", {}),
+            **{part: record[part] for part in LATER if part in record},
         }
     except (KeyError, TypeError) as error:
         raise BadInput(f"{path} does not say what it is of; name another --output.") from error
@@ -91,24 +93,6 @@ def finished_record(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | 
             f"{' and '.join(different)}; name another folder with --output, or delete this one."
         )
     return record
-
-
-def differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The parts of a training's identity that are not the same: ``recipe``, ``data``, …
-
-    Where base model and files lie does not count: their digests do, so that a folder may be moved.
-    """
-    before, after = _placeless(earlier), _placeless(_plain(now))
-    return [key for key in now if before.get(key) != after[key]]
-
-
-def _placeless(identity: dict[str, Any]) -> dict[str, Any]:
-    recipe = identity.get("recipe")
-    if not isinstance(recipe, dict):
-        return identity
-    sets = recipe.get("data") or ()
-    data = [{k: v for k, v in one.items() if k != "files"} for one in sets]
-    return {**identity, "recipe": {**recipe, "base": None, "data": data}}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -210,8 +194,3 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
-
-
-def _plain(content: Any) -> Any:
-    """What JSON makes of something: lists for tuples."""
-    return json.loads(json.dumps(content))

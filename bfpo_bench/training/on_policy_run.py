@@ -21,6 +21,7 @@ from bfpo_bench.progress import Progress
 from bfpo_bench.training.card import model_card
 from bfpo_bench.training.checkpoint import finish_output, save_model
 from bfpo_bench.training.combination import Multiplier
+from bfpo_bench.training.identity import training_identity
 from bfpo_bench.training.layers import choose_weights
 from bfpo_bench.training.on_policy import (
     NOTE,
@@ -74,13 +75,13 @@ def train_on_policy(
         )
     prepared = prepare_on_policy(recipe, progress, trust_remote_code)
     at_once, accumulation = prepared.batches(state.num_processes)
-    weights = weight_fingerprint(prepared.base.weights)
-    identity: dict[str, Any] = {
-        "recipe": recipe.as_dict(),
-        "base weights": weights,
-        "data": {one.name: one.digest for one in prepared.sets},
-        "rewards": {name: reward.identity() for name, reward in prepared.rewards.items()},
-    }
+    identity = training_identity(
+        recipe,
+        weight_fingerprint(prepared.base.weights),
+        {one.name: one.digest for one in prepared.sets},
+        prepared.template,
+        {name: reward.identity() for name, reward in prepared.rewards.items()},
+    )
     if (finished := finished_together(output, identity, state)) is not None:
         return finished
     checkpoint = claim_together(output, identity, state)
@@ -107,9 +108,8 @@ def train_on_policy(
     seconds = {"training": time.monotonic() - clock}
     save_model(trainer, prepared.tokenizer, prepared.template, output)
     record = training_record(
-        *(recipe, prepared.base, weights, _data(prepared), trainer, seconds, started),
+        *(recipe, prepared.base, identity, _data(prepared), trainer, seconds, started),
         notes=[NOTE],
-        rewards=identity["rewards"],
     )
     if state.is_main_process:
         finish_output(output, record, model_card(record))

@@ -8,6 +8,7 @@ from typing import Any
 
 from bfpo_bench.environment import describe_environment, package_versions
 from bfpo_bench.models import ModelFiles
+from bfpo_bench.training.identity import LATER
 from bfpo_bench.training.recipe import Recipe
 
 SCHEMA_VERSION = 1
@@ -19,34 +20,33 @@ NAMED = 100
 def training_record(
     recipe: Recipe,
     base: ModelFiles,
-    weights: str,
+    identity: Mapping[str, Any],
     data: Sequence[Mapping[str, Any]],
     trainer: Any,
     seconds: Mapping[str, float],
     started: datetime,
     notes: Sequence[str] = (),
-    rewards: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of ``training.json`` of a finished training.
 
     Args:
-        weights: fingerprint of the base model's weights.
+        identity: from :func:`training_identity`.
         data: for each set its name, number of pairs, digest and what else is known of it.
         trainer: the transformers Trainer that has run.
         seconds: spent, by stage.
         started: when the training began, with its time zone.
         notes: what a reader of the row should know.
-        rewards: identity (weights, objective, parameters) of each reward that was trained on.
     """
     parameters = trainer.model.parameters()
     return {
         "schema": SCHEMA_VERSION,
         "method": recipe.method,
         "recipe": recipe.as_dict(),
-        "base": {"name": base.name, "revision": base.revision, "weights": weights},
+        "base": {"name": base.name, "revision": base.revision, "weights": identity["base weights"]},
         "notes": list(notes),
         "data": [dict(one) for one in data],
-        "rewards": dict(rewards or {}),
+        "rewards": identity["rewards"],
+        **{part: identity[part] for part in LATER},
         "updates": trainer.state.max_steps,
         "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         "processes": trainer.args.world_size,

@@ -28,6 +28,7 @@ from bfpo_bench.training.checkpoint import (
     finished_record,
     save_model,
 )
+from bfpo_bench.training.identity import training_identity
 from bfpo_bench.training.layers import choose_weights
 from bfpo_bench.training.margins import FILE as MARGINS
 from bfpo_bench.training.margins import with_margins
@@ -72,12 +73,13 @@ def train_preferences(
     prepared = prepare(recipe, progress, trust_remote_code)
     schedule = prepared.schedule(state.process_index, state.num_processes)
     weights = weight_fingerprint(prepared.base.weights)
-    identity: dict[str, Any] = {
-        "recipe": recipe.as_dict(),
-        "base weights": weights,
-        "data": {one.loaded.name: one.digest for one in prepared.sets},
-        "rewards": {} if prepared.margin is None else {"margin": prepared.margin.identity()},
-    }
+    identity = training_identity(
+        recipe,
+        weights,
+        {one.loaded.name: one.digest for one in prepared.sets},
+        prepared.template,
+        {} if prepared.margin is None else {"margin": prepared.margin.identity()},
+    )
     if (finished := finished_together(output, identity, state)) is not None:
         return finished
     checkpoint = claim_together(output, identity, state)
@@ -133,10 +135,7 @@ def train_preferences(
         }
         for one in prepared.sets
     ]
-    record = training_record(
-        *(recipe, prepared.base, weights, data, trainer, seconds, started),
-        rewards=identity["rewards"],
-    )
+    record = training_record(recipe, prepared.base, identity, data, trainer, seconds, started)
     if state.is_main_process:
         (output / MARGINS).unlink(missing_ok=True)
         finish_output(output, record, model_card(record))

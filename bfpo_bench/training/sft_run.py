@@ -15,6 +15,7 @@ from bfpo_bench.fingerprint import weight_fingerprint
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.card import model_card
 from bfpo_bench.training.checkpoint import finish_output, save_model
+from bfpo_bench.training.identity import training_identity
 from bfpo_bench.training.layers import choose_weights
 from bfpo_bench.training.processes import join_processes
 from bfpo_bench.training.recipe import Recipe
@@ -52,12 +53,12 @@ def train_sft(
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     prepared = prepare_sft(recipe, progress, trust_remote_code)
-    weights = weight_fingerprint(prepared.base.weights)
-    identity = {
-        "recipe": recipe.as_dict(),
-        "base weights": weights,
-        "data": {one.name: one.digest for one in prepared.sets},
-    }
+    identity = training_identity(
+        recipe,
+        weight_fingerprint(prepared.base.weights),
+        {one.name: one.digest for one in prepared.sets},
+        prepared.template,
+    )
     if (finished := finished_together(output, identity, state)) is not None:
         return finished
     checkpoint = claim_together(output, identity, state)
@@ -84,7 +85,7 @@ def train_sft(
         }
         for one in prepared.sets
     ]
-    record = training_record(recipe, prepared.base, weights, data, trainer, seconds, started)
+    record = training_record(recipe, prepared.base, identity, data, trainer, seconds, started)
     if state.is_main_process:
         finish_output(output, record, model_card(record))
     state.wait_for_everyone()

@@ -1,0 +1,96 @@
+"""What a training is of: it is gone on with, or read, only where all of this is the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from bfpo_bench.by_name import import_function, source_digest
+from bfpo_bench.training.recipe import Recipe
+
+LATER = ("chat template", "source")
+"""Parts that version 0.1 did not write; where they are missing they cannot differ."""
+
+
+def training_identity(
+    recipe: Recipe,
+    weights: str,
+    data: Mapping[str, str],
+    template: str | None,
+    rewards: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """All that a training depends on, by content and not by where it lies.
+
+    Args:
+        weights: fingerprint of the base model's weights.
+        data: digest of each set, by name.
+        template: text of the recipe's chat template; None for the tokenizer's own.
+        rewards: identity (weights, objective, parameters) of each reward that is trained on.
+    """
+    digest = None if template is None else hashlib.sha256(template.encode()).hexdigest()[:16]
+    return {
+        "recipe": recipe.as_dict(),
+        "base weights": weights,
+        "data": dict(data),
+        "rewards": dict(rewards or {}),
+        "chat template": digest,
+        "source": _sources(recipe),
+    }
+
+
+def _sources(recipe: Recipe) -> dict[str, str]:
+    """Hash of the source of each function of one's own, by its name in the recipe."""
+    rewards = [*recipe.rewards.values(), *([recipe.margin] if recipe.margin else [])]
+    named = [recipe.loss, recipe.combination, *(reward.function for reward in rewards)]
+    return {
+        name: source_digest(import_function("function", name))
+        for name in named
+        if name is not None and ":" in name
+    }
+
+
+def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The parts of a training's identity that are not the same: ``recipe``, ``data``, …
+
+    Where base model, files, reward models, judges and chat template lie does not count: what they
+    hold does, so that all of them may be moved.
+
+    Args:
+        earlier: as it was written.
+        now: what a part of the same keys depends on now.
+    """
+    now = json.loads(json.dumps(now))  # lists for tuples, as they were written
+    there = [key for key in now if key in earlier or key not in LATER]
+    before, after = _placeless(earlier, there), _placeless(now, there)
+    different = [key for key in there if before.get(key) != after[key]]
+    if "source" in different:
+        old, new = earlier["source"], now["source"]
+        edited = [name for name in new if old.get(name) != new[name]]
+        different[different.index("source")] = f"source of {', '.join(edited)}"
+    return different
+
+
+def _placeless(identity: Mapping[str, Any], there: list[str]) -> Mapping[str, Any]:
+    recipe = identity.get("recipe")
+    if not isinstance(recipe, dict):
+        return identity
+    sets = recipe.get("data") or ()
+    changed: dict[str, Any] = {"base": None, "data": [_without(one, ("files",)) for one in sets]}
+    if "rewards" in there:
+        changed["rewards"] = {
+            name: _without(one, PLACES) for name, one in (recipe.get("rewards") or {}).items()
+        }
+        changed["margin"] = _without(recipe.get("margin") or {}, PLACES)
+    if "chat template" in there:
+        changed["tokens"] = _without(recipe.get("tokens") or {}, ("chat_template",))
+    return {**identity, "recipe": {**recipe, **changed}}
+
+
+PLACES = ("model", "revision", "judge", "judge_model")
+"""Where a reward comes from; what is found there stands in its own identity."""
+
+
+def _without(content: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key not in names}

@@ -1,0 +1,103 @@
+"""A training is gone on with where all that it depends on holds the same, wherever it lies."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bfpo_bench.errors import BadInput
+from bfpo_bench.training.identity import LATER, differences, training_identity
+from bfpo_bench.training.recipe import DataRecipe, Recipe, RewardRecipe, TokenRecipe
+from bfpo_bench.training.recipe_file import load_recipe
+from bfpo_bench.training.rewards import choose_reward
+from bfpo_bench.training.start import train
+from tests.engines.test_reward_model import classifier
+
+DATA = (DataRecipe("one", "helpful", ("a.jsonl",)),)
+
+
+def identity(recipe: Recipe, template: str | None = None, **rewards: Any) -> dict[str, Any]:
+    return training_identity(recipe, "w", {"one": "d"}, template, rewards)
+
+
+def test_a_template_counts_by_its_text_and_not_by_its_path() -> None:
+    here, there = (
+        Recipe("dpo", DATA, loss="dpo", tokens=TokenRecipe(chat_template=path))
+        for path in ("a.jinja", "/moved/b.jinja")
+    )
+    before = json.loads(json.dumps(identity(here, "{{ messages }}")))
+    assert differences(before, identity(there, "{{ messages }}")) == []
+    assert differences(before, identity(here, "{{ messages }}\n")) == ["chat template"]
+    # What version 0.1 wrote says nothing of the text: the path is all there is.
+    old = {key: value for key, value in before.items() if key not in LATER}
+    assert differences(old, identity(here, "{{ messages }}\n")) == []
+    assert differences(old, identity(there, "{{ messages }}")) == ["recipe"]
+
+
+def test_rewards_count_by_what_they_are_and_not_by_their_path() -> None:
+    def of(path: str, weights: str, scale: float = 1.0) -> dict[str, Any]:
+        reward = RewardRecipe(model=path, objective="0", scale=scale)
+        recipe = Recipe("morl", DATA, kind="reward", rewards={"safe": reward}, margin=reward)
+        return identity(recipe, safe={"model": weights, "objective": 0})
+
+    before = json.loads(json.dumps(of("here/rm", "w1")))
+    assert differences(before, of("/there/rm", "w1")) == []
+    assert differences(before, of("here/rm", "w2")) == ["rewards"]
+    assert differences(before, of("here/rm", "w1", scale=2.0)) == ["recipe"]
+
+
+def test_a_moved_reward_model_is_the_same(tiny_llama: Path, tmp_path: Path) -> None:
+    here = classifier(tmp_path / "here", tiny_llama, 1)
+    moved = shutil.copytree(here, tmp_path / "moved")
+    first, second = (
+        choose_reward(RewardRecipe(model=str(path), objective="0")).identity()
+        for path in (here, moved)
+    )
+    assert first == second
+
+
+RECIPE = """
+method: mine
+loss: "own_loss:hinge"
+data: [{name: d, pairs: helpful, files: [pairs.jsonl]}]
+tokens: {chat_template: mine.jinja}
+optimization: {learning_rate: 1e-3, pairs_per_update: 12, pairs_at_once: 12}
+precision: fp32
+"""
+OWN = "def hinge(logps):\n    return (1 - logps.log_ratio).clamp(min=0)\n"
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def test_edited_sources_and_templates_are_named(
+    work_with: Any, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work_with(RECIPE)
+    monkeypatch.syspath_prepend(Path.cwd())
+    Path("own_loss.py").write_text(OWN, encoding="utf-8")
+    Path("mine.jinja").write_text(TEMPLATE, encoding="utf-8")
+    recipe = load_recipe("mine.yaml", base=str(tiny_llama))
+    record = train(recipe, Path("out"), device="cpu")
+    assert train(recipe, Path("out"), device="cpu") == json.loads(json.dumps(record))
+    Path("mine.jinja").rename("other.jinja")
+    moved = load_recipe("mine.yaml", ["tokens.chat_template=other.jinja"], str(tiny_llama))
+    assert train(moved, Path("out"), device="cpu")["source"] == record["source"]
+
+    Path("mine.jinja").write_text(TEMPLATE.replace("<", "["), encoding="utf-8")
+    Path("own_loss.py").write_text(OWN.replace("1 -", "2 -"), encoding="utf-8")
+    monkeypatch.delitem(sys.modules, "own_loss")
+    importlib.invalidate_caches()
+    with pytest.raises(
+        BadInput,
+        match=r"out holds a finished training already, with another chat template and "
+        r"source of own_loss:hinge; name another",
+    ):
+        train(recipe, Path("out"), device="cpu")
