@@ -1,4 +1,9 @@
-"""Ctrl-C: the first one winds the command up in good order, the second one ends it at once."""
+"""Ctrl-C and SIGTERM: the first one winds the command up, a second Ctrl-C ends it at once.
+
+SIGTERM is how Slurm, docker and a shutdown announce that they will kill in a moment. It is treated
+like Ctrl-C, down to the exit code; only that a second one changes nothing, for it is often sent
+twice, and whoever is impatient has SIGKILL.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -24,58 +31,118 @@ _SAY_AFTER = 20
 
 
 class Interrupts:
-    """Turns SIGINT into ``KeyboardInterrupt``, but never in the middle of an import.
+    """Turns SIGINT and SIGTERM into ``KeyboardInterrupt``, but never in the middle of an import.
 
     An exception that an extension module meets while it initialises becomes an error of the
     module's own or ends the process (libtorch aborts: ``terminate called after throwing an
     instance of 'pybind11::error_already_set'``), and what it leaves is half imported. So a first
-    Ctrl-C in an import ends the process if the command has begun nothing yet, and otherwise waits
-    for the import to end, seconds at most. A second one never waits.
+    signal in an import ends the process if the command has begun nothing yet, and otherwise waits
+    for the import to end, seconds at most. A second Ctrl-C never waits.
 
     ``seen``: that there was one is kept, because even so somebody may swallow it.
     """
 
     def __init__(self) -> None:
+        global _installed
         self.seen = False
         self._waits = 0
         self._ours = False
+        self._held = self._due = False
         # A shell starts background jobs with Ctrl-C switched off; that is left so.
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self._came)
-            # Registered first, called last: from here on Python would let the signal kill it,
-            # although the command has ended and its exit code is settled.
-            atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+        for number, default in (
+            (signal.SIGINT, signal.default_int_handler),
+            (signal.SIGTERM, signal.SIG_DFL),
+        ):
+            if signal.getsignal(number) is default:
+                signal.signal(number, self._came)
+                # Registered first, called last: from here on Python would let the signal kill it,
+                # although the command has ended and its exit code is settled.
+                atexit.register(signal.signal, number, signal.SIG_IGN)
+                _installed = self
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """A first signal during the body is raised at its end."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self._due:
+            self._due = False
+            raise KeyboardInterrupt
 
     def _came(self, number: int, frame: FrameType | None) -> None:
         if self.seen and not self._ours:
+            if number == signal.SIGTERM:
+                return
             os._exit(INTERRUPTED)
         self.seen = True
         self._ours = False
+        if self._held:
+            self._due = True
+            _thread.start_new_thread(self._patience, ())
+            return
         files = _importing(frame)
         if files is None:
             raise KeyboardInterrupt
         if not any(file.startswith(_OURS) and not file.startswith(_HARMLESS) for file in files):
             say_stopped()
             os._exit(INTERRUPTED)
-        self._wait()
+        self._wait(number)
 
-    def _wait(self) -> None:
+    def _patience(self) -> None:
+        time.sleep(_SAY_AFTER * _WAIT_SECONDS)
+        if self._due:
+            _say_waiting()
+
+    def _wait(self, number: int) -> None:
         """Has the signal come again a little later."""
         self._waits += 1
         if self._waits == _SAY_AFTER:
-            print(
-                "Stopping as soon as what is loading has loaded; Ctrl-C again stops at once.",
-                file=sys.stderr,
-                flush=True,
-            )
+            _say_waiting()
         # Not threading.Timer: it takes locks that the interrupted code may hold.
-        _thread.start_new_thread(self._again, ())
+        _thread.start_new_thread(self._again, (number,))
 
-    def _again(self) -> None:
+    def _again(self, number: int) -> None:
         time.sleep(_WAIT_SECONDS)
         self._ours = True
         # To the thread itself, so that a blocking call there ends too.
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+
+_installed: Interrupts | None = None
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Keeps a first Ctrl-C or SIGTERM waiting until the body ends, seconds at most.
+
+    Only where the command line has put its :class:`Interrupts` in place; in other programs the
+    signal is their own affair.
+    """
+    if _installed is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _installed.hold():
+        yield
+
+
+def _in_child() -> None:
+    """What is forked is not asked to wind anything up: SIGTERM ends it."""
+    if _installed is not None and signal.getsignal(signal.SIGTERM) == _installed._came:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_in_child)
+
+
+def _say_waiting() -> None:
+    print(
+        "Stopping as soon as what is under way is done; Ctrl-C again stops at once.",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def say_stopped() -> None:

@@ -11,7 +11,7 @@ from bfpo_bench.interrupts import INTERRUPTED, Interrupts, say_stopped
 def main() -> None:
     """Entry point of ``bfpo-bench``: runs a command and turns failures into one sentence.
 
-    Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted.
+    Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted (Ctrl-C or SIGTERM).
     """
     interrupts = Interrupts()
     debug = "--debug" in sys.argv

@@ -5,10 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import signal
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any
 
+from bfpo_bench import forks
 from bfpo_bench.engines.protocol import (
     Done,
     EngineOptions,
@@ -19,10 +25,15 @@ from bfpo_bench.engines.protocol import (
     ScoreRequest,
     Share,
 )
+from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.errors import BadInput, BenchError, RunFailed
 from bfpo_bench.interrupts import Interrupts
 
 POLL_SECONDS = 5.0
+"""How often main process and copies look whether the other is still there."""
+
+CLOSE_SECONDS = 30.0
+"""What a copy is given to leave in good order, and again to follow a SIGTERM."""
 
 WINDOW = 2048
 """Prompts that a copy is given at a time."""
@@ -41,30 +52,35 @@ class ParallelEngine:
         copies = options.data_parallel_size
         devices = _device_groups(copies, options.tensor_parallel_size)
         context = multiprocessing.get_context("spawn")
-        self._answers: Any = context.Queue()
         self._orders: list[Any] = [context.Queue() for _ in range(copies)]
+        # A pipe of its own for each: its end is the end of the copy, whatever way that came.
+        pipes = [context.Pipe(duplex=False) for _ in range(copies)]
+        self._answers: list[Any] = [source for source, _ in pipes]
         single = replace(options, data_parallel_size=1)
         self._workers = [
             context.Process(
                 target=_process,
-                args=(rank, backend, single, devices[rank], self._orders[rank], self._answers),
+                args=(rank, backend, single, devices[rank], self._orders[rank], pipes[rank][1]),
             )
             for rank in range(copies)
         ]
-        for worker in self._workers:
-            worker.start()
-        loaded = [self._next() for _ in self._workers]
-        self.max_length = int(loaded[0][2]["max_length"])
-        # Copies on GPUs that are filled differently must still plan alike.
-        budgets = [about["score_tokens"] for _, _, about in loaded]
-        budget = None if None in budgets else min(budgets)
-        self._shares = [Share(rank, copies, budget) for rank in range(copies)]
-        from pathlib import Path
-
-        from bfpo_bench.engines.tokenization import load_tokenizer
-
-        folder = Path(options.tokenizer or options.model)
-        self.tokenizer = load_tokenizer(folder, options.trust_remote_code)
+        self._busy = False
+        try:
+            for worker, (_, sink) in zip(self._workers, pipes, strict=True):
+                worker.start()
+                sink.close()
+            loaded = [self._next() for _ in self._workers]
+            self.max_length = int(loaded[0][2]["max_length"])
+            # Copies on GPUs that are filled differently must still plan alike.
+            budgets = [about["score_tokens"] for _, _, about in loaded]
+            budget = None if None in budgets else min(budgets)
+            self._shares = [Share(rank, copies, budget) for rank in range(copies)]
+            folder = Path(options.tokenizer or options.model)
+            self.tokenizer = load_tokenizer(folder, options.trust_remote_code)
+        except BaseException:
+            # Nobody will close an engine that was never made, and Python waits for its children.
+            self._end()
+            raise
 
     def score(
         self, requests: Sequence[ScoreRequest], done: Done = ()
@@ -94,6 +110,7 @@ class ParallelEngine:
 
         windows = [_windows(len(requests), rank, copies) for rank in range(copies)]
         current = [next_window(rank) for rank in range(copies)]
+        self._busy = True
         while any(window is not None for window in current):
             rank, kind, content = self._next()
             window = current[rank]
@@ -104,6 +121,7 @@ class ParallelEngine:
                 raise NonFiniteLogits(window[content])
             else:
                 current[rank] = next_window(rank)
+        self._busy = False
 
     def label_logprobs(
         self,
@@ -125,13 +143,26 @@ class ParallelEngine:
         """See :class:`bfpo_bench.engines.Engine`."""
         for orders in self._orders:
             orders.put(None)
-        for worker in self._workers:
-            worker.join(timeout=30)
-            if worker.is_alive():
-                worker.terminate()
+        # What is in the middle of an order looks at no other; a signal it looks at.
+        self._end(patience=0.0 if self._busy else CLOSE_SECONDS)
+
+    def _end(self, patience: float = 0.0) -> None:
+        """Sees every copy out: those that have not left after so many seconds are told, then made.
+
+        A copy treats SIGTERM like Ctrl-C and keeps what it has begun.
+        """
+        for end, seconds in ((None, patience), ("terminate", CLOSE_SECONDS), ("kill", None)):
+            until = None if seconds is None else time.monotonic() + seconds
+            alive = [worker for worker in self._workers if worker.is_alive()]
+            for worker in alive:
+                if end is not None:
+                    getattr(worker, end)()
+            for worker in alive:
+                worker.join(None if until is None else max(0.0, until - time.monotonic()))
 
     def _batches(self) -> Iterator[list[tuple[int, Any]]]:
         """What the copies answer to one order each, until all are done with it."""
+        self._busy = True
         running = len(self._workers)
         while running:
             _, kind, content = self._next()
@@ -139,23 +170,40 @@ class ParallelEngine:
                 yield content
             else:
                 running -= 1
+        self._busy = False
 
     def _next(self) -> tuple[int, str, Any]:
-        """The next message of a worker; its failure is raised here."""
+        """The next message of a worker; its failure, and its end, are raised here."""
         while True:
-            try:
-                rank, kind, content = self._answers.get(timeout=POLL_SECONDS)
-            except queue.Empty:
-                dead = [w for w in self._workers if w.exitcode is not None]
-                if dead:
-                    raise RunFailed(
-                        f"a copy of the model ended unexpectedly (exit code {dead[0].exitcode}; "
-                        "out of memory?); run the same command again to go on."
-                    ) from None
-                continue
-            if kind == "failed":
-                raise content
-            return rank, kind, content
+            # Looked for first: what it said before it ended is in its pipe by then.
+            gone = [worker for worker in self._workers if worker.exitcode is not None]
+            ready: list[Any] = wait(self._answers, POLL_SECONDS)
+            for source in ready:
+                try:
+                    rank, kind, content = source.recv()
+                except (EOFError, OSError):
+                    # The pipe closes a moment before the process is gone.
+                    ended = self._workers[self._answers.index(source)]
+                    ended.join(CLOSE_SECONDS)
+                    gone.append(ended)
+                    continue
+                if kind == "failed":
+                    raise content
+                return rank, kind, content
+            if gone:
+                raise RunFailed(
+                    f"a copy of the model ended unexpectedly ({_how(gone[0].exitcode)}); run the "
+                    "same command again to go on."
+                )
+
+
+def _how(exit_code: int | None) -> str:
+    """What an exit code tells of an end."""
+    if exit_code == -signal.SIGKILL:
+        return "killed; did the memory suffice?"
+    if exit_code is not None and exit_code < 0:
+        return f"by {signal.Signals(-exit_code).name}"
+    return f"exit code {exit_code}"
 
 
 def _windows(count: int, rank: int, copies: int) -> Iterator[range]:
@@ -183,7 +231,14 @@ def _device_groups(copies: int, width: int) -> list[str | None]:
 def _process(*arguments: Any) -> None:
     """Main function of a worker process."""
     Interrupts()
-    _work(*arguments)
+    try:
+        _work(*arguments)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        # It is on its way out; a signal that comes now would only make noise.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _work(
@@ -197,6 +252,8 @@ def _work(
     """Loads a copy of the model and answers orders until there are no more."""
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices
+    # What a copy forks must not hold the pipe open once the copy is gone.
+    forks.locks.add(answers.fileno())
     parent = os.getppid()
     try:
         from bfpo_bench.engines.select import open_engine
@@ -204,7 +261,7 @@ def _work(
         engine = open_engine(backend, options)
         budget = getattr(engine, "score_tokens", None)
         about = {"max_length": engine.max_length, "score_tokens": budget}
-        answers.put((rank, "loaded", about))
+        answers.send((rank, "loaded", about))
         while True:
             try:
                 order = orders.get(timeout=POLL_SECONDS)
@@ -217,11 +274,10 @@ def _work(
                 return
             _obey(rank, engine, order, answers)
     except BenchError as error:
-        answers.put((rank, "failed", error))
-    except KeyboardInterrupt:
-        return
-    except BaseException as error:
-        answers.put((rank, "failed", RunFailed(f"a copy of the model failed: {error!r}")))
+        answers.send((rank, "failed", error))
+    except Exception as error:
+        with suppress(OSError):  # the main process is gone
+            answers.send((rank, "failed", RunFailed(f"a copy of the model failed: {error!r}")))
 
 
 def _obey(rank: int, engine: Any, order: tuple[str, tuple[Any, ...]], answers: Any) -> None:
@@ -229,10 +285,10 @@ def _obey(rank: int, engine: Any, order: tuple[str, tuple[Any, ...]], answers: A
     try:
         if method == "label_logprobs":
             values = engine.label_logprobs(*arguments)
-            answers.put((rank, "batch", [(i, some) for i, some in enumerate(values) if some]))
+            answers.send((rank, "batch", [(i, some) for i, some in enumerate(values) if some]))
         else:
             for batch in getattr(engine, method)(*arguments):
-                answers.put((rank, "batch", batch))
-        answers.put((rank, "end", None))
+                answers.send((rank, "batch", batch))
+        answers.send((rank, "end", None))
     except NonFiniteLogits as error:
-        answers.put((rank, "nan", error.index))
+        answers.send((rank, "nan", error.index))

@@ -207,7 +207,7 @@ def test_interrupt_and_kill_then_the_same_command_finishes(
         *("--backend", "hf", "--batch-size", "2", "--output", str(tmp_path / "run")),
     ]
     known = 0
-    for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
+    for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -9), (signal.SIGTERM, 130)):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         while (answers := _answers(tmp_path / "run")) < known + 8 and process.poll() is None:
             time.sleep(0.02)
@@ -215,7 +215,7 @@ def test_interrupt_and_kill_then_the_same_command_finishes(
         _, errors = process.communicate()
         assert process.returncode == code, errors
         assert "Traceback" not in errors
-        if number is signal.SIGINT:
+        if code == 130:
             assert errors.strip().endswith("Run the same command again to go on.")
         known = _answers(tmp_path / "run")
         assert known >= answers

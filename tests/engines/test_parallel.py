@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 import random
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,21 +86,65 @@ def test_bad_input_inside_a_copy_is_told(pair: Any) -> None:
         list(pair.score([ScoreRequest("context", "", 0)]))
 
 
-def test_a_dead_copy_ends_the_run(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bfpo_bench.engines import parallel
-
-    monkeypatch.setattr(parallel, "POLL_SECONDS", 0.2)
+def test_a_dead_copy_ends_the_run(tiny_llama: Path) -> None:
     engine = open_engine("hf", options(tiny_llama, 2))
     engine._workers[1].kill()
-    engine._workers[1].join()
-    with pytest.raises(RunFailed, match="ended unexpectedly"):
+    with pytest.raises(RunFailed, match=r"ended unexpectedly \(killed; did the memory suffice\?"):
         list(engine.respond([GenerateRequest("a", Sampling(4), 0)] * 4))
     engine.close()
+    assert not any(worker.is_alive() for worker in engine._workers)
+
+
+DYING = """
+import multiprocessing, os, signal
+from transformers import LlamaConfig
+
+class DyingConfig(LlamaConfig):
+    model_type = "dying"
+    if (multiprocessing.current_process()._identity or (0,))[-1] % 2:
+        {end}
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "sentence"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", r"\(killed; did the memory suffice\?\)"),
+        ("os._exit(7)", r"\(exit code 7\)"),
+    ],
+)
+def test_a_copy_that_dies_while_it_loads(
+    tiny_llama: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    end: str,
+    sentence: str,
+) -> None:
+    """One copy ends in the middle of loading, the other one loads and would wait."""
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = Path(shutil.copytree(tiny_llama, tmp_path / "dying"))
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "dying", "auto_map": {"AutoConfig": "dying.DyingConfig"}}
+    config |= {"auto_map": config["auto_map"] | {"AutoModelForCausalLM": "dying.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    code = DYING.format(end=end) + "\nfrom transformers import LlamaForCausalLM as Model\n"
+    (folder / "dying.py").write_text(code)
+    before = set(multiprocessing.active_children())
+    with pytest.raises(RunFailed, match=f"copy of the model ended unexpectedly {sentence}"):
+        open_engine("hf", replace(options(folder, 2), trust_remote_code=True))
+    assert set(multiprocessing.active_children()) <= before
+
+
+def test_what_is_wrong_in_one_copy_ends_the_others(tiny_llama: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_llama, tmp_path / "broken"))
+    (folder / "config.json").write_text('{"model_type": "nobody-knows"}')
+    before = set(multiprocessing.active_children())
+    with pytest.raises(BadInput, match="cannot be loaded as a causal language model"):
+        open_engine("hf", options(folder, 2))
+    assert set(multiprocessing.active_children()) <= before
 
 
 def test_nan_names_the_request(tiny_llama: Path, tmp_path: Path) -> None:
-    import shutil
-
     import torch
     from safetensors.torch import load_file, save_file
 
