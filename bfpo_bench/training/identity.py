@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from bfpo_bench.by_name import import_function, source_digest
+from bfpo_bench.errors import BadInput
 from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.typed import typed
 
 LATER = ("chat template", "source")
 """Parts that version 0.1 did not write; where they are missing they cannot differ."""
@@ -73,7 +75,7 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 
 
 def _placeless(identity: Mapping[str, Any], there: list[str]) -> Mapping[str, Any]:
-    recipe = identity.get("recipe")
+    recipe = _whole(identity.get("recipe"))
     if not isinstance(recipe, dict):
         return identity
     sets = recipe.get("data") or ()
@@ -86,6 +88,14 @@ def _placeless(identity: Mapping[str, Any], there: list[str]) -> Mapping[str, An
     if "chat template" in there:
         changed["tokens"] = _without(recipe.get("tokens") or {}, ("chat_template",))
     return {**identity, "recipe": {**recipe, **changed}}
+
+
+def _whole(recipe: Any) -> Any:
+    """A recipe as an older version wrote it, with the defaults of what it did not know yet."""
+    try:
+        return json.loads(json.dumps(typed(Recipe, recipe, "recipe").as_dict()))
+    except BadInput:
+        return recipe
 
 
 PLACES = ("model", "revision", "judge", "judge_model")

@@ -40,6 +40,16 @@ def test_a_template_counts_by_its_text_and_not_by_its_path() -> None:
     assert differences(old, identity(there, "{{ messages }}")) == ["recipe"]
 
 
+def test_what_an_older_version_did_not_know_has_its_default() -> None:
+    recipe = Recipe("dpo", DATA, loss="dpo")
+    before = json.loads(json.dumps(identity(recipe)))
+    del before["recipe"]["rollout"], before["recipe"]["data"][0]["unsafe_prompts"]
+    del before["recipe"]["tokens"]["max_prompt"]
+    assert differences(before, identity(recipe)) == []
+    del before["recipe"]["loss"]
+    assert differences(before, identity(recipe)) == ["recipe"]
+
+
 def test_rewards_count_by_what_they_are_and_not_by_their_path() -> None:
     def of(path: str, weights: str, scale: float = 1.0) -> dict[str, Any]:
         reward = RewardRecipe(model=path, objective="0", scale=scale)
