@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ def _earlier(run: RunDirectory) -> Results | None:
 def _helpfulness(
     request: Request, annotator: ChosenAnnotator, store: Store, task: PlannedTask
 ) -> HelpfulnessResult:
-    from bfpo_bench.helpfulness.annotate import annotations_of, make_pairs
+    from bfpo_bench.helpfulness.annotate import annotations_of, make_pairs, stored_name
     from bfpo_bench.helpfulness.metrics import measure
     from bfpo_bench.helpfulness.upstream import Upstream, read_upstream
     from bfpo_bench.sources import find_data_dir
@@ -86,7 +87,8 @@ def _helpfulness(
     if not request.suite.demonstration:
         folder = find_data_dir(options.data_dir)
         upstream = read_upstream(folder, [row["instruction"] for row in loaded.rows])
-    return measure(annotations, upstream, options.seed)
+    found = measure(annotations, upstream, options.seed)
+    return replace(found, annotator=stored_name(annotator, store))
 
 
 def _helpfulness_marks(

@@ -139,7 +139,9 @@ class _Evaluation:
         judge_key = answer_key("judge", self.identity["judge"])
         responses = {task.name: self.store.lazy_responses(task.name) for task in judged}
         waiting = [
-            task for task, some in responses.items() if stages.unjudged(some, judge_key, self.store)
+            task
+            for task, some in responses.items()
+            if len(stages.judged(task, some, name, judge_key, self.store)) < len(some)
         ]
         if not waiting:
             return

@@ -104,10 +104,6 @@ class _Judging:
         self._key = answer_key("judge", identity)
         self._responses = responses
         self._store = store
-        self._keys = {
-            task: [stages.verdict_key(self._key, response) for response in some]
-            for task, some in responses.items()
-        }
 
     def name(self, own: dict[str, Any] | None) -> str:
         """The name under which the verdicts are stored: the card's.
@@ -119,16 +115,22 @@ class _Judging:
             own: identity of the judge of the evaluation itself.
         """
         name = str(self._identity["judge"])
-        taken = own is not None and own["judge"] == name and own != self._identity
-        for task, keys in self._keys.items():
-            mine = set(keys)
-            taken = taken or any(v.key not in mine for v in self._store.verdicts(task, name))
-        return f"{name}-{self._key[:8]}" if taken else name
+        if own is not None and own["judge"] == name:
+            return name if own == self._identity else f"{name}-{self._key[:8]}"
+        keys = {
+            (task, response.item): stages.verdict_key(self._key, response)
+            for task, some in self._responses.items()
+            for response in some
+        }
+        return self._store.name_for(name, "verdicts", keys, self._key)
 
     def run(self, name: str, chosen: ChosenJudge, progress: Progress) -> float | None:
         """Gives the verdicts that are missing; seconds it took, None where none was."""
-        stored = self._store.keys("verdicts")
-        waiting = [task for task, keys in self._keys.items() if not stored.issuperset(keys)]
+        waiting = [
+            task
+            for task, some in self._responses.items()
+            if len(stages.judged(task, some, name, self._key, self._store)) < len(some)
+        ]
         if not waiting:
             return None
         begin = time.monotonic()
@@ -142,8 +144,7 @@ class _Judging:
 
     def verdicts(self, task: str, name: str) -> list[VerdictRecord]:
         """This judge's verdicts on a task, one per response."""
-        by_key = {verdict.key: verdict for verdict in self._store.verdicts(task, name)}
-        return [by_key[key] for key in self._keys[task]]
+        return self._store.verdicts(task, name)
 
 
 def _finished(run: RunDirectory) -> Results:

@@ -29,7 +29,9 @@ from bfpo_bench.store import (
     ScoreRecord,
     Store,
     VerdictRecord,
+    schema_1,
 )
+from bfpo_bench.store.schema import ASKED
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +74,17 @@ def is_damaged(path: Path) -> bool:
 def _schema(db: sqlite3.Connection) -> int:
     (found,) = db.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone() or (b"0",)
     return int(found) if found.isdigit() else 0
+
+
+def _of_schema_1(db: sqlite3.Connection) -> bool:
+    # By its tables: the row that says so may be what is broken.
+    try:
+        columns = [name for _, name, *_ in db.execute("PRAGMA main.table_info(verdicts)")]
+    except sqlite3.Error as error:
+        if not _is_damage(error):
+            raise
+        return False
+    return b"response_key" in columns or "response_key" in columns
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
@@ -135,15 +148,17 @@ def _rescue(aside: Path, path: Path) -> int:
     with Store(building) as store:
         try:
             with closing(_look(aside)) as db:
+                if _of_schema_1(db):
+                    schema_1.show(db)
                 store.add_items(counted(_rows(db, "items", ItemRecord, "task, item")))
-                store.add_scores(counted(_rows(db, "scores", ScoreRecord, "key")))
-                store.add_responses(counted(_rows(db, "responses", ResponseRecord, "key")))
-                answered = store.keys("responses")
+                store.add_scores(counted(_answers(db, "scores", ScoreRecord)))
+                store.add_responses(counted(_answers(db, "responses", ResponseRecord)))
+                there = store.answered("responses")
                 # A response that is lost may come out differently; then so may its verdict.
-                verdicts = _rows(db, "verdicts", VerdictRecord, "key")
-                store.add_verdicts(counted(v for v in verdicts if v.response_key in answered))
-                annotations = _rows(db, "annotations", AnnotationRecord, "key")
-                store.add_annotations(counted(a for a in annotations if a.response_key in answered))
+                verdicts = _answers(db, "verdicts", VerdictRecord)
+                store.add_verdicts(counted(v for v in verdicts if (v.task, v.item) in there))
+                annotations = _answers(db, "annotations", AnnotationRecord)
+                store.add_annotations(counted(a for a in annotations if (a.task, a.item) in there))
                 outcomes = _rows(db, "outcomes", OutcomeRecord, "task, item, metric")
                 store.add_outcomes(counted(outcomes))
         except sqlite3.Error as error:
@@ -159,6 +174,16 @@ def _rescue(aside: Path, path: Path) -> int:
         log_file.unlink()
     building.replace(path)
     return count
+
+
+def _answers(db: sqlite3.Connection, table: str, record: Callable[..., Any]) -> Iterator[Any]:
+    """The rows of a table of answers that can be read: of several to one question the first."""
+    seen: set[tuple[Any, ...]] = set()
+    for row in _rows(db, table, record, "key"):
+        asked = tuple(getattr(row, column) for column in ASKED[table])
+        if asked not in seen:
+            seen.add(asked)
+            yield row
 
 
 def _rows(

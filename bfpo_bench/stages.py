@@ -20,6 +20,7 @@ from bfpo_bench.store import (
     Store,
     VerdictRecord,
     answer_key,
+    known,
 )
 
 JUDGE_CHUNK = 256
@@ -36,14 +37,21 @@ def store_items(task: PlannedTask, store: Store) -> None:
 
 
 def unanswered(task: PlannedTask, model_key: str, store: Store) -> bool:
-    """Whether the model has yet to answer some request of a task."""
+    """Whether the model has yet to answer some request of a task.
+
+    Raises:
+        BadInput: an item was answered before in another way.
+    """
     if task.scores:
-        return not store.keys("scores", task.name).issuperset(score_keys(task, model_key))
-    stored = store.keys("responses", task.name)
-    # Keys are made from the prompts, which are only written when there may be nothing to do.
-    return len(stored) < len(task.prompts) or any(
-        response_key(task, index, model_key) not in stored for index in range(len(task.prompts))
-    )
+        return len(_scored(task, model_key, store)) < len(task.scores)
+    stored = store.answered("responses", task=task.name)
+    if len(stored) < len(task.prompts):
+        # Keys are made from the prompts, which are only written when there may be nothing to do;
+        # one of them tells whether what is there was asked in the same way.
+        there = (i for i in range(len(task.prompts)) if (task.item_id(i),) in stored)
+        responded(task, model_key, store, next(there, None))
+        return True
+    return len(responded(task, model_key, store)) < len(task.prompts)
 
 
 # ------------------------------------------------------------------------- score
@@ -68,8 +76,7 @@ def score(
         RunFailed: a log-likelihood is not a finite number; names task and item.
     """
     keys = score_keys(task, model_key)
-    stored = store.keys("scores", task.name)
-    done = {i for i, key in enumerate(keys) if key in stored}
+    done = _scored(task, model_key, store)
     owners = list(_choices(task))
     with progress.stage(f"score {task.name}", len(keys), len(done), "choices"):
         for batch in engine.score(task.scores, done):
@@ -94,6 +101,17 @@ def score(
                 )
             store.add_scores(records)
             progress.advance(sum(1 for index, _ in batch if index not in done))
+
+
+def _scored(task: PlannedTask, model_key: str, store: Store) -> set[int]:
+    """Numbers of the score requests whose answers are stored."""
+
+    def shown(number: int) -> dict[str, Any]:
+        request = task.scores[number]
+        return {"context": request.context, "continuation": request.continuation}
+
+    asked = zip(_choices(task), score_keys(task, model_key), strict=True)
+    return known(store, "scores", asked, shown, task=task.name)
 
 
 def store_outcomes(task: PlannedTask, store: Store) -> None:
@@ -132,20 +150,33 @@ def response_key(task: Asked, index: int, model_key: str) -> str:
     )
 
 
+def responded(task: Asked, model_key: str, store: Store, only: int | None = None) -> set[int]:
+    """Numbers of the prompts whose responses are stored; or of one of them, if it is.
+
+    Raises:
+        BadInput: an item was answered before in another way.
+    """
+    numbers = range(len(task.prompts)) if only is None else range(only, only + 1)
+
+    def shown(place: int) -> dict[str, Any]:
+        request = task.prompts[numbers[place]]
+        return {"prompt": request.prompt, "seed": request.seed}
+
+    asked = (((task.item_id(n),), response_key(task, n, model_key)) for n in numbers)
+    found = known(store, "responses", asked, shown, task=task.name)
+    return {numbers[place] for place in found}
+
+
 def respond(task: Asked, model_key: str, engine: Engine, store: Store, progress: Progress) -> None:
     """Generates the responses of a task that are not stored yet.
 
     Raises:
+        BadInput: an item was answered before in another way.
         RunFailed: the model's logits are not numbers; names task and item.
     """
     total = len(task.prompts)
-    stored = store.keys("responses", task.name)
-    done = {
-        index
-        for index in range(total if stored else 0)
-        if response_key(task, index, model_key) in stored
-    }
-    del stored
+    anything = bool(store.answered("responses", task=task.name))
+    done = responded(task, model_key, store) if anything else set()
 
     def record(index: int, answer: Response) -> ResponseRecord:
         request = task.prompts[index]
@@ -188,14 +219,20 @@ def verdict_key(judge_key: str, response: ResponseRecord) -> str:
     return answer_key("verdict", judge_key, response.key, response.question, response.response)
 
 
-def unjudged(responses: Sequence[ResponseRecord], judge_key: str, store: Store) -> bool:
-    """Whether some response has no verdict of this judge yet."""
-    stored = store.keys("verdicts")
-    return any(verdict_key(judge_key, response) not in stored for response in responses)
+def judged(
+    task: str, responses: Sequence[ResponseRecord], name: str, judge_key: str, store: Store
+) -> set[int]:
+    """Numbers of the responses to a task that have a verdict of this judge.
+
+    Raises:
+        BadInput: another judge of that name has judged them.
+    """
+    asked = (((r.item,), verdict_key(judge_key, r)) for r in responses)
+    return known(store, "verdicts", asked, lambda _: {}, judge=name, task=task)
 
 
 def judge(
-    title: str,
+    task: str,
     responses: Sequence[ResponseRecord],
     name: str,
     judge_key: str,
@@ -208,19 +245,19 @@ def judge(
     Raises:
         BadInput, RunFailed: the judge's server refuses or fails; verdicts given before are kept.
     """
-    keys = [verdict_key(judge_key, response) for response in responses]
-    stored = store.keys("verdicts")
-    known = {i for i, key in enumerate(keys) if key in stored}
+    done = judged(task, responses, name, judge_key, store)
     exchanges = (Exchange(response.question, response.response) for response in responses)
-    undecided = store.undecided()
-    unknown = sum(keys[i] in undecided for i in known)
-    with progress.stage(f"judge {title}", len(keys), len(known), "verdicts"):
-        for batch in judge_all(judge, exchanges, known, JUDGE_CHUNK):
+    unknown = store.verdict_counts(task, name)[None]
+    with progress.stage(f"judge {task}", len(responses), len(done), "verdicts"):
+        for batch in judge_all(judge, exchanges, done, JUDGE_CHUNK):
             store.add_verdicts(
-                VerdictRecord(keys[i], name, responses[i].key, v.harmful, v.p_harmful, v.raw)
+                VerdictRecord(
+                    *(verdict_key(judge_key, responses[i]), name, task, responses[i].item),
+                    *(v.harmful, v.p_harmful, v.raw),
+                )
                 for i, v in batch
             )
-            fresh = [verdict for i, verdict in batch if i not in known]
+            fresh = [verdict for i, verdict in batch if i not in done]
             unknown += sum(verdict.harmful is None for verdict in fresh)
             progress.advance(len(fresh), f"{unknown} unknown" if unknown else "")
 

@@ -122,7 +122,7 @@ def judge(task: PlannedTask, store: Store) -> None:
     card = load_judge("keyword")
     responses = store.lazy_responses(task.name)
     assert len(responses) == len(task.prompts)
-    assert stages.unjudged(responses, "judge", store)
+    assert not stages.judged(task.name, responses, "keyword", "judge", store)
     stages.judge(task.name, responses, "keyword", "judge", card.open(), store, Progress(show=False))
 
 

@@ -12,13 +12,16 @@ import pytest
 
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.store import (
+    AnnotationRecord,
     ItemRecord,
     OutcomeRecord,
+    RankingRecord,
     ResponseRecord,
     ScoreRecord,
     Store,
     VerdictRecord,
     answer_key,
+    known,
 )
 
 HOSTILE = "<script>alert(1)</script>\x00\u202e 'DROP TABLE scores; --\n" + "😀" * 10
@@ -31,9 +34,9 @@ def response(key: str, item: str, text: str = "words") -> ResponseRecord:
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     score = ScoreRecord("k", "t", "i", 1, "context", HOSTILE, -1.2345678901234567, True, 3)
     verdicts = [
-        VerdictRecord("v1", "j", "r1", True, 0.75, "raw"),
-        VerdictRecord("v2", "j", "r2", None, None, "low mass"),
-        VerdictRecord("v3", "other", "r2", False, 0.0, ""),
+        VerdictRecord("v1", "j", "t", "a", True, 0.75, "raw"),
+        VerdictRecord("v2", "j", "t", "b", None, None, "low mass"),
+        VerdictRecord("v3", "other", "t", "b", False, 0.0, ""),
     ]
     with Store(tmp_path / "samples.sqlite") as store:
         store.add_items([ItemRecord("t", "i", 4, "{}")])
@@ -152,15 +155,15 @@ def test_answers_of_one_item(tmp_path: Path) -> None:
         )
         store.add_outcomes([OutcomeRecord("t", "a", "acc", 1.0), OutcomeRecord("t", "b", "acc", 0)])
         store.add_verdicts(
-            VerdictRecord(f"{judge}-{key}", judge, key, True, None, "")
+            VerdictRecord(f"{judge}-{item}", judge, "t", item, True, None, "")
             for judge in ("z", "y")
-            for key in ("r1", "r2")
+            for item in "ab"
         )
         assert [r.key for r in store.responses("t", "b")] == ["r2"]
         assert [s.key for s in store.scores("t", "b")] == ["b0", "b1"]
         assert store.scores("elsewhere", "b") == []
         assert store.outcomes_of("t", "a") == {"acc": 1.0}
-        assert [v.key for v in store.verdicts_on("r1")] == ["y-r1", "z-r1"]
+        assert [v.key for v in store.verdicts_on("t", "a")] == ["y-a", "z-a"]
 
 
 def test_keys_depend_on_every_part() -> None:
@@ -181,3 +184,56 @@ def test_a_few_bytes_of_something_else_are_not_written_over(tmp_path: Path) -> N
     with pytest.raises(BadInput, match=r"is not a store of bfpo-bench; move it away"):
         Store(path)
     assert path.read_text(encoding="utf-8") == "notes"
+
+
+ANSWERS = {
+    "scores": lambda key: ScoreRecord(key, "t", "i", 0, "c", "d", -1.0, False, 0),
+    "responses": lambda key: response(key, "i"),
+    "verdicts": lambda key: VerdictRecord(key, "j", "t", "i", True, None, ""),
+    "rankings": lambda key: RankingRecord(key, "r", "t", "i", "k", 1.0, ""),
+    "annotations": lambda key: AnnotationRecord(key, "a", "t", "i", 1.0, None, "{}"),
+}
+
+
+@pytest.mark.parametrize("table", ANSWERS)
+def test_nothing_is_answered_twice(tmp_path: Path, table: str) -> None:
+    """The same answer may come again; another one to the same question may not."""
+    make = ANSWERS[table]
+    with Store(tmp_path / "s.sqlite") as store:
+        add = getattr(store, f"add_{table}")
+        add([make("one")])
+        add([make("one")])
+        with pytest.raises(RunFailed, match=rf"an answer in {table} for .*\bt, i.*twice in a run"):
+            add([make("two")])
+        assert store.keys(table) == {"one"}
+
+
+def test_what_is_asked_in_another_way_is_refused(tmp_path: Path) -> None:
+    texts = {"prompt": "x" * 50 + "Monday, " + "y" * 50, "seed": 7}
+    with Store(tmp_path / "s.sqlite") as store:
+        record = ResponseRecord(
+            *("r1", "t", "a", str(texts["prompt"]), "q", "answer", "stop"), *(7, 3, 2, 0)
+        )
+        store.add_responses([record, response("r2", "b")])
+
+        def ask(key: str, **changed: object) -> set[int]:
+            asked = [(("c",), "r3"), (("b",), "r2"), (("a",), key)]
+            return known(store, "responses", asked, lambda _: {**texts, **changed}, task="t")
+
+        assert ask("r1") == {1, 2}
+        told = (
+            r"t, item a that was made in another way: its prompt has …'x{20}Monday, y{12}'… there, "
+            r"…'x{20}Tuesday, y{11}'… is asked for\. An item has one answer in a run; use another"
+        )
+        with pytest.raises(BadInput, match=told):
+            ask("r9", prompt="x" * 50 + "Tuesday, " + "y" * 50)
+        with pytest.raises(BadInput, match=r"its seed has 7 there, 8 is asked for"):
+            ask("r9", seed=8)
+        with pytest.raises(BadInput, match=r"the model or its settings differ from those of then"):
+            ask("r9")
+        assert store.name_for("j", "verdicts", {("t", "a"): "v1"}, "f" * 32) == "j"
+        store.add_verdicts([VerdictRecord("v1", "j", "t", "a", True, None, "")])
+        assert store.name_for("j", "verdicts", {("t", "a"): "v1"}, "f" * 32) == "j"
+        assert store.name_for("j", "verdicts", {("t", "a"): "v2"}, "f" * 32) == "j-ffffffff"
+        with pytest.raises(BadInput, match=r"to t, item a by j that was made in another way"):
+            known(store, "verdicts", [(("a",), "v2")], lambda _: {}, judge="j", task="t")

@@ -46,7 +46,7 @@ def _row(sample: Sample) -> dict[str, Any]:
 
 def verdict_rows(sample: Sample) -> list[dict[str, Any]]:
     """Judge, harmful, p_harmful and raw of every verdict on a sample's response."""
-    return [_without(asdict(verdict), "key", "response_key") for verdict in sample.verdicts]
+    return [_without(asdict(verdict), "key", "task", "item") for verdict in sample.verdicts]
 
 
 def _without(record: dict[str, Any], *names: str) -> dict[str, Any]:

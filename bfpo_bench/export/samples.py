@@ -94,7 +94,7 @@ class RunSamples:
                 row=_row(item.row),
                 scores=scores,
                 response=response,
-                verdicts=self._store.verdicts_on(response.key) if response else [],
+                verdicts=self._store.verdicts_on(task, item.item) if response else [],
                 metrics=self._store.outcomes_of(task, item.item),
             )
 

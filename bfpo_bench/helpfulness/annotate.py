@@ -22,7 +22,7 @@ from bfpo_bench.helpfulness.cost import Budget, Prices, Tokens, guessed_tokens
 from bfpo_bench.helpfulness.instructions import TASK, Instruction, of_row
 from bfpo_bench.progress import Progress
 from bfpo_bench.remote import Caller, ask_all
-from bfpo_bench.store import AnnotationRecord, ResponseRecord, Store, answer_key
+from bfpo_bench.store import AnnotationRecord, ResponseRecord, Store, answer_key, known
 
 DECLINED_WAITS = (5.0, 20.0)
 """Seconds before questions that were declined are asked a second and a third time."""
@@ -93,31 +93,54 @@ def annotate(
         RunFailed: the endpoint fails, or the limit is reached on the way; answers given before
             are kept.
     """
-    stored = store.annotations().keys()
-    missing = [pair for pair in pairs if pair.key not in stored]
+    name = stored_name(chosen, store)
+    asked = (((pair.instruction.item,), pair.key) for pair in pairs)
+
+    def shown(number: int) -> dict[str, str]:
+        return {"settings": _settings(chosen, pairs[number].swapped)}
+
+    done = known(store, "annotations", asked, shown, annotator=name, task=TASK)
+    missing = [pair for number, pair in enumerate(pairs) if number not in done]
     if not missing:
         return
-    writer = _Writer(chosen, store)
+    writer = _Writer(chosen, name, store)
     writer.write([(pair, Answer(TIE, None)) for pair in missing if pair.is_tie])
-    asked = [pair for pair in missing if not pair.is_tie]
-    if not asked:
+    open_pairs = [pair for pair in missing if not pair.is_tie]
+    if not open_pairs:
         return
-    work = _Work(asked, chosen, Budget(prices))
-    work.budget.require(work.total(), len(asked))
-    progress.say(f"Annotating {len(asked)} pairs: about {work.total().read:,} tokens to read.")
+    work = _Work(open_pairs, chosen, Budget(prices))
+    work.budget.require(work.total(), len(open_pairs))
+    progress.say(f"Annotating {len(open_pairs)} pairs: about {work.total().read:,} tokens to read.")
     with (
         chosen.opened(log, progress) as annotator,
-        progress.stage("annotate", len(pairs), len(pairs) - len(asked), "pairs"),
+        progress.stage("annotate", len(pairs), len(pairs) - len(open_pairs), "pairs"),
     ):
         work.run(annotator, writer, progress)
+
+
+def stored_name(chosen: ChosenAnnotator, store: Store) -> str:
+    """The name under which an annotator's answers are stored: its own.
+
+    Where that name belongs to annotations asked for in another way (another prompt, other weights),
+    the beginning of its identity's hash is put behind it.
+    """
+    query = "SELECT DISTINCT settings FROM annotations WHERE annotator = ?"
+    ways = {settings for (settings,) in store.select(query, chosen.name)}
+    if ways <= {_settings(chosen, swapped) for swapped in (False, True)}:
+        return chosen.name
+    return f"{chosen.name}-{answer_key('annotator', chosen.identity)[:8]}"
+
+
+def _settings(chosen: ChosenAnnotator, swapped: bool) -> str:
+    return json.dumps({**chosen.identity, "swapped": swapped}, sort_keys=True)
 
 
 class _Writer:
     """Turns answers into records."""
 
-    def __init__(self, chosen: ChosenAnnotator, store: Store) -> None:
-        self._name = chosen.name
-        self._identity = chosen.identity
+    def __init__(self, chosen: ChosenAnnotator, name: str, store: Store) -> None:
+        self._name = name
+        self._chosen = chosen
         self._store = store
 
     def write(self, answers: Sequence[tuple[Pair, Answer]]) -> None:
@@ -128,15 +151,14 @@ class _Writer:
         preference = answer.preference
         if preference is not None and pair.swapped:
             preference = 3 - preference
-        settings = {**self._identity, "swapped": pair.swapped}
         return AnnotationRecord(
             key=pair.key,
             annotator=self._name,
+            task=TASK,
             item=pair.instruction.item,
-            response_key=pair.response.key,
             preference=preference,
             raw=None if answer.raw is None else json.dumps(answer.raw, sort_keys=True),
-            settings=json.dumps(settings, sort_keys=True),
+            settings=_settings(self._chosen, pair.swapped),
         )
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from bfpo_bench.helpfulness.formats import ModelOutput, write_annotations, write
 from bfpo_bench.helpfulness.instructions import TASK, of_row
 from bfpo_bench.results import read_results
 from bfpo_bench.rundir import read_run
-from bfpo_bench.store import AnnotationRecord, Store
+from bfpo_bench.store import Store
 from bfpo_bench.whole_files import whole_folder
 
 
@@ -58,8 +56,8 @@ def read_helpfulness(run: Path, annotator: str | None = None) -> Helpfulness:
     chosen = annotator or _annotator(run, names)
     mine = {
         record.item: record
-        for record in _of_one_setting([one for one in records if one.annotator == chosen])
-        if record.item in responses and record.response_key == responses[record.item].key
+        for record in records
+        if record.annotator == chosen and record.item in responses
     }
     annotations = [
         Annotation(
@@ -106,18 +104,6 @@ def _annotator(run: Path, names: set[str]) -> str | None:
             "one with --annotator."
         )
     return next(iter(names), None)
-
-
-def _of_one_setting(records: Sequence[AnnotationRecord]) -> list[AnnotationRecord]:
-    """Those that were asked for in one way: of several (another prompt …) the most numerous."""
-    settings = [
-        json.dumps({**json.loads(one.settings), "swapped": None}, sort_keys=True) for one in records
-    ]
-    if not settings:
-        return []
-    counts = Counter(settings)
-    [(most, _)] = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:1]
-    return [one for one, setting in zip(records, settings, strict=True) if setting == most]
 
 
 def _json(text: str | None) -> Any:

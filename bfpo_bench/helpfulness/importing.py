@@ -80,9 +80,9 @@ def import_annotations(
     with RunDirectory(run, identity) as directory:
         before = None if made else _finished(run)
         with directory.open_store() as store:
-            _store(store, loaded, instructions, ordered)
+            annotator = _store(store, loaded, instructions, ordered)
         results = before if before is not None else _empty(identity)
-        results = replace(results, helpfulness=result)
+        results = replace(results, helpfulness=replace(result, annotator=annotator))
         directory.write_text("results.json", results.to_json())
         from bfpo_bench.results_table import markdown
 
@@ -215,7 +215,8 @@ def _store(
     loaded: Loaded,
     instructions: Sequence[Instruction],
     annotations: Sequence[Annotation],
-) -> None:
+) -> str:
+    """Stores instructions, outputs and annotations; the name that these have there."""
     rows = (json.dumps(row, sort_keys=True, default=str) for row in loaded.rows)
     store.add_items(
         ItemRecord(TASK, one.item, n, row)
@@ -227,18 +228,26 @@ def _store(
         for one, annotation in zip(instructions, annotations, strict=True)
     ]
     store.add_responses(one for one in responses if one.item not in there)
+    keys = [
+        answer_key(BACKEND, annotation.annotator, response.key)
+        for response, annotation in zip(responses, annotations, strict=True)
+    ]
+    asked = {(TASK, one.item): key for one, key in zip(responses, keys, strict=True)}
+    annotator = annotations[0].annotator
+    name = store.name_for(annotator, "annotations", asked, answer_key(BACKEND, annotator))
     store.add_annotations(
         AnnotationRecord(
-            key=answer_key(BACKEND, annotation.annotator, response.key),
-            annotator=annotation.annotator,
+            key=key,
+            annotator=name,
+            task=TASK,
             item=response.item,
-            response_key=response.key,
             preference=annotation.preference,
             raw=None if annotation.raw is None else json.dumps(annotation.raw),
             settings=json.dumps({"kind": BACKEND}),
         )
-        for response, annotation in zip(responses, annotations, strict=True)
+        for key, response, annotation in zip(keys, responses, annotations, strict=True)
     )
+    return name
 
 
 def _response(one: Instruction, annotation: Annotation) -> ResponseRecord:

@@ -112,7 +112,7 @@ class _Counts:
 def _of_samples(run: Run, store: Store) -> Iterator[str]:
     items = dict(store.select("SELECT task, COUNT(*) FROM items GROUP BY task"))
     responses = _responses(store) if run.judge else {}
-    verdicts = _verdicts(store, run.judge, responses) if run.judge else {}
+    verdicts = _verdicts(store, run.judge) if run.judge else {}
     for cell in run.results.tasks.values():
         if items.get(cell.task, 0) != cell.n:
             yield f"{cell.column} has {items.get(cell.task, 0)} items in its samples, not {cell.n}"
@@ -153,42 +153,14 @@ def _responses(store: Store) -> dict[str, _Counts]:
     return {task: _Counts(count, items) for task, count, items in store.select(query)}
 
 
-def _verdicts(store: Store, judge: str, responses: dict[str, _Counts]) -> dict[str, _Counts]:
+def _verdicts(store: Store, judge: str) -> dict[str, _Counts]:
     """Verdicts, judged responses and harmless ones of each task."""
-    # Responses hold long texts: only their index is read. Looking up each verdict takes longer
-    # than all the rest, so where every response has one, only those that are not harmless are.
+    # Responses hold long texts: of them and of the verdicts only indexes are read.
     query = (
-        "SELECT COUNT(*), COUNT(DISTINCT response_key) "
-        "FROM verdicts INDEXED BY verdicts_of_response WHERE judge = ?"
+        "SELECT v.task, COUNT(*), COUNT(DISTINCT v.item), TOTAL(v.harmful IS 0) FROM verdicts v "
+        "JOIN responses r ON r.task = v.task AND r.item = v.item WHERE v.judge = ? GROUP BY v.task"
     )
-    [(given, judged)] = store.select(query, judge)
-    total = sum(counts.answers for counts in responses.values())
-    if given == judged == total:
-        harmful = dict(store.select(_HARMFUL, judge))
-        return {
-            task: _Counts(counts.answers, counts.answers, counts.answers - harmful.get(task, 0))
-            for task, counts in responses.items()
-        }
-    return {
-        task: _Counts(int(count), found, harmless)
-        for task, count, found, harmless in store.select(_EACH, judge)
-    }
-
-
-_HARMFUL = """
-WITH given AS MATERIALIZED (
-    SELECT response_key FROM verdicts NOT INDEXED WHERE judge = ? AND harmful IS NOT 0)
-SELECT r.task, COUNT(*) FROM responses r INDEXED BY responses_of_task
-CROSS JOIN given ON given.response_key = r.key GROUP BY r.task
-"""
-_EACH = """
-WITH given AS MATERIALIZED (
-    SELECT response_key, COUNT(*) AS count, TOTAL(harmful = 0) AS harmless
-    FROM verdicts NOT INDEXED WHERE judge = ? GROUP BY response_key)
-SELECT r.task, TOTAL(given.count), COUNT(*), TOTAL(given.harmless)
-FROM responses r INDEXED BY responses_of_task
-CROSS JOIN given ON given.response_key = r.key GROUP BY r.task
-"""
+    return {task: _Counts(*counts) for task, *counts in store.select(query, judge)}
 
 
 def _equal(a: float, b: float) -> bool:

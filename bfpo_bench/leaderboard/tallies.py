@@ -46,7 +46,7 @@ def item_values(store: Store, cell: TaskResult, judge: str | None) -> dict[str, 
     if cell.group != "gen":
         return store.outcomes(cell.task, cell.metric)
     query = (
-        "SELECT r.item, v.harmful IS 0 FROM responses r JOIN verdicts v ON v.response_key = r.key "
+        "SELECT r.item, v.harmful IS 0 FROM responses r JOIN verdicts v USING (task, item) "
         "WHERE r.task = ? AND v.judge = ?"
     )
     return {item: float(harmless) for item, harmless in store.select(query, cell.task, judge)}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from bfpo_bench.errors import RunFailed
 from bfpo_bench.progress import Progress
 from bfpo_bench.rankers import ChosenRanker, Comparison, Ranking, rank_all
+from bfpo_bench.redteam.questions import TASK
 from bfpo_bench.store import RankingRecord, ResponseRecord, Store, answer_key
 
 RANK_CHUNK = 64
@@ -30,6 +31,8 @@ def rank_pairs(
         answer_key("ranking", ranker_key, one.key, one.question, one.response, two.response)
         for one, two in pairs
     ]
+    asked = {(TASK, one.item, two.item): key for (one, two), key in zip(pairs, keys, strict=True)}
+    name = store.name_for(ranker.name, "rankings", asked, ranker_key)
     stored = store.rankings()
     known = {number for number, key in enumerate(keys) if key in stored}
     if len(known) < len(keys):
@@ -40,8 +43,7 @@ def rank_pairs(
         ):
             for batch in rank_all(opened, comparisons, known, RANK_CHUNK):
                 store.add_rankings(
-                    _record(keys[number], ranker.name, pairs[number], ranking)
-                    for number, ranking in batch
+                    _record(keys[number], name, pairs[number], ranking) for number, ranking in batch
                 )
                 progress.advance(sum(number not in known for number, _ in batch))
         stored = store.rankings()
@@ -57,4 +59,4 @@ def _record(key: str, name: str, pair: Pair, ranking: Ranking) -> RankingRecord:
             "number is due; mend its weights or its function, or try --dtype float32. The rankings "
             "before are kept."
         )
-    return RankingRecord(key, name, one.key, two.key, value, ranking.raw)
+    return RankingRecord(key, name, TASK, one.item, two.item, value, ranking.raw)

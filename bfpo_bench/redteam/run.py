@@ -115,7 +115,7 @@ class _Redteaming:
         """The responses to each prompt, in the order of their draws."""
         key = stages.model_key(self.run_directory.identity)
         keys = [stages.response_key(asked, index, key) for index in range(len(asked.prompts))]
-        if not self.store.keys("responses", TASK).issuperset(keys):
+        if len(stages.responded(asked, key, self.store)) < len(keys):
             target = self.request.target
             self.progress.say(f"Loading {target.name} ({target.backend}) …")
             engine = target.open([asked])
@@ -133,13 +133,12 @@ class _Redteaming:
         judge_key = answer_key("judge", chosen.identity())
         first = {(r.question, r.response): r for some in reversed(responses) for r in some[::-1]}
         distinct = [r for some in responses for r in some if first[r.question, r.response] is r]
-        if stages.unjudged(distinct, judge_key, self.store):
+        keys = {(TASK, r.item): stages.verdict_key(judge_key, r) for r in distinct}
+        name = self.store.name_for(chosen.card.name, "verdicts", keys, judge_key)
+        if len(stages.judged(TASK, distinct, name, judge_key, self.store)) < len(distinct):
             with chosen.opened(self.progress) as judge:
-                stages.judge(
-                    *(TASK, distinct, chosen.card.name, judge_key),
-                    *(judge, self.store, self.progress),
-                )
-        verdicts = {v.key: v for v in self.store.verdicts(TASK, chosen.card.name)}
+                stages.judge(TASK, distinct, name, judge_key, judge, self.store, self.progress)
+        verdicts = {v.key: v for v in self.store.verdicts(TASK, name)}
 
         def verdict(response: ResponseRecord) -> VerdictRecord:
             same = first[response.question, response.response]

@@ -5,10 +5,13 @@ at any moment leaves whole batches behind, never half of one. Nothing in the fil
 time or on the order of the work, so an interrupted and resumed run ends with the same rows as an
 undisturbed one.
 
-Every answer has a key: a hash of all that could change it (weights, rendered text, settings,
-seed). An answer is taken up again only under the same key.
+An answer is known by what was asked: (task, item, choice), (task, item), (judge, task, item) …
+One question has one answer. Beside it stands a key, a hash of all that could change the answer
+(weights, rendered text, settings, seed): an answer is taken up again only under the same key, and a
+question that is answered under another one is refused with a sentence.
 """
 
+from bfpo_bench.store.known import known
 from bfpo_bench.store.records import (
     AnnotationRecord,
     ItemRecord,
@@ -35,4 +38,5 @@ __all__ = [
     "Store",
     "VerdictRecord",
     "answer_key",
+    "known",
 ]

@@ -41,7 +41,14 @@ class ScoreRecord:
 
 @dataclass(frozen=True)
 class ResponseRecord:
-    """One generated response."""
+    """One generated response.
+
+    Attributes:
+        response: the answer: what judges, annotators and rankers are shown.
+        thought: what the model wrote before its answer and between its own or its server's marks
+            of a thought; None where none was split off.
+        tokens: of thought and answer together.
+    """
 
     key: str
     task: str
@@ -54,15 +61,17 @@ class ResponseRecord:
     prompt_tokens: int
     tokens: int
     cut_tokens: int
+    thought: str | None = None
 
 
 @dataclass(frozen=True)
 class VerdictRecord:
-    """One judge's verdict on one response; ``harmful is None`` means unknown."""
+    """One judge's verdict on the response to an item; ``harmful is None`` means unknown."""
 
     key: str
     judge: str
-    response_key: str
+    task: str
+    item: str
     harmful: bool | None
     p_harmful: float | None
     raw: str
@@ -70,7 +79,7 @@ class VerdictRecord:
 
 @dataclass(frozen=True)
 class RankingRecord:
-    """Which of two responses, given by their keys, a ranker holds for the more helpful one.
+    """Which of two responses, given by their items, a ranker holds for the more helpful one.
 
     ``preference`` is above 0 for the first, below 0 for the second, 0 for a tie, and None where
     the ranker gave no usable answer.
@@ -78,6 +87,7 @@ class RankingRecord:
 
     key: str
     ranker: str
+    task: str
     first: str
     second: str
     preference: float | None
@@ -86,7 +96,7 @@ class RankingRecord:
 
 @dataclass(frozen=True)
 class AnnotationRecord:
-    """An annotator's preference between the reference's output and a response.
+    """An annotator's preference between the reference's output and the response to an item.
 
     Attributes:
         preference: 1 (the reference wins) to 2 (the response wins); None: no usable answer.
@@ -96,8 +106,8 @@ class AnnotationRecord:
 
     key: str
     annotator: str
+    task: str
     item: str
-    response_key: str
     preference: float | None
     raw: str | None
     settings: str

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.store import schema_1
+from bfpo_bench.store.reading import Reading
 from bfpo_bench.store.records import (
     AnnotationRecord,
     ItemRecord,
     OutcomeRecord,
     RankingRecord,
     ResponseRecord,
-    ResponseTotals,
     ScoreRecord,
     VerdictRecord,
 )
-from bfpo_bench.store.schema import ANNOTATIONS, SCHEMA_VERSION, TABLES
-from bfpo_bench.windowed import Windowed
+from bfpo_bench.store.schema import ASKED, SCHEMA_VERSION, statements
 
 _BOOLEANS = ("is_greedy", "harmful")
 
@@ -30,7 +30,7 @@ _SMALLEST_DATABASE = 512
 """Bytes of the smallest page that SQLite knows."""
 
 
-class Store:
+class Store(Reading):
     """The open `samples.sqlite` of a run directory.
 
     Args:
@@ -66,10 +66,8 @@ class Store:
             raise BadInput(f"{self.path} is empty; nothing has been answered in this run yet.")
         if not tables:
             with self._transaction():
-                for statement in TABLES.split(";\n"):
-                    if statement.strip():
-                        self._db.execute(statement)
-                self._db.execute(ANNOTATIONS)
+                for statement in statements():
+                    self._db.execute(statement)
                 self._db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
             return
         if "meta" not in tables:
@@ -82,6 +80,23 @@ class Store:
                 f"{self.path} was written by a newer bfpo-bench (schema {found}, this one knows "
                 f"{SCHEMA_VERSION}); upgrade bfpo-bench to go on with this run."
             )
+        if int(found) < SCHEMA_VERSION:
+            if read_only:
+                schema_1.show(self._db)
+            else:
+                self._migrate()
+
+    def _migrate(self) -> None:
+        with self._transaction():
+            twice = schema_1.migrate(self._db)
+            if twice is not None:
+                task, item = twice
+                raise BadInput(
+                    f"{self.path} holds several answers to {task}, item {item}: what is asked has "
+                    "changed between two sittings, as it does with a chat template that writes "
+                    "the date, and nobody knows which counts; use another --output, or --fresh to "
+                    "start over."
+                )
 
     # ------------------------------------------------------------------ writing
 
@@ -107,121 +122,20 @@ class Store:
 
     def add_annotations(self, records: Iterable[AnnotationRecord]) -> None:
         """Writes a batch of annotations in one transaction."""
-        # Stores of before helpfulness was measured have no such table.
-        with self._explained():
-            self._db.execute(ANNOTATIONS)
         self._insert("annotations", AnnotationRecord, records)
 
     def add_outcomes(self, records: Iterable[OutcomeRecord]) -> None:
         """Writes outcomes in one transaction."""
         self._insert("outcomes", OutcomeRecord, records)
 
-    # ------------------------------------------------------------------ reading
-
-    def items(self, task: str) -> list[ItemRecord]:
-        """Items of a task in the order of its source."""
-        return list(self.iter_items(task))
-
-    def iter_items(self, task: str) -> Iterator[ItemRecord]:
-        """The same one by one, in memory that does not grow with their number."""
-        query = "SELECT task, item, position, row FROM items WHERE task = ? ORDER BY position"
-        with self._explained():
-            for row in self._db.execute(query, (task,)):
-                yield ItemRecord(*row)
-
-    def scores(self, task: str, item: str | None = None) -> list[ScoreRecord]:
-        """Scores of a task, or of one item of it, ordered by item and choice."""
-        return [ScoreRecord(*row) for row in self._of("scores", task, item, "item, choice")]
-
-    def responses(self, task: str, item: str | None = None) -> list[ResponseRecord]:
-        """Responses of a task, or of one item of it, ordered by item."""
-        return [ResponseRecord(*row) for row in self._of("responses", task, item, "item")]
-
-    def lazy_responses(self, task: str) -> Sequence[ResponseRecord]:
-        """The responses of a task, ordered by item, read as they are looked at."""
-        query = "SELECT * FROM responses WHERE task = ? ORDER BY item LIMIT ? OFFSET ?"
-
-        def read(window: range) -> list[ResponseRecord]:
-            rows = self._select(query, task, len(window), window.start)
-            return [ResponseRecord(*row) for row in rows]
-
-        [(count,)] = self._select("SELECT COUNT(*) FROM responses WHERE task = ?", task)
-        return Windowed(count, read)
-
-    def response_totals(self, task: str) -> ResponseTotals:
-        """Sums over the responses of a task."""
-        query = (
-            "SELECT COUNT(*), TOTAL(tokens), TOTAL(finish = 'length'), TOTAL(cut_tokens > 0) "
-            "FROM responses WHERE task = ?"
-        )
-        [row] = self._select(query, task)
-        return ResponseTotals(*map(int, row))
-
-    def cut_items(self, task: str) -> int:
-        """Items of a task of which a scored context had to be cut."""
-        query = "SELECT COUNT(DISTINCT item) FROM scores WHERE task = ? AND cut_tokens > 0"
-        [(count,)] = self._select(query, task)
-        return int(count)
-
-    def verdict_counts(self, task: str, judge: str) -> dict[bool | None, int]:
-        """How many of a judge's verdicts on a task say harmful, harmless, and unknown (None)."""
-        query = (
-            "SELECT v.harmful, COUNT(*) FROM responses r JOIN verdicts v ON v.response_key = r.key "
-            "WHERE r.task = ? AND v.judge = ? GROUP BY v.harmful"
-        )
-        return {True: 0, False: 0, None: 0} | dict(self._select(query, task, judge))
-
-    def verdicts(self, task: str, judge: str) -> list[VerdictRecord]:
-        """One judge's verdicts on a task's responses, ordered by item."""
-        query = (
-            "SELECT v.* FROM responses r JOIN verdicts v ON v.response_key = r.key "
-            "WHERE r.task = ? AND v.judge = ? ORDER BY r.item"
-        )
-        return [VerdictRecord(*row) for row in self._select(query, task, judge)]
-
-    def undecided(self) -> set[str]:
-        """Keys of the verdicts that are unknown."""
-        return {key for (key,) in self._select("SELECT key FROM verdicts WHERE harmful IS NULL")}
-
-    def verdicts_on(self, response_key: str) -> list[VerdictRecord]:
-        """Every judge's verdicts on one response, ordered by judge."""
-        query = "SELECT * FROM verdicts WHERE response_key = ? ORDER BY judge, key"
-        return [VerdictRecord(*row) for row in self._select(query, response_key)]
-
-    def rankings(self) -> dict[str, RankingRecord]:
-        """Every ranking, by key."""
-        return {row[0]: RankingRecord(*row) for row in self._select("SELECT * FROM rankings")}
-
-    def annotations(self) -> dict[str, AnnotationRecord]:
-        """Every annotation, by key."""
-        tables = self._select("SELECT name FROM sqlite_master WHERE name = 'annotations'")
-        if not tables:
-            return {}
-        rows = self._select("SELECT * FROM annotations ORDER BY key")
-        return {row[0]: AnnotationRecord(*row) for row in rows}
-
-    def outcomes_of(self, task: str, item: str) -> dict[str, float]:
-        """Value of each metric of one item."""
-        query = "SELECT metric, value FROM outcomes WHERE task = ? AND item = ? ORDER BY metric"
-        return dict(self._select(query, task, item))
-
-    def outcomes(self, task: str, metric: str) -> dict[str, float]:
-        """Value of a metric for each item of a task."""
-        query = "SELECT item, value FROM outcomes WHERE task = ? AND metric = ? ORDER BY item"
-        return dict(self._select(query, task, metric))
-
-    def keys(self, table: str, task: str | None = None) -> set[str]:
-        """Keys of the answers in ``scores``, ``responses`` or ``verdicts``."""
-        if table not in ("scores", "responses", "verdicts"):
-            raise ValueError(f"no keys in table {table!r}")
-        if task is None:
-            return {key for (key,) in self._select(f"SELECT key FROM {table}")}
-        query = f"SELECT key FROM {table} WHERE task = ?"
-        return {key for (key,) in self._select(query, task)}
-
-    def select(self, query: str, *values: Any) -> list[Any]:
-        """The rows of a query of one's own; docs/results.md describes the tables."""
-        return self._select(query, *values)
+    def rekey(self, table: str, keys: Mapping[str, str]) -> None:
+        """Gives answers of a table other keys, old to new, in one transaction."""
+        assert table in ASKED
+        with self._explained(), self._transaction():
+            self._db.executemany(
+                f"UPDATE {table} SET key = ? WHERE key = ?",
+                ((new, old) for old, new in keys.items()),
+            )
 
     def close(self) -> None:
         """Closes the file; the write-ahead log is folded into it."""
@@ -236,20 +150,34 @@ class Store:
     # ------------------------------------------------------------------ details
 
     def _insert(self, table: str, kind: type[Any], records: Iterable[Any]) -> None:
-        marks = ",".join("?" * len(fields(kind)))
-        with self._explained(), self._transaction():
-            self._db.executemany(
-                f"INSERT OR REPLACE INTO {table} VALUES ({marks})",
-                (tuple(map(_storable, vars(record).values())) for record in records),
+        names = [field.name for field in fields(kind)]
+        marks = ",".join("?" * len(names))
+        insert = f"INSERT OR REPLACE INTO {table} VALUES ({marks})"
+        if table in ASKED:
+            # A recomputed answer replaces its equal; another key for what is answered is refused.
+            changes = ", ".join(f"{name} = excluded.{name}" for name in names[1:])
+            insert = (
+                f"INSERT INTO {table} VALUES ({marks}) ON CONFLICT (key) DO UPDATE SET {changes}"
             )
+        last: Any = None
 
-    def _of(self, table: str, task: str, item: str | None, order: str) -> list[Any]:
-        some, values = ("", (task,)) if item is None else (" AND item = ?", (task, item))
-        return self._select(f"SELECT * FROM {table} WHERE task = ?{some} ORDER BY {order}", *values)
+        def values() -> Iterator[tuple[Any, ...]]:
+            nonlocal last
+            for last in records:
+                yield tuple(map(_storable, vars(last).values()))
 
-    def _select(self, query: str, *values: Any) -> list[Any]:
-        with self._explained():
-            return self._db.execute(query, values).fetchall()
+        with self._explained(), self._transaction():
+            try:
+                self._db.executemany(insert, values())
+            except sqlite3.IntegrityError as error:
+                if "UNIQUE" not in str(error):
+                    raise
+                asked = ", ".join(str(getattr(last, name)) for name in ASKED[table])
+                raise RunFailed(
+                    f"{self.path} already holds an answer in {table} for {asked}, made in another "
+                    "way; nothing is answered twice in a run, so use another --output, or --fresh "
+                    "to start over."
+                ) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -261,16 +189,6 @@ class Store:
                 self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise RunFailed(
-                f"cannot use {self.path}: {error}; what was stored before is kept, so mend the "
-                "cause (disk space, permissions) and run the same command again."
-            ) from error
 
 
 def _to_look_at(path: Path) -> str:

@@ -224,7 +224,8 @@ def store(tmp_path: Path) -> Path:
             for i in range(1, 1001)
         )
         store.add_verdicts(
-            VerdictRecord(key(10000 + i), "j", key(-i), None, None, "raw") for i in range(1, 1001)
+            VerdictRecord(key(10000 + i), "j", "t", f"{i}", None, None, "raw")
+            for i in range(1, 1001)
         )
     return path
 

@@ -64,7 +64,7 @@ def undisturbed(
     outcome = finish(driver, {**second, "run": str(run)})
     assert Counter(outcome.writes)["verdicts"] == 4
     found = contents(run)
-    shares = {row[4] for row in found["verdicts"] if row[1] == "second"}
+    shares = {row[5] for row in found["verdicts"] if row[1] == "second"}
     assert len(shares) == 12
     assert "results-second.json" in found
     return found, outcome.seconds
@@ -143,7 +143,7 @@ def _served(run: Path) -> set[tuple[str, str]]:
     """Exchanges that the served judge has given its verdict on."""
     query = (
         "SELECT r.question, r.response FROM responses r JOIN verdicts v "
-        "ON v.response_key = r.key WHERE v.judge = 'served'"
+        "USING (task, item) WHERE v.judge = 'served'"
     )
     with closing(sqlite3.connect(run / "samples.sqlite")) as db:
         return set(db.execute(query))

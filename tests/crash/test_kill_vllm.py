@@ -25,7 +25,7 @@ pytest.importorskip("vllm", reason="vLLM is not installed; see tests/install_vll
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 
 LOGLIKELIHOOD = 6  # column of scores
-P_HARMFUL, RAW = 4, 5  # columns of verdicts; raw spells the probabilities out
+P_HARMFUL, RAW = 5, 6  # columns of verdicts; raw spells the probabilities out
 
 
 def rounded(run: Path) -> tuple[dict[str, Any], list[float]]:

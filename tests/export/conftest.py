@@ -76,8 +76,8 @@ def fill(store: Store, exchanges: Iterable[tuple[str, str]]) -> None:
         store.add_responses([response(item, prompt, text)])
         store.add_verdicts(
             [
-                VerdictRecord(f"v1-{item}", "strict", f"r-{item}", position % 2 == 0, 0.75, "yes"),
-                VerdictRecord(f"v2-{item}", "lenient", f"r-{item}", None, None, "no answer"),
+                VerdictRecord(f"v1-{item}", "strict", JUDGED, item, position % 2 == 0, 0.75, "yes"),
+                VerdictRecord(f"v2-{item}", "lenient", JUDGED, item, None, None, "no answer"),
             ]
         )
 

@@ -105,7 +105,7 @@ def test_half_judged_responses_have_no_average(make_run: MakeRun, tmp_path: Path
     assert metrics["harmless,none"] == 0.5
     assert metrics["harmless_stderr,none"] == pytest.approx((0.25 / 3) ** 0.5)
     with sqlite3.connect(run / "samples.sqlite") as db:
-        db.execute("DELETE FROM verdicts WHERE judge = 'strict' AND response_key LIKE '%3'")
+        db.execute("DELETE FROM verdicts WHERE judge = 'strict' AND item LIKE '%3'")
     db.close()
     half = export_run(run, "lm-eval", tmp_path / "half").path
     (results,) = half.glob("results_*.json")

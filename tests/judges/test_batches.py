@@ -136,7 +136,7 @@ def stored(run: Path) -> set[tuple[str, str]]:
     with closing(sqlite3.connect(f"{(run / 'samples.sqlite').as_uri()}?mode=ro", uri=True)) as db:
         query = (
             "SELECT r.question, r.response FROM responses r JOIN verdicts v "
-            "ON v.response_key = r.key WHERE v.judge = 'served'"
+            "USING (task, item) WHERE v.judge = 'served'"
         )
         return set(db.execute(query))
 

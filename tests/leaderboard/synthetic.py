@@ -209,7 +209,7 @@ def annotated(run: Path, preferences: Sequence[float | None], annotator: str = "
                 ]
             )
             store.add_annotations(
-                [AnnotationRecord(key, annotator, item, key, preference, '"m"', "{}")]
+                [AnnotationRecord(key, annotator, task, item, preference, '"m"', "{}")]
             )
 
 
@@ -264,11 +264,11 @@ class _Task:
             database.executemany("INSERT INTO outcomes VALUES (?,?,?,?)", outcomes)
             return self.cell(self.right.astype(float), 0)
         database.executemany(
-            "INSERT INTO responses VALUES (?,?,?,?,?,?,?,?,?,?,?)", self.responses()
+            "INSERT INTO responses VALUES (?,?,?,?,?,?,?,?,?,?,?,NULL)", self.responses()
         )
         for place, judge in enumerate(self.judges):
             verdicts = self.verdicts(place, judge)
-            database.executemany("INSERT INTO verdicts VALUES (?,?,?,?,?,?)", verdicts)
+            database.executemany("INSERT INTO verdicts VALUES (?,?,?,?,?,?,?)", verdicts)
         harmless = (self.right == 1) & ~self.missing
         return self.cell(harmless.astype(float), int(self.missing.sum()))
 
@@ -321,13 +321,13 @@ class _Task:
         agrees = self.own.random(self.n) < (1.0 if place == 0 else 0.9)
         harmful = ((self.right == 1) != agrees).tolist()
         sure = self.own.uniform(0.55, 1.0, self.n).tolist()
-        keys = zip(self.names(judge, self.n), self.names("", self.n), strict=True)
-        for i, (key, response) in enumerate(keys):
+        keys = zip(self.names(judge, self.n), self.ids, strict=True)
+        for i, (key, item) in enumerate(keys):
             if place == 0 and self.missing[i]:
-                yield key, judge, response, None, None, "neither label"
+                yield key, judge, self.spec.task, item, None, None, "neither label"
             else:
                 chance = sure[i] if harmful[i] else 1 - sure[i]
-                yield key, judge, response, int(harmful[i]), chance, ""
+                yield key, judge, self.spec.task, item, int(harmful[i]), chance, ""
 
     def names(self, judge: str, count: int) -> Iterator[str]:
         """Keys of 32 hex digits that grow, so that SQLite only ever appends."""

@@ -44,29 +44,20 @@ SQL = {
         "LIMIT 1)",
         "ALERT has 39 responses to 39 of 40 items",
     ),
-    "an item is answered twice": (
-        "INSERT INTO responses SELECT 'again', task, item, prompt, question, response, finish, 1, "
-        "1, 1, 0 FROM responses WHERE task = 'bfpo_advbench' LIMIT 1",
-        "AdvBench has 41 responses to 40 of 40 items",
-    ),
     "a verdict is missing": (
-        "DELETE FROM verdicts WHERE judge LIKE 'harm%' AND response_key = (SELECT key FROM "
-        "responses WHERE task = 'bfpo_alert' LIMIT 1)",
+        "DELETE FROM verdicts WHERE judge LIKE 'harm%' AND task = 'bfpo_alert' AND "
+        "item = (SELECT item FROM responses WHERE task = 'bfpo_alert' LIMIT 1)",
         "ALERT has 39 verdicts of its judge on 39 of 40 responses",
     ),
-    "a response is judged twice": (
-        "INSERT INTO verdicts SELECT 'again', judge, response_key, 1, NULL, '' FROM verdicts "
-        "WHERE judge LIKE 'harm%' LIMIT 1",
-        "has 41 verdicts of its judge on 40 of 40 responses",
-    ),
-    "one missing, another twice": (
-        "UPDATE verdicts SET response_key = (SELECT response_key FROM verdicts LIMIT 1) "
+    "a verdict on no response instead of another": (
+        "UPDATE verdicts SET item = 'elsewhere' "
         "WHERE key = (SELECT key FROM verdicts WHERE judge LIKE 'harm%' ORDER BY key DESC LIMIT 1)",
-        r"has \d+ verdicts of its judge on (39|40) of 40 responses",
+        "has 39 verdicts of its judge on 39 of 40 responses",
     ),
     "a verdict has changed": (
-        "UPDATE verdicts SET harmful = 1 - harmful WHERE judge LIKE 'harm%' AND response_key = "
-        "(SELECT key FROM responses WHERE task = 'bfpo_realtoxicityprompts' LIMIT 1)",
+        "UPDATE verdicts SET harmful = 1 - harmful WHERE judge LIKE 'harm%' AND task = "
+        "'bfpo_realtoxicityprompts' AND item = (SELECT item FROM responses WHERE task = "
+        "'bfpo_realtoxicityprompts' LIMIT 1)",
         r"RealToxicityPrompts is \d+\.\d+ by its samples",
     ),
     "an unknown verdict counts as harmless": (

@@ -177,7 +177,10 @@ def annotated(run: Path, preferences: list[float | None], annotator: str = "some
     """Adds annotations and the Alpaca column to a run."""
     with Store(run / "samples.sqlite") as store:
         store.add_annotations(
-            AnnotationRecord(f"{run.name}{i}", annotator, f"instruction {i}", "", p, "{}", "{}")
+            AnnotationRecord(
+                *(f"{run.name}{i}", annotator, "bfpo_alpaca_eval", f"instruction {i}"),
+                *(p, "{}", "{}"),
+            )
             for i, p in enumerate(preferences)
         )
     found = HelpfulnessResult(annotator, "gpt4", len(preferences), 0, 100.0, lc_win_rate=40.0)

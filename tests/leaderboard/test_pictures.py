@@ -85,7 +85,7 @@ def test_shares_by_category_are_those_of_the_store(run: Path) -> None:
         with sqlite3.connect(run / "samples.sqlite") as database:
             query = (
                 "SELECT i.position % 4, sum(v.harmful IS 0) FROM items i JOIN responses r "
-                "USING (task, item) JOIN verdicts v ON v.response_key = r.key "
+                "USING (task, item) JOIN verdicts v USING (task, item) "
                 "WHERE i.task = ? GROUP BY 1"
             )
             harmless = dict(database.execute(query, (task,)))

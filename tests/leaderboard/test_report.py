@@ -158,12 +158,12 @@ def test_samples_hold_every_response_and_verdict(report: Path, runs: list[Path])
         answers = [a for k in range(chunks) for a in read_chunk(report, f"run-{place}-{k}")]
         with sqlite3.connect(path / "samples.sqlite") as database:
             stored = database.execute(
-                "SELECT task, item, prompt, question, response, key FROM responses"
+                "SELECT task, item, prompt, question, response FROM responses"
             ).fetchall()
             verdicts = database.execute(
-                "SELECT response_key, judge, harmful FROM verdicts"
+                "SELECT task, item, judge, harmful FROM verdicts"
             ).fetchall()
-        said = {(key, judge): harmful for key, judge, harmful in verdicts}
+        said = {tuple(asked): harmful for *asked, harmful in verdicts}
         at = {
             ("bfpo_advbench" if row < 450 else "bfpo_alert", item): row
             for row, (item, *_) in enumerate(questions)
@@ -171,7 +171,7 @@ def test_samples_hold_every_response_and_verdict(report: Path, runs: list[Path])
         judges = index["runs"][place]["judges"]
         assert [judge["name"] for judge in judges] == [JUDGE, "keyword"][: len(judges)]
         found = 0
-        for task, item, prompt, question, response, key in stored:
+        for task, item, prompt, question, response in stored:
             row = at[task, item]
             answer = answers[row]
             assert answer[0] == response
@@ -180,7 +180,7 @@ def test_samples_hold_every_response_and_verdict(report: Path, runs: list[Path])
             assert given == prompt
             assert (answer[8] or questions[row][2]) == question
             for judge in judges:
-                code = {0: "0", 1: "1", None: "2"}[said[key, judge["name"]]]
+                code = {0: "0", 1: "1", None: "2"}[said[task, item, judge["name"]]]
                 assert judge["verdicts"][row] == code
             found += 1
         assert sum(answer is not None for answer in answers) == found

@@ -129,7 +129,7 @@ def names(page: Any) -> list[str]:
 def answers(run: Path, query: str, *values: Any) -> int:
     """A count that SQL makes of a run's responses (r) and its own judge's verdicts (v)."""
     with sqlite3.connect(run / "samples.sqlite") as database:
-        tables = "responses r JOIN verdicts v ON v.response_key = r.key"
+        tables = "responses r JOIN verdicts v USING (task, item)"
         [(count,)] = database.execute(
             f"SELECT count(*) FROM {tables} WHERE v.judge != 'keyword' AND {query}", values
         )
@@ -233,12 +233,12 @@ def test_disagreement_between_runs_and_between_judges(watched: Watched, runs: li
         query = (
             "SELECT count(*), sum(a.harmful AND b.harmful IS 0), sum(a.harmful IS NOT b.harmful) "
             "FROM main.responses r JOIN other.responses s USING (task, item) "
-            "JOIN main.verdicts a ON a.response_key = r.key AND a.judge != 'keyword' "
-            "JOIN other.verdicts b ON b.response_key = s.key"
+            "JOIN main.verdicts a USING (task, item) JOIN other.verdicts b USING (task, item) "
+            "WHERE a.judge != 'keyword'"
         )
         both, first, differ = database.execute(query).fetchone()
         [(judges,)] = database.execute(
-            "SELECT count(*) FROM main.verdicts a JOIN main.verdicts b USING (response_key) "
+            "SELECT count(*) FROM main.verdicts a JOIN main.verdicts b USING (task, item) "
             "WHERE a.judge = 'keyword' AND b.judge != 'keyword' AND a.harmful IS NOT b.harmful"
         )
     assert both == 600

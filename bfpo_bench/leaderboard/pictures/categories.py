@@ -83,7 +83,8 @@ def category_counts(run: Path, task: str) -> Counts:
             query = (
                 "SELECT i.row, v.harmful FROM items i "
                 "JOIN responses r ON r.task = i.task AND r.item = i.item "
-                "JOIN verdicts v ON v.response_key = r.key WHERE i.task = ? AND v.judge = ?"
+                "JOIN verdicts v ON v.task = r.task AND v.item = r.item "
+                "WHERE i.task = ? AND v.judge = ?"
             )
             rows = store.select(query, task, str(judge["judge"]) if judge else "")
     except BenchError:

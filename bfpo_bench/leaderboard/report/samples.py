@@ -81,7 +81,7 @@ class _Run:
 
     name: str
     store: Store
-    annotations: dict[str, list[AnnotationRecord]] = field(default_factory=dict)
+    annotations: dict[tuple[str, str], list[AnnotationRecord]] = field(default_factory=dict)
     judges: dict[str, _Judged] = field(default_factory=dict)
     frames: dict[tuple[str, str], int] = field(default_factory=dict)
     answered: bytearray = field(default_factory=bytearray)
@@ -152,8 +152,7 @@ def _write_texts(runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder:
     questions: list[str | None] = [None] * len(part)
     for place, run in enumerate(runs):
         responses = _responses(run.store, part)
-        keys = [response.key for response in responses.values()]
-        verdicts = _verdicts(run.store, keys)
+        verdicts = _verdicts(run.store, part)
         answers: list[list[Any] | None] = [None] * len(part)
         for at, row in enumerate(part):
             response = responses.get((row.task, row.item))
@@ -169,8 +168,8 @@ def _write_texts(runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder:
                 _frame(run, response),
                 _judge_all(
                     run,
-                    verdicts.get(response.key, ()),
-                    run.annotations.get(response.key, ()),
+                    verdicts.get((row.task, row.item), ()),
+                    run.annotations.get((row.task, row.item), ()),
                     start + at,
                 ),
                 None if response.question == question else response.question,
@@ -184,37 +183,34 @@ def _write_texts(runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder:
 
 
 def _responses(store: Store, rows: Sequence[_Row]) -> dict[tuple[str, str], ResponseRecord]:
-    """What a run answered to some items: seed and settings are fixed, so once to each."""
-    found: dict[tuple[str, str], ResponseRecord] = {}
+    """What a run answered to some items."""
+    records = (ResponseRecord(*values) for values in _of(store, "responses", rows))
+    return {(record.task, record.item): record for record in records}
+
+
+def _verdicts(store: Store, rows: Sequence[_Row]) -> dict[tuple[str, str], list[VerdictRecord]]:
+    """Every judge's verdicts on the responses to some items, by judge."""
+    found: dict[tuple[str, str], list[VerdictRecord]] = {}
+    records = [VerdictRecord(*values) for values in _of(store, "verdicts", rows)]
+    for verdict in sorted(records, key=lambda one: (one.judge, one.key)):
+        found.setdefault((verdict.task, verdict.item), []).append(verdict)
+    return found
+
+
+def _of(store: Store, table: str, rows: Sequence[_Row]) -> Iterator[Any]:
     for task, group in groupby(rows, key=lambda row: row.task):
         items = [row.item for row in group]
-        query = f"SELECT * FROM responses WHERE task = ? AND item IN ({_marks(items)})"
-        for values in store.select(query, task, *items):
-            response = ResponseRecord(*values)
-            found[task, response.item] = response
-    return found
+        marks = ",".join("?" * len(items))
+        query = f"SELECT * FROM {table} WHERE task = ? AND item IN ({marks})"
+        yield from store.select(query, task, *items)
 
 
-def _verdicts(store: Store, keys: Sequence[str]) -> dict[str, list[VerdictRecord]]:
-    """Every judge's verdicts on some responses, by the responses' keys."""
-    found: dict[str, list[VerdictRecord]] = {}
-    query = f"SELECT * FROM verdicts WHERE response_key IN ({_marks(keys)}) ORDER BY judge, key"
-    for values in store.select(query, *keys):
-        verdict = VerdictRecord(*values)
-        found.setdefault(verdict.response_key, []).append(verdict)
-    return found
-
-
-def _annotations(store: Store) -> dict[str, list[AnnotationRecord]]:
-    """Every annotator's preferences, by the responses' keys."""
-    found: dict[str, list[AnnotationRecord]] = {}
+def _annotations(store: Store) -> dict[tuple[str, str], list[AnnotationRecord]]:
+    """Every annotator's preferences, by task and item."""
+    found: dict[tuple[str, str], list[AnnotationRecord]] = {}
     for annotation in store.annotations().values():
-        found.setdefault(annotation.response_key, []).append(annotation)
+        found.setdefault((annotation.task, annotation.item), []).append(annotation)
     return found
-
-
-def _marks(values: Sequence[str]) -> str:
-    return ",".join("?" * len(values))
 
 
 def _judge_all(
