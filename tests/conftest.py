@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.crash.drivers import driver, vllm_driver  # noqa: F401
-from tests.toy_models import tiny_llama, toy_judge, toy_target  # noqa: F401
+from tests.toy_models import smollm2, tiny_llama, toy_judge, toy_target  # noqa: F401
 
 REPO = Path(__file__).resolve().parents[1]
 

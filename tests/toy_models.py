@@ -1,7 +1,8 @@
-"""Tiny models for tests, as session fixtures; the root conftest imports them.
+"""Models for tests, as session fixtures; the root conftest imports them.
 
 The trained ones lie under pytest's cache folder, so that a second test run finds them ready. They
-are made anew when the code behind them changes (see ``bfpo_bench.demo.made``).
+are made anew when the code behind them changes (see ``bfpo_bench.demo.made``). The real one lies in
+the user's cache, where the demo looks for it, too.
 """
 
 from __future__ import annotations
@@ -38,6 +39,24 @@ def toy_judge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     from bfpo_bench.demo.models import make_judge
 
     return _made(request, tmp_path_factory, "judge", make_judge)
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SmolLM2-135M-Instruct; what needs it is marked ``real`` and skips where it cannot be had."""
+    from bfpo_bench.demo.smollm2 import cached_folder, make_smollm2
+    from bfpo_bench.errors import RunFailed
+
+    folder = cached_folder()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = tmp_path_factory.mktemp("real") / folder.name
+    try:
+        with _alone(folder.with_name(f"{folder.name}.lock")):
+            return make_smollm2(folder)
+    except RunFailed as error:
+        pytest.skip(str(error))
 
 
 def _made(

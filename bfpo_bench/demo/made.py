@@ -39,7 +39,10 @@ def origin() -> dict[str, Any]:
 
 
 def make_once(
-    folder: str | Path, settings: Mapping[str, Any], build: Callable[[Path], None]
+    folder: str | Path,
+    settings: Mapping[str, Any],
+    build: Callable[[Path], None],
+    made_of: Mapping[str, Any] | None = None,
 ) -> Path:
     """Let ``build`` fill a model folder, unless it was already made with the same settings.
 
@@ -50,6 +53,7 @@ def make_once(
         folder: where the model is to be. One made with other settings is replaced.
         settings: everything that decides what comes out, as JSON values.
         build: writes the model into the empty folder it is given.
+        made_of: what else decides it; default: :func:`origin`, the code behind the toy models.
 
     Returns:
         The folder.
@@ -58,14 +62,14 @@ def make_once(
         BadInput: there is something in the folder that was not made here.
     """
     folder = Path(folder)
-    stamp = {"made_by": "bfpo_bench.demo", **settings, **origin()}
+    stamp = {"made_by": "bfpo_bench.demo", **settings, **(origin() if made_of is None else made_of)}
     if _stamp(folder) == stamp:
         return folder
     if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{folder} is a file; name a folder for the toy model.")
+        raise BadInput(f"{folder} is a file; name a folder for the demo's model.")
     if _stamp(folder) is None and folder.is_dir() and any(folder.iterdir()):
         raise BadInput(
-            f"{folder} holds something that is not a toy model; name another folder for it."
+            f"{folder} holds something that is not a model of the demo; name another folder for it."
         )
     building = folder.with_name(f".{folder.name}.making-{os.getpid()}")
     shutil.rmtree(building, ignore_errors=True)

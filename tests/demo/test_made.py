@@ -47,12 +47,12 @@ def test_an_empty_folder_is_welcome(tmp_path: Path) -> None:
 
 def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(BadInput, match="not a toy model"):
+    with pytest.raises(BadInput, match="not a model of the demo"):
         make_once(tmp_path, {}, writes("x"))
     (tmp_path / "made.json").write_text('{"made_by": "someone"}', encoding="utf-8")
-    with pytest.raises(BadInput, match="not a toy model"):
+    with pytest.raises(BadInput, match="not a model of the demo"):
         make_once(tmp_path, {}, writes("x"))
-    with pytest.raises(BadInput, match="is a file; name a folder for the toy model"):
+    with pytest.raises(BadInput, match="is a file; name a folder for the demo's model"):
         make_once(tmp_path / "notes.txt", {}, writes("x"))
     assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "mine"
 
