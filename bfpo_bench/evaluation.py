@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
 
 from bfpo_bench import stages
 from bfpo_bench.collect import collect
@@ -32,13 +31,12 @@ def run_evaluation(options: EvaluateOptions, progress: Progress | None = None) -
     """
     progress = progress or Progress(show=False)
     request = check_request(options)
-    identity = request.identity()
-    with RunDirectory(output_folder(options), identity, fresh=options.fresh) as run:
+    with RunDirectory(output_folder(options), request.identity(), fresh=options.fresh) as run:
         finished = _finished(run, request)
         if finished is not None:
             return finished
         with run.open_store() as store:
-            results = _Evaluation(request, identity, run, store, progress).run()
+            results = _Evaluation(request, run, store, progress).run()
     return results
 
 
@@ -61,17 +59,17 @@ class _Evaluation:
     def __init__(
         self,
         request: Request,
-        identity: dict[str, Any],
         run: RunDirectory,
         store: Store,
         progress: Progress,
     ) -> None:
         self.request = request
-        self.identity = identity
+        # Of the run, not of the request: it may have been begun by an earlier version.
+        self.identity = run.identity
         self.run_directory = run
         self.store = store
         self.progress = progress
-        self.model_key = stages.model_key(identity)
+        self.model_key = stages.model_key(self.identity)
         self.sitting = Sitting()
 
     def run(self) -> Results:

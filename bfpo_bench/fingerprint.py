@@ -1,4 +1,9 @@
-"""Fingerprints of what a model is made of: they tell two models apart, and one from itself."""
+"""Fingerprints of what a model is made of: they tell two models apart, and one from itself.
+
+:func:`checkpoint_identity` is the one answer to the question "what do the answers of this folder
+depend on"; whatever loads a checkpoint (target, judge, annotator, ranker, reward model, base of a
+training, reference cache) puts it, or its digest, into its own identity.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +13,150 @@ import os
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from bfpo_bench.models import TOKENIZER_FILES, safetensors_header
+from bfpo_bench.models import TOKENIZER_FILES, ModelFiles, safetensors_header
 
 READ_BYTES = 1 << 24
 
-__all__ = ["TOKENIZER_FILES", "files_fingerprint", "weight_fingerprint"]
+PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
+GENERATION = "generation_config.json"
+TOKENIZERS = ("*.model", "*.tiktoken", "*.spm", "*.bpe", "tekken.json", "encoder.json")
+"""What tokenizers are kept in besides `TOKENIZER_FILES`, as patterns."""
+
+SAID_ELSEWHERE = frozenset(
+    (
+        # Written by whoever saved last; an answer does not depend on them.
+        *("transformers_version", "_name_or_path", "name_or_path", "_commit_hash", "is_local"),
+        # The number format of an answer is that of loading, which identities hold beside this.
+        *("dtype", "torch_dtype"),
+        # Paths of the machine where a tokenizer was saved, and whether keys and values are kept.
+        *("tokenizer_file", "special_tokens_map_file", "use_cache"),
+    )
+)
+"""Settings that an identity leaves out: saving a checkpoint again changes them, and nothing else.
+
+Everything else counts, known or not; a setting that is only spelt out now (a default of the same
+value) counts as changed, because telling that would need the very version that reads it."""
+
+__all__ = [
+    "TOKENIZER_FILES",
+    "checkpoint_digest",
+    "checkpoint_identity",
+    "files_fingerprint",
+    "tokenizer_fingerprint",
+    "weight_fingerprint",
+]
+
+
+def checkpoint_identity(
+    files: ModelFiles,
+    *,
+    tokenizer: Path | None = None,
+    templates: bool = True,
+    generation: bool = False,
+    code: bool = False,
+) -> dict[str, str]:
+    """All that the answers of a checkpoint depend on, part by part, as hexadecimal digests.
+
+    ``weights`` (every number), ``settings`` (config.json and what processors have, by meaning),
+    ``tokens`` (tokenizer), ``templates``, ``generation`` and ``code``. The folder's name and
+    place, the times and order of its files, the revision and the sharding do not matter, nor do
+    the settings in `SAID_ELSEWHERE`.
+
+    Args:
+        tokenizer: folder of another tokenizer; its chat templates take the place of the model's.
+        templates: whether the folder's own chat templates can be used.
+        generation: whether its generation config can be used.
+        code: whether the checkpoint's own Python files are run (``--trust-remote-code``).
+    """
+    place = tokenizer or files.folder
+    found = {
+        "weights": weight_fingerprint(files.weights),
+        "settings": _settings(files.folder, ("config.json", *PROCESSORS)),
+        "tokens": tokenizer_fingerprint(place),
+    }
+    if templates:
+        found["templates"] = _digest(_templates(place))
+    if generation:
+        found["generation"] = _settings(files.folder, (GENERATION,))
+    if code:
+        found["code"] = _digest([_code(folder) for folder in dict.fromkeys((files.folder, place))])
+    return found
+
+
+def checkpoint_digest(files: ModelFiles, **what: Any) -> str:
+    """The same in one word of 32 hex digits, for names and keys. Arguments as there."""
+    whole = json.dumps(checkpoint_identity(files, **what), sort_keys=True)
+    return hashlib.sha256(whole.encode()).hexdigest()[:32]
+
+
+def tokenizer_fingerprint(folder: Path) -> str:
+    """Hash over a folder's tokenizer, 16 hex digits; its chat templates do not count."""
+    names = {path.name for pattern in TOKENIZERS for path in folder.glob(pattern)}
+    return _settings(folder, tuple(sorted(names.union(TOKENIZER_FILES))))
+
+
+def _settings(folder: Path, names: tuple[str, ...]) -> str:
+    """Hash over the meaning of the named files; missing ones count as absent."""
+    return _digest({name: _meaning(folder / name) for name in names if (folder / name).is_file()})
+
+
+def _meaning(path: Path) -> Any:
+    """A file's settings without those that stand elsewhere; the bytes' hash of any other file."""
+    content = path.read_bytes()
+    # The vocabularies are long and have no settings to leave out.
+    if path.name.endswith("config.json"):
+        try:
+            return _without(json.loads(content))
+        except (ValueError, RecursionError):
+            pass
+    return hashlib.sha256(content).hexdigest()
+
+
+def _without(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    # How weights are quantised is never said elsewhere, in whichever words.
+    return {
+        key: one if key == "quantization_config" else _without(one)
+        for key, one in value.items()
+        if key not in SAID_ELSEWHERE and key != "chat_template"
+    }
+
+
+def _templates(folder: Path) -> dict[str, Any]:
+    """Every chat template of a folder by name, wherever of the four places it stands."""
+    found: dict[str, Any] = {}
+    for name in ("tokenizer_config.json", "chat_template.json"):
+        try:
+            stated = json.loads((folder / name).read_bytes())["chat_template"]
+            found |= {t["name"]: t["template"] for t in stated} if isinstance(stated, list) else {}
+            found |= {"default": stated} if isinstance(stated, str) else {}
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            continue
+    files = {"default": folder / "chat_template.jinja"}
+    files |= {path.stem: path for path in (folder / "additional_chat_templates").glob("*.jinja")}
+    for name, path in files.items():
+        if path.is_file():
+            found[name] = path.read_bytes().decode("utf-8", "surrogateescape")
+    return found
+
+
+def _code(folder: Path) -> dict[str, str]:
+    """Hash of each Python file under a folder, by its place in it."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*.py"))
+        if path.is_file()
+    }
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def weight_fingerprint(weights: tuple[Path, ...]) -> str:
@@ -97,7 +240,7 @@ class _Memory:
 
 
 def files_fingerprint(folder: Path, names: tuple[str, ...]) -> str:
-    """Hash over the named files of a folder, 16 hex digits; missing files count as absent."""
+    """Hash over the bytes of the named files, 16 hex digits: what version 0.1 kept of a folder."""
     digest = hashlib.sha256()
     for name in names:
         path = folder / name

@@ -13,7 +13,7 @@ from typing import Any
 
 from bfpo_bench.engines.select import choose_backend, open_engine
 from bfpo_bench.errors import BadInput
-from bfpo_bench.fingerprint import TOKENIZER_FILES, files_fingerprint, weight_fingerprint
+from bfpo_bench.fingerprint import checkpoint_identity
 from bfpo_bench.judges import Card, ClassifierCard, Judge, RubricCard, load_judge
 from bfpo_bench.models import ModelFiles, find_model
 from bfpo_bench.options import LoadingOptions
@@ -45,9 +45,18 @@ class ChosenJudge:
         """All that its verdicts depend on; the same as in the ``run.json`` of an evaluation."""
         if self.model is None:
             return self.card.identity()
-        weights = weight_fingerprint(self.model.weights)
-        tokenizer = files_fingerprint(self.model.folder, TOKENIZER_FILES)
-        return self.card.identity(weights=f"{weights}-{tokenizer}")
+        assert isinstance(self.card, ClassifierCard)
+        found = checkpoint_identity(
+            self.model,
+            templates=self.card.chat_template,
+            code=self.options.trust_remote_code,
+        )
+        return {
+            **self.card.identity(weights=found["weights"]),
+            **found,
+            "backend": self.backend,
+            "dtype": self.options.engine_options(self.model).dtype,
+        }
 
     @contextmanager
     def opened(self, progress: Progress) -> Iterator[Judge]:

@@ -16,13 +16,12 @@ from typing import Any
 
 from bfpo_bench import forks
 from bfpo_bench.errors import BadInput, RunFailed, why_unwritable
+from bfpo_bench.identity import GROWING, differences, is_earlier, shared_parts
 from bfpo_bench.salvage import open_whole
 from bfpo_bench.store import Store
 
-SCHEMA_VERSION = 1
-GROWING = ("tasks", "data")
-"""Parts of the identity to which a later command may add entries; shared entries must agree."""
-
+SCHEMA_VERSION = 2
+"""1: identities of version 0.1, see :mod:`bfpo_bench.identity`."""
 
 _TEMPORARY = re.compile(r"\.(run|results[\w.-]*|table)\.(json|md)\.\d+\.tmp")
 
@@ -111,18 +110,23 @@ class RunDirectory:
         return read_run(self.path)
 
     def _joined(self, before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-        """The stored identity with what is new added; refuses what differs."""
+        """The stored identity with what is new added; refuses what differs.
+
+        One of version 0.1 stays as it is: its answers are stored under it.
+        """
         # A command that asked for scored tasks only named no judge; the next one may.
         judge = before.get("judge") or now.get("judge")
         before = {**before, "judge": before.get("judge") or judge}
         now = {**now, "judge": now.get("judge") or judge}
-        different = differences(before, now)
+        earlier = is_earlier(before)
+        different = differences(*(shared_parts(before, now) if earlier else (before, now)))
         if different:
             raise BadInput(
                 f"{self.path} holds a run of something different: {'; '.join(different)}. "
                 "Use another --output, or --fresh to start over."
             )
-        return {**now, **{part: {**before[part], **now[part]} for part in GROWING}}
+        grown = {part: {**before[part], **now[part]} for part in GROWING}
+        return {**(before if earlier else now), **grown}
 
     def _write(self) -> None:
         self.write_text("run.json", json.dumps(self._content, indent=2, ensure_ascii=False) + "\n")
@@ -175,26 +179,6 @@ def read_run(path: Path) -> dict[str, Any]:
     return content
 
 
-def differences(before: dict[str, Any], now: dict[str, Any], at: str = "") -> list[str]:
-    """What differs between two identities, one phrase each (``seed: 1 there, 2 asked for``).
-
-    At the top level, entries of the growing parts that only one side has are no difference.
-    """
-    found = []
-    for name in dict.fromkeys([*before, *now]):
-        where = f"{at}.{name}" if at else name
-        old, new = before.get(name), now.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            if name in GROWING and not at:
-                shared = old.keys() & new.keys()
-                old = {k: old[k] for k in sorted(shared)}
-                new = {k: new[k] for k in sorted(shared)}
-            found += differences(old, new, where)
-        elif old != new:
-            found.append(f"{where}: {_brief(old)} there, {_brief(new)} asked for")
-    return found
-
-
 def write_whole(path: Path, text: str) -> None:
     """Writes a text file by way of a neighbour and a rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -233,8 +217,3 @@ def _lock(path: Path) -> int | None:
         # Some network file systems know no locks: better to work than to refuse.
         return None
     return descriptor
-
-
-def _brief(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "…"

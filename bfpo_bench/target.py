@@ -12,7 +12,7 @@ from bfpo_bench.chat_template import chat_renderer
 from bfpo_bench.engines.openai import OpenAIOptions
 from bfpo_bench.engines.protocol import Engine, EngineOptions
 from bfpo_bench.errors import BadInput
-from bfpo_bench.fingerprint import TOKENIZER_FILES, files_fingerprint, weight_fingerprint
+from bfpo_bench.fingerprint import checkpoint_identity, tokenizer_fingerprint
 from bfpo_bench.models import ModelFiles, find_model, find_tokenizer, read_chat_template
 from bfpo_bench.options import TargetOptions
 from bfpo_bench.plan import Asked
@@ -100,12 +100,17 @@ class LocalTarget:
 
     def identity(self) -> dict[str, Any]:
         """See :class:`Target`."""
-        configs = ("config.json", "generation_config.json")
+        found = checkpoint_identity(
+            self.files,
+            tokenizer=self.tokenizer,
+            # The one that is used stands below, whoever's it is.
+            templates=False,
+            generation=True,
+            code=self.engine_options.trust_remote_code,
+        )
         return {
             "name": self.name,
-            "weights": weight_fingerprint(self.files.weights),
-            "config": files_fingerprint(self.files.folder, configs),
-            "tokenizer": files_fingerprint(self.tokenizer, TOKENIZER_FILES),
+            **found,
             "chat_template": _hash(self.template),
             "revision": self.files.revision,
         }
@@ -163,7 +168,7 @@ class ServedTarget:
         return {
             "name": self.name,
             "server": self.served.identity(),
-            "tokenizer": files_fingerprint(folder, TOKENIZER_FILES) if folder else None,
+            "tokens": tokenizer_fingerprint(folder) if folder else None,
             "chat_template": _hash(self.template) or own,
         }
 

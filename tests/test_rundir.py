@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bfpo_bench.errors import BadInput, RunFailed
-from bfpo_bench.rundir import RunDirectory, differences, read_run
+from bfpo_bench.identity import differences
+from bfpo_bench.rundir import RunDirectory, read_run
 
 IDENTITY = {
     "model": {"weights": "aa", "name": "m"},

@@ -11,7 +11,7 @@ from typing import Any
 
 from bfpo_bench.engines.select import vllm_installed
 from bfpo_bench.errors import BadInput
-from bfpo_bench.fingerprint import TOKENIZER_FILES, files_fingerprint, weight_fingerprint
+from bfpo_bench.fingerprint import checkpoint_identity
 from bfpo_bench.helpfulness.annotators import OFFICIAL, AnnotatorConfig, load_config
 from bfpo_bench.helpfulness.ask import Annotator
 from bfpo_bench.helpfulness.serve import serving
@@ -84,8 +84,9 @@ class ChosenAnnotator:
             place = {"model": self.model, "base_url": self.server.base_url}
         else:
             place = {
-                "weights": weight_fingerprint(self.files.weights),
-                "tokenizer": files_fingerprint(self.files.folder, TOKENIZER_FILES),
+                **checkpoint_identity(
+                    self.files, generation=True, code=self.options.trust_remote_code
+                ),
                 "dtype": self.options.engine_options(self.files).dtype,
             }
         content = self.config.fingerprint()

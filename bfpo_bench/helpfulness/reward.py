@@ -51,14 +51,14 @@ def mean_reward(
     """
     from bfpo_bench.engines.load import find_device
     from bfpo_bench.engines.reward_model import RewardModel, find_reward_model
-    from bfpo_bench.fingerprint import weight_fingerprint
+    from bfpo_bench.fingerprint import checkpoint_digest
 
     progress = progress or Progress(show=False)
     content = read_run(run)
     found = find_reward_model(model, revision)
     column = found.column(objective)
-    weights = weight_fingerprint(found.files.weights)[:8]
-    metric = f"reward:{found.files.name}@{weights}:{found.objectives[column]}"
+    digest = checkpoint_digest(found.files)[:8]
+    metric = f"reward:{found.files.name}@{digest}:{found.objectives[column]}"
     with RunDirectory(run, content["identity"]) as directory, directory.open_store() as store:
         responses = _responses(run, store)
         rated = store.outcomes(TASK, metric)

@@ -119,7 +119,7 @@ class ClassifierCard:
         """Everything that could change a verdict, as plain JSON values.
 
         Args:
-            weights: fingerprint of the loaded weights and tokenizer. It takes the place of the
+            weights: fingerprint of the loaded weights. It takes the place of the
                 model's name, so that a folder may be moved and a hub model that moved is noticed.
         """
         told_apart = dataclasses.asdict(self)

@@ -24,7 +24,7 @@ from typing import Any
 
 from bfpo_bench.engines.batching import plan_batches
 from bfpo_bench.errors import BadInput
-from bfpo_bench.fingerprint import TOKENIZER_FILES, files_fingerprint, weight_fingerprint
+from bfpo_bench.fingerprint import checkpoint_identity
 from bfpo_bench.models import ModelFiles, find_model
 from bfpo_bench.progress import Progress
 from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking
@@ -61,13 +61,11 @@ class ChosenPairRM:
 
     def identity(self) -> dict[str, Any]:
         """See :class:`ChosenRanker`."""
-        weights = weight_fingerprint(self.files.weights)
-        tokenizer = files_fingerprint(self.files.folder, TOKENIZER_FILES)
         return {
             "ranker": self.name,
             "kind": "pairrm",
             "implementation": IMPLEMENTATION,
-            "weights": f"{weights}-{tokenizer}",
+            **checkpoint_identity(self.files, templates=False),
             "dtype": self.dtype,
         }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bfpo_bench.errors import BadInput
-from bfpo_bench.fingerprint import TOKENIZER_FILES, files_fingerprint, weight_fingerprint
+from bfpo_bench.fingerprint import checkpoint_identity
 from bfpo_bench.progress import Progress
 from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking
 
@@ -42,16 +42,11 @@ class ChosenReward:
 
     def identity(self) -> dict[str, Any]:
         """See :class:`ChosenRanker`."""
-        files = self.found.files
-        weights = weight_fingerprint(files.weights)
-        rest = files_fingerprint(
-            files.folder, (*TOKENIZER_FILES, "config.json", "chat_template.jinja")
-        )
         return {
             "ranker": self.name,
             "kind": "reward",
             "implementation": IMPLEMENTATION,
-            "weights": f"{weights}-{rest}",
+            **checkpoint_identity(self.found.files),
             "objective": self.found.objectives[self.column],
             "dtype": self.dtype,
         }

@@ -6,9 +6,10 @@ import hashlib
 from typing import Any
 
 from bfpo_bench.errors import BadInput
+from bfpo_bench.identity import differences, is_earlier, shared_parts
 from bfpo_bench.redteam.options import RedteamOptions
 from bfpo_bench.redteam.summary import Summary, read_summary
-from bfpo_bench.rundir import differences, write_whole
+from bfpo_bench.rundir import write_whole
 
 
 def claim_output(options: RedteamOptions, made_of: dict[str, Any]) -> Summary | None:
@@ -35,7 +36,8 @@ def claim_output(options: RedteamOptions, made_of: dict[str, Any]) -> Summary | 
         )
     if options.fresh:
         return None
-    different = differences(summary.made_of, made_of)
+    both = summary.made_of, made_of
+    different = differences(*(shared_parts(*both) if is_earlier(summary.made_of) else both))
     if different:
         raise BadInput(
             f"{output} holds pairs of something different: {'; '.join(different)}. Name another "

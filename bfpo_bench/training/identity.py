@@ -9,16 +9,21 @@ from typing import Any
 
 from bfpo_bench.by_name import import_function, source_digest
 from bfpo_bench.errors import BadInput
+from bfpo_bench.fingerprint import checkpoint_identity
+from bfpo_bench.models import ModelFiles
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.typed import typed
 
-LATER = ("chat template", "source")
+BASE = ("settings", "tokens", "templates", "generation", "code")
+"""Parts of the base model besides its weights, from ``checkpoint_identity``."""
+
+LATER = ("chat template", "source", *(f"base {part}" for part in BASE))
 """Parts that version 0.1 did not write; where they are missing they cannot differ."""
 
 
 def training_identity(
     recipe: Recipe,
-    weights: str,
+    made_of: Mapping[str, str],
     data: Mapping[str, str],
     template: str | None,
     rewards: Mapping[str, Any] | None = None,
@@ -26,7 +31,7 @@ def training_identity(
     """All that a training depends on, by content and not by where it lies.
 
     Args:
-        weights: fingerprint of the base model's weights.
+        made_of: the base model, from :func:`base_identity`.
         data: digest of each set, by name.
         template: text of the recipe's chat template; None for the tokenizer's own.
         rewards: identity (weights, objective, parameters) of each reward that is trained on.
@@ -34,12 +39,23 @@ def training_identity(
     digest = None if template is None else hashlib.sha256(template.encode()).hexdigest()[:16]
     return {
         "recipe": recipe.as_dict(),
-        "base weights": weights,
+        "base weights": made_of["weights"],
+        **{f"base {part}": made_of.get(part) for part in BASE},
         "data": dict(data),
         "rewards": dict(rewards or {}),
         "chat template": digest,
         "source": _sources(recipe),
     }
+
+
+def base_identity(recipe: Recipe, base: ModelFiles, trust_remote_code: bool) -> dict[str, str]:
+    """All that a training takes from its base model; its generation config is saved again."""
+    return checkpoint_identity(
+        base,
+        templates=recipe.tokens.chat_template is None,
+        generation=True,
+        code=trust_remote_code,
+    )
 
 
 def _sources(recipe: Recipe) -> dict[str, str]:

@@ -16,12 +16,11 @@ from transformers.trainer_callback import ExportableState
 
 from bfpo_bench.engines.select import vllm_installed
 from bfpo_bench.errors import BadInput, RunFailed
-from bfpo_bench.fingerprint import weight_fingerprint
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.card import model_card
 from bfpo_bench.training.checkpoint import finish_output, save_model
 from bfpo_bench.training.combination import Multiplier
-from bfpo_bench.training.identity import training_identity
+from bfpo_bench.training.identity import base_identity, training_identity
 from bfpo_bench.training.layers import choose_weights
 from bfpo_bench.training.on_policy import (
     NOTE,
@@ -77,7 +76,7 @@ def train_on_policy(
     at_once, accumulation = prepared.batches(state.num_processes)
     identity = training_identity(
         recipe,
-        weight_fingerprint(prepared.base.weights),
+        base_identity(recipe, prepared.base, trust_remote_code),
         {one.name: one.digest for one in prepared.sets},
         prepared.template,
         {name: reward.identity() for name, reward in prepared.rewards.items()},

@@ -1,10 +1,11 @@
 """Reference log-probabilities on disk: computed once, shared by methods and seeds.
 
-What the reference model thinks of a response depends on its weights, on the arithmetic and on the
-tokens alone. The file is named after the first two; its keys are digests of prompt and response
-tokens (which template, tokenizer and length limits have formed), so a pair that DPO has paid for
-is free for BFPO, whichever of its responses wins there, and an interrupted pass goes on where it
-stopped. :mod:`bfpo_bench.training.reference_pass` fills it.
+What the reference model thinks of a response depends on its weights and settings (config.json:
+rotary embeddings, windows), on the arithmetic and on the tokens alone. The file is named after all
+but the last; its keys are digests of prompt and response tokens (which template, tokenizer and
+length limits have formed), so a pair that DPO has paid for is free for BFPO, whichever of its
+responses wins there, and an interrupted pass goes on where it stopped.
+:mod:`bfpo_bench.training.reference_pass` fills it.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import torch
 from bfpo_bench.by_name import check_parameters, import_function
 from bfpo_bench.engines.reward_model import RewardModel, RewardModelFiles, find_reward_model
 from bfpo_bench.errors import BadInput, RunFailed
-from bfpo_bench.fingerprint import TOKENIZER_FILES, files_fingerprint, weight_fingerprint
+from bfpo_bench.fingerprint import checkpoint_digest
 from bfpo_bench.judges import Exchange, Judge
 from bfpo_bench.judging import ChosenJudge, JudgeOptions, choose_judge
 from bfpo_bench.progress import Progress
@@ -65,10 +65,12 @@ class ModelReward:
 
     def identity(self) -> dict[str, Any]:
         """See :class:`ChosenReward`."""
-        folder = self.found.files.folder
-        tokenizer = files_fingerprint(folder, (*TOKENIZER_FILES, "chat_template.jinja"))
-        weights = weight_fingerprint(self.found.files.weights)
-        return {"model": f"{weights}-{tokenizer}", "objective": self.column}
+        files = self.found.files
+        return {
+            "model": checkpoint_digest(files),
+            "dtype": files.dtype,
+            "objective": self.column,
+        }
 
     def opened(self, progress: Progress, device: torch.device, models: Models) -> Rate:
         """See :class:`ChosenReward`."""

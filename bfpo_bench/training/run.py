@@ -18,7 +18,6 @@ from transformers import TrainerCallback, TrainingArguments
 from bfpo_bench.engines.load import load_causal_model
 from bfpo_bench.engines.self_check import packing_fault
 from bfpo_bench.errors import BadInput, RunFailed
-from bfpo_bench.fingerprint import weight_fingerprint
 from bfpo_bench.models import ModelFiles
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.card import model_card
@@ -28,7 +27,7 @@ from bfpo_bench.training.checkpoint import (
     finished_record,
     save_model,
 )
-from bfpo_bench.training.identity import training_identity
+from bfpo_bench.training.identity import base_identity, training_identity
 from bfpo_bench.training.layers import choose_weights
 from bfpo_bench.training.margins import FILE as MARGINS
 from bfpo_bench.training.margins import with_margins
@@ -72,10 +71,10 @@ def train_preferences(
     transformers.utils.logging.disable_progress_bar()
     prepared = prepare(recipe, progress, trust_remote_code)
     schedule = prepared.schedule(state.process_index, state.num_processes)
-    weights = weight_fingerprint(prepared.base.weights)
+    made_of = base_identity(recipe, prepared.base, trust_remote_code)
     identity = training_identity(
         recipe,
-        weights,
+        made_of,
         {one.loaded.name: one.digest for one in prepared.sets},
         prepared.template,
         {} if prepared.margin is None else {"margin": prepared.margin.identity()},
@@ -99,7 +98,7 @@ def train_preferences(
         pairs,
         model,
         recipe.precision,
-        _reference_folder() / f"{weights}-{arithmetic(model, recipe.precision)}.sqlite",
+        _reference_file(made_of, arithmetic(model, recipe.precision)),
         state,
         progress,
     )
@@ -181,9 +180,11 @@ def claim_together(output: Path, identity: dict[str, Any], state: PartialState) 
     return checkpoint
 
 
-def _reference_folder() -> Path:
+def _reference_file(made_of: dict[str, str], arithmetic: str) -> Path:
+    """Named after all that log-probabilities depend on besides the tokens, which are its keys."""
     home = Path(os.environ.get("BFPO_CACHE_DIR", "~/.cache/bfpo-bench")).expanduser()
-    return home / "reference"
+    model = [made_of[part] for part in ("weights", "settings", "code") if part in made_of]
+    return home / "reference" / f"{'-'.join((*model, arithmetic))}.sqlite"
 
 
 def _reward_scale(recipe: Recipe) -> float:

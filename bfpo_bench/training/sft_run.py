@@ -11,11 +11,10 @@ import datasets
 import transformers
 from accelerate import PartialState
 
-from bfpo_bench.fingerprint import weight_fingerprint
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.card import model_card
 from bfpo_bench.training.checkpoint import finish_output, save_model
-from bfpo_bench.training.identity import training_identity
+from bfpo_bench.training.identity import base_identity, training_identity
 from bfpo_bench.training.layers import choose_weights
 from bfpo_bench.training.processes import join_processes
 from bfpo_bench.training.recipe import Recipe
@@ -55,7 +54,7 @@ def train_sft(
     prepared = prepare_sft(recipe, progress, trust_remote_code)
     identity = training_identity(
         recipe,
-        weight_fingerprint(prepared.base.weights),
+        base_identity(recipe, prepared.base, trust_remote_code),
         {one.name: one.digest for one in prepared.sets},
         prepared.template,
     )

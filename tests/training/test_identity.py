@@ -23,7 +23,7 @@ DATA = (DataRecipe("one", "helpful", ("a.jsonl",)),)
 
 
 def identity(recipe: Recipe, template: str | None = None, **rewards: Any) -> dict[str, Any]:
-    return training_identity(recipe, "w", {"one": "d"}, template, rewards)
+    return training_identity(recipe, {"weights": "w"}, {"one": "d"}, template, rewards)
 
 
 def test_a_template_counts_by_its_text_and_not_by_its_path() -> None:

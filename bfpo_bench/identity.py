@@ -1,0 +1,64 @@
+"""Two identities compared: what a run was of, and what is asked for now.
+
+Version 0.1 (schema 1) kept less of a model and a judge than is kept now, and hashed some of it
+otherwise. What only one of the two has kept cannot be compared, and is no difference by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+GROWING = ("tasks", "data")
+"""Parts of the identity to which a later command may add entries; shared entries must agree."""
+
+
+def differences(before: dict[str, Any], now: dict[str, Any], at: str = "") -> list[str]:
+    """What differs between two identities, one phrase each (``seed: 1 there, 2 asked for``).
+
+    At the top level, entries of the growing parts that only one side has are no difference.
+    """
+    found = []
+    for name in dict.fromkeys([*before, *now]):
+        where = f"{at}.{name}" if at else name
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            if name in GROWING and not at:
+                shared = old.keys() & new.keys()
+                old = {k: old[k] for k in sorted(shared)}
+                new = {k: new[k] for k in sorted(shared)}
+            found += differences(old, new, where)
+        elif old != new:
+            found.append(f"{where}: {_brief(old)} there, {_brief(new)} asked for")
+    return found
+
+
+def is_earlier(identity: dict[str, Any]) -> bool:
+    """Whether an identity of a run is one of version 0.1, which kept less."""
+    return "tokenizer" in (identity.get("model") or {})
+
+
+def shared_parts(
+    one: dict[str, Any], other: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What two identities have both kept, ready to be compared.
+
+    Parts that only one of them has are left out, at every depth, and of the ``weights`` that
+    version 0.1 kept of a judge (``WEIGHTS-TOKENIZER``) the first half is taken.
+    """
+    found: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    for name in one:
+        if name not in other:
+            continue
+        pair = one[name], other[name]
+        if all(isinstance(value, dict) for value in pair):
+            pair = shared_parts(*pair)
+        elif name == "weights" and all(isinstance(value, str) for value in pair):
+            pair = pair[0].partition("-")[0], pair[1].partition("-")[0]
+        found[0][name], found[1][name] = pair
+    return found
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"
