@@ -43,7 +43,6 @@ __all__ = [
     "TOKENIZER_FILES",
     "checkpoint_digest",
     "checkpoint_identity",
-    "files_fingerprint",
     "tokenizer_fingerprint",
     "weight_fingerprint",
 ]
@@ -237,14 +236,3 @@ class _Memory:
         except OSError:
             # A read-only home is no reason to fail.
             return
-
-
-def files_fingerprint(folder: Path, names: tuple[str, ...]) -> str:
-    """Hash over the bytes of the named files, 16 hex digits: what version 0.1 kept of a folder."""
-    digest = hashlib.sha256()
-    for name in names:
-        path = folder / name
-        if path.is_file():
-            digest.update(f"{name}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import json
+import shutil
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,46 @@ def test_a_served_target_leaves_its_judge_to_this_machine() -> None:
     request = check_request(options)
     assert request.judge is not None
     assert request.judge.backend in ("hf", "vllm")
+
+
+CARD = """\
+kind: classifier
+version: 1
+source: this test
+licence: Apache-2.0
+model: ./model
+harmful_label: "yes"
+safe_label: "no"
+chat_template: {chat}
+template: "{{prompt}} {{response}} harmful?"
+"""
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_all_that_a_verdict_depends_on_is_in_a_judges_identity(
+    tiny_llama: Path, tmp_path: Path, chat: bool
+) -> None:
+    model = Path(shutil.copytree(tiny_llama, tmp_path / "model"))
+    card = tmp_path / "mine.yaml"
+    card.write_text(CARD.format(chat=str(chat).lower()))
+    options = JudgeOptions(str(card), backend="hf")
+    chosen = choose_judge(options)
+    first = chosen.identity()
+
+    def changed(now: dict[str, object]) -> list[str]:
+        return [part for part in {**first, **now} if first.get(part) != now.get(part)]
+
+    assert changed(choose_judge(replace(options, dtype="bfloat16")).identity()) == ["dtype"]
+    assert changed(replace(chosen, backend="vllm").identity()) == ["backend"]
+    # What only decides how fast it goes is no part of it, nor is where the model lies.
+    assert changed(choose_judge(replace(options, batch_size=3, device="cpu")).identity()) == []
+    model.rename(tmp_path / "moved")
+    moved = choose_judge(replace(options, judge_model=str(tmp_path / "moved")))
+    assert changed(moved.identity()) == []
+    config = json.loads((tmp_path / "moved" / "config.json").read_text())
+    config["rope_parameters"]["rope_theta"] = 100.0
+    (tmp_path / "moved" / "config.json").write_text(json.dumps(config))
+    assert changed(moved.identity()) == ["settings"]
+    (tmp_path / "moved" / "chat_template.jinja").write_text("another")
+    # The model's own template counts where the card asks through it.
+    assert changed(moved.identity()) == ["settings", *(["templates"] if chat else [])]

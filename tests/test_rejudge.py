@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,30 @@ def test_a_classifier_judge_has_the_identity_that_evaluate_gives_it(
     assert found.marks == evaluated.marks
     assert found.judge == evaluated.judge
     assert judge_run(other, chosen).results == evaluated
+
+
+def test_another_number_format_is_another_judge_and_judges_again(
+    tiny_llama: Path, run: Path, tmp_path: Path
+) -> None:
+    card = tmp_path / "tiny.yaml"
+    card.write_text(CLASSIFIER.format(model=tiny_llama), encoding="utf-8")
+    options = JudgeOptions(str(card), backend="hf", dtype="float32")
+    first = judge_run(run, choose_judge(options))
+    second = judge_run(run, choose_judge(replace(options, dtype="bfloat16")))
+    assert first.results.judge is not None
+    assert second.results.judge is not None
+    assert (first.results.judge["dtype"], second.results.judge["dtype"]) == ("float32", "bfloat16")
+    assert second.path != first.path
+    query = "SELECT judge, COUNT(*), COUNT(DISTINCT response_key) FROM verdicts WHERE judge LIKE "
+    names = sorted((first.results.judge["judge"], second.results.judge["judge"]))
+    given = table(run, f"{query} 'tiny%' GROUP BY judge ORDER BY judge")
+    assert given == [(name, 4 * LIMIT, 4 * LIMIT) for name in names]
+    # In bfloat16 a probability comes out otherwise: they were really given again.
+    one, other = (
+        table(run, f"SELECT p_harmful FROM verdicts WHERE judge = '{n}' ORDER BY response_key")
+        for n in names
+    )
+    assert one != other
 
 
 def test_unknown_verdicts_are_counted_and_marked(

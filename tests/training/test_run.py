@@ -92,6 +92,22 @@ def test_what_is_written_and_that_it_loads(get: Get, tiny_llama: Path) -> None:
     assert load_recipe("again.yaml") == recipe
 
 
+def test_a_base_with_other_settings_is_another_base(get: Get, tiny_llama: Path) -> None:
+    train(get(), Path("first"), device="cpu")
+    base = Path(shutil.copytree(tiny_llama, "edited"))
+    config = json.loads((base / "config.json").read_text())
+    config["rope_parameters"]["rope_theta"] = 100.0
+    (base / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BadInput, match=r"already, with another base settings; name another"):
+        train(get(base=base), Path("first"), device="cpu")
+    # Its reference is its own: log 2 for every pair, not what the other base thinks of them.
+    record = train(get(base=base), Path("second"), device="cpu")
+    assert losses(record)[0] == pytest.approx(0.693147, abs=1e-5)
+    config["transformers_version"] = "another"
+    (base / "config.json").write_text(json.dumps(config))
+    assert train(get(base=base), Path("second"), device="cpu") == json.loads(json.dumps(record))
+
+
 @pytest.mark.slow
 def test_three_methods_pay_for_one_pass_and_hold_one_model(
     get: Get, monkeypatch: pytest.MonkeyPatch
