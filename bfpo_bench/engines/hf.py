@@ -25,6 +25,7 @@ from bfpo_bench.engines.protocol import (
 )
 from bfpo_bench.engines.scoring import Scorer, TokenRequest, continuation_request
 from bfpo_bench.engines.self_check import packing_fault
+from bfpo_bench.engines.tile_attention import TILES
 from bfpo_bench.engines.tokenization import encode_many, encode_pairs, fit_pair
 from bfpo_bench.engines.tree_attention import FLEX
 from bfpo_bench.errors import BadInput, BenchError
@@ -220,6 +221,8 @@ class HFEngine(HFLM):  # type: ignore[misc]
         most = self.engine_options.batch_size
         if self.device.type == "cuda" and packing_fault(self.model, FLEX) is None:
             return Scorer(self.model, self._packed_tokens(), most, kind=FLEX)
+        if self.device.type == "cpu" and packing_fault(self.model, TILES) is None:
+            return Scorer(self.model, self._packed_tokens(), most, kind=TILES)
         fault = packing_fault(self.model)
         if fault is None:
             return Scorer(self.model, self._packed_tokens(), most)

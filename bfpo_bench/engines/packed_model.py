@@ -21,6 +21,7 @@ from torch.nn.attention.flex_attention import BlockMask
 from torch.utils.checkpoint import checkpoint
 
 from bfpo_bench.engines.packing import Row
+from bfpo_bench.engines.tile_attention import TILES, tile_mask
 from bfpo_bench.engines.tree_attention import (
     FLEX,
     block_mask,
@@ -165,6 +166,8 @@ class PackedModel:
         def mask(window: int | None) -> Tensor | BlockMask:
             if self._flex:
                 return block_mask(positions, ends, window)
+            if self.config._attn_implementation == TILES:
+                return tile_mask(positions, ends, window, self.backbone.dtype)
             return dense_mask(positions, ends, window, self.backbone.dtype)
 
         if isinstance(self._windows, dict):
@@ -214,8 +217,13 @@ class PackedModel:
     ) -> tuple[Tensor, Tensor]:
         logits = self._logits(states)
         chosen = logits[which, targets]
-        top = logits.detach().argmax(dim=-1)
-        return chosen - torch.logsumexp(logits, dim=-1)[which], top[which] == targets
+        best, top = logits.detach().max(dim=-1)
+        if logits.requires_grad:
+            total = torch.logsumexp(logits, dim=-1)
+        else:
+            # The same in place: a second tensor of this size would double the time it takes.
+            total = logits.sub_(best[:, None]).exp_().sum(dim=-1).log_().add_(best)
+        return chosen - total[which], top[which] == targets
 
     def _logits(self, states: Tensor) -> Tensor:
         """Float32 logits as the model's own forward makes them, ``[nodes, vocabulary]``."""

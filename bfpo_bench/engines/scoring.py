@@ -15,13 +15,13 @@ from typing import Any, Protocol
 import torch
 
 from bfpo_bench.engines.batching import pending
-from bfpo_bench.engines.filling import Cost, cut_into_pieces, fill_batches
+from bfpo_bench.engines.filling import Cost, cut_into_pieces, fill_batches, fill_rows
 from bfpo_bench.engines.packed_model import PackedModel, Readings, Wanted
 from bfpo_bench.engines.packing import Row, SortedRequests, batches_of_rows
 from bfpo_bench.engines.plain_model import PlainModel
 from bfpo_bench.engines.protocol import Done, Share
 from bfpo_bench.engines.rope import RopeByLength
-from bfpo_bench.engines.tree_attention import FLEX, attention
+from bfpo_bench.engines.tree_attention import attention
 from bfpo_bench.errors import RunFailed
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 DENSE_PAIR = 2.0
 """What an operation of dense attention costs, in operations of a matrix product. On a CPU, at 2,048
 tokens in rows of 256 and heads of 64, the profile of a small Llama says 1.8."""
+
+
+REPEATS = Cost(per_token=1.0, per_pair=0.0)
+"""Counts nothing but tokens, those that a cut lets be computed again among them."""
 
 
 @dataclass(frozen=True)
@@ -130,20 +134,21 @@ class Scorer:
     def batches(self, ordered: SortedRequests, max_tokens: int) -> list[list[list[range]]]:
         """Batches of rows of ranges of places in ``ordered.order``."""
         limit = self.max_requests
-        if self.share_prefixes and self._kind != FLEX:
-            pieces = cut_into_pieces(ordered, max_tokens, self._cost, limit)
-            sizes = [ordered.tokens_of(piece) for piece in pieces]
-            counts = list(map(len, pieces))
-            filled = fill_batches(sizes, counts, max_tokens, self._cost, limit)
-            return [[[pieces[piece] for piece in row] for row in batch] for batch in filled]
-        if self.share_prefixes:
-            # Trees in one row that do not see each other cost nothing: the longer, the better.
-            rows = ordered.cut(max_tokens, limit)
+        if not self.share_prefixes:
+            single = [range(place, place + 1) for place in range(len(ordered.order))]
+            sizes = [ordered.tokens_of(row) for row in single]
+            batches = batches_of_rows(sizes, [1] * len(sizes), max_tokens, limit)
+            return [[[single[row]] for row in batch] for batch in batches]
+        # Where pairs of tokens that do not see each other cost nothing, a batch is one long row.
+        cost = self._cost if self._kind is None else REPEATS
+        pieces = cut_into_pieces(ordered, max_tokens, cost, limit)
+        sizes = [ordered.tokens_of(piece) for piece in pieces]
+        counts = list(map(len, pieces))
+        if self._kind is None:
+            filled = fill_batches(sizes, counts, max_tokens, cost, limit)
         else:
-            rows = [range(place, place + 1) for place in range(len(ordered.order))]
-        sizes = [ordered.tokens_of(row) for row in rows]
-        batches = batches_of_rows(sizes, list(map(len, rows)), max_tokens, limit)
-        return [[[rows[row]] for row in batch] for batch in batches]
+            filled = [[row] for row in fill_rows(sizes, counts, max_tokens, limit)]
+        return [[[pieces[piece] for piece in row] for row in batch] for batch in filled]
 
     @torch.inference_mode()
     def _fitting(self, plan: _Plan, batch: list[int]) -> list[tuple[int, Reading]]:

@@ -3,9 +3,10 @@
 A token sees its ancestors and itself: key k and query q with ``k <= q < ends[k]``
 (:mod:`bfpo_bench.engines.packing`). Padding is a token whose subtree is itself alone.
 
-On a CPU that is a dense mask for scaled dot-product attention. On a GPU it is a block mask for
-FlexAttention, which skips pairs of blocks where nobody sees anybody: separate trees in one row then
-cost nothing, however long the row.
+Where a model's attention takes nothing else, that is a dense mask for scaled dot-product
+attention. On a GPU it is a block mask for FlexAttention, which skips pairs of blocks where nobody
+sees anybody: separate trees in one row then cost nothing, however long the row. On a CPU
+:mod:`bfpo_bench.engines.tile_attention` does the same.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
+
+from bfpo_bench.engines.tile_attention import TILES
 
 FLEX = "flex_attention"
 """transformers' name for FlexAttention."""
@@ -139,6 +142,9 @@ def attention(model: Any, kind: str | None) -> Iterator[None]:
         yield
         return
     before = model.config._attn_implementation
+    if kind == TILES and before != "sdpa":
+        # Another attention may do what SDPA does not: cap its scores, say, or add sinks.
+        raise ValueError(f"{before} attention is not computed as {kind}")
     model.set_attn_implementation(kind)
     try:
         if model.config.get_text_config()._attn_implementation != kind:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bfpo_bench.engines.filling import Cost, cut_into_pieces, fill_batches
+from bfpo_bench.engines.filling import Cost, cut_into_pieces, fill_batches, fill_rows
 from bfpo_bench.engines.packing import SortedRequests
 
 REQUESTS = st.lists(
@@ -77,6 +77,22 @@ def test_every_piece_stands_in_one_row_within_the_limits(
         assert len(inside) == 1 or most is None or sum(counts[piece] for piece in inside) <= most
     longest = [max(sizes[piece] for piece in batch) for batch in pieces]
     assert longest == sorted(longest, reverse=True)
+
+
+@given(st.lists(st.integers(1, 90), max_size=40), st.integers(1, 300), MOST)
+def test_rows_hold_every_piece_once_and_are_filled(
+    sizes: list[int], limit: int, most: int | None
+) -> None:
+    counts = [1 + size % 3 for size in sizes]
+    rows = fill_rows(sizes, counts, limit, most)
+    assert sorted(piece for row in rows for piece in row) == list(range(len(sizes)))
+    held = [sum(sizes[piece] for piece in row) for row in rows]
+    for row, tokens in zip(rows, held, strict=True):
+        assert len(row) == 1 or tokens <= limit
+        assert len(row) == 1 or most is None or sum(counts[piece] for piece in row) <= most
+    if most is None:
+        # No two rows would fit into one: fewer than twice the rows that the tokens need.
+        assert all(a + b > limit for a, b in itertools.pairwise(held))
 
 
 def test_short_pieces_fill_what_long_ones_leave() -> None:

@@ -18,6 +18,7 @@ from bfpo_bench.engines.packed_model import Readings, Wanted
 from bfpo_bench.engines.packing import Row, SortedRequests
 from bfpo_bench.engines.protocol import Share
 from bfpo_bench.engines.scoring import Reading, Scorer, TokenRequest, continuation_request
+from bfpo_bench.engines.tile_attention import TILES
 from bfpo_bench.errors import RunFailed
 
 from .architectures import VOCABULARY, next_token_logprobs, shared
@@ -71,26 +72,28 @@ def test_scores_are_the_model_s_own(
 @pytest.mark.parametrize(
     ("max_tokens", "max_requests"), [(1, None), (30, None), (77, 4), (500, 1), (5000, None)]
 )
-@pytest.mark.parametrize("share_prefixes", [True, False])
+@pytest.mark.parametrize(("share_prefixes", "kind"), [(True, None), (True, TILES), (False, None)])
 def test_scores_do_not_depend_on_the_batch(
     requests: list[TokenRequest],
     whole: dict[int, Reading],
     max_tokens: int,
     max_requests: int | None,
     share_prefixes: bool,
+    kind: str | None,
 ) -> None:
     some = requests if max_tokens > 1 else requests[:20]
-    found = run(Scorer(shared("llama"), max_tokens, max_requests, share_prefixes), some)
+    found = run(Scorer(shared("llama"), max_tokens, max_requests, share_prefixes, kind), some)
     for index, reading in found.items():
         assert reading.loglikelihood == pytest.approx(whole[index].loglikelihood, rel=1e-4)
         assert reading.is_greedy == whole[index].is_greedy
 
 
 @pytest.mark.parametrize(("max_tokens", "max_requests"), [(60, None), (200, 5), (30, 2)])
+@pytest.mark.parametrize("kind", [None, TILES])
 def test_batches_keep_their_limits(
-    requests: list[TokenRequest], max_tokens: int, max_requests: int | None
+    requests: list[TokenRequest], max_tokens: int, max_requests: int | None, kind: str | None
 ) -> None:
-    scorer = Scorer(shared("llama"), max_tokens, max_requests)
+    scorer = Scorer(shared("llama"), max_tokens, max_requests, kind=kind)
     reader = Recorder(scorer)
     run(scorer, requests)
     assert max(reader.padded) <= max_tokens
@@ -107,15 +110,28 @@ def test_shared_tokens_are_computed_once(requests: list[TokenRequest]) -> None:
     assert scorer.computed_tokens == SortedRequests([r.ids for r in requests]).tree_tokens()
 
 
+def test_tiles_repeat_next_to_nothing(requests: list[TokenRequest]) -> None:
+    """A batch is one row, never padded, and cut where fewest tokens are computed again."""
+    scorer = Scorer(shared("llama"), 200, kind=TILES)
+    reader = Recorder(scorer)
+    run(scorer, requests)
+    assert reader.padded == reader.widths
+    tree = SortedRequests([r.ids for r in requests]).tree_tokens()
+    # Four instructions of at most 8 tokens, each split over a few batches of 200.
+    assert tree <= scorer.computed_tokens <= tree + 8 * len(reader.widths)
+
+
 def test_nothing_asked_nothing_answered() -> None:
     assert run(Scorer(shared("llama"), 100), []) == {}
 
 
+@pytest.mark.parametrize("kind", [None, TILES])
 def test_resumed_batches_are_bit_for_bit_the_same(
-    requests: list[TokenRequest], whole: dict[int, Reading]
+    requests: list[TokenRequest], kind: str | None
 ) -> None:
-    scorer = Scorer(shared("llama"), 200)
+    scorer = Scorer(shared("llama"), 200, kind=kind)
     batches = list(scorer.run(requests))
+    whole = {i: reading for batch in batches for i, reading in batch}
     done = {i for i, _ in batches[0]} | {i for i, _ in batches[2]} | {batches[1][0][0]}
     rest = run(scorer, requests, done=done)
     # Whole batches are left out; one that is known in part is computed whole.
