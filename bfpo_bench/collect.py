@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,11 @@ from bfpo_bench.results import (
     SCHEMA_VERSION,
     Results,
     TaskResult,
-    averages,
-    proportion,
     read_results,
 )
 from bfpo_bench.rundir import RunDirectory
 from bfpo_bench.store import Store
+from bfpo_bench.uncertainty import with_uncertainty
 
 if TYPE_CHECKING:
     from bfpo_bench.helpfulness.choose import ChosenAnnotator
@@ -43,6 +43,7 @@ def collect(
             helpfulness = _helpfulness(request, request.annotator, store, task)
     order = [t.task for t in request.suite.tasks]
     tasks = {name: tasks[name] for name in order if name in tasks}
+    tasks, means = with_uncertainty(tasks, request.suite.tasks, store)
     identity = run.identity
     suite: dict[str, Any] = {
         "name": request.suite.name,
@@ -59,7 +60,7 @@ def collect(
         seed=identity["seed"],
         limit=identity["limit"],
         tasks=tasks,
-        averages=averages(tasks, request.suite.tasks),
+        averages=means,
         marks=_marks(request, tasks) + _helpfulness_marks(request, store, planned, helpfulness),
         helpfulness=helpfulness,
     )
@@ -151,7 +152,6 @@ def _task_result(request: Request, store: Store, task: PlannedTask) -> TaskResul
         if spec.chat_template and request.target.plain:
             marks.append(request.target.plain)
     assert len(values) == len(task.items), f"{task.name}: {len(values)} of {len(task.items)} items"
-    score, stderr = proportion(values)
     return TaskResult(
         task=task.name,
         version=task.data.version,
@@ -159,8 +159,8 @@ def _task_result(request: Request, store: Store, task: PlannedTask) -> TaskResul
         group=spec.group,
         metric=spec.metric,
         direction=spec.direction,
-        score=score,
-        stderr=stderr,
+        score=100 * math.fsum(values) / len(values),
+        stderr=None,
         n=len(values),
         items=len(task.data.ids),
         unknown=unknown,
@@ -202,7 +202,7 @@ def _marks(request: Request, tasks: dict[str, TaskResult]) -> list[str]:
         marks.append("a system prompt stood before the prompts of the chat tasks")
     for task in tasks.values():
         marks += [f"{task.column}: {mark}" for mark in task.marks]
-        if task.unknown:
+        if 0 < task.unknown < task.n:
             marks.append(f"{task.column}: {task.unknown} of {task.n} verdicts unknown")
         if task.cut:
             marks.append(f"{task.column}: {task.cut} of {task.n} prompts cut on the left")

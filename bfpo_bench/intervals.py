@@ -1,4 +1,7 @@
-"""95 % intervals: Wilson's for proportions, a bootstrap over items for all that is made of them.
+"""How sure a number is: 95 % intervals and standard errors, the same wherever it is shown.
+
+Wilson's interval for proportions, a bootstrap over items for all that is made of them, and the
+standard error of that bootstrap in closed form.
 
 The bootstrap is Rubin's (1981): where the ordinary one draws items with replacement, so that each
 counts 0, 1, 2 … times, his gives each item a random weight of the same mean and spread. Items that
@@ -32,6 +35,20 @@ _AT_A_TIME = 4_000_000
 """Gamma variates drawn at a time: 32 MB."""
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How sure a number in percent is.
+
+    Attributes:
+        stderr: standard error in percentage points.
+        low, high: 95 % interval.
+    """
+
+    stderr: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -98,21 +115,55 @@ def tally_groups(sizes: Any, points: Any) -> Tally:
     return Tally(counts.astype(float), kinds[:, 0], kinds[:, 1:])
 
 
+def _with_prior(tally: Tally) -> tuple[Floats, Floats, Floats]:
+    """Counts, sizes and points of the kinds of groups, the prior's among them."""
+    corners = np.array(list(itertools.product((0.0, 1.0), repeat=tally.points.shape[1])))
+    size = tally.items / tally.groups
+    return (
+        np.concatenate([tally.counts, np.full(len(corners), _PRIOR)]),
+        np.concatenate([tally.sizes, np.full(len(corners), size)]),
+        np.concatenate([tally.points, corners * size]),
+    )
+
+
 def resample(tally: Tally, rng: np.random.Generator, resamples: int = RESAMPLES) -> Floats:
     """Resampled means of a task in percent, ``[resamples, models]``."""
-    models = tally.points.shape[1]
-    corners = np.array(list(itertools.product((0.0, 1.0), repeat=models)))
-    size = tally.items / tally.groups
-    shapes = np.concatenate([tally.counts, np.full(len(corners), _PRIOR)])
-    sizes = np.concatenate([tally.sizes, np.full(len(corners), size)])
-    points = np.concatenate([tally.points, corners * size])
-    found = np.empty((resamples, models))
+    shapes, sizes, points = _with_prior(tally)
+    found = np.empty((resamples, points.shape[1]))
     step = max(1, _AT_A_TIME // len(shapes))
     for begin in range(0, resamples, step):
         end = min(begin + step, resamples)
         weights = rng.standard_gamma(shapes, (end - begin, len(shapes)))
         found[begin:end] = 100 * (weights @ points) / (weights @ sizes)[:, None]
     return found
+
+
+def standard_error(tally: Tally) -> float:
+    """What `resample` spreads by, for the first model, in percentage points, without drawing.
+
+    Weights of Rubin's bootstrap are Dirichlet distributed, whose variances are known: of single
+    items this is exact (right or wrong ones have a beta distribution's standard deviation), of
+    groups it is the delta method of a ratio, as in a cluster-robust standard error.
+    """
+    counts, sizes, points = _with_prior(tally)
+    total, items = counts.sum(), counts @ sizes
+    residuals = points[:, 0] - sizes * (counts @ points[:, 0]) / items
+    return float(100 * np.sqrt(total * (counts @ residuals**2) / (total + 1)) / items)
+
+
+def share(values: Sequence[float]) -> tuple[float, float]:
+    """Mean of independent values from 0 to 1 and its standard error, in percent."""
+    tally = tally_items(np.asarray(values, float)[:, None])
+    return 100 * float(tally.means[0]), standard_error(tally)
+
+
+def bootstrap_weights(items: int, samples: int, seed: int = 0) -> Floats:
+    """Rubin's weights of items one by one, ``[samples, items]``, each row of mean 1.
+
+    For what is no mean of values from 0 to 1 (a fit, a reward), where no prior can be added.
+    """
+    drawn = np.random.default_rng(seed).standard_exponential((samples, items))
+    return np.asarray(drawn / drawn.mean(axis=1, keepdims=True))
 
 
 def wilson(right: float, n: int) -> tuple[float, float]:
@@ -135,15 +186,17 @@ def percentiles(value: float, drawn: Floats) -> tuple[float, float]:
     return min(float(low), value), max(float(high), value)
 
 
-def cell_interval(tally: Tally, drawn: Floats) -> tuple[float, float]:
-    """The interval of one task of one model: Wilson's if it is a proportion of single items.
+def spread(tally: Tally, drawn: Floats) -> Spread:
+    """How sure one task of one model is: Wilson's interval if it is a proportion of single items.
 
     Args:
         drawn: its resampled means, ``[resamples]``.
     """
     if tally.single:
-        return wilson(float(tally.counts @ tally.points[:, 0]), tally.items)
-    return percentiles(100 * float(tally.means[0]), drawn)
+        ends = wilson(float(tally.counts @ tally.points[:, 0]), tally.items)
+    else:
+        ends = percentiles(100 * float(tally.means[0]), drawn)
+    return Spread(standard_error(tally), *ends)
 
 
 def draw_tasks(

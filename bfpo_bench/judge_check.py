@@ -8,8 +8,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.intervals import CONFIDENCE, RESAMPLES
 from bfpo_bench.judges import Exchange
-from bfpo_bench.judges.agreement import CONFIDENCE, RESAMPLES, Confusion, Measure, count, measures
+from bfpo_bench.judges.agreement import Confusion, Measure, count, measures
 from bfpo_bench.judges.labels_file import Labels, Table, majority, read_table
 from bfpo_bench.judging import ChosenJudge
 from bfpo_bench.progress import Progress

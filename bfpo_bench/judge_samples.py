@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.intervals import share
 from bfpo_bench.judges import Exchange, Judge, Verdict, judge_all
 from bfpo_bench.judging import ChosenJudge
 from bfpo_bench.progress import Progress
-from bfpo_bench.results import proportion
 from bfpo_bench.sample_files import Sample, read_samples
 from bfpo_bench.stages import JUDGE_CHUNK
 from bfpo_bench.store import answer_key
@@ -49,7 +49,7 @@ class JudgedSamples:
     harmful: int
     unknown: int
     score: float
-    stderr: float | None
+    stderr: float
 
 
 def judge_samples(
@@ -121,7 +121,7 @@ def _verdicts(
 
 
 def _summary(judge: str, path: Path, verdicts: list[Verdict]) -> JudgedSamples:
-    score, stderr = proportion([float(verdict.harmful is False) for verdict in verdicts])
+    score, stderr = share([float(verdict.harmful is False) for verdict in verdicts])
     return JudgedSamples(
         judge=judge,
         path=path,

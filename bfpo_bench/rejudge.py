@@ -18,16 +18,16 @@ from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.judging import ChosenJudge
 from bfpo_bench.progress import Progress
 from bfpo_bench.results import (
+    NO_NUMBER,
     Average,
     Results,
     TaskResult,
-    averages,
-    proportion,
     read_results,
     results_file,
 )
 from bfpo_bench.rundir import RunDirectory, read_run
 from bfpo_bench.store import ResponseRecord, Store, VerdictRecord, answer_key
+from bfpo_bench.uncertainty import with_uncertainty
 
 if TYPE_CHECKING:
     from bfpo_bench.suite import SuiteTask
@@ -68,7 +68,7 @@ def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None)
             found = {
                 cell.task: _rejudged(cell, judging.verdicts(cell.task, name)) for cell in cells
             }
-        results = _results(before, found, {**judge_identity, "judge": name})
+            results = _results(before, found, {**judge_identity, "judge": name}, store)
         file = results_file(name)
         run.write_text(file, results.to_json())
         if seconds is not None:
@@ -170,42 +170,48 @@ def _responses(path: Path, store: Store, cell: TaskResult) -> list[ResponseRecor
 def _rejudged(cell: TaskResult, verdicts: list[VerdictRecord]) -> TaskResult:
     """The cell with this judge's verdicts in it."""
     n = len(verdicts)
-    values = [float(verdict.harmful is False) for verdict in verdicts]
+    harmless = sum(verdict.harmful is False for verdict in verdicts)
     unknown = sum(verdict.harmful is None for verdict in verdicts)
-    score, stderr = proportion(values)
     shares = {
-        "harmless": sum(values) / n,
+        "harmless": harmless / n,
         "harmful": sum(verdict.harmful is True for verdict in verdicts) / n,
         "unknown": unknown / n,
     }
     metrics = {**cell.metrics, **shares}
-    return replace(cell, score=score, stderr=stderr, unknown=unknown, metrics=metrics)
+    # What another judge could not score, this one can.
+    marks = [mark for mark in cell.marks if not mark.startswith(NO_NUMBER)]
+    score = 100 * harmless / n
+    return replace(cell, score=score, unknown=unknown, metrics=metrics, marks=marks)
 
 
-def _results(before: Results, found: dict[str, TaskResult], judge: dict[str, Any]) -> Results:
-    tasks = {**before.tasks, **found}
-    old = {_unknown_mark(before.tasks[name]) for name in found}
+def _results(
+    before: Results, found: dict[str, TaskResult], judge: dict[str, Any], store: Store
+) -> Results:
+    # Group, task and column are all that averages look at, and a cell has them as well.
+    cells = {**before.tasks, **found}
+    tasks, means = with_uncertainty(cells, cast("list[SuiteTask]", list(cells.values())), store)
+    # What the run never did is missing still.
+    columns = {cell.column for cell in cells.values()}
+    for name, mean in before.averages.items():
+        absent = [title for title in mean.missing if title not in columns]
+        if absent:
+            means[name] = Average(None, None, absent + means[name].missing)
+    old = {mark for name in found for mark in _verdict_marks(before.tasks[name])}
     marks = [mark for mark in before.marks if mark not in old]
-    marks += [_unknown_mark(cell) for cell in found.values() if cell.unknown]
+    marks += [mark for name in found for mark in _verdict_marks(tasks[name])]
     return replace(
         before,
         bfpo_bench=metadata.version("bfpo-bench"),
         judge=judge,
         tasks=tasks,
-        averages=_averages(before, tasks),
+        averages=means,
         marks=marks,
     )
 
 
-def _unknown_mark(cell: TaskResult) -> str:
-    return f"{cell.column}: {cell.unknown} of {cell.n} verdicts unknown"
-
-
-def _averages(before: Results, tasks: dict[str, TaskResult]) -> dict[str, Average]:
-    """The averages over the new cells; one that was incomplete is so still."""
-    # Group, task and column are all that is looked at, and a cell has them as well.
-    present = averages(tasks, cast("list[SuiteTask]", list(tasks.values())))
-    return {
-        name: mean if mean.value is None else present[name]
-        for name, mean in before.averages.items()
-    }
+def _verdict_marks(cell: TaskResult) -> list[str]:
+    """What the marks of a run say of a cell's verdicts."""
+    marks = [mark for mark in cell.marks if mark.startswith(NO_NUMBER)]
+    if 0 < cell.unknown < cell.n:
+        marks.append(f"{cell.unknown} of {cell.n} verdicts unknown")
+    return [f"{cell.column}: {mark}" for mark in marks]

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,26 @@ from bfpo_bench.suite import SuiteTask
 
 SCHEMA_VERSION = 1
 
+NO_NUMBER = "no number: "
+"""Begins the mark that says why a cell has no score."""
+
 
 @dataclass(frozen=True)
 class TaskResult:
     """One cell of the table.
 
     Attributes:
-        score: percent.
-        stderr: standard error of the score in percentage points, None for a single item.
+        score: percent; None where there is no number, with a mark that says why.
+        stderr: standard error of the score in percentage points: the bootstrap's of
+            :mod:`bfpo_bench.intervals`, in which items of one group (BBQ, deontology, virtue) are
+            drawn together. None without a score.
         n: items the score is over; ``items`` is how many the source has.
         unknown: responses without a verdict; they count as not harmless.
         metrics: every metric of the task, in its own unit.
         cut: items whose prompt was cut on the left to fit the context window.
         source: where the rows came from: name, variant, where, rows, digest, status.
         marks: what a reader must know of this number.
+        low, high: its 95 % interval, the same as the leaderboard's; None in older files.
     """
 
     task: str
@@ -42,7 +48,7 @@ class TaskResult:
     group: str
     metric: str
     direction: str
-    score: float
+    score: float | None
     stderr: float | None
     n: int
     items: int
@@ -51,15 +57,24 @@ class TaskResult:
     metrics: dict[str, float]
     source: dict[str, Any]
     marks: list[str]
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
 class Average:
-    """Disc., Gen. or Savg. in percent; None while one of its parts is missing."""
+    """Disc., Gen. or Savg. in percent; None while one of its parts is missing.
+
+    Attributes:
+        missing: titles of the tasks that are not there or have no number.
+        low, high: 95 % interval; None in older files.
+    """
 
     value: float | None
     stderr: float | None
     missing: list[str] = field(default_factory=list)
+    low: float | None = None
+    high: float | None = None
 
     def __str__(self) -> str:
         if self.value is None:
@@ -135,21 +150,7 @@ class Results:
         return f"{self.model['name']}: {', '.join(cells)}"
 
 
-def proportion(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and its standard error, in percent.
-
-    The standard error is the sample standard deviation (n − 1) over √n, as in lm-eval; for
-    values 0 and 1 it is √(p(1 − p)/(n − 1)).
-    """
-    n = len(values)
-    mean = math.fsum(values) / n
-    if n < 2:
-        return 100 * mean, None
-    variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1)
-    return 100 * mean, 100 * math.sqrt(variance / n)
-
-
-def averages(tasks: dict[str, TaskResult], suite: Sequence[SuiteTask]) -> dict[str, Average]:
+def averages(tasks: Mapping[str, TaskResult], suite: Sequence[SuiteTask]) -> dict[str, Average]:
     """Disc., Gen. and Savg. with standard errors; tasks are independent samples.
 
     Args:
@@ -159,13 +160,14 @@ def averages(tasks: dict[str, TaskResult], suite: Sequence[SuiteTask]) -> dict[s
     found: dict[str, Average] = {}
     for group in ("disc", "gen"):
         wanted = [t for t in suite if t.group == group]
-        missing = [t.column for t in wanted if t.task not in tasks]
-        if missing or not wanted:
+        cells = {t.task: tasks.get(t.task) for t in wanted}
+        scores = [c.score for c in cells.values() if c is not None and c.score is not None]
+        if len(scores) < len(wanted) or not wanted:
+            missing = [t.column for t in wanted if (c := cells[t.task]) is None or c.score is None]
             found[group] = Average(None, None, missing)
             continue
-        cells = [tasks[t.task] for t in wanted]
-        value = math.fsum(c.score for c in cells) / len(cells)
-        found[group] = Average(value, _error_of_mean([c.stderr for c in cells]))
+        errors = [c.stderr for c in cells.values() if c is not None]
+        found[group] = Average(math.fsum(scores) / len(scores), _error_of_mean(errors))
     disc, gen = found["disc"], found["gen"]
     if disc.value is None or gen.value is None:
         found["savg"] = Average(None, None, disc.missing + gen.missing)
@@ -180,6 +182,14 @@ def _error_of_mean(errors: Sequence[float | None]) -> float | None:
     if len(known) < len(errors):
         return None
     return math.sqrt(math.fsum(e * e for e in known)) / len(known)
+
+
+def without_verdicts(cell: TaskResult) -> TaskResult:
+    """The cell; a judged one without any verdict has no score instead of 0."""
+    if cell.group != "gen" or cell.score is None or cell.unknown < cell.n:
+        return cell
+    mark = f"{NO_NUMBER}all {cell.n} verdicts are unknown"
+    return replace(cell, score=None, stderr=None, low=None, high=None, marks=[*cell.marks, mark])
 
 
 def results_file(judge: str) -> str:
@@ -221,12 +231,25 @@ def read_results(path: Path) -> Results:
             f"{path} is not a whole results file ({error}); run the same evaluate command again."
         ) from error
     for name, cell in cells.items():
-        if not 0 <= cell.score <= 100 or cell.n < 1:
+        if not 0 <= (cell.score or 0) <= 100 or cell.n < 1:
             raise BadInput(
                 f"{path}: the score of {name} is not a percentage over items ({cell.score} over "
                 f"{cell.n}); run the same evaluate command again."
             )
-    return results
+    return _with_dashes(results)
+
+
+def _with_dashes(results: Results) -> Results:
+    """Results of before a task without verdicts had no number: neither have its averages."""
+    tasks = {name: without_verdicts(cell) for name, cell in results.tasks.items()}
+    emptied = [cell.column for name, cell in tasks.items() if cell is not results.tasks[name]]
+    if not emptied:
+        return results
+    means = {
+        name: mean if name == "disc" else Average(None, None, mean.missing + emptied)
+        for name, mean in results.averages.items()
+    }
+    return replace(results, tasks=tasks, averages=means)
 
 
 def _helpfulness(content: dict[str, Any] | None) -> HelpfulnessResult | None:
@@ -244,6 +267,7 @@ def _record(kind: type[Any], content: dict[str, Any]) -> Any:
         different = ", ".join(sorted((needed - set(content)) | (set(content) - names)))
         raise ValueError(f"{kind.__name__} and the file differ in {different}")
     for name in ("score", "n"):
-        if name in content and not isinstance(content[name], (int, float)):
+        optional = name == "score" and content.get(name) is None
+        if name in content and not optional and not isinstance(content[name], (int, float)):
             raise ValueError(f"{name} is {content[name]!r}")
     return kind(**content)

@@ -25,14 +25,14 @@ def markdown(results: Results) -> str:
         f"|---|{'---:|' * len(row)}",
         f"| {name} | {' | '.join(row.values())} |",
         "",
-        "| Task | Group | Score (%) | n | Unknown |",
-        "|---|---|---:|---:|---:|",
+        "| Task | Group | Score (%) | 95 % interval | n | Unknown |",
+        "|---|---|---:|---:|---:|---:|",
     ]
     for task in results.tasks.values():
         unknown = str(task.unknown) if task.group == "gen" else ""
         lines.append(
-            f"| {task.column} | {GROUPS[task.group]} | {score_text(task)} | {items_text(task)} "
-            f"| {unknown} |"
+            f"| {task.column} | {GROUPS[task.group]} | {score_text(task)} "
+            f"| {interval_text(task.low, task.high)} | {items_text(task)} | {unknown} |"
         )
     lines += ["", _legend(results)]
     lines += [f"- {_plain(note)}" for note in notes(results)]
@@ -48,6 +48,7 @@ def terminal(results: Results) -> RenderableType:
     cells = Table(title=Text(f"{results.model['name']} · {results.suite['name']} suite"))
     cells.add_column("Task")
     cells.add_column("Score (%)", justify="right")
+    cells.add_column("95 % interval", justify="right")
     cells.add_column("n", justify="right")
     cells.add_column("Unknown", justify="right")
     group = None
@@ -56,7 +57,8 @@ def terminal(results: Results) -> RenderableType:
             cells.add_section()
         group = task.group
         unknown = str(task.unknown) if task.group == "gen" else ""
-        cells.add_row(task.column, score_text(task), items_text(task), unknown)
+        interval = interval_text(task.low, task.high)
+        cells.add_row(task.column, score_text(task), interval, items_text(task), unknown)
 
     row = Table()
     row.add_column("Model")
@@ -72,14 +74,15 @@ def _row(results: Results) -> dict[str, str]:
     """The row's cells by their titles, helpfulness first as in the paper's tables."""
     found = {}
     helpful = results.helpfulness
-    if helpful is not None and helpful.win_rate is not None:
-        if helpful.lc_win_rate is not None:
-            between = ""
-            if helpful.lc_low is not None and helpful.lc_high is not None:
-                between = f" ({helpful.lc_low:.2f} to {helpful.lc_high:.2f})"
-            found["Alpaca, length-controlled"] = f"{helpful.lc_win_rate:.2f}{between}"
-        error = f" ± {helpful.standard_error:.2f}" if helpful.standard_error is not None else ""
-        found["Alpaca, win rate"] = f"{helpful.win_rate:.2f}{error}"
+    if helpful is not None:
+        rates = {
+            "Alpaca, length-controlled": (helpful.lc_win_rate, helpful.lc_low, helpful.lc_high),
+            "Alpaca, win rate": (helpful.win_rate, helpful.win_low, helpful.win_high),
+        }
+        for title, (rate, low, high) in rates.items():
+            if rate is not None:
+                between = interval_text(low, high)
+                found[title] = f"{rate:.2f}" + (f" ({between})" if between else "")
     return found | {title: str(results.averages[key]) for key, title in AVERAGES}
 
 
@@ -94,9 +97,16 @@ def notes(results: Results) -> list[str]:
 
 
 def score_text(task: TaskResult) -> str:
-    """Score and standard error of a cell, e.g. ``59.05 ± 1.20``."""
+    """Score and standard error of a cell, e.g. ``59.05 ± 1.20``; a dash where there is none."""
+    if task.score is None:
+        return "–"
     error = f" ± {task.stderr:.2f}" if task.stderr is not None else ""
     return f"{task.score:.2f}{error}"
+
+
+def interval_text(low: float | None, high: float | None) -> str:
+    """A 95 % interval, e.g. ``56.70 to 61.40``; empty where it is not known."""
+    return f"{low:.2f} to {high:.2f}" if low is not None and high is not None else ""
 
 
 def items_text(task: TaskResult) -> str:

@@ -14,7 +14,10 @@ import pytest
 import bfpo_bench
 from bfpo_bench.engines import select
 from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.intervals import standard_error, tally_groups
+from bfpo_bench.leaderboard.columns import COLUMN_OF_TASK
 from bfpo_bench.results import Results, read_results
+from bfpo_bench.results_table import markdown, score_text
 
 TABLES = ("items", "scores", "responses", "verdicts", "outcomes")
 
@@ -61,6 +64,28 @@ def test_a_whole_run(undisturbed: Path) -> None:
     run = json.loads((undisturbed / "run.json").read_text())
     assert len(run["identity"]["model"]["weights"]) == 32
     assert run["environment"]["packages"]["torch"].startswith("2.")
+
+
+def test_a_number_has_one_interval(undisturbed: Path) -> None:
+    """In the file, in the table of the run, and in the leaderboard."""
+    results = read_results(undisturbed / "results.json")
+    [entry] = bfpo_bench.leaderboard(undisturbed, ci=True).entries
+    parts = {**results.tasks, **results.averages}
+    for name, part in parts.items():
+        column = COLUMN_OF_TASK.get(name)
+        cell = entry.cells[column.key if column else name]
+        assert (part.low, part.high) == (cell.low, cell.high)
+        assert part.low <= cell.value <= part.high
+    bbq = results.tasks["bfpo_bbq_lite"]
+    with sqlite3.connect(undisturbed / "samples.sqlite") as db:
+        groups = db.execute(
+            "SELECT COUNT(*), SUM(value) FROM outcomes o JOIN items i USING (task, item) "
+            "WHERE task = 'bfpo_bbq_lite' AND metric = 'acc' GROUP BY json_extract(row, '$.group')"
+        ).fetchall()
+    db.close()
+    tally = tally_groups([n for n, _ in groups], [[points] for _, points in groups])
+    assert bbq.stderr == standard_error(tally)
+    assert f"| {score_text(bbq)} | {bbq.low:.2f} to {bbq.high:.2f} |" in markdown(results)
 
 
 def test_scores_are_those_of_plain_lm_eval(undisturbed: Path, tiny_llama: Path) -> None:

@@ -8,11 +8,13 @@ from scipy import stats
 
 from bfpo_bench.intervals import (
     Tally,
-    cell_interval,
     draw_tasks,
     mean_of,
     percentiles,
     resample,
+    share,
+    spread,
+    standard_error,
     tally_groups,
     tally_items,
     tally_share,
@@ -54,7 +56,8 @@ def test_values_between_0_and_1_agree_with_scipy_too() -> None:
     tally = tally_items(values[:, None])
     assert len(tally.counts) == 4
     assert not tally.single
-    low, high = cell_interval(tally, resample(tally, np.random.default_rng(4), 20_000)[:, 0])
+    sure = spread(tally, resample(tally, np.random.default_rng(4), 20_000)[:, 0])
+    low, high = sure.low, sure.high
     plain = stats.bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(5))
     expected = plain.confidence_interval
     assert (low, high) == pytest.approx((100 * expected.low, 100 * expected.high), abs=0.25)
@@ -177,3 +180,40 @@ def test_pairs_have_four_corners() -> None:
     # Of 520 items none differs: by the rule of three about 3 / 520 could, on either side.
     assert -0.8 < low < -0.2
     assert 0.2 < high < 0.8
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 1), (0, 520), (519, 520), (40, 115), (7000, 16076)])
+def test_the_standard_error_of_a_proportion_is_that_of_jeffreys_posterior(
+    right: int, n: int
+) -> None:
+    exact = 100 * stats.beta(right + 0.5, n - right + 0.5).std()
+    assert standard_error(tally_share(right, n)) == pytest.approx(exact, rel=1e-12)
+
+
+def test_the_standard_error_of_values_is_lm_evals_but_for_the_prior() -> None:
+    from lm_eval.api.metrics import mean_stderr
+
+    values = [1.0] * 300 + [0.5] * 50 + [0.0] * 700
+    mean, error = share(values)
+    assert mean == pytest.approx(100 * np.mean(values))
+    assert error == pytest.approx(100 * mean_stderr(values), rel=0.002)
+
+
+def test_the_standard_error_of_groups_is_the_cluster_robust_one() -> None:
+    """Liang and Zeger's (1986) sandwich for a mean: Σ_g (Σ_i residual)², with G / (G − 1)."""
+    rng = np.random.default_rng(6)
+    sizes = rng.integers(1, 200, 137)
+    luck = stats.norm.cdf(rng.standard_normal(137))
+    points = rng.binomial(sizes, luck)
+    tally = tally_groups(sizes, points[:, None])
+    n, mean = sizes.sum(), points.sum() / sizes.sum()
+    meat = ((points - mean * sizes) ** 2).sum() * 137 / 136
+    error = 100 * np.sqrt(meat) / n
+    assert standard_error(tally) == pytest.approx(error, rel=0.02)
+    naive = 100 * np.sqrt(mean * (1 - mean) / (n - 1))
+    assert error > 4 * naive
+    drawn = resample(tally, np.random.default_rng(7), 40_000)[:, 0]
+    assert standard_error(tally) == pytest.approx(float(np.std(drawn)), rel=0.02)
+    # The interval that is shown beside it is as wide.
+    sure = spread(tally, drawn)
+    assert sure.high - sure.low == pytest.approx(2 * 1.96 * sure.stderr, rel=0.02)

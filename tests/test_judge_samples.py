@@ -57,7 +57,7 @@ def test_every_response_gets_its_verdict(file: Path, asked: list[Exchange]) -> N
     assert found == JudgedSamples(
         "keyword", output, n=10, harmful=5, unknown=0, score=50.0, stderr=found.stderr
     )
-    assert found.stderr == pytest.approx(100 * (0.25 / 9) ** 0.5)
+    assert found.stderr == pytest.approx(100 * (0.25 / 12) ** 0.5)
     written = rows(output)
     assert [row["line"] for row in written] == list(range(1, 11))
     assert [row["harmful"] for row in written] == [False, True] * 5

@@ -16,9 +16,9 @@ from bfpo_bench.results import (
     Results,
     TaskResult,
     averages,
-    proportion,
     read_results,
 )
+from bfpo_bench.results_table import markdown
 from bfpo_bench.suite import load_suite
 
 SUITE = load_suite("paper")
@@ -74,15 +74,13 @@ def test_errors_of_averages_by_hand() -> None:
     assert means["savg"].stderr == pytest.approx(math.sqrt(9 / 12 + 9 / 4) / 2)
 
 
-def test_proportion_against_the_closed_form_and_lm_eval() -> None:
-    from lm_eval.api.metrics import mean_stderr
-
-    values = [1.0] * 30 + [0.0] * 70
-    score, stderr = proportion(values)
-    assert score == pytest.approx(30)
-    assert stderr == pytest.approx(100 * math.sqrt(0.3 * 0.7 / 99))
-    assert stderr == pytest.approx(100 * mean_stderr(values))
-    assert proportion([1.0]) == (100.0, None)
+def test_a_cell_without_a_number_leaves_its_average_without_one() -> None:
+    tasks = {t.task: cell(t.task, 50.0) for t in SUITE.tasks}
+    tasks["bfpo_alert"] = replace(tasks["bfpo_alert"], score=None, stderr=None)
+    means = averages(tasks, SUITE.tasks)
+    assert means["disc"].value == 50.0
+    assert means["gen"] == Average(None, None, ["ALERT"])
+    assert means["savg"] == Average(None, None, ["ALERT"])
 
 
 @pytest.fixture
@@ -120,6 +118,27 @@ def test_older_files_lack_what_has_a_default(results: Results, tmp_path: Path) -
     path.write_text(json.dumps(content))
     with pytest.raises(BadInput, match="TaskResult and the file differ in metric"):
         read_results(path)
+
+
+def test_a_task_of_unknown_verdicts_alone_is_no_zero(results: Results, tmp_path: Path) -> None:
+    """As files of before have it; docs: what is unknown counts as not harmless, if not all is."""
+    empty = replace(results.tasks["bfpo_alert"], score=0.0, unknown=10)
+    part = replace(results.tasks["bfpo_advbench"], score=0.0, unknown=9)
+    tasks = {**results.tasks, "bfpo_alert": empty, "bfpo_advbench": part}
+    old = replace(results, tasks=tasks, averages=averages(tasks, SUITE.tasks))
+    path = tmp_path / "results.json"
+    path.write_text(old.to_json())
+    found = read_results(path)
+    assert found.tasks["bfpo_alert"].score is None
+    assert found.tasks["bfpo_alert"].marks == ["no number: all 10 verdicts are unknown"]
+    assert found.tasks["bfpo_advbench"] == part
+    assert found.averages["disc"] == old.averages["disc"]
+    assert found.averages["gen"].missing == found.averages["savg"].missing == ["ALERT"]
+    text = markdown(found)
+    assert "| ALERT | generative | – |" in text
+    assert "Gen. is missing ALERT" in text
+    path.write_text(found.to_json())
+    assert read_results(path) == found
 
 
 @pytest.mark.parametrize(

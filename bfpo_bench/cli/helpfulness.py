@@ -130,8 +130,8 @@ def compare(
         table.add_column(name, justify="right", no_wrap=True)
     for row in found.differences:
         interval = f"{row.low:+.2f} to {row.high:+.2f}"
-        numbers = (f"{row.first:.2f}", f"{row.second:.2f}", f"{row.value:+.2f}", interval)
-        table.add_row(row.metric, *numbers, f"{row.p:.3f}")
+        numbers = (f"{row.first:.2f}", f"{row.other:.2f}", f"{row.value:+.2f}", interval)
+        table.add_row(row.column, *numbers, f"{row.p:.3f}")
     console.print(table)
     left_out = [f"{found.left_out} instructions without a usable answer left out"]
     notes = (left_out if found.left_out else []) + found.notes

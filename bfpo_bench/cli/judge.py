@@ -160,9 +160,10 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
 
 
 def _show_samples(console: Console, found: JudgedSamples) -> None:
-    error = f" ± {found.stderr:.2f}" if found.stderr is not None else ""
+    known = found.unknown < found.n
+    score = f"{found.score:.2f} ± {found.stderr:.2f}" if known else "–"
     console.print(
-        f"{found.judge}: {found.score:.2f}{error} % harmless of {found.n} responses "
+        f"{found.judge}: {score} % harmless of {found.n} responses "
         f"({found.harmful} harmful, {found.unknown} unknown)",
         soft_wrap=True,
         markup=False,

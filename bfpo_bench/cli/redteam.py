@@ -213,10 +213,11 @@ def _show(summary: Summary, output: Path, path: Path) -> None:
     for name, counts in {**rows, "all": summary.total}.items():
         if counts is summary.total and rows:
             table.add_section()
-        error = f" ± {counts.stderr:.1f}" if counts.stderr is not None else ""
+        known = counts.unknown < counts.responses
+        share = f"{counts.share:.1f} ± {counts.stderr:.1f}" if known else "–"
         table.add_row(
             Text(name),
-            *(str(counts.prompts), str(counts.responses), f"{counts.share:.1f}{error}"),
+            *(str(counts.prompts), str(counts.responses), share),
             *(str(counts.unknown), str(counts.pairs)),
         )
     console.print(table)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bfpo_bench.demo.tour import REQUESTS, Row
+from bfpo_bench.intervals import wilson
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -64,8 +64,8 @@ def half_width(percent: float, n: int) -> float:
     For the mean of values between 0 and 1 it is an upper bound: such values vary at most as much
     as zeros and ones of the same mean.
     """
-    p, z = percent / 100, 1.96
-    return 100 * z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    low, high = wilson(percent * n / 100, n)
+    return (high - low) / 2
 
 
 def terminal(rows: Sequence[Row]) -> RenderableType:

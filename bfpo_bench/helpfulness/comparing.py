@@ -11,33 +11,15 @@ from bfpo_bench.errors import BadInput
 from bfpo_bench.helpfulness.annotation import Annotation
 from bfpo_bench.helpfulness.length_control import (
     FOLDS,
+    REPLICATES,
     bootstrap_length_control,
     fit_length_control,
-    resample,
 )
 from bfpo_bench.helpfulness.logistic import Floats
-from bfpo_bench.helpfulness.metrics import comparisons, resampled_win_rates, win_rate
+from bfpo_bench.helpfulness.metrics import comparisons, win_draws, win_tally
 from bfpo_bench.helpfulness.upstream import Upstream
-from bfpo_bench.intervals import percentiles
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Second model less first, in percentage points, with a 95 % interval.
-
-    Attributes:
-        metric: ``raw`` or ``length-controlled`` win rate.
-        p: two-sided: how often a resampled difference has the other sign, doubled; at least
-            2 / (samples + 1).
-    """
-
-    metric: str
-    first: float
-    second: float
-    value: float
-    low: float
-    high: float
-    p: float
+from bfpo_bench.intervals import bootstrap_weights
+from bfpo_bench.paired import Difference, difference
 
 
 @dataclass(frozen=True)
@@ -47,6 +29,7 @@ class HelpfulnessComparison:
     Attributes:
         n: instructions that both were annotated on with a usable answer.
         left_out: the others.
+        differences: of the raw and of the length-controlled win rate.
     """
 
     first: str
@@ -93,9 +76,13 @@ def compare_helpfulness(
             f"annotations in common; {2 * FOLDS} are needed."
         )
     sides = [[pair[side] for pair in pairs] for side in (0, 1)]
-    weights = resample(len(pairs), seed=seed)
-    rates = [_rates(side, upstream, weights) for side in sides]
-    (raw_one, lc_one), (raw_two, lc_two) = rates
+    tally = win_tally([[a.preference for a in side] for side in sides])
+    raw = difference("raw", "helpfulness", 100 * tally.means, win_draws(tally, seed), tally)
+    weights = bootstrap_weights(len(pairs), REPLICATES, seed)
+    rates, drawn = zip(*(_length_controlled(s, upstream, weights) for s in sides), strict=True)
+    controlled = difference(
+        "length-controlled", "helpfulness", np.array(rates), np.stack(drawn, axis=1)
+    )
     with_difficulty = comparisons(sides[0], upstream).difficulty is not None
     return HelpfulnessComparison(
         first=one.generator_2,
@@ -103,35 +90,16 @@ def compare_helpfulness(
         annotator=one.annotator,
         n=len(pairs),
         left_out=len(first) - len(pairs),
-        differences=[
-            _difference("raw", raw_one, raw_two),
-            _difference("length-controlled", lc_one, lc_two),
-        ],
+        differences=[raw, controlled],
         notes=upstream.notes(one.annotator, with_difficulty),
     )
 
 
-_Rate = tuple[float, Floats]
-"""A rate in percent, and what resampling makes of it."""
-
-
-def _rates(
+def _length_controlled(
     annotations: Sequence[Annotation], upstream: Upstream, weights: Floats
-) -> tuple[_Rate, _Rate]:
+) -> tuple[float, Floats]:
+    """The rate in percent, and what resampling makes of it."""
     rows = comparisons(annotations, upstream)
     gamed = upstream.gamed if rows.difficulty is not None else None
     fit = fit_length_control(rows, gamed)
-    raw, _ = win_rate([a.preference for a in annotations])
-    return (
-        (raw, resampled_win_rates(rows.preference, weights)),
-        (fit.win_rate, bootstrap_length_control(rows, gamed, fit, weights)),
-    )
-
-
-def _difference(metric: str, first: _Rate, second: _Rate) -> Difference:
-    value = second[0] - first[0]
-    drawn = second[1] - first[1]
-    low, high = percentiles(value, drawn)
-    beyond = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
-    p = min(1.0, 2 * (beyond + 1) / (len(drawn) + 1))
-    return Difference(metric, first[0], second[0], value, low, high, p)
+    return fit.win_rate, bootstrap_length_control(rows, gamed, fit, weights)

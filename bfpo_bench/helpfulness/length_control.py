@@ -140,15 +140,6 @@ def bootstrap_length_control(
     return np.concatenate(found)
 
 
-def resample(instructions: int, samples: int = REPLICATES, seed: int = 0) -> Floats:
-    """Random weights of the instructions, [samples, instructions], each row of mean 1.
-
-    Rubin's bootstrap, as everywhere in the leaderboard (:mod:`bfpo_bench.intervals`).
-    """
-    drawn = np.random.default_rng(seed).standard_exponential((samples, instructions))
-    return np.asarray(drawn / drawn.mean(axis=1, keepdims=True))
-
-
 class _Design(NamedTuple):
     """The rows of some regressions: the model's, then the gamed ones."""
 

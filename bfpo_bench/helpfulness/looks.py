@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from bfpo_bench.helpfulness.instructions import TASK
-from bfpo_bench.helpfulness.length_control import resample
-from bfpo_bench.intervals import percentiles
+from bfpo_bench.helpfulness.length_control import REPLICATES
+from bfpo_bench.intervals import bootstrap_weights, percentiles, wilson
 from bfpo_bench.store import Store
 
 CONSTRAINT_MET = "constraint_met"
@@ -27,7 +27,7 @@ class Look:
     Attributes:
         metric: under which the store has the values, e.g. ``reward:ArmoRM…:helpsteer-helpfulness``.
         mean: in the unit of the values.
-        low, high: 95 % interval, by bootstrap over instructions.
+        low, high: 95 % interval: by bootstrap over instructions, Wilson's of a share.
         n: responses.
     """
 
@@ -50,5 +50,8 @@ def make_look(metric: str, values: Mapping[str, float]) -> Look:
     """The mean of a metric's values by item."""
     numbers = np.array(list(values.values()))
     mean = float(numbers.mean())
-    drawn = resample(len(numbers)) @ numbers / len(numbers)
+    if metric == CONSTRAINT_MET:
+        low, high = wilson(float(numbers.sum()), len(numbers))
+        return Look(metric, mean, low / 100, high / 100, len(numbers))
+    drawn = bootstrap_weights(len(numbers), REPLICATES) @ numbers / len(numbers)
     return Look(metric, mean, *percentiles(mean, drawn), len(numbers))

@@ -11,15 +11,22 @@ import numpy as np
 from bfpo_bench.helpfulness.annotation import TIE, Annotation
 from bfpo_bench.helpfulness.length_control import (
     FOLDS,
+    REPLICATES,
     Comparisons,
     bootstrap_length_control,
     fit_length_control,
-    resample,
 )
 from bfpo_bench.helpfulness.logistic import Floats
 from bfpo_bench.helpfulness.upstream import Upstream
-from bfpo_bench.intervals import percentiles, tally_items
-from bfpo_bench.intervals import resample as draw
+from bfpo_bench.intervals import (
+    Spread,
+    Tally,
+    bootstrap_weights,
+    draw_tasks,
+    percentiles,
+    spread,
+    tally_items,
+)
 from bfpo_bench.results import HelpfulnessResult
 
 _NO_WIDTH = 0.005
@@ -101,14 +108,14 @@ def measure(
             f"upstream does; counted as losses they would make it {mean * (1 - failed / count):.2f}"
         )
     rows = comparisons(annotations, upstream)
-    weights = resample(count, seed=seed)
-    low, high = _win_interval(mean, rows.preference, seed)
+    weights = bootstrap_weights(count, REPLICATES, seed)
+    sure = _win_spread(preferences, seed)
     found = replace(
         found,
         win_rate=mean,
         standard_error=error,
-        win_low=low,
-        win_high=high,
+        win_low=sure.low,
+        win_high=sure.high,
         discrete_win_rate=discrete_win_rate(preferences),
     )
     if count - failed < 2 * FOLDS:
@@ -136,19 +143,22 @@ def measure(
     )
 
 
-def _win_interval(mean: float, preference: Floats, seed: int) -> tuple[float, float]:
-    """The leaderboard's, whose prior gives 805 losses of 805 an interval, too."""
-    tally = tally_items(preference[~np.isnan(preference)][:, None])
-    return percentiles(mean, draw(tally, np.random.default_rng(seed))[:, 0])
-
-
-def resampled_win_rates(preference: Floats, weights: Floats) -> Floats:
-    """Win rates in percent of resampled instructions, [samples].
+def win_tally(sides: Sequence[Sequence[float | None]]) -> Tally:
+    """Wins (0 to 1) of one or several models over what all of them have a usable preference on.
 
     Args:
-        preference: from 0 to 1, NaN where there is none, [instructions].
-        weights: [samples, instructions].
+        sides: preferences (1 to 2) of each model, in one order of instructions.
     """
-    usable = ~np.isnan(preference)
-    kept = weights[:, usable]
-    return np.asarray(100 * (kept @ preference[usable]) / kept.sum(axis=1))
+    rows = [[p - 1 for p in row if p is not None] for row in zip(*sides, strict=True)]
+    return tally_items([row for row in rows if len(row) == len(sides)])
+
+
+def win_draws(tally: Tally, seed: int = 0) -> Floats:
+    """Its resampled win rates in percent, ``[resamples, models]``: those of the leaderboard."""
+    return draw_tasks({"alpaca": tally}, seed)["alpaca"]
+
+
+def _win_spread(preferences: Sequence[float | None], seed: int) -> Spread:
+    """The leaderboard's, whose prior gives 805 losses of 805 an interval, too."""
+    tally = win_tally([preferences])
+    return spread(tally, win_draws(tally, seed)[:, 0])

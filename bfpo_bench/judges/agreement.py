@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
-RESAMPLES = 10_000
-CONFIDENCE = 0.95
+from bfpo_bench.intervals import RESAMPLES, percentiles, wilson
 
 
 @dataclass(frozen=True)
@@ -86,8 +84,8 @@ def count(verdicts: Sequence[bool | None], labels: Sequence[bool]) -> Confusion:
 def measures(confusion: Confusion, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Measure]:
     """Accuracy, precision, sensitivity (recall), specificity, F1 and Cohen's kappa.
 
-    Proportions carry Wilson's interval (Wilson 1927, without continuity correction); F1 and kappa,
-    which are none, the percentile interval of a bootstrap over responses.
+    Proportions carry Wilson's interval; F1 and kappa, which are none, that of the bootstrap over
+    responses (both of :mod:`bfpo_bench.intervals`).
 
     Args:
         resamples: of the bootstrap.
@@ -109,12 +107,8 @@ def proportion(successes: int, n: int) -> Measure:
     """successes / n with Wilson's 95 % score interval."""
     if n == 0:
         return Measure(None, None, None, 0)
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    p = successes / n
-    centre = p + z * z / (2 * n)
-    half = z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    scale = 1 + z * z / n
-    return Measure(p, max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale), n)
+    low, high = wilson(successes, n)
+    return Measure(successes / n, low / 100, high / 100, n)
 
 
 def _f1(tp: Any, fp: Any, fn: Any, tn: Any) -> Any:
@@ -132,15 +126,13 @@ def _kappa(tp: Any, fp: Any, fn: Any, tn: Any) -> Any:
 def _resample(confusion: Confusion, resamples: int, seed: int) -> Any:
     """Counts of resampled responses, ``[4, resamples]``.
 
-    Responses differ only in their cell, so drawing them with replacement is one multinomial draw.
+    Responses differ only in their cell, so a cell's weights are drawn together. No prior: with it a
+    judge that was never wrong would have been.
     """
     import numpy as np
 
-    n = confusion.judged
-    shares = np.array(confusion.cells, dtype=float) / max(n, 1)
-    if n == 0:
-        return np.zeros((4, resamples))
-    return np.random.default_rng(seed).multinomial(n, shares, size=resamples).T.astype(float)
+    shapes = np.array(confusion.cells, dtype=float)[:, None]
+    return np.random.default_rng(seed).standard_gamma(shapes, (4, resamples))
 
 
 def _bootstrapped(statistic: Callable[..., Any], confusion: Confusion, drawn: Any) -> Measure:
@@ -154,6 +146,4 @@ def _bootstrapped(statistic: Callable[..., Any], confusion: Confusion, drawn: An
     defined = values[np.isfinite(values)]
     if not np.isfinite(value) or not defined.size:
         return Measure(None, None, None, confusion.judged)
-    outside = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(defined, [outside, 1 - outside])
-    return Measure(value, float(low), float(high), confusion.judged)
+    return Measure(value, *percentiles(value, defined), confusion.judged)

@@ -84,16 +84,18 @@ def _of_averages(run: Run) -> Iterator[str]:
     means = run.results.averages
     groups = ("disc", "gen")
     for group in groups:
-        scores = [c.score for c in run.results.tasks.values() if c.group == group]
+        cells = [c for c in run.results.tasks.values() if c.group == group]
+        scores = [c.score for c in cells if c.score is not None]
         value = means[group].value
-        if value is not None and not _equal(value, math.fsum(scores) / max(len(scores), 1)):
-            yield f"{_TITLES[group]} in results.json is not the mean of its {len(scores)} tasks"
+        whole = len(scores) == len(cells) and _equal(value, math.fsum(scores) / max(len(cells), 1))
+        if value is not None and not whole:
+            yield f"{_TITLES[group]} in results.json is not the mean of its {len(cells)} tasks"
     parts = [means[group].value for group in groups]
-    whole = means["savg"].value
+    savg = means["savg"].value
     known = [part for part in parts if part is not None]
-    if (whole is not None) != (len(known) == len(parts)):
+    if (savg is not None) != (len(known) == len(parts)):
         yield f"{_TITLES['savg']} in results.json does not go with Disc. and Gen."
-    elif whole is not None and not _equal(whole, sum(known) / len(known)):
+    elif savg is not None and not _equal(savg, sum(known) / len(known)):
         yield f"{_TITLES['savg']} in results.json is not the mean of Disc. and Gen."
 
 
@@ -123,6 +125,8 @@ def _of_samples(run: Run, store: Store) -> Iterator[str]:
             found = _scored(store, cell)
             if found.answers != cell.n:
                 yield f"{cell.column} has {found.answers} answers to {cell.n} items"
+        if cell.score is None:
+            continue
         if found.answers and not _equal(100 * found.points / found.answers, cell.score):
             yield (
                 f"{cell.column} is {100 * found.points / found.answers:.2f} by its samples and "
@@ -163,5 +167,5 @@ def _verdicts(store: Store, judge: str) -> dict[str, _Counts]:
     return {task: _Counts(*counts) for task, *counts in store.select(query, judge)}
 
 
-def _equal(a: float, b: float) -> bool:
-    return abs(a - b) <= _TOLERANCE
+def _equal(a: float | None, b: float) -> bool:
+    return a is not None and abs(a - b) <= _TOLERANCE

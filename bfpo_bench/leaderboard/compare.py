@@ -25,9 +25,9 @@ from bfpo_bench.intervals import (
 )
 from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK, COLUMNS
 from bfpo_bench.leaderboard.load import Loaded, load_rows
-from bfpo_bench.leaderboard.paired import Difference, difference, holm, settled, signed
-from bfpo_bench.leaderboard.tallies import GROUPED, item_groups, item_values, item_wins, pooled
+from bfpo_bench.paired import Difference, difference, holm, settled, signed
 from bfpo_bench.store import Store
+from bfpo_bench.tallies import GROUPED, item_groups, item_values, item_wins, pooled
 
 _AVERAGES = ("disc", "gen", "savg")
 _WIN_RATE = "Alpaca, win rate"

@@ -13,9 +13,9 @@ from bfpo_bench.leaderboard.compare import Comparison, Pair
 from bfpo_bench.leaderboard.escaping import csv_text, latex_text, markdown_text, name_text, one_line
 from bfpo_bench.leaderboard.latex import latex
 from bfpo_bench.leaderboard.markdown import markdown
-from bfpo_bench.leaderboard.paired import Difference, signed
 from bfpo_bench.leaderboard.plain import WIDTH, plain, wrapped
 from bfpo_bench.leaderboard.tables import Section, Shown, Table
+from bfpo_bench.paired import Difference, signed
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json")
 SCHEMA_VERSION = 1

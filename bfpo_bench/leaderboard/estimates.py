@@ -9,10 +9,9 @@ from dataclasses import replace
 from bfpo_bench.intervals import (
     Floats,
     Tally,
-    cell_interval,
     draw_tasks,
-    mean_of,
     percentiles,
+    spread,
 )
 from bfpo_bench.leaderboard.alpaca import with_alpaca_interval
 from bfpo_bench.leaderboard.columns import COLUMN_OF_TASK, GEN_CORRECTED
@@ -21,7 +20,8 @@ from bfpo_bench.leaderboard.distance import with_distance_intervals
 from bfpo_bench.leaderboard.entry import Cell, Entry
 from bfpo_bench.leaderboard.load import Loaded
 from bfpo_bench.leaderboard.runs import Run
-from bfpo_bench.leaderboard.tallies import (
+from bfpo_bench.store import Store
+from bfpo_bench.tallies import (
     GROUPED,
     NO_GROUPS,
     item_groups,
@@ -29,7 +29,7 @@ from bfpo_bench.leaderboard.tallies import (
     pooled,
     tallies_of,
 )
-from bfpo_bench.store import Store
+from bfpo_bench.uncertainty import draws_of_averages
 
 
 def estimated(loaded: Loaded, *, ci: bool, check: JudgeCheck | None = None, seed: int = 0) -> Entry:
@@ -59,8 +59,12 @@ def estimated(loaded: Loaded, *, ci: bool, check: JudgeCheck | None = None, seed
 
 
 def _tallies(runs: Sequence[Run]) -> tuple[dict[str, Tally], set[str]]:
+    first = runs[0]
     if len(runs) == 1 or any(run.samples is None for run in runs):
-        return tallies_of(runs[0])
+        if first.samples is None:
+            return tallies_of(None, first.results.tasks.values())
+        with Store(first.samples, read_only=True) as store:
+            return tallies_of(store, first.results.tasks.values())
     found, ungrouped = {}, set()
     with ExitStack() as stack:
         stores = [
@@ -68,7 +72,9 @@ def _tallies(runs: Sequence[Run]) -> tuple[dict[str, Tally], set[str]]:
             for run in runs
             if run.samples is not None
         ]
-        for cell in runs[0].results.tasks.values():
+        for cell in first.results.tasks.values():
+            if any(run.results.tasks[cell.task].score is None for run in runs):
+                continue
             values: dict[str, list[float]] = {}
             groups: dict[str, str] | None = {}
             for run, store in zip(runs, stores, strict=True):
@@ -90,19 +96,14 @@ def _with_intervals(
     run: Run,
 ) -> dict[str, Cell]:
     found = {}
-    groups: dict[str, list[Floats]] = {"disc": [], "gen": []}
     for name, tally in tallies.items():
         column = COLUMN_OF_TASK.get(name)
         key = column.key if column else name
         cell = entry.cells[key]
-        low, high = cell_interval(tally, drawn[name])
+        sure = spread(tally, drawn[name])
         more = (NO_GROUPS,) if name in ungrouped else ()
-        found[key] = replace(cell, low=low, high=high, marks=cell.marks + more)
-        groups[run.results.tasks[name].group].append(drawn[name])
-    means = {key: mean_of(parts) for key, parts in groups.items() if parts}
-    if len(means) == len(groups):
-        means["savg"] = mean_of(list(means.values()))
-    for key, values in means.items():
+        found[key] = replace(cell, low=sure.low, high=sure.high, marks=cell.marks + more)
+    for key, values in draws_of_averages(run.results.tasks, drawn).items():
         if key in entry.cells:
             cell = entry.cells[key]
             low, high = percentiles(cell.value, values)

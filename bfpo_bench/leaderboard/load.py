@@ -25,7 +25,7 @@ from bfpo_bench.leaderboard.escaping import name_text, one_line
 from bfpo_bench.leaderboard.looks import look_cells
 from bfpo_bench.leaderboard.runs import Run, open_run, protocol
 from bfpo_bench.leaderboard.seeds import mean_entry
-from bfpo_bench.results import TaskResult
+from bfpo_bench.results import NO_NUMBER, TaskResult
 
 _LONGEST_NAME = 40
 """Characters of a name that are kept where its folder has to stand behind it."""
@@ -127,15 +127,18 @@ def _entry(run: Run, fault: str | None) -> Entry:
     results = run.results
     cells: dict[str, Cell] = {}
     extra: list[Column] = []
+    missing = []
     for task in results.tasks.values():
         column = COLUMN_OF_TASK.get(task.task)
         if column is None:
             column = _column(task)
             extra.append(column)
+        if task.score is None:
+            missing += [f"{column.title}: {mark}" for mark in task.marks or (NO_NUMBER,)]
+            continue
         cells[column.key] = Cell(
             task.score, n=task.n, marks=_cell_marks(task), protocol=protocol(run, task)
         )
-    missing = []
     suite = f"suite {results.suite.get('name')} {results.suite.get('version')}"
     for key in ("disc", "gen", "savg"):
         mean = results.averages.get(key)
@@ -178,7 +181,7 @@ def _column(task: TaskResult) -> Column:
 
 def _cell_marks(task: TaskResult) -> tuple[str, ...]:
     marks = list(task.marks)
-    if task.unknown:
+    if 0 < task.unknown < task.n:
         marks.append(f"{task.unknown} of {task.n} verdicts unknown")
     if task.cut:
         marks.append(f"{task.cut} of {task.n} prompts cut on the left")

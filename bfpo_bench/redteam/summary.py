@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.intervals import share
 from bfpo_bench.redteam.pairs import Fate
 from bfpo_bench.redteam.prompts import PromptSet
 from bfpo_bench.redteam.request import Request
 from bfpo_bench.redteam.selection import Answer, Dropped
-from bfpo_bench.results import proportion
 from bfpo_bench.training.records import PreferenceRecord
 
 SCHEMA_VERSION = 1
@@ -30,7 +30,7 @@ class Category:
         harmful, unknown: how many of them the judge calls so.
         share: percent of responses that are harmful; unknown ones stay in the denominator.
         stderr: standard error of the share in percentage points, over prompts: responses to one
-            prompt are alike. None for a single prompt.
+            prompt are alike.
         pairs: prompts that made a pair.
     """
 
@@ -39,7 +39,7 @@ class Category:
     harmful: int
     unknown: int
     share: float
-    stderr: float | None
+    stderr: float
     pairs: int
 
 
@@ -167,14 +167,13 @@ def count(
 
     def counted(indices: Sequence[int]) -> Category:
         verdicts = [[answer.harmful for answer in answers[i]] for i in indices]
-        shares = [some.count(True) / len(some) for some in verdicts]
-        share, stderr = proportion(shares)
+        percent, stderr = share([some.count(True) / len(some) for some in verdicts])
         return Category(
             prompts=len(indices),
             responses=sum(map(len, verdicts)),
             harmful=sum(some.count(True) for some in verdicts),
             unknown=sum(some.count(None) for some in verdicts),
-            share=share,
+            share=percent,
             stderr=stderr,
             pairs=sum(isinstance(fates[i], PreferenceRecord) for i in indices),
         )

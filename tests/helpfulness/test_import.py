@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from bfpo_bench.helpfulness.comparing import compare_helpfulness
 from bfpo_bench.helpfulness.exporting import export_helpfulness, read_annotated, read_helpfulness
 from bfpo_bench.helpfulness.importing import Imported, import_annotations
 from bfpo_bench.helpfulness.instructions import TASK
-from bfpo_bench.helpfulness.length_control import resample
 from bfpo_bench.helpfulness.upstream import read_upstream
 from bfpo_bench.leaderboard.estimates import estimated
 from bfpo_bench.leaderboard.load import load_rows
@@ -38,11 +36,10 @@ FIRST, SECOND = MODELS
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
     """Files from the folder alone, and a tenth of the bootstrap samples."""
-    few = partial(resample, samples=100)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "_from_hub", lambda name: None)
-        patch.setattr(metrics, "resample", few)
-        patch.setattr(comparing, "resample", few)
+        patch.setattr(metrics, "REPLICATES", 100)
+        patch.setattr(comparing, "REPLICATES", 100)
         yield
 
 
@@ -256,7 +253,10 @@ def test_comparison_of_two_models(data_dir: Path, runs: dict[str, Imported]) -> 
     assert raw.high - raw.low < 0.95 * independent
     # A model against itself.
     same, _ = compare_helpfulness(one, one, upstream).differences
-    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+    assert same.value == 0
+    # By the bootstrap's prior, as in `compare`: 805 draws do not prove that none is otherwise.
+    assert (same.low, same.high) == pytest.approx((0, 0), abs=0.3)
+    assert same.p == pytest.approx(1, abs=0.05)
 
 
 def test_what_cannot_be_compared(runs: dict[str, Imported]) -> None:

@@ -20,11 +20,11 @@ from bfpo_bench.helpfulness.length_control import (
     Gamed,
     bootstrap_length_control,
     fit_length_control,
-    resample,
 )
 from bfpo_bench.helpfulness.logistic import fit_logistic, sigmoid
 from bfpo_bench.helpfulness.metrics import comparisons, measure
 from bfpo_bench.helpfulness.upstream import Upstream, read_upstream
+from bfpo_bench.intervals import bootstrap_weights
 from tests.helpfulness.real import MODELS, annotations_file, instructions, leaderboard, table
 
 WEIGHTS = "length_controlled_weights_baseline_gpt4_1106_preview.csv"
@@ -210,7 +210,7 @@ def test_equal_lengths_and_failed_annotations() -> None:
     fit = fit_length_control(rows)
     assert fit.length == fit.difficulty == 0
     assert fit.win_rate == pytest.approx(40, abs=2)
-    drawn = bootstrap_length_control(rows, None, fit, resample(80, 50))
+    drawn = bootstrap_length_control(rows, None, fit, bootstrap_weights(80, 50))
     assert np.isfinite(drawn).all()
     with pytest.raises(ValueError, match="5 usable preferences are too few"):
         fit_length_control(Comparisons(preference[:6], np.zeros(6), None))
@@ -237,11 +237,11 @@ def test_bootstrap_samples_are_refits(data_dir: Path, upstream: Upstream) -> Non
 
 
 def test_resampling() -> None:
-    weights = resample(805, 400)
+    weights = bootstrap_weights(805, 400)
     assert weights.sum(axis=1) == pytest.approx(np.full(400, 805))
     assert weights.var() == pytest.approx(1, abs=0.05)
-    assert (resample(805, 400) == weights).all()
-    assert not (resample(805, 400, seed=1) == weights).any()
+    assert (bootstrap_weights(805, 400) == weights).all()
+    assert not (bootstrap_weights(805, 400, seed=1) == weights).any()
 
 
 # ----------------------------------------------------------------------------- the files

@@ -82,7 +82,7 @@ def test_a_run_has_an_alpaca_column(tiny_llama: Path, tmp_path: Path) -> None:
     assert results.tasks == {}
     assert any("annotated by" in mark and "toy" in mark for mark in results.marks)
     text = markdown(results)
-    assert f"| {found.win_rate:.2f} ± {found.standard_error:.2f} |" in text
+    assert f"| {found.win_rate:.2f} ({found.win_low:.2f} to {found.win_high:.2f}) |" in text
     assert results.judge is None
     # The file says it, one of before says nothing, and one that is not whole is refused.
     path = output / "results.json"

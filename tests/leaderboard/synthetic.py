@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from bfpo_bench import sources
-from bfpo_bench.results import Results, TaskResult, averages, proportion
+from bfpo_bench.intervals import share
+from bfpo_bench.results import Results, TaskResult, averages
 from bfpo_bench.store import AnnotationRecord, ItemRecord, ResponseRecord, Store, answer_key
 from bfpo_bench.suite import SuiteTask, load_suite, task_declaration
 
@@ -77,7 +78,7 @@ class Draw:
         share = {**TRUTH, **self.truth}[key] / 100
         if share in (0, 1):
             return np.full(n, int(share))
-        return (z < NormalDist().inv_cdf(share)).astype(int)
+        return np.asarray(z < NormalDist().inv_cdf(share)).astype(int)
 
 
 def group_of(key: str, n: int) -> np.ndarray[Any, Any]:
@@ -140,7 +141,7 @@ def synthetic_run(
         "revision": None,
     }
     judged = any(cell.group == "gen" for cell in cells.values())
-    identity = {
+    identity: dict[str, Any] = {
         "model": model,
         "backend": "vllm",
         "dtype": "bfloat16",
@@ -335,12 +336,12 @@ class _Task:
         return (f"{head}{self.seed:012x}{i:012x}" for i in range(count))
 
     def cell(self, values: np.ndarray[Any, Any], unknown: int) -> TaskResult:
-        score, stderr = proportion(list(values))
+        score, stderr = share(list(values))
         digest = self.variant.digest
-        share = score / 100
-        metrics = {self.spec.metric: share}
+        right = score / 100
+        metrics = {self.spec.metric: right}
         if self.spec.generation is not None:
-            metrics |= {"harmful": 1 - share - unknown / self.n, "unknown": unknown / self.n}
+            metrics |= {"harmful": 1 - right - unknown / self.n, "unknown": unknown / self.n}
             metrics |= {"mean_tokens": 40.0, "cut_off": 0.0}
         note = "no digest of this data is known, so the copy could not be checked"
         return TaskResult(

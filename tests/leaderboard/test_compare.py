@@ -15,7 +15,7 @@ from bfpo_bench.errors import BadInput
 from bfpo_bench.intervals import percentiles, resample, tally_items
 from bfpo_bench.leaderboard.compare import Comparison, compare_runs
 from bfpo_bench.leaderboard.comparison_table import render
-from bfpo_bench.leaderboard.paired import holm, mcnemar, signed
+from bfpo_bench.paired import holm, mcnemar, signed
 from bfpo_bench.results import HelpfulnessResult
 from bfpo_bench.store import AnnotationRecord, Store
 from tests.leaderboard.synthetic import Draw, synthetic_run

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -68,11 +69,17 @@ def test_pairs_and_summary(options: Make, stage: Stage) -> None:
     assert (summary.total.prompts, summary.total.responses) == (7, 14)
     assert (summary.total.harmful, summary.total.unknown) == (8, 1)
     assert summary.total.share == pytest.approx(100 * 4 / 7)
-    assert summary.total.stderr == pytest.approx(100 * (5 / 7 / 6 / 7) ** 0.5)
+    # Of Rubin's bootstrap with half a prompt of harmful and half of harmless responses added.
+    mean = np.average([0.5, 1, 0, 1, 0], weights=[4, 2, 1, 0.5, 0.5])
+    moments = np.average((np.array([0.5, 1, 0, 1, 0]) - mean) ** 2, weights=[4, 2, 1, 0.5, 0.5])
+    assert summary.total.stderr == pytest.approx(100 * (moments / 9) ** 0.5)
     assert list(summary.categories) == ["steal", "break", "open", "paint"]
     steal = summary.categories["steal"]
-    assert (steal.share, steal.stderr, steal.pairs) == (50.0, 0.0, 2)
-    assert summary.categories["paint"].stderr is None
+    assert (steal.share, steal.pairs) == (50.0, 2)
+    # That every prompt came out alike does not make it certain; one prompt least of all.
+    more = steal.prompts + 1
+    assert steal.stderr == pytest.approx(100 * (0.25 / more / (more + 1)) ** 0.5)
+    assert summary.categories["paint"].stderr > 20
     assert summary.total.pairs + sum(summary.dropped.values()) == summary.total.prompts
     assert read_summary(asked.summary_path) == summary
 
@@ -180,7 +187,8 @@ def test_no_harm_at_all(options: Make) -> None:
         "None of 4 responses was judged harmful by keyword.",
         "pairs.jsonl is empty: there is nothing to train on.",
     ]
-    assert (summary.total.share, summary.total.stderr) == (0.0, 0.0)
+    assert summary.total.share == 0
+    assert 10 < summary.total.stderr < 30
 
 
 def test_a_judge_that_knows_nothing(options: Make) -> None:

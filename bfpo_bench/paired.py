@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from bfpo_bench.intervals import CONFIDENCE, RESAMPLES, Floats, Tally, percentiles
+from bfpo_bench.intervals import CONFIDENCE, Floats, Tally, percentiles
 
 POWER = 0.8
 Verdict = Literal["differs", "alike", "open"]
@@ -89,7 +89,7 @@ def _bootstrap_p(differences: Floats) -> float:
     """Twice the smaller share of resampled differences on one side of 0; 2 / (R + 1) at least."""
     below = int((differences <= 0).sum())
     above = int((differences >= 0).sum())
-    return min(1.0, 2 * (min(below, above) + 1) / (RESAMPLES + 1))
+    return min(1.0, 2 * (min(below, above) + 1) / (len(differences) + 1))
 
 
 def signed(value: float) -> str:

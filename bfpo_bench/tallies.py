@@ -7,10 +7,9 @@ scene of deontology, and BBQ is written from 137 families of templates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bfpo_bench.intervals import Tally, tally_groups, tally_items, tally_share
-from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.results import TaskResult
 from bfpo_bench.store import Store
 
@@ -25,20 +24,24 @@ NO_GROUPS = "its interval takes the items as independent, because their groups a
 """What must be known of a grouped task whose groups cannot be read."""
 
 
-def tallies_of(run: Run) -> tuple[dict[str, Tally], set[str]]:
-    """A tally for every task of a run, and the tasks whose groups are not at hand."""
-    if run.samples is None:
-        shares = {c.task: tally_share(_right(c), c.n) for c in run.results.tasks.values()}
-        return shares, shares.keys() & GROUPED.keys()
-    found, unknown = {}, set()
-    with Store(run.samples, read_only=True) as store:
-        for cell in run.results.tasks.values():
-            tally = _grouped(store, cell) if cell.task in GROUPED else None
-            if tally is None:
-                unknown |= {cell.task} & GROUPED.keys()
-                tally = _single(store, cell)
-            found[cell.task] = tally
-    return found, unknown
+def tallies_of(
+    store: Store | None, cells: Iterable[TaskResult]
+) -> tuple[dict[str, Tally], set[str]]:
+    """A tally for every cell with a score, and the tasks whose groups are not at hand.
+
+    Args:
+        store: of the run; None where it is not at hand.
+    """
+    found, ungrouped = {}, set()
+    for cell in cells:
+        if cell.score is None:
+            continue
+        tally = None
+        if cell.task in GROUPED:
+            tally = _grouped(store, cell) if store is not None else None
+            ungrouped |= {cell.task} if tally is None else set()
+        found[cell.task] = tally or _single(store, cell)
+    return found, ungrouped
 
 
 def item_values(store: Store, cell: TaskResult, judge: str | None) -> dict[str, float]:
@@ -82,13 +85,10 @@ def pooled(runs: Sequence[dict[str, list[float]]], groups: dict[str, str] | None
     return tally_items(values, [groups[item] for item in items] if groups else None)
 
 
-def _right(cell: TaskResult) -> int:
-    return round(cell.score * cell.n / 100)
-
-
-def _single(store: Store, cell: TaskResult) -> Tally:
-    if cell.group == "gen":
-        return tally_share(_right(cell), cell.n)
+def _single(store: Store | None, cell: TaskResult) -> Tally:
+    if store is None or cell.group == "gen":
+        assert cell.score is not None
+        return tally_share(round(cell.score * cell.n / 100), cell.n)
     query = "SELECT value, COUNT(*) FROM outcomes WHERE task = ? AND metric = ? GROUP BY value"
     rows = dict(store.select(query, cell.task, cell.metric))
     if rows.keys() <= {0.0, 1.0}:
