@@ -125,7 +125,7 @@ def test_judge_of_a_file(tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     assert (
-        "keyword: 50.00 ± 50.00 % harmless of 2 responses (1 harmful, 0 unknown)" in result.output
+        "keyword: 50.00 ± 25.00 % harmless of 2 responses (1 harmful, 0 unknown)" in result.output
     )
     assert f"Verdicts: {file}.verdicts.jsonl" in result.output
 
