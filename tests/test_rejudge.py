@@ -222,13 +222,12 @@ def test_another_number_format_is_another_judge_and_judges_again(
     assert second.results.judge is not None
     assert (first.results.judge["dtype"], second.results.judge["dtype"]) == ("float32", "bfloat16")
     assert second.path != first.path
-    query = "SELECT judge, COUNT(*), COUNT(DISTINCT response_key) FROM verdicts WHERE judge LIKE "
     names = sorted((first.results.judge["judge"], second.results.judge["judge"]))
-    given = table(run, f"{query} 'tiny%' GROUP BY judge ORDER BY judge")
-    assert given == [(name, 4 * LIMIT, 4 * LIMIT) for name in names]
+    given = table(run, "SELECT judge, COUNT(*) FROM verdicts GROUP BY judge ORDER BY judge")
+    assert given == [("keyword", 4 * LIMIT), *((name, 4 * LIMIT) for name in names)]
     # In bfloat16 a probability comes out otherwise: they were really given again.
     one, other = (
-        table(run, f"SELECT p_harmful FROM verdicts WHERE judge = '{n}' ORDER BY response_key")
+        table(run, f"SELECT p_harmful FROM verdicts WHERE judge = '{n}' ORDER BY task, item")
         for n in names
     )
     assert one != other
