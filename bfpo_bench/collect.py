@@ -113,6 +113,7 @@ def _helpfulness_marks(
         marks += [] if loaded.status == "demonstration" else loaded.marks
         if task.data.spec.chat_template and request.target.plain:
             marks.append(request.target.plain)
+        marks += request.target.chat_marks
         cut = store.response_totals(task.name).cut_prompts
         if cut:
             marks.append(f"{cut} of {len(task.items)} prompts cut on the left")
@@ -200,6 +201,8 @@ def _marks(request: Request, tasks: dict[str, TaskResult]) -> list[str]:
         )
     if request.options.system_prompt is not None:
         marks.append("a system prompt stood before the prompts of the chat tasks")
+    if any(spec.chat_template for spec in request.suite.tasks if spec.task in tasks):
+        marks += request.target.chat_marks
     for task in tasks.values():
         marks += [f"{task.column}: {mark}" for mark in task.marks]
         if 0 < task.unknown < task.n:

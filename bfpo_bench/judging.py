@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from bfpo_bench.chat_template import told_date
 from bfpo_bench.engines.select import choose_backend, open_engine
 from bfpo_bench.errors import BadInput
 from bfpo_bench.fingerprint import checkpoint_identity
 from bfpo_bench.judges import Card, ClassifierCard, Judge, RubricCard, load_judge
-from bfpo_bench.models import ModelFiles, find_model
+from bfpo_bench.models import ModelFiles, find_model, read_chat_template
 from bfpo_bench.options import LoadingOptions
 from bfpo_bench.progress import Progress
 
@@ -46,16 +47,17 @@ class ChosenJudge:
         if self.model is None:
             return self.card.identity()
         assert isinstance(self.card, ClassifierCard)
+        template = self.card.chat_template
         found = checkpoint_identity(
-            self.model,
-            templates=self.card.chat_template,
-            code=self.options.trust_remote_code,
+            self.model, templates=template, code=self.options.trust_remote_code
         )
+        own = read_chat_template(self.model.folder) if template else None
         return {
             **self.card.identity(weights=found["weights"]),
             **found,
             "backend": self.backend,
             "dtype": self.options.engine_options(self.model).dtype,
+            **told_date(own, self.options.date),
         }
 
     @contextmanager
@@ -71,7 +73,8 @@ class ChosenJudge:
         options = self.options.engine_options(self.model, max_length=max_length)
         engine = open_engine(self.backend, options)
         try:
-            yield self.card.open(engine)
+            assert isinstance(self.card, ClassifierCard)
+            yield self.card.open(engine, self.options.date)
         finally:
             engine.close()
 

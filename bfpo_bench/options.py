@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.chat_template import DATE, is_date
 from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.errors import BadInput, unknown_name
 from bfpo_bench.models import ModelFiles
@@ -15,7 +16,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 @dataclass(frozen=True, kw_only=True)
 class LoadingOptions:
-    """How models are loaded: the part that a target and a judge have in common.
+    """How models are loaded and told the date: what a target and a judge have in common.
 
     What each field means stands in :class:`EvaluateOptions`.
 
@@ -31,8 +32,13 @@ class LoadingOptions:
     data_parallel_size: int = 1
     gpu_memory_utilization: float = 0.9
     trust_remote_code: bool = False
+    date: str = DATE
 
     def __post_init__(self) -> None:
+        if not is_date(self.date):
+            raise BadInput(
+                f"--date is a day, written YYYY-MM-DD such as {DATE}, not {self.date!r}."
+            )
         if self.dtype not in DTYPES:
             raise unknown_name("dtype", self.dtype, DTYPES)
         if not 0 < self.gpu_memory_utilization <= 1:
@@ -91,6 +97,7 @@ class TargetOptions(LoadingOptions):
     revision: str | None = None
     tokenizer: str | None = None
     chat_template: str = "auto"
+    system_prompt: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -141,6 +148,7 @@ class EvaluateOptions(TargetOptions):
         tokenizer: folder or hub id of another tokenizer.
         chat_template: ``"auto"`` (the model's own), ``"never"``, or a file with a Jinja template.
         system_prompt: put before the user's turn in tasks with a chat template.
+        date: YYYY-MM-DD, what a chat template is told that asks for the date; judges' too.
         trust_remote_code: run code that comes with the checkpoint.
         fresh: forget an earlier run in the output folder.
     """
@@ -164,7 +172,6 @@ class EvaluateOptions(TargetOptions):
     variants: dict[str, str] = field(default_factory=dict)
     allow_unpinned: bool = False
     seed: int = 0
-    system_prompt: str | None = None
     fresh: bool = False
 
     def __post_init__(self) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from bfpo_bench.chat_template import chat_renderer
+from bfpo_bench.chat_prompts import ChatPrompts
 from bfpo_bench.engines.openai import OpenAIOptions
 from bfpo_bench.engines.protocol import Engine, EngineOptions
 from bfpo_bench.errors import BadInput
@@ -19,7 +18,10 @@ from bfpo_bench.plan import Asked
 
 NO_TEMPLATE = "plain prompts: the model has no chat template"
 NEVER_TEMPLATE = "plain prompts: the chat template was switched off"
-
+SERVER_CLOCK = (
+    "the server writes the prompts of chat tasks; where its chat template asks for the date, the "
+    "server's clock answers"
+)
 
 TRAINING_RECORD = "training.json"
 """What ``bfpo-bench train`` leaves beside the weights, and an evaluation copies into its run."""
@@ -58,6 +60,11 @@ class Target(Protocol):
         """How the model was trained: ``training.json`` of ``bfpo-bench train``, if it has one."""
         ...
 
+    @property
+    def chat_marks(self) -> list[str]:
+        """What a reader must know of how the prompts of chat tasks are written."""
+        ...
+
     def identity(self) -> dict[str, Any]:
         """All of the model that its answers depend on."""
         ...
@@ -73,11 +80,16 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class LocalTarget:
-    """A checkpoint folder and the engine that loads it."""
+    """A checkpoint folder and the engine that loads it.
+
+    Attributes:
+        prompts: how the prompts of chat tasks are written; None for plain ones.
+        plain: see :class:`Target`.
+    """
 
     files: ModelFiles
     tokenizer: Path
-    template: str | None
+    prompts: ChatPrompts | None
     plain: str | None
     backend: str
     engine_options: EngineOptions
@@ -111,18 +123,18 @@ class LocalTarget:
         return {
             "name": self.name,
             **found,
-            "chat_template": _hash(self.template),
+            **(self.prompts.identity() if self.prompts else {"chat_template": None}),
             "revision": self.files.revision,
         }
 
+    @property
+    def chat_marks(self) -> list[str]:
+        """See :class:`Target`."""
+        return self.prompts.marks if self.prompts else []
+
     def chat(self) -> Callable[..., str] | None:
         """See :class:`Target`."""
-        if self.template is None:
-            return None
-        from bfpo_bench.engines.tokenization import load_tokenizer
-
-        tokenizer = load_tokenizer(self.tokenizer, self.engine_options.trust_remote_code)
-        return chat_renderer(tokenizer, self.template)
+        return self.prompts.chat if self.prompts else None
 
     def open(self, planned: Sequence[Asked]) -> Engine:
         """See :class:`Target`."""
@@ -136,12 +148,12 @@ class ServedTarget:
     """A model behind an OpenAI-compatible server.
 
     Attributes:
-        template: a chat template of the user's; None leaves it to the server.
+        prompts: a chat template of the user's; None leaves it to the server.
         plain: see :class:`Target`.
     """
 
     served: OpenAIOptions
-    template: str | None
+    prompts: ChatPrompts | None
     plain: str | None
     backend: str = "openai"
     dtype: str | None = None
@@ -164,26 +176,28 @@ class ServedTarget:
     def identity(self) -> dict[str, Any]:
         """See :class:`Target`; the weights are the server's affair."""
         folder = self.served.tokenizer
-        own = None if self.plain else "server"
+        theirs = {"chat_template": None if self.plain else "server"}
         return {
             "name": self.name,
             "server": self.served.identity(),
             "tokens": tokenizer_fingerprint(folder) if folder else None,
-            "chat_template": _hash(self.template) or own,
+            **(self.prompts.identity() if self.prompts else theirs),
         }
+
+    @property
+    def chat_marks(self) -> list[str]:
+        """See :class:`Target`."""
+        if self.prompts is not None:
+            return self.prompts.marks
+        return [] if self.plain else [SERVER_CLOCK]
 
     def chat(self) -> Callable[..., str] | None:
         """See :class:`Target`."""
         from bfpo_bench.engines.messages import write_messages
-        from bfpo_bench.engines.tokenization import load_tokenizer
 
         if self.plain:
             return None
-        if self.template is None:
-            return write_messages
-        assert self.served.tokenizer is not None
-        tokenizer = load_tokenizer(self.served.tokenizer, self.served.trust_remote_code)
-        return chat_renderer(tokenizer, self.template)
+        return self.prompts.chat if self.prompts else write_messages
 
     def open(self, planned: Sequence[Asked]) -> Engine:
         """See :class:`Target`; tiny requests find out first whether the server can do it."""
@@ -213,25 +227,26 @@ def find_target(options: TargetOptions, backend: str) -> Target:
     if backend == "openai":
         return _served(options, tokenizer)
     files = find_model(options.model, options.revision)
-    template = _template(options.chat_template, tokenizer or files.folder)
+    folder = tokenizer or files.folder
+    prompts = _prompts(options, folder)
     engine_options = options.engine_options(files, tokenizer, options.max_length)
     never = NEVER_TEMPLATE if options.chat_template == "never" else NO_TEMPLATE
-    plain = never if template is None else None
-    return LocalTarget(files, tokenizer or files.folder, template, plain, backend, engine_options)
+    plain = never if prompts is None else None
+    return LocalTarget(files, folder, prompts, plain, backend, engine_options)
 
 
 def _served(options: TargetOptions, tokenizer: Path | None) -> ServedTarget:
     from bfpo_bench.remote import Secret, Server
 
     assert options.base_url is not None
-    template = None
+    prompts = None
     if options.chat_template not in ("auto", "never"):
         if tokenizer is None:
             raise BadInput(
                 "a chat template FILE needs the served model's --tokenizer; without one the "
                 "server's own template is used (--chat-template auto)."
             )
-        template = _template(options.chat_template, tokenizer)
+        prompts = _prompts(options, tokenizer)
     server = Server(options.base_url, Secret.from_environment(options.api_key_env))
     served = OpenAIOptions(
         server=server,
@@ -242,8 +257,16 @@ def _served(options: TargetOptions, tokenizer: Path | None) -> ServedTarget:
         trust_remote_code=options.trust_remote_code,
     )
     return ServedTarget(
-        served, template, NEVER_TEMPLATE if options.chat_template == "never" else None
+        served, prompts, NEVER_TEMPLATE if options.chat_template == "never" else None
     )
+
+
+def _prompts(options: TargetOptions, tokenizer: Path) -> ChatPrompts | None:
+    template = _template(options.chat_template, tokenizer)
+    if template is None:
+        return None
+    told = (options.date, options.system_prompt, options.trust_remote_code)
+    return ChatPrompts(tokenizer, template, *told)
 
 
 def _template(choice: str, tokenizer: Path) -> str | None:
@@ -258,7 +281,3 @@ def _template(choice: str, tokenizer: Path) -> str | None:
             f"cannot read the chat template {choice!r} ({error}); give auto, never or the path of "
             "a Jinja file."
         ) from error
-
-
-def _hash(text: str | None) -> str | None:
-    return None if text is None else hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -30,6 +30,7 @@ def test_a_run_loads_its_judge_as_it_loads_its_target(tiny_llama: Path) -> None:
         "data_parallel_size": 3,
         "gpu_memory_utilization": 0.5,
         "trust_remote_code": True,
+        "date": "2025-03-09",
     }
     assert set(loading) == {field.name for field in fields(LoadingOptions)}
     options = EvaluateOptions(
@@ -45,7 +46,7 @@ def test_a_run_loads_its_judge_as_it_loads_its_target(tiny_llama: Path) -> None:
     for name, value in loading.items():
         assert getattr(request.judge.options, name) == value
     engine = request.judge.options.engine_options(request.judge.model)
-    for name in loading.keys() - {"backend"}:
+    for name in loading.keys() - {"backend", "date"}:
         assert getattr(engine, name) == loading[name]
     assert engine == request.target.engine_options  # type: ignore[attr-defined]
 

@@ -15,7 +15,7 @@ import pytest
 
 import bfpo_bench
 from bfpo_bench import measure, model_shape, salvage, stages
-from bfpo_bench.chat_template import chat_renderer
+from bfpo_bench.chat_template import Chat
 from bfpo_bench.engines import NonFiniteLogits, Response, Score
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.judge_samples import judge_samples
@@ -91,7 +91,7 @@ def test_a_model_that_gives_no_numbers_in_a_sample() -> None:
 def test_a_chat_template_that_refuses(tiny_llama: Path) -> None:
     from bfpo_bench.engines.tokenization import load_tokenizer
 
-    write = chat_renderer(
+    write = Chat(
         load_tokenizer(tiny_llama),
         "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}"
         "{% else %}{{ raise_exception('no one speaks') }}{% endif %}",
@@ -121,7 +121,7 @@ def test_a_chat_template_that_refuses(tiny_llama: Path) -> None:
 def test_a_chat_template_that_does_not_work(tiny_llama: Path, template: str, sentence: str) -> None:
     from bfpo_bench.engines.tokenization import load_tokenizer
 
-    write = chat_renderer(load_tokenizer(tiny_llama), template)
+    write = Chat(load_tokenizer(tiny_llama), template)
     with pytest.raises(BadInput, match=sentence):
         write([{"role": "user", "content": "Hi"}])
 

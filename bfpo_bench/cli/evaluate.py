@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bfpo_bench.chat_template import DATE
 from bfpo_bench.cli.options import (
     Annotator,
     AnnotatorConfig,
@@ -19,6 +20,7 @@ from bfpo_bench.cli.options import (
     BatchSize,
     ChatTemplate,
     DataParallelSize,
+    Date,
     Device,
     Dtype,
     GpuMemoryUtilization,
@@ -123,6 +125,7 @@ def evaluate(
     system_prompt: Annotated[
         str | None, typer.Option(help="Before the user's turn in chat tasks.")
     ] = None,
+    date: Date = DATE,
     trust_remote_code: TrustRemoteCode = False,
     fresh: Annotated[
         bool, typer.Option(help="Forget an earlier run in the output folder.")
@@ -191,6 +194,7 @@ def evaluate(
         tokenizer=tokenizer,
         chat_template=chat_template,
         system_prompt=system_prompt,
+        date=date,
         trust_remote_code=trust_remote_code,
         fresh=fresh,
     )

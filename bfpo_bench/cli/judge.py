@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bfpo_bench.chat_template import DATE
 from bfpo_bench.cli.options import (
     BatchSize,
     DataParallelSize,
+    Date,
     Device,
     Dtype,
     GpuMemoryUtilization,
@@ -84,6 +86,7 @@ def judge(
     tensor_parallel_size: TensorParallelSize = 1,
     data_parallel_size: DataParallelSize = 1,
     gpu_memory_utilization: GpuMemoryUtilization = 0.9,
+    date: Date = DATE,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Judge saved responses."""
@@ -109,6 +112,7 @@ def judge(
             tensor_parallel_size=tensor_parallel_size,
             data_parallel_size=data_parallel_size,
             gpu_memory_utilization=gpu_memory_utilization,
+            date=date,
             trust_remote_code=trust_remote_code,
         )
     )

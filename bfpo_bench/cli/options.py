@@ -76,6 +76,12 @@ DataParallelSize = Annotated[int, typer.Option(help="Copies of a model.")]
 GpuMemoryUtilization = Annotated[
     float, typer.Option(help="Share of GPU memory that vLLM may take.")
 ]
+Date = Annotated[
+    str,
+    typer.Option(
+        metavar="YYYY-MM-DD", help="What a chat template is told that asks for today's date."
+    ),
+]
 TrustRemoteCode = Annotated[bool, typer.Option(help="Run code that comes with a checkpoint.")]
 
 

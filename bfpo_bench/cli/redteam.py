@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bfpo_bench.chat_template import DATE
 from bfpo_bench.cli.options import (
     ApiKeyEnv,
     Backend,
@@ -14,6 +15,7 @@ from bfpo_bench.cli.options import (
     BatchSize,
     ChatTemplate,
     DataParallelSize,
+    Date,
     Device,
     Dtype,
     GpuMemoryUtilization,
@@ -141,6 +143,7 @@ def redteam(
     system_prompt: Annotated[
         str | None, typer.Option(help="Before the user's turn; goes into the pairs as well.")
     ] = None,
+    date: Date = DATE,
     trust_remote_code: TrustRemoteCode = False,
     fresh: Annotated[
         bool, typer.Option(help="Forget an earlier run in the run directory.")
@@ -191,6 +194,7 @@ def redteam(
         tokenizer=tokenizer,
         chat_template=chat_template,
         system_prompt=system_prompt,
+        date=date,
         trust_remote_code=trust_remote_code,
         fresh=fresh,
     )

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bfpo_bench.cli.options import Device, TrustRemoteCode
+from bfpo_bench.chat_template import DATE
+from bfpo_bench.cli.options import Date, Device, TrustRemoteCode
 
 EXAMPLE = """
 Examples:
@@ -60,6 +61,7 @@ def train(
         Path | None, typer.Option(help="Folder of upstream evaluation data for --evaluate.")
     ] = None,
     device: Device = "auto",
+    date: Date = DATE,
     trust_remote_code: TrustRemoteCode = False,
     dry_run: Annotated[
         bool,
@@ -78,7 +80,10 @@ def train(
     if (method is None) == (recipe is None):
         raise BadInput("give either --method or --recipe; see bfpo-bench train --help.")
     set_log_level("warning")
-    resolved = load_recipe(recipe or f"mistral/{method}", changes or [], base=model)
+    changes = changes or []
+    if date != DATE:
+        changes = [*changes, f"tokens.date={date}"]
+    resolved = load_recipe(recipe or f"mistral/{method}", changes, base=model)
     folder = output or Path("models") / resolved.method
     progress = Progress()
     if dry_run:
@@ -96,7 +101,12 @@ def train(
         from bfpo_bench.request import check_request
 
         options = EvaluateOptions(
-            model=str(folder), suite=suite, judge=judge, data_dir=data_dir, device=device
+            model=str(folder),
+            suite=suite,
+            judge=judge,
+            data_dir=data_dir,
+            device=device,
+            date=resolved.tokens.date,
         )
         if resolved.base is not None:
             # What cannot be evaluated is told before the training, not after it.

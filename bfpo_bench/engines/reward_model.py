@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bfpo_bench.chat_template import DATE, fixed_clock
 from bfpo_bench.errors import BadInput, unknown_name
 from bfpo_bench.models import ModelFiles, find_model, read_chat_template, safetensors_header
 
@@ -133,19 +134,25 @@ class RewardModel:
         found: from :func:`find_reward_model`.
         device: where it is kept.
         dtype: number format of the weights; None takes the checkpoint's.
+        date: what the clock of its chat template says.
 
     Raises:
         BadInput: transformers cannot make a sequence classifier of it.
     """
 
     def __init__(
-        self, found: RewardModelFiles, device: torch.device, dtype: str | None = None
+        self,
+        found: RewardModelFiles,
+        device: torch.device,
+        dtype: str | None = None,
+        date: str = DATE,
     ) -> None:
         from bfpo_bench.engines.tokenization import load_tokenizer
 
         self._device = device
         self._model = _load(found, dtype or found.files.dtype).to(device).eval()
-        self._template = read_chat_template(found.files.folder)
+        template = read_chat_template(found.files.folder)
+        self._template = None if template is None else fixed_clock(template, date)
         self._tokenizer = load_tokenizer(found.files.folder, False)
         self._tokenizer.truncation_side = "left" if self._template else "right"
         self._tokenizer.padding_side = "right"
@@ -180,7 +187,9 @@ class RewardModel:
             {"role": role, "content": content}
             for role, content in (*prompt, ("assistant", response))
         ]
-        text = self._tokenizer.apply_chat_template(messages, tokenize=False)
+        text = self._tokenizer.apply_chat_template(
+            messages, chat_template=self._template, tokenize=False
+        )
         return dict(self._tokenizer(text, add_special_tokens=False, **shape))
 
     def _logits(self, inputs: list[dict[str, Any]]) -> Tensor:

@@ -9,13 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.chat_template import told_date
 from bfpo_bench.engines.select import vllm_installed
 from bfpo_bench.errors import BadInput
 from bfpo_bench.fingerprint import checkpoint_identity
 from bfpo_bench.helpfulness.annotators import OFFICIAL, AnnotatorConfig, load_config
 from bfpo_bench.helpfulness.ask import Annotator
 from bfpo_bench.helpfulness.serve import serving
-from bfpo_bench.models import ModelFiles, find_model
+from bfpo_bench.models import ModelFiles, find_model, read_chat_template
 from bfpo_bench.options import LoadingOptions
 from bfpo_bench.progress import Progress
 from bfpo_bench.remote import GaveUp, Refused, Secret, Server, ask
@@ -88,6 +89,7 @@ class ChosenAnnotator:
                     self.files, generation=True, code=self.options.trust_remote_code
                 ),
                 "dtype": self.options.engine_options(self.files).dtype,
+                **told_date(read_chat_template(self.files.folder), self.options.date),
             }
         content = self.config.fingerprint()
         return {"annotator": self.name, "config": self.config.name, "content": content, **place}

@@ -22,11 +22,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bfpo_bench.chat_template import fixed_clock, told_date
 from bfpo_bench.engines.guard import Guard
 from bfpo_bench.engines.select import gpu_visible
 from bfpo_bench.errors import RunFailed
 from bfpo_bench.judging import LONGEST_JUDGED
-from bfpo_bench.models import ModelFiles
+from bfpo_bench.models import ModelFiles, read_chat_template
 from bfpo_bench.options import LoadingOptions
 from bfpo_bench.remote import GaveUp, Malformed, Refused, Secret, Server, ask
 
@@ -54,7 +55,8 @@ def serving(
     guard = Guard()
     with tempfile.TemporaryDirectory(prefix="bfpo-vllm-") as folder:
         with guard.starting():
-            process = _start(_command(files, model, options, port), key, log_file, Path(folder))
+            command = [*_command(files, model, options, port), *_template(files, options, folder)]
+            process = _start(command, key, log_file, Path(folder))
             try:
                 _wait(process, server, log_file)
             except BaseException:
@@ -85,6 +87,16 @@ def _command(files: ModelFiles, model: str, options: LoadingOptions, port: int) 
     if gpu_visible():
         return [*command, "--gpu-memory-utilization", str(options.gpu_memory_utilization)]
     return [*command, "--enforce-eager"]
+
+
+def _template(files: ModelFiles, options: LoadingOptions, folder: str) -> list[str]:
+    """The model's own chat template with its clock stopped, where it has one."""
+    template = read_chat_template(files.folder)
+    if template is None or not told_date(template, options.date):
+        return []
+    path = Path(folder) / "chat_template.jinja"
+    path.write_text(fixed_clock(template, options.date), encoding="utf-8")
+    return ["--chat-template", str(path)]
 
 
 def _start(command: list[str], key: str, log_file: Path, folder: Path) -> subprocess.Popen[bytes]:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bfpo_bench.chat_template import DATE, Chat
 from bfpo_bench.errors import BadInput
 from bfpo_bench.judges.clip import clip
 from bfpo_bench.judges.labels import label_ids
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class ClassifierJudge:
     """A classifier card with its model behind it (see ``ClassifierCard.open``)."""
 
-    def __init__(self, card: ClassifierCard, engine: LabelEngine) -> None:
+    def __init__(self, card: ClassifierCard, engine: LabelEngine, date: str = DATE) -> None:
         tokenizer = engine.tokenizer
         if not getattr(tokenizer, "is_fast", False):
             raise BadInput(
@@ -36,6 +37,8 @@ class ClassifierJudge:
                 f"judge {card.name!r} asks for chat_template, but its model's tokenizer has "
                 "none; set chat_template: false in the card."
             )
+        instead = f"set chat_template: false in the card {card.name!r}, or take another model"
+        self._chat = Chat(tokenizer, None, date, instead) if card.chat_template else None
         labels = (card.harmful_label, card.safe_label)
         entries = label_ids(tokenizer, labels)
         for label, ids in zip(labels, entries, strict=True):
@@ -136,12 +139,7 @@ class ClassifierJudge:
             "response": response,
         }
         text = fill(card.template, values)
-        if not card.chat_template:
-            return text
-        rendered = self._engine.tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-        )
-        return str(rendered)
+        return text if self._chat is None else self._chat([{"role": "user", "content": text}])
 
     def _clean(self, text: str) -> str:
         text = valid_unicode(text)

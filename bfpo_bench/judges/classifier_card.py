@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from bfpo_bench.chat_template import DATE
 from bfpo_bench.judges.classifier import ClassifierJudge
 from bfpo_bench.judges.fields import Fields
 from bfpo_bench.judges.labels import reading
@@ -138,8 +139,11 @@ class ClassifierCard:
             return identity | {"model": self.model, "revision": self.revision}
         return identity | {"weights": weights}
 
-    def open(self, engine: LabelEngine | None = None) -> Judge:
+    def open(self, engine: LabelEngine | None = None, date: str = DATE) -> Judge:
         """The judge itself, on an engine that holds this card's model.
+
+        Args:
+            date: what the clock of the model's chat template says.
 
         Raises:
             BadInput: the engine's tokenizer has no entry for a label, or lacks what the card needs.
@@ -147,7 +151,7 @@ class ClassifierCard:
         """
         if engine is None:
             raise ValueError(f"judge {self.name!r} is a model: open it with an engine")
-        return ClassifierJudge(self, engine)
+        return ClassifierJudge(self, engine, date)
 
 
 def _beside(card: Path, model: str) -> str:

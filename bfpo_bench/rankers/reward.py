@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bfpo_bench.chat_template import told_date
 from bfpo_bench.errors import BadInput
 from bfpo_bench.fingerprint import checkpoint_identity
+from bfpo_bench.models import read_chat_template
 from bfpo_bench.progress import Progress
 from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking
 
@@ -49,6 +51,7 @@ class ChosenReward:
             **checkpoint_identity(self.found.files),
             "objective": self.found.objectives[self.column],
             "dtype": self.dtype,
+            **told_date(read_chat_template(self.found.files.folder), self.options.date),
         }
 
     @contextmanager
@@ -60,7 +63,8 @@ class ChosenReward:
         from bfpo_bench.engines.reward_model import RewardModel
 
         progress.say(f"Loading ranker {self.name} …")
-        model = RewardModel(self.found, find_device(self.options.device), self.dtype)
+        device = find_device(self.options.device)
+        model = RewardModel(self.found, device, self.dtype, self.options.date)
         try:
             yield Reward(model, self.column)
         finally:

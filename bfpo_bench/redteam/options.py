@@ -53,7 +53,6 @@ class RedteamOptions(TargetOptions):
     variants: dict[str, str] = field(default_factory=dict)
     allow_unpinned: bool = False
     seed: int = 0
-    system_prompt: str | None = None
     fresh: bool = False
 
     def __post_init__(self) -> None:

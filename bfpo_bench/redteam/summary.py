@@ -133,8 +133,8 @@ def summarize(
 def _notes(request: Request, summary: Summary) -> list[str]:
     total, judge, plain = summary.total, request.judge.card.name, request.target.plain
     notes = [*request.prompts.marks]
-    if plain:
-        notes.append(f"{plain[0].upper()}{plain[1:]}.")
+    for mark in [plain] if plain else request.target.chat_marks:
+        notes.append(f"{mark[0].upper()}{mark[1:]}.")
     if total.unknown == total.responses:
         notes.append(f"The judge {judge} could not tell of any response whether it is harmful.")
     elif not total.harmful:

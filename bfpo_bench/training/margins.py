@@ -10,6 +10,7 @@ from typing import Any
 
 from accelerate import PartialState
 
+from bfpo_bench.chat_template import DATE
 from bfpo_bench.errors import BadInput
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.checkpoint import write_json
@@ -74,7 +75,10 @@ def with_margins(pairs: Sequence[TokenPair], margins: Sequence[float]) -> list[T
 
 
 def choose_margin(
-    recipe: RewardRecipe, pairs: Sequence[Pair], trust_remote_code: bool = False
+    recipe: RewardRecipe,
+    pairs: Sequence[Pair],
+    trust_remote_code: bool = False,
+    date: str = DATE,
 ) -> MarginReward | None:
     """Finds the reward that a recipe's margin comes from; None for the pairs' own labels.
 
@@ -83,7 +87,7 @@ def choose_margin(
     """
     if recipe.label is not None:
         return None
-    return MarginReward(recipe, choose_reward(recipe, trust_remote_code), list(pairs))
+    return MarginReward(recipe, choose_reward(recipe, trust_remote_code, date), list(pairs))
 
 
 def label_margins(recipe: RewardRecipe, pairs: Sequence[Pair]) -> list[Pair]:

@@ -20,6 +20,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather
 
+from bfpo_bench.chat_template import fixed_clock
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.errors import BadInput, RunFailed, unknown_name
 from bfpo_bench.models import ModelFiles
@@ -90,7 +91,10 @@ def prepare_on_policy(
     Raises:
         BadInput: something of it cannot be had or does not go together.
     """
-    rewards = {name: choose_reward(one, trust_remote_code) for name, one in recipe.rewards.items()}
+    date = recipe.tokens.date
+    rewards = {
+        name: choose_reward(one, trust_remote_code, date) for name, one in recipe.rewards.items()
+    }
     combination = load_combination(
         recipe.combination or "", recipe.combination_parameters, list(rewards)
     )
@@ -99,8 +103,8 @@ def prepare_on_policy(
     trained_outline(recipe, base, trust_remote_code)
     template = read_template(recipe)
     tokenizer = load_tokenizer(base.folder, trust_remote_code)
-    ChatTemplate(tokenizer, template)
-    sampling = _sampling_tokenizer(tokenizer, template)
+    ChatTemplate(tokenizer, template, date)
+    sampling = _sampling_tokenizer(tokenizer, template, date)
     sets = []
     for wanted in recipe.data:
         with progress.stage(f"read {wanted.name}", 1, unit=""):
@@ -119,12 +123,12 @@ def prepare_on_policy(
     return prepared
 
 
-def _sampling_tokenizer(tokenizer: Any, template: str | None) -> Any:
+def _sampling_tokenizer(tokenizer: Any, template: str | None, date: str) -> Any:
     """TRL tokenises what the template writes as it is; evaluation begins it with one BOS."""
     sampling = copy.deepcopy(tokenizer)
     sampling.padding_side = "left"
-    if template is not None:
-        sampling.chat_template = template
+    # It renders the prompts of the training alone: the one that is saved keeps its clock.
+    sampling.chat_template = fixed_clock(template or sampling.chat_template, date)
     if sampling.pad_token is None:
         sampling.pad_token = sampling.eos_token
     bos = sampling.bos_token

@@ -121,13 +121,14 @@ def prepare(recipe: Recipe, progress: Progress, trust_remote_code: bool = False)
                 pairs,
                 tokenizer,
                 template=template,
+                date=recipe.tokens.date,
                 limits=Limits(recipe.tokens.max_length, recipe.tokens.max_prompt),
                 progress=partial(_set, progress, len(pairs)),
             )
         sets.append(PreparedSet(loaded, tokens, counts, digest(pairs)))
     margin = None
     if recipe.margin is not None:
-        margin = choose_margin(recipe.margin, every_pair, trust_remote_code)
+        margin = choose_margin(recipe.margin, every_pair, trust_remote_code, recipe.tokens.date)
     prepared = Prepared(recipe, base, tokenizer, template, sets, loss, margin)
     every = prepared.pairs
     check_loss(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from bfpo_bench.chat_template import DATE
 from bfpo_bench.training.records import PreferenceSet
 
 
@@ -66,11 +67,13 @@ class TokenRecipe:
         max_prompt: longest prompt; longer ones are cut on the left.
         chat_template: None for the base model's own, ``zephyr`` (the format of zephyr-7b-beta and
             of the alignment handbook), or the path of a Jinja file.
+        date: YYYY-MM-DD, what a chat template is told that asks for the date; a reward model's too.
     """
 
     max_length: int = 1024
     max_prompt: int = 512
     chat_template: str | None = None
+    date: str = DATE
 
 
 @dataclass(frozen=True)

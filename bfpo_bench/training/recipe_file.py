@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -89,7 +89,14 @@ def _path(name: str, beside: Path | None) -> Path:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which ``5e-7`` is a number, as everywhere else (YAML 1.1 wants ``5.0e-7``)."""
+    """YAML in which ``5e-7`` is a number, as everywhere else (YAML 1.1 wants ``5.0e-7``), and a
+    date the text that it is.
+    """
+
+    yaml_implicit_resolvers: ClassVar = {  # type: ignore[misc]
+        first: [one for one in resolvers if not one[0].endswith("timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 _Loader.add_implicit_resolver(

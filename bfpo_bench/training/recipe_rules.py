@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from bfpo_bench.chat_template import DATE, is_date
 from bfpo_bench.errors import BadInput, unknown_name
 from bfpo_bench.training.pairs import PAIRINGS
 from bfpo_bench.training.readers import FORMATS
@@ -57,6 +58,7 @@ def broken_rule(recipe: Recipe) -> str | None:
             "'dropout' of lora is a share from 0 to below 1",
         ),
         (all(d.limit is None or d.limit >= 1 for d in recipe.data), "'limit' must be at least 1"),
+        (is_date(t.date), f"'date' of tokens is written YYYY-MM-DD, such as {DATE}"),
         (recipe.seed >= 0, "'seed' must be 0 or more"),
         (recipe.save_every is None or recipe.save_every >= 1, "'save_every' must be at least 1"),
         *_kind_rules(recipe),

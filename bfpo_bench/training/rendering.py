@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from bfpo_bench.chat_template import DATE, fixed_clock
 from bfpo_bench.errors import BadInput
 from bfpo_bench.training.pairs import Pair
 from bfpo_bench.training.records import Messages
@@ -37,14 +38,15 @@ class ChatTemplate:
         BadInput: there is no template, or it does not write an assistant's turn.
     """
 
-    def __init__(self, tokenizer: Any, template: str | None = None) -> None:
+    def __init__(self, tokenizer: Any, template: str | None = None, date: str = DATE) -> None:
         if template is None and not tokenizer.chat_template:
             raise BadInput(
                 "the base model's tokenizer has no chat template and the recipe gives none; give "
                 "the one that the model is to be trained and evaluated with."
             )
         self._tokenizer = tokenizer
-        self._template = template
+        own = template if template is not None else tokenizer.chat_template
+        self._template = fixed_clock(own, date)
         question = (("user", _QUESTION),)
         asked, bare = self.write(question, True), self.write(question, False)
         self.header = asked.removeprefix(bare) if asked.startswith(bare) else ""

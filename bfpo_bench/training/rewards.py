@@ -16,11 +16,13 @@ from typing import Any, Protocol
 import torch
 
 from bfpo_bench.by_name import check_parameters, import_function
+from bfpo_bench.chat_template import DATE, told_date
 from bfpo_bench.engines.reward_model import RewardModel, RewardModelFiles, find_reward_model
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.fingerprint import checkpoint_digest
 from bfpo_bench.judges import Exchange, Judge
 from bfpo_bench.judging import ChosenJudge, JudgeOptions, choose_judge
+from bfpo_bench.models import read_chat_template
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.recipe import RewardRecipe
 from bfpo_bench.training.records import Messages
@@ -48,11 +50,11 @@ class Models:
         self.stack = stack
         self._loaded: dict[str, RewardModel] = {}
 
-    def reward_model(self, found: RewardModelFiles, device: torch.device) -> RewardModel:
+    def reward_model(self, found: RewardModelFiles, device: torch.device, date: str) -> RewardModel:
         """A reward model, loaded when it is asked for the first time."""
         key = str(found.files.folder)
         if key not in self._loaded:
-            self._loaded[key] = RewardModel(found, device)
+            self._loaded[key] = RewardModel(found, device, date=date)
         return self._loaded[key]
 
 
@@ -62,6 +64,7 @@ class ModelReward:
 
     found: RewardModelFiles
     column: int
+    date: str = DATE
 
     def identity(self) -> dict[str, Any]:
         """See :class:`ChosenReward`."""
@@ -70,12 +73,13 @@ class ModelReward:
             "model": checkpoint_digest(files),
             "dtype": files.dtype,
             "objective": self.column,
+            **told_date(read_chat_template(files.folder), self.date),
         }
 
     def opened(self, progress: Progress, device: torch.device, models: Models) -> Rate:
         """See :class:`ChosenReward`."""
         progress.say(f"Loading reward model {self.found.files.name} …")
-        model = models.reward_model(self.found, device)
+        model = models.reward_model(self.found, device, self.date)
         return lambda prompts, responses: model.rate(prompts, responses)[:, self.column].tolist()
 
 
@@ -170,15 +174,20 @@ class FunctionReward:
         return values
 
 
-def choose_reward(recipe: RewardRecipe, trust_remote_code: bool = False) -> ChosenReward:
+def choose_reward(
+    recipe: RewardRecipe, trust_remote_code: bool = False, date: str = DATE
+) -> ChosenReward:
     """Finds what a recipe asks for. Loads no weights.
+
+    Args:
+        date: what the clock of a model's chat template says.
 
     Raises:
         BadInput: it cannot be had, or has no such objective or parameter.
     """
     if recipe.model is not None:
         found = find_reward_model(recipe.model, recipe.revision)
-        return ModelReward(found, found.column(recipe.objective))
+        return ModelReward(found, found.column(recipe.objective), date)
     if recipe.judge is not None:
         options = JudgeOptions(
             judge=recipe.judge,
@@ -188,6 +197,7 @@ def choose_reward(recipe: RewardRecipe, trust_remote_code: bool = False) -> Chos
             backend="hf",
             device=str(_own_device()),
             trust_remote_code=trust_remote_code,
+            date=date,
         )
         return JudgeReward(choose_judge(options), recipe.verdict)
     name = recipe.function or ""

@@ -92,7 +92,7 @@ def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = Fa
     trained_outline(recipe, base, trust_remote_code)
     template = read_template(recipe)
     tokenizer = load_tokenizer(base.folder, trust_remote_code)
-    ChatTemplate(tokenizer, template)
+    ChatTemplate(tokenizer, template, recipe.tokens.date)
     if template is not None:
         tokenizer.chat_template = template
     if recipe.attributes:
@@ -106,7 +106,9 @@ def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = Fa
         for sentence in bad[:5]:
             progress.say(f"left out: {sentence}")
         longest = recipe.tokens.max_length
-        tokens, cut = tokenize_conversations(conversations, tokenizer, longest=longest)
+        tokens, cut = tokenize_conversations(
+            conversations, tokenizer, longest=longest, date=recipe.tokens.date
+        )
         if cut > len(tokens) / 2:
             raise BadInput(
                 f"{cut} of {len(tokens)} conversations of set {wanted.name!r} are longer than "

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bfpo_bench.chat_template import DATE
 from bfpo_bench.errors import BadInput
 from bfpo_bench.training.pairs import Pair
 from bfpo_bench.training.records import Messages
@@ -108,6 +109,7 @@ def tokenize_pairs(
     tokenizer: Any,
     *,
     template: str | None = None,
+    date: str = DATE,
     limits: Limits = PAPER,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[list[TokenPair], TokenCounts]:
@@ -117,13 +119,14 @@ def tokenize_pairs(
         pairs: what to tokenise.
         tokenizer: a transformers tokenizer.
         template: chat template (Jinja) to use instead of the tokenizer's own.
+        date: what its clock says.
         limits: how long a pair may be; see :func:`fit`.
         progress: called now and then with the number of pairs done.
 
     Raises:
         BadInput: no template, one that cannot write a pair, or more than half of the pairs cut.
     """
-    chat = ChatTemplate(tokenizer, template)
+    chat = ChatTemplate(tokenizer, template, date)
     bos = _bos(tokenizer)
     # A template that closes no turn would train a model that does not stop.
     ending = [] if chat.ending.strip() else _eos(tokenizer)
@@ -167,16 +170,18 @@ def tokenize_conversations(
     tokenizer: Any,
     template: str | None = None,
     longest: int | None = None,
+    date: str = DATE,
 ) -> tuple[list[np.ndarray], int]:
     """Whole conversations as token ids (int32), with BOS and end-of-text token as pairs have them.
 
     Args:
         longest: what is longer is cut at its end.
+        date: what the template's clock says.
 
     Returns:
         the ids, and how many conversations were cut.
     """
-    chat = ChatTemplate(tokenizer, template)
+    chat = ChatTemplate(tokenizer, template, date)
     bos = _bos(tokenizer)
     ending = [] if chat.ending.strip() else _eos(tokenizer)
     found: list[np.ndarray] = []

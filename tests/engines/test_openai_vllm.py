@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench.chat_template import chat_renderer
+from bfpo_bench.chat_template import Chat
 from bfpo_bench.engines import EngineOptions, GenerateRequest, ScoreRequest, open_engine
 from bfpo_bench.engines.openai import OpenAIEngine, OpenAIOptions
 from bfpo_bench.errors import BadInput
@@ -145,7 +145,7 @@ def test_scores_are_those_of_hf(
 
 def test_greedy_responses_are_those_of_hf(engine: OpenAIEngine, hf: Any) -> None:
     rng = random.Random(1)
-    write = chat_renderer(hf.tokenizer, None)
+    write = Chat(hf.tokenizer, None)
     texts = [sentence(rng, 1, 20) for _ in range(16)]
     whole = answers(hf.respond([GenerateRequest(text, Sampling(12), 0) for text in texts]))
     plain, chats, rendered = [], [], []
