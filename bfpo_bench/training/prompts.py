@@ -10,7 +10,10 @@ from typing import Any
 
 from bfpo_bench.errors import BadInput, unknown_name
 from bfpo_bench.sources.records import Record
-from bfpo_bench.training.readers.fields import messages, value
+from bfpo_bench.training.readers import trl
+from bfpo_bench.training.readers.asked import TALKS, asked, has_prompt
+from bfpo_bench.training.readers.columns import check_unread
+from bfpo_bench.training.readers.fields import check_texts
 from bfpo_bench.training.readers.load import draw, read_set
 from bfpo_bench.training.recipe import DataRecipe
 from bfpo_bench.training.records import Messages
@@ -89,17 +92,19 @@ def load_prompts(wanted: DataRecipe, seed: int, tokenizer: Any, longest: int) ->
 
 def _prompt(row: Record, way: str) -> Messages:
     if way == CHAT:
-        said = messages(row, "messages", row.values.get("messages"))
+        said = asked(row, TALKS)
         said = said[:-1] if said[-1][0] == "assistant" else said
+    elif has_prompt(row) or not all(name in row.values for name in trl.FIELDS):
+        said = asked(row)
+        if said[-1][0] == "assistant" and "prompt" not in row.values:
+            said = said[:-1]
     else:
-        found = value(row, "prompt")
-        said = (("user", found),) if isinstance(found, str) else messages(row, "prompt", found)
+        said = trl.read_row(row, "").prompt
     if not said or said[-1][0] != "user" or not said[-1][1].strip():
         raise BadInput(f"{row.at}: there is no user's turn at the end of the prompt.")
-    try:
-        "".join(content for _, content in said).encode()
-    except UnicodeEncodeError:
-        raise BadInput(f"{row.at}: the prompt holds half a surrogate pair, no Unicode.") from None
+    texts = [content for _, content in said]
+    check_texts(row, texts)
+    check_unread(row, texts, only_prompts=True)
     return said
 
 

@@ -25,6 +25,7 @@ class DataRecipe:
         format: how rows are written, see docs/preferences.md; None finds out.
         limit: records to draw at random; None takes all.
         skip_bad_rows: leave bad rows out (counted and reported) instead of refusing them.
+        ignore_fields: fields of its rows that are no part of the conversation.
         all_safe: responses of unknown safety count as safe.
         unsafe_prompts: on-policy: its prompts ask for something unsafe; see ``llama2`` in
             docs/rewards.md.
@@ -39,6 +40,7 @@ class DataRecipe:
     format: str | None = None
     limit: int | None = None
     skip_bad_rows: bool = False
+    ignore_fields: tuple[str, ...] = ()
     all_safe: bool = False
     unsafe_prompts: bool = False
 
@@ -54,6 +56,7 @@ class DataRecipe:
             limit=self.limit,
             seed=seed,
             skip_bad_rows=self.skip_bad_rows,
+            ignore_fields=self.ignore_fields,
             all_safe=self.all_safe,
         )
 

@@ -50,6 +50,8 @@ class PreferenceSet:
         seed: of that draw.
         skip_bad_rows: leave out the rows that cannot be used, and count them. Otherwise they are
             an error.
+        ignore_fields: fields of its rows that are no part of the conversation, though they look
+            like it; see :mod:`bfpo_bench.training.readers.columns`.
         all_safe: every response whose safety the data does not state counts as safe, as the paper
             has it for UltraFeedback.
     """
@@ -63,6 +65,7 @@ class PreferenceSet:
     limit: int | None = None
     seed: int = 42
     skip_bad_rows: bool = False
+    ignore_fields: tuple[str, ...] = ()
     all_safe: bool = False
 
 

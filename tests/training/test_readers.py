@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bfpo_bench.errors import BadInput
 from bfpo_bench.training.pairs import digest
 from bfpo_bench.training.readers import PINNED, load_set, write_row
 from bfpo_bench.training.records import LoadedSet, PreferenceSet
@@ -76,10 +77,44 @@ def test_implicit_prompts_are_split_as_trl_splits_them(tmp_path: Path) -> None:
     for row, prompt, responses in (
         (rows.TRL_PLAIN_IMPLICIT, "The sky is", (" blue.", " green.")),
         ({"chosen": "A cat, a dog", "rejected": "A cat or two"}, "A cat", (", a dog", " or two")),
+        # TRL would end these prompts within a word.
+        ({"chosen": "The sky is", "rejected": "The sky isn't"}, "The sky", (" is", " isn't")),
+        ({"chosen": "It is 3.14.", "rejected": "It is 3.15."}, "It is", (" 3.14.", " 3.15.")),
     ):
-        (record,) = load(tmp_path, [row]).records
+        (record,) = load(tmp_path, [row | {"id": "a b", "source": "c d"}]).records
         assert record.prompt == (("user", prompt),)
         assert record.responses == responses
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (("Sure, it is.", "Salt is black.", {}), "'chosen' and 'rejected' do not begin alike"),
+        (("I need water.", "I cannot help.", {}), "'chosen' and 'rejected' do not begin alike"),
+        (("Le pain.", "La salt.", {}), "'chosen' and 'rejected' do not begin alike"),
+        (
+            ("The sky is blue.", "The sky is red.", {"ask": "Colour?"}),
+            "and field 'ask' is none that holds one",
+        ),
+        (
+            ("The sky is blue.", "The sky is red.", {"system": "Rhyme."}),
+            "and field 'system' is none that holds one",
+        ),
+        (
+            ("The sky is blue.", "The sky is red.", {"prompt": None}),
+            "field 'prompt' should hold the prompt, and is empty",
+        ),
+        (
+            ("The sky is blue.", "The sky is red.", {"question": " "}),
+            "field 'question' should hold the prompt, and is empty",
+        ),
+    ],
+)
+def test_no_prompt_is_made_up(tmp_path: Path, row: Any, said: str) -> None:
+    chosen, rejected, more = row
+    with pytest.raises(BadInput, match="1 of the 1 rows of set 'toy' cannot be used") as error:
+        load(tmp_path, [{"chosen": chosen, "rejected": rejected, **more}])
+    assert said in str(error.value)
 
 
 def test_roles_and_system_message_of_sharegpt(tmp_path: Path) -> None:

@@ -6,14 +6,40 @@ A row that fails a check is a :class:`BadInput` whose sentence begins with the r
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from bfpo_bench.errors import BadInput
 from bfpo_bench.sources.records import Record
 from bfpo_bench.training.records import Messages, PreferenceRecord
 
-ROLES = {"system": "system", "user": "user", "assistant": "assistant"}
+ROLES = {
+    "system": "system",
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+}
+"""Names of roles in data (ShareGPT's are ``human`` and ``gpt``) → ours."""
+
+_MORE = (
+    *("tool_calls", "function_call", "tools", "reasoning_content", "reasoning", "thinking"),
+    *("images", "image", "audios", "audio", "videos", "video"),
+)
+"""Keys of a message that say more than its text."""
+
+_MARKUP = re.compile(
+    r"<\|(?:im_(?:start|end|sep)|user|assistant|system|human|bot|prompter|tool|end|endoftext|"
+    r"end_?of_?(?:text|turn|role)|begin_?of_?text|start_of_(?:turn|role)|eo[tm](?:_id)?|"
+    r"(?:start|end)_header_id|header_(?:start|end)|start|channel|message|return|"
+    r"(?:START|END)_OF_TURN_TOKEN)\|>"
+    r"|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<｜[^｜\n]{1,40}｜>"
+    r"|\A\s*<(?:s|bos)>|<(?:/s|eos)>\s*\Z"
+    r"|(?:\n|\A)(?:###\s*(?:Response|Assistant|Answer)|Assistant|ASSISTANT)\s*:\s*\Z"
+)
+"""Marks of chat templates in use: of turns anywhere, those of a text's beginning and end only there
+(``</s>`` is HTML, too), and an assistant's turn that is open."""
 
 
 def make_record(
@@ -42,22 +68,34 @@ def make_record(
         raise BadInput(f"{row.at}: a response is empty.")
     if responses[0].strip() == responses[1].strip():
         raise BadInput(f"{row.at}: the two responses are identical, so none is to be preferred.")
-    _check_unicode(row, [*(content for _, content in prompt), *responses])
+    check_texts(row, [*(content for _, content in prompt), *responses])
     if safer is None and None not in safe and safe[0] != safe[1]:
         safer = int(safe[1] is True)
     return PreferenceRecord(prompt, responses, more_helpful, safe, safer, source, row.at)
 
 
-def _check_unicode(row: Record, texts: Sequence[str]) -> None:
-    try:
-        for text in texts:
+def check_texts(row: Record, texts: Sequence[str]) -> None:
+    """Asks for texts that a chat template can be written around, and a tokenizer read.
+
+    Raises:
+        BadInput: half a surrogate pair, or a chat template's own marks.
+    """
+    for text in texts:
+        try:
             text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        # JSON can write half of a surrogate pair; a tokenizer cannot read it.
-        raise BadInput(
-            f"{row.at}: a text holds half a surrogate pair at character {error.start}, which is "
-            "no valid Unicode."
-        ) from error
+        except UnicodeEncodeError as error:
+            # JSON can write half of a surrogate pair; a tokenizer cannot read it.
+            raise BadInput(
+                f"{row.at}: a text holds half a surrogate pair at character {error.start}, which "
+                "is no valid Unicode."
+            ) from error
+        # Most texts have none of these characters, and looking for them is quick.
+        marked = "<" in text or "[" in text or text.rstrip().endswith(":")
+        if marked and (mark := _MARKUP.search(text)) is not None:
+            raise BadInput(
+                f"{row.at}: a text holds the mark {mark[0].strip()!r} of a chat template, which "
+                "would be written around it once more; take the template's words out of the data."
+            )
 
 
 def value(row: Record, name: str) -> Any:
@@ -107,24 +145,14 @@ def pair_of(row: Record, name: str) -> tuple[Any, Any]:
     return found[0], found[1]
 
 
-def messages(
-    row: Record,
-    name: str,
-    found: Any,
-    *,
-    role: str = "role",
-    content: str = "content",
-    roles: Mapping[str, str] = ROLES,
-) -> Messages:
+def messages(row: Record, name: str, found: Any) -> Messages:
     """A conversation.
 
     Args:
         row: where it stands.
         name: its field, for errors.
-        found: list of objects, one for each message.
-        role: field of a message that says whose turn it is.
-        content: field of a message with its text.
-        roles: their name for a role → ours (``system``, ``user``, ``assistant``).
+        found: list of objects, one for each message: ``role`` and ``content``, or ShareGPT's
+            ``from`` and ``value``.
     """
     if not isinstance(found, (list, tuple)) or not found:
         raise BadInput(
@@ -136,13 +164,30 @@ def messages(
         if not isinstance(message, dict):
             raise BadInput(f"{at} is no object with a role and a text but {shown(message)}.")
         inner = Record(at, message)
+        role, content = ("from", "value") if "from" in message else ("role", "content")
         who = value(inner, role)
-        if not isinstance(who, str) or who not in roles:
+        if not isinstance(who, str) or who not in ROLES:
             raise BadInput(
-                f"{inner.at}: {role!r} should be one of {', '.join(roles)}, found {shown(who)}."
+                f"{inner.at}: {role!r} should be one of {', '.join(ROLES)}, found {shown(who)}."
             )
-        said.append((roles[who], plain(inner, content)))
+        more = next((key for key in _MORE if message.get(key)), None)
+        if more is not None:
+            raise BadInput(
+                f"{at} has {more!r} beside its text, which cannot be trained on; write it into the "
+                "text, or take the row out."
+            )
+        said.append((ROLES[who], _text(inner, content)))
     return tuple(said)
+
+
+def _text(message: Record, name: str) -> str:
+    """The text of a message, also where it is written as parts that are all texts."""
+    found = message.values.get(name)
+    if isinstance(found, list) and found:
+        parts = [part.get("text") if isinstance(part, dict) else None for part in found]
+        if all(isinstance(part, str) for part in parts):
+            return "".join(map(str, parts))
+    return plain(message, name)
 
 
 def plain(row: Record, name: str) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 from bfpo_bench.errors import BadInput, unknown_name
 from bfpo_bench.sources.records import Record
 from bfpo_bench.training.readers import pku, redteam, sharegpt, trl, ultrafeedback
+from bfpo_bench.training.readers.columns import Unread, check_unread, tracked
 from bfpo_bench.training.readers.rows import Rows, file_rows, hub_rows
 from bfpo_bench.training.records import LoadedSet, PreferenceRecord, PreferenceSet
 
@@ -37,6 +38,10 @@ FORMATS: Mapping[str, Format] = {
     "redteam": Format(redteam.FIELDS, redteam.read_row),
     "redteam-authors": Format(redteam.AUTHORS_FIELDS, redteam.read_authors_row),
     "sharegpt": Format(sharegpt.FIELDS, sharegpt.read_row),
+    "argilla": Format(trl.ARGILLA_FIELDS, trl.read_argilla_row),
+    "orca": Format(("question", *trl.FIELDS), trl.read_row),
+    "llama-factory": Format(("instruction", *trl.FIELDS), trl.read_row),
+    "llama-factory-output": Format(trl.OUTPUT_FIELDS, trl.read_output_row),
     "trl": Format(trl.FIELDS, trl.read_row),
 }
 """In the order in which they are tried: ``trl``, whose fields others have too, comes last."""
@@ -54,8 +59,8 @@ def load_set(wanted: PreferenceSet) -> LoadedSet:
 
     Raises:
         BadInput: no file and no hub id (or both), an unknown format, a file that cannot be read,
-            bad rows that are not to be skipped (names how many and the first few), or no record
-            at all.
+            bad rows that are not to be skipped (names how many and the first few), no record at
+            all, or a column that no reader knows and that may belong to the conversation.
     """
     parts = _parts(wanted)
     if wanted.format is not None and wanted.format not in FORMATS:
@@ -70,20 +75,27 @@ def load_set(wanted: PreferenceSet) -> LoadedSet:
         formats.append(name)
         for row in rows:
             try:
-                if isinstance(row, BadInput):
-                    raise row
-                records.append(FORMATS[name].read(row, wanted.name))
+                records.append(_record(row, name, wanted))
+            except Unread:
+                raise
             except BadInput as error:
                 bad.append(str(error))
     found = len(records) + len(bad)
     if bad and not wanted.skip_bad_rows:
-        raise _refused(wanted.name, bad, found)
+        raise refused(wanted.name, bad, found)
     if not records:
         raise BadInput(f"set {wanted.name!r} has no row that can be used, of {found}.")
     if wanted.all_safe:
         records = [_all_safe(record) for record in records]
     kept = draw(records, wanted.limit, wanted.seed)
     return LoadedSet(wanted.name, kept, found, bad, tuple(formats))
+
+
+def _record(row: Record | BadInput, name: str, wanted: PreferenceSet) -> PreferenceRecord:
+    row = tracked(row, wanted.ignore_fields)
+    record = FORMATS[name].read(row, wanted.name)
+    check_unread(row, [*(content for _, content in record.prompt), *record.responses])
+    return record
 
 
 def read_set(wanted: PreferenceSet, read: Callable[[Record], T]) -> tuple[list[T], list[str]]:
@@ -97,13 +109,13 @@ def read_set(wanted: PreferenceSet, read: Callable[[Record], T]) -> tuple[list[T
     bad: list[str] = []
     for row in chain.from_iterable(_parts(wanted)):
         try:
-            if isinstance(row, BadInput):
-                raise row
-            found.append(read(row))
+            found.append(read(tracked(row, wanted.ignore_fields)))
+        except Unread:
+            raise
         except BadInput as error:
             bad.append(str(error))
     if bad and not wanted.skip_bad_rows:
-        raise _refused(wanted.name, bad, len(found) + len(bad))
+        raise refused(wanted.name, bad, len(found) + len(bad))
     return found, bad
 
 
@@ -154,8 +166,14 @@ def _format_of(row: Record) -> str:
     )
 
 
-def _refused(name: str, bad: list[str], found: int) -> BadInput:
-    """The error for the bad rows of a set: how many, the first few, and what can be done."""
+def refused(name: str, bad: list[str], found: int) -> BadInput:
+    """The error for the bad rows of a set: how many, the first few, and what can be done.
+
+    Args:
+        name: the set's.
+        bad: a sentence for each bad row.
+        found: number of rows, bad or not.
+    """
     said = "; ".join(sentence.rstrip(".") for sentence in bad[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
     return BadInput(

@@ -12,5 +12,6 @@ FIELDS = ("prompt", "prompt_id", "chosen", "rejected", "score_chosen", "score_re
 
 def read_row(row: Record, source: str) -> PreferenceRecord:
     """A row of HuggingFaceH4/ultrafeedback_binarized; all its responses count as safe (paper)."""
+    row.values.get("messages")  # the chosen conversation once more, for fine-tuning
     prompt, responses = trl.conversation(row)
     return make_record(row, source, prompt, responses, more_helpful=0, safe=(True, True))
