@@ -116,7 +116,7 @@ def train(
     record = run(resolved, folder, progress, device, trust_remote_code)
     if not main:
         return
-    for line in _left_out(record):
+    for line in [*record["notes"], *_left_out(record)]:
         typer.echo(line)
     before = ", trained before" if trained else ""
     typer.echo(f"The model is in {folder}{before}; training.json in it says how it was made.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from bfpo_bench.errors import BadInput
 
@@ -61,7 +61,11 @@ def outline(folder: str | Path, trust_remote_code: bool = False) -> Any:
 
 
 def load_causal_model(
-    folder: str | Path, dtype: Any, device: torch.device, trust_remote_code: bool = False
+    folder: str | Path,
+    dtype: Any,
+    device: torch.device,
+    trust_remote_code: bool = False,
+    generation: GenerationConfig | None = None,
 ) -> Any:
     """A model in evaluation mode, every weight of it from the checkpoint.
 
@@ -70,6 +74,7 @@ def load_causal_model(
 
     Args:
         dtype: a torch dtype, its name, or ``"auto"`` for the checkpoint's.
+        generation: the model's generation config; None for the folder's.
 
     Raises:
         BadInput: the folder holds no whole checkpoint of a causal language model.
@@ -82,6 +87,7 @@ def load_causal_model(
             dtype=dtype,
             trust_remote_code=trust_remote_code,
             use_safetensors=True,
+            generation_config=generation,
             output_loading_info=True,
         )
     except torch.OutOfMemoryError:

@@ -7,10 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.errors import BadInput
 from bfpo_bench.training.identity import LATER, differences
 
 RECORD = "training.json"
@@ -109,75 +106,6 @@ def _newest_checkpoint(folder: Path) -> Path | None:
     # Trainer writes its state last: a checkpoint without it was cut off.
     whole = [p for p in folder.glob("checkpoint-*") if (p / "trainer_state.json").exists()]
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
-
-def save_model(trainer: Any, tokenizer: Any, template: str | None, folder: Path) -> None:
-    """Saves the trained model in the recipe's precision, with tokenizer and chat template.
-
-    Works for models that are split over processes too; all of them must call it.
-
-    Args:
-        trainer: a transformers Trainer after training.
-        template: chat template to save instead of the tokenizer's own.
-
-    Raises:
-        RunFailed: weights are not numbers; nothing is saved.
-    """
-    accelerator = trainer.accelerator
-    # Every process has a part of it, where the model is split.
-    state = accelerator.get_state_dict(trainer.model_wrapped)
-    if accelerator.is_main_process:
-        model = accelerator.unwrap_model(trainer.model)
-        if hasattr(model, "peft_config"):
-            config = model.peft_config["default"]
-            state = merge_adapters(state, config.lora_alpha / config.r)
-            model = model.get_base_model()
-        # Not the config's: Trainer's checkpoints overwrite it with that of the trained weights.
-        dtype = torch.bfloat16 if trainer.args.bf16 else torch.float32
-        state = {
-            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-            for name, tensor in state.items()
-            # A tied weight is saved under one name.
-            if name not in model.all_tied_weights_keys
-        }
-        broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
-        if broken:
-            raise RunFailed(
-                f"the training has ended in weights that are not numbers ({broken[0]}), so no "
-                "model is saved; lower the learning rate, or train with precision: fp32."
-            )
-        model.save_pretrained(folder, state_dict=state)
-        # It has written the trained weights' number format, float32, into config.json.
-        model.config.dtype = dtype
-        model.config.save_pretrained(folder)
-        if template is not None:
-            tokenizer.chat_template = template
-        tokenizer.save_pretrained(folder)
-    accelerator.wait_for_everyone()
-
-
-def merge_adapters(state: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """Adds low-rank adapters to the weights that they stand beside.
-
-    On whole weights and not in PEFT's modules, whose weights may be split over processes.
-
-    Args:
-        state: of a PEFT model, all of it.
-        scale: of the adapters' product: alpha / rank.
-
-    Returns:
-        the state of a model without adapters.
-    """
-    merged = {}
-    for name, tensor in state.items():
-        layer, _, rest = name.rpartition("base_layer.")
-        if ".lora_" in name:
-            continue
-        if layer and rest == "weight":
-            down, up = (state[f"{layer}lora_{side}.default.weight"] for side in "AB")
-            tensor = tensor.float() + scale * up.float() @ down.float()
-        merged[(layer + rest).removeprefix("base_model.model.")] = tensor
-    return merged
 
 
 def finish_output(folder: Path, record: dict[str, Any], card: str) -> None:

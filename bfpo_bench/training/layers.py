@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -62,12 +63,13 @@ def add_adapters(model: Any, lora: LoraRecipe, patterns: Sequence[str]) -> Any:
     """
     from peft import LoraConfig, get_peft_model
     from torch import nn
+    from transformers.pytorch_utils import Conv1D
 
-    linear = [
-        name
+    linear = {
+        name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not model.get_output_embeddings()
-    ]
+        if isinstance(module, nn.Linear | Conv1D) and module is not model.get_output_embeddings()
+    }
     targets: set[str] = set(linear if not patterns else ())
     for pattern in patterns:
         found = [name for name in linear if fnmatchcase(name, f"*{pattern}*")]
@@ -82,9 +84,13 @@ def add_adapters(model: Any, lora: LoraRecipe, patterns: Sequence[str]) -> Any:
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=sorted(targets),
+        # PEFT finds out which layers have their weights the other way round (GPT-2's), and warns.
+        fan_in_fan_out=any(isinstance(linear[name], Conv1D) for name in targets),
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="fan_in_fan_out")
+        return get_peft_model(model, config)
 
 
 def choose_weights(model: Any, recipe: Recipe) -> Any:

@@ -35,6 +35,7 @@ def look(recipe: Recipe, output: Path, progress: Progress, trust_remote_code: bo
     ]
     if recipe.kind == "sft":
         fine = prepare_sft(recipe, progress, trust_remote_code)
+        lines += fine.beside.notes
         for one in fine.sets:
             left_out = f", {len(one.bad)} rows left out" if one.bad else ""
             lines.append(
@@ -49,6 +50,7 @@ def look(recipe: Recipe, output: Path, progress: Progress, trust_remote_code: bo
         lines += _on_policy(prepare_on_policy(recipe, progress, trust_remote_code))
     else:
         prepared = prepare(recipe, progress, trust_remote_code)
+        lines += prepared.beside.notes
         for pairs in prepared.sets:
             left_out = f", {len(pairs.loaded.bad)} rows left out" if pairs.loaded.bad else ""
             lines.append(f"{pairs.loaded.name}: {pairs.counts}{left_out}")
@@ -66,7 +68,7 @@ def look(recipe: Recipe, output: Path, progress: Progress, trust_remote_code: bo
 def _on_policy(prepared: PreparedOnPolicy) -> list[str]:
     """Prompts, rewards and updates."""
     recipe = prepared.recipe
-    lines = []
+    lines = [*prepared.beside.notes]
     for one in prepared.sets:
         left_out = f", {len(one.bad)} rows left out" if one.bad else ""
         too_long = f", {one.too_long} longer than max_prompt left out" if one.too_long else ""

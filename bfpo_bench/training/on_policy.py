@@ -8,7 +8,6 @@ reward less the mean of the others'. The reward is the recipe's combination less
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import importlib
 from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +25,14 @@ from bfpo_bench.errors import BadInput, RunFailed, unknown_name
 from bfpo_bench.models import ModelFiles
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.combination_by_name import Combination, load_combination
+from bfpo_bench.training.generation_config import end_ids
 from bfpo_bench.training.prepare import find_base, read_template, trained_outline
 from bfpo_bench.training.prompts import PromptSet, load_prompts
+from bfpo_bench.training.rates import OwnRates
 from bfpo_bench.training.recipe import Recipe, RolloutRecipe
 from bfpo_bench.training.rendering import ChatTemplate
 from bfpo_bench.training.rewards import ChosenReward, FunctionReward, Rate, choose_reward
+from bfpo_bench.training.saving import Beside, beside, check_ids, embedding_rows, padded
 
 NOTE = (
     "On-policy training by RLOO, PPO's clipped objective with a leave-one-out baseline; the paper "
@@ -47,6 +49,7 @@ class PreparedOnPolicy:
         template: chat template of the recipe, or None for the tokenizer's own.
         sampling_tokenizer: of the training: its template writes the BOS token wherever evaluation
             would have one, and it pads on the left.
+        beside: what is saved with the weights.
     """
 
     recipe: Recipe
@@ -57,6 +60,7 @@ class PreparedOnPolicy:
     sets: list[PromptSet]
     rewards: dict[str, ChosenReward]
     combination: Combination
+    beside: Beside
 
     @property
     def updates(self) -> int:
@@ -100,20 +104,26 @@ def prepare_on_policy(
     )
     rollout_settings(recipe.rollout)
     base = find_base(recipe)
-    trained_outline(recipe, base, trust_remote_code)
+    model = trained_outline(recipe, base, trust_remote_code)
     template = read_template(recipe)
     tokenizer = load_tokenizer(base.folder, trust_remote_code)
-    ChatTemplate(tokenizer, template, date)
-    sampling = _sampling_tokenizer(tokenizer, template, date)
+    ends = ChatTemplate(tokenizer, template, date).ends
+    kept = beside(base, model, tokenizer, template, ends, trust_remote_code)
+    sampling = _sampling_tokenizer(padded(tokenizer, embedding_rows(model)), template, date)
     sets = []
     for wanted in recipe.data:
         with progress.stage(f"read {wanted.name}", 1, unit=""):
             one = load_prompts(wanted, recipe.seed, sampling, recipe.tokens.max_prompt)
         for sentence in one.bad[:5]:
             progress.say(f"left out: {sentence}")
+        if len(sampling) > embedding_rows(model):
+            chat = ChatTemplate(sampling, date=date)
+            texts = [chat.write(prompt, True) for prompt in one.prompts]
+            ids = sampling(texts, add_special_tokens=False)["input_ids"]
+            check_ids(model, sampling, ids, one.name)
         sets.append(one)
     prepared = PreparedOnPolicy(
-        recipe, base, tokenizer, template, sampling, sets, rewards, combination
+        recipe, base, tokenizer, template, sampling, sets, rewards, combination, kept
     )
     prepared.batches()
     some = sets[0].prompts[:1] * 2
@@ -123,14 +133,11 @@ def prepare_on_policy(
     return prepared
 
 
-def _sampling_tokenizer(tokenizer: Any, template: str | None, date: str) -> Any:
+def _sampling_tokenizer(sampling: Any, template: str | None, date: str) -> Any:
     """TRL tokenises what the template writes as it is; evaluation begins it with one BOS."""
-    sampling = copy.deepcopy(tokenizer)
     sampling.padding_side = "left"
     # It renders the prompts of the training alone: the one that is saved keeps its clock.
     sampling.chat_template = fixed_clock(template or sampling.chat_template, date)
-    if sampling.pad_token is None:
-        sampling.pad_token = sampling.eos_token
     bos = sampling.bos_token
     if bos and sampling("")["input_ids"][:1] == [sampling.bos_token_id]:
         asked = sampling.apply_chat_template(
@@ -259,7 +266,7 @@ def rloo_trainer(
     import datasets
     from trl import RLOOConfig
 
-    trainer_kind = _rloo_trainer(prepared.recipe.rollout.engine == "vllm")
+    trainer_kind: Any = _rloo_trainer(prepared.recipe.rollout.engine == "vllm")
     rows = [
         {
             "prompt": [{"role": role, "content": content} for role, content in prompt],
@@ -268,12 +275,19 @@ def rloo_trainer(
         for one in prepared.sets
         for prompt in one.prompts
     ]
+    vllm = prepared.recipe.rollout.engine == "vllm"
     config = RLOOConfig(
         **settings,
+        # The other engine goes by the model's generation config.
+        generation_kwargs={"stop_token_ids": end_ids(prepared.beside.generation)} if vllm else None,
         **rollout_settings(prepared.recipe.rollout),
         disable_dropout=True,
     )
-    return trainer_kind(
+
+    class OnPolicyTrainer(OwnRates, trainer_kind):  # type: ignore[misc]
+        pass
+
+    return OnPolicyTrainer(
         model=model,
         args=config,
         reward_funcs=[reward],

@@ -18,7 +18,7 @@ from bfpo_bench.engines.select import vllm_installed
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.card import model_card
-from bfpo_bench.training.checkpoint import finish_output, save_model
+from bfpo_bench.training.checkpoint import finish_output
 from bfpo_bench.training.combination import Multiplier
 from bfpo_bench.training.identity import base_identity, training_identity
 from bfpo_bench.training.layers import choose_weights
@@ -37,9 +37,11 @@ from bfpo_bench.training.run import (
     ProgressBar,
     claim_together,
     finished_together,
+    leave_nothing_to_chance,
     load_model,
     loop_settings,
 )
+from bfpo_bench.training.saving import save_model
 
 
 def train_on_policy(
@@ -85,7 +87,8 @@ def train_on_policy(
         return finished
     checkpoint = claim_together(output, identity, state)
     started, clock = datetime.now(UTC), time.monotonic()
-    model = load_model(prepared.base, recipe.precision, trust_remote_code)
+    model = load_model(prepared.base, recipe.precision, trust_remote_code, prepared.beside)
+    leave_nothing_to_chance(model)
     model = choose_weights(model, recipe)
     settings = {
         **loop_settings(recipe, output, prepared.updates, accumulation, state),
@@ -105,10 +108,10 @@ def train_on_policy(
         with progress.stage(f"train {recipe.method}", prepared.updates, unit="updates"):
             _run(trainer, checkpoint)
     seconds = {"training": time.monotonic() - clock}
-    save_model(trainer, prepared.tokenizer, prepared.template, output)
+    save_model(trainer, prepared.beside, output)
     record = training_record(
         *(recipe, prepared.base, identity, _data(prepared), trainer, seconds, started),
-        notes=[NOTE],
+        notes=[NOTE, *prepared.beside.notes],
     )
     if state.is_main_process:
         finish_output(output, record, model_card(record))

@@ -20,6 +20,8 @@ from bfpo_bench.training.pairs import digest, make_pairs
 from bfpo_bench.training.readers import load_set
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.records import LoadedSet
+from bfpo_bench.training.rendering import ChatTemplate
+from bfpo_bench.training.saving import Beside, beside, check_ids
 from bfpo_bench.training.tokens import Limits, TokenCounts, TokenPair, tokenize_pairs
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -48,6 +50,7 @@ class Prepared:
 
     Attributes:
         template: chat template of the recipe, or None for the tokenizer's own.
+        beside: what is saved with the weights.
         margin: what is to rate the pairs before they are trained on; None where nothing is.
     """
 
@@ -57,6 +60,7 @@ class Prepared:
     template: str | None
     sets: list[PreparedSet]
     loss: Loss
+    beside: Beside
     margin: MarginReward | None = None
 
     @property
@@ -104,9 +108,11 @@ def prepare(recipe: Recipe, progress: Progress, trust_remote_code: bool = False)
     """
     loss = load_loss(recipe.loss or "", recipe.loss_parameters)
     base = find_base(recipe)
-    trained_outline(recipe, base, trust_remote_code)
+    model = trained_outline(recipe, base, trust_remote_code)
     template = read_template(recipe)
     tokenizer = load_tokenizer(base.folder, trust_remote_code)
+    ends = ChatTemplate(tokenizer, template, recipe.tokens.date).ends
+    kept = beside(base, model, tokenizer, template, ends, trust_remote_code)
     sets, every_pair = [], []
     for wanted in recipe.data:
         loaded = load_set(wanted.as_set(recipe.seed))
@@ -125,11 +131,13 @@ def prepare(recipe: Recipe, progress: Progress, trust_remote_code: bool = False)
                 limits=Limits(recipe.tokens.max_length, recipe.tokens.max_prompt),
                 progress=partial(_set, progress, len(pairs)),
             )
+        used = (ids for pair in tokens for ids in (pair.prompt, pair.chosen, pair.rejected))
+        check_ids(model, tokenizer, used, wanted.name)
         sets.append(PreparedSet(loaded, tokens, counts, digest(pairs)))
     margin = None
     if recipe.margin is not None:
         margin = choose_margin(recipe.margin, every_pair, trust_remote_code, recipe.tokens.date)
-    prepared = Prepared(recipe, base, tokenizer, template, sets, loss, margin)
+    prepared = Prepared(recipe, base, tokenizer, template, sets, loss, kept, margin)
     every = prepared.pairs
     check_loss(
         recipe.loss or "",

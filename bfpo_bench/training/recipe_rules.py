@@ -10,6 +10,9 @@ from bfpo_bench.training.pairs import PAIRINGS
 from bfpo_bench.training.readers import FORMATS
 from bfpo_bench.training.recipe import Recipe, RolloutRecipe
 
+SMALLEST_FLOAT32 = 2.0**-149
+"""Trained weights and their updates are float32: what is less moves nothing."""
+
 PAIRS = {
     "preference": [*PAIRINGS],
     "sft": [*PAIRINGS, "chat", "attributes"],
@@ -42,7 +45,10 @@ def broken_rule(recipe: Recipe) -> str | None:
     o, t = recipe.optimization, recipe.tokens
     rules = [
         (bool(recipe.data), "'data' must name at least one set"),
-        (0 < o.learning_rate < math.inf, "'learning_rate' must be above 0"),
+        (
+            SMALLEST_FLOAT32 <= o.learning_rate < math.inf,
+            "'learning_rate' must be above 0, also in float32",
+        ),
         (0 <= o.warmup < 1, "'warmup' is a share from 0 to below 1"),
         (o.weight_decay >= 0, "'weight_decay' must be 0 or more"),
         (o.max_grad_norm > 0, "'max_grad_norm' must be above 0"),
@@ -99,6 +105,10 @@ def _kind_rules(recipe: Recipe) -> list[tuple[bool, str]]:
         (
             all(m.label is None for m in recipe.rewards.values()),
             "new responses have no 'label'; only a 'margin' can come from it",
+        ),
+        (
+            not on_policy or recipe.lora is None or not recipe.lora.dropout,
+            "on-policy, 'dropout' of lora would part the policy from its own samples; leave it out",
         ),
         (r.responses >= 2, "'responses' must be at least 2: each is compared with the others"),
         (r.max_response >= 1, "'max_response' must be at least 1"),

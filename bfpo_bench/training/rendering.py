@@ -33,6 +33,9 @@ class ChatTemplate:
     Attributes:
         header: what opens the assistant's turn; empty where the template writes nothing for it.
         ending: what closes it, the end-of-turn token included; empty where nothing does.
+        ends: the tokens of the ending that stand for no text: any of them ends an answer.
+        missing: what has to follow the ending so that an answer has an end: the EOS token where
+            the template writes none.
 
     Raises:
         BadInput: there is no template, or it does not write an assistant's turn.
@@ -57,6 +60,26 @@ class ChatTemplate:
                 "the chat template leaves out what the assistant says, so there is nothing to "
                 "train on; give another one."
             )
+        ids = tokenizer(self.ending, add_special_tokens=False)["input_ids"]
+        marks = {*tokenizer.all_special_ids, *getattr(tokenizer, "added_tokens_decoder", ())}
+        self.ends = [token for token in ids if token in marks]
+        eos = tokenizer.eos_token_id
+        self.missing = [] if self.ends or eos is None else [eos]
+
+    def teach_end(self) -> None:
+        """Asks for an end of an answer that a model can learn to stop at.
+
+        Raises:
+            BadInput: there is none.
+        """
+        if self.ends or (self.missing and not self.ending.strip()):
+            return
+        raise BadInput(
+            f"the chat template ends an answer with {self.ending!r}, of which nothing is a special "
+            "token of this tokenizer, so a model trained with it would never stop; write "
+            "{{ eos_token }} there (tokens.chat_template in the recipe), or take the tokenizer "
+            "that has that token."
+        )
 
     def render(self, pair: Pair) -> Rendered:
         """The texts of a pair.

@@ -25,8 +25,8 @@ from bfpo_bench.training.checkpoint import (
     claim_output,
     finish_output,
     finished_record,
-    save_model,
 )
+from bfpo_bench.training.dropout import chance_fault, without_chance
 from bfpo_bench.training.identity import base_identity, training_identity
 from bfpo_bench.training.layers import choose_weights
 from bfpo_bench.training.margins import FILE as MARGINS
@@ -36,6 +36,7 @@ from bfpo_bench.training.processes import join_processes
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.record import NAMED, training_record
 from bfpo_bench.training.reference_pass import arithmetic, reference_logprobs
+from bfpo_bench.training.saving import Beside, save_model
 from bfpo_bench.training.trainer import PreferenceTrainer
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -86,13 +87,14 @@ def train_preferences(
     pairs = prepared.pairs
     if prepared.margin is not None:
         pairs = with_margins(pairs, prepared.margin.rate(output, state, progress))
-    model = load_model(prepared.base, recipe.precision, trust_remote_code)
+    model = load_model(prepared.base, recipe.precision, trust_remote_code, prepared.beside)
     fault = packing_fault(model)
     if fault is not None:
         raise BadInput(
             f"{type(model).__name__} cannot be trained with packed pairs: {fault}; take a base "
             "model of another architecture."
         )
+    leave_nothing_to_chance(model)
     model = choose_weights(model, recipe)
     reference = reference_logprobs(
         pairs,
@@ -120,7 +122,7 @@ def train_preferences(
     with progress.stage(f"train {recipe.method}", schedule.updates, unit="updates"):
         run_trainer(trainer, checkpoint)
     seconds["training"] = time.monotonic() - clock
-    save_model(trainer, prepared.tokenizer, prepared.template, output)
+    save_model(trainer, prepared.beside, output)
     data = [
         {
             "name": one.loaded.name,
@@ -134,7 +136,10 @@ def train_preferences(
         }
         for one in prepared.sets
     ]
-    record = training_record(recipe, prepared.base, identity, data, trainer, seconds, started)
+    record = training_record(
+        *(recipe, prepared.base, identity, data, trainer, seconds, started),
+        notes=prepared.beside.notes,
+    )
     if state.is_main_process:
         (output / MARGINS).unlink(missing_ok=True)
         finish_output(output, record, model_card(record))
@@ -142,13 +147,39 @@ def train_preferences(
     return record
 
 
-def load_model(base: ModelFiles, precision: str, trust_remote_code: bool = False) -> Any:
+def load_model(
+    base: ModelFiles,
+    precision: str,
+    trust_remote_code: bool = False,
+    beside: Beside | None = None,
+) -> Any:
     """The base model on the CPU, its weights in the recipe's precision.
+
+    Args:
+        beside: what will be saved with it; the model's generation config is that of the training
+            then, and the folder's is not read.
 
     Raises:
         BadInput: its folder holds no whole checkpoint of a causal language model.
     """
-    return load_causal_model(base.folder, DTYPES[precision], torch.device("cpu"), trust_remote_code)
+    meanwhile = None if beside is None else beside.while_training
+    return load_causal_model(
+        base.folder, DTYPES[precision], torch.device("cpu"), trust_remote_code, meanwhile
+    )
+
+
+def leave_nothing_to_chance(model: Any) -> None:
+    """Switches off dropout and its like, so that policy and reference compute alike.
+
+    Raises:
+        BadInput: the model computes otherwise in training even so.
+    """
+    without_chance(model)
+    if (fault := chance_fault(model)) is not None:
+        raise BadInput(
+            f"{type(model).__name__} cannot be trained against a reference: {fault}; take a base "
+            "model of another architecture, or SFT."
+        )
 
 
 def finished_together(

@@ -16,9 +16,11 @@ from bfpo_bench.models import ModelFiles
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.conversations import load_conversations
 from bfpo_bench.training.prepare import find_base, read_template, trained_outline
+from bfpo_bench.training.rates import OwnRates
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.records import Messages
 from bfpo_bench.training.rendering import ChatTemplate
+from bfpo_bench.training.saving import Beside, beside, check_ids, embedding_rows, padded
 from bfpo_bench.training.steerlm import steered_template
 from bfpo_bench.training.tokens import tokenize_conversations
 
@@ -49,6 +51,7 @@ class PreparedSFT:
     Attributes:
         template: chat template to save with the model, or None for the tokenizer's own; the
             recipe's, or one that asks for SteerLM's attributes.
+        beside: what is saved with the weights.
     """
 
     recipe: Recipe
@@ -56,6 +59,7 @@ class PreparedSFT:
     tokenizer: Any
     template: str | None
     sets: list[ConversationSet]
+    beside: Beside
 
     @property
     def updates(self) -> int:
@@ -89,14 +93,15 @@ def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = Fa
             the conversations are too long.
     """
     base = find_base(recipe)
-    trained_outline(recipe, base, trust_remote_code)
+    model = trained_outline(recipe, base, trust_remote_code)
     template = read_template(recipe)
     tokenizer = load_tokenizer(base.folder, trust_remote_code)
-    ChatTemplate(tokenizer, template, recipe.tokens.date)
+    ends = ChatTemplate(tokenizer, template, recipe.tokens.date).ends
     if template is not None:
         tokenizer.chat_template = template
     if recipe.attributes:
         template = steered_template(tokenizer.chat_template, recipe.attributes, tokenizer)
+    kept = beside(base, model, tokenizer, template, ends, trust_remote_code)
     sets = []
     for wanted in recipe.data:
         with progress.stage(f"read {wanted.name}", 1, unit=""):
@@ -115,8 +120,9 @@ def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = Fa
                 f"max_length ({longest} tokens) and would be cut, more than half; raise "
                 "max_length, or train on shorter texts."
             )
+        check_ids(model, tokenizer, tokens, wanted.name)
         sets.append(ConversationSet(wanted.name, conversations, tokens, cut, bad, digest))
-    return PreparedSFT(recipe, base, tokenizer, template, sets)
+    return PreparedSFT(recipe, base, tokenizer, template, sets, kept)
 
 
 def sft_trainer(
@@ -135,14 +141,15 @@ def sft_trainer(
     # Tokenised already: TRL would leave out the BOS token where the template does not write it,
     # and models are asked with it.
     rows = {"input_ids": [ids for one in prepared.sets for ids in one.tokens]}
-    tokenizer = prepared.tokenizer
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
     config = SFTConfig(**settings, max_length=prepared.recipe.tokens.max_length, packing=False)
-    return SFTTrainer(
+
+    class OwnTrainer(OwnRates, SFTTrainer):  # type: ignore[misc]
+        pass
+
+    return OwnTrainer(
         model=model,
         args=config,
         train_dataset=datasets.Dataset.from_dict(rows).shuffle(seed=prepared.recipe.seed),
-        processing_class=tokenizer,
+        processing_class=padded(prepared.tokenizer, embedding_rows(model)),
         callbacks=callbacks,
     )

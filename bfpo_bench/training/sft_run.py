@@ -13,7 +13,7 @@ from accelerate import PartialState
 
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.card import model_card
-from bfpo_bench.training.checkpoint import finish_output, save_model
+from bfpo_bench.training.checkpoint import finish_output
 from bfpo_bench.training.identity import base_identity, training_identity
 from bfpo_bench.training.layers import choose_weights
 from bfpo_bench.training.processes import join_processes
@@ -27,6 +27,7 @@ from bfpo_bench.training.run import (
     loop_settings,
     run_trainer,
 )
+from bfpo_bench.training.saving import save_model
 from bfpo_bench.training.sft import PreparedSFT, prepare_sft, sft_trainer
 
 
@@ -62,7 +63,7 @@ def train_sft(
         return finished
     checkpoint = claim_together(output, identity, state)
     started, clock = datetime.now(UTC), time.monotonic()
-    model = load_model(prepared.base, recipe.precision, trust_remote_code)
+    model = load_model(prepared.base, recipe.precision, trust_remote_code, prepared.beside)
     model = choose_weights(model, recipe)
     settings = _settings(prepared, output, state)
     trainer = sft_trainer(prepared, model, settings, [ProgressBar(progress)])
@@ -70,7 +71,7 @@ def train_sft(
     with progress.stage(f"train {recipe.method}", settings["max_steps"], unit="updates"):
         run_trainer(trainer, checkpoint)
     seconds = {"training": time.monotonic() - clock}
-    save_model(trainer, prepared.tokenizer, prepared.template, output)
+    save_model(trainer, prepared.beside, output)
     data = [
         {
             "name": one.name,
@@ -84,7 +85,10 @@ def train_sft(
         }
         for one in prepared.sets
     ]
-    record = training_record(recipe, prepared.base, identity, data, trainer, seconds, started)
+    record = training_record(
+        *(recipe, prepared.base, identity, data, trainer, seconds, started),
+        notes=prepared.beside.notes,
+    )
     if state.is_main_process:
         finish_output(output, record, model_card(record))
     state.wait_for_everyone()

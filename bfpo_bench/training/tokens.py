@@ -128,8 +128,8 @@ def tokenize_pairs(
     """
     chat = ChatTemplate(tokenizer, template, date)
     bos = _bos(tokenizer)
-    # A template that closes no turn would train a model that does not stop.
-    ending = [] if chat.ending.strip() else _eos(tokenizer)
+    chat.teach_end()
+    ending = chat.missing
     header = max(1, len(_encode(tokenizer, [chat.header])[0]))
     tokens: list[TokenPair] = []
     cut = responses_cut = 0
@@ -183,7 +183,8 @@ def tokenize_conversations(
     """
     chat = ChatTemplate(tokenizer, template, date)
     bos = _bos(tokenizer)
-    ending = [] if chat.ending.strip() else _eos(tokenizer)
+    chat.teach_end()
+    ending = chat.missing
     found: list[np.ndarray] = []
     cut = 0
     for start in range(0, len(conversations), _CHUNK):
@@ -268,10 +269,6 @@ def _bos(tokenizer: Any) -> list[int]:
     """The BOS token, if this tokenizer begins a text with it."""
     bos = tokenizer.bos_token_id
     return [bos] if bos is not None and tokenizer("")["input_ids"][:1] == [bos] else []
-
-
-def _eos(tokenizer: Any) -> list[int]:
-    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
 
 
 def _counts(tokens: Sequence[TokenPair], cut: int, responses_cut: int) -> TokenCounts:

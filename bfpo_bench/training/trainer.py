@@ -19,13 +19,14 @@ from bfpo_bench.errors import RunFailed
 from bfpo_bench.training.chain_attention import use_chain_attention
 from bfpo_bench.training.losses import PairLogps, rewards
 from bfpo_bench.training.packed_pairs import PackedPairs, pack_pairs, response_logprobs
+from bfpo_bench.training.rates import OwnRates
 from bfpo_bench.training.tokens import TokenPair
 
 Loss = Callable[[PairLogps], Tensor]
 """A pairwise loss with its parameters filled in: ``[pairs]`` from the pairs' log-probabilities."""
 
 
-class PreferenceTrainer(Trainer):  # type: ignore[misc]
+class PreferenceTrainer(OwnRates, Trainer):  # type: ignore[misc]
     """Trains a causal model on preference pairs.
 
     transformers' Trainer brings the loop: optimizer, schedule, precision, checkpoints and

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-from accelerate import Accelerator, PartialState
+from accelerate import PartialState
 
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.training import run
@@ -18,14 +15,7 @@ from bfpo_bench.training.checkpoint import (
     claim_output,
     finish_output,
     finished_record,
-    merge_adapters,
-    save_model,
 )
-from bfpo_bench.training.layers import add_adapters
-from bfpo_bench.training.recipe import LoraRecipe
-from tests.toy_models import SMALL
-
-NewModel = Callable[[], Any]
 
 IDENTITY = {"recipe": {"layers": ("a",)}, "base weights": "w", "data": {"one": "d"}}
 
@@ -156,89 +146,3 @@ def test_a_checkpoint_that_one_node_does_not_see(
     monkeypatch.setattr(run, "claim_output", lambda *_: tmp_path / "checkpoint-8")
     with pytest.raises(RunFailed, match=r"checkpoint-8, from which the training goes on; put --"):
         run.claim_together(tmp_path, IDENTITY, PartialState(cpu=True))
-
-
-class Tokenizer:
-    """Stands for one; tokenizers are saved in the test of whole runs."""
-
-    chat_template: str | None = None
-
-    def save_pretrained(self, folder: Path) -> None:
-        (folder / "template").write_text(self.chat_template or "own")
-
-
-def saved(model: Any, folder: Path, bf16: bool = False) -> Any:
-    """The model that transformers loads from what is saved of one."""
-    from transformers import AutoModelForCausalLM
-
-    trainer = SimpleNamespace(
-        accelerator=Accelerator(cpu=True),
-        model=model,
-        model_wrapped=model,
-        args=SimpleNamespace(bf16=bf16),
-    )
-    save_model(trainer, Tokenizer(), "mine", folder)
-    assert (folder / "template").read_text() == "mine"
-    loaded, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
-    assert not any(info.values())
-    return loaded
-
-
-def test_adapters_are_merged(new_model: NewModel, tmp_path: Path) -> None:
-    adapted = add_adapters(new_model(), LoraRecipe(rank=3, alpha=9), ["mlp", "v_proj"])
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in adapted.parameters():
-            if parameter.requires_grad:
-                parameter.normal_(std=0.1)
-    ids = torch.tensor([[3, 1, 4, 1, 5]])
-    adapted.eval()
-    with torch.no_grad():
-        expected = adapted(ids).logits
-        assert not torch.allclose(expected, new_model()(ids).logits, atol=1e-2)
-        loaded = saved(adapted, tmp_path)
-        assert torch.allclose(loaded(ids).logits, expected, atol=1e-4)
-    assert not list(tmp_path.glob("adapter*"))
-
-
-def test_merging_is_pefts(new_model: NewModel) -> None:
-    adapted = add_adapters(new_model(), LoraRecipe(rank=2, alpha=6), [])
-    with torch.no_grad():
-        for parameter in adapted.parameters():
-            parameter.normal_(std=0.1)
-    mine = merge_adapters(adapted.state_dict(), 3.0)
-    theirs = adapted.merge_and_unload().state_dict()
-    assert mine.keys() == theirs.keys()
-    for name, tensor in theirs.items():
-        assert torch.allclose(mine[name], tensor, atol=1e-6)
-
-
-def test_tied_weights_are_saved_once_and_in_the_recipes_precision(tmp_path: Path) -> None:
-    from safetensors import safe_open
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=90,
-        **{**SMALL, "num_hidden_layers": 1},
-        num_attention_heads=2,
-        tie_word_embeddings=True,
-    )
-    model = LlamaForCausalLM(config)
-    loaded = saved(model, tmp_path, bf16=True)
-    assert loaded.dtype == torch.bfloat16
-    assert loaded.lm_head.weight is loaded.model.embed_tokens.weight
-    assert torch.equal(loaded.lm_head.weight, model.lm_head.weight.bfloat16())
-    with safe_open(tmp_path / "model.safetensors", "pt") as file:
-        assert "lm_head.weight" not in file.keys()  # noqa: SIM118
-
-
-def test_weights_that_are_not_numbers_are_not_saved(new_model: NewModel, tmp_path: Path) -> None:
-    model = new_model()
-    with torch.no_grad():
-        model.model.layers[1].mlp.down_proj.weight[3, 4] = float("nan")
-    with pytest.raises(
-        RunFailed,
-        match=r"training has ended in weights .* \(model.layers.1.mlp.down_proj.weight\), so",
-    ):
-        saved(model, tmp_path)
-    assert not list(tmp_path.iterdir())

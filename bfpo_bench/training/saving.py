@@ -1,0 +1,265 @@
+"""The trained model on disk: its weights, and what stands beside them as it did with the base.
+
+What can only fail at the end is tried at the beginning: config, generation config, tokenizer and
+the model's own way of saving are written to a folder that is thrown away, before any weight is
+loaded.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import tempfile
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoConfig, GenerationConfig
+
+from bfpo_bench.engines.tokenization import load_tokenizer
+from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.models import ModelFiles
+from bfpo_bench.training.generation_config import read_generation, with_ends
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is saved beside the trained weights.
+
+    None of it is what the trainers work with: they write into a model's config (``use_cache``,
+    tokens of their own), and dropout is switched off there.
+
+    Attributes:
+        config: the base model's.
+        generation: the base model's, mended if it has to be; it knows what ends an answer.
+        tokenizer: the base model's.
+        template: chat template to save instead of the tokenizer's own.
+        notes: what was mended, as sentences.
+    """
+
+    config: Any
+    generation: GenerationConfig
+    tokenizer: Any
+    template: str | None
+    notes: tuple[str, ...] = ()
+
+    def write(self, folder: Path) -> None:
+        """Writes it all."""
+        self.config.save_pretrained(folder)
+        self.generation.save_pretrained(folder)
+        if self.template is not None:
+            self.tokenizer.chat_template = self.template
+        self.tokenizer.save_pretrained(folder)
+
+    @property
+    def while_training(self) -> GenerationConfig:
+        """The model's meanwhile: of a checkpoint's own settings none may leak into rollouts."""
+        return GenerationConfig(
+            bos_token_id=self.generation.bos_token_id,
+            eos_token_id=self.generation.eos_token_id,
+            pad_token_id=self.generation.pad_token_id,
+        )
+
+
+def beside(
+    base: ModelFiles,
+    model: Any,
+    tokenizer: Any,
+    template: str | None,
+    ends: Iterable[int],
+    trust_remote_code: bool = False,
+) -> Beside:
+    """What will be saved, tried out.
+
+    Args:
+        model: the base model without its weights.
+        ends: tokens that training teaches as the end of an answer.
+
+    Raises:
+        BadInput: it could not be saved, or not be read again.
+    """
+    config = AutoConfig.from_pretrained(str(base.folder), trust_remote_code=trust_remote_code)
+    whole = model.get_base_model() if hasattr(model, "peft_config") else model
+    config.architectures = [type(whole).__name__]
+    generation, mended = read_generation(base.folder, config)
+    found = Beside(
+        config,
+        with_ends(generation, [tokenizer.eos_token_id, *ends]),
+        tokenizer,
+        template,
+        () if mended is None else (mended,),
+    )
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            whole.generation_config = found.while_training
+            whole.save_pretrained(scratch, state_dict={})
+            found.write(Path(scratch))
+            AutoConfig.from_pretrained(scratch, trust_remote_code=trust_remote_code)
+            load_tokenizer(Path(scratch), trust_remote_code)
+    except Exception as error:  # config, tokenizer and code come from anywhere
+        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise BadInput(
+            f"a model trained from {base.folder} could not be saved ({first}); mend its config, "
+            "generation config or tokenizer."
+        ) from error
+    return found
+
+
+def check_ids(
+    model: Any, tokenizer: Any, used: Iterable[Sequence[int] | np.ndarray], name: str
+) -> None:
+    """Refuses a set with tokens that the model has no embedding for.
+
+    Args:
+        model: the base model, with or without its weights.
+        used: ids that go into the model.
+        name: of the set.
+
+    Raises:
+        BadInput: one of them is beyond the embedding.
+    """
+    rows = embedding_rows(model)
+    largest = max((int(np.max(ids)) for ids in used if len(ids)), default=0)
+    if largest >= rows:
+        raise BadInput(
+            f"set {name!r} is written with token {largest} "
+            f"({tokenizer.convert_ids_to_tokens(largest)!r}), and the base model's embedding has "
+            f"{rows} rows; resize it to its tokenizer (resize_token_embeddings in transformers) "
+            "and save it, or take the tokenizer and the chat template that belong to it."
+        )
+
+
+def embedding_rows(model: Any) -> int:
+    """Number of tokens that a model has an embedding for."""
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
+def padded(tokenizer: Any, rows: int) -> Any:
+    """A copy of a tokenizer that fills up with a token that the model knows.
+
+    Args:
+        rows: see :func:`embedding_rows`.
+    """
+    found = copy.deepcopy(tokenizer)
+    if found.pad_token_id is None or found.pad_token_id >= rows:
+        found.pad_token = found.eos_token
+    return found
+
+
+def check_room(folder: Path, model: Any, bf16: bool, checkpoints: bool) -> bool:
+    """Whether a disk has room for a training's checkpoints beside the model.
+
+    Args:
+        folder: the output.
+        model: the base model as it is trained.
+        bf16: whether the model is saved in 16 bits.
+        checkpoints: whether the recipe asks for them.
+
+    Raises:
+        BadInput: there is not even room for the model, or for checkpoints that are asked for.
+    """
+    parameters = list(model.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    model_bytes = sum(p.numel() for p in parameters) * (2 if bf16 else 4)
+    held = sum(p.numel() * p.element_size() for p in parameters)
+    # Two are kept while a third is written; Adam has two numbers for each trained weight.
+    needed = model_bytes + 3 * (held + 8 * trained)
+    free = shutil.disk_usage(folder).free
+    if free >= needed:
+        return True
+    if checkpoints or free < model_bytes:
+        wanted = needed if checkpoints else model_bytes
+        raise BadInput(
+            f"{folder} has {free / 1e9:.1f} GB free, and the trained model"
+            f"{' with its checkpoints' if checkpoints else ''} takes {wanted / 1e9:.1f} GB; free "
+            "some, or name another folder with --output."
+        )
+    return False
+
+
+def save_model(trainer: Any, kept: Beside, folder: Path) -> None:
+    """Saves the trained model in the recipe's precision, with all that stands beside it.
+
+    Works for models that are split over processes too; all of them must call it.
+
+    Args:
+        trainer: a transformers Trainer after training.
+
+    Raises:
+        RunFailed: weights are not numbers, or the disk is full; nothing is said to be finished.
+    """
+    accelerator = trainer.accelerator
+    # Every process has a part of it, where the model is split.
+    state = accelerator.get_state_dict(trainer.model_wrapped)
+    if accelerator.is_main_process:
+        model = accelerator.unwrap_model(trainer.model)
+        if hasattr(model, "peft_config"):
+            config = model.peft_config["default"]
+            state = merge_adapters(state, config.lora_alpha / config.r, transposed_layers(model))
+            model = model.get_base_model()
+        # Not the config's: Trainer's checkpoints overwrite it with that of the trained weights.
+        dtype = torch.bfloat16 if trainer.args.bf16 else torch.float32
+        state = {
+            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in state.items()
+            # A tied weight is saved under one name.
+            if name not in model.all_tied_weights_keys
+        }
+        broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
+        if broken:
+            raise RunFailed(
+                f"the training has ended in weights that are not numbers ({broken[0]}), so no "
+                "model is saved; lower the learning rate, or train with precision: fp32."
+            )
+        try:
+            model.generation_config = kept.while_training
+            model.save_pretrained(folder, state_dict=state)
+            # Trainers have changed the model's own config, and saving its number format.
+            kept.config.dtype = dtype
+            kept.write(folder)
+        except OSError as error:
+            raise RunFailed(
+                f"the trained model cannot be written to {folder} ({error.strerror or error}); "
+                "free some room and run the same command again: it goes on from the newest "
+                "checkpoint."
+            ) from error
+    accelerator.wait_for_everyone()
+
+
+def transposed_layers(model: Any) -> set[str]:
+    """Names of a PEFT model's adapted layers whose weights are ``[in, out]`` (GPT-2's Conv1D)."""
+    return {
+        name for name, module in model.named_modules() if getattr(module, "fan_in_fan_out", False)
+    }
+
+
+def merge_adapters(
+    state: dict[str, Tensor], scale: float, transposed: Collection[str] = ()
+) -> dict[str, Tensor]:
+    """Adds low-rank adapters to the weights that they stand beside.
+
+    On whole weights and not in PEFT's modules, whose weights may be split over processes.
+
+    Args:
+        state: of a PEFT model, all of it.
+        scale: of the adapters' product: alpha / rank.
+        transposed: names of the layers whose weights are ``[in, out]``.
+
+    Returns:
+        the state of a model without adapters.
+    """
+    merged = {}
+    for name, tensor in state.items():
+        layer, _, rest = name.rpartition("base_layer.")
+        if ".lora_" in name:
+            continue
+        if layer and rest == "weight":
+            down, up = (state[f"{layer}lora_{side}.default.weight"] for side in "AB")
+            change = scale * up.float() @ down.float()
+            tensor = tensor.float() + (change.T if layer.rstrip(".") in transposed else change)
+        merged[(layer + rest).removeprefix("base_model.model.")] = tensor
+    return merged
