@@ -41,7 +41,7 @@ from bfpo_bench.training.run import (
     load_model,
     loop_settings,
 )
-from bfpo_bench.training.saving import save_model
+from bfpo_bench.training.saving import check_room, save_model
 
 
 def train_on_policy(
@@ -90,6 +90,7 @@ def train_on_policy(
     model = load_model(prepared.base, recipe.precision, trust_remote_code, prepared.beside)
     leave_nothing_to_chance(model)
     model = choose_weights(model, recipe)
+    check_room(output, model, recipe)
     settings = {
         **loop_settings(recipe, output, prepared.updates, accumulation, state),
         "per_device_train_batch_size": at_once,

@@ -36,7 +36,7 @@ from bfpo_bench.training.processes import join_processes
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.record import NAMED, training_record
 from bfpo_bench.training.reference_pass import arithmetic, reference_logprobs
-from bfpo_bench.training.saving import Beside, save_model
+from bfpo_bench.training.saving import Beside, check_room, save_model
 from bfpo_bench.training.trainer import PreferenceTrainer
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -96,6 +96,7 @@ def train_preferences(
         )
     leave_nothing_to_chance(model)
     model = choose_weights(model, recipe)
+    check_room(output, model, recipe)
     reference = reference_logprobs(
         pairs,
         model,

@@ -24,6 +24,7 @@ from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.models import ModelFiles
 from bfpo_bench.training.generation_config import read_generation, with_ends
+from bfpo_bench.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -150,33 +151,32 @@ def padded(tokenizer: Any, rows: int) -> Any:
     return found
 
 
-def check_room(folder: Path, model: Any, bf16: bool, checkpoints: bool) -> bool:
+def check_room(folder: Path, model: Any, recipe: Recipe) -> bool:
     """Whether a disk has room for a training's checkpoints beside the model.
 
     Args:
         folder: the output.
         model: the base model as it is trained.
-        bf16: whether the model is saved in 16 bits.
-        checkpoints: whether the recipe asks for them.
 
     Raises:
         BadInput: there is not even room for the model, or for checkpoints that are asked for.
     """
     parameters = list(model.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)
-    model_bytes = sum(p.numel() for p in parameters) * (2 if bf16 else 4)
+    result = sum(p.numel() for p in parameters) * (2 if recipe.precision == "bf16" else 4)
     held = sum(p.numel() * p.element_size() for p in parameters)
     # Two are kept while a third is written; Adam has two numbers for each trained weight.
-    needed = model_bytes + 3 * (held + 8 * trained)
+    needed = result + 3 * (held + 8 * trained)
     free = shutil.disk_usage(folder).free
     if free >= needed:
         return True
-    if checkpoints or free < model_bytes:
-        wanted = needed if checkpoints else model_bytes
+    asked = recipe.save_every is not None
+    if asked or free < result:
         raise BadInput(
-            f"{folder} has {free / 1e9:.1f} GB free, and the trained model"
-            f"{' with its checkpoints' if checkpoints else ''} takes {wanted / 1e9:.1f} GB; free "
-            "some, or name another folder with --output."
+            f"the disk of {folder} has {free / 1e9:.3g} GB free, and the trained model"
+            f"{' with its checkpoints' if asked else ''} takes "
+            f"{(needed if asked else result) / 1e9:.3g} GB; free some, or name another folder "
+            "with --output."
         )
     return False
 

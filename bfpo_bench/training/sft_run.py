@@ -27,7 +27,7 @@ from bfpo_bench.training.run import (
     loop_settings,
     run_trainer,
 )
-from bfpo_bench.training.saving import save_model
+from bfpo_bench.training.saving import check_room, save_model
 from bfpo_bench.training.sft import PreparedSFT, prepare_sft, sft_trainer
 
 
@@ -65,6 +65,7 @@ def train_sft(
     started, clock = datetime.now(UTC), time.monotonic()
     model = load_model(prepared.base, recipe.precision, trust_remote_code, prepared.beside)
     model = choose_weights(model, recipe)
+    check_room(output, model, recipe)
     settings = _settings(prepared, output, state)
     trainer = sft_trainer(prepared, model, settings, [ProgressBar(progress)])
     trainer.remove_callback(transformers.trainer_callback.PrinterCallback)

@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 from transformers import GenerationConfig
 
-from bfpo_bench.errors import RunFailed
+from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.generation_config import read_generation
 from bfpo_bench.training.layers import add_adapters
@@ -219,3 +219,80 @@ def test_generation_configs_are_mended(
     written = json.loads((tmp_path / "out" / "generation_config.json").read_text())
     assert kept.items() <= written.items()
     assert said is None if note is None else said is not None and said in note
+
+
+def test_what_cannot_be_saved_is_told_first(
+    tiny_llama: Path, work_with: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work_with(RECIPES["preference"])
+    recipe = load_recipe("mine.yaml", base=str(tiny_llama))
+
+    def broken(self: Any, *_: Any, **__: Any) -> None:
+        raise TypeError("Object of type set is not JSON serializable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("transformers.LlamaConfig.save_pretrained", broken)
+        for start in (
+            lambda: train(recipe, Path("out"), device="cpu"),
+            lambda: look(recipe, Path("out"), Progress(False)),
+        ):
+            with pytest.raises(
+                BadInput, match=r"could not be saved \(Object of type set is not JSO"
+            ):
+                start()
+    assert not Path("out").exists()
+
+
+def test_a_disk_without_room(
+    tiny_llama: Path, work_with: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work_with(RECIPES["sft"])
+    usage = SimpleNamespace(free=1_000_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    with pytest.raises(BadInput, match=r"has 0.001 GB free, and the trained model takes 0\.\d+ GB"):
+        train(load_recipe("mine.yaml", base=str(tiny_llama)), Path("out"), device="cpu")
+    usage.free = 2_000_000
+    with pytest.raises(BadInput, match=r"trained model with its checkpoints takes 0\.\d+ GB; free"):
+        train(load_recipe("mine.yaml", ["save_every=9"], str(tiny_llama)), Path("o"), device="cpu")
+
+
+def test_a_disk_that_is_full_in_the_end(
+    new_model: NewModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("transformers.LlamaForCausalLM.save_pretrained", full)
+    with pytest.raises(
+        RunFailed, match=r"cannot be written to .* \(No space left on device\); free"
+    ):
+        saved(new_model(), tmp_path)
+
+
+@pytest.mark.parametrize("kind", list(RECIPES))
+def test_tokens_beyond_the_embedding(
+    kind: str, tiny_llama: Path, work_with: Callable[[str], None]
+) -> None:
+    """A marker of the template is refused, the dry run included; a padding token does no harm."""
+    from transformers import AutoTokenizer
+
+    work_with(RECIPES[kind])
+    shutil.copytree(tiny_llama, "base")
+    tokenizer = AutoTokenizer.from_pretrained("base")
+    rows = len(tokenizer)
+    tokenizer.add_special_tokens({"pad_token": "<|padding|>"})
+    tokenizer.save_pretrained("base")
+    train(load_recipe("mine.yaml", base="base"), Path("out"), device="cpu")
+    assert AutoTokenizer.from_pretrained("out").pad_token_id == rows
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|turn|>"]})
+    tokenizer.chat_template = "{{ '<|turn|>' }}" + tokenizer.chat_template
+    tokenizer.save_pretrained("base")
+    recipe = load_recipe("mine.yaml", base="base")
+    for start in (
+        lambda: train(recipe, Path("new"), device="cpu"),
+        lambda: look(recipe, Path("new"), Progress(False)),
+    ):
+        with pytest.raises(
+            BadInput, match=rf"token {rows + 1} \('<\|turn\|>'\), and .* embedding has {rows} rows"
+        ):
+            start()
