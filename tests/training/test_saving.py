@@ -264,7 +264,8 @@ def test_a_disk_that_is_full_in_the_end(
 
     monkeypatch.setattr("transformers.LlamaForCausalLM.save_pretrained", full)
     with pytest.raises(
-        RunFailed, match=r"cannot be written to .* \(No space left on device\); free"
+        RunFailed,
+        match=r"trained model cannot be written to .* \(No space left on device\); free some ro",
     ):
         saved(new_model(), tmp_path)
 
