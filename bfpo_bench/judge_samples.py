@@ -7,8 +7,6 @@ several judges share the file, and a line that was changed is judged again.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -21,6 +19,7 @@ from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.intervals import share
 from bfpo_bench.judges import Exchange, Judge, Verdict, judge_all
 from bfpo_bench.judging import ChosenJudge
+from bfpo_bench.ownership import leave, take
 from bfpo_bench.progress import Progress
 from bfpo_bench.sample_files import Sample, read_samples
 from bfpo_bench.stages import JUDGE_CHUNK
@@ -204,12 +203,10 @@ def _locked(path: Path) -> Iterator[IO[bytes]]:
             f"cannot write {path} ({error.strerror}); copy the samples to a folder of yours."
         ) from error
     with file:
+        taken = f"another process is writing {path}; wait for it to finish."
+        owner = take(file.fileno(), path, taken)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise BadInput(
-                    f"another process is writing {path}; wait for it to finish."
-                ) from None
-            # Some network file systems know no locks: better to work than to refuse.
-        yield file
+            yield file
+        finally:
+            if owner is not None:
+                leave(owner)

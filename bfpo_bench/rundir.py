@@ -6,8 +6,6 @@ the circumstances (versions, hardware, command lines) that are recorded and comp
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import re
@@ -17,6 +15,7 @@ from typing import Any
 from bfpo_bench import forks
 from bfpo_bench.errors import BadInput, RunFailed, why_unwritable
 from bfpo_bench.identity import GROWING, differences, is_earlier, shared_parts
+from bfpo_bench.ownership import leave, take
 from bfpo_bench.salvage import open_whole
 from bfpo_bench.store import Store
 
@@ -41,11 +40,12 @@ class RunDirectory:
 
     def __init__(self, path: Path, identity: dict[str, Any], fresh: bool = False) -> None:
         self.path = path
-        self._lock = _lock(path)
+        self._lock = _open_lock(path)
+        self._owner: Path | None = None
         try:
-            if self._lock is not None:
-                forks.locks.add(self._lock)
-                self._sweep()
+            taken = f"another process is working on {path}; wait for it or use another --output."
+            self._owner = take(self._lock, path, taken)
+            self._sweep()
             if fresh:
                 self._forget()
             self._content = self._read() or {
@@ -87,10 +87,12 @@ class RunDirectory:
 
     def close(self) -> None:
         """Lets the lock go."""
+        if self._owner is not None:
+            leave(self._owner)
+            self._owner = None
         if self._lock in forks.locks:
             forks.locks.discard(self._lock)
             os.close(self._lock)
-        self._lock = None
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -196,8 +198,8 @@ def write_whole(path: Path, text: str) -> None:
         ) from error
 
 
-def _lock(path: Path) -> int | None:
-    """An exclusive lock on the folder; the kernel lets it go when the process ends."""
+def _open_lock(path: Path) -> int:
+    """The file that is locked while a process works on a folder; no forked child keeps it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -206,14 +208,5 @@ def _lock(path: Path) -> int | None:
             f"cannot write into {path} ({why_unwritable(error)}); choose another folder with "
             "--output."
         ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise BadInput(
-                f"another process is working on {path}; wait for it or use another --output."
-            ) from None
-        # Some network file systems know no locks: better to work than to refuse.
-        return None
+    forks.locks.add(descriptor)
     return descriptor

@@ -14,7 +14,7 @@ import logging
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ def open_whole(path: Path) -> Store:
     Raises:
         BadInput, RunFailed: as :class:`Store` does.
     """
+    _roll_back(path)
     aside = None if path.exists() else _latest(path)
     if path.exists() and is_damaged(path):
         aside = _move_aside(path)
@@ -58,6 +59,14 @@ def open_whole(path: Path) -> Store:
             *(path, kept, aside.name),
         )
     return Store(path)
+
+
+def _roll_back(path: Path) -> None:
+    """Undoes what a killed writer without a log has left half done; looking alone cannot."""
+    journal = path.with_name(f"{path.name}-journal")
+    if path.exists() and journal.exists() and journal.stat().st_size:
+        with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as db:
+            db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
 
 
 def is_damaged(path: Path) -> bool:
@@ -119,7 +128,7 @@ def _move_aside(path: Path) -> Path:
     aside = path.with_name(f"{path.name}.damaged-{max(_asides(path), default=0) + 1}")
     try:
         # The log first: beside a new file it would be played into that one.
-        for ending in ("-wal", ""):
+        for ending in ("-wal", "-journal", ""):
             part = path.with_name(path.name + ending)
             if part.exists():
                 part.rename(aside.with_name(aside.name + ending))
@@ -135,7 +144,7 @@ def _move_aside(path: Path) -> Path:
 def _rescue(aside: Path, path: Path) -> int:
     """Copies every readable row into a new store at `path`; returns how many."""
     building = path.with_name(f"{path.name}.rescue")
-    for ending in ("", "-wal", "-shm"):
+    for ending in ("", "-wal", "-shm", "-journal"):
         building.with_name(building.name + ending).unlink(missing_ok=True)
     count = 0
 

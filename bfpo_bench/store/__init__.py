@@ -1,9 +1,9 @@
 """`samples.sqlite`: everything that was asked, answered and judged in a run.
 
-One SQLite file in WAL mode. Answers are committed batch by batch as they come; a process killed
-at any moment leaves whole batches behind, never half of one. Nothing in the file depends on the
-time or on the order of the work, so an interrupted and resumed run ends with the same rows as an
-undisturbed one.
+One SQLite file, with a write-ahead log where the file system can carry one. Answers are committed
+batch by batch as they come; a process killed at any moment leaves whole batches behind, never half
+of one. Nothing in the file depends on the time or on the order of the work, so an interrupted and
+resumed run ends with the same rows as an undisturbed one.
 
 An answer is known by what was asked: (task, item, choice), (task, item), (judge, task, item) …
 One question has one answer. Beside it stands a key, a hash of all that could change the answer

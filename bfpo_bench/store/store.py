@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.store import schema_1
+from bfpo_bench.store.journal import address_to_read, open_to_write
 from bfpo_bench.store.reading import Reading
 from bfpo_bench.store.records import (
     AnnotationRecord,
@@ -50,13 +50,11 @@ class Store(Reading):
             # SQLite takes a file of a few bytes for an empty database and would write over it.
             raise BadInput(f"{path} is not a store of bfpo-bench; move it away or use --fresh.")
         with self._explained():
-            address = _to_look_at(path) if read_only else path
-            self._db = sqlite3.connect(address, isolation_level=None, uri=read_only)
             if read_only:
+                self._db = sqlite3.connect(address_to_read(path), isolation_level=None, uri=True)
                 self._db.execute("BEGIN")
             else:
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=NORMAL")
+                self._db = open_to_write(path)
             self._db.row_factory = _with_booleans
             self._prepare(read_only)
 
@@ -138,7 +136,7 @@ class Store(Reading):
             )
 
     def close(self) -> None:
-        """Closes the file; the write-ahead log is folded into it."""
+        """Closes the file; a write-ahead log is folded into it."""
         self._db.close()
 
     def __enter__(self) -> Store:
@@ -189,14 +187,6 @@ class Store(Reading):
                 self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
-
-
-def _to_look_at(path: Path) -> str:
-    """The address under which SQLite opens a file for reading alone."""
-    # In a folder that takes no files, SQLite cannot share a log with a writer; where there is no
-    # log, there is no writer either, and the file may be read as it is.
-    alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
-    return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
 
 
 def _with_booleans(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.store.journal import file_system, has_locks, is_network
 from bfpo_bench.training.tokens import TokenPair
 
 SCHEMA = """
@@ -46,10 +48,20 @@ class ReferenceCache:
 
     Args:
         path: an SQLite file, made when it is not there; its name should name the weights.
+
+    Raises:
+        BadInput: its file system has no locks.
+        RunFailed: the file cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if is_network(file_system(path)) and not has_locks(path.parent):
+            # Several trainings write into it at a time.
+            raise BadInput(
+                f"the cache of reference log-probabilities {path.parent} lies on a file system "
+                "without locks; set BFPO_CACHE_DIR to a folder on another disk."
+            )
         self.path = path
         with self._open() as database:
             database.execute(SCHEMA)
@@ -91,5 +103,11 @@ class ReferenceCache:
         It keeps SQLite's own journal: a write-ahead log does not work on network disks, where
         home folders often are, and there are few writes.
         """
-        with closing(sqlite3.connect(self.path, timeout=60)) as database, database:
-            yield database
+        try:
+            with closing(sqlite3.connect(self.path, timeout=60)) as database, database:
+                yield database
+        except sqlite3.Error as error:
+            raise RunFailed(
+                f"cannot use the cache of reference log-probabilities {self.path}: {error}; mend "
+                "the cause (disk space, permissions), or delete the file and run the same again."
+            ) from error

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from bfpo_bench.errors import BadInput
-from bfpo_bench.rundir import RunDirectory
+from bfpo_bench.rundir import RunDirectory, read_run
 from bfpo_bench.salvage import open_whole
 from bfpo_bench.store import ResponseRecord, ScoreRecord, Store, VerdictRecord, answer_key
 from tests.crash.attempts import Attempt, Driver
@@ -110,12 +110,8 @@ def test_a_second_process_is_refused_and_changes_nothing(
     run = Path(shutil.copytree(undisturbed, tmp_path / "run"))
     before = contents(run)
     # This process plays the one that is at work.
-    from bfpo_bench.rundir import _lock
-
-    lock = _lock(run)
-    assert lock is not None
-    outcome = driver.run(Attempt({**options, "output": str(run), "fresh": True}))
-    os.close(lock)
+    with RunDirectory(run, read_run(run)["identity"]):
+        outcome = driver.run(Attempt({**options, "output": str(run), "fresh": True}))
     assert outcome.code == 2
     assert "another process is working on" in outcome.errors
     assert contents(run) == before

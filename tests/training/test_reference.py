@@ -14,9 +14,9 @@ import pytest
 import torch
 from accelerate import PartialState
 
-from bfpo_bench.errors import RunFailed
+from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.progress import Progress
-from bfpo_bench.training import reference_pass
+from bfpo_bench.training import reference, reference_pass
 from bfpo_bench.training.layers import add_adapters, select_layers
 from bfpo_bench.training.packed_pairs import pack_pairs, response_logprobs
 from bfpo_bench.training.recipe import LoraRecipe
@@ -183,3 +183,18 @@ def test_a_full_gpu(
         reference_logprobs(
             random_pairs(2), new_model(), "fp32", tmp_path / "a", state, Progress(False)
         )
+
+
+def test_a_cache_that_cannot_be_shared_or_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.sqlite").write_text("no database at all " * 100)
+    with pytest.raises(
+        RunFailed,
+        match=r"log-probabilities .*broken\.sqlite: file is not a database; mend the cause",
+    ):
+        ReferenceCache(tmp_path / "broken.sqlite")
+    monkeypatch.setattr(reference, "file_system", lambda _: "nfs")
+    monkeypatch.setattr(reference, "has_locks", lambda _: False)
+    with pytest.raises(BadInput, match=r"a file system without locks; set BFPO_CACHE_DIR to a fo"):
+        ReferenceCache(tmp_path / "new.sqlite")
