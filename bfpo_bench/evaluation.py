@@ -117,7 +117,7 @@ class _Evaluation:
         with self.sitting.timed("load model"):
             target = self.request.target
             self.progress.say(f"Loading {target.name} ({target.backend}) …")
-            engine = target.open(open_tasks)
+            engine = target.open(open_tasks, self.run_directory.scratch)
         try:
             for task in open_tasks:
                 arguments = (task, self.model_key, engine, self.store, self.progress)
@@ -127,6 +127,7 @@ class _Evaluation:
                 if task.prompts:
                     with self.sitting.timed("respond"):
                         stages.respond(*arguments)
+            self.run_directory.clear_scratch()
         finally:
             engine.close()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,15 @@ class RunDirectory:
     def results_path(self) -> Path:
         """Where ``results.json`` is, or will be."""
         return self.path / "results.json"
+
+    @property
+    def scratch(self) -> Path:
+        """Where an engine keeps a batch that was stopped; nothing in it is needed afterwards."""
+        return self.path / "unfinished"
+
+    def clear_scratch(self) -> None:
+        """Removes what no batch will go on with."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def open_store(self) -> Store:
         """The run's answers; those that can still be read, where the file is damaged."""
@@ -140,6 +150,7 @@ class RunDirectory:
                 file.unlink(missing_ok=True)
 
     def _forget(self) -> None:
+        self.clear_scratch()
         names = ("run.json", "results.json", "table.md")
         # The store with its log, and what was moved aside because it was damaged.
         others = (*self.path.glob("results-*.json"), *self.path.glob("samples.sqlite*"))

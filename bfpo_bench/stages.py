@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 from bfpo_bench.engines.protocol import Engine, NonFiniteLogits, Response
@@ -196,10 +197,12 @@ def respond(task: Asked, model_key: str, engine: Engine, store: Store, progress:
 
     with progress.stage(f"respond {task.name}", total, len(done), "responses"):
         try:
-            for batch in engine.respond(task.prompts, done):
-                store.add_responses(record(index, answer) for index, answer in batch)
-                fresh = [answer for index, answer in batch if index not in done]
-                progress.advance(len(fresh), tokens=sum(answer.tokens for answer in fresh))
+            # Closed at once when a signal comes: what is under way is kept then.
+            with closing(engine.respond(task.prompts, done)) as batches:
+                for batch in batches:
+                    store.add_responses(record(index, answer) for index, answer in batch)
+                    fresh = [answer for index, answer in batch if index not in done]
+                    progress.advance(len(fresh), tokens=sum(answer.tokens for answer in fresh))
         except NonFiniteLogits as error:
             raise _broken(task.name, task.item_id(error.index), "NaN logits") from error
 

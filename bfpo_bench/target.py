@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,8 +73,12 @@ class Target(Protocol):
         """Writes messages as the model wants them; None for plain prompts."""
         ...
 
-    def open(self, planned: Sequence[Asked]) -> Engine:
-        """The loaded model, found able to answer the requests of these tasks."""
+    def open(self, planned: Sequence[Asked], scratch: Path | None = None) -> Engine:
+        """The loaded model, found able to answer the requests of these tasks.
+
+        Args:
+            scratch: folder where an engine may keep a batch that is stopped.
+        """
         ...
 
 
@@ -136,11 +140,12 @@ class LocalTarget:
         """See :class:`Target`."""
         return self.prompts.chat if self.prompts else None
 
-    def open(self, planned: Sequence[Asked]) -> Engine:
+    def open(self, planned: Sequence[Asked], scratch: Path | None = None) -> Engine:
         """See :class:`Target`."""
         from bfpo_bench.engines.select import open_engine
 
-        return open_engine(self.backend, self.engine_options)
+        kept = str(scratch) if scratch else None
+        return open_engine(self.backend, replace(self.engine_options, scratch=kept))
 
 
 @dataclass(frozen=True)
@@ -199,7 +204,7 @@ class ServedTarget:
             return None
         return self.prompts.chat if self.prompts else write_messages
 
-    def open(self, planned: Sequence[Asked]) -> Engine:
+    def open(self, planned: Sequence[Asked], scratch: Path | None = None) -> Engine:
         """See :class:`Target`; tiny requests find out first whether the server can do it."""
         from bfpo_bench.engines.openai import OpenAIEngine
 

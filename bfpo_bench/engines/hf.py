@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -72,6 +73,7 @@ class HFEngine(HFLM):  # type: ignore[misc]
             max_length=self.max_length,
             pad_id=self._pad_id(),
             batch_size=options.batch_size,
+            scratch=Path(options.scratch) if options.scratch else None,
         )
         self._scorer = self._make_scorer()
 
@@ -212,7 +214,7 @@ class HFEngine(HFLM):  # type: ignore[misc]
 
     def respond(
         self, requests: Sequence[GenerateRequest], done: Done = ()
-    ) -> Iterator[list[tuple[int, Response]]]:
+    ) -> Generator[list[tuple[int, Response]], None, None]:
         """See :class:`bfpo_bench.engines.Engine`."""
         yield from self._generation.respond(requests, done)
 

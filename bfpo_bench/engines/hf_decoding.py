@@ -2,20 +2,25 @@
 
 ``generate`` computes every row until the last one has ended. Responses differ in length by a
 factor of ten, so most of that work is thrown away. Here the rows that go on move together as soon
-as a tenth of them has ended. What is computed together depends on the batch alone, so a batch
-that is computed again after an interruption gives the same bits.
+as a tenth of them has ended, and a row's tokens are handed out when it ends. What is computed
+together depends on the batch alone, and a batch that is stopped is kept as it is
+(:mod:`bfpo_bench.engines.hf_unfinished`), so an interruption changes no bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer, LinearAttentionCacheLayerMixin
 
+from bfpo_bench.engines.hf_unfinished import Batch, Unfinished, cache_of, is_filled
 from bfpo_bench.engines.protocol import NonFiniteLogits
 from bfpo_bench.engines.sampling import pick, uniform_draws
+from bfpo_bench.interrupts import held
 from bfpo_bench.sampling import Sampling
 
 DROP_BELOW = 0.9
@@ -24,6 +29,10 @@ the others are copied, which costs about as much as one or two steps."""
 
 ROOM = 128
 """Tokens by which the space for keys and values grows."""
+
+
+HAND_OUT_SECONDS = 0.5
+"""Rows that have ended are handed out (and stored by the caller) at least this often."""
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]
@@ -84,18 +93,30 @@ class Decoding:
         seeds: one for each row.
         ends: tokens that end a response.
         tokenizer: finds stop strings.
+        kept: where the batch lies when it is stopped.
+        known: rows whose answers are not wanted, only computed beside the others: what is computed
+            together must be the same whatever is known.
     """
 
     def __init__(
-        self, seeds: Sequence[int], sampling: Sampling, ends: Collection[int], tokenizer: Any
+        self,
+        seeds: Sequence[int],
+        sampling: Sampling,
+        ends: Collection[int],
+        tokenizer: Any,
+        kept: Unfinished,
+        known: Collection[int] = (),
     ) -> None:
         self._sampling = sampling
         self._ends = frozenset(ends)
         self._tokenizer = tokenizer
+        self._kept = kept
+        self._known = frozenset(known)
         self._draws = uniform_draws(seeds, sampling.max_new_tokens)
         # A stop string of n bytes spans at most n tokens, plus one that began before it.
         self._tail = max((len(text.encode()) for text in sampling.stop), default=0) + 1
 
+    @torch.inference_mode()
     def __call__(
         self,
         model: Any,
@@ -104,44 +125,64 @@ class Decoding:
         stopping_criteria: Any = None,
         generation_config: Any = None,
         **state: Any,
-    ) -> list[list[int]]:
-        """New tokens of each row, the one that ends it included.
+    ) -> Iterator[list[tuple[int, list[int]]]]:
+        """Yields (row, its new tokens with the one that ends it) of rows that have ended.
 
         Raises:
             NonFiniteLogits: names the row.
         """
-        _give_room(state.get("past_key_values"))
-        tokens: list[list[int]] = [[] for _ in range(len(input_ids))]
+        _give_room(cache_of(state))
         rows = list(range(len(input_ids)))
-        going = set(rows)
-        for step in range(self._sampling.max_new_tokens):
-            inputs = model.prepare_inputs_for_generation(
-                input_ids,
-                next_sequence_length=1 if step else None,
-                is_first_iteration=not step,
-                **state,
-            )
-            outputs = model(**inputs, return_dict=True)
-            state = model._update_model_kwargs_for_generation(outputs, state)
-            # The copy lets the logits of the whole prompt go.
-            logits = outputs.logits[:, -1].to(torch.float32, copy=True)
-            del outputs
-            chosen = self._choose(logits, rows, step)
-            for row, token in zip(rows, chosen.tolist(), strict=True):
-                if row in going:
-                    tokens[row].append(token)
-                    if self._has_ended(tokens[row]):
-                        going.remove(row)
-            if not going:
-                break
-            input_ids = torch.cat([input_ids, chosen.unsqueeze(-1)], dim=-1)
-            if len(going) <= DROP_BELOW * len(rows) and _can_drop(state, len(rows)):
-                places = [place for place, row in enumerate(rows) if row in going]
-                kept = torch.tensor(places, device=input_ids.device)
-                input_ids = input_ids[kept]
-                _keep(state, kept)
-                rows = [rows[place] for place in places]
-        return tokens
+        batch = Batch(input_ids, state, [[] for _ in rows], rows, set(rows))
+        batch = self._kept.restore(batch, model.config) or batch
+        handed = set(self._known)
+        last = time.monotonic()
+        try:
+            while batch.going - self._known and batch.step < self._sampling.max_new_tokens:
+                # Reading the prompts may take long, and is nothing that could be kept.
+                with held() if batch.step else nullcontext():
+                    self._step(model, batch)
+                if time.monotonic() - last > HAND_OUT_SECONDS:
+                    yield _ended(batch, handed)
+                    last = time.monotonic()
+                self._kept.save_when_due(batch)
+        except (KeyboardInterrupt, GeneratorExit):
+            self._kept.save(batch)
+            raise
+        batch.going.clear()
+        yield _ended(batch, handed)
+        self._kept.discard()
+
+    def _step(self, model: Any, batch: Batch) -> None:
+        """One more token for each row."""
+        batch.whole = False
+        inputs = model.prepare_inputs_for_generation(
+            batch.input_ids,
+            next_sequence_length=1 if batch.step else None,
+            is_first_iteration=not batch.step,
+            **batch.state,
+        )
+        outputs = model(**inputs, return_dict=True)
+        batch.state = model._update_model_kwargs_for_generation(outputs, batch.state)
+        # The copy lets the logits of the whole prompt go.
+        logits = outputs.logits[:, -1].to(torch.float32, copy=True)
+        del outputs
+        chosen = self._choose(logits, batch.rows, batch.step)
+        for row, token in zip(batch.rows, chosen.tolist(), strict=True):
+            if row in batch.going:
+                batch.tokens[row].append(token)
+                if self._has_ended(batch.tokens[row]):
+                    batch.going.remove(row)
+        batch.step += 1
+        batch.input_ids = torch.cat([batch.input_ids, chosen.unsqueeze(-1)], dim=-1)
+        rows = len(batch.rows)
+        if 0 < len(batch.going) <= DROP_BELOW * rows and _can_drop(batch.state, rows):
+            places = [place for place, row in enumerate(batch.rows) if row in batch.going]
+            kept = torch.tensor(places, device=batch.input_ids.device)
+            batch.input_ids = batch.input_ids[kept]
+            _keep(batch.state, kept)
+            batch.rows = [batch.rows[place] for place in places]
+        batch.whole = True
 
     def _choose(self, logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
         # The greatest logit is NaN where one is NaN, and infinite where one is.
@@ -159,12 +200,23 @@ class Decoding:
         return any(stop in text for stop in self._sampling.stop)
 
 
+def _ended(batch: Batch, handed: set[int]) -> list[tuple[int, list[int]]]:
+    """Rows that have ended and were not handed out before."""
+    found = [
+        (row, tokens)
+        for row, tokens in enumerate(batch.tokens)
+        if row not in batch.going and row not in handed
+    ]
+    handed.update(row for row, _ in found)
+    return found
+
+
 def _can_drop(state: dict[str, Any], rows: int) -> bool:
     """Whether everything that belongs to the rows is known; caches of other kinds stay whole."""
-    layers = getattr(state.get("past_key_values"), "layers", None)
+    cache = cache_of(state)
     return (
-        layers is not None
-        and all(hasattr(layer, "batch_select_indices") for layer in layers)
+        cache is not None
+        and (type(cache) is not DynamicCache or all(map(is_filled, cache.layers)))
         and all(
             value.dim() == 2 and len(value) == rows
             for value in state.values()
@@ -174,7 +226,16 @@ def _can_drop(state: dict[str, Any], rows: int) -> bool:
 
 
 def _keep(state: dict[str, Any], kept: torch.Tensor) -> None:
-    state["past_key_values"].batch_select_indices(kept)
+    cache = cache_of(state)
+    if type(cache) is not DynamicCache:
+        cache.batch_select_indices(kept)
+    else:
+        for layer in cache.layers:
+            if isinstance(layer, LinearAttentionCacheLayerMixin):
+                # States have no other way; where there are keys and values too, it takes both.
+                layer.reorder_cache(kept)
+            else:
+                layer.batch_select_indices(kept)
     for name, value in state.items():
         if isinstance(value, torch.Tensor):
             state[name] = value[kept]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Generator, Iterator, Sequence, Set
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from bfpo_bench.engines.batching import pending, plan_batches, power_of_two
 from bfpo_bench.engines.hf_decoding import Decoding
 from bfpo_bench.engines.hf_memory import halve_when_full
+from bfpo_bench.engines.hf_unfinished import Unfinished
 from bfpo_bench.engines.protocol import Done, GenerateRequest, NonFiniteLogits, Response
 from bfpo_bench.engines.sampling import cut_at_stop
 from bfpo_bench.engines.tokenization import encode_many, fit_prompt
@@ -26,14 +28,21 @@ class HFGeneration:
     """The generating half of :class:`bfpo_bench.engines.hf.HFEngine`.
 
     Args:
-        model: a causal transformers model; its generation config is replaced, for sampling
-            settings that ship with a checkpoint must not leak into ours.
+        model: a causal transformers model. Sampling settings that ship with the checkpoint stay
+            out: only what a request asks for counts.
         pad_id: the token that fills rows up.
         batch_size: rows of a batch; None goes by `MAX_SEQUENCES` and the memory at hand.
+        scratch: folder for a batch that is stopped; None keeps nothing.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, max_length: int, pad_id: int, batch_size: int | None
+        self,
+        model: Any,
+        tokenizer: Any,
+        max_length: int,
+        pad_id: int,
+        batch_size: int | None,
+        scratch: Path | None = None,
     ) -> None:
         from transformers import GenerationConfig
 
@@ -41,18 +50,19 @@ class HFGeneration:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self._batch_size = batch_size
+        self._scratch = scratch
         self._eos_ids = end_ids(model, tokenizer)
         self._pad_id = pad_id
         # Found before anything has run: later the free memory tells of what ran, and a resumed run
         # would plan other batches.
         self._max_tokens = _cache_token_budget(model)
-        model.generation_config = GenerationConfig(
+        self._config = GenerationConfig(
             eos_token_id=sorted(self._eos_ids) or None, pad_token_id=pad_id
         )
 
     def respond(
         self, requests: Sequence[GenerateRequest], done: Done = ()
-    ) -> Iterator[list[tuple[int, Response]]]:
+    ) -> Generator[list[tuple[int, Response]], None, None]:
         """See :class:`bfpo_bench.engines.Engine`."""
         known = done if isinstance(done, (set, frozenset)) else set(done)
         for begin in range(0, len(requests), WINDOW):
@@ -76,37 +86,65 @@ class HFGeneration:
                 max_tokens=self._max_tokens,
             )
 
-            def run(part: list[int], sampling: Sampling = sampling) -> list[Response]:
+            def run(
+                part: list[int], sampling: Sampling = sampling
+            ) -> Iterator[list[tuple[int, Response]]]:
                 seeds = [requests[i].seed for i in part]
+                rows = {row for row, i in enumerate(part) if i in known}
                 try:
-                    return self._respond_batch([prompts[i] for i in part], seeds, sampling)
+                    for some in self._respond_batch(
+                        [prompts[i] for i in part], seeds, sampling, rows
+                    ):
+                        yield [(part[row], response) for row, response in some]
                 except NonFiniteLogits as error:
                     raise NonFiniteLogits(part[error.index]) from error
 
             for batch in pending([[mine[k] for k in b] for b in plan], known):
-                yield list(zip(batch, halve_when_full(run, batch), strict=True))
+                yield from halve_when_full(run, batch)
 
-    @torch.inference_mode()
     def _respond_batch(
-        self, prompts: list[tuple[list[int], int]], seeds: list[int], sampling: Sampling
-    ) -> list[Response]:
-        width = max(len(ids) for ids, _ in prompts)
+        self,
+        prompts: list[tuple[list[int], int]],
+        seeds: list[int],
+        sampling: Sampling,
+        known: Set[int],
+    ) -> Iterator[list[tuple[int, Response]]]:
+        """Yields (row, response) of the rows that are not known, soon after they have ended."""
+        asked = ([ids for ids, _ in prompts], seeds, sampling.as_dict(), sorted(self._eos_ids))
+        path = self._scratch / "batch.safetensors" if self._scratch else None
+        decoding = Decoding(
+            seeds, sampling, self._eos_ids, self.tokenizer, Unfinished(path, asked), known
+        )
+        for ended in self._decode([ids for ids, _ in prompts], decoding, sampling.max_new_tokens):
+            yield [
+                (row, self._response(new, len(prompts[row][0]), prompts[row][1], sampling))
+                for row, new in ended
+            ]
+
+    def _decode(
+        self, prompts: list[list[int]], decoding: Decoding, new: int
+    ) -> Iterator[list[tuple[int, list[int]]]]:
+        """What `decoding` makes of prompts that are filled up on the left."""
+        width = max(map(len, prompts))
         ids = torch.full((len(prompts), width), self._pad_id, dtype=torch.long)
         mask = torch.zeros((len(prompts), width), dtype=torch.long)
-        for i, (prompt, _) in enumerate(prompts):
+        for i, prompt in enumerate(prompts):
             ids[i, width - len(prompt) :] = torch.tensor(prompt)
             mask[i, width - len(prompt) :] = 1
-        output = self.model.generate(
-            input_ids=ids.to(self.model.device),
-            attention_mask=mask.to(self.model.device),
-            max_new_tokens=sampling.max_new_tokens,
-            do_sample=False,
-            custom_generate=Decoding(seeds, sampling, self._eos_ids, self.tokenizer),
-        )
-        return [
-            self._response(new, len(prompt), cut, sampling)
-            for new, (prompt, cut) in zip(output, prompts, strict=True)
-        ]
+        own, self.model.generation_config = self.model.generation_config, self._config
+        try:
+            # Readies the cache and gives back the iterator that `decoding` is.
+            found: Iterator[list[tuple[int, list[int]]]] = self.model.generate(
+                input_ids=ids.to(self.model.device),
+                attention_mask=mask.to(self.model.device),
+                max_new_tokens=new,
+                do_sample=False,
+                custom_generate=decoding,
+            )
+        finally:
+            # lm-eval's own generation goes by the checkpoint's.
+            self.model.generation_config = own
+        return found
 
     def _response(
         self, new: list[int], prompt_tokens: int, cut: int, sampling: Sampling

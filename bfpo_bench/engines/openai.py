@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -224,7 +224,7 @@ class OpenAIEngine:
 
     def respond(
         self, requests: Sequence[GenerateRequest], done: Done = ()
-    ) -> Iterator[list[tuple[int, Response]]]:
+    ) -> Generator[list[tuple[int, Response]], None, None]:
         """See :class:`bfpo_bench.engines.Engine`.
 
         A request with messages goes to ``/chat/completions``, any other to ``/completions``. A

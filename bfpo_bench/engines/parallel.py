@@ -7,8 +7,8 @@ import os
 import queue
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -56,11 +56,13 @@ class ParallelEngine:
         # A pipe of its own for each: its end is the end of the copy, whatever way that came.
         pipes = [context.Pipe(duplex=False) for _ in range(copies)]
         self._answers: list[Any] = [source for source, _ in pipes]
-        single = replace(options, data_parallel_size=1)
         self._workers = [
             context.Process(
                 target=_process,
-                args=(rank, backend, single, devices[rank], self._orders[rank], pipes[rank][1]),
+                args=(
+                    *(rank, backend, _single(options, rank), devices[rank]),
+                    *(self._orders[rank], pipes[rank][1]),
+                ),
             )
             for rank in range(copies)
         ]
@@ -93,7 +95,7 @@ class ParallelEngine:
 
     def respond(
         self, requests: Sequence[GenerateRequest], done: Done = ()
-    ) -> Iterator[list[tuple[int, Response]]]:
+    ) -> Generator[list[tuple[int, Response]], None, None]:
         """See :class:`bfpo_bench.engines.Engine`."""
         copies = len(self._workers)
         known = set(done)
@@ -206,6 +208,12 @@ def _how(exit_code: int | None) -> str:
     return f"exit code {exit_code}"
 
 
+def _single(options: EngineOptions, rank: int) -> EngineOptions:
+    """How one copy is loaded."""
+    scratch = str(Path(options.scratch) / str(rank)) if options.scratch else None
+    return replace(options, data_parallel_size=1, scratch=scratch)
+
+
 def _windows(count: int, rank: int, copies: int) -> Iterator[range]:
     """Every `copies`-th request from `rank` on, as many at a time as a copy is given."""
     for start in range(rank, count, copies * WINDOW):
@@ -287,8 +295,10 @@ def _obey(rank: int, engine: Any, order: tuple[str, tuple[Any, ...]], answers: A
             values = engine.label_logprobs(*arguments)
             answers.send((rank, "batch", [(i, some) for i, some in enumerate(values) if some]))
         else:
-            for batch in getattr(engine, method)(*arguments):
-                answers.send((rank, "batch", batch))
+            # Closed at once when a signal comes: what is under way is kept then.
+            with closing(getattr(engine, method)(*arguments)) as batches:
+                for batch in batches:
+                    answers.send((rank, "batch", batch))
         answers.send((rank, "end", None))
     except NonFiniteLogits as error:
         answers.send((rank, "nan", error.index))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -97,6 +97,8 @@ class EngineOptions:
         data_parallel_size: copies of the model that share the work.
         gpu_memory_utilization: share of GPU memory that vLLM may take.
         trust_remote_code: run code that comes with the checkpoint.
+        scratch: folder for what an engine needs to go on with a batch that was stopped (hf); None
+            keeps nothing.
     """
 
     model: str
@@ -109,11 +111,12 @@ class EngineOptions:
     data_parallel_size: int = 1
     gpu_memory_utilization: float = 0.9
     trust_remote_code: bool = False
+    scratch: str | None = None
 
 
 Done = Collection[int]
 """Indices of requests whose answers are known already. An engine plans its batches from *all*
-requests and leaves out only those that are known whole: what is computed together, and with it
+requests and leaves out only batches that are known whole: what is computed together, and with it
 every floating-point rounding, is then the same with and without an interruption."""
 
 
@@ -151,8 +154,8 @@ class Engine(Protocol):
 
     def respond(
         self, requests: Sequence[GenerateRequest], done: Done = ()
-    ) -> Iterator[list[tuple[int, Response]]]:
-        """Yields batches of (index into `requests`, response)."""
+    ) -> Generator[list[tuple[int, Response]], None, None]:
+        """Yields (index into `requests`, response) of what is not done, soon after it has ended."""
         ...
 
     def label_logprobs(

@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from bfpo_bench.engines.guard import Guard
@@ -146,7 +146,7 @@ class VLLMEngine:
 
     def respond(
         self, requests: Sequence[GenerateRequest], done: Done = ()
-    ) -> Iterator[list[tuple[int, Response]]]:
+    ) -> Generator[list[tuple[int, Response]], None, None]:
         """See :class:`bfpo_bench.engines.Engine`."""
         from vllm import SamplingParams
 

@@ -137,11 +137,15 @@ class PairRM:
         from bfpo_bench.engines.hf_memory import halve_when_full
 
         encoded = [self.encode(item) for item in items]
+
+        def run(part: list[int]) -> Iterator[list[tuple[int, float]]]:
+            yield list(zip(part, self._batch([encoded[i] for i in part]), strict=True))
+
         found: dict[int, float] = {}
         lengths = [len(ids) for ids, _ in encoded]
         for batch in plan_batches(lengths, self._batch_size, BATCH_TOKENS):
-            values = halve_when_full(lambda part: self._batch([encoded[i] for i in part]), batch)
-            found.update(zip(batch, values, strict=True))
+            for some in halve_when_full(run, batch):
+                found.update(some)
         return [found[i] for i in range(len(items))]
 
     def encode(self, item: Comparison) -> tuple[list[int], list[int]]:

@@ -118,9 +118,10 @@ class _Redteaming:
         if len(stages.responded(asked, key, self.store)) < len(keys):
             target = self.request.target
             self.progress.say(f"Loading {target.name} ({target.backend}) …")
-            engine = target.open([asked])
+            engine = target.open([asked], self.run_directory.scratch)
             try:
                 stages.respond(asked, key, engine, self.store, self.progress)
+                self.run_directory.clear_scratch()
             finally:
                 engine.close()
         found = {response.key: response for response in self.store.responses(TASK)}

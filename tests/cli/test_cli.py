@@ -221,6 +221,7 @@ def test_interrupt_and_kill_then_the_same_command_finishes(
         assert known >= answers
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Savg." in done.stdout
+    assert not (tmp_path / "run" / "unfinished").exists()
     bfpo_bench.evaluate(
         str(tiny_llama),
         suite="mini",

@@ -119,12 +119,17 @@ def test_a_halved_batch_names_the_right_request(
 ) -> None:
     import torch
 
-    def respond(prompts: list[Any], seeds: list[int], sampling: Sampling) -> list[Response]:
+    def respond(
+        prompts: list[Any], seeds: list[int], sampling: Sampling, known: Any
+    ) -> Iterator[list[tuple[int, Response]]]:
+        if len(seeds) > 8:
+            yield [(2, Response("first", 0, 0, 0, "stop"))]
+            raise torch.cuda.OutOfMemoryError
         if len(seeds) > 4:
             raise torch.cuda.OutOfMemoryError
         if 13 in seeds:
             raise NonFiniteLogits(seeds.index(13))
-        return [Response("", 0, 0, 0, "stop") for _ in seeds]
+        yield [(row, Response("", 0, 0, 0, "stop")) for row in range(len(seeds))]
 
     monkeypatch.setattr(engine._generation, "_respond_batch", respond)
     with pytest.raises(NonFiniteLogits) as caught:

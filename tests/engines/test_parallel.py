@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
+import os
 import random
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +94,18 @@ def test_a_dead_copy_ends_the_run(tiny_llama: Path) -> None:
     assert not any(worker.is_alive() for worker in engine._workers)
 
 
+# Python reads it at its start: one of two neighbouring processes ends when it comes to the model.
 DYING = """
-import multiprocessing, os, signal
-from transformers import LlamaConfig
+import multiprocessing, os, signal, sys
 
-class DyingConfig(LlamaConfig):
-    model_type = "dying"
-    if (multiprocessing.current_process()._identity or (0,))[-1] % 2:
-        {end}
+class Dying:
+    @staticmethod
+    def find_spec(name, *_):
+        if name == "transformers.modeling_utils":
+            if multiprocessing.current_process()._identity[-1] % 2:
+                {end}
+
+sys.meta_path.insert(0, Dying)
 """
 
 
@@ -120,18 +123,12 @@ def test_a_copy_that_dies_while_it_loads(
     end: str,
     sentence: str,
 ) -> None:
-    """One copy ends in the middle of loading, the other one loads and would wait."""
-    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
-    folder = Path(shutil.copytree(tiny_llama, tmp_path / "dying"))
-    config = json.loads((folder / "config.json").read_text())
-    config |= {"model_type": "dying", "auto_map": {"AutoConfig": "dying.DyingConfig"}}
-    config |= {"auto_map": config["auto_map"] | {"AutoModelForCausalLM": "dying.Model"}}
-    (folder / "config.json").write_text(json.dumps(config))
-    code = DYING.format(end=end) + "\nfrom transformers import LlamaForCausalLM as Model\n"
-    (folder / "dying.py").write_text(code)
+    """The other one loads, and would wait for ever."""
+    (tmp_path / "sitecustomize.py").write_text(DYING.format(end=end))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     before = set(multiprocessing.active_children())
     with pytest.raises(RunFailed, match=f"copy of the model ended unexpectedly {sentence}"):
-        open_engine("hf", replace(options(folder, 2), trust_remote_code=True))
+        open_engine("hf", options(tiny_llama, 2))
     assert set(multiprocessing.active_children()) <= before
 
 

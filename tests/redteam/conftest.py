@@ -92,7 +92,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     def opened(chosen: ChosenJudge, progress: Progress) -> Iterator[Judge]:
         yield Judge(stage)
 
-    monkeypatch.setattr(LocalTarget, "open", lambda target, planned: Engine(stage))
+    monkeypatch.setattr(LocalTarget, "open", lambda *_: Engine(stage))
     monkeypatch.setattr(ChosenJudge, "opened", opened)
     return stage
 

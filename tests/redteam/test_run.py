@@ -268,7 +268,7 @@ def test_plain_prompts_are_marked(options: Make, stage: Stage) -> None:
 def test_no_room_for_the_model(
     options: Make, stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def full(target: LocalTarget, planned: Any) -> Engine:
+    def full(*_: Any) -> Engine:
         raise error
 
     asked = options(SCRIPT)
