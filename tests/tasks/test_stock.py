@@ -1,59 +1,17 @@
-"""The 12 discriminative tasks against lm-evaluation-harness's own, on the same rows.
-
-The stock YAML is loaded by its path; in place of its download it gets our rows in the columns of
-its hub data set.
-"""
+"""The 12 discriminative tasks against lm-evaluation-harness's own, on the same rows."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import lm_eval.tasks
 import pytest
 
+from benchmarks.stock_tasks import STOCK, load_stock
+
 from .conftest import DISC, load_task, requests
-
-STOCK_FOLDER = Path(lm_eval.tasks.__file__).parent
-
-
-class Stock(NamedTuple):
-    yaml: str
-    hub: tuple[str, str]  # path and name that it would ask the hub for
-    split: str  # that it evaluates on
-
-
-def bigbench(name: str) -> Stock:
-    yaml = f"bigbench/multiple_choice/{name}.yaml"
-    return Stock(yaml, ("hails/bigbench", f"{name}_zero_shot"), "default")
-
-
-def ethics(name: str) -> Stock:
-    return Stock(f"hendrycks_ethics/{name}.yaml", ("EleutherAI/hendrycks_ethics", name), "test")
-
-
-STOCK = {
-    "bfpo_crows_pairs": Stock(
-        "crows_pairs/crows_pairs_english.yaml",
-        ("jannalu/crows_pairs_multilingual", "english"),
-        "test",
-    ),
-    "bfpo_bbq_lite": bigbench("bbq_lite_json"),
-    "bfpo_winogrande": Stock(
-        "winogrande/default.yaml", ("allenai/winogrande", "winogrande_xl"), "validation"
-    ),
-    "bfpo_ethics_cm": ethics("commonsense"),
-    "bfpo_ethics_justice": ethics("justice"),
-    "bfpo_ethics_deontology": ethics("deontology"),
-    "bfpo_ethics_utilitarianism": ethics("utilitarianism"),
-    "bfpo_ethics_virtue": ethics("virtue"),
-    "bfpo_moral_permissibility": bigbench("moral_permissibility"),
-    "bfpo_simple_ethical_questions": bigbench("simple_ethical_questions"),
-    "bfpo_toxigen": Stock("toxigen/toxigen.yaml", ("skg/toxigen-data", "annotated"), "test"),
-    "bfpo_hhh_alignment": bigbench("hhh_alignment"),
-}
 
 # Documents of our local copies, where FACTS' counts hold for them; None: not at hand.
 REAL = {
@@ -68,37 +26,6 @@ REAL = {
     "bfpo_toxigen": 940,
     "bfpo_hhh_alignment": 221,
 }
-
-
-def in_hub_columns(row: dict[str, Any]) -> dict[str, Any]:
-    """A canonical row as the hub's data set has it; only BIG-bench names its columns otherwise."""
-    if "choices" not in row:
-        return {field: value for field, value in row.items() if field != "item_id"}
-    pairs = list(zip(row["choices"], row["scores"], strict=True))
-    best = max(row["scores"])
-    return {
-        "inputs": row["inputs"],
-        "targets": [choice for choice, score in pairs if score == best],
-        "multiple_choice_targets": row["choices"],
-        "multiple_choice_scores": row["scores"],
-    }
-
-
-def load_stock(name: str, ours: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """lm-eval's own task of that name, reading the rows of our task."""
-    import datasets
-
-    stock = STOCK[name]
-    rows = datasets.Dataset.from_list([in_hub_columns(row) for row in ours.eval_docs])
-
-    def instead_of_the_hub(path: str, name: str, **_: Any) -> dict[str, datasets.Dataset]:
-        assert (path, name) == stock.hub
-        return {stock.split: rows, "train": rows.select([0])}
-
-    monkeypatch.setattr(datasets, "load_dataset", instead_of_the_hub)
-    manager = lm_eval.tasks.TaskManager(include_defaults=False)
-    (task,) = manager.load([str(STOCK_FOLDER / stock.yaml)])["tasks"].values()
-    return task
 
 
 def log_likelihoods(choices: int, rng: random.Random) -> list[tuple[float, bool]]:
@@ -129,18 +56,16 @@ def test_every_discriminative_task_has_its_stock_task() -> None:
 
 
 @pytest.mark.parametrize("name", DISC)
-def test_equals_stock_on_mini_items(
-    name: str, monkeypatch: pytest.MonkeyPatch, compiled_once: Callable[..., Any]
-) -> None:
+def test_equals_stock_on_mini_items(name: str, compiled_once: Callable[..., Any]) -> None:
     ours = load_task(name, mini=True)
     assert len(ours.eval_docs) >= 24
-    assert_same(ours, load_stock(name, ours, monkeypatch))
+    assert_same(ours, load_stock(name, ours.eval_docs))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_equals_stock_on_real_data(
-    name: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch, compiled_once: Callable[..., Any]
+    name: str, data_dir: Path, compiled_once: Callable[..., Any]
 ) -> None:
     ours = load_task(
         name,
@@ -149,7 +74,7 @@ def test_equals_stock_on_real_data(
         allow_unpinned=True,  # our ToxiGen is a stand-in
     )
     assert len(ours.eval_docs) == REAL[name]
-    assert_same(ours, load_stock(name, ours, monkeypatch), draws=1)
+    assert_same(ours, load_stock(name, ours.eval_docs), draws=1)
 
 
 def test_equals_stock_on_awkward_text(
@@ -193,7 +118,7 @@ def test_equals_stock_on_awkward_text(
         with monkeypatch.context() as patch:
             pretend_source(rows, patch)
             ours = load_task(name)
-            assert_same(ours, load_stock(name, ours, patch))
+            assert_same(ours, load_stock(name, ours.eval_docs))
 
 
 def pretend_source(rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
