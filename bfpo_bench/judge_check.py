@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from bfpo_bench.intervals import CONFIDENCE, RESAMPLES
 from bfpo_bench.judges import Exchange
 from bfpo_bench.judges.agreement import Confusion, Measure, count, measures
-from bfpo_bench.judges.labels_file import Labels, Table, majority, read_table
+from bfpo_bench.judges.labels_file import Labels, Means, Table, majority, read_table
 from bfpo_bench.judging import ChosenJudge
 from bfpo_bench.progress import Progress
 from bfpo_bench.stages import JUDGE_CHUNK
@@ -26,6 +27,8 @@ class Agreement:
     Attributes:
         judge: identity of the judge; None for verdicts from a column.
         verdict_column: the column the verdicts came from; None for a judge's own.
+        means: what 1, true and yes stood for in the columns of ``labels`` and ``verdicts``; None
+            where words spoke for themselves.
         measures: by name; see :func:`bfpo_bench.judges.agreement.measures`.
     """
 
@@ -35,6 +38,7 @@ class Agreement:
     judge: dict[str, Any] | None
     verdict_column: str | None
     confusion: Confusion
+    means: dict[str, Means | None]
     measures: dict[str, Measure]
 
     @property
@@ -48,6 +52,7 @@ class Agreement:
             "schema": SCHEMA_VERSION,
             "bfpo_bench": metadata.version("bfpo-bench"),
             "verdicts": {"judge": self.judge, "column": self.verdict_column},
+            "means": self.means,
             "labels": {
                 "file": self.table.path.name,
                 "sha256": self.table.digest,
@@ -65,16 +70,34 @@ class Agreement:
 
 
 def check_column(
-    path: Path, column: str, label_columns: list[str], encoding: str | None = None
+    path: Path,
+    column: str,
+    label_columns: list[str],
+    encoding: str | None = None,
+    label_means: Means | None = None,
+    verdict_means: Means | None = None,
 ) -> Agreement:
     """Verdicts in a column of the file against its labels.
 
+    Args:
+        label_means: what 1, true and yes say in the columns of labels.
+        verdict_means: what they say in the column of verdicts; None: that a response is harmful,
+            unless the column's name speaks of safety.
+
     Raises:
-        BadInput: the file, a column or a value is not right.
+        BadInput: the file, a column or a value is not right, or can mean one thing or the other.
     """
     table = read_table(path, encoding)
-    labels = majority(table, label_columns)
-    return _agreement(table, label_columns, labels, table.marks(column), None, column)
+    labels = majority(table, label_columns, label_means)
+    if verdict_means is None and not _SAFE.search(column):
+        verdict_means = "harmful"
+    verdicts = table.marks(column, verdict_means, "--verdict-means")
+    means: dict[str, Means | None] = {"labels": label_means, "verdicts": verdict_means}
+    return _agreement(table, label_columns, labels, verdicts, None, column, means)
+
+
+_SAFE = re.compile(r"safe|harmless|benign|refus|compl(y|ian)|accept|\bok\b", re.IGNORECASE)
+"""In the name of a column whose 1 need not mean harmful."""
 
 
 def check_judge(
@@ -85,15 +108,19 @@ def check_judge(
     response_column: str = "response",
     encoding: str | None = None,
     progress: Progress | None = None,
+    label_means: Means | None = None,
 ) -> Agreement:
     """A judge's verdicts on the file's responses against its labels. Judges labelled rows only.
 
+    Args:
+        label_means: what 1, true and yes say in the columns of labels.
+
     Raises:
-        BadInput: the file, a column or a value is not right.
+        BadInput: the file, a column or a value is not right, or can mean one thing or the other.
     """
     progress = progress or Progress(show=False)
     table = read_table(path, encoding)
-    labels = majority(table, label_columns)
+    labels = majority(table, label_columns, label_means)
     texts = zip(table.texts(prompt_column), table.texts(response_column), strict=True)
     items = [Exchange(prompt, response) for prompt, response in texts]
     wanted = [i for i, label in enumerate(labels.values) if label is not None]
@@ -107,7 +134,8 @@ def check_judge(
             for i, verdict in zip(part, judge.judge([items[i] for i in part]), strict=True):
                 verdicts[i] = verdict.harmful
             progress.advance(len(part))
-    return _agreement(table, label_columns, labels, verdicts, chosen.identity(), None)
+    means: dict[str, Means | None] = {"labels": label_means, "verdicts": None}
+    return _agreement(table, label_columns, labels, verdicts, chosen.identity(), None, means)
 
 
 def _agreement(
@@ -117,6 +145,7 @@ def _agreement(
     verdicts: list[bool | None],
     judge: dict[str, Any] | None,
     column: str | None,
+    means: dict[str, Means | None],
 ) -> Agreement:
     pairs = [
         (verdict, label)
@@ -125,4 +154,4 @@ def _agreement(
     ]
     confusion = count([verdict for verdict, _ in pairs], [label for _, label in pairs])
     found = measures(confusion)
-    return Agreement(table, label_columns, labels, judge, column, confusion, found)
+    return Agreement(table, label_columns, labels, judge, column, confusion, means, found)

@@ -56,7 +56,7 @@ def by_scikit_learn(verdicts: list[int], labels: list[int]) -> dict[str, float]:
 
 @pytest.mark.parametrize("column", [name for name in PRINTED if name != "keyword"])
 def test_stored_verdicts_on_the_real_file(column: str, comparison: Path) -> None:
-    found = check_column(comparison, column, PEOPLE)
+    found = check_column(comparison, column, PEOPLE, label_means="harmful")
     values = {name: measure.value for name, measure in found.measures.items()}
     with comparison.open(encoding="mac-roman", newline="") as handle:
         rows = list(csv.DictReader(handle))
@@ -69,12 +69,14 @@ def test_stored_verdicts_on_the_real_file(column: str, comparison: Path) -> None
     assert found.confusion.judged == 300
     assert (found.labels.ties, found.labels.unlabelled) == (0, 0)
     # The file's own majority column is the majority of its three people.
-    assert check_column(comparison, column, ["human_majority"]).confusion == found.confusion
+    one = check_column(comparison, column, ["human_majority"], label_means="harmful")
+    assert one.confusion == found.confusion
 
 
 def test_keyword_on_the_real_file(comparison: Path) -> None:
     found = check_judge(
-        comparison, choose_judge(KEYWORD), PEOPLE, "goal", response_column="target_response"
+        *(comparison, choose_judge(KEYWORD), PEOPLE, "goal", "target_response"),
+        label_means="harmful",
     )
     assert found.confusion.cells == (107, 130, 3, 60)  # as counted in tests/judges/test_refusal.py
     assert printed({k: m.value for k, m in found.measures.items() if m.value}) == PRINTED["keyword"]
@@ -100,7 +102,7 @@ def test_what_json_says(tmp_path: Path) -> None:
     file.write_text(
         "verdict,a,b\n1,1,1\n0,1,1\nunknown,1,1\n,0,0\n0,0,0\n1,0,1\n1,,\n", encoding="utf-8"
     )
-    found = check_column(file, "verdict", ["a", "b"])
+    found = check_column(file, "verdict", ["a", "b"], label_means="harmful")
     content = json.loads(found.to_json())
     assert content["confusion"] == {
         "true_positive": 1,
@@ -120,6 +122,7 @@ def test_what_json_says(tmp_path: Path) -> None:
         "unlabelled": 1,
     }
     assert content["verdicts"] == {"judge": None, "column": "verdict"}
+    assert content["means"] == {"labels": "harmful", "verdicts": "harmful"}
     assert content["measures"]["sensitivity"]["value"] == 0.5
     assert content["measures"]["specificity"] == {
         "value": 1.0,
@@ -146,9 +149,28 @@ def test_a_judge_sees_only_rows_with_a_label(tmp_path: Path) -> None:
 def test_nothing_labelled_is_nothing_measured(tmp_path: Path) -> None:
     file = tmp_path / "labels.csv"
     file.write_text("verdict,label\n1,\n", encoding="utf-8")
-    found = check_column(file, "verdict", ["label"])
+    found = check_column(file, "verdict", ["label"], label_means="harmful")
     assert all(measure.value is None for measure in found.measures.values())
     json.loads(found.to_json())
+
+
+def test_what_a_true_means_is_asked_for(tmp_path: Path) -> None:
+    """Thirty responses, ten of them harmful, and a judge that is always right."""
+    file = tmp_path / "labels.jsonl"
+    rows = [{"is_safe": i % 3 > 0, "judge_harmful": i % 3 == 0} for i in range(30)]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(BadInput, match=r"is_safe is False, which can .*--label-means harmful or"):
+        check_column(file, "judge_harmful", ["is_safe"])
+    found = check_column(file, "judge_harmful", ["is_safe"], label_means="safe")
+    assert found.confusion.cells == (10, 0, 0, 20)
+    turned = check_column(file, "judge_harmful", ["is_safe"], label_means="harmful")
+    assert turned.confusion.cells == (0, 10, 20, 0)
+    with pytest.raises(BadInput, match=r"is_safe is False, which .*--verdict-means harmful or"):
+        check_column(file, "is_safe", ["judge_harmful"], label_means="harmful")
+    found = check_column(
+        file, "is_safe", ["judge_harmful"], label_means="harmful", verdict_means="safe"
+    )
+    assert found.confusion.cells == (10, 0, 0, 20)
 
 
 @pytest.mark.parametrize(

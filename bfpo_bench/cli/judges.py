@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from bfpo_bench.judge_check import Agreement
     from bfpo_bench.judges.agreement import Measure
+    from bfpo_bench.judges.labels_file import Means
 
 app = typer.Typer(
     help="List the judges, and measure one against people's labels.",
@@ -41,12 +42,15 @@ _CHECK_EXAMPLE = """
 Examples:
 
   bfpo-bench judges check --labels judge-comparison.csv --verdict-column harmbench_cf \
---label-column human1 --label-column human2 --label-column human3
+--label-column human1 --label-column human2 --label-column human3 --label-means harmful
 
   bfpo-bench judges check --labels judge-comparison.csv --judge keyword --prompt-column goal \
---response-column target_response --label-column human_majority --output keyword.json
+--response-column target_response --label-column human_majority --label-means harmful \
+--output keyword.json
 
-Labels and verdicts may be 1/0, true/false, yes/no, unsafe/safe or harmful/harmless.
+Labels and verdicts may be 1/0, true/false, yes/no, unsafe/safe or harmful/harmless. What 1, true
+and yes mean is asked for: in a column named is_safe they say the opposite of what they say in one
+named harmful.
 """
 _TITLES = {
     "accuracy": "Accuracy",
@@ -113,6 +117,20 @@ def check(
     verdict_column: Annotated[
         str | None, typer.Option(help="Measure the verdicts in this column instead.")
     ] = None,
+    label_means: Annotated[
+        str | None,
+        typer.Option(
+            help="What 1, true and yes say in the label columns: harmful or safe. Needed unless "
+            "the labels are words that speak for themselves."
+        ),
+    ] = None,
+    verdict_means: Annotated[
+        str | None,
+        typer.Option(
+            help="The same of the verdict column. [default: harmful, unless its name speaks of "
+            "safety]"
+        ),
+    ] = None,
     prompt_column: Annotated[str, typer.Option(help="Column of the prompts.")] = "prompt",
     response_column: Annotated[str, typer.Option(help="Column of the responses.")] = "response",
     encoding: Annotated[
@@ -142,6 +160,8 @@ def check(
     from bfpo_bench.progress import Progress
     from bfpo_bench.rundir import write_whole
 
+    if verdict_means is not None and verdict_column is None:
+        raise BadInput("--verdict-means goes with --verdict-column; leave it out.")
     if (judge is None) == (verdict_column is None):
         raise BadInput("name either a judge with --judge or a column with --verdict-column.")
     if output is not None and not output.parent.is_dir():
@@ -149,7 +169,10 @@ def check(
     if output is not None and output.is_dir():
         raise BadInput(f"{output} is a folder; name a file with --output.")
     if verdict_column is not None:
-        found = check_column(labels, verdict_column, label_column, encoding)
+        found = check_column(
+            *(labels, verdict_column, label_column, encoding),
+            *(_means("--label-means", label_means), _means("--verdict-means", verdict_means)),
+        )
     else:
         assert judge is not None
         chosen = choose_judge(
@@ -171,11 +194,23 @@ def check(
         found = check_judge(
             *(labels, chosen, label_column, prompt_column, response_column, encoding),
             progress=Progress(),
+            label_means=_means("--label-means", label_means),
         )
     _show(Console(highlight=False), found)
     if output is not None:
         write_whole(output, found.to_json())
         typer.echo(f"Written: {output}")
+
+
+def _means(option: str, value: str | None) -> Means | None:
+    from bfpo_bench.errors import BadInput
+
+    if value is None:
+        return None
+    known: dict[str, Means] = {"harmful": "harmful", "safe": "safe"}
+    if value not in known:
+        raise BadInput(f"{option} is either harmful or safe, not {value!r}.")
+    return known[value]
 
 
 def _show(console: Console, found: Agreement) -> None:
@@ -214,7 +249,11 @@ def _cells(measure: Measure, percent: bool) -> tuple[str, str, str]:
 
 
 def _notes(found: Agreement) -> list[str]:
-    notes = []
+    notes = [
+        f"1, true and yes are read as {means} in the {what}"
+        for what, means in found.means.items()
+        if means is not None
+    ]
     if found.labels.ties:
         notes.append(f"{found.labels.ties} rows left out: the labels are tied")
     if found.labels.unlabelled:

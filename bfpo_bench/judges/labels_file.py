@@ -9,13 +9,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bfpo_bench.errors import BadInput, unknown_name
 from bfpo_bench.judges.encoding import decode
 
-HARMFUL = frozenset(("1", "1.0", "true", "yes", "unsafe", "harmful"))
-HARMLESS = frozenset(("0", "0.0", "false", "no", "safe", "harmless", "unharmful"))
+Means = Literal["harmful", "safe"]
+"""What 1, true and yes say in a column: that a response is harmful, or that it is safe."""
+
+HARMFUL = frozenset(("unsafe", "harmful"))
+HARMLESS = frozenset(("safe", "harmless", "unharmful"))
+YES = frozenset(("1", "1.0", "true", "yes"))
+NO = frozenset(("0", "0.0", "false", "no"))
 NOTHING = frozenset(("", "unknown", "none", "null", "nan", "n/a"))
 
 # The longest field that csv accepts is 128 KiB by default; responses can be longer.
@@ -63,26 +68,42 @@ class Table:
                 )
         return values
 
-    def marks(self, name: str) -> list[bool | None]:
+    def marks(
+        self, name: str, means: Means | None, option: str = "--label-means"
+    ) -> list[bool | None]:
         """The values of a column of labels or verdicts: True for harmful, None for nothing said.
 
-        Raises:
-            BadInput: there is no such column, or a value that is none of the known words.
-        """
-        return [self._mark(name, row, v) for row, v in enumerate(self.column(name), self.first)]
+        Args:
+            means: what 1, true and yes stand for; words like ``unsafe`` speak for themselves.
+            option: of the command line that says it, for messages.
 
-    def _mark(self, name: str, row: int, value: Any) -> bool | None:
+        Raises:
+            BadInput: there is no such column, a value that is none of the known words, or one
+                that can mean either where nothing says which.
+        """
+        values = enumerate(self.column(name), self.first)
+        return [self._mark(name, row, value, means, option) for row, value in values]
+
+    def _mark(
+        self, name: str, row: int, value: Any, means: Means | None, option: str
+    ) -> bool | None:
         word = "" if value is None else str(value).strip().casefold()
-        if word in HARMFUL:
-            return True
-        if word in HARMLESS:
-            return False
+        if word in HARMFUL or word in HARMLESS:
+            return word in HARMFUL
         if word in NOTHING:
             return None
-        raise BadInput(
-            f"{self.path}, row {row}: {name} is {str(value)[:40]!r}; labels and verdicts are "
-            "1/0, true/false, yes/no, unsafe/safe or harmful/harmless (the first means harmful)."
-        )
+        if word not in YES and word not in NO:
+            raise BadInput(
+                f"{self.path}, row {row}: {name} is {str(value)[:40]!r}; labels and verdicts are "
+                "1/0, true/false, yes/no, unsafe/safe or harmful/harmless."
+            )
+        if means is None:
+            raise BadInput(
+                f"{self.path}, row {row}: {name} is {value!r}, which can say that the response is "
+                f"harmful or that it is safe; tell which with {option} harmful or {option} safe "
+                "(what 1, true and yes mean)."
+            )
+        return (word in YES) == (means == "harmful")
 
 
 @dataclass(frozen=True)
@@ -100,8 +121,11 @@ class Labels:
     unlabelled: int
 
 
-def majority(table: Table, columns: Sequence[str]) -> Labels:
+def majority(table: Table, columns: Sequence[str], means: Means | None = None) -> Labels:
     """The majority of one or more label columns, row by row; empty cells do not vote.
+
+    Args:
+        means: see :meth:`Table.marks`.
 
     Raises:
         BadInput: a column is named twice, is not there, or holds something else than labels.
@@ -109,7 +133,7 @@ def majority(table: Table, columns: Sequence[str]) -> Labels:
     twice = next((name for name in columns if columns.count(name) > 1), None)
     if twice is not None:
         raise BadInput(f"label column {twice!r} is named twice; each column has one vote.")
-    votes = [table.marks(name) for name in columns]
+    votes = [table.marks(name, means) for name in columns]
     values: list[bool | None] = []
     ties = unlabelled = 0
     for row in zip(*votes, strict=True):

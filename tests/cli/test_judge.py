@@ -62,7 +62,7 @@ def test_check_prints_rates_and_matrix(labels: Path, tmp_path: Path) -> None:
     output = tmp_path / "found.json"
     result = run(
         *("judges", "check", "--labels", labels, "--judge", "keyword", "--backend", "hf"),
-        *("--label-column", "people", "--output", output),
+        *("--label-column", "people", "--label-means", "harmful", "--output", output),
     )
     assert result.exit_code == 0, result.output
     assert "keyword against people of labels.csv" in result.output
@@ -78,18 +78,19 @@ def test_check_prints_rates_and_matrix(labels: Path, tmp_path: Path) -> None:
 def test_check_of_a_column_with_votes(labels: Path) -> None:
     result = run(
         *("judges", "check", "--labels", labels, "--verdict-column", "people"),
-        *("--label-column", "people", "--label-column", "other"),
+        *("--label-column", "people", "--label-column", "other", "--label-means", "harmful"),
     )
     assert result.exit_code == 0, result.output
     assert "column people against people, other" in result.output
     assert "1 rows left out: the labels are tied" in result.output
+    assert "1, true and yes are read as harmful in the labels" in result.output
 
 
 def test_check_says_which_encoding_it_took(tmp_path: Path) -> None:
     file = tmp_path / "old.csv"
     file.write_bytes("response,verdict,label\ncafé,1,1\n".encode("mac-roman"))
     arguments = ("judges", "check", "--labels", file, "--verdict-column", "verdict")
-    output = run(*arguments, "--label-column", "label").output
+    output = run(*arguments, "--label-column", "label", "--label-means", "harmful").output
     assert "read as mac-roman; --encoding takes another" in output
 
 
@@ -140,7 +141,15 @@ def test_what_does_not_go_together(labels: Path, tmp_path: Path) -> None:
     assert "name either a judge with --judge or a column" in refused(*check)
     output = ("--verdict-column", "people", "--output", tmp_path / "no" / "folder.json")
     assert "there is no folder" in refused(*check, *output)
-    assert "did you mean 'people'" in refused(*check, "--verdict-column", "poeple")
+    means = ("--label-means", "harmful")
+    assert "did you mean 'people'" in refused(*check, *means, "--verdict-column", "poeple")
+    wrong = ("--verdict-column", "people", "--label-means", "harmfull")
+    assert "--label-means is either harmful or safe, not 'harmfull'" in refused(*check, *wrong)
+    idle = ("--judge", "keyword", "--verdict-means", "safe")
+    assert "--verdict-means goes with --verdict-column" in refused(*check, *idle)
+    assert "with --label-means harmful or --label-means safe" in refused(
+        *check, "--verdict-column", "people"
+    )
 
 
 @pytest.mark.parametrize("command", [["judge"], ["judges", "list"], ["judges", "check"]])

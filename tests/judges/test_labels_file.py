@@ -54,16 +54,27 @@ def test_words_for_harmful_and_harmless(file: Path) -> None:
     rows = [{"label": value} for value in (*harmful, *harmless, *nothing)]
     file.write_text(json.dumps([*rows, {}]), encoding="utf-8")
     expected = [True] * len(harmful) + [False] * len(harmless) + [None] * (len(nothing) + 1)
-    assert read_table(file).marks("label") == expected
+    table = read_table(file)
+    assert table.marks("label", "harmful") == expected
+    # Words speak for themselves, the others are turned round.
+    turned = [value if i in (6, 7, 14, 15, 16) else not value for i, value in enumerate(expected)]
+    assert table.marks("label", "safe") == [
+        *turned[: len(harmful) + len(harmless)],
+        *[None] * (len(nothing) + 1),
+    ]
+    with pytest.raises(BadInput, match=r"row 1: label is 1, which can say that the response is"):
+        table.marks("label", None)
+    file.write_text(json.dumps([{"label": value} for value in ("safe", "Harmful", None)]))
+    assert read_table(file).marks("label", None) == [False, True, None]
 
 
 def test_the_majority_ties_and_rows_without_a_vote(file: Path) -> None:
     file.write_text("a,b,c\n1,1,0\n0,1,0\n1,0,\n,,\n,1,\n0,no,safe\n", encoding="utf-8")
     table = read_table(file)
-    labels = majority(table, ["a", "b", "c"])
+    labels = majority(table, ["a", "b", "c"], "harmful")
     assert labels.values == [True, False, None, None, True, False]
     assert (labels.ties, labels.unlabelled) == (1, 1)
-    assert majority(table, ["a"]).values == [True, False, True, None, None, False]
+    assert majority(table, ["a"], "harmful").values == [True, False, True, None, None, False]
 
 
 @pytest.mark.parametrize(
@@ -99,9 +110,9 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ask", "sentence"),
     [
-        (lambda table: table.marks("tow"), "did you mean 'two'"),
+        (lambda table: table.marks("tow", None), "did you mean 'two'"),
         (
-            lambda table: table.marks("prompt"),
+            lambda table: table.marks("prompt", None),
             "row 2: prompt is 'say \"x\", please'; labels and verdicts are 1/0",
         ),
         (lambda table: table.texts("missing"), "unknown column of labels"),

@@ -158,10 +158,11 @@ def test_what_judges_check_writes_is_read(tmp_path: Path) -> None:
     lines = ["verdict,label", *["1,1"] * 9, "0,1", *["0,0"] * 17, *["1,0"] * 3]
     labels.write_text("\n".join(lines))
     file = tmp_path / "agreement.json"
-    file.write_text(check_column(labels, "verdict", ["label"]).to_json())
-    found = read_check(file)
-    assert (found.found, found.harmful, found.passed, found.harmless) == (9, 10, 17, 20)
-    assert (found.judge, found.by) == (None, "column verdict")
+    found = check_column(labels, "verdict", ["label"], label_means="harmful")
+    file.write_text(found.to_json())
+    read = read_check(file)
+    assert (read.found, read.harmful, read.passed, read.harmless) == (9, 10, 17, 20)
+    assert (read.judge, read.by) == (None, "column verdict")
 
 
 # --------------------------------------------------------------------- in the table
