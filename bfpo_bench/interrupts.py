@@ -72,6 +72,11 @@ class Interrupts:
             self._due = False
             raise KeyboardInterrupt
 
+    @property
+    def due(self) -> bool:
+        """Whether a signal waits for the end of :meth:`hold`."""
+        return self._due
+
     def _came(self, number: int, frame: FrameType | None) -> None:
         if self.seen and not self._ours:
             if number == signal.SIGTERM:
@@ -118,6 +123,8 @@ _installed: Interrupts | None = None
 def held() -> Iterator[None]:
     """Keeps a first Ctrl-C or SIGTERM waiting until the body ends, seconds at most.
 
+    A body that takes longer asks :func:`stop_is_due` now and then.
+
     Only where the command line has put its :class:`Interrupts` in place; in other programs the
     signal is their own affair.
     """
@@ -126,6 +133,11 @@ def held() -> Iterator[None]:
         return
     with _installed.hold():
         yield
+
+
+def stop_is_due() -> bool:
+    """Whether a signal waits for the end of :func:`held`: what can end early should now."""
+    return _installed is not None and _installed.due
 
 
 def _in_child() -> None:

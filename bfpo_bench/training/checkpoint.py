@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from bfpo_bench.errors import BadInput
 from bfpo_bench.training.identity import LATER, differences
@@ -15,6 +19,14 @@ RECORD = "training.json"
 
 STARTED = "recipe.json"
 """What an unfinished training in a folder is of."""
+
+STATE = "trainer_state.json"
+"""Trainer's own, in each of its checkpoints."""
+
+MANIFEST = "whole.json"
+"""Files of a checkpoint and their sizes."""
+
+log = logging.getLogger(__name__)
 
 
 def claim_output(folder: Path, identity: dict[str, Any]) -> Path | None:
@@ -103,9 +115,65 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _newest_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; damaged ones are deleted, for a newer name would outlive it."""
+    named = [(path, path.name.rpartition("-")[2]) for path in folder.glob("checkpoint-*")]
+    there = sorted((int(number), path) for path, number in named if number.isdecimal())
+    while there:
+        _, path = there.pop()
+        fault = checkpoint_fault(path)
+        if fault is None:
+            return path
+        before = f"from {there[-1][1].name}" if there else "from the beginning"
+        log.warning("%s is damaged (%s); training goes on %s.", path, fault, before)
+        shutil.rmtree(path)
+    return None
+
+
+def write_manifest(checkpoint: Path) -> None:
+    """Notes which files are in a checkpoint that is whole, and how large they are."""
+    sizes = {
+        path.relative_to(checkpoint).as_posix(): path.stat().st_size
+        for path in sorted(checkpoint.rglob("*"))
+        if path.is_file()
+    }
+    write_json(checkpoint / MANIFEST, sizes)
+
+
+def checkpoint_fault(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint to resume from; None where it is whole.
+
+    A file may be cut off, missing, or of the right size and empty after a power failure: sizes are
+    compared, JSON is read, the archives that PyTorch writes have check sums, and a safetensors
+    file's header tells its length.
+    """
     # Trainer writes its state last: a checkpoint without it was cut off.
-    whole = [p for p in folder.glob("checkpoint-*") if (p / "trainer_state.json").exists()]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    if not (checkpoint / STATE).is_file():
+        return f"no {STATE}"
+    try:
+        sizes = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        sizes = {}  # of version 0.1, or cut off between the two
+    for name, size in sizes.items():
+        path = checkpoint / name
+        if not path.is_file() or path.stat().st_size != size:
+            return str(name)
+    files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file()]
+    return next((str(p.relative_to(checkpoint)) for p in files if not _readable(p)), None)
+
+
+def _readable(path: Path) -> bool:
+    try:
+        if path.suffix == ".json":
+            json.loads(path.read_text(encoding="utf-8"))
+        elif path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                file.keys()
+        elif path.suffix in (".pt", ".pth"):
+            with zipfile.ZipFile(path) as archive:
+                return archive.testzip() is None
+    except (OSError, ValueError, zipfile.BadZipFile, SafetensorError):
+        return False
+    return True
 
 
 def finish_output(folder: Path, record: dict[str, Any], card: str) -> None:

@@ -96,6 +96,8 @@ def _placeless(identity: Mapping[str, Any], there: list[str]) -> Mapping[str, An
         return identity
     sets = recipe.get("data") or ()
     changed: dict[str, Any] = {"base": None, "data": [_without(one, ("files",)) for one in sets]}
+    # What is kept and told meanwhile changes nothing of the model.
+    changed |= dict.fromkeys(("save_minutes", "save_every", "report_to"))
     if "rewards" in there:
         changed["rewards"] = {
             name: _without(one, PLACES) for name, one in (recipe.get("rewards") or {}).items()

@@ -9,8 +9,10 @@ theory says of them: docs/losses.md.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -207,7 +209,8 @@ class Rewards:
         chosen: ``β log(π/π_ref)`` of the chosen response.
         rejected: of the rejected response.
         margins: chosen minus rejected.
-        accuracies: 1 where the chosen response has the higher reward, else (also in a tie) 0.
+        accuracies: 1 where the loss wants the margin above 0 and it is, or below 0 and it is; else
+            (also in a tie) 0; NaN where the loss wants neither.
     """
 
     chosen: Tensor
@@ -216,16 +219,44 @@ class Rewards:
     accuracies: Tensor
 
 
-def rewards(logps: PairLogps, beta: float) -> Rewards:
+def rewards(logps: PairLogps, beta: float, wanted: Tensor | None = None) -> Rewards:
     """What the policy's log-ratios say as rewards (Rafailov et al. 2023, Section 4).
 
     Args:
         logps: the batch.
         beta: the loss's β, or its τ.
+        wanted: from :func:`wanted_sign`; None wants every margin above 0.
     """
     chosen = beta * (logps.chosen - logps.ref_chosen).detach()
     rejected = beta * (logps.rejected - logps.ref_rejected).detach()
-    return Rewards(chosen, rejected, chosen - rejected, (chosen > rejected).to(chosen.dtype))
+    sign = torch.ones_like(chosen) if wanted is None else wanted
+    right = (sign * (chosen - rejected) > 0).to(chosen.dtype)
+    return Rewards(chosen, rejected, chosen - rejected, right.where(sign != 0, torch.nan))
+
+
+def wanted_sign(loss: Callable[[PairLogps], Tensor], logps: PairLogps) -> Tensor:
+    """Which way a loss wants the log-ratio of each pair to go from the reference: 1, -1 or 0.
+
+    It is the sign of the loss's slope there, so it is right for any loss: always 1 for dpo and ipo,
+    for bfpo the sign of the label, which is negative where the more helpful response is unsafe.
+
+    Args:
+        loss: with its parameters filled in.
+        logps: the pairs; what the policy thinks of them does not matter.
+
+    Returns:
+        [pairs]; 0 where the loss is level, or its slope no number.
+    """
+    chosen, rejected = (
+        reference.detach().clone().requires_grad_()
+        for reference in (logps.ref_chosen, logps.ref_rejected)
+    )
+    with torch.enable_grad():
+        value = loss(replace(logps, chosen=chosen, rejected=rejected)).sum()
+        up, down = torch.autograd.grad(
+            value, (chosen, rejected), allow_unused=True, materialize_grads=True
+        )
+    return torch.nan_to_num(down - up, nan=0.0).sign()
 
 
 def _number(name: str, value: float) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
 
 from bfpo_bench.chat_template import DATE
 from bfpo_bench.errors import BadInput
@@ -16,13 +17,14 @@ from bfpo_bench.progress import Progress
 from bfpo_bench.training.checkpoint import write_json
 from bfpo_bench.training.pairs import Pair
 from bfpo_bench.training.recipe import RewardRecipe
-from bfpo_bench.training.rewards import ChosenReward, choose_reward, opened_rewards
+from bfpo_bench.training.rewards import ChosenReward, Rate, choose_reward, opened_rewards
 from bfpo_bench.training.tokens import TokenPair
 
 FILE = "margins.json"
 """Margins of an unfinished training, in its output folder."""
 
 PAIRS_AT_ONCE = 64
+"""Of one process, between two meetings."""
 
 
 @dataclass(frozen=True)
@@ -34,39 +36,54 @@ class MarginReward:
     pairs: list[Pair]
 
     def rate(self, output: Path, state: PartialState, progress: Progress) -> list[float]:
-        """Margin of each pair, rated by the main process for all and kept in the output folder.
+        """Margin of each pair. All processes share the work and meet after every round of it.
+
+        The main process keeps what is rated in the output folder, which no other has to see; an
+        interrupted rating goes on from there.
 
         Raises:
             BadInput, RunFailed: the reward gives no number.
         """
         path = output / FILE
-        if state.is_main_process and not path.exists():
-            write_json(path, {"margins": self._rate(state, progress)})
-        state.wait_for_everyone()
-        margins: list[float] = json.loads(path.read_text(encoding="utf-8"))["margins"]
-        return margins
-
-    def _rate(self, state: PartialState, progress: Progress) -> list[float]:
-        margins: list[float] = []
+        margins: list[float]
+        [margins] = broadcast_object_list([_kept(path) if state.is_main_process else None])
+        if len(margins) == len(self.pairs):
+            return margins
         chosen, recipes = {"margin": self.reward}, {"margin": self.recipe}
         with (
             opened_rewards(chosen, recipes, progress, state.device) as rates,
-            progress.stage("rate margins", len(self.pairs), unit="pairs"),
+            progress.stage("rate margins", len(self.pairs), len(margins), unit="pairs"),
         ):
-            for start in range(0, len(self.pairs), PAIRS_AT_ONCE):
-                some = self.pairs[start : start + PAIRS_AT_ONCE]
-                prompts = [pair.prompt for pair in some]
-                winners, losers = (
-                    rates["margin"](prompts, texts)
-                    for texts in ([pair.chosen for pair in some], [p.rejected for p in some])
-                )
-                margins += [w - loss for w, loss in zip(winners, losers, strict=True)]
-                progress.advance(len(some))
+            while len(margins) < len(self.pairs):
+                first = len(margins) + state.process_index * PAIRS_AT_ONCE
+                mine = self.pairs[first : first + PAIRS_AT_ONCE]
+                found: list[float] = gather_object(_margins(rates["margin"], mine))
+                margins += found
+                if state.is_main_process:
+                    write_json(path, {"margins": margins})
+                progress.advance(len(found))
         return margins
 
     def identity(self) -> dict[str, Any]:
         """All that the margins depend on besides the pairs."""
         return self.reward.identity()
+
+
+def _margins(rate: Rate, pairs: Sequence[Pair]) -> list[float]:
+    if not pairs:
+        return []
+    prompts = [pair.prompt for pair in pairs]
+    winners = rate(prompts, [pair.chosen for pair in pairs])
+    losers = rate(prompts, [pair.rejected for pair in pairs])
+    return [winner - loser for winner, loser in zip(winners, losers, strict=True)]
+
+
+def _kept(path: Path) -> list[float]:
+    """The margins of the first pairs, as far as they were rated before."""
+    try:
+        return [float(one) for one in json.loads(path.read_text(encoding="utf-8"))["margins"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
 
 
 def with_margins(pairs: Sequence[TokenPair], margins: Sequence[float]) -> list[TokenPair]:

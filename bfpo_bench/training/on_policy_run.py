@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import torch
 import transformers
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
@@ -22,6 +21,7 @@ from bfpo_bench.training.checkpoint import finish_output
 from bfpo_bench.training.combination import Multiplier
 from bfpo_bench.training.identity import base_identity, training_identity
 from bfpo_bench.training.layers import choose_weights
+from bfpo_bench.training.loop import Checkpoints, ProgressBar, run_trainer
 from bfpo_bench.training.on_policy import (
     NOTE,
     GlobalReward,
@@ -34,7 +34,6 @@ from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.record import NAMED, training_record
 from bfpo_bench.training.rewards import opened_rewards
 from bfpo_bench.training.run import (
-    ProgressBar,
     claim_together,
     finished_together,
     leave_nothing_to_chance,
@@ -42,6 +41,12 @@ from bfpo_bench.training.run import (
     loop_settings,
 )
 from bfpo_bench.training.saving import check_room, save_model
+
+MEMORY = (
+    "the GPU's memory does not suffice for sampling and training on responses; lower "
+    "optimization.pairs_per_update (sampled together), optimization.pairs_at_once or "
+    "rollout.max_response, or set gradient_checkpointing: true (--set key=value)."
+)
 
 
 def train_on_policy(
@@ -90,14 +95,17 @@ def train_on_policy(
     model = load_model(prepared.base, recipe.precision, trust_remote_code, prepared.beside)
     leave_nothing_to_chance(model)
     model = choose_weights(model, recipe)
-    check_room(output, model, recipe)
+    room = check_room(output, model, recipe)
     settings = {
         **loop_settings(recipe, output, prepared.updates, accumulation, state),
         "per_device_train_batch_size": at_once,
         "max_steps": prepared.updates,
     }
     multiplier = prepared.combination.multiplier
-    callbacks: list[Any] = [RewardBar(progress)]
+    callbacks: list[Any] = [
+        RewardBar(progress),
+        Checkpoints(recipe.save_minutes if room else None),
+    ]
     if multiplier is not None:
         callbacks.append(KeptMultiplier(multiplier))
         if checkpoint is not None:
@@ -122,19 +130,13 @@ def train_on_policy(
 
 def _run(trainer: Any, checkpoint: Path | None) -> None:
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        run_trainer(trainer, checkpoint, MEMORY)
     except RuntimeError as error:
-        if "probability tensor contains" in str(error):
-            raise RunFailed(
-                "the policy's probabilities are no numbers any more; lower the learning rate, or "
-                "train with precision: fp32."
-            ) from error
-        if not isinstance(error, torch.OutOfMemoryError):
+        if "probability tensor contains" not in str(error):
             raise
         raise RunFailed(
-            "the GPU's memory does not suffice for sampling and training on responses; lower "
-            "optimization.pairs_per_update (sampled together), optimization.pairs_at_once or "
-            "rollout.max_response, or set gradient_checkpointing: true (--set key=value)."
+            "the policy's probabilities are no numbers any more; lower the learning rate, or "
+            "train with precision: fp32."
         ) from error
 
 

@@ -195,7 +195,8 @@ class Recipe:
         precision: ``bf16`` (frozen weights and products in bfloat16, trained weights in float32)
             or ``fp32``.
         report_to: where else to report: ``tensorboard``, ``wandb``, ``trackio``.
-        save_every: updates between checkpoints to resume from; None keeps none.
+        save_minutes: minutes of training between checkpoints to resume from; None keeps none.
+        save_every: updates between checkpoints, besides.
     """
 
     method: str
@@ -219,6 +220,7 @@ class Recipe:
     gradient_checkpointing: bool = True
     seed: int = 42
     report_to: tuple[str, ...] = ()
+    save_minutes: float | None = 15.0
     save_every: int | None = None
 
     def as_dict(self) -> dict[str, Any]:

@@ -67,6 +67,10 @@ def broken_rule(recipe: Recipe) -> str | None:
         (is_date(t.date), f"'date' of tokens is written YYYY-MM-DD, such as {DATE}"),
         (recipe.seed >= 0, "'seed' must be 0 or more"),
         (recipe.save_every is None or recipe.save_every >= 1, "'save_every' must be at least 1"),
+        (
+            recipe.save_minutes is None or 0 < recipe.save_minutes < math.inf,
+            "'save_minutes' must be above 0 (null keeps no checkpoints by the clock)",
+        ),
         *_kind_rules(recipe),
         (
             len({d.name for d in recipe.data}) == len(recipe.data),

@@ -13,7 +13,7 @@ import torch
 import transformers
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from transformers import TrainerCallback, TrainingArguments
+from transformers import TrainingArguments
 
 from bfpo_bench.engines.load import load_causal_model
 from bfpo_bench.engines.self_check import packing_fault
@@ -29,6 +29,7 @@ from bfpo_bench.training.checkpoint import (
 from bfpo_bench.training.dropout import chance_fault, without_chance
 from bfpo_bench.training.identity import base_identity, training_identity
 from bfpo_bench.training.layers import choose_weights
+from bfpo_bench.training.loop import Checkpoints, ProgressBar, run_trainer
 from bfpo_bench.training.margins import FILE as MARGINS
 from bfpo_bench.training.margins import with_margins
 from bfpo_bench.training.prepare import prepare
@@ -96,7 +97,7 @@ def train_preferences(
         )
     leave_nothing_to_chance(model)
     model = choose_weights(model, recipe)
-    check_room(output, model, recipe)
+    room = check_room(output, model, recipe)
     reference = reference_logprobs(
         pairs,
         model,
@@ -116,7 +117,7 @@ def train_preferences(
         list(schedule),
         prepared.loss,
         beta=_reward_scale(recipe),
-        callbacks=[ProgressBar(progress)],
+        callbacks=[ProgressBar(progress), Checkpoints(recipe.save_minutes if room else None)],
     )
     trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
     clock = time.monotonic()
@@ -256,48 +257,3 @@ def loop_settings(
         # One optimizer for all: fused where there is a GPU.
         "optim": "adamw_torch_fused" if state.device.type == "cuda" else "adamw_torch",
     }
-
-
-def run_trainer(trainer: Any, checkpoint: Path | None) -> None:
-    """Trains, from a checkpoint if there is one.
-
-    Raises:
-        RunFailed: out of memory; says what to lower.
-    """
-    try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except torch.OutOfMemoryError as error:
-        raise RunFailed(
-            "the GPU's memory does not suffice for a training step; lower "
-            "optimization.pairs_at_once or tokens.max_length, set gradient_checkpointing: true, or "
-            "train fewer layers (--set key=value)."
-        ) from error
-
-
-class ProgressBar(TrainerCallback):  # type: ignore[misc]
-    """Shows Trainer's steps as a stage of ours, and stops where a loss or gradient is no number."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._note = ""
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Takes the newest loss.
-
-        Raises:
-            RunFailed: it or its gradient is not a number.
-        """
-        for name, what in (("loss", "loss"), ("grad_norm", "gradient")):
-            if logs and not math.isfinite(float(logs.get(name, 0.0))):
-                raise RunFailed(
-                    f"the {what} stopped being a number at step {state.global_step}; lower the "
-                    "learning rate, or train with precision: fp32."
-                )
-        if logs and "loss" in logs:
-            self._note = f"loss {float(logs['loss']):.3f}"
-            if "rewards/accuracies" in logs:
-                self._note += f", {float(logs['rewards/accuracies']):.0%} right"
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Moves the bar."""
-        self._progress.set(state.global_step, state.max_steps, self._note)

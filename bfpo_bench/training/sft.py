@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch.utils.data import DataLoader
 
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.errors import BadInput
 from bfpo_bench.models import ModelFiles
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.conversations import load_conversations
+from bfpo_bench.training.mixing import Schedule
 from bfpo_bench.training.prepare import find_base, read_template, trained_outline
 from bfpo_bench.training.rates import OwnRates
 from bfpo_bench.training.recipe import Recipe
@@ -84,6 +86,25 @@ class PreparedSFT:
         at_once = max(n for n in range(1, share + 1) if share % n == 0 and n <= o.pairs_at_once)
         return at_once, share // at_once
 
+    def schedule(self, rank: int = 0, world: int = 1) -> Schedule:
+        """Which conversations one process sees, and when: the same updates by any number of them.
+
+        Raises:
+            BadInput: an update cannot be split into equal parts.
+        """
+        o = self.recipe.optimization
+        size = sum(len(one.conversations) for one in self.sets)
+        return Schedule(
+            "shuffled",
+            (size,),
+            o.pairs_per_update,
+            epochs=self.updates * o.pairs_per_update / size,
+            seed=self.recipe.seed,
+            rank=rank,
+            world=world,
+            accumulation=self.batches(world)[1],
+        )
+
 
 def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = False) -> PreparedSFT:
     """Finds the base model and reads the conversations.
@@ -126,12 +147,17 @@ def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = Fa
 
 
 def sft_trainer(
-    prepared: PreparedSFT, model: Any, settings: dict[str, Any], callbacks: list[Any]
+    prepared: PreparedSFT,
+    model: Any,
+    settings: dict[str, Any],
+    callbacks: list[Any],
+    schedule: Schedule,
 ) -> Any:
-    """TRL's trainer over all sets, shuffled; every token of a conversation is learnt.
+    """TRL's trainer over all sets; every token of a conversation is learnt.
 
     Args:
         model: the base model, its layers selected.
+        schedule: the conversations of this process.
         settings: what the recipe says of the loop, as arguments of transformers'
             TrainingArguments.
     """
@@ -144,12 +170,23 @@ def sft_trainer(
     config = SFTConfig(**settings, max_length=prepared.recipe.tokens.max_length, packing=False)
 
     class OwnTrainer(OwnRates, SFTTrainer):  # type: ignore[misc]
-        pass
+        def get_train_dataloader(self) -> DataLoader[Any]:
+            """This process's batches in their order.
+
+            Those that accelerate would share out begin the set again, in each process elsewhere,
+            where it does not divide.
+            """
+            return DataLoader(
+                self.train_dataset,
+                batch_sampler=list(schedule),
+                collate_fn=self.data_collator,
+                num_workers=self.args.dataloader_num_workers,
+            )
 
     return OwnTrainer(
         model=model,
         args=config,
-        train_dataset=datasets.Dataset.from_dict(rows).shuffle(seed=prepared.recipe.seed),
+        train_dataset=datasets.Dataset.from_dict(rows),
         processing_class=padded(prepared.tokenizer, embedding_rows(model)),
         callbacks=callbacks,
     )

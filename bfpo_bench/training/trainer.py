@@ -17,7 +17,7 @@ from transformers import Trainer, TrainingArguments
 
 from bfpo_bench.errors import RunFailed
 from bfpo_bench.training.chain_attention import use_chain_attention
-from bfpo_bench.training.losses import PairLogps, rewards
+from bfpo_bench.training.losses import PairLogps, rewards, wanted_sign
 from bfpo_bench.training.packed_pairs import PackedPairs, pack_pairs, response_logprobs
 from bfpo_bench.training.rates import OwnRates
 from bfpo_bench.training.tokens import TokenPair
@@ -69,7 +69,10 @@ class PreferenceTrainer(OwnRates, Trainer):  # type: ignore[misc]
         self._reference = reference
         self._loss = loss
         self._beta = beta
-        self._metrics = PairMetrics(pairs, args.device)
+        every = range(len(pairs))
+        nothing = torch.zeros(len(pairs), device=args.device)
+        wanted = wanted_sign(loss, self._with_reference(every, nothing, nothing))
+        self._metrics = PairMetrics(pairs, wanted, args.device)
         if self.accelerator.is_fsdp2:
             # accelerate's own policy would round what forward returns to 16 bits, and 300 nats
             # have steps of 2 nats there. The packed forward takes products in 16 bits by
@@ -118,7 +121,7 @@ class PreferenceTrainer(OwnRates, Trainer):  # type: ignore[misc]
         self._metrics.add(batch, logps, self._beta)
         return (loss, {"logps": logps}) if return_outputs else loss
 
-    def _with_reference(self, batch: list[int], chosen: Tensor, rejected: Tensor) -> PairLogps:
+    def _with_reference(self, batch: Sequence[int], chosen: Tensor, rejected: Tensor) -> PairLogps:
         pairs = [self._pairs[i] for i in batch]
 
         def tensor(values: Sequence[Any], dtype: torch.dtype = torch.float32) -> Tensor:
@@ -176,10 +179,14 @@ class PairMetrics:
     Args:
         pairs: all pairs of the training: they say which sets and classes there are, so that all
             processes report the same ones.
+        wanted: which way the loss wants each pair's log-ratio to go (see
+            :func:`bfpo_bench.training.losses.wanted_sign`): a pair is right where it has gone
+            there. Where the loss wants neither, it is not counted.
         device: where sums over the processes are made.
     """
 
-    def __init__(self, pairs: Sequence[TokenPair], device: torch.device) -> None:
+    def __init__(self, pairs: Sequence[TokenPair], wanted: Tensor, device: torch.device) -> None:
+        self._wanted = wanted
         self._groups = [
             [f"_{name}" for name in (pair.source, _safety(pair)) if name] for pair in pairs
         ]
@@ -191,7 +198,7 @@ class PairMetrics:
 
     def add(self, batch: Sequence[int], logps: PairLogps, beta: float) -> None:
         """Keeps the rewards of a micro-batch."""
-        found = rewards(logps, beta)
+        found = rewards(logps, beta, self._wanted[list(batch)])
         columns = [found.chosen, found.rejected, found.margins, found.accuracies]
         self._kept.append((batch, torch.stack(columns, dim=1)))
 
@@ -205,8 +212,9 @@ class PairMetrics:
                     "rewards/rejected": bad,
                     "rewards/margins": margin,
                 }
-                for group in ["", *self._groups[index]]:
-                    values[f"rewards/accuracies{group}"] = right
+                if not math.isnan(right):
+                    for group in ["", *self._groups[index]]:
+                        values[f"rewards/accuracies{group}"] = right
                 for name, value in values.items():
                     sums[name][0] += value
                     sums[name][1] += 1

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from accelerate import PartialState
+from safetensors.torch import save_file
 
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.training import run
 from bfpo_bench.training.checkpoint import (
+    checkpoint_fault,
     claim_output,
     finish_output,
     finished_record,
+    write_manifest,
 )
 
 IDENTITY = {"recipe": {"layers": ("a",)}, "base weights": "w", "data": {"one": "d"}}
@@ -48,6 +53,68 @@ def test_an_unfinished_training_goes_on_from_its_newest_whole_checkpoint(tmp_pat
     saved_state(out, 16)
     saved_state(out, 24, whole=False)
     assert claim_output(out, IDENTITY) == out / "checkpoint-16"
+
+
+def test_a_damaged_checkpoint_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    claim_output(out, IDENTITY)
+    for updates in (9, 10, 11):
+        saved_state(out, updates)
+    (out / "checkpoint-11" / "trainer_state.json").write_text("")
+    (out / "checkpoint-mine").mkdir()
+    assert claim_output(out, IDENTITY) == out / "checkpoint-10"
+    assert "checkpoint-11 is damaged (trainer_state.json); training goes on from checkpoint-10" in (
+        caplog.text
+    )
+    # It may not outlive, by its number, the ones that come now.
+    assert not (out / "checkpoint-11").exists()
+    for updates in (9, 10):
+        (out / f"checkpoint-{updates}" / "trainer_state.json").unlink()
+    assert claim_output(out, IDENTITY) is None
+    assert "checkpoint-9 is damaged (no trainer_state.json); training goes on from the b" in (
+        caplog.text
+    )
+
+
+def test_what_damages_a_checkpoint(tmp_path: Path) -> None:
+    """Files cut off, gone, or as large as before and empty, as power failures leave them."""
+    whole = tmp_path / "whole"
+    saved_state(tmp_path, 1)
+    (tmp_path / "checkpoint-1").rename(whole)
+    save_file({"a": torch.ones(99)}, whole / "model.safetensors")
+    for name in ("optimizer.pt", "rng_state.pth"):
+        torch.save({"a": torch.ones(99)}, whole / name)
+    (whole / "part").mkdir()
+    (whole / "part" / "0.distcp").write_bytes(bytes(9))
+
+    def fault(name: str, content: bytes | None, manifest: bool) -> str | None:
+        shutil.rmtree(tmp_path / "copy", ignore_errors=True)
+        copied = shutil.copytree(whole, tmp_path / "copy")
+        if manifest:
+            write_manifest(copied)
+        if content is None:
+            (copied / name).unlink()
+        else:
+            (copied / name).write_bytes(content)
+        return checkpoint_fault(copied)
+
+    names = [p.relative_to(whole).as_posix() for p in whole.rglob("*") if p.is_file()]
+    assert len(names) == 5
+    for name in names:
+        content = (whole / name).read_bytes()
+        for manifest in (True, False):
+            assert fault(name, content, manifest) is None
+        assert name in str(fault(name, None, True))
+        assert fault(name, content[:-1], True) == name
+        if not name.endswith(".distcp"):
+            assert fault(name, bytes(len(content)), True) == name
+            # As version 0.1 saved them, without a list of what there should be.
+            assert fault(name, content[: len(content) // 2], False) == name
+    flipped = bytearray((whole / "optimizer.pt").read_bytes())
+    flipped[flipped.index(torch.ones(9).numpy().tobytes()) + 5] ^= 1
+    assert fault("optimizer.pt", bytes(flipped), True) == "optimizer.pt"
 
 
 def test_an_unfinished_training_of_something_else(tmp_path: Path) -> None:

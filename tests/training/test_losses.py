@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bfpo_bench.errors import BadInput
-from bfpo_bench.training.losses import PairLogps, bfpo, bfpo_label, dpo, ipo, modpo, rewards
+from bfpo_bench.training.losses import (
+    PairLogps,
+    bfpo,
+    bfpo_label,
+    dpo,
+    ipo,
+    modpo,
+    rewards,
+    wanted_sign,
+)
 
 
 def pairs(log_ratios: list[float] | Tensor, **more: Any) -> PairLogps:
@@ -131,6 +142,26 @@ def test_rewards() -> None:
     assert found.margins.tolist() == [3, -1.5, 0]
     assert found.accuracies.tolist() == [1, 0, 0]  # a tie is no success
     assert not found.margins.requires_grad
+    # A loss that wants the second pair the other way round has got it, and of the first nothing.
+    right = rewards(logps, 0.5, torch.tensor([0.0, -1.0, -1.0])).accuracies.tolist()
+    assert math.isnan(right[0])
+    assert right[1:] == [1, 0]
+
+
+def test_which_way_a_loss_wants_a_pair() -> None:
+    """For bfpo the sign of the label; for a loss of one's own the slope, whatever it looks at."""
+    safe = torch.tensor([True, True, False, False])
+    other = torch.tensor([True, False, False, True])
+    logps = pairs([-7.0, 7.0, 7.0, -7.0], chosen_safe=safe, rejected_safe=other)
+    assert wanted_sign(partial(bfpo, tau=0.1), logps).tolist() == [1, 1, -1, -1]
+    # Label 0.5 less a shift of 0.5, and so on.
+    assert wanted_sign(partial(bfpo, alpha=1.0), logps).tolist() == [0, 1, -1, -1]
+    assert wanted_sign(partial(dpo, beta=0.1, label_smoothing=0.2), logps).tolist() == [1] * 4
+    assert wanted_sign(partial(ipo, tau=0.1, per_token=True), logps).tolist() == [1] * 4
+    margins = replace(logps, margin=torch.tensor([9.0, -9.0, 0.0, 1.0]))
+    assert wanted_sign(modpo, margins).tolist() == [1] * 4
+    assert wanted_sign(lambda logps: logps.chosen**2, logps).tolist() == [1] * 4
+    assert wanted_sign(lambda logps: torch.zeros(4, requires_grad=True), logps).tolist() == [0] * 4
 
 
 finite = st.floats(-1e3, 1e3)

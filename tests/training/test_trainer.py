@@ -205,6 +205,27 @@ def test_metrics_by_set_and_by_safety(new_model: NewModel, tmp_path: Path) -> No
     assert first["loss"] == pytest.approx(-math.log(1 / (1 + math.exp(-0.3))), abs=1e-5)
 
 
+def test_right_is_what_the_loss_wants(new_model: NewModel, tmp_path: Path) -> None:
+    """BFPO wants two of these four classes the other way round, and DPO none."""
+    pairs = random_pairs(12)
+    ways = [1.0 if pair.chosen_safe else -1.0 for pair in pairs]
+    # The reference lies 3 nats on the other side of where the label is.
+    reference = [
+        (a - 3 * way, b) for (a, b), way in zip(reference_of(new_model(), pairs), ways, strict=True)
+    ]
+    shares = []
+    for loss in (partial(bfpo, tau=0.5), partial(dpo, beta=0.5)):
+        trainer = PreferenceTrainer(
+            new_model(), arguments(tmp_path), pairs, reference, [list(range(12))], loss, beta=0.5
+        )
+        trainer.train()
+        shares.append(trainer.state.log_history[0])
+    assert shares[0]["rewards/accuracies"] == 1
+    assert shares[0]["rewards/accuracies_unsafe>safe"] == 1
+    assert shares[1]["rewards/accuracies"] == ways.count(1.0) / 12
+    assert shares[1]["rewards/accuracies_unsafe>safe"] == 0
+
+
 def test_a_loss_that_is_no_number_stops_and_leaves_its_batch(
     new_model: NewModel, tmp_path: Path
 ) -> None:

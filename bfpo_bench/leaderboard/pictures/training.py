@@ -22,7 +22,7 @@ _ACCURACY = "rewards/accuracies"
 _PANELS = (
     ("Loss", "loss"),
     ("Margin of implicit rewards", "rewards/margins"),
-    ("Share of pairs ordered as labelled", _ACCURACY),
+    ("Share of pairs ordered as the loss wants", _ACCURACY),
 )
 _NAME_HEIGHT = 0.115
 """Room between names at the end of lines, as a share of the panel's height."""
