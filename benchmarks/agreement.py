@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import head, run, table
+from benchmarks.pages import head, model_name, run, table
 from benchmarks.stock_tasks import STOCK, load_stock
 from bfpo_bench.errors import BadInput
 from bfpo_bench.export.samples import RunSamples, Sample
@@ -69,14 +69,15 @@ def measure(options: argparse.Namespace, command: str) -> tuple[str, str]:
     """
     from lm_eval.models.huggingface import HFLM
 
+    name = Path(options.model).name
     with RunSamples(options.run) as samples:
-        drawn = {name: _draw(samples, name, options) for name in samples.tasks if name in STOCK}
+        drawn = {task: _draw(samples, task, options) for task in samples.tasks if task in STOCK}
     if not any(drawn.values()):
         raise BadInput(f"{options.run} holds no scores to compare; evaluate scored tasks first.")
     model = HFLM(
-        str(options.model), dtype=options.dtype, device=options.device, batch_size=options.batch
+        options.model, dtype=options.dtype, device=options.device, batch_size=options.batch
     )
-    found = [compare(name, items, model) for name, items in drawn.items() if items]
+    found = [compare(task, items, model) for task, items in drawn.items() if items]
     equal = "everything is equal" if all(one.whole for one in found) else "NOT everything is equal"
     facts = {
         "Run": f"{options.run}, {sum(one.items for one in found)} items drawn by seed "
@@ -87,9 +88,9 @@ def measure(options: argparse.Namespace, command: str) -> tuple[str, str]:
         "at most",
     }
     columns = ["Task", "Items", "Choices", "Same texts", "Same greedy", "Same metric", "Largest Δ"]
-    lines = head(f"Agreement with lm-eval: {options.model.name}", command, facts)
+    lines = head(f"Agreement with lm-eval: {name}", command, facts)
     lines += table(columns, map(_cells, found))
-    return f"agreement-{options.model.name}", "\n".join(lines) + "\n"
+    return f"agreement-{name}", "\n".join(lines) + "\n"
 
 
 def compare(name: str, items: Sequence[Sample], model: Any) -> Agreement:
@@ -148,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--run", type=Path, required=True, help="a finished run directory")
-    add("--model", type=Path, required=True, help="the model's folder")
+    add("--model", type=model_name, required=True, help="the model's folder, or smollm2")
     add("--items", type=int, default=20, help="per task")
     add("--seed", type=int, default=0, help="decides which")
     add("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])

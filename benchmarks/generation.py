@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.generation_setup import make_prompts, prepare_model, write_data, write_suite
-from benchmarks.pages import head, run
+from benchmarks.pages import head, model_name, run
 from benchmarks.random_models import SHAPES
 from bfpo_bench.engines import EngineOptions, GenerateRequest, open_engine
 from bfpo_bench.sampling import Sampling
@@ -333,7 +333,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks.generation", description=__doc__)
     add = parser.add_argument
     add("--backend", choices=("hf", "vllm"), default="hf")
-    add("--model", default="tiny", help=f"{', '.join(SHAPES)} (random weights) or a folder")
+    add(
+        "--model",
+        type=model_name,
+        default="tiny",
+        help=f"{', '.join(SHAPES)} (random weights), smollm2 (a real one) or a folder",
+    )
     add("--prompts", type=int, default=512)
     add("--new-tokens", type=int, default=128, help="most new tokens of a response")
     add("--mean-tokens", type=int, default=60, help="mean length with random weights")

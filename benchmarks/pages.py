@@ -80,6 +80,22 @@ def real_data() -> Path | None:
     return None
 
 
+def model_name(text: str) -> str:
+    """The value of ``--model``: ``smollm2`` becomes the folder of the real model.
+
+    Raises:
+        argparse.ArgumentTypeError: it cannot be had here.
+    """
+    if text != "smollm2":
+        return text
+    from bfpo_bench.demo.smollm2 import make_smollm2
+
+    try:
+        return str(make_smollm2(say=lambda said: print(said, file=sys.stderr)))
+    except BenchError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123

@@ -22,7 +22,7 @@ from benchmarks.counting import count, load
 from benchmarks.engines import KINDS, Ready, Setup, Timing, serve
 from benchmarks.items import Asked, read_items
 from benchmarks.matrix_rate import matrix_rate
-from benchmarks.pages import head, real_data, run
+from benchmarks.pages import head, model_name, real_data, run
 from benchmarks.random_models import SHAPES, make_model
 
 
@@ -149,7 +149,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--model", default="tiny", help=f"{', '.join(SHAPES)} (random weights) or a folder")
+    add(
+        "--model",
+        type=model_name,
+        default="tiny",
+        help=f"{', '.join(SHAPES)} (random weights), smollm2 (a real one) or a folder",
+    )
     add("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     add("--device", default="cpu", choices=["cpu", "cuda"])
     add("--tasks", nargs="*", default=[], help="names of scored tasks; all of them by default")

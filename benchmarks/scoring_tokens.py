@@ -2,7 +2,7 @@
 
 Plans only: no weight is read, so all items of all tasks take seconds. For example::
 
-    python -m benchmarks.scoring_tokens --model ./SmolLM2-135M-Instruct
+    python -m benchmarks.scoring_tokens --model smollm2
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.counting import load
 from benchmarks.items import read_items
-from benchmarks.pages import head, real_data, run, table
+from benchmarks.pages import head, model_name, real_data, run, table
 from bfpo_bench.engines.packing import SortedRequests
 from bfpo_bench.engines.scoring import Scorer
 from bfpo_bench.engines.tile_attention import TILES
@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", type=Path, required=True, help="a checkpoint folder")
+    parser.add_argument(
+        "--model", type=model_name, required=True, help="a checkpoint folder, or smollm2"
+    )
     parser.add_argument("--tokens", type=int, default=2048, help="of a batch at most")
     parser.add_argument(
         "--tasks", nargs="*", default=[], help="names of scored tasks; default: all"
@@ -50,6 +52,7 @@ def measure(options: argparse.Namespace, command: str) -> tuple[str, str]:
     """
     from bfpo_bench.engines.load import outline
 
+    options.model = Path(options.model)
     model, (_, tokenizer) = outline(options.model), load(options.model)
     rows = []
     for asked in read_items(options.tasks, options.data_dir, options.limit, 0, False):

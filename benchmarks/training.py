@@ -23,7 +23,7 @@ from statistics import mean, median
 from benchmarks.contender import Contender
 from benchmarks.counting import count_tokens
 from benchmarks.matrix_rate import matrix_rate
-from benchmarks.pages import head, real_data, run, table
+from benchmarks.pages import head, model_name, real_data, run, table
 from benchmarks.random_models import SHAPES, make_model
 from benchmarks.training_contenders import TRL, Ready, Setup, Update, serve
 from bfpo_bench.errors import BadInput
@@ -200,7 +200,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--model", default="tiny", help=f"{', '.join(SHAPES)} (random weights) or a folder")
+    add(
+        "--model",
+        type=model_name,
+        default="tiny",
+        help=f"{', '.join(SHAPES)} (random weights), smollm2 (a real one) or a folder",
+    )
     add("--device", default="cpu", choices=["cpu", "cuda"])
     add("--bf16", action="store_true", help="products in bfloat16")
     add("--layers", nargs="*", default=[], help="name patterns of what is trained; default: all")

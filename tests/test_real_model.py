@@ -171,28 +171,24 @@ def test_a_short_bfpo_training_on_real_pairs(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BFPO_CACHE_DIR", str(tmp_path / "cache"))
     pairs = json.loads((data_dir / "preference" / "pku_saferlhf_32.json").read_text("utf-8"))
-    shortest(pairs, ("response_0", "response_1"), Path("safety.jsonl"))
+    sure = [row for row in pairs if row["is_response_0_safe"] != row["is_response_1_safe"]]
+    unsafe = [row for row in pairs if not row["is_response_0_safe"] | row["is_response_1_safe"]]
+    shortest([sure, unsafe], ("response_0", "response_1"), Path("safety.jsonl"))
     with (data_dir / "coconot" / "coconot_pref.jsonl").open(encoding="utf-8") as file:
         liked = [
             {name: row[name] for name in ("prompt", "chosen", "rejected")}
             for row in map(json.loads, file)
         ]
-    shortest(liked, ("chosen", "rejected"), Path("helpfulness.jsonl"))
+    shortest([liked[::2], liked[1::2]], ("chosen", "rejected"), Path("helpfulness.jsonl"))
     Path("short.yaml").write_text(RECIPE, encoding="utf-8")
     record = train(load_recipe("short.yaml", base=str(smollm2)), Path("trained"), device="cpu")
 
     losses = [entry["loss"] for entry in record["curves"] if "loss" in entry]
     assert len(losses) == 5
-    # The policy begins as the reference: every log-ratio is 0 and a pair costs (label / tau)²,
-    # once for each of the two batches of an update. Both helpfulness pairs have label 1/2.
-    safety = [json.loads(line) for line in Path("safety.jsonl").read_text("utf-8").splitlines()]
-    labels = []
-    for row in safety:
-        better = row["better_response_id"]
-        wins, loses = (row[f"is_response_{i}_safe"] for i in (better, 1 - better))
-        labels.append(1.5 * wins - 0.5 * loses - 0.5)
-    expected = (0.5 / 0.1) ** 2 + sum((label / 0.1) ** 2 for label in labels) / 2
-    assert losses[0] == pytest.approx(expected, rel=1e-4)
+    # The policy begins as the reference: every log-ratio is 0 and a pair costs (label / tau)².
+    # Of the helpfulness pairs both responses are safe, of the others none and one (Eq. 14).
+    labels = [0.5, 0.5, -0.5, 1.0]
+    assert losses[0] == pytest.approx(sum((g / 0.1) ** 2 for g in labels) / 4, rel=1e-4)
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < 0.8 * losses[0]
 
@@ -204,10 +200,14 @@ def test_a_short_bfpo_training_on_real_pairs(
     assert results.tasks["bfpo_advbench"].score is not None
 
 
-def shortest(rows: list[dict[str, Any]], responses: tuple[str, str], path: Path) -> None:
-    """Writes the two rows whose texts are shortest: real, and quick."""
-    rows = sorted(rows, key=lambda row: sum(len(row[name]) for name in ("prompt", *responses)))
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:2]), encoding="utf-8")
+def shortest(sets: list[list[dict[str, Any]]], responses: tuple[str, str], path: Path) -> None:
+    """Writes the row of each set whose texts are shortest: real, and quick."""
+
+    def length(row: dict[str, Any]) -> int:
+        return sum(len(row[name]) for name in ("prompt", *responses))
+
+    rows = [min(rows, key=length) for rows in sets]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def real_items(data_dir: Path) -> list[ScoreRequest]:
