@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from bfpo_bench.errors import BadInput
+from bfpo_bench.identity import is_earlier
 from bfpo_bench.plan import PlannedTask
 from bfpo_bench.request import Request
 from bfpo_bench.results import (
@@ -24,13 +26,25 @@ if TYPE_CHECKING:
     from bfpo_bench.helpfulness.choose import ChosenAnnotator
     from bfpo_bench.results import HelpfulnessResult
 
+EARLIER = (
+    "the run was begun by version 0.1, which kept less of model and judge: that config, tokenizer, "
+    "number format and backend were the same throughout could not be checked"
+)
+
 
 def collect(
-    request: Request, run: RunDirectory, store: Store, planned: list[PlannedTask]
+    request: Request,
+    run: RunDirectory,
+    store: Store,
+    planned: list[PlannedTask],
+    caveats: Sequence[str] = (),
 ) -> Results:
     """Results over everything that the run holds whole.
 
     Tasks of an earlier command in the same directory keep their results.
+
+    Args:
+        caveats: what a reader must know of how the answers came about.
     """
     earlier = _earlier(run)
     tasks = dict(earlier.tasks) if earlier else {}
@@ -61,7 +75,12 @@ def collect(
         limit=identity["limit"],
         tasks=tasks,
         averages=means,
-        marks=_marks(request, tasks) + _helpfulness_marks(request, store, planned, helpfulness),
+        marks=[
+            *_marks(request, tasks),
+            *_helpfulness_marks(request, store, planned, helpfulness),
+            *([EARLIER] if is_earlier(identity) else []),
+            *caveats,
+        ],
         helpfulness=helpfulness,
     )
 

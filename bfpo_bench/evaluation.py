@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 from bfpo_bench import stages
 from bfpo_bench.collect import collect
+from bfpo_bench.environment import mixed_versions
 from bfpo_bench.errors import BadInput
 from bfpo_bench.options import EvaluateOptions
 from bfpo_bench.plan import PlannedTask, render
@@ -70,7 +71,7 @@ class _Evaluation:
         self.store = store
         self.progress = progress
         self.model_key = stages.model_key(self.identity)
-        self.sitting = Sitting()
+        self.sitting = Sitting(run)
 
     def run(self) -> Results:
         try:
@@ -90,13 +91,15 @@ class _Evaluation:
                 self._judge(judged)
             self._annotate()
             with self.sitting.timed("collect"):
-                results = collect(self.request, self.run_directory, self.store, planned)
+                run = self.run_directory
+                mixed = mixed_versions(run.sessions, self.identity["backend"])
+                results = collect(self.request, run, self.store, planned, mixed)
                 self.run_directory.write_text("table.md", markdown(results))
                 self.run_directory.write_text("results.json", results.to_json())
             return results
         finally:
             self._say_time()
-            self.sitting.record(self.run_directory)
+            self.sitting.record()
 
     def _plan(self) -> list[PlannedTask]:
         request = self.request

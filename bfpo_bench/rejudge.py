@@ -6,14 +6,13 @@ own file, ``results-<judge>.json``, in the schema of ``results.json``.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bfpo_bench import stages
+from bfpo_bench.environment import mixed_versions
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.judging import ChosenJudge
 from bfpo_bench.progress import Progress
@@ -26,6 +25,7 @@ from bfpo_bench.results import (
     results_file,
 )
 from bfpo_bench.rundir import RunDirectory, read_run
+from bfpo_bench.sitting import Sitting
 from bfpo_bench.store import ResponseRecord, Store, VerdictRecord, answer_key
 from bfpo_bench.uncertainty import with_uncertainty
 
@@ -62,19 +62,19 @@ def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None)
             responses = {cell.task: _responses(path, store, cell) for cell in cells}
             judge_identity = chosen.identity()
             judging = _Judging(judge_identity, responses, store)
-            started = datetime.now(UTC).isoformat(timespec="seconds")
             name = judging.name(run.identity.get("judge"))
-            seconds = judging.run(name, chosen, progress)
+            sitting = Sitting(run, judge=name)
+            judging.run(name, chosen, sitting, progress)
             found = {
                 cell.task: _rejudged(cell, judging.verdicts(cell.task, name)) for cell in cells
             }
             results = _results(before, found, {**judge_identity, "judge": name}, store)
+        if sitting.seconds:
+            sitting.record()
+        mixed = mixed_versions(run.sessions, chosen.backend, name)
+        results = replace(results, marks=[*results.marks, *mixed])
         file = results_file(name)
         run.write_text(file, results.to_json())
-        if seconds is not None:
-            session = {"started": started, "judge": name, "seconds": {"judge": round(seconds, 2)}}
-            # The environment on record is that of the model's answers: leave it.
-            run.record_session(content.get("environment", {}), session)
     return Rejudged(results, path / file)
 
 
@@ -124,23 +124,21 @@ class _Judging:
         }
         return self._store.name_for(name, "verdicts", keys, self._key)
 
-    def run(self, name: str, chosen: ChosenJudge, progress: Progress) -> float | None:
-        """Gives the verdicts that are missing; seconds it took, None where none was."""
+    def run(self, name: str, chosen: ChosenJudge, sitting: Sitting, progress: Progress) -> None:
+        """Gives the verdicts that are missing."""
         waiting = [
             task
             for task, some in self._responses.items()
             if len(stages.judged(task, some, name, self._key, self._store)) < len(some)
         ]
         if not waiting:
-            return None
-        begin = time.monotonic()
-        with chosen.opened(progress) as judge:
+            return
+        with sitting.timed("judge"), chosen.opened(progress) as judge:
             for task in waiting:
                 stages.judge(
                     *(task, self._responses[task], name, self._key),
                     *(judge, self._store, progress),
                 )
-        return time.monotonic() - begin
 
     def verdicts(self, task: str, name: str) -> list[VerdictRecord]:
         """This judge's verdicts on a task, one per response."""

@@ -19,6 +19,7 @@ from bfpo_bench.identity import GROWING, differences, is_earlier, shared_parts
 from bfpo_bench.ownership import leave, take
 from bfpo_bench.salvage import open_whole
 from bfpo_bench.store import Store
+from bfpo_bench.whole_files import RUN_FILES
 
 SCHEMA_VERSION = 2
 """1: identities of version 0.1, see :mod:`bfpo_bench.identity`."""
@@ -41,6 +42,7 @@ class RunDirectory:
 
     def __init__(self, path: Path, identity: dict[str, Any], fresh: bool = False) -> None:
         self.path = path
+        _refuse_checkpoint(path)
         self._lock = _open_lock(path)
         self._owner: Path | None = None
         try:
@@ -85,11 +87,28 @@ class RunDirectory:
         """The run's answers; those that can still be read, where the file is damaged."""
         return open_whole(self.path / "samples.sqlite")
 
-    def record_session(self, environment: dict[str, Any], session: dict[str, Any]) -> None:
-        """Notes versions and hardware, and one sitting (command, times) of this run."""
-        self._content["environment"] = environment
-        self._content["sessions"].append(session)
+    @property
+    def sessions(self) -> list[dict[str, Any]]:
+        """The sittings on record, each with the environment that it had."""
+        return list(self._content["sessions"])
+
+    def record_session(self, session: dict[str, Any], place: int | None = None) -> int:
+        """Notes one sitting of this run: times, versions and hardware.
+
+        Those of the newest sitting that was the model's own stand above the sittings too.
+
+        Args:
+            place: what was returned for the same sitting before; None for a new one.
+        """
+        if "judge" not in session:
+            self._content["environment"] = session["environment"]
+        sessions = self._content["sessions"]
+        if place is None:
+            place = len(sessions)
+            sessions.append(session)
+        sessions[place] = session
         self._write()
+        return place
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file of the run in one step: a reader sees the old or the new one, whole."""
@@ -150,12 +169,14 @@ class RunDirectory:
                 file.unlink(missing_ok=True)
 
     def _forget(self) -> None:
+        """Removes all of an earlier run, the store with its log and what was salvaged of it too."""
         self.clear_scratch()
-        names = ("run.json", "results.json", "table.md")
-        # The store with its log, and what was moved aside because it was damaged.
-        others = (*self.path.glob("results-*.json"), *self.path.glob("samples.sqlite*"))
-        for file in (*(self.path / name for name in names), *others):
-            file.unlink(missing_ok=True)
+        # Where version 0.1 has put a run beside a model's weights, that record is the model's.
+        model = (self.path / "config.json").exists()
+        for pattern in RUN_FILES:
+            for file in self.path.glob(pattern):
+                if not file.is_dir() and not (model and file.name == "training.json"):
+                    file.unlink(missing_ok=True)
 
 
 def read_run(path: Path) -> dict[str, Any]:
@@ -207,6 +228,15 @@ def write_whole(path: Path, text: str) -> None:
             f"cannot write {path}: {error.strerror}; make room on the disk and run the same "
             "command again."
         ) from error
+
+
+def _refuse_checkpoint(path: Path) -> None:
+    """A run beside a model's weights would write over its ``training.json``, or remove it."""
+    if (path / "config.json").exists() and not (path / "run.json").exists():
+        raise BadInput(
+            f"{path} holds a model (config.json), and a run has files of the same names; name "
+            "another --output."
+        )
 
 
 def _open_lock(path: Path) -> int:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 from bfpo_bench.errors import BadInput, RunFailed, why_unwritable
@@ -25,8 +26,7 @@ def whole_file(path: Path, run: Path, force: bool) -> Iterator[Path]:
     """
     if path.is_dir():
         raise BadInput(f"{path} is a folder; give --output the name of a file.")
-    if path.resolve().parent == run.resolve() and _belongs_to_run(path.name):
-        raise BadInput(f"{path} is a file of the run itself; give --output another name.")
+    refuse_file_of_run(path, run)
     if path.exists() and not force:
         raise BadInput(f"{path} exists; give another --output, or --force to replace it.")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -77,9 +77,29 @@ def whole_folder(path: Path, force: bool) -> Iterator[Path]:
             path.rmdir()
 
 
-def _belongs_to_run(name: str) -> bool:
-    own = ("run.json", "results.json", "table.md", ".lock")
-    return name in own or name.startswith("samples.sqlite")
+RUN_FILES = (
+    *("run.json", "results.json", "results-*.json", "table.md", "samples.sqlite*"),
+    *("training.json", "annotator.log"),
+)
+"""What a run directory holds of a run, as patterns; its locks come beside them."""
+
+
+def refuse_file_of_run(path: Path, run: Path | None = None) -> None:
+    """Lets nothing be written in the place of what a run directory holds, however it is spelt.
+
+    Args:
+        run: a run directory, whether or not it looks like one; all that look like one count.
+
+    Raises:
+        BadInput: ``path`` is such a file, there or not.
+    """
+    # A link may stand in the way to the folder, or in the place of the file itself.
+    for place in (path.parent.resolve() / path.name, path.resolve()):
+        folder, name = place.parent, place.name.casefold()
+        if not (folder / "run.json").exists() and (run is None or folder != run.resolve()):
+            continue
+        if any(fnmatch(name, pattern) for pattern in (*RUN_FILES, ".lock", ".owner")):
+            raise BadInput(f"{path} is a file of the run itself; give --output another name.")
 
 
 def _flush(file: Path) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from bfpo_bench.environment import mixed_versions
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.identity import differences
 from bfpo_bench.rundir import RunDirectory, read_run
+from bfpo_bench.sitting import Sitting
 
 IDENTITY = {
     "model": {"weights": "aa", "name": "m"},
@@ -50,13 +52,73 @@ def test_a_different_request_is_refused_by_name(
 
 def test_fresh_starts_over_and_touches_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "results_2026.json").write_text("lm-eval's")
     with RunDirectory(tmp_path, IDENTITY) as run:
         run.open_store().close()
-        run.write_text("results.json", "{}")
+        for name in ("results.json", "results-a.json", "training.json", "table.md"):
+            run.write_text(name, "{}")
+        (tmp_path / "annotator.log").write_text("")
+        (tmp_path / "samples.sqlite.damaged-1").write_text("")
     with RunDirectory(tmp_path, {**IDENTITY, "seed": 5}, fresh=True) as run:
         assert run.identity["seed"] == 5
         assert not run.results_path.exists()
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "notes.txt", "run.json"]
+    kept = [".lock", "notes.txt", "results_2026.json", "run.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == kept
+
+
+def test_a_run_does_not_go_into_a_models_folder(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "training.json").write_text("how it was trained")
+    with pytest.raises(BadInput, match=r"holds a model \(config.json\), and a run has files of"):
+        RunDirectory(tmp_path, IDENTITY, fresh=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "training.json"]
+    # Where an older version has put one there, the model's record stays.
+    (tmp_path / "config.json").unlink()
+    RunDirectory(tmp_path, IDENTITY).close()
+    (tmp_path / "config.json").write_text("{}")
+    RunDirectory(tmp_path, {**IDENTITY, "seed": 5}, fresh=True).close()
+    assert (tmp_path / "training.json").read_text() == "how it was trained"
+
+
+def test_every_sitting_keeps_its_own_environment(tmp_path: Path) -> None:
+    def sitting(run: RunDirectory, torch: str, **about: str) -> Sitting:
+        packages = {"torch": torch, "vllm": torch, "bfpo-bench": "0.2.0"}
+        monkeypatch.setattr(
+            "bfpo_bench.sitting.describe_environment", lambda: {"packages": packages}
+        )
+        return Sitting(run, **about)
+
+    with pytest.MonkeyPatch.context() as monkeypatch, RunDirectory(tmp_path, IDENTITY) as run:
+        # One that was killed: on record from its first answer on.
+        with sitting(run, "2.13.0").timed("score"):
+            assert [s["environment"]["packages"]["torch"] for s in run.sessions] == ["2.13.0"]
+        assert mixed_versions(run.sessions, "hf") == []
+        # One that answers nothing is no matter, nor is a judge's for the model's environment.
+        idle = sitting(run, "2.14.0")
+        with idle.timed("collect"):
+            pass
+        idle.record()
+        assert mixed_versions(run.sessions, "hf") == []
+        rejudging = sitting(run, "2.15.0", judge="other")
+        with rejudging.timed("judge"):
+            pass
+        rejudging.record()
+        with sitting(run, "2.16.0").timed("respond"):
+            pass
+        content = read_run(tmp_path)
+    assert len(content["sessions"]) == 4
+    assert content["environment"]["packages"]["torch"] == "2.16.0"
+    mark = (
+        "answers were made under several versions of {} (2.13.0, 2.16.0); run.json says which "
+        "sitting had which"
+    )
+    assert mixed_versions(content["sessions"], "hf") == [mark.format("torch")]
+    assert mixed_versions(content["sessions"], "vllm") == [
+        mark.format("torch"),
+        mark.format("vllm"),
+    ]
+    # Version 0.1 kept no environment with its sittings.
+    assert mixed_versions([{"seconds": {"score": 1.0}}, *content["sessions"][:1]], "hf") == []
 
 
 def test_tasks_and_data_may_grow(tmp_path: Path) -> None:

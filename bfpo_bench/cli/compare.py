@@ -55,10 +55,13 @@ def compare(
 
     from bfpo_bench.errors import BadInput
     from bfpo_bench.leaderboard.comparison_table import check_format, render
+    from bfpo_bench.whole_files import refuse_file_of_run
 
     check_format(format)
     if output is not None and output.exists() and not force:
         raise BadInput(f"{output} is there already; name another --output, or --force.")
+    if output is not None:
+        refuse_file_of_run(output)
     from bfpo_bench.leaderboard.compare import compare_runs
 
     found = compare_runs(runs, force=force, margin=margin, judge=judge, seed=seed)

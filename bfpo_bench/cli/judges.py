@@ -159,6 +159,7 @@ def check(
     from bfpo_bench.judging import JudgeOptions, choose_judge
     from bfpo_bench.progress import Progress
     from bfpo_bench.rundir import write_whole
+    from bfpo_bench.whole_files import refuse_file_of_run
 
     if verdict_means is not None and verdict_column is None:
         raise BadInput("--verdict-means goes with --verdict-column; leave it out.")
@@ -168,6 +169,8 @@ def check(
         raise BadInput(f"there is no folder {output.parent} for --output; make it first.")
     if output is not None and output.is_dir():
         raise BadInput(f"{output} is a folder; name a file with --output.")
+    if output is not None:
+        refuse_file_of_run(output)
     if verdict_column is not None:
         found = check_column(
             *(labels, verdict_column, label_column, encoding),

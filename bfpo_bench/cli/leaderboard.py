@@ -84,6 +84,7 @@ def leaderboard(
     """Put runs into one table, next to the paper's rows."""
     from bfpo_bench.errors import BadInput
     from bfpo_bench.leaderboard.board import Options, check_format, read_leaderboard
+    from bfpo_bench.whole_files import refuse_file_of_run
 
     check_format(format)
     if format == "html" and output is None:
@@ -94,6 +95,9 @@ def leaderboard(
         )
     if output is not None and format != "html" and output.exists() and not force:
         raise BadInput(f"{output} is there already; name another --output, or --force.")
+    for place in (output, update):
+        if place is not None and format != "html":
+            refuse_file_of_run(place)
     if pictures is not None and pictures.exists() and not pictures.is_dir():
         raise BadInput(f"{pictures} is a file; name a folder for the pictures.")
     options = Options(

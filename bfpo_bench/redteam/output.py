@@ -10,6 +10,7 @@ from bfpo_bench.identity import differences, is_earlier, shared_parts
 from bfpo_bench.redteam.options import RedteamOptions
 from bfpo_bench.redteam.summary import Summary, read_summary
 from bfpo_bench.rundir import write_whole
+from bfpo_bench.whole_files import refuse_file_of_run
 
 
 def claim_output(options: RedteamOptions, made_of: dict[str, Any]) -> Summary | None:
@@ -19,6 +20,8 @@ def claim_output(options: RedteamOptions, made_of: dict[str, Any]) -> Summary | 
         BadInput: the file is somebody else's or of something different, or cannot be written.
     """
     output = options.output
+    for path in (output, options.summary_path):
+        refuse_file_of_run(path)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         data = output.read_bytes() if output.exists() else None

@@ -81,7 +81,7 @@ class _Redteaming:
         self.run_directory = run
         self.store = store
         self.progress = progress
-        self.sitting = Sitting()
+        self.sitting = Sitting(run, output=request.options.output.name)
 
     def run(self) -> Summary:
         options = self.options
@@ -109,7 +109,7 @@ class _Redteaming:
             write_output(options, text, summary)
             return summary
         finally:
-            self.sitting.record(self.run_directory, output=options.output.name)
+            self.sitting.record()
 
     def _respond(self, asked: Questions) -> list[list[ResponseRecord]]:
         """The responses to each prompt, in the order of their draws."""

@@ -36,6 +36,20 @@ def test_bad_runs_are_told_and_the_rest_prints(runs: Path, tmp_path: Path) -> No
     assert "two" in done.stdout
 
 
+def test_a_runs_own_files_are_no_output(runs: Path) -> None:
+    one, two = str(runs / "one"), str(runs / "two")
+    before = (runs / "one" / "run.json").read_bytes()
+    for arguments in (
+        ("leaderboard", one, "--format", "markdown", "--output", f"{one}/run.json", "--force"),
+        ("leaderboard", one, "--update", f"{two}/table.md"),
+        ("compare", one, two, "--output", f"{one}/training.json"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert "is a file of the run itself; give --output another name." in done.stderr
+    assert (runs / "one" / "run.json").read_bytes() == before
+
+
 def test_a_faulty_run_ends_with_1(runs: Path, tmp_path: Path) -> None:
     faulty = Path(shutil.copytree(runs / "one", tmp_path / "faulty"))
     content = json.loads((faulty / "results.json").read_text())

@@ -89,8 +89,8 @@ def test_killed_at_every_kind_of_write(
 def test_killed_while_the_sitting_is_noted(
     driver: Driver, asked: Options, undisturbed: Undisturbed, moment: str
 ) -> None:
-    # First when the directory is opened, then after all verdicts and results.
-    kill(driver, Attempt(asked, at=("run.json", 2, moment)))
+    # When the directory is opened, before the first verdict, and after all verdicts and results.
+    kill(driver, Attempt(asked, at=("run.json", 3, moment)))
     outcome = finish(driver, asked)
     assert "verdicts" not in outcome.writes
     assert contents(Path(asked["run"])) == undisturbed[0]

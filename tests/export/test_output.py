@@ -46,6 +46,29 @@ def test_the_run_itself_is_never_written_over(make_run: MakeRun, name: str) -> N
     assert ((run / "samples.sqlite").read_bytes(), (run / "run.json").read_bytes()) == before
 
 
+def test_the_run_itself_under_any_of_its_names(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+    (run / "results-mine.json").write_text("{}")
+    other = Path(shutil.copytree(run, tmp_path / "another run"))
+    (tmp_path / "folder").symlink_to(run)
+    (tmp_path / "link.jsonl").symlink_to(run / "results-mine.json")
+    monkeypatch.chdir(run)
+    own = ("results-mine.json", "results-new.json", "training.json", "annotator.log", ".lock")
+    names = [run / name for name in (*own, ".owner", "Table.MD", "samples.sqlite-wal")]
+    ways = [
+        *(Path("run.json"), Path("./x/../results.json"), tmp_path / "folder" / "table.md"),
+        *(tmp_path / "link.jsonl", other / "samples.sqlite"),
+    ]
+    for path in (*names, *ways):
+        with pytest.raises(BadInput, match="is a file of the run itself; give --output another"):
+            export_run(run, "jsonl", path, force=True)
+    # A name of one's own may stand in the folder, and a run's beside it.
+    assert export_run(run, "jsonl", run / "mine.jsonl").samples
+    assert export_run(run, "jsonl", tmp_path / "table.md").samples
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_failure_on_the_way_leaves_nothing(
     make_run: MakeRun, tmp_path: Path, format: str
