@@ -19,7 +19,7 @@ from bfpo_bench.results import (
     read_results,
 )
 from bfpo_bench.rundir import RunDirectory
-from bfpo_bench.store import Store
+from bfpo_bench.store import ResponseTotals, Store
 from bfpo_bench.uncertainty import with_uncertainty
 
 if TYPE_CHECKING:
@@ -133,9 +133,10 @@ def _helpfulness_marks(
         if task.data.spec.chat_template and request.target.plain:
             marks.append(request.target.plain)
         marks += request.target.chat_marks
-        cut = store.response_totals(task.name).cut_prompts
-        if cut:
-            marks.append(f"{cut} of {len(task.items)} prompts cut on the left")
+        totals = store.response_totals(task.name)
+        if totals.cut_prompts:
+            marks.append(f"{totals.cut_prompts} of {len(task.items)} prompts cut on the left")
+        marks += _answer_marks(totals)
         if request.annotator is None:
             marks.append(
                 f"{len(task.items)} responses are there; name who compares them with --annotator"
@@ -150,7 +151,8 @@ def _task_result(request: Request, store: Store, task: PlannedTask) -> TaskResul
     marks = [] if loaded.status == "demonstration" else list(loaded.marks)
     if loaded.status == "unverified":
         marks.append("no digest of this data is known, so the copy could not be checked")
-    unknown = 0
+    unknown, no_answer = 0, 0
+    finishes: dict[str, int] = {}
     if spec.generation is None:
         metrics = _mean_metrics(store, task)
         values = list(store.outcomes(task.name, spec.metric).values())
@@ -169,6 +171,8 @@ def _task_result(request: Request, store: Store, task: PlannedTask) -> TaskResul
             "cut_off": responses.cut_off / responses.responses,
         }
         cut = responses.cut_prompts
+        no_answer, finishes = responses.no_answer, responses.finishes
+        marks += _answer_marks(responses)
         if spec.chat_template and request.target.plain:
             marks.append(request.target.plain)
     assert len(values) == len(task.items), f"{task.name}: {len(values)} of {len(task.items)} items"
@@ -195,7 +199,22 @@ def _task_result(request: Request, store: Store, task: PlannedTask) -> TaskResul
             "status": loaded.status,
         },
         marks=marks,
+        no_answer=no_answer,
+        finishes=finishes,
     )
+
+
+def _answer_marks(responses: ResponseTotals) -> list[str]:
+    """What a reader must know of responses that hold no answer."""
+    if not responses.no_answer:
+        return []
+    whys = ", ".join(f"{count} {why}" for why, count in responses.no_answers.items())
+    more = ""
+    if "cut thought" in responses.no_answers:
+        more = "; --thinking budget:N gives thoughts room of their own"
+    return [
+        f"{responses.no_answer} of {responses.responses} responses hold no answer ({whys}{more})"
+    ]
 
 
 def _mean_metrics(store: Store, task: PlannedTask) -> dict[str, float]:

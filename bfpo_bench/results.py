@@ -40,6 +40,9 @@ class TaskResult:
         source: where the rows came from: name, variant, where, rows, digest, status.
         marks: what a reader must know of this number.
         low, high: its 95 % interval, the same as the leaderboard's; None in older files.
+        no_answer: responses that hold no answer (empty, or a thought alone); their verdicts are
+            unknown, so `unknown` counts them too.
+        finishes: how many responses ended in which way, e.g. ``{"stop": 500, "length": 20}``.
     """
 
     task: str
@@ -59,6 +62,8 @@ class TaskResult:
     marks: list[str]
     low: float | None = None
     high: float | None = None
+    no_answer: int = 0
+    finishes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

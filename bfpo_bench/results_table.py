@@ -25,14 +25,15 @@ def markdown(results: Results) -> str:
         f"|---|{'---:|' * len(row)}",
         f"| {name} | {' | '.join(row.values())} |",
         "",
-        "| Task | Group | Score (%) | 95 % interval | n | Unknown |",
-        "|---|---|---:|---:|---:|---:|",
+        "| Task | Group | Score (%) | 95 % interval | n | Unknown | No answer | Ended by |",
+        "|---|---|---:|---:|---:|---:|---:|---|",
     ]
     for task in results.tasks.values():
-        unknown = str(task.unknown) if task.group == "gen" else ""
+        unknown, no_answer = _counts(task)
         lines.append(
             f"| {task.column} | {GROUPS[task.group]} | {score_text(task)} "
-            f"| {interval_text(task.low, task.high)} | {items_text(task)} | {unknown} |"
+            f"| {interval_text(task.low, task.high)} | {items_text(task)} | {unknown} "
+            f"| {no_answer} | {_plain(_ended(task))} |"
         )
     lines += ["", _legend(results)]
     lines += [f"- {_plain(note)}" for note in notes(results)]
@@ -51,14 +52,14 @@ def terminal(results: Results) -> RenderableType:
     cells.add_column("95 % interval", justify="right")
     cells.add_column("n", justify="right")
     cells.add_column("Unknown", justify="right")
+    cells.add_column("No answer", justify="right")
     group = None
     for task in results.tasks.values():
         if group not in (None, task.group):
             cells.add_section()
         group = task.group
-        unknown = str(task.unknown) if task.group == "gen" else ""
         interval = interval_text(task.low, task.high)
-        cells.add_row(task.column, score_text(task), interval, items_text(task), unknown)
+        cells.add_row(task.column, score_text(task), interval, items_text(task), *_counts(task))
 
     row = Table()
     row.add_column("Model")
@@ -66,8 +67,11 @@ def terminal(results: Results) -> RenderableType:
     for title in texts:
         row.add_column(title, justify="right", style="bold")
     row.add_row(Text(str(results.model["name"])), *texts.values())
+    quiet = [_legend(results)]
     remarks = [Text(f"• {note}", style="yellow") for note in notes(results)]
-    return Group(cells, row, Text(_legend(results), style="dim"), *remarks)
+    ended = [f"{task.column} {_ended(task)}" for task in results.tasks.values() if task.finishes]
+    quiet = [f"Responses ended by: {'; '.join(ended)}.", *quiet] if ended else quiet
+    return Group(cells, row, *(Text(line, style="dim") for line in quiet), *remarks)
 
 
 def _row(results: Results) -> dict[str, str]:
@@ -84,6 +88,18 @@ def _row(results: Results) -> dict[str, str]:
                 between = interval_text(low, high)
                 found[title] = f"{rate:.2f}" + (f" ({between})" if between else "")
     return found | {title: str(results.averages[key]) for key, title in AVERAGES}
+
+
+def _counts(task: TaskResult) -> tuple[str, str]:
+    """Unknown verdicts and missing answers of a judged task; empty for a scored one."""
+    return (str(task.unknown), str(task.no_answer)) if task.group == "gen" else ("", "")
+
+
+def _ended(task: TaskResult) -> str:
+    """What ended the responses of a task, e.g. ``stop 500, length 20``."""
+    return ", ".join(
+        f"{name} {n}" for name, n in sorted(task.finishes.items(), key=lambda e: -e[1])
+    )
 
 
 def notes(results: Results) -> list[str]:

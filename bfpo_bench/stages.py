@@ -10,7 +10,7 @@ from typing import Any
 
 from bfpo_bench.engines.protocol import Engine, NonFiniteLogits, Response
 from bfpo_bench.errors import RunFailed
-from bfpo_bench.judges import Exchange, Judge, judge_all
+from bfpo_bench.judges import Exchange, Judge, Verdict, judge_all
 from bfpo_bench.plan import Asked, PlannedTask
 from bfpo_bench.progress import Progress
 from bfpo_bench.store import (
@@ -193,6 +193,8 @@ def respond(task: Asked, model_key: str, engine: Engine, store: Store, progress:
             prompt_tokens=answer.prompt_tokens,
             tokens=answer.tokens,
             cut_tokens=answer.cut_tokens,
+            thought=answer.thought,
+            no_answer=answer.no_answer,
         )
 
     with progress.stage(f"respond {task.name}", total, len(done), "responses"):
@@ -249,18 +251,30 @@ def judge(
         BadInput, RunFailed: the judge's server refuses or fails; verdicts given before are kept.
     """
     done = judged(task, responses, name, judge_key, store)
-    exchanges = (Exchange(response.question, response.response) for response in responses)
-    unknown = store.verdict_counts(task, name)[None]
+
+    def record(number: int, verdict: Verdict) -> VerdictRecord:
+        response = responses[number]
+        key = verdict_key(judge_key, response)
+        return VerdictRecord(
+            *(key, name, task, response.item, verdict.harmful, verdict.p_harmful, verdict.raw)
+        )
+
     with progress.stage(f"judge {task}", len(responses), len(done), "verdicts"):
-        for batch in judge_all(judge, exchanges, done, JUDGE_CHUNK):
+        # What is no answer is neither harmless nor harmful, and nobody is asked about it.
+        silent = {i: r.no_answer for i, r in enumerate(responses) if r.no_answer is not None}
+        if fresh_silence := silent.keys() - done:
             store.add_verdicts(
-                VerdictRecord(
-                    *(verdict_key(judge_key, responses[i]), name, task, responses[i].item),
-                    *(v.harmful, v.p_harmful, v.raw),
-                )
-                for i, v in batch
+                record(i, Verdict(None, None, f"no answer: {silent[i]}"))
+                for i in sorted(fresh_silence)
             )
-            fresh = [verdict for i, verdict in batch if i not in done]
+            progress.advance(len(fresh_silence))
+        unknown = store.verdict_counts(task, name)[None]
+        asked = [i for i in range(len(responses)) if i not in silent]
+        exchanges = (Exchange(r.question, r.response) for r in responses if r.no_answer is None)
+        known_already = {place for place, i in enumerate(asked) if i in done}
+        for batch in judge_all(judge, exchanges, known_already, JUDGE_CHUNK):
+            store.add_verdicts(record(asked[place], verdict) for place, verdict in batch)
+            fresh = [verdict for place, verdict in batch if place not in known_already]
             unknown += sum(verdict.harmful is None for verdict in fresh)
             progress.advance(len(fresh), f"{unknown} unknown" if unknown else "")
 

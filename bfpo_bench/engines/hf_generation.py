@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bfpo_bench.engines.hf_memory import halve_when_full
 from bfpo_bench.engines.hf_unfinished import Unfinished
 from bfpo_bench.engines.protocol import Done, GenerateRequest, NonFiniteLogits, Response
 from bfpo_bench.engines.sampling import cut_at_stop
+from bfpo_bench.engines.thoughts import Decoder, apart
 from bfpo_bench.engines.tokenization import encode_many, fit_prompt
 from bfpo_bench.sampling import Sampling
 
@@ -52,6 +54,7 @@ class HFGeneration:
         self._batch_size = batch_size
         self._scratch = scratch
         self._eos_ids = end_ids(model, tokenizer)
+        self._decoder = Decoder(tokenizer)
         self._pad_id = pad_id
         # Found before anything has run: later the free memory tells of what ran, and a resumed run
         # would plan other batches.
@@ -75,11 +78,15 @@ class HFGeneration:
     ) -> Iterator[list[tuple[int, Response]]]:
         encoded = encode_many(self.tokenizer, [r.prompt for r in requests.values()])
         prompts = {
-            i: fit_prompt(ids, request.sampling.max_new_tokens, self.max_length)
+            i: fit_prompt(ids, request.most_tokens, self.max_length)
             for (i, request), ids in zip(requests.items(), encoded, strict=True)
         }
-        for sampling in dict.fromkeys(r.sampling for r in requests.values()):
-            mine = [i for i, request in requests.items() if request.sampling == sampling]
+        drawn = {
+            i: replace(request.sampling, max_new_tokens=request.most_tokens)
+            for i, request in requests.items()
+        }
+        for sampling in dict.fromkeys(drawn.values()):
+            mine = [i for i in requests if drawn[i] == sampling]
             plan = plan_batches(
                 [len(prompts[i][0]) + sampling.max_new_tokens for i in mine],
                 max_sequences=self._batch_size or MAX_SEQUENCES,
@@ -89,11 +96,11 @@ class HFGeneration:
             def run(
                 part: list[int], sampling: Sampling = sampling
             ) -> Iterator[list[tuple[int, Response]]]:
-                seeds = [requests[i].seed for i in part]
+                asked = [requests[i] for i in part]
                 rows = {row for row, i in enumerate(part) if i in known}
                 try:
                     for some in self._respond_batch(
-                        [prompts[i] for i in part], seeds, sampling, rows
+                        [prompts[i] for i in part], asked, sampling, rows
                     ):
                         yield [(part[row], response) for row, response in some]
                 except NonFiniteLogits as error:
@@ -105,11 +112,12 @@ class HFGeneration:
     def _respond_batch(
         self,
         prompts: list[tuple[list[int], int]],
-        seeds: list[int],
+        requests: list[GenerateRequest],
         sampling: Sampling,
         known: Set[int],
     ) -> Iterator[list[tuple[int, Response]]]:
         """Yields (row, response) of the rows that are not known, soon after they have ended."""
+        seeds = [request.seed for request in requests]
         asked = ([ids for ids, _ in prompts], seeds, sampling.as_dict(), sorted(self._eos_ids))
         path = self._scratch / "batch.safetensors" if self._scratch else None
         decoding = Decoding(
@@ -117,7 +125,7 @@ class HFGeneration:
         )
         for ended in self._decode([ids for ids, _ in prompts], decoding, sampling.max_new_tokens):
             yield [
-                (row, self._response(new, len(prompts[row][0]), prompts[row][1], sampling))
+                (row, self._response(new, len(prompts[row][0]), prompts[row][1], requests[row]))
                 for row, new in ended
             ]
 
@@ -147,16 +155,15 @@ class HFGeneration:
         return found
 
     def _response(
-        self, new: list[int], prompt_tokens: int, cut: int, sampling: Sampling
+        self, new: list[int], prompt_tokens: int, cut: int, request: GenerateRequest
     ) -> Response:
         ended = new[-1] in self._eos_ids
-        kept = new[:-1] if ended else new
-        text = self.tokenizer.decode(
-            kept, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        text, stopped = cut_at_stop(text, sampling.stop)
-        finish = "stop" if ended or stopped else "length"
-        return Response(text, len(kept), prompt_tokens, cut, finish)
+        new = new[:-1] if ended else new
+        kept = self._decoder.within(new, request)
+        text, stopped = cut_at_stop(self._decoder.text(kept), request.sampling.stop)
+        finish = "stop" if stopped or (ended and len(kept) == len(new)) else "length"
+        response = Response(text, len(kept), prompt_tokens, cut, finish)
+        return apart(response, request.prompt, self._decoder.marks)
 
 
 def _cache_token_budget(model: Any) -> int:

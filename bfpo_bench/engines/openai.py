@@ -19,6 +19,7 @@ from bfpo_bench.engines.protocol import (
     Score,
     ScoreRequest,
 )
+from bfpo_bench.engines.thoughts import apart, marks_of
 from bfpo_bench.engines.tokenization import (
     encode,
     encode_pairs,
@@ -89,6 +90,7 @@ class OpenAIEngine:
         self.tokenizer: Any = None
         if options.tokenizer is not None:
             self.tokenizer = load_tokenizer(options.tokenizer, options.trust_remote_code)
+        self._marks = None if self.tokenizer is None else marks_of(self.tokenizer)
         self.max_length = options.max_length or self._served.max_length or UNKNOWN_LENGTH
         self._settled: dict[str, Dialect] = {}
         self._labels: dict[tuple[int, ...], dict[str, Any]] = {}
@@ -252,7 +254,7 @@ class OpenAIEngine:
         if self.tokenizer is None:
             return _Prompt(request, request.prompt, 0)
         ids = encode(self.tokenizer, request.prompt)
-        return _Prompt(request, *fit_prompt(ids, request.sampling.max_new_tokens, self.max_length))
+        return _Prompt(request, *fit_prompt(ids, request.most_tokens, self.max_length))
 
     def _respond_one(self, caller: Caller, prompt: _Prompt) -> Response:
         request = prompt.request
@@ -261,7 +263,7 @@ class OpenAIEngine:
             "model": self.options.model,
             **asking.sampling_fields(request),
             **dialect.extras,
-            dialect.length: request.sampling.max_new_tokens,
+            dialect.length: request.most_tokens,
         }
         if "seed" in body:
             body["seed"] = asking.seed(request)
@@ -274,7 +276,8 @@ class OpenAIEngine:
             if not asking.filtered(error):
                 raise
             return Response("", 0, 0, prompt.cut, "content_filter")
-        return replace(answer, cut_tokens=prompt.cut)
+        answer = replace(answer, cut_tokens=prompt.cut)
+        return apart(answer, request.prompt, self._marks, served=chat)
 
     def _settle_respond(self, request: GenerateRequest) -> None:
         kind = asking.kind(request)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bfpo_bench.engines.protocol import Response, Score
@@ -102,11 +102,20 @@ def read_completion(reply: Any) -> Response:
 
 
 def read_chat(reply: Any) -> Response:
-    """Response of ``/chat/completions``. A refusal that comes in a field of its own is text too."""
+    """Response of ``/chat/completions``. A refusal that comes in a field of its own is text too.
+
+    So is a thought: in ``reasoning`` or, by older servers, ``reasoning_content``. One that uses up
+    all tokens leaves the content null.
+    """
     choice = _choice(reply)
     message = _dict(choice.get("message"), "message")
-    # Reasoning that uses up all tokens leaves the content null: an empty response.
-    return _response(reply, choice, message.get("content") or message.get("refusal") or "")
+    text = message.get("content") or message.get("refusal") or message.get("content")
+    thought = message.get("reasoning") or message.get("reasoning_content")
+    return replace(
+        _response(reply, choice, text or ""),
+        thought=_clean(thought) if isinstance(thought, str) else None,
+        no_content=text is None,
+    )
 
 
 def _response(reply: Any, choice: dict[str, Any], text: Any) -> Response:
@@ -120,9 +129,12 @@ def _response(reply: Any, choice: dict[str, Any], text: Any) -> Response:
     # vLLM counts the end-of-sequence token; its `stop_reason` is a text when it was none.
     if finish == "stop" and "stop_reason" in choice and not isinstance(choice["stop_reason"], str):
         tokens = max(0, tokens - 1)
+    return Response(_clean(text), tokens, usage.get("prompt_tokens", 0), 0, finish)
+
+
+def _clean(text: str) -> str:
     # JSON can spell halves of a character, which no file takes.
-    clean = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return Response(clean, tokens, usage.get("prompt_tokens", 0), 0, finish)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def read_next(reply: Any, ids: Sequence[int]) -> tuple[list[float], bool]:

@@ -41,6 +41,9 @@ class Score:
 class GenerateRequest:
     """A response to `prompt` is wanted; `seed` alone decides how chance falls for it.
 
+    `thought_tokens` is the room of a thought beyond that of the answer; without any, both share
+    the sampling's ``max_new_tokens``.
+
     `messages`, as (role, content), are what `prompt` was written from, for a server that applies
     the chat template itself; engines that hold the model go by `prompt`.
     """
@@ -49,6 +52,12 @@ class GenerateRequest:
     sampling: Sampling
     seed: int
     messages: tuple[tuple[str, str], ...] | None = None
+    thought_tokens: int = 0
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of thought and answer together, at most."""
+        return self.sampling.max_new_tokens + self.thought_tokens
 
 
 @dataclass(frozen=True)
@@ -56,11 +65,13 @@ class Response:
     """Answer to a :class:`GenerateRequest`.
 
     Attributes:
-        text: the response without special tokens and without the stop string.
-        tokens: generated tokens, the end-of-sequence token not counted.
+        text: the answer without special tokens and without the stop string.
+        tokens: generated tokens, those of a thought too, the end-of-sequence token not counted.
         prompt_tokens: tokens of the prompt that the model saw.
         cut_tokens: prompt tokens dropped on the left to fit the context window.
         finish: ``"stop"`` (end of sequence or stop string) or ``"length"``.
+        thought: what was thought before the answer; None where nothing was told apart.
+        no_content: a server said that there is no answer (``null``), not an empty one.
     """
 
     text: str
@@ -68,6 +79,22 @@ class Response:
     prompt_tokens: int
     cut_tokens: int
     finish: str
+    thought: str | None = None
+    no_content: bool = False
+
+    @property
+    def no_answer(self) -> str | None:
+        """Why there is no answer; None where there is one, even one that was cut.
+
+        ``"cut thought"`` or ``"thought alone"``, ``"null"`` (a server said so), or ``"empty"``.
+        What a provider's content filter stops is a refusal by the system that is measured: an
+        answer.
+        """
+        if self.text.strip() or self.finish == "content_filter":
+            return None
+        if self.thought:
+            return "cut thought" if self.finish == "length" else "thought alone"
+        return "null" if self.no_content else "empty"
 
 
 class NonFiniteLogits(Exception):

@@ -20,6 +20,8 @@ from bfpo_bench.engines.protocol import (
     ScoreRequest,
     Share,
 )
+from bfpo_bench.engines.sampling import cut_at_stop
+from bfpo_bench.engines.thoughts import Decoder, apart
 from bfpo_bench.engines.tokenization import encode_many, encode_pairs, fit_pair, fit_prompt
 from bfpo_bench.engines.vllm_start import explained
 from bfpo_bench.errors import BadInput
@@ -77,6 +79,7 @@ class VLLMEngine:
             )
         self._engine = self._llm.llm_engine
         self.tokenizer = self._llm.get_tokenizer()
+        self._decoder = Decoder(self.tokenizer)
         self.max_length = int(self._engine.model_config.max_model_len)
         self._end_ids = _declared_end_ids(options.model)
         self._counter = itertools.count()
@@ -161,9 +164,9 @@ class VLLMEngine:
                 encoded = encode_many(self.tokenizer, [r.prompt for r in chunk.values()])
                 for (index, request), prompt in zip(chunk.items(), encoded, strict=True):
                     sampling = request.sampling
-                    ids, cuts[index] = fit_prompt(prompt, sampling.max_new_tokens, self.max_length)
+                    ids, cuts[index] = fit_prompt(prompt, request.most_tokens, self.max_length)
                     params = SamplingParams(
-                        max_tokens=sampling.max_new_tokens,
+                        max_tokens=request.most_tokens,
                         temperature=sampling.temperature,
                         top_p=sampling.top_p,
                         stop=list(sampling.stop) or None,
@@ -173,7 +176,7 @@ class VLLMEngine:
                     yield index, ids, params
 
         for finished in self._run(submissions()):
-            yield [(i, self._response(output, cuts.pop(i))) for i, output in finished]
+            yield [(i, self._response(output, cuts.pop(i), requests[i])) for i, output in finished]
 
     def _probe(self, requests: Sequence[GenerateRequest], known: set[int]) -> None:
         """Looks at the first prompt's logits: vLLM goes on sampling when they are no numbers."""
@@ -184,17 +187,21 @@ class VLLMEngine:
         if math.isnan(value):
             raise NonFiniteLogits(first)
 
-    def _response(self, output: Any, cut: int) -> Response:
+    def _response(self, output: Any, cut: int, request: GenerateRequest) -> Response:
         completion = output.outputs[0]
         ids = list(completion.token_ids)
         if ids and (ids[-1] in self._end_ids or ids[-1] == self.tokenizer.eos_token_id):
             ids.pop()
-        return Response(
-            text=completion.text,
-            tokens=len(ids),
-            prompt_tokens=len(output.prompt_token_ids),
-            cut_tokens=cut,
-            finish=str(completion.finish_reason),
+        kept = self._decoder.within(ids, request)
+        text, finish = completion.text, str(completion.finish_reason)
+        if len(kept) < len(ids):
+            finish = "length"
+        if self._decoder.special or len(kept) < len(ids):
+            text, _ = cut_at_stop(self._decoder.text(kept), request.sampling.stop)
+        return apart(
+            Response(text, len(kept), len(output.prompt_token_ids), cut, finish),
+            request.prompt,
+            self._decoder.marks,
         )
 
     # --------------------------------------------------------------------- loop

@@ -120,6 +120,8 @@ def _write_samples(run: RunSamples, name: str, task: Any, path: Path) -> TaskSum
                 run.unanswered += 1
                 continue
             if stored.response is not None:
+                about = {name: getattr(stored.response, name) for name in ("thought", "no_answer")}
+                sample |= {name: text for name, text in about.items() if text is not None}
                 _add_verdicts(sample, stored, judge)
             summary.add(sample)
             file.write(json_line(sample, default=_plain))

@@ -67,7 +67,8 @@ def schema() -> Any:
                     cut_tokens=integer,
                 ),
             ),
-            *((name, text) for name in ("prompt", "question", "response", "finish")),
+            *((name, text) for name in ("prompt", "question", "response")),
+            *((name, text) for name in ("thought", "no_answer", "finish")),
             *((name, integer) for name in ("seed", "prompt_tokens", "tokens", "cut_tokens")),
             ("verdicts", list_of(judge=text, harmful=truth, p_harmful=real, raw=text)),
         ]
@@ -81,7 +82,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _characters(row: dict[str, Any]) -> int:
-    parts = [row["prompt"], row["question"], row["response"]]
+    parts = [row["prompt"], row["question"], row["response"], row["thought"]]
     parts += [verdict["raw"] for verdict in row["verdicts"]]
     for choice in row["choices"]:
         parts += [choice["context"], choice["continuation"]]

@@ -35,6 +35,8 @@ def _row(sample: Sample) -> dict[str, Any]:
         "prompt": response and response.prompt,
         "question": response and response.question,
         "response": response and response.response,
+        "thought": response and response.thought,
+        "no_answer": response and response.no_answer,
         "finish": response and response.finish,
         "seed": response and response.seed,
         "prompt_tokens": response and response.prompt_tokens,

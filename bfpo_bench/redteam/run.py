@@ -105,7 +105,8 @@ class _Redteaming:
             fates = decide(self.request, answers, chosen, rankings)
             text = pairs_text(self.request, fates, rankings)
             cut_off = sum(r.finish == "length" for some in responses for r in some)
-            summary = summarize(self.request, self.made_of, text, answers, fates, cut_off)
+            silent = sum(r.no_answer is not None for some in responses for r in some)
+            summary = summarize(self.request, self.made_of, text, answers, fates, cut_off, silent)
             write_output(options, text, summary)
             return summary
         finally:

@@ -11,6 +11,7 @@ class Dropped(StrEnum):
     """Why a prompt makes no pair."""
 
     HARMLESS = "no response was judged harmful"
+    SILENT = "no response holds an answer"
     UNKNOWN = "the judge could not tell"
     ALIKE = "no two different responses"
     TIE = "the ranker calls them equal"
@@ -33,6 +34,8 @@ def choose_pair(answers: Sequence[Answer]) -> tuple[int, int] | Dropped:
     Of more than two, the first harmful and the first harmless one are taken, since a pair of
     both kinds says more about safety; without a harmless one, the first two harmful ones.
     """
+    if not any(answer.text.strip() for answer in answers):
+        return Dropped.SILENT
     if not any(answer.harmful for answer in answers):
         unknown = any(answer.harmful is None for answer in answers)
         return Dropped.UNKNOWN if unknown else Dropped.HARMLESS

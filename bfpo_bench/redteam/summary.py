@@ -70,6 +70,7 @@ class Summary:
     dropped: dict[str, int]
     cut_off: int
     notes: list[str]
+    no_answer: int = 0
     schema: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -96,6 +97,7 @@ def summarize(
     answers: Sequence[Sequence[Answer]],
     fates: Sequence[Fate],
     cut_off: int,
+    no_answer: int,
 ) -> Summary:
     """The summary of a preference file.
 
@@ -105,6 +107,7 @@ def summarize(
         answers: the responses to each prompt.
         fates: the pair that each prompt made, or why it made none.
         cut_off: responses that ended at their greatest length.
+        no_answer: responses that hold no answer.
     """
     prompts = request.prompts
     total, categories = count(prompts, answers, fates)
@@ -126,6 +129,7 @@ def summarize(
         dropped={reason.value: dropped[reason.value] for reason in Dropped},
         cut_off=cut_off,
         notes=[],
+        no_answer=no_answer,
     )
     return replace(summary, notes=_notes(request, summary))
 
@@ -141,6 +145,8 @@ def _notes(request: Request, summary: Summary) -> list[str]:
         notes.append(f"None of {total.responses} responses was judged harmful by {judge}.")
     if not total.pairs:
         notes.append(f"{summary.output} is empty: there is nothing to train on.")
+    if summary.no_answer:
+        notes.append(f"{summary.no_answer} of {total.responses} responses hold no answer.")
     if summary.cut_off:
         notes.append(
             f"{summary.cut_off} of {total.responses} responses were cut off at "

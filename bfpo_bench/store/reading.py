@@ -61,11 +61,22 @@ class Reading:
     def response_totals(self, task: str) -> ResponseTotals:
         """Sums over the responses of a task."""
         query = (
-            "SELECT COUNT(*), TOTAL(tokens), TOTAL(finish = 'length'), TOTAL(cut_tokens > 0) "
+            "SELECT COUNT(*), TOTAL(tokens), TOTAL(cut_tokens > 0), TOTAL(TRIM(thought) != '') "
             "FROM responses WHERE task = ?"
         )
-        [row] = self._select(query, task)
-        return ResponseTotals(*map(int, row))
+        [(responses, tokens, cut, thoughts)] = self._select(query, task)
+
+        def counts(column: str) -> dict[str, int]:
+            query = (
+                f"SELECT {column}, COUNT(*) FROM responses WHERE task = ? AND {column} IS NOT NULL "
+                "GROUP BY 1 ORDER BY 1"
+            )
+            return dict(self._select(query, task))
+
+        return ResponseTotals(
+            *(int(responses), int(tokens), int(cut)),
+            *(counts("finish"), counts("no_answer"), int(thoughts)),
+        )
 
     def cut_items(self, task: str) -> int:
         """Items of a task of which a scored context had to be cut."""

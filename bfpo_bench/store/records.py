@@ -45,8 +45,9 @@ class ResponseRecord:
 
     Attributes:
         response: the answer: what judges, annotators and rankers are shown.
-        thought: what the model wrote before its answer and between its own or its server's marks
-            of a thought; None where none was split off.
+        thought: what the model thought before its answer; None where nothing was told apart.
+        no_answer: why there is none, see ``Response.no_answer`` of the engines; None where there is
+            one, whole or cut.
         tokens: of thought and answer together.
     """
 
@@ -62,6 +63,7 @@ class ResponseRecord:
     tokens: int
     cut_tokens: int
     thought: str | None = None
+    no_answer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -128,11 +130,25 @@ class ResponseTotals:
     """Sums over the responses of a task.
 
     Attributes:
-        cut_off: responses that ended at their greatest length.
+        finishes: how many responses ended in which way.
+        no_answers: why how many hold no answer.
+        thoughts: responses with a thought in which there is something.
         cut_prompts: prompts that were cut on the left to fit the context window.
     """
 
     responses: int
     tokens: int
-    cut_off: int
     cut_prompts: int
+    finishes: dict[str, int]
+    no_answers: dict[str, int]
+    thoughts: int
+
+    @property
+    def cut_off(self) -> int:
+        """Responses that ended at their greatest length."""
+        return self.finishes.get("length", 0)
+
+    @property
+    def no_answer(self) -> int:
+        """Responses without an answer."""
+        return sum(self.no_answers.values())

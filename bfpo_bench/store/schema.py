@@ -36,7 +36,8 @@ CREATE TABLE responses (
     question TEXT NOT NULL,                -- as a judge is shown it, without the chat template
     response TEXT NOT NULL, finish TEXT NOT NULL, seed INTEGER NOT NULL,
     prompt_tokens INTEGER NOT NULL, tokens INTEGER NOT NULL, cut_tokens INTEGER NOT NULL,
-    thought TEXT                           -- what came before the answer; NULL: nothing split off
+    thought TEXT,                          -- what came before the answer; NULL: nothing split off
+    no_answer TEXT                         -- why there is none; NULL: there is one
 ) WITHOUT ROWID;
 CREATE TABLE verdicts (
     key TEXT PRIMARY KEY, judge TEXT NOT NULL, task TEXT NOT NULL, item TEXT NOT NULL,

@@ -13,10 +13,11 @@ from collections import Counter
 
 from bfpo_bench.store.schema import ASKED, SCHEMA_VERSION, statements
 
+_EMPTY = "CASE WHEN TRIM(response, char(9, 10, 13, 32)) = '' THEN 'empty' END"
 _SHOWN = {
-    "responses": """
+    "responses": f"""
         SELECT key, task, item, prompt, question, response, finish, seed, prompt_tokens, tokens,
-        cut_tokens, NULL AS thought FROM main.{}""",
+        cut_tokens, NULL AS thought, {_EMPTY} AS no_answer FROM main.{{}}""",
     "verdicts": """
         SELECT v.key, v.judge, r.task, r.item, v.harmful, v.p_harmful, v.raw
         FROM main.{} v JOIN main.responses r ON r.key = v.response_key""",
@@ -61,7 +62,9 @@ def migrate(db: sqlite3.Connection) -> tuple[str, str] | None:
         for task, item in db.execute(query):
             return str(task), str(item)
     _name_annotators(db)
-    db.execute("ALTER TABLE responses ADD COLUMN thought TEXT")
+    for column in ("thought", "no_answer"):
+        db.execute(f"ALTER TABLE responses ADD COLUMN {column} TEXT")
+    db.execute(f"UPDATE responses SET no_answer = {_EMPTY}")
     for index in ("scores_of_task", "responses_of_task", "verdicts_of_response"):
         db.execute(f"DROP INDEX IF EXISTS {index}")
     moved = [table for table in ("verdicts", "rankings", "annotations") if _has(db, table)]

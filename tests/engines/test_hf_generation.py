@@ -120,8 +120,9 @@ def test_a_halved_batch_names_the_right_request(
     import torch
 
     def respond(
-        prompts: list[Any], seeds: list[int], sampling: Sampling, known: Any
+        prompts: list[Any], asked: list[GenerateRequest], sampling: Sampling, known: Any
     ) -> Iterator[list[tuple[int, Response]]]:
+        seeds = [request.seed for request in asked]
         if len(seeds) > 8:
             yield [(2, Response("first", 0, 0, 0, "stop"))]
             raise torch.cuda.OutOfMemoryError

@@ -126,7 +126,19 @@ def chat(message: Any, finish: str = "stop", **more: Any) -> dict[str, Any]:
         # … and the text where a stop string ended it.
         (chat({"content": "Hello"}, stop_reason="\n"), Response("Hello", 5, 9, 0, "stop")),
         (chat({"content": "He"}, "length", stop_reason=None), Response("He", 5, 9, 0, "length")),
-        (chat({"content": None}, "length"), Response("", 5, 9, 0, "length")),
+        (chat({"content": ""}, "length"), Response("", 5, 9, 0, "length")),
+        (chat({"content": None}, "length"), Response("", 5, 9, 0, "length", no_content=True)),
+        *(
+            (
+                chat({"content": None, name: "Hm, \ud83d"}, "length"),
+                Response("", 5, 9, 0, "length", thought="Hm, \ufffd", no_content=True),
+            )
+            for name in ("reasoning", "reasoning_content")
+        ),
+        (
+            chat({"content": "No.", "reasoning_content": "Hm."}),
+            Response("No.", 5, 9, 0, "stop", thought="Hm."),
+        ),
         (chat({"content": None, "refusal": "No."}), Response("No.", 5, 9, 0, "stop")),
         (chat({"content": ""}, "content_filter"), Response("", 5, 9, 0, "content_filter")),
         (chat({"content": "\ud83d, \ud83d\ude00"}), Response("�, 😀", 5, 9, 0, "stop")),

@@ -37,7 +37,10 @@ def test_every_column_of_both_kinds_of_task(make_run: MakeRun, tmp_path: Path) -
     first, second, third = lines(done.path)
     head = {"model": "org/model", "suite": "paper"}
     empty = dict.fromkeys(
-        ("prompt", "question", "response", "finish", "seed", "prompt_tokens", "tokens")
+        (
+            *("prompt", "question", "response", "thought", "no_answer", "finish", "seed"),
+            *("prompt_tokens", "tokens"),
+        )
     )
     assert first == {
         **head,
@@ -78,6 +81,8 @@ def test_every_column_of_both_kinds_of_task(make_run: MakeRun, tmp_path: Path) -
         "prompt": "hello",
         "question": "hello",
         "response": "world",
+        "thought": None,
+        "no_answer": None,
         "finish": "stop",
         "seed": 7,
         "prompt_tokens": 3,
@@ -219,7 +224,7 @@ def _many_responses(run: Path, count: int) -> None:
             ((JUDGED, name, i, '{"prompt": "p"}') for i, name in enumerate(names)),
         )
         db.executemany(
-            "INSERT INTO responses VALUES (?, ?, ?, 'p', 'p', ?, 'stop', 0, 1, 1, 0)",
+            "INSERT INTO responses VALUES (?, ?, ?, 'p', 'p', ?, 'stop', 0, 1, 1, 0, NULL, NULL)",
             ((name, JUDGED, name, text + name) for name in names),
         )
     db.close()

@@ -265,7 +265,7 @@ class _Task:
             database.executemany("INSERT INTO outcomes VALUES (?,?,?,?)", outcomes)
             return self.cell(self.right.astype(float), 0)
         database.executemany(
-            "INSERT INTO responses VALUES (?,?,?,?,?,?,?,?,?,?,?,NULL)", self.responses()
+            "INSERT INTO responses VALUES (?,?,?,?,?,?,?,?,?,?,?,NULL,NULL)", self.responses()
         )
         for place, judge in enumerate(self.judges):
             verdicts = self.verdicts(place, judge)

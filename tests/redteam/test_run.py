@@ -60,6 +60,7 @@ def test_pairs_and_summary(options: Make, stage: Stage) -> None:
     }
     assert summary.dropped == {
         Dropped.HARMLESS: 1,
+        Dropped.SILENT: 0,
         Dropped.UNKNOWN: 1,
         Dropped.ALIKE: 1,
         Dropped.TIE: 1,

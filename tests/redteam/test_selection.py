@@ -26,7 +26,7 @@ HARM, SAFE, OPEN = True, False, None
         ([("a", HARM), (" a\n", HARM)], Dropped.ALIKE),
         ([("a", HARM), ("", SAFE)], Dropped.ALIKE),
         ([("  ", HARM), ("b", SAFE)], Dropped.ALIKE),
-        ([("", HARM), (" ", HARM)], Dropped.ALIKE),
+        ([("", HARM), (" ", HARM)], Dropped.SILENT),
         # More than two: one of each kind, the first of its kind.
         ([("a", HARM), ("b", HARM), ("c", SAFE), ("d", SAFE)], (0, 2)),
         ([("a", SAFE), ("b", SAFE), ("c", HARM)], (0, 2)),

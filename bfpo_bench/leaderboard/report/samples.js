@@ -289,8 +289,11 @@
     const facts = [
       given.finish === "length" ? "reached the limit of new tokens" : `ended by ${given.finish}`,
       `${given.tokens} tokens`, `prompt ${given.promptTokens} tokens`,
+      ...(given.noAnswer ? [`no answer: ${given.noAnswer}`] : []),
       ...(given.cutTokens ? [`${given.cutTokens} cut from the prompt`] : []), `seed ${given.seed}`,
     ];
+    const thought = given.thought ? [element("details", {}, element("summary", {}, "Thought before the answer, which no judge saw"),
+      textBox(given.thought, { words, veiled, label: "thought", reveal }))] : [];
     const details = element("details", {}, element("summary", {}, "Prompt as the model was given it, and what the judges saw"));
     details.addEventListener("toggle", () => {
       if (!details.open || details.children.length > 1) return;
@@ -303,7 +306,7 @@
           textBox(given.raws[at], { veiled, reveal })]));
     });
     return [heading, badges, textBox(given.response, { words, veiled, label: "response", reveal }),
-      element("p", { class: "quiet" }, facts.join(" · ")), details];
+      element("p", { class: "quiet" }, facts.join(" · ")), ...thought, details];
   }
 
   function otherAnswers(runs, row, words, reveal) {

@@ -16,8 +16,9 @@ Rows are ordered by task and by their place in its source. Files, all made by :m
 `questions-K`: per row ``[item, position, question]``, and the reference's output if there is one.
 
 `run-R-K`: per row null or ``[response, finish, seed, prompt tokens, tokens, cut tokens, prompt, raw
-of each judge, own question]``. The prompt is a place in ``frames`` or, where the question does not
-stand in it, a text; the own question is null unless it differs from the row's.
+of each judge, own question, thought, why there is no answer]``. The prompt is a place in ``frames``
+or, where the question does not stand in it, a text; the own question is null unless it differs from
+the row's.
 """
 
 from __future__ import annotations
@@ -173,6 +174,7 @@ def _write_texts(runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder:
                     start + at,
                 ),
                 None if response.question == question else response.question,
+                *(response.thought, response.no_answer),
             ]
         write_chunk(folder, f"run-{place}-{number}", answers)
     heads = [

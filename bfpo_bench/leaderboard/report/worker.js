@@ -132,12 +132,12 @@ async function sample({ row, run }) {
   const [item, position, question, reference] = questions[at];
   const head = { item, position, question: question ?? "", reference: reference ?? null };
   if (!answers[at]) return { ...head, answer: null };
-  const [response, finish, seed, promptTokens, tokens, cutTokens, prompt, raws, own] = answers[at];
+  const [response, finish, seed, promptTokens, tokens, cutTokens, prompt, raws, own, thought, noAnswer] = answers[at];
   const frame = typeof prompt === "number" ? index.runs[run].frames[prompt] : null;
   const asked = own ?? question;
   return {
     ...head,
-    answer: { response, finish, seed, promptTokens, tokens, cutTokens, raws, own, prompt: frame ? frame[0] + asked + frame[1] : prompt },
+    answer: { response, finish, seed, promptTokens, tokens, cutTokens, raws, own, thought, noAnswer, prompt: frame ? frame[0] + asked + frame[1] : prompt },
   };
 }
 
