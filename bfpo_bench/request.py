@@ -12,6 +12,7 @@ from bfpo_bench.helpfulness.choose import AnnotatorOptions, ChosenAnnotator, cho
 from bfpo_bench.helpfulness.cost import Prices
 from bfpo_bench.judges import load_judge
 from bfpo_bench.judging import ChosenJudge, JudgeOptions, choose_judge
+from bfpo_bench.models import read_chat_template
 from bfpo_bench.options import EvaluateOptions
 from bfpo_bench.suite import Suite, load_suite
 from bfpo_bench.target import Target, find_target
@@ -52,13 +53,14 @@ class Request:
         The annotator is no part of it: annotations have keys of their own, and several annotators'
         stand side by side.
         """
-        options = self.options
+        options, model = self.options, self.target.identity()
         return {
-            "model": self.target.identity(),
+            "model": model,
             "backend": self.target.backend,
             "dtype": self.target.dtype,
             "max_length": options.max_length,
             "system_prompt": options.system_prompt,
+            "template": _template(options, self.target, model.get("chat_template")),
             "suite": {"name": self.suite.name, "version": self.suite.version},
             "tasks": {d.spec.task: _task_identity(d) for d in self.data},
             "data": {d.loaded.source: _data_identity(d) for d in self.data},
@@ -147,6 +149,17 @@ def _data_options(options: EvaluateOptions, suite: Suite) -> DataOptions:
         mini=suite.data == "mini",
         allow_unpinned=options.allow_unpinned,
     )
+
+
+def _template(options: EvaluateOptions, target: Target, digest: str | None) -> str:
+    """Whose chat template chat tasks go through: the model's is part of it, a file is a setting."""
+    if digest is None:
+        return "plain prompts"
+    if options.chat_template == "auto":
+        return "the model's"
+    given = Path(options.chat_template).read_text(encoding="utf-8")
+    own = read_chat_template(target.tokenizer) if target.tokenizer else None
+    return "the model's" if given == own else f"file {digest}"
 
 
 def _task_identity(data: TaskData) -> dict[str, Any]:

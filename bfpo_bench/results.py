@@ -108,6 +108,7 @@ class HelpfulnessResult:
             baselines rebuilt from published numbers.
         lc_published: by the weights that AlpacaEval has published for this model and annotator.
         notes: what a reader must know of these numbers.
+        settings: all on our side that the annotator's answers depend on; empty in older files.
     """
 
     annotator: str
@@ -126,6 +127,7 @@ class HelpfulnessResult:
     lc_model: str | None = None
     lc_published: float | None = None
     notes: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,18 @@ def _error_of_mean(errors: Sequence[float | None]) -> float | None:
     if len(known) < len(errors):
         return None
     return math.sqrt(math.fsum(e * e for e in known)) / len(known)
+
+
+def verdicts_by(judge: Mapping[str, Any]) -> str:
+    """Whose verdicts Gen. counts, and what they are worth.
+
+    Args:
+        judge: its identity.
+    """
+    by = f"verdicts of the judge {judge.get('judge')}"
+    if judge.get("kind") != "keyword":
+        return by
+    return f"{by}: a share of refusals by their wording, not of harmless responses"
 
 
 def without_verdicts(cell: TaskResult) -> TaskResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bfpo_bench.results import Results, TaskResult
+from bfpo_bench.results import Results, TaskResult, verdicts_by
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -35,7 +35,7 @@ def markdown(results: Results) -> str:
             f"| {interval_text(task.low, task.high)} | {items_text(task)} | {unknown} "
             f"| {no_answer} | {_plain(_ended(task))} |"
         )
-    lines += ["", _legend(results)]
+    lines += ["", _plain(_legend(results))]
     lines += [f"- {_plain(note)}" for note in notes(results)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -131,7 +131,7 @@ def items_text(task: TaskResult) -> str:
 
 
 def _legend(results: Results) -> str:
-    judge = f"; verdicts of {results.judge['judge']}" if results.judge else ""
+    judge = f"; {verdicts_by(results.judge)}" if results.judge else ""
     return f"± is one standard error{judge}; bfpo-bench {results.bfpo_bench}."
 
 

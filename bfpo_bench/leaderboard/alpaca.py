@@ -1,4 +1,4 @@
-"""The Alpaca column of a row: the length-controlled win rate of its run."""
+"""The Alpaca column of a row: its run's win rate, length-controlled where that can be had."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from dataclasses import replace
 
 from bfpo_bench.leaderboard.columns import ALPACA
 from bfpo_bench.leaderboard.entry import Cell
+from bfpo_bench.leaderboard.protocol import of_alpaca
 from bfpo_bench.leaderboard.runs import Run
-from bfpo_bench.results import HelpfulnessResult
 
 
-def alpaca_cells(found: HelpfulnessResult | None) -> dict[str, Cell]:
-    """The cell, without its interval; none where there is no length-controlled win rate."""
-    if found is None or found.lc_win_rate is None:
+def alpaca_cells(run: Run) -> dict[str, Cell]:
+    """The cell, without its interval: the raw win rate, marked, where length was not controlled."""
+    found = run.results.helpfulness
+    if found is None:
         return {}
-    parts = (
-        f"AlpacaEval against {found.reference}",
-        f"annotator {found.annotator}",
-        f"{found.n} instructions",
-        str(found.lc_model),
-    )
-    marks = (f"length-controlled win rate by annotator {found.annotator}", *found.notes)
-    cell = Cell(found.lc_win_rate, n=found.n, marks=marks, protocol=", ".join(parts))
-    return {ALPACA.key: cell}
+    value, rate, kind = found.lc_win_rate, str(found.lc_model), "length-controlled win rate"
+    more = ""
+    if value is None:
+        value, rate, kind = found.win_rate, "raw", "raw win rate"
+        more = ": length is not controlled"
+    if value is None:
+        return {}
+    marks = (f"{kind} by annotator {found.annotator}{more}", *found.notes)
+    protocol = of_alpaca(run.identity, run.results, found, rate)
+    return {ALPACA.key: Cell(value, n=found.n, marks=marks, protocol=protocol)}
 
 
 def with_alpaca_interval(cells: Mapping[str, Cell], runs: Sequence[Run]) -> dict[str, Cell]:
@@ -31,4 +33,7 @@ def with_alpaca_interval(cells: Mapping[str, Cell], runs: Sequence[Run]) -> dict
     found = runs[0].results.helpfulness
     if ALPACA.key not in cells or found is None or len(runs) > 1:
         return {}
-    return {ALPACA.key: replace(cells[ALPACA.key], low=found.lc_low, high=found.lc_high)}
+    ends = found.lc_low, found.lc_high
+    if found.lc_win_rate is None:
+        ends = found.win_low, found.win_high
+    return {ALPACA.key: replace(cells[ALPACA.key], low=ends[0], high=ends[1])}

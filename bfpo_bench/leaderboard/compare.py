@@ -23,13 +23,17 @@ from bfpo_bench.intervals import (
     draw_tasks,
     mean_of,
 )
+from bfpo_bench.leaderboard.alpaca import alpaca_cells
 from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK, COLUMNS
 from bfpo_bench.leaderboard.load import Loaded, load_rows
+from bfpo_bench.leaderboard.protocol import Protocol, of_cell, of_mean
+from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.paired import Difference, difference, holm, settled, signed
 from bfpo_bench.store import Store
 from bfpo_bench.tallies import GROUPED, item_groups, item_values, item_wins, pooled
 
 _AVERAGES = ("disc", "gen", "savg")
+_PAIRED = ("items", "win rate")
 _WIN_RATE = "Alpaca, win rate"
 """The raw one: length control belongs to a model's outputs as a whole and cannot be paired."""
 
@@ -73,10 +77,12 @@ class Comparison:
 
     Attributes:
         warnings: why the runs ought not to be compared; empty unless that was forced.
+        remarks: what is not the same in them and need not be.
     """
 
     pairs: tuple[Pair, ...]
     warnings: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def compare_runs(
@@ -106,11 +112,14 @@ def compare_runs(
     if not 0 < margin < 100:
         raise BadInput(f"--margin is in percentage points, above 0 and below 100, not {margin:g}.")
     models = [_model(path, judge) for path in paths]
-    warnings = [
-        f"{paths[0]} and {path}: {what}"
-        for path, other in zip(paths[1:], models[1:], strict=True)
-        for what in unlike(models[0], other)
-    ]
+    warnings, remarks = (
+        [
+            f"{paths[0]} and {path}: {what}"
+            for path, other in zip(paths[1:], models[1:], strict=True)
+            for what in unlike(models[0], other, said)
+        ]
+        for said in (False, True)
+    )
     if warnings and not force:
         raise BadInput(
             f"these runs were not measured alike ({'; '.join(warnings)}); compare runs that were, "
@@ -131,48 +140,33 @@ def compare_runs(
         Pair(names[0], name, tuple(settled(d, corrected[id(d)], margin) for d in draft), margin)
         for name, draft in zip(names[1:], drafts, strict=True)
     )
-    return Comparison(pairs, tuple(warnings))
+    return Comparison(pairs, tuple(warnings), tuple(remarks))
 
 
-def unlike(first: Loaded, other: Loaded) -> list[str]:
-    """What two runs were measured by that is not the same, a phrase each; shared tasks only."""
+def unlike(first: Loaded, other: Loaded, said: bool = False) -> list[str]:
+    """What two runs were measured with that is not the same, a phrase each; shared tasks only.
+
+    Which items a limit drew is no such thing, nor whether length could be controlled: what is
+    compared are the items that both have, and raw win rates.
+
+    Args:
+        said: of what need not be the same, instead of what has to.
+    """
     a, b = first.runs[0], other.runs[0]
-    found = []
-    suites = [
-        f"{run.identity['suite']['name']} {run.identity['suite']['version']}" for run in (a, b)
-    ]
-    if suites[0] != suites[1]:
-        found.append(f"suite {suites[0]} and suite {suites[1]}")
-    cells = [
-        (a.results.tasks[name], b.results.tasks[name])
-        for name in a.results.tasks
-        if name in b.results.tasks
-    ]
-    for mine, theirs in cells:
-        sources = (mine.source, theirs.source)
-        if sources[0].get("digest") != sources[1].get("digest"):
-            found.append(
-                f"other data of {mine.column} ({sources[0].get('variant')} "
-                f"{str(sources[0].get('digest'))[:8]} and {sources[1].get('variant')} "
-                f"{str(sources[1].get('digest'))[:8]})"
-            )
-        settings = [run.identity["tasks"].get(mine.task) for run in (a, b)]
-        if settings[0] != settings[1]:
-            found.append(f"other settings of {mine.column}")
-    if any(mine.group == "gen" for mine, _ in cells) and a.results.judge != b.results.judge:
-        names = (a.judge, b.judge)
-        found.append(
-            f"judge {names[0]} and judge {names[1]}"
-            if names[0] != names[1]
-            else f"two versions of the judge {names[0]}"
-        )
-    helpful = [run.results.helpfulness for run in (a, b)]
-    if helpful[0] is not None and helpful[1] is not None:
-        for part in ("annotator", "reference"):
-            parts = [getattr(one, part) for one in helpful]
-            if parts[0] != parts[1]:
-                found.append(f"{part} {parts[0]} and {part} {parts[1]}")
-    return found
+    shared = [name for name in a.results.tasks if name in b.results.tasks]
+    helpful = all(ALPACA.key in one.entry.cells for one in (first, other))
+    one, two = (_protocol(run, shared, helpful) for run in (a, b))
+    found = one.differences(two, said)
+    return [difference.text("and") for difference in found if difference.name not in _PAIRED]
+
+
+def _protocol(run: Run, tasks: Sequence[str], helpful: bool) -> Protocol:
+    results = run.results
+    cells = (of_cell(run.identity, results, results.tasks[name]) for name in tasks)
+    whole = of_mean(results, cells)
+    if helpful:
+        whole = sum((cell.protocol for cell in alpaca_cells(run).values()), whole)
+    return whole
 
 
 # ---------------------------------------------------------------------- details

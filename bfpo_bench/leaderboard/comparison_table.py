@@ -51,7 +51,7 @@ def render(comparison: Comparison, format: str = "terminal", width: int = WIDTH)
         return _csv(comparison)
     texts = []
     for pair in comparison.pairs:
-        table = _table(pair, comparison.warnings)
+        table = _table(pair, comparison)
         if format == "markdown":
             texts.append(f"{markdown(table)}\n{markdown_text(pair.conclusion)}\n")
         elif format == "latex":
@@ -62,7 +62,7 @@ def render(comparison: Comparison, format: str = "terminal", width: int = WIDTH)
     return "\n".join(texts)
 
 
-def _table(pair: Pair, warnings: tuple[str, ...]) -> Table:
+def _table(pair: Pair, comparison: Comparison) -> Table:
     sections = []
     for group, title in _SECTIONS.items():
         rows = tuple(
@@ -79,7 +79,13 @@ def _table(pair: Pair, warnings: tuple[str, ...]) -> Table:
         groups=(("", 2 + len(heads)),),
         heads=(*names, *map(Shown, heads)),
         sections=tuple(sections),
-        notes=tuple(f"Not measured alike, compared all the same: {what}." for what in warnings),
+        notes=(
+            *(
+                f"Not measured alike, compared all the same: {what}."
+                for what in comparison.warnings
+            ),
+            *(f"Not the same and need not be: {what}." for what in comparison.remarks),
+        ),
         left_out=(),
         legend=(
             "In percent and percentage points; differences are second minus first, paired by item.",
@@ -130,6 +136,7 @@ def _json(comparison: Comparison) -> str:
         "schema": SCHEMA_VERSION,
         "bfpo_bench": metadata.version("bfpo-bench"),
         "warnings": list(comparison.warnings),
+        "remarks": list(comparison.remarks),
         "pairs": [{**asdict(pair), "conclusion": pair.conclusion} for pair in comparison.pairs],
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import Any
 
 from bfpo_bench.leaderboard.columns import Column
-from bfpo_bench.leaderboard.entry import Entry
+from bfpo_bench.leaderboard.entry import Cell, Entry
 from bfpo_bench.leaderboard.escaping import csv_text
 
 SCHEMA_VERSION = 1
@@ -29,7 +29,7 @@ def csv_file(entries: Sequence[Entry], columns: Sequence[Column], ci: bool = Fal
     names = [column.key + part for column in columns for part in parts]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    head = ["name", "kind", "source", "runs", *names]
+    head = ["name", "kind", "source", "runs", "judge", *names]
     spread = [f"{column.key}_spread" for column in columns] if seeds else []
     writer.writerow([*head, *spread, "fault", "notes"])
     for entry in entries:
@@ -43,6 +43,7 @@ def csv_file(entries: Sequence[Entry], columns: Sequence[Column], ci: bool = Fal
             found = (cells.get(column.key) for column in columns)
             numbers += [_number(cell.spread if cell else None) for cell in found]
         about = [csv_text(entry.name), entry.kind, csv_text(entry.source), len(entry.runs)]
+        about.append(csv_text(entry.judge or ""))
         notes = "; ".join(entry.marks)
         writer.writerow([*about, *numbers, csv_text(entry.fault or ""), csv_text(notes)])
     return text.getvalue()
@@ -61,7 +62,7 @@ def json_file(entries: Sequence[Entry], columns: Sequence[Column]) -> str:
 
 def _row(entry: Entry, columns: Sequence[Column]) -> dict[str, Any]:
     cells = {
-        column.key: asdict(entry.cells[column.key])
+        column.key: _cell(entry.cells[column.key])
         for column in columns
         if column.key in entry.cells
     }
@@ -70,10 +71,19 @@ def _row(entry: Entry, columns: Sequence[Column]) -> dict[str, Any]:
         "kind": entry.kind,
         "source": entry.source,
         "runs": [str(run) for run in entry.runs],
+        "judge": entry.judge,
         "fault": entry.fault,
         "marks": list(entry.marks),
         "cells": cells if entry.fault is None else {},
     }
+
+
+def _cell(cell: Cell) -> dict[str, Any]:
+    """The cell; its protocol by column and setting, and the key of what it is ranked among."""
+    protocol: dict[str, dict[str, str]] = {}
+    for (column, name), value in cell.protocol.parts:
+        protocol.setdefault(column or "run", {})[name] = value
+    return {**asdict(cell), "protocol": protocol, "protocol_key": cell.protocol.key}
 
 
 def _number(value: float | None) -> float | str:

@@ -15,6 +15,7 @@ from bfpo_bench.leaderboard.columns import (
     TASK_COLUMNS,
 )
 from bfpo_bench.leaderboard.entry import Cell
+from bfpo_bench.leaderboard.protocol import Protocol
 
 UNBIASED = 50.0
 _DISC = {column.key: column.task for column in TASK_COLUMNS if column.group == "disc"}
@@ -39,7 +40,7 @@ def distance_cells(cells: Mapping[str, Cell]) -> dict[str, Cell]:
         values = [
             fairness(cells[k].value) if k == CROWS_PAIRS.key else cells[k].value for k in _DISC
         ]
-        protocol = " + ".join(dict.fromkeys(cells[key].protocol for key in _DISC))
+        protocol = sum((cells[key].protocol for key in _DISC), Protocol())
         found[DISC_DISTANCE.key] = Cell(math.fsum(values) / len(values), protocol=protocol)
     return found
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from bfpo_bench.leaderboard.columns import Column
+from bfpo_bench.leaderboard.protocol import NOTHING, Protocol
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Cell:
         n: items; None for a published number.
         marks: sentences a reader must know of this number.
         spread: sample standard deviation over several runs in percentage points; None for one run.
-        protocol: what the number depends on besides the model (task version, data, items, judge):
-            only numbers of one protocol are ranked against each other.
+        protocol: what the number was measured with; only numbers of protocols that agree are
+            ranked against each other.
     """
 
     value: float
@@ -30,7 +31,7 @@ class Cell:
     n: int | None = None
     marks: tuple[str, ...] = ()
     spread: float | None = None
-    protocol: str = ""
+    protocol: Protocol = NOTHING
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Entry:
         runs: every run directory of the row.
         fault: why the run failed its consistency check; such a row is named and not ranked.
         extra: columns of tasks that the paper does not have (a suite of one's own).
+        judge: name of the judge whose verdicts Gen. counts; None without judged tasks.
     """
 
     name: str
@@ -58,3 +60,4 @@ class Entry:
     runs: tuple[Path, ...] = ()
     fault: str | None = None
     extra: tuple[Column, ...] = ()
+    judge: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -15,6 +15,7 @@ from bfpo_bench.leaderboard.checks import find_fault
 from bfpo_bench.leaderboard.columns import (
     COLUMN_OF_TASK,
     COLUMNS,
+    GEN,
     Column,
     Direction,
     Group,
@@ -23,9 +24,10 @@ from bfpo_bench.leaderboard.distance import distance_cells
 from bfpo_bench.leaderboard.entry import Cell, Entry
 from bfpo_bench.leaderboard.escaping import name_text, one_line
 from bfpo_bench.leaderboard.looks import look_cells
-from bfpo_bench.leaderboard.runs import Run, open_run, protocol
+from bfpo_bench.leaderboard.protocol import Protocol, of_cell, of_mean
+from bfpo_bench.leaderboard.runs import Run, open_run
 from bfpo_bench.leaderboard.seeds import mean_entry
-from bfpo_bench.results import NO_NUMBER, TaskResult
+from bfpo_bench.results import NO_NUMBER, TaskResult, verdicts_by
 
 _LONGEST_NAME = 40
 """Characters of a name that are kept where its folder has to stand behind it."""
@@ -99,10 +101,13 @@ def _runs_in(path: Path) -> list[Path]:
 
 
 def _but_for_the_seed(run: Run) -> str:
-    """What runs of one model with different seeds have in common."""
+    """What runs have in common that differ in their seed: the model and all its protocols."""
     model = {k: v for k, v in run.identity["model"].items() if k not in ("name", "revision")}
-    parts = {**run.identity, "model": model, "seed": None, "judge": run.results.judge}
-    return json.dumps([parts, sorted(run.results.tasks)], sort_keys=True)
+    results = run.results
+    protocols = [of_cell(run.identity, results, cell) for cell in results.tasks.values()]
+    alpaca = [cell.protocol for cell in alpaca_cells(run).values()]
+    parts = [one.parts for one in (of_mean(results, protocols), *alpaca)]
+    return json.dumps([model, sorted(results.tasks), parts], sort_keys=True)
 
 
 def _rows(members: Sequence[tuple[Run, str | None]]) -> list[Loaded]:
@@ -126,6 +131,7 @@ def _rows(members: Sequence[tuple[Run, str | None]]) -> list[Loaded]:
 def _entry(run: Run, fault: str | None) -> Entry:
     results = run.results
     cells: dict[str, Cell] = {}
+    protocols: dict[str, Protocol] = {}
     extra: list[Column] = []
     missing = []
     for task in results.tasks.values():
@@ -136,21 +142,20 @@ def _entry(run: Run, fault: str | None) -> Entry:
         if task.score is None:
             missing += [f"{column.title}: {mark}" for mark in task.marks or (NO_NUMBER,)]
             continue
+        protocols[task.task] = of_cell(run.identity, results, task)
         cells[column.key] = Cell(
-            task.score, n=task.n, marks=_cell_marks(task), protocol=protocol(run, task)
+            task.score, n=task.n, marks=_cell_marks(task), protocol=protocols[task.task]
         )
-    suite = f"suite {results.suite.get('name')} {results.suite.get('version')}"
     for key in ("disc", "gen", "savg"):
         mean = results.averages.get(key)
         if mean is None or mean.value is None:
             if mean is not None and mean.missing and key != "savg":
                 missing.append(f"{COLUMNS[key].title} is missing {', '.join(mean.missing)}")
             continue
-        parts = [
-            protocol(run, task) for task in results.tasks.values() if key in (task.group, "savg")
-        ]
-        cells[key] = Cell(mean.value, protocol="; ".join([suite, *parts]))
-    cells |= alpaca_cells(results.helpfulness)
+        parts = [p for name, p in protocols.items() if key in (results.tasks[name].group, "savg")]
+        cells[key] = Cell(mean.value, protocol=of_mean(results, parts))
+    cells |= _with_verdicts_by(run, cells)
+    cells |= alpaca_cells(run)
     cells |= distance_cells(cells)
     # A faulty run shows no numbers, and its samples may not be readable.
     looks, columns = look_cells(run) if fault is None else ({}, [])
@@ -165,7 +170,21 @@ def _entry(run: Run, fault: str | None) -> Entry:
         runs=(run.path,),
         fault=fault,
         extra=(*extra, *columns),
+        judge=run.judge,
     )
+
+
+def _with_verdicts_by(run: Run, cells: Mapping[str, Cell]) -> dict[str, Cell]:
+    """Gen. with the name of who judged; where there is none, its tasks."""
+    judge = run.results.judge
+    if judge is None:
+        return {}
+    judged = [task.task for task in run.results.tasks.values() if task.group == "gen"]
+    columns = (COLUMN_OF_TASK.get(name) for name in judged)
+    tasks = [column.key if column else name for name, column in zip(judged, columns, strict=True)]
+    where = [GEN.key] if GEN.key in cells else [key for key in tasks if key in cells]
+    mark = verdicts_by(judge)
+    return {key: replace(cells[key], marks=(*cells[key].marks, mark)) for key in where}
 
 
 def _column(task: TaskResult) -> Column:
@@ -191,6 +210,8 @@ def _cell_marks(task: TaskResult) -> tuple[str, ...]:
 def _row_marks(run: Run) -> list[str]:
     """Marks of the whole run: those that do not begin with the name of one of its columns."""
     titles = tuple(f"{task.column}: " for task in run.results.tasks.values())
+    # The Alpaca cell says what is to be known of it.
+    titles += ("Alpaca: ",) if alpaca_cells(run) else ()
     marks = [str(mark) for mark in run.results.marks if not str(mark).startswith(titles)]
     return marks if run.samples is not None else [*marks, NO_SAMPLES]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bfpo_bench.helpfulness.looks import CONSTRAINT_MET, Look, stored_looks
 from bfpo_bench.leaderboard.columns import Column
 from bfpo_bench.leaderboard.entry import Cell
+from bfpo_bench.leaderboard.protocol import of_look
 from bfpo_bench.leaderboard.runs import Run
 
 _ONLY_ONE = {"0", "LABEL_0"}
@@ -20,17 +21,30 @@ def look_cells(run: Run) -> tuple[dict[str, Cell], list[Column]]:
     if run.samples is None:
         return {}, []
     looks = stored_looks(run.path)
-    return {look.metric: _cell(look) for look in looks}, [_column(look) for look in looks]
+    return {look.metric: _cell(run, look) for look in looks}, [_column(look) for look in looks]
 
 
-def _cell(look: Look) -> Cell:
+def _cell(run: Run, look: Look) -> Cell:
+    protocol = of_look(run.identity, run.results, look.n, {"metric": look.metric})
     if look.metric == CONSTRAINT_MET:
         mark = f"share of {look.n} instructions whose checkable constraint is met"
         return Cell(
-            100 * look.mean, 100 * look.low, 100 * look.high, look.n, (mark,), protocol=look.metric
+            100 * look.mean,
+            100 * look.low,
+            100 * look.high,
+            look.n,
+            (mark,),
+            protocol=protocol,
         )
     mark = f"mean {look.metric} over {look.n} responses, in the model's own unit, not percent"
-    return Cell(look.mean, look.low, look.high, look.n, (mark,), protocol=look.metric)
+    return Cell(
+        look.mean,
+        look.low,
+        look.high,
+        look.n,
+        (mark,),
+        protocol=protocol,
+    )
 
 
 def _column(look: Look) -> Column:

@@ -29,8 +29,9 @@ def plain(table: Table, width: int = WIDTH, styled: bool = False) -> str:
     else:
         body = _panels(table, width, styled)
     signs = "Bold: best, underlined: second" if styled else "* best, ° second"
-    legend = " ".join([*([f"{signs} (of its block)."] if table.ranked else []), *table.legend])
-    lines = [*body, "", *wrapped(legend, width)]
+    legend = [f"{signs} (of its block)."] if table.ranked else []
+    legend += map(one_line, table.legend)
+    lines = [*body, "", *wrapped(" ".join(legend), width)]
     for number, note in enumerate(table.notes, 1):
         lines += wrapped(f"{_small((number,))} {one_line(note)}", width)
     for sentence in table.left_out:

@@ -6,16 +6,19 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.leaderboard.columns import COLUMNS, CROWS_PAIRS_DISTANCE, FULL
+from bfpo_bench.leaderboard.columns import COLUMNS, CROWS_PAIRS_DISTANCE, FULL, GEN
 from bfpo_bench.leaderboard.distance import distance_cells
 from bfpo_bench.leaderboard.entry import Cell, Entry
+from bfpo_bench.leaderboard.protocol import Protocol
 
 _FOLDER = Path(__file__).parent / "published"
 PAPER = "arXiv 2408.15313"
+VERDICTS = "verdicts of cais/HarmBench-Llama-2-13b-cls, as the paper has them"
 
 
 @lru_cache(maxsize=1)
@@ -39,10 +42,12 @@ def _entry(row: dict[str, str], notes: list[dict[str, Any]]) -> Entry:
         column.key: Cell(
             float(row[column.key]),
             marks=tuple(note["text"] for note in about if column.key in note.get("columns", ())),
-            protocol="published",
+            protocol=Protocol.of({"as printed": f"Table {row['table']}"}),
         )
         for column in FULL
     }
+    gen = cells[GEN.key]
+    cells[GEN.key] = replace(gen, marks=(*gen.marks, VERDICTS))
     cells |= distance_cells(cells)
     assert CROWS_PAIRS_DISTANCE.key in cells
     assert cells.keys() <= COLUMNS.keys()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.errors import BadInput
-from bfpo_bench.results import Results, TaskResult, read_results, results_file
+from bfpo_bench.results import Results, read_results, results_file
 from bfpo_bench.rundir import read_run
 
 
@@ -61,17 +61,3 @@ def open_run(path: Path, judge: str | None = None) -> Run:
             )
         results = read_results(file)
     return Run(path, content["identity"], results)
-
-
-def protocol(run: Run, cell: TaskResult) -> str:
-    """What a task's number depends on besides the model, in words."""
-    source = cell.source
-    parts = [
-        f"{cell.task} {cell.version}",
-        f"{source.get('variant')} data {str(source.get('digest'))[:8]}",
-        f"{cell.n} items" + (f" of seed {run.results.seed}" if run.results.limit else ""),
-    ]
-    if cell.group == "gen" and run.results.judge:
-        judge = run.results.judge
-        parts.append(f"judge {judge.get('judge')} {str(judge.get('card'))[:8]}")
-    return ", ".join(parts)

@@ -5,7 +5,6 @@ A table is made once and written as text, Markdown or LaTeX by a module each.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,9 +12,9 @@ from bfpo_bench.leaderboard.column_choice import sort_key
 from bfpo_bench.leaderboard.columns import TASK_COLUMNS, Column
 from bfpo_bench.leaderboard.entry import Cell, Entry
 from bfpo_bench.leaderboard.escaping import name_text
+from bfpo_bench.leaderboard.ranking import blocks, ranks, said, unlike, usual_protocol
 
 MISSING = "–"
-OTHER_PROTOCOL = "other data, items or judge than most rows of its block; not ranked"
 _GROUPS = {"helpfulness": "Helpfulness"}
 
 
@@ -53,7 +52,7 @@ class Table:
         sections: each row has a cell under each head.
         notes: sentences; note 1 is the first.
         left_out: rows that are not in the table, and why.
-        legend: what the signs mean.
+        legend: what the signs mean, and what most rows were measured with. Untrusted.
         ranked: whether the best and second are told apart.
     """
 
@@ -93,17 +92,21 @@ def make_table(
     sound = [entry for entry in entries if entry.fault is None]
     notes = _Notes()
     lines: list[tuple[str, list[tuple[Shown, tuple[Shown, ...]]]]] = []
-    for title, block in _blocks(sound):
+    for title, block in blocks(sound).items():
         ordered = _ordered(block, sort, columns)
-        ranks = {column.key: _ranks(block, column) for column in columns}
-        rows = [
-            (
-                Shown(name_text(entry.name), notes=notes.of(entry.marks), untrusted=True),
-                tuple(_shown(entry, column, ranks[column.key], ci, columns, notes)
-                      for column in columns),
-            )
-            for entry in ordered
-        ]  # fmt: skip
+        places = {column.key: ranks(ordered, column) for column in columns}
+        others = {column.key: unlike(ordered, column) for column in columns}
+        also = said(ordered)
+        rows = []
+        for entry in ordered:
+            row = id(entry)
+            marks = [*entry.marks, *([also[row]] if row in also else [])]
+            cells = []
+            for column in columns:
+                why, place = others[column.key].get(row), places[column.key].get(row, 0)
+                cells.append(_shown(entry, column, place, why, ci, columns, notes))
+            label = Shown(name_text(entry.name), notes=notes.of(marks), untrusted=True)
+            rows.append((label, tuple(cells)))
         lines.append((title, rows))
     heads = tuple(Shown(column.short if short else column.title) for column in columns)
     groups = _head_groups(columns)
@@ -123,7 +126,7 @@ def make_table(
             for entry in entries
             if entry.fault is not None
         ),
-        legend=_legend(sound, ci),
+        legend=_legend(sound, columns, ci),
     )
 
 
@@ -145,14 +148,6 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
 
 
-def _blocks(entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
-    blocks: dict[str, list[Entry]] = {}
-    for entry in sorted(entries, key=lambda e: e.kind == "published"):
-        title = f"Published, {entry.source}" if entry.kind == "published" else "Measured"
-        blocks.setdefault(title, []).append(entry)
-    return list(blocks.items())
-
-
 def _ordered(block: list[Entry], sort: str | None, columns: Sequence[Column]) -> list[Entry]:
     if sort is None and block[0].kind == "published":
         return block
@@ -166,28 +161,11 @@ def _ordered(block: list[Entry], sort: str | None, columns: Sequence[Column]) ->
     return with_it + [entry for entry in block if key not in entry.cells]
 
 
-def _ranks(block: Sequence[Entry], column: Column) -> dict[str, int]:
-    """Rank 1, 2 or -1 (of another protocol, so not ranked) by name of the row.
-
-    Values that print alike are equally good. A row alone is not ranked.
-    """
-    cells = {entry.name: entry.cells[column.key] for entry in block if column.key in entry.cells}
-    if not cells:
-        return {}
-    usual = Counter(cell.protocol for cell in cells.values()).most_common(1)[0][0]
-    ranked = {name: cell for name, cell in cells.items() if cell.protocol == usual}
-    found = dict.fromkeys(cells.keys() - ranked.keys(), -1)
-    goodness = {name: round(column.goodness(cell.value), 2) for name, cell in ranked.items()}
-    best = sorted(set(goodness.values()), reverse=True)[:2]
-    if len(best) == 2:
-        found |= {name: best.index(good) + 1 for name, good in goodness.items() if good in best}
-    return found
-
-
 def _shown(
     entry: Entry,
     column: Column,
-    ranks: dict[str, int],
+    rank: int,
+    unlike: str | None,
     ci: bool,
     columns: Sequence[Column],
     notes: _Notes,
@@ -196,10 +174,7 @@ def _shown(
     if cell is None:
         return Shown(MISSING)
     marks = [*cell.marks, *_marks_of_parts(entry, column, columns)]
-    rank = ranks.get(entry.name, 0)
-    if rank < 0:
-        marks.append(OTHER_PROTOCOL)
-    return Shown(cell_text(cell, ci), max(rank, 0), notes.of(marks))
+    return Shown(cell_text(cell, ci), rank, notes.of([*marks, *([unlike] if unlike else [])]))
 
 
 def cell_text(cell: Cell, ci: bool = False) -> str:
@@ -250,11 +225,14 @@ def _transposed(
     return tuple(label for label, _ in rows), blocks, tuple(found)
 
 
-def _legend(entries: Sequence[Entry], ci: bool) -> tuple[str, ...]:
-    kinds = {entry.kind for entry in entries}
+def _legend(entries: Sequence[Entry], columns: Sequence[Column], ci: bool) -> tuple[str, ...]:
+    measured = [entry for entry in entries if entry.kind == "measured"]
     found = ["All in percent."]
-    if ci and "measured" in kinds:
+    if ci and measured:
         found.append("In brackets 95 % intervals.")
     if any(cell.spread is not None for entry in entries for cell in entry.cells.values()):
         found.append("After ± the standard deviation over seeds.")
+    usual = usual_protocol(measured, columns)
+    if usual is not None and usual.parts:
+        found.append(f"Measured with: {usual.text()}.")
     return tuple(found)

@@ -103,7 +103,7 @@ def test_its_row_has_the_alpaca_column_only(runs: dict[str, Imported]) -> None:
     assert set(entry.cells) == {"alpaca"}
     cell, result = entry.cells["alpaca"], runs[FIRST].result
     assert (cell.value, cell.low, cell.high) == (result.lc_win_rate, result.lc_low, result.lc_high)
-    assert "annotator weighted_alpaca_eval_gpt4_turbo" in cell.protocol
+    assert "annotator weighted_alpaca_eval_gpt4_turbo" in cell.protocol.text()
     assert loaded.entry.cells["alpaca"].low is None
 
 

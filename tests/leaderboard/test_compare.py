@@ -209,7 +209,7 @@ def test_win_rates_are_paired_by_instruction(
     )
     assert (found.test, found.verdict) == ("bootstrap", "differs")
     third = annotated(copy(other_run, "c"), [*other], "somebody else")
-    with pytest.raises(BadInput, match="annotator somebody and annotator somebody else"):
+    with pytest.raises(BadInput, match="Alpaca: annotator somebody and somebody else"):
         compare_runs([runs[0], third])
 
 
@@ -247,10 +247,10 @@ def other_settings(asked: dict, found: dict) -> None:
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (other_suite, "suite paper 1 and suite paper 2"),
-        (other_judge, "two versions of the judge harmbench"),
-        (other_data, "other data of ToxiGen"),
-        (other_settings, "other settings of ALERT"),
+        (other_suite, "suite paper 1 and paper 2"),
+        (other_judge, "judge harmbench-llama2-13b, card 33333333 and 77777777"),
+        (other_data, "ToxiGen: data digest 9abf621a and 88888888"),
+        (other_settings, "ALERT: temperature 0.7 and 1.0"),
     ],
 )
 def test_what_was_not_measured_alike_is_refused_unless_forced(

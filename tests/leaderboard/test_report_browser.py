@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlparse
 import pytest
 
 from bfpo_bench.leaderboard.entry import Cell, Entry
+from bfpo_bench.leaderboard.protocol import Protocol
 from bfpo_bench.leaderboard.published import published_entries
 from bfpo_bench.leaderboard.report import write, write_report
 from tests.leaderboard.synthetic import HOSTILE, annotated, synthetic_run
@@ -87,8 +88,8 @@ class Watched:
 
 def row(name: str, run: Path, savg: float) -> Entry:
     cells = {
-        "savg": Cell(savg, savg - 1, savg + 1, protocol="same"),
-        "crows_pairs": Cell(savg, protocol="same"),
+        "savg": Cell(savg, savg - 1, savg + 1, protocol=Protocol.of({"suite": "same"})),
+        "crows_pairs": Cell(savg, protocol=Protocol.of({"suite": "same"})),
     }
     return Entry(name, "measured", str(run), cells, run=run, runs=(run,))
 
@@ -174,9 +175,11 @@ def test_the_table_filters_and_marks_the_best_of_what_is_shown(watched: Watched)
             [key, kind],
         )
 
-    # Each within its own protocol.
-    assert sorted(marked("savg", "best")) == ["Llama3", "strong"]
-    assert sorted(marked("savg", "second")) == ["Mistral + BFPO", "weak"]
+    # Each block for itself, as in every other format.
+    best = ["BFPO w/o buffer", "Llama3", "Mistral + BFPO", "strong"]
+    assert sorted(marked("savg", "best")) == best
+    second = ["BFPO w/o shift", "Llama2", "Mistral + DPO-S", "weak"]
+    assert sorted(marked("savg", "second")) == second
     page.locator("#board-filter").fill("mistral")
     assert all("mistral" in name.lower() for name in names(page))
     assert marked("savg", "best") == ["Mistral + BFPO"]

@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from bfpo_bench.leaderboard.columns import DISC, GEN, SAVG, TASK_COLUMNS, Column
 from bfpo_bench.leaderboard.entry import Entry
 from bfpo_bench.leaderboard.pictures.style import PALE, QUIET, short_name
+from bfpo_bench.leaderboard.ranking import blocks, ranks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +50,15 @@ def draw(entries: Sequence[Entry]) -> Figure | None:
     axes.set_xlim(0, across)
     axes.set_ylim(down, 0)
     axes.axis("off")
-    best = {column.key: _best(rows, column) for column in columns}
+    best = {
+        column.key: {
+            row
+            for block in blocks(rows).values()
+            for row, rank in ranks(block, column).items()
+            if rank == 1
+        }
+        for column in columns
+    }
     y = 0.0
     for place, entry in enumerate(rows):
         if place and entry.kind != rows[place - 1].kind:
@@ -73,7 +82,8 @@ def draw(entries: Sequence[Entry]) -> Figure | None:
     figure.text(
         0.02,
         0.25 / size[1],
-        "Percent; lighter is higher. Bold: best of its column among rows of the same protocol. "
+        "Percent; lighter is higher. Bold: best of its block (measured rows, each published table) "
+        "among rows of one protocol. "
         "CrowS-Pairs is unbiased at 50 and enters Disc. as it is.",
         fontsize=7.5,
         color=QUIET,
@@ -111,23 +121,6 @@ def _readable(color: tuple[float, ...]) -> str:
     parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3]]
     luminance = 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
     return "black" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "white"
-
-
-def _best(rows: Sequence[Entry], column: Column) -> set[int]:
-    """The best rows of a column, each among those of its own protocol, where there are two."""
-    alike: dict[str, dict[int, float]] = {}
-    for entry in rows:
-        cell = entry.cells.get(column.key)
-        if cell is not None:
-            good = column.goodness(round(cell.value, 2))
-            alike.setdefault(cell.protocol, {})[id(entry)] = good
-    return {
-        row
-        for good in alike.values()
-        if len(good) > 1
-        for row, value in good.items()
-        if value == max(good.values())
-    }
 
 
 def _savg(entry: Entry) -> float:

@@ -20,6 +20,12 @@
   const goodness = (value, direction) =>
     direction === "nearer-50" ? -Math.abs(value - 50) : direction === "lower" ? -value : value;
 
+  const grouped = (list, key) => {
+    const groups = new Map();
+    for (const one of list) groups.set(key(one), [...(groups.get(key(one)) ?? []), one]);
+    return groups;
+  };
+
   function sort(column) {
     const head = heads[column];
     const byName = column === 0;
@@ -41,24 +47,24 @@
     body.append(...rows);
   }
 
+  // The best and the second of each block: as ranking.py says it, among the rows that are shown.
   function mark() {
     for (const cell of body.querySelectorAll(".best, .second")) cell.classList.remove("best", "second");
     const rows = [...body.rows].filter((row) => !row.hidden && !("fault" in row.dataset));
+    const blocks = grouped(rows, (row) => row.dataset.block);
     heads.forEach((head, column) => {
-      // Only numbers of one protocol (the same task, items and judge) can be ranked.
-      const alike = new Map();
-      for (const row of rows) {
-        const cell = row.cells[column];
-        if (cell.dataset.value === undefined) continue;
-        const { protocol } = cell.dataset;
-        alike.set(protocol, [...(alike.get(protocol) ?? []), cell]);
-      }
-      for (const cells of alike.values()) {
-        if (cells.length < 2) continue;
+      for (const block of blocks.values()) {
+        const cells = block.map((row) => row.cells[column]).filter(({ dataset }) => dataset.value !== undefined);
+        const alike = [...grouped(cells, ({ dataset }) => dataset.protocol).values()];
+        alike.sort((x, y) => y.length - x.length);
+        // Only numbers of the protocol that most rows have can be ranked.
+        if (!alike.length || (alike[1] ?? []).length === alike[0].length) continue;
         // As printed: equal figures share a place.
-        const good = ({ dataset }) => goodness(Number(Number(dataset.value).toFixed(2)), head.dataset.direction);
-        const places = [...new Set(cells.map(good))].sort((x, y) => y - x);
-        for (const cell of cells) {
+        const good = (cell) =>
+          Number(goodness(Number(cell.querySelector(".value").textContent), head.dataset.direction).toFixed(2));
+        const places = [...new Set(alike[0].map(good))].sort((x, y) => y - x);
+        if (places.length < 2) continue;
+        for (const cell of alike[0]) {
           const place = places.indexOf(good(cell));
           if (place < 2) cell.classList.add(place === 0 ? "best" : "second");
         }

@@ -5,13 +5,13 @@ The page's script sorts and filters it and marks the best values among the rows 
 
 from __future__ import annotations
 
-import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from bfpo_bench.leaderboard.column_choice import choose_columns
 from bfpo_bench.leaderboard.columns import GEN, GEN_CORRECTED, SAVG, SUMMARY, Column
 from bfpo_bench.leaderboard.entry import Cell, Entry
+from bfpo_bench.leaderboard.ranking import block_of, blocks, said, unlike
 from bfpo_bench.leaderboard.report.markup import attribute, text
 
 _SUMMARY_KEYS = {column.key for column in SUMMARY}
@@ -21,7 +21,13 @@ def table_html(entries: Sequence[Entry]) -> str:
     """The table with its notes: best Savg. first, rows that failed their check last."""
     columns = _columns(entries)
     notes = _Notes()
-    rows = "".join(_row(entry, columns, notes) for entry in _ordered(entries))
+    ordered = _ordered(entries)
+    marks: dict[tuple[int, str], str] = {}
+    for block in blocks(ordered).values():
+        marks |= {(row, ""): mark for row, mark in said(block).items()}
+        for column in columns:
+            marks |= {(row, column.key): mark for row, mark in unlike(block, column).items()}
+    rows = "".join(_row(entry, columns, marks, notes) for entry in ordered)
     heads = "".join(_head(column) for column in columns)
     groups = "".join(
         f'<th scope="colgroup" class="{" ".join(_classes(first))}" colspan="{count}">'
@@ -115,32 +121,51 @@ def _head(column: Column) -> str:
     )
 
 
-def _row(entry: Entry, columns: Sequence[Column], notes: _Notes) -> str:
+def _row(
+    entry: Entry,
+    columns: Sequence[Column],
+    marks: Mapping[tuple[int, str], str],
+    notes: _Notes,
+) -> str:
+    def marked(own: Sequence[str], key: str = "") -> list[str]:
+        return [*own, *([marks[id(entry), key]] if (id(entry), key) in marks else [])]
+
     fault = ""
     if entry.fault is not None:
         fault = f'<small class="fault">left out of the ranking: {text(entry.fault)}</small>'
     name = (
-        f'<th scope="row">{text(entry.name)}{notes.refer(entry.marks)}{fault}'
+        f'<th scope="row">{text(entry.name)}{notes.refer(marked(entry.marks))}{fault}'
         f"<small>{entry.kind} · {text(entry.source)}</small></th>"
     )
-    cells = "".join(_cell(entry.cells.get(column.key), column, notes) for column in columns)
+    cells = "".join(
+        _cell(cell, column, notes.refer(marked(cell.marks, column.key)))
+        if (cell := entry.cells.get(column.key)) is not None
+        else _no_cell(column)
+        for column in columns
+    )
     return (
         f'<tr data-name="{attribute(entry.name)}" data-kind="{entry.kind}" '
+        f'data-block="{attribute(block_of(entry))}" '
         f"{'data-fault' if entry.fault is not None else ''}>{name}{cells}</tr>"
     )
 
 
-def _cell(cell: Cell | None, column: Column, notes: _Notes) -> str:
+def _no_cell(column: Column) -> str:
     kind = " ".join(_classes(column))
-    if cell is None:
-        return f'<td class="{kind} none"><span aria-label="not there">–</span></td>'
+    return f'<td class="{kind} none"><span aria-label="not there">–</span></td>'
+
+
+def _cell(cell: Cell, column: Column, notes: str) -> str:
+    kind = " ".join(_classes(column))
     spread = f'<span class="spread"> ± {cell.spread:.2f}</span>' if cell.spread is not None else ""
     interval = ""
     if cell.low is not None and cell.high is not None:
         interval = f'<small class="interval">{cell.low:.1f} – {cell.high:.1f}</small>'
-    count = f' title="{html.escape(f"{cell.n:,} items")}"' if cell.n is not None else ""
+    known = [f"{cell.n:,} items"] if cell.n is not None else []
+    known += [f"measured with {cell.protocol.text()}"] if cell.protocol.parts else []
+    title = f' title="{attribute("; ".join(known))}"' if known else ""
     return (
         f'<td class="{kind}" data-value="{float(cell.value)!r}" '
-        f'data-protocol="{attribute(cell.protocol)}"{count}><span class="value">'
-        f"{cell.value:.2f}</span>{spread}{notes.refer(cell.marks)}{interval}</td>"
+        f'data-protocol="{cell.protocol.key}"{title}><span class="value">'
+        f"{cell.value:.2f}</span>{spread}{notes}{interval}</td>"
     )

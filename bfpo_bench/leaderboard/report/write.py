@@ -21,8 +21,10 @@ from pathlib import Path
 from string import Template
 
 from bfpo_bench.errors import BadInput, BenchError, RunFailed
+from bfpo_bench.leaderboard.columns import FULL
 from bfpo_bench.leaderboard.entry import Entry
 from bfpo_bench.leaderboard.pictures import draw_all
+from bfpo_bench.leaderboard.ranking import usual_protocol
 from bfpo_bench.leaderboard.report.markup import text
 from bfpo_bench.leaderboard.report.runs import directories, run_name, runs_html
 from bfpo_bench.leaderboard.report.samples import RunToShow, write_samples
@@ -148,10 +150,18 @@ def _page(
         samples=samples,
         problems="".join(f'<p class="fault">{text(problem)}</p>' for problem in problems),
         table=table_html(entries),
+        measured_with=_measured_with(entries),
         pictures="".join(map(_picture, pictures)),
         runs=runs_html(entries),
         version=text(metadata.version("bfpo-bench")),
     )
+
+
+def _measured_with(entries: Sequence[Entry]) -> str:
+    """What most measured rows were measured with."""
+    measured = [entry for entry in entries if entry.kind == "measured" and entry.fault is None]
+    usual = usual_protocol(measured, FULL)
+    return f"Measured with: {text(usual.text())}." if usual is not None and usual.parts else ""
 
 
 def _picture(path: Path) -> str:
