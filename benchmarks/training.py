@@ -98,11 +98,12 @@ def measure(options: argparse.Namespace, command: str) -> tuple[str, str]:
 def _model_and_pairs(options: argparse.Namespace) -> tuple[Path, list[TokenPair]]:
     """The model's folder and the file's pairs as its tokens, in the paper's limits."""
     from bfpo_bench.engines.tokenization import load_tokenizer
+    from bfpo_bench.training.limits import Limits
     from bfpo_bench.training.pairs import make_pairs
     from bfpo_bench.training.prepare import TEMPLATES
     from bfpo_bench.training.readers import load_set
     from bfpo_bench.training.records import PreferenceSet
-    from bfpo_bench.training.tokens import Limits, tokenize_pairs
+    from bfpo_bench.training.tokens import tokenize_pairs
 
     if options.data is None:
         raise BadInput("there are no pairs to train on; name a file of them with --data.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from bfpo_bench.errors import BadInput
 from bfpo_bench.sources.records import Record
 from bfpo_bench.training.pairs import make_pairs
@@ -18,8 +20,22 @@ CHAT = "chat"
 """What a recipe writes as ``pairs`` of a set whose rows are conversations, not pairs."""
 
 
-def load_conversations(wanted: DataRecipe, seed: int) -> tuple[list[Messages], list[str]]:
-    """The conversations of a set, each ending in an assistant's turn.
+class Conversations(NamedTuple):
+    """The conversations of a set.
+
+    Attributes:
+        conversations: each ends in an assistant's turn.
+        places: where each stands, for messages.
+        bad: a sentence for each row that was left out.
+    """
+
+    conversations: list[Messages]
+    places: list[str]
+    bad: list[str]
+
+
+def load_conversations(wanted: DataRecipe, seed: int) -> Conversations:
+    """The conversations of a set.
 
     Args:
         wanted: ``pairs: chat`` reads conversations (``messages``, UltraChat's form, or
@@ -28,24 +44,25 @@ def load_conversations(wanted: DataRecipe, seed: int) -> tuple[list[Messages], l
             other value answers each prompt of preference data with the response that wins.
         seed: of the draw that ``limit`` makes.
 
-    Returns:
-        the conversations, and a sentence for each row that was left out.
-
     Raises:
         BadInput: rows that cannot be used, unless they are to be skipped.
     """
-    if wanted.pairs != CHAT:
+    if wanted.pairs == CHAT:
+        rows, bad = read_set(wanted.as_set(seed), lambda row: (_conversation(row), row.at))
+        if not rows:
+            raise BadInput(f"set {wanted.name!r} holds no conversation that can be used.")
+        drawn = draw(rows, wanted.limit, seed)
+    else:
         loaded = load_set(wanted.as_set(seed))
+        bad = loaded.bad
         if wanted.pairs == ATTRIBUTES:
-            return steered_conversations(loaded.records, wanted.name), loaded.bad
-        return [
-            (*pair.prompt, ("assistant", pair.chosen))
-            for pair in make_pairs(wanted.pairs, loaded.records)
-        ], loaded.bad
-    found, bad = read_set(wanted.as_set(seed), _conversation)
-    if not found:
-        raise BadInput(f"set {wanted.name!r} holds no conversation that can be used.")
-    return draw(found, wanted.limit, seed), bad
+            drawn = steered_conversations(loaded.records, wanted.name)
+        else:
+            drawn = [
+                ((*pair.prompt, ("assistant", pair.chosen)), pair.where)
+                for pair in make_pairs(wanted.pairs, loaded.records)
+            ]
+    return Conversations([said for said, _ in drawn], [where for _, where in drawn], bad)
 
 
 ANSWERS = ("completion", "output", "response", "answer")

@@ -23,6 +23,7 @@ class Pair:
         rejected_safe: the same of the loser.
         source: name of the set.
         margin: MODPO's: difference of the other objectives' weighted rewards, winner minus loser.
+        where: where its row stands, for messages.
     """
 
     prompt: Messages
@@ -32,6 +33,7 @@ class Pair:
     rejected_safe: bool | None
     source: str
     margin: float | None = None
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def _pair(record: PreferenceRecord, winner: int) -> Pair:
         chosen_safe=record.safe[winner],
         rejected_safe=record.safe[loser],
         source=record.source,
+        where=record.where,
     )
 
 

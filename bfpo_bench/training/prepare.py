@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,17 @@ from bfpo_bench.errors import BadInput
 from bfpo_bench.models import ModelFiles, find_model
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.layers import choose_weights
+from bfpo_bench.training.limits import Limits
 from bfpo_bench.training.loss_by_name import Loss, check_loss, load_loss
 from bfpo_bench.training.margins import MarginReward, choose_margin, label_margins
 from bfpo_bench.training.mixing import Schedule
 from bfpo_bench.training.pairs import digest, make_pairs
-from bfpo_bench.training.readers import load_set
+from bfpo_bench.training.readers import load_set, usable
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.records import LoadedSet
 from bfpo_bench.training.rendering import ChatTemplate
 from bfpo_bench.training.saving import Beside, beside, check_ids
-from bfpo_bench.training.tokens import Limits, TokenCounts, TokenPair, tokenize_pairs
+from bfpo_bench.training.tokens import TokenCounts, TokenPair, tokenize_pairs
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -116,12 +117,10 @@ def prepare(recipe: Recipe, progress: Progress, trust_remote_code: bool = False)
     sets, every_pair = [], []
     for wanted in recipe.data:
         loaded = load_set(wanted.as_set(recipe.seed))
-        for sentence in loaded.bad[:5]:
-            progress.say(f"left out: {sentence}")
         pairs = make_pairs(wanted.pairs, loaded.records)
         if recipe.margin is not None and recipe.margin.label is not None:
             pairs = label_margins(recipe.margin, pairs)
-        every_pair += pairs
+        broken: dict[int, str] = {}
         with progress.stage(f"tokenise {wanted.name}", len(pairs), unit="pairs"):
             tokens, counts = tokenize_pairs(
                 pairs,
@@ -130,7 +129,13 @@ def prepare(recipe: Recipe, progress: Progress, trust_remote_code: bool = False)
                 date=recipe.tokens.date,
                 limits=Limits(recipe.tokens.max_length, recipe.tokens.max_prompt),
                 progress=partial(_set, progress, len(pairs)),
+                broken=broken,
             )
+        pairs = usable(pairs, broken, wanted.name, wanted.skip_bad_rows)
+        loaded = replace(loaded, bad=[*loaded.bad, *broken.values()])
+        for sentence in loaded.bad[:5]:
+            progress.say(f"left out: {sentence}")
+        every_pair += pairs
         used = (ids for pair in tokens for ids in (pair.prompt, pair.chosen, pair.rejected))
         check_ids(model, tokenizer, used, wanted.name)
         sets.append(PreparedSet(loaded, tokens, counts, digest(pairs)))

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from bfpo_bench.errors import BadInput, unknown_name
 from bfpo_bench.sources.records import Record
-from bfpo_bench.training.readers import trl
+from bfpo_bench.training.readers import trl, usable
 from bfpo_bench.training.readers.asked import TALKS, asked, has_prompt
 from bfpo_bench.training.readers.columns import check_unread
 from bfpo_bench.training.readers.fields import check_texts
 from bfpo_bench.training.readers.load import draw, read_set
 from bfpo_bench.training.recipe import DataRecipe
 from bfpo_bench.training.records import Messages
+from bfpo_bench.training.rendering import ChatTemplate
 
 PROMPTS, CHAT = "prompts", "chat"
 
@@ -49,27 +49,39 @@ def load_prompts(wanted: DataRecipe, seed: int, tokenizer: Any, longest: int) ->
     """The prompts of a set, each once, in order.
 
     Args:
-        wanted: ``pairs: prompts`` reads the field ``prompt`` of each row (a text or messages: all
-            preference formats with such a field, and plain files of prompts); ``pairs: chat`` the
-            field ``messages`` up to its last answer.
+        wanted: ``pairs: prompts`` reads the prompt of each row (of all preference formats, and of
+            plain files of prompts); ``pairs: chat`` a conversation up to its last answer.
         seed: of the draw that ``limit`` makes.
         tokenizer: with the chat template of the training.
         longest: prompts of more tokens are left out: a response to half a prompt is rated against
             the other half.
 
     Raises:
-        BadInput: rows that cannot be used, unless they are to be skipped; or more than half of the
-            prompts too long.
+        BadInput: rows that cannot be used, by the chat template for instance, unless they are to
+            be skipped; or more than half of the prompts too long.
     """
     if wanted.pairs not in (PROMPTS, CHAT):
         raise unknown_name(
             f"way to take prompts from set {wanted.name!r}:", wanted.pairs, (PROMPTS, CHAT)
         )
-    found, bad = read_set(wanted.as_set(seed), partial(_prompt, way=wanted.pairs))
-    if not found:
+    rows, bad = read_set(wanted.as_set(seed), lambda row: (_prompt(row, wanted.pairs), row.at))
+    if not rows:
         raise BadInput(f"set {wanted.name!r} holds no prompt that can be used.")
-    prompts = draw(list(dict.fromkeys(found)), wanted.limit, seed)
-    lengths = {prompt: _length(tokenizer, prompt) for prompt in prompts}
+    first: dict[Messages, str] = {}
+    for prompt, where in rows:
+        first.setdefault(prompt, where)
+    drawn = draw(list(first.items()), wanted.limit, seed)
+    chat = ChatTemplate(tokenizer)
+    lengths: dict[Messages, int] = {}
+    broken: dict[int, str] = {}
+    for index, (prompt, where) in enumerate(drawn):
+        try:
+            ids = tokenizer(chat.question(prompt), add_special_tokens=False, verbose=False)
+            lengths[prompt] = len(ids["input_ids"])
+        except BadInput as error:
+            broken[index] = f"{where}: {error}"
+    prompts = [prompt for prompt, _ in usable(drawn, broken, wanted.name, wanted.skip_bad_rows)]
+    bad += broken.values()
     short = [prompt for prompt in prompts if lengths[prompt] <= longest]
     if len(short) < len(prompts) / 2:
         raise BadInput(
@@ -82,7 +94,7 @@ def load_prompts(wanted: DataRecipe, seed: int, tokenizer: Any, longest: int) ->
         wanted.name,
         short,
         wanted.unsafe_prompts,
-        rows=len(found) + len(bad),
+        rows=len(rows) + len(bad) - len(broken),
         bad=bad,
         too_long=too_long,
         tokens=sum(lengths[prompt] for prompt in short),
@@ -106,9 +118,3 @@ def _prompt(row: Record, way: str) -> Messages:
     check_texts(row, texts)
     check_unread(row, texts, only_prompts=True)
     return said
-
-
-def _length(tokenizer: Any, prompt: Messages) -> int:
-    said = [{"role": role, "content": content} for role, content in prompt]
-    text = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
-    return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

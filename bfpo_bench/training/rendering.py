@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -60,6 +61,8 @@ class ChatTemplate:
                 "the chat template leaves out what the assistant says, so there is nothing to "
                 "train on; give another one."
             )
+        before, _, _ = bare.partition(_QUESTION)
+        self._marks = _marks(tokenizer, before, self.header)
         ids = tokenizer(self.ending, add_special_tokens=False)["input_ids"]
         marks = {*tokenizer.all_special_ids, *getattr(tokenizer, "added_tokens_decoder", ())}
         self.ends = [token for token in ids if token in marks]
@@ -91,6 +94,7 @@ class ChatTemplate:
         Raises:
             BadInput: the template refuses these roles, or changes a response's text as well.
         """
+        self._check((*pair.prompt, ("", pair.chosen), ("", pair.rejected)))
         prompt = self.write(pair.prompt, True)
         chosen, rejected = (
             self._response(prompt, pair.prompt, text) for text in (pair.chosen, pair.rejected)
@@ -108,6 +112,33 @@ class ChatTemplate:
                 f"the answer as it is (found at the end: {whole[-60:]!r}); give another template."
             )
         return response
+
+    def conversation(self, messages: Messages) -> str:
+        """A conversation that ends in the assistant's answer.
+
+        Raises:
+            BadInput: the template cannot write it, or one of its texts holds the template's marks.
+        """
+        self._check(messages)
+        return self.write(messages, False)
+
+    def question(self, messages: Messages) -> str:
+        """A conversation with the assistant's turn opened at its end.
+
+        Raises:
+            BadInput: as :meth:`conversation`.
+        """
+        self._check(messages)
+        return self.write(messages, True)
+
+    def _check(self, messages: Sequence[tuple[str, str]]) -> None:
+        for _, text in messages:
+            found = self._marks.search(text)
+            if found is not None:
+                raise BadInput(
+                    f"a text holds {found[0].strip()!r}, which this chat template and its "
+                    "tokenizer take for a mark of theirs; take it out of the data."
+                )
 
     def write(self, messages: Sequence[tuple[str, str]], ask: bool) -> str:
         """A conversation in the template's words; `ask` opens the assistant's next turn.
@@ -130,3 +161,25 @@ class ChatTemplate:
                 "template that can, or leave out the set that has it."
             ) from error
         return str(text)
+
+
+def _marks(tokenizer: Any, opening: str, header: str) -> re.Pattern[str]:
+    """What finds the template's marks, and the tokenizer's special tokens, in a text.
+
+    Words without a sign (``user:``) are marks at the beginning or end of a text only. Marks of a
+    thought belong to what a model says.
+
+    Args:
+        opening: what the template writes before the user's first words.
+        header: what opens the assistant's turn.
+    """
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    special = {*tokenizer.all_special_tokens, *(str(one) for one in added if one.special)}
+    marks = [re.escape(one) for one in special if one.strip() and "think" not in one]
+    opening = opening.removeprefix(tokenizer.bos_token or "")
+    for text, edge in ((opening, r"\A\s*{}"), (header, r"{}\s*\Z")):
+        line = (text.strip().splitlines() or [""])[-1].strip()
+        plain = re.fullmatch(r"[\w\s:]*", line) is not None
+        if len(line) > 2 and (not plain or line.endswith(":")):
+            marks.append((edge if plain else "{}").format(re.escape(line)))
+    return re.compile("|".join(sorted(marks, key=len, reverse=True)) or r"(?!)")

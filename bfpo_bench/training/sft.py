@@ -19,6 +19,7 @@ from bfpo_bench.training.conversations import load_conversations
 from bfpo_bench.training.mixing import Schedule
 from bfpo_bench.training.prepare import find_base, read_template, trained_outline
 from bfpo_bench.training.rates import OwnRates
+from bfpo_bench.training.readers import usable
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.records import Messages
 from bfpo_bench.training.rendering import ChatTemplate
@@ -126,15 +127,22 @@ def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = Fa
     sets = []
     for wanted in recipe.data:
         with progress.stage(f"read {wanted.name}", 1, unit=""):
-            conversations, bad = load_conversations(wanted, recipe.seed)
-        text = json.dumps(conversations, ensure_ascii=False)
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        for sentence in bad[:5]:
-            progress.say(f"left out: {sentence}")
+            loaded = load_conversations(wanted, recipe.seed)
+        broken: dict[int, str] = {}
         longest = recipe.tokens.max_length
         tokens, cut = tokenize_conversations(
-            conversations, tokenizer, longest=longest, date=recipe.tokens.date
+            *(loaded.conversations, tokenizer),
+            longest=longest,
+            date=recipe.tokens.date,
+            places=loaded.places,
+            broken=broken,
         )
+        conversations = usable(loaded.conversations, broken, wanted.name, wanted.skip_bad_rows)
+        bad = [*loaded.bad, *broken.values()]
+        for sentence in bad[:5]:
+            progress.say(f"left out: {sentence}")
+        text = json.dumps(conversations, ensure_ascii=False)
+        digest = hashlib.sha256(text.encode()).hexdigest()
         if cut > len(tokens) / 2:
             raise BadInput(
                 f"{cut} of {len(tokens)} conversations of set {wanted.name!r} are longer than "

@@ -38,8 +38,10 @@ def attributes_of(record: PreferenceRecord, index: int) -> dict[str, int]:
     return values
 
 
-def steered_conversations(records: Sequence[PreferenceRecord], name: str) -> list[Messages]:
-    """A conversation for each response that has an attribute, in order.
+def steered_conversations(
+    records: Sequence[PreferenceRecord], name: str
+) -> list[tuple[Messages, str]]:
+    """A conversation for each response that has an attribute, in order, and where its row stands.
 
     Args:
         name: of the set, for messages.
@@ -47,13 +49,13 @@ def steered_conversations(records: Sequence[PreferenceRecord], name: str) -> lis
     Raises:
         BadInput: no response has one.
     """
-    found = []
+    found: list[tuple[Messages, str]] = []
     for record in records:
         for index, response in enumerate(record.responses):
             values = attributes_of(record, index)
             if values:
                 asked = _with_system(record.prompt, attribute_line(values))
-                found.append((*asked, ("assistant", response)))
+                found.append(((*asked, ("assistant", response)), record.where))
     if not found:
         raise BadInput(
             f"set {name!r} says neither which response is more helpful nor which is safe, so there "

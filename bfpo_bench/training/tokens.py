@@ -12,15 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
 from bfpo_bench.chat_template import DATE
 from bfpo_bench.errors import BadInput
+from bfpo_bench.training.limits import PAPER, Ids, Limits, fit
 from bfpo_bench.training.pairs import Pair
 from bfpo_bench.training.records import Messages
 from bfpo_bench.training.rendering import ChatTemplate, Rendered
+
+T = TypeVar("T")
 
 _CHUNK = 256  # pairs that the tokenizer gets at once; it spreads a list over all cores
 
@@ -48,30 +52,6 @@ class TokenPair:
     source: str
     margin: float | None
     cut: int
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How long a pair may be, in tokens; the defaults are the paper's.
-
-    Attributes:
-        max_length: of prompt and one response together.
-        max_prompt: of the prompt of a pair that is longer than ``max_length``; other prompts stay
-            as they are, as in the authors' code.
-    """
-
-    max_length: int = 1024
-    max_prompt: int = 512
-
-    def __post_init__(self) -> None:
-        if not 0 < self.max_prompt < self.max_length:
-            raise BadInput(
-                f"max_prompt should be at least 1 and less than max_length, found "
-                f"{self.max_prompt} and {self.max_length}."
-            )
-
-
-PAPER = Limits()
 
 
 @dataclass(frozen=True)
@@ -112,8 +92,9 @@ def tokenize_pairs(
     date: str = DATE,
     limits: Limits = PAPER,
     progress: Callable[[int], None] | None = None,
+    broken: dict[int, str] | None = None,
 ) -> tuple[list[TokenPair], TokenCounts]:
-    """The pairs as token ids, in order, none left out.
+    """The pairs as token ids, in order.
 
     Args:
         pairs: what to tokenise.
@@ -122,6 +103,8 @@ def tokenize_pairs(
         date: what its clock says.
         limits: how long a pair may be; see :func:`fit`.
         progress: called now and then with the number of pairs done.
+        broken: gets index and sentence of each pair that the template cannot write; it is left
+            out. None: the first one is an error.
 
     Raises:
         BadInput: no template, one that cannot write a pair, or more than half of the pairs cut.
@@ -134,8 +117,12 @@ def tokenize_pairs(
     tokens: list[TokenPair] = []
     cut = responses_cut = 0
     for start in range(0, len(pairs), _CHUNK):
-        chunk = pairs[start : start + _CHUNK]
-        encoded = _encoded([chat.render(pair) for pair in chunk], tokenizer, bos)
+        wanted = [
+            (pair.where, partial(chat.render, pair)) for pair in pairs[start : start + _CHUNK]
+        ]
+        rendered = dict(_written(wanted, start, broken))
+        chunk = [pairs[index] for index in rendered]
+        encoded = _encoded(list(rendered.values()), tokenizer, bos)
         for pair, (prompt, *responses) in zip(chunk, encoded, strict=True):
             whole = Ids(prompt, *(response + ending for response in responses))
             has_bos = prompt[:1] == [tokenizer.bos_token_id]
@@ -154,11 +141,11 @@ def tokenize_pairs(
                 )
             )
         if progress is not None:
-            progress(len(tokens))
-    if cut > len(pairs) / 2:
-        names = ", ".join(sorted({repr(pair.source) for pair in pairs}))
+            progress(min(start + _CHUNK, len(pairs)))
+    if cut > len(tokens) / 2:
+        names = ", ".join(sorted({repr(pair.source) for pair in tokens}))
         raise BadInput(
-            f"{cut} of {len(pairs)} pairs of {names} are over the max_length of "
+            f"{cut} of {len(tokens)} pairs of {names} are over the max_length of "
             f"{limits.max_length} tokens and would be cut, more than half; raise it, or train on "
             "shorter texts."
         )
@@ -171,12 +158,16 @@ def tokenize_conversations(
     template: str | None = None,
     longest: int | None = None,
     date: str = DATE,
+    places: Sequence[str] | None = None,
+    broken: dict[int, str] | None = None,
 ) -> tuple[list[np.ndarray], int]:
     """Whole conversations as token ids (int32), with BOS and end-of-text token as pairs have them.
 
     Args:
         longest: what is longer is cut at its end.
         date: what the template's clock says.
+        places: where each stands, for messages.
+        broken: gets those that the template cannot write, as in :func:`tokenize_pairs`.
 
     Returns:
         the ids, and how many conversations were cut.
@@ -188,50 +179,31 @@ def tokenize_conversations(
     found: list[np.ndarray] = []
     cut = 0
     for start in range(0, len(conversations), _CHUNK):
-        texts = [chat.write(said, False) for said in conversations[start : start + _CHUNK]]
-        for ids in _encode(tokenizer, texts):
+        chunk = range(start, min(start + _CHUNK, len(conversations)))
+        wanted = [
+            (places[i] if places else "", partial(chat.conversation, conversations[i]))
+            for i in chunk
+        ]
+        texts = dict(_written(wanted, start, broken))
+        for ids in _encode(tokenizer, list(texts.values())):
             whole = [*([] if ids[: len(bos)] == bos else bos), *ids, *ending]
             cut += longest is not None and len(whole) > longest
             found.append(np.asarray(whole[:longest], dtype=np.int32))
     return found, cut
 
 
-class Ids(NamedTuple):
-    """Token ids of a pair's texts."""
-
-    prompt: list[int]
-    chosen: list[int]
-    rejected: list[int]
-
-
-def fit(ids: Ids, limits: Limits, keep_start: int = 0, keep_end: int = 1) -> Ids:
-    """Cuts a pair to the limits, by its longer response, so that both keep the same prompt.
-
-    A pair within ``max_length`` stays as it is. Else the prompt is cut to ``max_prompt`` tokens,
-    or to fewer where the response needs the room: the response stays whole. Only a response that
-    leaves no room even for what the prompt must keep is cut itself, at its end, to what
-    ``max_prompt`` leaves, as the paper's code cuts every response.
-
-    Of a prompt the first ``keep_start`` tokens stay, and its end. That is the BOS token, on which
-    many models rest much of their attention and without which they never saw a text; a system
-    message is cut like the rest, since half of it could say the opposite.
-
-    Args:
-        ids: what to cut.
-        limits: how long prompt and response may be.
-        keep_start: tokens at the start of the prompt that stay.
-        keep_end: tokens at its end that stay: what opens the assistant's turn.
-    """
-    longer = max(len(ids.chosen), len(ids.rejected))
-    if len(ids.prompt) + longer <= limits.max_length:
-        return ids
-    room = limits.max_length - longer
-    most = min(len(ids.prompt), limits.max_prompt)
-    size = most if room < min(most, keep_start + keep_end) else min(most, room)
-    start = ids.prompt[: min(keep_start, size)]
-    prompt = start + ids.prompt[len(ids.prompt) - (size - len(start)) :]
-    rest = limits.max_length - size
-    return Ids(prompt, ids.chosen[:rest], ids.rejected[:rest])
+def _written(
+    wanted: Sequence[tuple[str, Callable[[], T]]], first: int, broken: dict[int, str] | None
+) -> Iterator[tuple[int, T]]:
+    """Index and text of what the template can write; place and sentence of the rest."""
+    for index, (where, write) in enumerate(wanted, start=first):
+        try:
+            yield index, write()
+        except BadInput as error:
+            sentence = f"{where}: {error}" if where else str(error)
+            if broken is None:
+                raise BadInput(sentence) from error
+            broken[index] = sentence
 
 
 def _encoded(rendered: Sequence[Rendered], tokenizer: Any, bos: list[int]) -> Iterator[Ids]:
@@ -260,6 +232,8 @@ def _apart(tokenizer: Any, text: str) -> list[int]:
 
 
 def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    if not texts:
+        return []
     # Not verbose: it would warn of texts longer than the model's window, which are cut later.
     ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     return ids

@@ -74,7 +74,7 @@ def test_sft_trains_the_selected_layers_on_safer_responses(
 
 def test_the_winner_answers(data_dir: Path) -> None:
     file = data_dir / "preference" / "pku_saferlhf_32.json"
-    found, bad = load_conversations(DataRecipe("saferlhf", "safe", (str(file),)), seed=0)
+    found, _, bad = load_conversations(DataRecipe("saferlhf", "safe", (str(file),)), seed=0)
     rows = json.loads(file.read_text(encoding="utf-8"))
     assert bad == []
     assert [c[-1] for c in found] == [
@@ -84,7 +84,7 @@ def test_the_winner_answers(data_dir: Path) -> None:
 
 def test_conversations_of_a_chat_file(tmp_path: Path) -> None:
     wanted = chats(tmp_path, [said("a", "b"), said("c", "d", "e", "f")])
-    found, _ = load_conversations(wanted, seed=0)
+    found, *_ = load_conversations(wanted, seed=0)
     assert found[0] == (("user", "a"), ("assistant", "b"))
     assert [role for role, _ in found[1]] == ["user", "assistant"] * 2
 
@@ -97,7 +97,7 @@ def test_rows_that_are_no_conversations(tmp_path: Path) -> None:
     ):
         load_conversations(wanted, seed=0)
     lenient = DataRecipe("chats", "chat", wanted.files, skip_bad_rows=True)
-    found, bad = load_conversations(lenient, seed=0)
+    found, _, bad = load_conversations(lenient, seed=0)
     assert (len(found), len(bad)) == (1, 2)
     with pytest.raises(BadInput, match="holds no conversation that can be used"):
         load_conversations(

@@ -45,7 +45,7 @@ def test_attributes_are_what_the_labels_say() -> None:
 def test_both_responses_are_learnt_from(data_dir: Path) -> None:
     file = data_dir / "preference" / "pku_saferlhf_32.json"
     rows = json.loads(file.read_text(encoding="utf-8"))
-    found, _ = load_conversations(DataRecipe("pku", "attributes", (str(file),)), seed=0)
+    found, *_ = load_conversations(DataRecipe("pku", "attributes", (str(file),)), seed=0)
     assert len(found) == 2 * len(rows)
     for n, row in enumerate(rows):
         for k in (0, 1):
@@ -61,7 +61,7 @@ def test_attributes_stand_before_a_system_message(tmp_path: Path) -> None:
     prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "?"}]
     row = {"prompt": prompt, "responses": ["a", "b"], "safe": [True, False], "more_helpful": None}
     (tmp_path / "p.jsonl").write_text(json.dumps(row), encoding="utf-8")
-    found, _ = load_conversations(DataRecipe("p", "attributes", (str(tmp_path / "p.jsonl"),)), 0)
+    found, *_ = load_conversations(DataRecipe("p", "attributes", (str(tmp_path / "p.jsonl"),)), 0)
     assert [c[0] for c in found] == [
         ("system", "safety: 1\nBe brief."),
         ("system", "safety: 0\nBe brief."),

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from bfpo_bench.demo.tokenizer import build_tokenizer
 from bfpo_bench.engines import tokenization
 from bfpo_bench.errors import BadInput
+from bfpo_bench.training.limits import Ids, Limits, fit
 from bfpo_bench.training.pairs import Pair, make_pairs
 from bfpo_bench.training.readers import load_set
 from bfpo_bench.training.records import PreferenceSet
-from bfpo_bench.training.tokens import Ids, Limits, TokenPair, fit, tokenize_pairs
+from bfpo_bench.training.tokens import TokenPair, tokenize_pairs
 from tests.training import toy_tokenizers as toy
 
 ASKED = (("user", "What colour is the sky?"),)

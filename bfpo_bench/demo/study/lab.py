@@ -25,6 +25,7 @@ from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.models import find_model
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.layers import select_layers
+from bfpo_bench.training.limits import Limits
 from bfpo_bench.training.loss_by_name import load_loss
 from bfpo_bench.training.mixing import Schedule
 from bfpo_bench.training.on_policy_run import train_on_policy
@@ -34,7 +35,7 @@ from bfpo_bench.training.readers import load_set
 from bfpo_bench.training.recipe import DataRecipe, Recipe
 from bfpo_bench.training.reference_pass import reference_logprobs
 from bfpo_bench.training.run import load_model, loop_settings
-from bfpo_bench.training.tokens import Limits, TokenPair, tokenize_pairs
+from bfpo_bench.training.tokens import TokenPair, tokenize_pairs
 from bfpo_bench.training.trainer import PreferenceTrainer
 
 ROWS_AT_ONCE = 400

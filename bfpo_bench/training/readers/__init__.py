@@ -5,7 +5,7 @@ One file per format; see docs/preferences.md for their fields.
 
 from __future__ import annotations
 
-from bfpo_bench.training.readers.load import FORMATS, PINNED, Format, draw, load_set
+from bfpo_bench.training.readers.load import FORMATS, PINNED, Format, draw, load_set, usable
 from bfpo_bench.training.readers.redteam import write_row
 
-__all__ = ["FORMATS", "PINNED", "Format", "draw", "load_set", "write_row"]
+__all__ = ["FORMATS", "PINNED", "Format", "draw", "load_set", "usable", "write_row"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple, TypeVar
@@ -180,6 +180,23 @@ def refused(name: str, bad: list[str], found: int) -> BadInput:
         f"{len(bad)} of the {found} rows of set {name!r} cannot be used: {said}{more}. Mend them, "
         "or have them left out and counted with skip_bad_rows: true."
     )
+
+
+def usable(items: Sequence[T], broken: Mapping[int, str], name: str, skip: bool) -> list[T]:
+    """What is left of a set without the rows that its training cannot use.
+
+    Args:
+        items: one for each row.
+        broken: index of such a row → a sentence with its place.
+        name: the set's.
+        skip: whether they may be left out.
+
+    Raises:
+        BadInput: they may not, or nothing is left.
+    """
+    if broken and (not skip or len(broken) == len(items)):
+        raise refused(name, list(broken.values()), len(items))
+    return [item for index, item in enumerate(items) if index not in broken]
 
 
 def _all_safe(record: PreferenceRecord) -> PreferenceRecord:

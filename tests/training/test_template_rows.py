@@ -1,0 +1,145 @@
+"""Rows that the chat template cannot write: named with their place, or left out and counted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bfpo_bench.errors import BadInput
+from bfpo_bench.progress import Progress
+from bfpo_bench.training.look import look
+from bfpo_bench.training.pairs import Pair
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe_file import load_recipe
+from bfpo_bench.training.rendering import ChatTemplate
+from bfpo_bench.training.start import train
+from tests.training import toy_tokenizers as toy
+
+ALTERNATING = (
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate user/assistant') }}{% endif %}"
+    "{{ '[INST] ' + m.content + ' [/INST]' if m.role == 'user' else ' ' + m.content + eos_token }}"
+    "{% endfor %}"
+)
+"""After Mistral's: no system message, no two turns of one side."""
+
+BAD = "line 3: the chat template cannot write a conversation of system, user"
+
+
+@pytest.fixture(scope="module")
+def base(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base") / "alternating"
+    shutil.copytree(tiny_llama, folder)
+    (folder / "chat_template.jinja").write_text(ALTERNATING, encoding="utf-8")
+    return folder
+
+
+def said(*turns: tuple[str, str]) -> list[dict[str, str]]:
+    return [{"role": role, "content": content} for role, content in turns]
+
+
+def recipe_of(kind: str, folder: Path, base: Path, *changes: str) -> Recipe:
+    """A recipe on eight rows, the third of which begins with a system message."""
+    prompts = [said(("user", f"how do i clean lamp {i} ?")) for i in range(8)]
+    prompts[2] = said(("system", "be brief"), ("user", "how ?"))
+    rows: dict[str, list[dict[str, Any]]] = {
+        "preference": [
+            {
+                "prompt": prompt,
+                "chosen": said(("assistant", "gently")),
+                "rejected": said(("assistant", "no")),
+            }
+            for prompt in prompts
+        ],
+        "sft": [{"messages": prompt + said(("assistant", "gently"))} for prompt in prompts],
+        "reward": [{"prompt": prompt} for prompt in prompts],
+    }
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows[kind])), encoding="utf-8")
+    more = {
+        "preference": {"loss": "dpo", "loss_parameters": {"beta": 0.1}},
+        "sft": {},
+        "reward": {
+            "combination": "linear",
+            "combination_parameters": {"weight": 0.5},
+            "rewards": {
+                name: {"function": "tests.training.test_margins:length"}
+                for name in ("helpful", "safe")
+            },
+            "rollout": {"responses": 2, "max_response": 4},
+        },
+    }[kind]
+    pairs = {"preference": "helpful", "sft": "chat", "reward": "prompts"}[kind]
+    content = {
+        "method": "mine",
+        "kind": kind,
+        "precision": "fp32",
+        "layers": ["mlp.down_proj"],
+        "data": [{"name": "mine", "pairs": pairs, "files": [str(folder / "rows.jsonl")]}],
+        "optimization": {"pairs_per_update": 2, "pairs_at_once": 2, "updates": 2},
+        **more,
+    }
+    (folder / "mine.yaml").write_text(json.dumps(content), encoding="utf-8")
+    return load_recipe(str(folder / "mine.yaml"), list(changes), str(base))
+
+
+@pytest.mark.parametrize("kind", ["preference", "sft", "reward"])
+def test_a_row_that_the_template_refuses(kind: str, tmp_path: Path, base: Path) -> None:
+    with pytest.raises(BadInput) as error:
+        look(recipe_of(kind, tmp_path, base), tmp_path / "out", Progress(show=False))
+    assert "1 of the 8 rows of set 'mine' cannot be used" in str(error.value)
+    assert f"{tmp_path / 'rows.jsonl'}, {BAD}" in str(error.value)
+    assert "skip_bad_rows: true" in str(error.value)
+    skipping = recipe_of(kind, tmp_path, base, "data.0.skip_bad_rows=true")
+    text = look(skipping, tmp_path / "out", Progress(show=False))
+    assert "mine: 7 " in text
+    assert "1 rows left out" in text
+
+
+def test_the_record_counts_and_names_it(tmp_path: Path, base: Path) -> None:
+    recipe = recipe_of("preference", tmp_path, base, "data.0.skip_bad_rows=true")
+    [data] = train(recipe, tmp_path / "out", device="cpu")["data"]
+    assert (data["rows"], data["pairs"], data["left_out"]) == (8, 7, 1)
+    assert BAD in data["bad_rows"][0]
+
+
+def test_a_set_of_which_nothing_is_left(tmp_path: Path, base: Path) -> None:
+    recipe = recipe_of("sft", tmp_path, base, "data.0.skip_bad_rows=true")
+    row = {"messages": said(("system", "a"), ("user", "b"), ("assistant", "c"))}
+    (tmp_path / "rows.jsonl").write_text("\n".join([json.dumps(row)] * 2), encoding="utf-8")
+    with pytest.raises(BadInput, match="2 of the 2 rows of set 'mine' cannot be used"):
+        look(recipe, tmp_path / "out", Progress(show=False))
+
+
+@pytest.mark.parametrize(
+    ("template", "text", "mark"),
+    [
+        (toy.ZEPHYR, "In HTML <s>this</s> is struck out.", "<s>"),  # the tokenizer's BOS
+        (toy.ZEPHYR, "Yes.\n<|user|>\nAnd now?", "<|user|>"),
+        (toy.MISTRAL, "[INST] Hi", "[INST]"),
+        (toy.ENDLESS, "user: Hi", "user:"),
+        (toy.ENDLESS, "Hi\nassistant:", "assistant:"),
+        ("### User:\n{{ messages[0].content }}\n", "a\n### User:\nb", "### User:"),
+    ],
+)
+def test_marks_of_this_template(template: str, text: str, mark: str) -> None:
+    if "### User" in template:
+        template += "### Bot:\n{{ messages[1].content + eos_token if messages | length > 1 }}"
+    chat = ChatTemplate(toy.byte_level(), template)
+    with pytest.raises(BadInput) as error:
+        chat.render(Pair((("user", "Hi"),), text, "No.", None, None, "mine"))
+    assert f"a text holds {mark!r}, which this chat template and its tokenizer" in str(error.value)
+    with pytest.raises(BadInput, match="take for a mark of theirs"):
+        chat.question((("user", text),))
+    with pytest.raises(BadInput, match="take for a mark of theirs"):
+        chat.conversation((("user", text), ("assistant", "Yes.")))
+
+
+def test_words_that_are_no_marks_of_it() -> None:
+    thought = "<think>\nThe user: what?\n</think>\nThe assistant: and the user: agree. [1] <b>x</b>"
+    for template in (toy.ZEPHYR, toy.MISTRAL, toy.ENDLESS, toy.CHATML):
+        chat = ChatTemplate(toy.byte_level(), template)
+        assert thought.strip() in chat.conversation((("user", "Hi"), ("assistant", thought)))
