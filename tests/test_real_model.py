@@ -155,7 +155,7 @@ data:
   - {name: safety, pairs: bfpo, files: [safety.jsonl]}
 layers: [mlp.down_proj]
 tokens: {max_length: 112, max_prompt: 64}
-optimization: {learning_rate: 5e-5, schedule: constant, pairs_per_update: 4, pairs_at_once: 4,
+optimization: {learning_rate: 3e-5, schedule: constant, pairs_per_update: 4, pairs_at_once: 4,
                updates: 5}
 precision: fp32
 gradient_checkpointing: false
@@ -189,12 +189,11 @@ def test_a_short_bfpo_training_on_real_pairs(
     # Of the helpfulness pairs both responses are safe, of the others none and one (Eq. 14).
     labels = [0.5, 0.5, -0.5, 1.0]
     assert losses[0] == pytest.approx(sum((g / 0.1) ** 2 for g in labels) / 4, rel=1e-4)
-    assert losses == sorted(losses, reverse=True)
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < losses[0] / 2
 
     results = bfpo_bench.evaluate(
         "trained", suite="mini", tasks=("toxigen", "advbench"), limit=4, output=Path("run"),
-        backend="hf", device="cpu", judge="keyword",
+        backend="hf", device="cpu", dtype="float32", judge="keyword",
     )  # fmt: skip
     assert {task.n for task in results.tasks.values()} == {4}
     assert results.tasks["bfpo_advbench"].score is not None
