@@ -1,6 +1,6 @@
 """What only real text and trained weights can show, on SmolLM2-135M-Instruct.
 
-Few items: the whole file takes two minutes of one core's time.
+Few items: the whole file takes a little over two minutes of one core's time.
 """
 
 from __future__ import annotations
