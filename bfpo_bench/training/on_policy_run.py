@@ -21,7 +21,7 @@ from bfpo_bench.training.checkpoint import finish_output
 from bfpo_bench.training.combination import Multiplier
 from bfpo_bench.training.identity import base_identity, training_identity
 from bfpo_bench.training.layers import choose_weights
-from bfpo_bench.training.loop import Checkpoints, ProgressBar, run_trainer
+from bfpo_bench.training.loop import ProgressBar, run_trainer
 from bfpo_bench.training.on_policy import (
     NOTE,
     GlobalReward,
@@ -36,11 +36,12 @@ from bfpo_bench.training.rewards import opened_rewards
 from bfpo_bench.training.run import (
     claim_together,
     finished_together,
+    keep_checkpoints,
     leave_nothing_to_chance,
     load_model,
     loop_settings,
 )
-from bfpo_bench.training.saving import check_room, save_model
+from bfpo_bench.training.saving import save_model
 
 MEMORY = (
     "the GPU's memory does not suffice for sampling and training on responses; lower "
@@ -95,7 +96,6 @@ def train_on_policy(
     model = load_model(prepared.base, recipe.precision, trust_remote_code, prepared.beside)
     leave_nothing_to_chance(model)
     model = choose_weights(model, recipe)
-    room = check_room(output, model, recipe)
     settings = {
         **loop_settings(recipe, output, prepared.updates, accumulation, state),
         "per_device_train_batch_size": at_once,
@@ -104,7 +104,7 @@ def train_on_policy(
     multiplier = prepared.combination.multiplier
     callbacks: list[Any] = [
         RewardBar(progress),
-        Checkpoints(recipe.save_minutes if room else None),
+        keep_checkpoints(recipe, output, model, state, progress),
     ]
     if multiplier is not None:
         callbacks.append(KeptMultiplier(multiplier))

@@ -97,7 +97,7 @@ def train_preferences(
         )
     leave_nothing_to_chance(model)
     model = choose_weights(model, recipe)
-    room = check_room(output, model, recipe)
+    checkpoints = keep_checkpoints(recipe, output, model, state, progress)
     reference = reference_logprobs(
         pairs,
         model,
@@ -117,7 +117,7 @@ def train_preferences(
         list(schedule),
         prepared.loss,
         beta=_reward_scale(recipe),
-        callbacks=[ProgressBar(progress), Checkpoints(recipe.save_minutes if room else None)],
+        callbacks=[ProgressBar(progress), checkpoints],
     )
     trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
     clock = time.monotonic()
@@ -224,6 +224,25 @@ def _reward_scale(recipe: Recipe) -> float:
     """What scales log-ratios to implicit rewards: the loss's own β or τ."""
     parameters = recipe.loss_parameters
     return float(parameters.get("beta", parameters.get("tau", 0.01)))
+
+
+def keep_checkpoints(
+    recipe: Recipe, output: Path, model: Any, state: PartialState, progress: Progress
+) -> Checkpoints:
+    """What saves by the clock, where the main process's disk has room for it.
+
+    Raises:
+        BadInput: it has none for what the recipe asks for.
+    """
+    mine = check_room(output, model, recipe) if state.is_main_process else None
+    room: bool
+    [room] = broadcast_object_list([mine])
+    if not room and recipe.save_minutes is not None:
+        progress.say(
+            f"The disk of {output} has no room for checkpoints, so none is kept by the clock: a "
+            "training that is cut off begins again."
+        )
+    return Checkpoints(recipe.save_minutes if room else None)
 
 
 def loop_settings(

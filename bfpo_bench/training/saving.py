@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from torch import Tensor
 from transformers import AutoConfig, GenerationConfig
 
@@ -94,6 +95,7 @@ def beside(
         template,
         () if mended is None else (mended,),
     )
+    transformers.utils.logging.disable_progress_bar()
     try:
         with tempfile.TemporaryDirectory() as scratch:
             whole.generation_config = found.while_training

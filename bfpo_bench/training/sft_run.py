@@ -16,17 +16,18 @@ from bfpo_bench.training.card import model_card
 from bfpo_bench.training.checkpoint import finish_output
 from bfpo_bench.training.identity import base_identity, training_identity
 from bfpo_bench.training.layers import choose_weights
-from bfpo_bench.training.loop import Checkpoints, ProgressBar, run_trainer
+from bfpo_bench.training.loop import ProgressBar, run_trainer
 from bfpo_bench.training.processes import join_processes
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.record import NAMED, training_record
 from bfpo_bench.training.run import (
     claim_together,
     finished_together,
+    keep_checkpoints,
     load_model,
     loop_settings,
 )
-from bfpo_bench.training.saving import check_room, save_model
+from bfpo_bench.training.saving import save_model
 from bfpo_bench.training.sft import PreparedSFT, prepare_sft, sft_trainer
 
 
@@ -64,8 +65,10 @@ def train_sft(
     started, clock = datetime.now(UTC), time.monotonic()
     model = load_model(prepared.base, recipe.precision, trust_remote_code, prepared.beside)
     model = choose_weights(model, recipe)
-    room = check_room(output, model, recipe)
-    callbacks = [ProgressBar(progress), Checkpoints(recipe.save_minutes if room else None)]
+    callbacks = [
+        ProgressBar(progress),
+        keep_checkpoints(recipe, output, model, state, progress),
+    ]
     settings = _settings(prepared, output, state)
     schedule = prepared.schedule(state.process_index, state.num_processes)
     trainer = sft_trainer(prepared, model, settings, callbacks, schedule)

@@ -66,5 +66,51 @@ def main(kind: str, recipe: str, model: str, output: str) -> None:
     Path(f"{output}-{rank}.json").write_text(json.dumps(seen), encoding="utf-8")
 
 
+def rated(prompts: list[Any], responses: list[str]) -> list[float]:
+    """A reward that counts, for each process, what it was asked."""
+    with Path(f"rated-{os.environ.get('RANK', 'alone')}").open("a", encoding="utf-8") as file:
+        file.write("x" * len(responses))
+    return [float(len(response)) for response in responses]
+
+
+def others(model: str) -> None:
+    """SFT, MODPO, and a training that is stopped by a signal to the second process alone.
+
+    Nothing is shared but the data: each process has its own output folder, as on nodes.
+    """
+    os.environ["ACCELERATE_USE_CPU"] = "true"
+    import signal
+
+    from bfpo_bench.interrupts import Interrupts
+    from bfpo_bench.training import margins
+    from bfpo_bench.training.recipe_file import load_recipe
+    from bfpo_bench.training.start import train
+    from bfpo_bench.training.trainer import PreferenceTrainer
+
+    rank = os.environ["RANK"]
+    os.environ["BFPO_CACHE_DIR"] = f"others-cache-{rank}"
+    margins.PAIRS_AT_ONCE = 4  # several rounds, the last of them of one process alone
+    for name in ("sft", "modpo"):
+        train(load_recipe(f"{name}.yaml", base=model), Path(f"{name}-{rank}"), device="cpu")
+    Interrupts()
+    step = PreferenceTrainer.training_step
+
+    def signalled(self: Any, *arguments: Any, **more: Any) -> Any:
+        if rank == "1" and self.state.global_step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, *arguments, **more)
+
+    PreferenceTrainer.training_step = signalled
+    try:
+        changes = ["seed=1", "optimization.updates=4"]
+        recipe = load_recipe("modpo.yaml", changes, base=model)
+        train(recipe, Path(f"stopped-{rank}"), device="cpu")
+    except KeyboardInterrupt:
+        Path(f"stopped-{rank}.txt").write_text("stopped", encoding="utf-8")
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1] == "others":
+        others(sys.argv[2])
+    else:
+        main(*sys.argv[1:])

@@ -38,6 +38,17 @@ def alone(tiny_llama: Path, work_with: Callable[[str], None]) -> dict[str, Any]:
     return train(load_recipe("mine.yaml", base=str(tiny_llama)), Path("alone"), device="cpu")
 
 
+def launch(folder: Path, *arguments: str) -> None:
+    """Runs the worker as two processes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += ["-m", "tests.training.distributed_worker", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "model", "parameter"),
@@ -53,13 +64,7 @@ def test_two_processes(
     import torch
     from transformers import AutoModelForCausalLM
 
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += ["-m", "tests.training.distributed_worker", kind, "mine.yaml", str(tiny_llama), kind]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    launch(tmp_path, kind, "mine.yaml", str(tiny_llama), kind)
     for rank in (0, 1):
         seen = json.loads((tmp_path / f"{kind}-{rank}.json").read_text())
         # Three updates of 8 pairs, 4 of them in each process, 2 at once.
@@ -86,3 +91,56 @@ def test_two_processes(
     theirs = dict(whole.named_parameters())
     for name, weight in saved.named_parameters():
         assert torch.allclose(weight, theirs[name], atol=2e-2, rtol=2e-2), name
+
+
+# Twelve pairs: neither a pass nor the last update divides by two processes of four.
+SFT = """
+method: sft
+kind: sft
+precision: fp32
+data: [{name: one, pairs: helpful, files: [pairs.jsonl], limit: 11}]
+optimization: {learning_rate: 1e-3, pairs_per_update: 4, pairs_at_once: 2, epochs: 2}
+"""
+MODPO = """
+method: modpo
+loss: modpo
+margin: {function: "tests.training.distributed_worker:rated"}
+precision: fp32
+layers: [mlp.down_proj]
+data: [{name: one, pairs: helpful, files: [pairs.jsonl]}]
+optimization: {learning_rate: 1e-3, pairs_per_update: 4, pairs_at_once: 2}
+"""
+
+
+@pytest.mark.slow
+def test_sft_modpo_and_stopping(
+    tiny_llama: Path, tmp_path: Path, work_with: Callable[[str], None]
+) -> None:
+    from safetensors.torch import load_file
+
+    work_with(SFT)
+    Path("sft.yaml").write_text(SFT)
+    Path("modpo.yaml").write_text(MODPO)
+    launch(tmp_path, "others", str(tiny_llama))
+    for name in ("sft", "modpo"):
+        recipe = load_recipe(f"{name}.yaml", base=str(tiny_llama))
+        alone = train(recipe, Path(f"{name}-alone"), device="cpu")
+        record = json.loads(Path(f"{name}-0", "training.json").read_text())
+        assert record["processes"] == 2
+        assert record["updates"] == alone["updates"] == {"sft": 6, "modpo": 3}[name]
+        for quantity in ("loss", "grad_norm"):
+            one, two = (
+                [entry[quantity] for entry in found["curves"] if quantity in entry]
+                for found in (alone, record)
+            )
+            assert two == pytest.approx(one, rel=1e-3), (name, quantity)
+        weights = [load_file(Path(f"{name}-{run}", "model.safetensors")) for run in ("0", "alone")]
+        for key, weight in weights[1].items():
+            assert (weights[0][key] - weight).abs().max() < 2e-5, (name, key)
+        assert not Path(f"{name}-1", "model.safetensors").exists()
+    # Twelve pairs in rounds of four for each process, twice: two responses of each are rated.
+    assert [Path(f"rated-{rank}").stat().st_size for rank in (0, 1)] == [2 * 16, 2 * 8]
+    assert Path("rated-alone").stat().st_size == 24
+    # One process was asked to stop: both did, after the same update, and the main one has kept it.
+    assert [Path(f"stopped-{rank}.txt").exists() for rank in (0, 1)] == [True, True]
+    assert [path.name for path in Path("stopped-0").glob("checkpoint-*")] == ["checkpoint-2"]
