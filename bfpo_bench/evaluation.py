@@ -93,7 +93,8 @@ class _Evaluation:
             with self.sitting.timed("collect"):
                 run = self.run_directory
                 mixed = mixed_versions(run.sessions, self.identity["backend"])
-                results = collect(self.request, run, self.store, planned, mixed)
+                caveats = [*self.request.target.caveats, *mixed]
+                results = collect(self.request, run, self.store, planned, caveats)
                 self.run_directory.write_text("table.md", markdown(results))
                 self.run_directory.write_text("results.json", results.to_json())
             return results

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.adapters import Adapter
 from bfpo_bench.models import TOKENIZER_FILES, ModelFiles, safetensors_header
 
 READ_BYTES = 1 << 24
@@ -39,6 +40,9 @@ SAID_ELSEWHERE = frozenset(
 Everything else counts, known or not; a setting that is only spelt out now (a default of the same
 value) counts as changed, because telling that would need the very version that reads it."""
 
+OF_NO_WEIGHT = ("base_model_name_or_path", "revision", "inference_mode", "peft_version")
+"""Settings of an adapter that its sum with the base's weights does not depend on."""
+
 __all__ = [
     "TOKENIZER_FILES",
     "checkpoint_digest",
@@ -51,6 +55,7 @@ __all__ = [
 def checkpoint_identity(
     files: ModelFiles,
     *,
+    adapter: Adapter | None = None,
     tokenizer: Path | None = None,
     templates: bool = True,
     generation: bool = False,
@@ -64,6 +69,7 @@ def checkpoint_identity(
     the settings in `SAID_ELSEWHERE`.
 
     Args:
+        adapter: what is merged into the weights: one more part, ``adapter``.
         tokenizer: folder of another tokenizer; its chat templates take the place of the model's.
         templates: whether the folder's own chat templates can be used.
         generation: whether its generation config can be used.
@@ -75,6 +81,11 @@ def checkpoint_identity(
         "settings": _settings(files.folder, ("config.json", *PROCESSORS)),
         "tokens": tokenizer_fingerprint(place),
     }
+    if adapter is not None:
+        config = {k: v for k, v in adapter.config.items() if k not in OF_NO_WEIGHT}
+        # PEFT writes sets of names as lists, in any order.
+        config = {k: sorted(v, key=str) if isinstance(v, list) else v for k, v in config.items()}
+        found["adapter"] = _digest([weight_fingerprint((adapter.weights,)), config])
     if templates:
         found["templates"] = _digest(_templates(place))
     if generation:

@@ -22,6 +22,7 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "tokenizer_config.json",
 )
+ADAPTER_CONFIG = "adapter_config.json"
 SAFETENSORS_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
@@ -88,11 +89,16 @@ def find_model(model: str, revision: str | None = None) -> ModelFiles:
             "give the path of a checkpoint folder or a hub id such as "
             "mistralai/Mistral-7B-Instruct-v0.2."
         )
-    folder = _from_hub(model, revision)
+    folder = from_hub(model, revision)
     return _checked(model, folder, folder.name)
 
 
-def _from_hub(model: str, revision: str | None) -> Path:
+def from_hub(model: str, revision: str | None) -> Path:
+    """The folder of a hub model's files, fetched where they are not here yet.
+
+    Raises:
+        BadInput: it cannot be had.
+    """
     from huggingface_hub import snapshot_download
 
     wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -109,13 +115,13 @@ def _from_hub(model: str, revision: str | None) -> Path:
 
 def _checked(name: str, folder: Path, revision: str | None) -> ModelFiles:
     config_file = folder / "config.json"
+    if (folder / ADAPTER_CONFIG).is_file():
+        _refuse_adapter(folder)
     if not config_file.is_file():
-        hint = (
-            "it holds a LoRA adapter: merge it into its base model first"
-            if (folder / "adapter_config.json").is_file()
-            else "a checkpoint folder as written by save_pretrained is needed"
+        raise BadInput(
+            f"{folder} has no config.json; a checkpoint folder as written by save_pretrained is "
+            "needed."
         )
-        raise BadInput(f"{folder} has no config.json; {hint}.")
     try:
         config = json.loads(config_file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -132,6 +138,25 @@ def _checked(name: str, folder: Path, revision: str | None) -> ModelFiles:
         safetensors_header(file)
     _check_tokenizer(folder, "save it there with tokenizer.save_pretrained")
     return ModelFiles(name, folder, weights, config, revision)
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """Of what transformers would load by itself: the adapter's base, or an adapter on weights."""
+    try:
+        content = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        base = str(content["base_model_name_or_path"])
+    except (OSError, ValueError, LookupError, TypeError):
+        base = "its base model"
+    if any(not file.name.startswith("adapter_") for file in folder.glob("*.safetensors")):
+        raise BadInput(
+            f"{folder} holds a model's weights and an adapter beside them, and nobody can tell "
+            "whether the one is in the other already; if it is merged, delete adapter_config.json "
+            f"and adapter_model.*, else evaluate {base} with --adapter {folder}."
+        )
+    raise BadInput(
+        f"{folder} holds an adapter alone; evaluate it with --model {base} --adapter {folder} (as "
+        "a judge, annotator, reward model or base of a training it must be merged first)."
+    )
 
 
 def _weight_files(folder: Path) -> tuple[Path, ...]:
@@ -153,6 +178,9 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
             )
         return tuple(folder / name for name in names)
     files = tuple(sorted(folder.glob("*.safetensors")))
+    if (one := folder / "model.safetensors") in files:
+        # What else lies there (a copy in another layout) is not loaded.
+        return (one,)
     if files:
         return files
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
@@ -213,7 +241,7 @@ def find_tokenizer(name: str) -> Path:
                 f"there is no tokenizer folder {_brief(name)!r}"
                 f"{' (it is a file)' if is_file else ''}; give a folder or a hub id."
             )
-        folder = _from_hub(name, None)
+        folder = from_hub(name, None)
     _check_tokenizer(folder, "name the folder of one with --tokenizer")
     return folder
 

@@ -95,6 +95,7 @@ class TargetOptions(LoadingOptions):
     concurrency: int = 16
     max_length: int | None = None
     revision: str | None = None
+    adapter: str | None = None
     tokenizer: str | None = None
     chat_template: str = "auto"
     system_prompt: str | None = None
@@ -145,7 +146,9 @@ class EvaluateOptions(TargetOptions):
         data_parallel_size: copies of a model.
         gpu_memory_utilization: share of GPU memory that vLLM may take.
         revision: of a hub model.
-        tokenizer: folder or hub id of another tokenizer.
+        adapter: folder or hub id of an adapter (LoRA) that is merged into the model's weights.
+        tokenizer: folder or hub id of another tokenizer; default: the adapter's if it has one,
+            else the model's.
         chat_template: ``"auto"`` (the model's own), ``"never"``, or a file with a Jinja template.
         system_prompt: put before the user's turn in tasks with a chat template.
         date: YYYY-MM-DD, what a chat template is told that asks for the date; judges' too.

@@ -76,6 +76,10 @@ def output_folder(options: EvaluateOptions) -> Path:
         return options.output
     path = Path(options.model).expanduser()
     name = path.resolve().name if path.is_dir() else options.model.replace("/", "__")
+    if options.adapter is not None:
+        adapter = Path(options.adapter).expanduser()
+        place = adapter.resolve().name if adapter.is_dir() else options.adapter.replace("/", "__")
+        name = f"{name}+{place}"
     suite = Path(options.suite).stem
     return Path("runs") / (name if suite == "paper" else f"{name}-{suite}")
 

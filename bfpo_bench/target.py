@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from bfpo_bench.adapters import Adapter, find_adapter
 from bfpo_bench.chat_prompts import ChatPrompts
 from bfpo_bench.engines.openai import OpenAIOptions
 from bfpo_bench.engines.protocol import Engine, EngineOptions
@@ -61,6 +62,11 @@ class Target(Protocol):
         ...
 
     @property
+    def caveats(self) -> list[str]:
+        """What a reader must know of the model itself."""
+        ...
+
+    @property
     def chat_marks(self) -> list[str]:
         """What a reader must know of how the prompts of chat tasks are written."""
         ...
@@ -89,6 +95,7 @@ class LocalTarget:
     Attributes:
         prompts: how the prompts of chat tasks are written; None for plain ones.
         plain: see :class:`Target`.
+        adapter: what is merged into the weights.
     """
 
     files: ModelFiles
@@ -97,11 +104,12 @@ class LocalTarget:
     plain: str | None
     backend: str
     engine_options: EngineOptions
+    adapter: Adapter | None = None
 
     @property
     def name(self) -> str:
         """See :class:`Target`."""
-        return self.files.name
+        return self.files.name if self.adapter is None else f"{self.files.name}+{self.adapter.name}"
 
     @property
     def dtype(self) -> str:
@@ -111,13 +119,14 @@ class LocalTarget:
     @property
     def training(self) -> str | None:
         """See :class:`Target`."""
-        path = self.files.folder / TRAINING_RECORD
+        path = (self.adapter or self.files).folder / TRAINING_RECORD
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
     def identity(self) -> dict[str, Any]:
         """See :class:`Target`."""
         found = checkpoint_identity(
             self.files,
+            adapter=self.adapter,
             tokenizer=self.tokenizer,
             # The one that is used stands below, whoever's it is.
             templates=False,
@@ -130,6 +139,11 @@ class LocalTarget:
             **(self.prompts.identity() if self.prompts else {"chat_template": None}),
             "revision": self.files.revision,
         }
+
+    @property
+    def caveats(self) -> list[str]:
+        """See :class:`Target`."""
+        return [self.adapter.doubt] if self.adapter and self.adapter.doubt else []
 
     @property
     def chat_marks(self) -> list[str]:
@@ -177,6 +191,11 @@ class ServedTarget:
     def training(self) -> str | None:
         """See :class:`Target`; the server does not tell."""
         return None
+
+    @property
+    def caveats(self) -> list[str]:
+        """See :class:`Target`."""
+        return []
 
     def identity(self) -> dict[str, Any]:
         """See :class:`Target`; the weights are the server's affair."""
@@ -230,14 +249,24 @@ def find_target(options: TargetOptions, backend: str) -> Target:
         )
     tokenizer = find_tokenizer(options.tokenizer) if options.tokenizer else None
     if backend == "openai":
+        if options.adapter is not None:
+            raise BadInput(
+                "--adapter is for a model that is loaded here; a server names what it holds with "
+                "an adapter as a model of its own, which --model takes."
+            )
         return _served(options, tokenizer)
     files = find_model(options.model, options.revision)
+    adapter = find_adapter(options.adapter, files) if options.adapter else None
+    if adapter is not None and adapter.has_tokenizer and tokenizer is None:
+        tokenizer = adapter.folder
     folder = tokenizer or files.folder
     prompts = _prompts(options, folder)
     engine_options = options.engine_options(files, tokenizer, options.max_length)
     never = NEVER_TEMPLATE if options.chat_template == "never" else NO_TEMPLATE
     plain = never if prompts is None else None
-    return LocalTarget(files, folder, prompts, plain, backend, engine_options)
+    if adapter is not None:
+        engine_options = replace(engine_options, adapter=str(adapter.folder))
+    return LocalTarget(files, folder, prompts, plain, backend, engine_options, adapter)
 
 
 def _served(options: TargetOptions, tokenizer: Path | None) -> ServedTarget:

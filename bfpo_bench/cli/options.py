@@ -9,6 +9,10 @@ import typer
 
 Model = Annotated[str, typer.Option(help="Checkpoint folder or hub id.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
+AdapterFolder = Annotated[
+    str | None,
+    typer.Option("--adapter", help="Adapter (LoRA), folder or hub id, merged into the weights."),
+]
 Tokenizer = Annotated[str | None, typer.Option(help="Another tokenizer. [default: the model's]")]
 ChatTemplate = Annotated[str, typer.Option(help="auto (the model's), never, or a Jinja file.")]
 MaxLength = Annotated[

@@ -9,6 +9,7 @@ import typer
 
 from bfpo_bench.chat_template import DATE
 from bfpo_bench.cli.options import (
+    AdapterFolder,
     ApiKeyEnv,
     Backend,
     BaseUrl,
@@ -138,6 +139,7 @@ def redteam(
     data_parallel_size: DataParallelSize = 1,
     gpu_memory_utilization: GpuMemoryUtilization = 0.9,
     revision: Revision = None,
+    adapter: AdapterFolder = None,
     tokenizer: Tokenizer = None,
     chat_template: ChatTemplate = "auto",
     system_prompt: Annotated[
@@ -191,6 +193,7 @@ def redteam(
         data_parallel_size=data_parallel_size,
         gpu_memory_utilization=gpu_memory_utilization,
         revision=revision,
+        adapter=adapter,
         tokenizer=tokenizer,
         chat_template=chat_template,
         system_prompt=system_prompt,

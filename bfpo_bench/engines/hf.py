@@ -85,6 +85,7 @@ class HFEngine(HFLM):  # type: ignore[misc]
             options.dtype,
             find_device(options.device),
             options.trust_remote_code,
+            adapter=options.adapter,
         )
 
     # ------------------------------------------------------------------ scoring

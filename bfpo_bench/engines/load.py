@@ -66,6 +66,7 @@ def load_causal_model(
     device: torch.device,
     trust_remote_code: bool = False,
     generation: GenerationConfig | None = None,
+    adapter: str | None = None,
 ) -> Any:
     """A model in evaluation mode, every weight of it from the checkpoint.
 
@@ -75,9 +76,11 @@ def load_causal_model(
     Args:
         dtype: a torch dtype, its name, or ``"auto"`` for the checkpoint's.
         generation: the model's generation config; None for the folder's.
+        adapter: folder of an adapter that is merged into the weights.
 
     Raises:
-        BadInput: the folder holds no whole checkpoint of a causal language model.
+        BadInput: the folder holds no whole checkpoint of a causal language model, or the adapter
+            is not for it.
     """
     # Loading bars of single shards say nothing that the caller has not said.
     transformers.utils.logging.disable_progress_bar()
@@ -106,4 +109,8 @@ def load_causal_model(
     if found["unexpected_keys"]:
         names = sorted(found["unexpected_keys"])
         log.warning("%d weights in %s are not used, e.g. %s.", len(names), folder, names[0])
+    if adapter is not None:
+        from bfpo_bench.engines.merging import merge_adapter
+
+        model = merge_adapter(model, Path(adapter))
     return model.to(device).eval()

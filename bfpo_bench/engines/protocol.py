@@ -116,6 +116,7 @@ class EngineOptions:
     Attributes:
         model: folder of a checkpoint, already resolved.
         tokenizer: folder of another tokenizer, or None for the model's own.
+        adapter: folder of an adapter to be merged into the weights, or None.
         dtype: ``"auto"`` (the checkpoint's), ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, …; vLLM chooses its own.
         batch_size: sequences in a batch; None finds it from the memory at hand.
@@ -130,6 +131,7 @@ class EngineOptions:
 
     model: str
     tokenizer: str | None = None
+    adapter: str | None = None
     dtype: str = "auto"
     device: str = "auto"
     batch_size: int | None = None

@@ -44,6 +44,12 @@ def choose_backend(name: str | None) -> str:
 
 def open_engine(backend: str, options: EngineOptions) -> Engine:
     """Loads a model. Takes seconds to minutes; frees everything again on ``close()``."""
+    if backend == "vllm" and options.adapter is not None:
+        from bfpo_bench.engines.merging import merged_copy
+
+        # All has been read when the engine is there.
+        with merged_copy(options) as merged:
+            return open_engine(backend, merged)
     if options.data_parallel_size > 1:
         from bfpo_bench.engines.parallel import ParallelEngine
 
