@@ -21,6 +21,7 @@ from bfpo_bench.fingerprint import checkpoint_identity
 from bfpo_bench.models import find_model
 from bfpo_bench.options import EvaluateOptions
 from bfpo_bench.request import output_folder
+from bfpo_bench.store import Store
 from bfpo_bench.target import find_target
 
 CPU = torch.device("cpu")
@@ -138,8 +139,6 @@ def test_vllm_and_hf_agree(tiny_llama: Path, adapter: Path, tmp_path: Path) -> N
             backend=backend,
             dtype="float32",
         )
-        from bfpo_bench.store import Store
-
         with Store(run / "samples.sqlite", read_only=True) as store:
             scores[backend] = [s.loglikelihood for s in store.scores("bfpo_toxigen")]
     assert scores["vllm"] == pytest.approx(scores["hf"], abs=1e-3)
