@@ -16,8 +16,9 @@ from bfpo_bench.adapters import find_adapter
 from bfpo_bench.engines.load import load_causal_model
 from bfpo_bench.engines.merging import merged_copy
 from bfpo_bench.engines.protocol import EngineOptions
-from bfpo_bench.errors import BadInput
+from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.fingerprint import checkpoint_identity
+from bfpo_bench.lm_eval import PackedHF
 from bfpo_bench.models import find_model
 from bfpo_bench.options import EvaluateOptions
 from bfpo_bench.request import output_folder
@@ -102,12 +103,18 @@ def test_answers_are_those_of_peft(tiny_llama: Path, adapter: Path, tmp_path: Pa
     assert found.tasks == expected.tasks
     assert found.model["name"] == f"{tiny_llama.name}+lora"
     assert found.model["adapter"]
+    # As lm-eval's hf takes it, so does bfpo-hf.
+    within = PackedHF(str(tiny_llama), peft=str(adapter), dtype="float32", device="cpu")
+    name = "model.layers.0.mlp.down_proj.weight"
+    assert torch.equal(within.model.state_dict()[name], merged.state_dict()[name])
     # Without it, the same model has another name and other answers.
     with pytest.raises(BadInput, match=r"something different: model\.name: .*model\.adapter: "):
         bfpo_bench.evaluate(str(tiny_llama), output=tmp_path / "run", **shared)
 
 
-def test_the_copy_that_vllm_reads(tiny_llama: Path, adapter: Path, tmp_path: Path) -> None:
+def test_the_copy_that_vllm_reads(
+    tiny_llama: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     merged = load_causal_model(tiny_llama, "bfloat16", CPU, adapter=str(adapter)).state_dict()
     wanted = EngineOptions(
         str(tiny_llama), adapter=str(adapter), dtype="bfloat16", scratch=str(tmp_path / "scratch")
@@ -121,6 +128,17 @@ def test_the_copy_that_vllm_reads(tiny_llama: Path, adapter: Path, tmp_path: Pat
         for file in tiny_llama.iterdir():
             if file.suffix != ".safetensors":
                 assert (files.folder / file.name).exists(), file.name
+    assert list((tmp_path / "scratch").iterdir()) == []
+    # A disk on which there is no room for it.
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copy", lambda *_: (_ for _ in ()).throw(OSError(28, "No space")))
+        with (
+            pytest.raises(
+                RunFailed, match="the model with its adapter cannot be written to .*No sp"
+            ),
+            merged_copy(wanted),
+        ):
+            pass
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
@@ -219,7 +237,7 @@ def test_another_base_is_noticed(
     tensors = load_file(mine / "adapter_model.safetensors")
     name = next(name for name in tensors if "q_proj.lora_A" in name)
     save_file({**tensors, name: torch.zeros(4, 96)}, mine / "adapter_model.safetensors")
-    with pytest.raises(BadInput, match=r"it changes model\.layers\.\d\.self_attn\.q_proj of 64 ×"):
+    with pytest.raises(BadInput, match="q_proj of 64 × 96 numbers, where the model has 64 × 64"):
         find_target(options(tiny_llama, mine), "hf")
     # A layer more than the model has; one less than the adapter's settings say.
     moved = {n.replace("layers.1", "layers.7"): t.clone() for n, t in tensors.items()}

@@ -11,6 +11,7 @@ from typing import Any
 
 from lm_eval.api.registry import register_model
 
+from bfpo_bench.adapters import find_adapter
 from bfpo_bench.engines.hf import HFEngine
 from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.errors import BadInput
@@ -24,6 +25,7 @@ class PackedHF(HFEngine):
     Args:
         pretrained: folder of a causal model, or its hub id.
         tokenizer: folder or hub id of another tokenizer.
+        peft: folder or hub id of an adapter, merged into the weights.
         revision: commit, tag or branch of a hub model.
         dtype: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         device: ``"cuda"``, ``"cuda:1"``, ``"cpu"``, …; None takes a GPU where there is one.
@@ -41,6 +43,7 @@ class PackedHF(HFEngine):
         self,
         pretrained: str,
         tokenizer: str | None = None,
+        peft: str | None = None,
         revision: str | None = None,
         dtype: str = "auto",
         device: str | None = None,
@@ -56,10 +59,12 @@ class PackedHF(HFEngine):
                 "lm-eval's own --model hf."
             )
         model = find_model(str(pretrained), revision)
+        adapter = None if peft is None else find_adapter(str(peft), model)
         super().__init__(
             EngineOptions(
                 model=str(model.folder),
                 tokenizer=None if tokenizer is None else str(find_tokenizer(str(tokenizer))),
+                adapter=None if adapter is None else str(adapter.folder),
                 dtype=dtype,
                 device=device or "auto",
                 max_length=max_length,
