@@ -134,7 +134,7 @@ def test_the_copy_that_vllm_reads(
         patch.setattr(shutil, "copy", lambda *_: (_ for _ in ()).throw(OSError(28, "No space")))
         with (
             pytest.raises(
-                RunFailed, match="the model with its adapter cannot be written to .*No sp"
+                RunFailed, match=r"the model with its adapter cannot be written to .*No sp"
             ),
             merged_copy(wanted),
         ):

@@ -286,5 +286,5 @@ def test_it_is_registered_and_takes_lm_eval_s_arguments(tiny_llama: Path) -> Non
 def test_arguments_that_it_does_not_take_are_named(tiny_llama: Path) -> None:
     from bfpo_bench.lm_eval import PackedHF
 
-    with pytest.raises(BadInput, match=r"does not take parallelize, peft"):
-        PackedHF.create_from_arg_obj({"pretrained": "x", "peft": "y", "parallelize": True})
+    with pytest.raises(BadInput, match=r"does not take gptqmodel, parallelize"):
+        PackedHF.create_from_arg_obj({"pretrained": "x", "gptqmodel": "y", "parallelize": True})
