@@ -12,7 +12,7 @@ and here they are asked for by name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -149,6 +149,7 @@ class RewardModel:
     ) -> None:
         from bfpo_bench.engines.tokenization import load_tokenizer
 
+        self._name = found.files.name
         self._device = device
         self._model = _load(found, dtype or found.files.dtype).to(device).eval()
         template = read_chat_template(found.files.folder)
@@ -183,13 +184,7 @@ class RewardModel:
         if self._template is None:
             asked = "\n".join(content for _, content in prompt)
             return dict(self._tokenizer(asked, response, **shape))
-        messages = [
-            {"role": role, "content": content}
-            for role, content in (*prompt, ("assistant", response))
-        ]
-        text = self._tokenizer.apply_chat_template(
-            messages, chat_template=self._template, tokenize=False
-        )
+        text = _written(self._name, self._tokenizer, self._template, prompt, response)
         return dict(self._tokenizer(text, add_special_tokens=False, **shape))
 
     def _logits(self, inputs: list[dict[str, Any]]) -> Tensor:
@@ -205,6 +200,38 @@ class RewardModel:
             logits = head(states[torch.arange(len(inputs), device=self._device), last])
         rated: Tensor = logits.float().cpu()
         return rated
+
+
+def check_prompts(found: RewardModelFiles, prompts: Iterable[Messages], date: str = DATE) -> None:
+    """Tries the reward model's chat template on prompts, one of each sequence of roles.
+
+    Raises:
+        BadInput: it refuses one, so that no answer to it could be rated.
+    """
+    from bfpo_bench.engines.tokenization import load_tokenizer
+
+    template = read_chat_template(found.files.folder)
+    if template is None:
+        return
+    tokenizer = load_tokenizer(found.files.folder, False)
+    kinds = {tuple(role for role, _ in prompt): prompt for prompt in prompts}
+    for prompt in kinds.values():
+        _written(found.files.name, tokenizer, fixed_clock(template, date), prompt, "Yes.")
+
+
+def _written(name: str, tokenizer: Any, template: str, prompt: Messages, response: str) -> str:
+    messages = [
+        {"role": role, "content": content} for role, content in (*prompt, ("assistant", response))
+    ]
+    try:
+        return str(tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False))
+    except Exception as error:  # a template may raise anything
+        roles = ", ".join(role for role, _ in prompt)
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise BadInput(
+            f"the reward model {name} cannot rate answers to prompts of {roles}: its chat template "
+            f"refuses them ({lines[0]}); leave such rows out, or take another reward model."
+        ) from error
 
 
 def _load(found: RewardModelFiles, dtype: str) -> Any:

@@ -12,9 +12,10 @@ from typing import Any
 from bfpo_bench import sources
 from bfpo_bench.errors import BadInput, unknown_name
 from bfpo_bench.judges.encoding import decode
-from bfpo_bench.judges.labels_file import read_table
+from bfpo_bench.judges.labels_file import Table, read_table
 from bfpo_bench.judges.template import valid_unicode
 from bfpo_bench.redteam.options import RedteamOptions
+from bfpo_bench.training.readers.asked import MORE, SYSTEMS
 
 PROMPT_NAMES = ("prompt", "goal", "behavior", "instruction", "question", "request", "text")
 CATEGORY_NAMES = ("category", "semanticcategory", "harm_category", "type")
@@ -128,7 +129,10 @@ def _from_file(
         text, _ = decode(data, str(path))
         return [(line, NO_CATEGORY) for line in text.splitlines()]
     table = read_table(path)
-    prompts = table.texts(prompt_column or _prompt_column(path, table.columns))
+    if prompt_column is None:
+        prompt_column = _prompt_column(path, table.columns)
+        _check_beside(table, prompt_column)
+    prompts = table.texts(prompt_column)
     if category_column is None:
         category_column = _named(table.columns, CATEGORY_NAMES)
     if category_column is None:
@@ -145,6 +149,19 @@ def _prompt_column(path: Path, columns: Sequence[str]) -> str:
             f"{', '.join(map(repr, columns[:12]))}); name it with --prompt-column."
         )
     return found
+
+
+def _check_beside(table: Table, prompt_column: str) -> None:
+    """Asks for texts that belong to the prompts beside them, which would be left out unsaid."""
+    for column in table.columns:
+        if column.casefold() not in (*MORE, *SYSTEMS, "history") or column == prompt_column:
+            continue
+        if any(value not in (None, []) and str(value).strip() for value in table.column(column)):
+            raise BadInput(
+                f"{table.path} has texts in the column {column!r} beside {prompt_column!r}, and "
+                "only one column is asked; write them into one, or name that one with "
+                "--prompt-column."
+            )
 
 
 def _named(columns: Sequence[str], names: Sequence[str]) -> str | None:

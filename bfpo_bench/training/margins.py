@@ -100,11 +100,13 @@ def choose_margin(
     """Finds the reward that a recipe's margin comes from; None for the pairs' own labels.
 
     Raises:
-        BadInput: it cannot be had.
+        BadInput: it cannot be had, or cannot rate these pairs.
     """
     if recipe.label is not None:
         return None
-    return MarginReward(recipe, choose_reward(recipe, trust_remote_code, date), list(pairs))
+    reward = choose_reward(recipe, trust_remote_code, date)
+    reward.try_on([pair.prompt for pair in pairs])
+    return MarginReward(recipe, reward, list(pairs))
 
 
 def label_margins(recipe: RewardRecipe, pairs: Sequence[Pair]) -> list[Pair]:

@@ -31,7 +31,7 @@ from bfpo_bench.training.prompts import PromptSet, load_prompts
 from bfpo_bench.training.rates import OwnRates
 from bfpo_bench.training.recipe import Recipe, RolloutRecipe
 from bfpo_bench.training.rendering import ChatTemplate
-from bfpo_bench.training.rewards import ChosenReward, FunctionReward, Rate, choose_reward
+from bfpo_bench.training.rewards import ChosenReward, Rate, choose_reward
 from bfpo_bench.training.saving import Beside, beside, check_ids, embedding_rows, padded
 
 NOTE = (
@@ -126,10 +126,8 @@ def prepare_on_policy(
         recipe, base, tokenizer, template, sampling, sets, rewards, combination, kept
     )
     prepared.batches()
-    some = sets[0].prompts[:1] * 2
     for reward in rewards.values():
-        if isinstance(reward, FunctionReward):
-            reward.rate(some, ["Certainly.", "No."])
+        reward.try_on([prompt for one in sets for prompt in one.prompts])
     return prepared
 
 

@@ -17,7 +17,12 @@ import torch
 
 from bfpo_bench.by_name import check_parameters, import_function
 from bfpo_bench.chat_template import DATE, told_date
-from bfpo_bench.engines.reward_model import RewardModel, RewardModelFiles, find_reward_model
+from bfpo_bench.engines.reward_model import (
+    RewardModel,
+    RewardModelFiles,
+    check_prompts,
+    find_reward_model,
+)
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.fingerprint import checkpoint_digest
 from bfpo_bench.judges import Exchange, Judge
@@ -40,6 +45,14 @@ class ChosenReward(Protocol):
 
     def opened(self, progress: Progress, device: torch.device, models: Models) -> Rate:
         """The reward, ready to rate."""
+        ...
+
+    def try_on(self, prompts: Sequence[Messages]) -> None:
+        """Tries what can be tried before anything is loaded.
+
+        Raises:
+            BadInput: answers to one of these prompts cannot be rated.
+        """
         ...
 
 
@@ -82,6 +95,10 @@ class ModelReward:
         model = models.reward_model(self.found, device, self.date)
         return lambda prompts, responses: model.rate(prompts, responses)[:, self.column].tolist()
 
+    def try_on(self, prompts: Sequence[Messages]) -> None:
+        """See :class:`ChosenReward`."""
+        check_prompts(self.found, prompts, self.date)
+
 
 @dataclass(frozen=True)
 class JudgeReward:
@@ -98,6 +115,9 @@ class JudgeReward:
         """See :class:`ChosenReward`."""
         judge = models.stack.enter_context(self.judge.opened(progress))
         return lambda prompts, responses: _judged(judge, self.verdict, prompts, responses)
+
+    def try_on(self, prompts: Sequence[Messages]) -> None:
+        """See :class:`ChosenReward`; a judge is asked with the prompt's text."""
 
 
 def _judged(
@@ -142,6 +162,10 @@ class FunctionReward:
     def opened(self, progress: Progress, device: torch.device, models: Models) -> Rate:
         """See :class:`ChosenReward`."""
         return self.rate
+
+    def try_on(self, prompts: Sequence[Messages]) -> None:
+        """See :class:`ChosenReward`."""
+        self.rate(list(prompts[:1]) * 2, ["Certainly.", "No."])
 
     def rate(self, prompts: Sequence[Messages], responses: Sequence[str]) -> list[float]:
         """Calls the function and checks what it returns.

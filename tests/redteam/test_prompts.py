@@ -51,6 +51,11 @@ def test_columns_by_name(tmp_path: Path) -> None:
     file.write_text("prompt,ask,kind\nnot this,one,a\nnor this,two,b\n")
     found = read(file, prompt_column="ask", category_column="kind")
     assert texts(found) == [("one", "a"), ("two", "b")]
+    # Said which one it is, the others are none; and empty ones say nothing.
+    file.write_text("instruction,input\none,x\n")
+    assert texts(read(file, prompt_column="instruction")) == [("one", "")]
+    file.write_text("instruction,input\none,\n")
+    assert texts(read(file)) == [("one", "")]
 
 
 def test_an_id_depends_on_the_text_alone(tmp_path: Path) -> None:
@@ -102,6 +107,12 @@ def test_a_source(data_dir: Path) -> None:
         ("a,b\n1,2\n", {}, "cannot be told (it has 'a', 'b'); name it with --prompt-column."),
         ("ask,b\nx,y\n", {"prompt_column": "aks"}, "did you mean 'ask'?"),
         ("prompt,b\nx,y\n", {"category_column": "c"}, "unknown column of prompts.csv: 'c'"),
+        (
+            "instruction,input\ntranslate,bread\n",
+            {},
+            "has texts in the column 'input' beside 'instruction', and only one column is asked",
+        ),
+        ('[{"prompt": "a", "system": "b"}]', {}, "has texts in the column 'system' beside"),
         ('[{"prompt": 3}]', {}, "row 1: prompt is 3; a text is needed there."),
     ],
 )

@@ -8,15 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from bfpo_bench.engines.reward_model import RewardModel, find_reward_model
 from bfpo_bench.errors import BadInput
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.look import look
+from bfpo_bench.training.margins import choose_margin
 from bfpo_bench.training.pairs import Pair
-from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe import Recipe, RewardRecipe
 from bfpo_bench.training.recipe_file import load_recipe
+from bfpo_bench.training.records import Messages
 from bfpo_bench.training.rendering import ChatTemplate
+from bfpo_bench.training.rewards import choose_reward
 from bfpo_bench.training.start import train
+from tests.engines.test_reward_model import classifier
 from tests.training import toy_tokenizers as toy
 
 ALTERNATING = (
@@ -112,6 +118,28 @@ def test_a_set_of_which_nothing_is_left(tmp_path: Path, base: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("\n".join([json.dumps(row)] * 2), encoding="utf-8")
     with pytest.raises(BadInput, match="2 of the 2 rows of set 'mine' cannot be used"):
         look(recipe, tmp_path / "out", Progress(show=False))
+
+
+def test_a_reward_model_whose_template_refuses_prompts(tmp_path: Path, base: Path) -> None:
+    """Told before anything is loaded, for margins and for rewards of new responses."""
+    model = classifier(tmp_path / "rm", base, 1)
+    system, plain = (said(*turns) for turns in ((("system", "a"), ("user", "b")), (("user", "b"),)))
+    found = choose_reward(RewardRecipe(model=str(model)))
+    found.try_on([_messages(plain)] * 3)
+    refusal = r"rm cannot rate answers to prompts of system, user: its chat template refuses them"
+    with pytest.raises(BadInput, match=refusal):
+        found.try_on([_messages(plain), _messages(system)])
+    pairs = [Pair(_messages(system), "yes", "no", None, None, "mine")]
+    with pytest.raises(BadInput, match=refusal):
+        choose_margin(RewardRecipe(model=str(model)), pairs)
+    with pytest.raises(BadInput, match=refusal):
+        RewardModel(find_reward_model(str(model)), torch.device("cpu")).rate(
+            [_messages(system)], ["yes"]
+        )
+
+
+def _messages(turns: list[dict[str, str]]) -> Messages:
+    return tuple((turn["role"], turn["content"]) for turn in turns)
 
 
 @pytest.mark.parametrize(
