@@ -11,11 +11,13 @@ import hashlib
 import json
 import os
 import struct
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.adapters import Adapter
+from bfpo_bench.errors import BadInput
 from bfpo_bench.models import TOKENIZER_FILES, ModelFiles, safetensors_header
 
 READ_BYTES = 1 << 24
@@ -91,7 +93,8 @@ def checkpoint_identity(
     if generation:
         found["generation"] = _settings(files.folder, (GENERATION,))
     if code:
-        found["code"] = _digest([_code(folder) for folder in dict.fromkeys((files.folder, place))])
+        folders = tuple(dict.fromkeys((files.folder, place)))
+        found["code"] = _digest([_code(folder) for folder in (*folders, *_elsewhere(folders))])
     return found
 
 
@@ -153,6 +156,36 @@ def _templates(folder: Path) -> dict[str, Any]:
         if path.is_file():
             found[name] = path.read_bytes().decode("utf-8", "surrogateescape")
     return found
+
+
+def _elsewhere(folders: Iterable[Path]) -> list[Path]:
+    """Where the code lies that configs take from another hub model (``owner/name--module.Class``).
+
+    Raises:
+        BadInput: it cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+
+    found: dict[str, Path] = {}
+    for file in (
+        folder / f"{name}config.json" for folder in folders for name in ("", "tokenizer_")
+    ):
+        try:
+            entries = json.loads(file.read_bytes())["auto_map"].values()
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            continue
+        # A tokenizer has two classes, the slow and the fast one, or null for one of them.
+        named = [n for one in entries for n in (one if isinstance(one, list) else [one]) if n]
+        for model in sorted({str(name).partition("--")[0] for name in named if "--" in str(name)}):
+            try:
+                found[model] = Path(snapshot_download(model, allow_patterns=["*.py"]))
+            except Exception as error:
+                raise BadInput(
+                    f"the code that {file} names stands in {model!r} of the hub, which could not "
+                    f"be had ({type(error).__name__}); check the network, or leave out "
+                    "--trust-remote-code."
+                ) from error
+    return list(found.values())
 
 
 def _code(folder: Path) -> dict[str, str]:

@@ -143,13 +143,14 @@ def test_the_copy_that_vllm_reads(
 
 
 @pytest.mark.slow
+@pytest.mark.vllm
 def test_vllm_and_hf_agree(tiny_llama: Path, adapter: Path, tmp_path: Path) -> None:
-    pytest.importorskip("vllm")
     scores = {}
     for backend in ("hf", "vllm"):
         run = tmp_path / backend
         bfpo_bench.evaluate(
-            *(str(tiny_llama), "mini"),
+            str(tiny_llama),
+            suite="mini",
             adapter=str(adapter),
             output=run,
             tasks=["toxigen"],

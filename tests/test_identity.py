@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 from safetensors.torch import load_file, save_file
 
+from bfpo_bench.errors import BadInput
 from bfpo_bench.fingerprint import checkpoint_digest, checkpoint_identity
 from bfpo_bench.identity import differences, is_earlier, shared_parts
 from bfpo_bench.models import find_model
@@ -133,6 +135,38 @@ def test_only_what_can_be_used_counts(folder: Path, tmp_path: Path) -> None:
     with_other = checkpoint_identity(files, tokenizer=other, code=True)
     plain = checkpoint_identity(files, code=True)
     assert [part for part in plain if plain[part] != with_other[part]] == ["tokens", "code"]
+
+
+def test_code_that_stands_in_another_model_of_the_hub(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto = {"AutoModelForCausalLM": "org/code--modeling.Own", "AutoConfig": "configuration.Own"}
+    edit(folder / "config.json", auto_map=auto)
+    edit(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": [None, "org/code--t.Fast"]})
+    there = tmp_path / "there"
+    write(there / "modeling.py", "x = 1")
+    asked = []
+
+    def download(name: str, **_: Any) -> str:
+        asked.append(name)
+        return str(there)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    before = identity(folder)
+    assert set(asked) == {"org/code"}
+    assert identity(folder) == before
+    write(there / "modeling.py", "x = 2")
+    after = identity(folder)
+    assert [part for part in before if before[part] != after[part]] == ["code"]
+
+    def offline(*_: object, **__: object) -> str:
+        raise OSError("offline")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(BadInput, match=r"stands in 'org/code' of the hub, which could not be had"):
+        identity(folder)
+    # Where no code is run, none is looked for.
+    assert identity(folder, code=False)
 
 
 def test_a_settings_file_that_is_no_json_still_counts(folder: Path) -> None:
