@@ -54,7 +54,7 @@ def collect(
     helpfulness = earlier.helpfulness if earlier else None
     for task in planned:
         if task.annotated and request.annotator is not None:
-            helpfulness = _helpfulness(request, request.annotator, store, task)
+            helpfulness = _helpfulness(request, request.annotator, run, store, task)
     order = [t.task for t in request.suite.tasks]
     tasks = {name: tasks[name] for name in order if name in tasks}
     tasks, means = with_uncertainty(tasks, request.suite.tasks, store)
@@ -82,6 +82,10 @@ def collect(
             *caveats,
         ],
         helpfulness=helpfulness,
+        answered={
+            **(earlier.answered if earlier else {}),
+            **{task.name: len(task.items) for task in planned if task.annotated},
+        },
     )
 
 
@@ -93,9 +97,14 @@ def _earlier(run: RunDirectory) -> Results | None:
 
 
 def _helpfulness(
-    request: Request, annotator: ChosenAnnotator, store: Store, task: PlannedTask
+    request: Request,
+    annotator: ChosenAnnotator,
+    run: RunDirectory,
+    store: Store,
+    task: PlannedTask,
 ) -> HelpfulnessResult:
     from bfpo_bench.helpfulness.annotate import annotations_of, make_pairs, stored_name
+    from bfpo_bench.helpfulness.inputs import LENGTH_CONTROL, better_inputs, inputs_text
     from bfpo_bench.helpfulness.metrics import measure
     from bfpo_bench.helpfulness.upstream import Upstream, read_upstream
     from bfpo_bench.sources import find_data_dir
@@ -103,12 +112,17 @@ def _helpfulness(
     options, loaded = request.options, task.data.loaded
     pairs = make_pairs(annotator, store, options.seed)
     annotations = annotations_of(pairs, annotator, store, request.target.name)
-    upstream = Upstream()
-    if not request.suite.demonstration:
+
+    def read() -> Upstream:
+        if request.suite.demonstration:
+            return Upstream()
         folder = find_data_dir(options.data_dir)
-        upstream = read_upstream(folder, [row["instruction"] for row in loaded.rows])
-    found = measure(annotations, upstream, options.seed)
-    return replace(found, annotator=stored_name(annotator, store))
+        return read_upstream(folder, [row["instruction"] for row in loaded.rows])
+
+    upstream = better_inputs(run.path, read)
+    run.write_text(LENGTH_CONTROL, inputs_text(upstream, annotations[0]))
+    name, settings = stored_name(annotator, store), dict(annotator.identity)
+    return replace(measure(annotations, upstream), annotator=name, settings=settings)
 
 
 def _helpfulness_marks(

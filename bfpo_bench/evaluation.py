@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 
 from bfpo_bench import stages
@@ -50,8 +51,22 @@ def _finished(run: RunDirectory, request: Request) -> Results | None:
     except BadInput:
         # Results can always be made again from the store.
         return None
-    wanted = {data.spec.task for data in request.data}
-    return results if wanted <= results.tasks.keys() else None
+    done = {*results.tasks, *(results.answered if _annotated(request, results) else ())}
+    return results if {data.spec.task for data in request.data} <= done else None
+
+
+def _annotated(request: Request, results: Results) -> bool:
+    """Whether the Alpaca column is as this command would fill it."""
+    if request.annotator is None:
+        return True
+    found = results.helpfulness
+    if found is None or json.dumps(found.settings, sort_keys=True) != json.dumps(
+        request.annotator.identity, sort_keys=True
+    ):
+        return False
+    # Better files for length control may be at hand now.
+    whole = str(found.lc_model).startswith("length_controlled_v1")
+    return whole or request.suite.demonstration
 
 
 class _Evaluation:

@@ -23,6 +23,7 @@ from bfpo_bench.results import (
     TaskResult,
     read_results,
     results_file,
+    results_files,
 )
 from bfpo_bench.rundir import RunDirectory, read_run
 from bfpo_bench.sitting import Sitting
@@ -75,6 +76,8 @@ def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None)
         results = replace(results, marks=[*results.marks, *mixed])
         file = results_file(name)
         run.write_text(file, results.to_json())
+        for older in results_files(path, name)[1:]:
+            older.unlink()
     return Rejudged(results, path / file)
 
 

@@ -7,16 +7,16 @@ The file's layout is described in docs/results.md.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.errors import BadInput
-from bfpo_bench.suite import SuiteTask
 
 SCHEMA_VERSION = 1
 
@@ -132,7 +132,11 @@ class HelpfulnessResult:
 
 @dataclass(frozen=True)
 class Results:
-    """What a run has found. ``str(results)`` is its row as text."""
+    """What a run has found. ``str(results)`` is its row as text.
+
+    Attributes:
+        answered: responses by task, of tasks that only an annotator gives a number.
+    """
 
     schema: int
     bfpo_bench: str
@@ -146,6 +150,7 @@ class Results:
     averages: dict[str, Average]
     marks: list[str]
     helpfulness: HelpfulnessResult | None = None
+    answered: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The text of ``results.json``."""
@@ -155,40 +160,6 @@ class Results:
         titles = {"disc": "Disc.", "gen": "Gen.", "savg": "Savg."}
         cells = [f"{title} {self.averages[name]}" for name, title in titles.items()]
         return f"{self.model['name']}: {', '.join(cells)}"
-
-
-def averages(tasks: Mapping[str, TaskResult], suite: Sequence[SuiteTask]) -> dict[str, Average]:
-    """Disc., Gen. and Savg. with standard errors; tasks are independent samples.
-
-    Args:
-        tasks: results at hand, by task name.
-        suite: every task that the averages are taken over.
-    """
-    found: dict[str, Average] = {}
-    for group in ("disc", "gen"):
-        wanted = [t for t in suite if t.group == group]
-        cells = {t.task: tasks.get(t.task) for t in wanted}
-        scores = [c.score for c in cells.values() if c is not None and c.score is not None]
-        if len(scores) < len(wanted) or not wanted:
-            missing = [t.column for t in wanted if (c := cells[t.task]) is None or c.score is None]
-            found[group] = Average(None, None, missing)
-            continue
-        errors = [c.stderr for c in cells.values() if c is not None]
-        found[group] = Average(math.fsum(scores) / len(scores), _error_of_mean(errors))
-    disc, gen = found["disc"], found["gen"]
-    if disc.value is None or gen.value is None:
-        found["savg"] = Average(None, None, disc.missing + gen.missing)
-    else:
-        error = _error_of_mean([disc.stderr, gen.stderr])
-        found["savg"] = Average((disc.value + gen.value) / 2, error)
-    return found
-
-
-def _error_of_mean(errors: Sequence[float | None]) -> float | None:
-    known = [e for e in errors if e is not None]
-    if len(known) < len(errors):
-        return None
-    return math.sqrt(math.fsum(e * e for e in known)) / len(known)
 
 
 def verdicts_by(judge: Mapping[str, Any]) -> str:
@@ -212,7 +183,33 @@ def without_verdicts(cell: TaskResult) -> TaskResult:
 
 
 def results_file(judge: str) -> str:
-    """Name of the file with the results by a judge other than the run's own."""
+    """Name of the file with the results by a judge other than the run's own.
+
+    Names that not every file system holds and tells apart (``a:b`` and ``a-b``, ``A`` and ``a``)
+    get the beginning of their hash behind a character that stands in no other file's name.
+    """
+    if re.fullmatch(r"[a-z0-9_.-]{1,100}", judge):
+        return f"results-{judge}.json"
+    digest = hashlib.sha256(judge.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"results-{re.sub(r'[^A-Za-z0-9_.-]', '-', judge)[:100]}~{digest}.json"
+
+
+def results_files(run: Path, judge: str) -> list[Path]:
+    """The files with a judge's results, the newest layout first: version 0.1 named them otherwise.
+
+    Raises:
+        BadInput: its file is damaged.
+    """
+    path, older = (run / name for name in (results_file(judge), _older_name(judge)))
+    held = [(path, read_results(path))] if path.exists() else []
+    if older != path:
+        # One that is damaged may be another judge's.
+        with suppress(BadInput):
+            held.append((older, read_results(older)))
+    return [one for one, results in held if (results.judge or {}).get("judge") == judge]
+
+
+def _older_name(judge: str) -> str:
     return "results-" + re.sub(r"[^\w.-]", "-", judge) + ".json"
 
 

@@ -24,7 +24,7 @@ from bfpo_bench.whole_files import RUN_FILES
 SCHEMA_VERSION = 2
 """1: identities of version 0.1, see :mod:`bfpo_bench.identity`."""
 
-_TEMPORARY = re.compile(r"\.(run|results[\w.-]*|table)\.(json|md)\.\d+\.tmp")
+_TEMPORARY = re.compile(r"\.(run|results[\w.~-]*|length_control|table)\.(json|md)\.\d+\.tmp")
 
 
 class RunDirectory:

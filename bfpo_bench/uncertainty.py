@@ -5,11 +5,12 @@ The same tallies, draws and seed as the leaderboard's, so that a number has one 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bfpo_bench.intervals import Floats, draw_tasks, mean_of, percentiles, spread
-from bfpo_bench.results import Average, TaskResult, averages, without_verdicts
+from bfpo_bench.results import Average, TaskResult, without_verdicts
 from bfpo_bench.store import Store
 from bfpo_bench.suite import SuiteTask
 from bfpo_bench.tallies import tallies_of
@@ -38,6 +39,40 @@ def with_uncertainty(
             low, high = percentiles(mean.value, values)
             means[key] = replace(mean, low=low, high=high)
     return cells, means
+
+
+def averages(tasks: Mapping[str, TaskResult], suite: Sequence[SuiteTask]) -> dict[str, Average]:
+    """Disc., Gen. and Savg. with standard errors; tasks are independent samples.
+
+    Args:
+        tasks: results at hand, by task name.
+        suite: every task that the averages are taken over.
+    """
+    found: dict[str, Average] = {}
+    for group in ("disc", "gen"):
+        wanted = [t for t in suite if t.group == group]
+        cells = {t.task: tasks.get(t.task) for t in wanted}
+        scores = [c.score for c in cells.values() if c is not None and c.score is not None]
+        if len(scores) < len(wanted) or not wanted:
+            missing = [t.column for t in wanted if (c := cells[t.task]) is None or c.score is None]
+            found[group] = Average(None, None, missing)
+            continue
+        errors = [c.stderr for c in cells.values() if c is not None]
+        found[group] = Average(math.fsum(scores) / len(scores), _error_of_mean(errors))
+    disc, gen = found["disc"], found["gen"]
+    if disc.value is None or gen.value is None:
+        found["savg"] = Average(None, None, disc.missing + gen.missing)
+    else:
+        error = _error_of_mean([disc.stderr, gen.stderr])
+        found["savg"] = Average((disc.value + gen.value) / 2, error)
+    return found
+
+
+def _error_of_mean(errors: Sequence[float | None]) -> float | None:
+    known = [e for e in errors if e is not None]
+    if len(known) < len(errors):
+        return None
+    return math.sqrt(math.fsum(e * e for e in known)) / len(known)
 
 
 def draws_of_averages(

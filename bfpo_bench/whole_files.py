@@ -79,7 +79,7 @@ def whole_folder(path: Path, force: bool) -> Iterator[Path]:
 
 RUN_FILES = (
     *("run.json", "results.json", "results-*.json", "table.md", "samples.sqlite*"),
-    *("training.json", "annotator.log"),
+    *("training.json", "annotator.log", "length_control.json"),
 )
 """What a run directory holds of a run, as patterns; its locks come beside them."""
 

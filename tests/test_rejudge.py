@@ -17,6 +17,7 @@ from bfpo_bench import stages
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.judges import Exchange, Verdict, load_judge, refusal
 from bfpo_bench.judging import ChosenJudge, JudgeOptions, choose_judge
+from bfpo_bench.leaderboard.runs import open_run
 from bfpo_bench.rejudge import judge_run, verdicts_of
 from bfpo_bench.results import read_results, results_file
 from bfpo_bench.rundir import RunDirectory, read_run
@@ -287,6 +288,49 @@ def test_a_store_that_lacks_responses_is_noticed(run: Path, strict: ChosenJudge)
 
 
 def test_a_judges_name_as_a_files_name() -> None:
-    assert results_file("judgezoo:strong_reject") == "results-judgezoo-strong_reject.json"
-    assert results_file("my judge/2") == "results-my-judge-2.json"
-    assert results_file("llama-guard-3-8b.v2") == "results-llama-guard-3-8b.v2.json"
+    assert results_file("llama-guard-3-8b.v2_1") == "results-llama-guard-3-8b.v2_1.json"
+    names = ["a-b", "a:b", "a/b", "a b", "A-b", "a~b", "ä-b", "å-b", "x" * 300, "x" * 301, "\ud800"]
+    files = [results_file(name) for name in names]
+    # Apart also where a file system takes capitals for small letters, and short enough for all.
+    assert len({file.casefold() for file in files}) == len(names)
+    assert all(len(file.encode("ascii")) < 130 for file in files)
+    assert results_file("judgezoo:strong_reject").startswith("results-judgezoo-strong_reject~")
+
+
+def test_judges_of_names_that_read_alike_have_their_own_files(
+    run: Path, strict: ChosenJudge
+) -> None:
+    """And a file of version 0.1, where they shared one, is read by the one whose it is."""
+
+    def named(name: str) -> ChosenJudge:
+        return replace(strict, card=replace(strict.card, name=name))
+
+    one, two = (judge_run(run, named(name)) for name in ("a-b", "a:b"))
+    assert one.path != two.path
+    found = verdicts_of(run)
+    assert (found["a-b"], found["a:b"]) == (one.results, two.results)
+    assert open_run(run, "a:b").results == two.results
+    one.path.unlink()
+    two.path.rename(run / "results-a-b.json")
+    assert open_run(run, "a:b").results == two.results
+    with pytest.raises(BadInput, match="holds no verdicts of the judge a-b"):
+        open_run(run, "a-b")
+    again = judge_run(run, named("a:b"))
+    assert again.path == two.path
+    assert not (run / "results-a-b.json").exists()
+
+
+def test_another_judge_can_score_what_the_first_could_not(run: Path, strict: ChosenJudge) -> None:
+    with sqlite3.connect(run / "samples.sqlite") as db:
+        db.execute("UPDATE verdicts SET harmful = NULL WHERE judge = 'keyword'")
+    db.close()
+    blank = judge_run(run, keyword()).results
+    assert {cell.score for cell in blank.tasks.values() if cell.group == "gen"} == {None}
+    assert blank.averages["gen"].missing == [
+        "AdvBench", "RealToxicityPrompts", "ALERT", "ALERT Adversarial",
+    ]  # fmt: skip
+    assert "AdvBench: no number: all 5 verdicts are unknown" in blank.marks
+    (run / "results.json").write_text(blank.to_json(), encoding="utf-8")
+    found = judge_run(run, strict).results
+    assert found.averages["gen"].value is not None
+    assert not any("no number" in mark for mark in found.marks)

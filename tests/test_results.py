@@ -15,11 +15,11 @@ from bfpo_bench.results import (
     Average,
     Results,
     TaskResult,
-    averages,
     read_results,
 )
 from bfpo_bench.results_table import markdown
 from bfpo_bench.suite import load_suite
+from bfpo_bench.uncertainty import averages
 
 SUITE = load_suite("paper")
 COLUMNS = {

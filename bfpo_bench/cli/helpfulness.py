@@ -118,9 +118,11 @@ def compare(
 
     from bfpo_bench.helpfulness.comparing import compare_helpfulness
     from bfpo_bench.helpfulness.exporting import read_annotated
+    from bfpo_bench.helpfulness.inputs import inputs_of_both
 
     one, two = read_annotated(first, annotator), read_annotated(second, annotator)
-    found = compare_helpfulness(one, two, _upstream(data_dir), seed)
+    upstream = inputs_of_both((first, second), (one, two), lambda: _upstream(data_dir))
+    found = compare_helpfulness(one, two, upstream, seed)
     console = Console(highlight=False)
     table = Table(title=Text(f"{found.second} less {found.first}, {found.n} instructions"))
     table.add_column("Win rate (%)", no_wrap=True)

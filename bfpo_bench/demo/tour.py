@@ -14,7 +14,7 @@ from bfpo_bench.demo.measure import HeldOut, Shares, chat_writer, held_out, resp
 from bfpo_bench.demo.methods import METHODS
 from bfpo_bench.demo.models import JUDGE_CARD_FILE, make_judge
 from bfpo_bench.demo.preferences import REGIMES, located, write_sets
-from bfpo_bench.demo.truth import truthful_annotations, with_helpfulness
+from bfpo_bench.demo.truth import annotation_records, truthful_annotations, with_helpfulness
 from bfpo_bench.demo.world import Split
 from bfpo_bench.errors import BadInput
 from bfpo_bench.progress import Progress
@@ -243,9 +243,12 @@ def _with_alpaca(row: Row, reference: Row, requests: HeldOut, seed: int) -> Row:
     """The row with its Alpaca column, which its run's results then hold, too."""
     from bfpo_bench.results_table import markdown
     from bfpo_bench.rundir import write_whole
+    from bfpo_bench.store import Store
 
     ours, theirs = (_answers(one.folder)[len(requests.harmful) :] for one in (row, reference))
     found = truthful_annotations(requests.harmless, theirs, ours, (reference.method, row.method))
+    with Store(row.folder / "samples.sqlite") as store:
+        store.add_annotations(annotation_records(found))
     results = with_helpfulness(row.results, found, seed)
     if results != row.results:
         write_whole(row.folder / "table.md", markdown(results))

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from bfpo_bench.demo.world import helpfulness
 from bfpo_bench.helpfulness.annotation import TIE, Annotation
+from bfpo_bench.helpfulness.instructions import TASK
+from bfpo_bench.store import AnnotationRecord, answer_key
 
 if TYPE_CHECKING:
     from bfpo_bench.results import Results
@@ -35,6 +37,22 @@ def truthful_annotations(
         preference = TIE if gain == 0 else 2.0 if gain > 0 else 1.0
         found.append(Annotation(prompt, "toy", one, names[0], two, names[1], ANNOTATOR, preference))
     return found
+
+
+def annotation_records(found: Sequence[Annotation]) -> list[AnnotationRecord]:
+    """The annotations as a run's store keeps them, so that its Alpaca column can be checked."""
+    return [
+        AnnotationRecord(
+            key=answer_key(one.annotator, number),
+            annotator=one.annotator,
+            task=TASK,
+            item=f"{number}",
+            preference=one.preference,
+            raw=None,
+            settings="{}",
+        )
+        for number, one in enumerate(found)
+    ]
 
 
 def with_helpfulness(results: Results, found: Sequence[Annotation], seed: int) -> Results:

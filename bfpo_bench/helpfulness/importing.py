@@ -14,6 +14,7 @@ from typing import Any
 from bfpo_bench.errors import BadInput
 from bfpo_bench.helpfulness.annotation import Annotation
 from bfpo_bench.helpfulness.formats import check_instructions, read_annotations, read_outputs
+from bfpo_bench.helpfulness.inputs import LENGTH_CONTROL, inputs_text
 from bfpo_bench.helpfulness.instructions import (
     SOURCE,
     TASK,
@@ -23,12 +24,13 @@ from bfpo_bench.helpfulness.instructions import (
 )
 from bfpo_bench.helpfulness.metrics import measure
 from bfpo_bench.helpfulness.upstream import read_upstream
-from bfpo_bench.results import SCHEMA_VERSION, HelpfulnessResult, Results, averages, read_results
+from bfpo_bench.results import SCHEMA_VERSION, HelpfulnessResult, Results, read_results
 from bfpo_bench.rundir import RunDirectory, read_run
 from bfpo_bench.sources import Loaded
 from bfpo_bench.sources.resolve import find_data_dir
 from bfpo_bench.store import AnnotationRecord, ItemRecord, ResponseRecord, Store, answer_key
 from bfpo_bench.suite import load_suite, task_declaration
+from bfpo_bench.uncertainty import averages
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +76,7 @@ def import_annotations(
     )
     by_text = {one.instruction: one for one in found}
     ordered = [by_text[one.instruction] for one in instructions]
-    result = measure(ordered, upstream)
+    result = replace(measure(ordered, upstream), settings={"kind": BACKEND})
     made = not (run / "run.json").exists()
     identity = _identity(loaded, ordered) if made else _grown(run, loaded, ordered)
     with RunDirectory(run, identity) as directory:
@@ -83,6 +85,7 @@ def import_annotations(
             annotator = _store(store, loaded, instructions, ordered)
         results = before if before is not None else _empty(identity)
         results = replace(results, helpfulness=replace(result, annotator=annotator))
+        directory.write_text(LENGTH_CONTROL, inputs_text(upstream, ordered[0]))
         directory.write_text("results.json", results.to_json())
         from bfpo_bench.results_table import markdown
 

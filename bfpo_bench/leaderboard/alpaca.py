@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from bfpo_bench.helpfulness.exporting import read_annotated
+from bfpo_bench.helpfulness.inputs import read_inputs
+from bfpo_bench.helpfulness.metrics import measure
 from bfpo_bench.leaderboard.columns import ALPACA
 from bfpo_bench.leaderboard.entry import Cell
 from bfpo_bench.leaderboard.protocol import of_alpaca
@@ -29,10 +32,18 @@ def alpaca_cells(run: Run) -> dict[str, Cell]:
 
 
 def with_alpaca_interval(cells: Mapping[str, Cell], runs: Sequence[Run]) -> dict[str, Cell]:
-    """The cell with its interval, which a run's results hold; a mean over seeds has a spread."""
-    found = runs[0].results.helpfulness
-    if ALPACA.key not in cells or found is None or len(runs) > 1:
+    """The cell with its interval; a mean over seeds has a spread.
+
+    Made again from the annotations where the run keeps what its length control was fitted with,
+    else as its results hold it.
+    """
+    [run, *others] = runs
+    found = run.results.helpfulness
+    if ALPACA.key not in cells or found is None or others:
         return {}
+    upstream = read_inputs(run.path) if run.samples is not None else None
+    if upstream is not None:
+        found = measure(read_annotated(run.path, found.annotator), upstream)
     ends = found.lc_low, found.lc_high
     if found.lc_win_rate is None:
         ends = found.win_low, found.win_high

@@ -14,12 +14,18 @@ from itertools import chain
 
 from bfpo_bench import sources
 from bfpo_bench.errors import BenchError
+from bfpo_bench.helpfulness.exporting import read_annotated
+from bfpo_bench.helpfulness.inputs import read_inputs
+from bfpo_bench.helpfulness.metrics import measure, win_rate
 from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.results import TaskResult
 from bfpo_bench.store import Store
 
 _TOLERANCE = 1e-6
 """Percentage points; the sums are of zeros and ones, so only rounding is to be let through."""
+
+_FIT_TOLERANCE = 1e-3
+"""The same for what is fitted: sums go in another order on another machine."""
 
 _TITLES = {"disc": "Disc.", "gen": "Gen.", "savg": "Savg."}
 
@@ -32,7 +38,7 @@ def find_fault(run: Run) -> str | None:
         if run.samples is None:
             return None
         with Store(run.samples, read_only=True) as store:
-            return next(_of_samples(run, store), None)
+            return next(chain(_of_samples(run, store), _of_alpaca(run, store)), None)
     except BenchError as error:
         return f"its samples cannot be read ({str(error).rstrip('.')})"
     except (KeyError, TypeError, AttributeError) as error:
@@ -104,11 +110,12 @@ def _of_averages(run: Run) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Counts:
-    """Answers of one task: how many, to how many items, and their sum of points."""
+    """Answers of one task: how many, to how many items, their points, how many are unknown."""
 
     answers: int = 0
     items: int = 0
     points: float = 0.0
+    unknown: int = 0
 
 
 def _of_samples(run: Run, store: Store) -> Iterator[str]:
@@ -134,15 +141,68 @@ def _of_samples(run: Run, store: Store) -> Iterator[str]:
             )
 
 
+def _of_alpaca(run: Run, store: Store) -> Iterator[str]:
+    """The Alpaca column against the annotations, and its fit made again from what the run keeps."""
+    found = run.results.helpfulness
+    if found is None:
+        return
+    given = [one for one in store.annotations().values() if one.annotator == found.annotator]
+    preferences = [one.preference for one in given]
+    if len(given) != found.n or preferences.count(None) != found.failed:
+        yield (
+            f"Alpaca has {len(given)} annotations by {found.annotator}, {preferences.count(None)} "
+            f"without a usable answer, and results.json says {found.n} and {found.failed}"
+        )
+        return
+    rates = {"win_rate": found.win_rate}
+    again = {"win_rate": None if found.failed == found.n else win_rate(preferences)[0]}
+    upstream = read_inputs(run.path) if found.lc_win_rate is not None else None
+    if upstream is not None:
+        fitted = measure(read_annotated(run.path, found.annotator), upstream, intervals=False)
+        for name in _FITTED:
+            rates[name], again[name] = getattr(found, name), getattr(fitted, name)
+    for name, value in rates.items():
+        if not (value is None and again[name] is None) and not _near(value, again[name]):
+            yield (
+                f"Alpaca's {name} is {_shown(again[name])} by its annotations and {_shown(value)} "
+                "in results.json"
+            )
+    for rate, low, high in (
+        (found.win_rate, found.win_low, found.win_high),
+        (found.lc_win_rate, found.lc_low, found.lc_high),
+    ):
+        if None not in (rate, low, high) and not low <= rate <= high:  # type: ignore[operator]
+            yield "Alpaca's interval in results.json does not hold its win rate"
+
+
+_FITTED = ("lc_win_rate", "discrete_win_rate", "standard_error", "mean_length")
+
+
+def _near(a: float | None, b: float | None) -> bool:
+    """Equal as far as two processors fit alike."""
+    return a is not None and b is not None and abs(a - b) < _FIT_TOLERANCE
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"
+
+
 def _of_responses(cell: TaskResult, answered: _Counts, judged: _Counts) -> Iterator[str]:
     if answered.items != cell.n or answered.answers != cell.n:
         yield (
             f"{cell.column} has {answered.answers} responses to {answered.items} of {cell.n} items"
         )
+    if cell.score is None and not judged.answers:
+        return  # a judge that does not fit the task gives none
     if judged.answers != answered.answers or judged.items != answered.answers:
         yield (
             f"{cell.column} has {judged.answers} verdicts of its judge on {judged.items} of "
             f"{answered.answers} responses"
+        )
+    if judged.unknown != cell.unknown:
+        yield (
+            f"{cell.column} has {judged.unknown} unknown verdicts and results.json says "
+            f"{cell.unknown}"
         )
 
 
@@ -161,7 +221,8 @@ def _verdicts(store: Store, judge: str) -> dict[str, _Counts]:
     """Verdicts, judged responses and harmless ones of each task."""
     # Responses hold long texts: of them and of the verdicts only indexes are read.
     query = (
-        "SELECT v.task, COUNT(*), COUNT(DISTINCT v.item), TOTAL(v.harmful IS 0) FROM verdicts v "
+        "SELECT v.task, COUNT(*), COUNT(DISTINCT v.item), TOTAL(v.harmful IS 0), "
+        "SUM(v.harmful IS NULL) FROM verdicts v "
         "JOIN responses r ON r.task = v.task AND r.item = v.item WHERE v.judge = ? GROUP BY v.task"
     )
     return {task: _Counts(*counts) for task, *counts in store.select(query, judge)}

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from bfpo_bench.helpfulness.instructions import SOURCE, TASK
@@ -75,7 +76,7 @@ class Protocol:
         """What a number depends on that is made of both."""
         return Protocol(tuple(sorted({**dict(self.parts), **dict(other.parts)}.items())))
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Equal for protocols whose numbers may be ranked against each other."""
         agreed = [part for part in self.parts if part[0][1] not in SAID_ONLY]

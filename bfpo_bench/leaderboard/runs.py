@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.errors import BadInput
-from bfpo_bench.results import Results, read_results, results_file
+from bfpo_bench.results import Results, read_results, results_files
 from bfpo_bench.rundir import read_run
 
 
@@ -53,11 +53,11 @@ def open_run(path: Path, judge: str | None = None) -> Run:
         )
     results = read_results(path / "results.json")
     if judge is not None and (results.judge is None or results.judge["judge"] != judge):
-        file = path / results_file(judge)
-        if not file.exists():
+        files = results_files(path, judge)
+        if not files:
             raise BadInput(
                 f"{path} holds no verdicts of the judge {judge}; let it judge with `bfpo-bench "
                 f"judge {path} --judge {judge}`."
             )
-        results = read_results(file)
+        results = read_results(files[0])
     return Run(path, content["identity"], results)

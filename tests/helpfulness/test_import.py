@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from bfpo_bench.helpfulness import upstream as files
 from bfpo_bench.helpfulness.comparing import compare_helpfulness
 from bfpo_bench.helpfulness.exporting import export_helpfulness, read_annotated, read_helpfulness
 from bfpo_bench.helpfulness.importing import Imported, import_annotations
+from bfpo_bench.helpfulness.inputs import LENGTH_CONTROL, better_inputs, read_inputs
 from bfpo_bench.helpfulness.instructions import TASK
 from bfpo_bench.helpfulness.upstream import read_upstream
 from bfpo_bench.leaderboard.estimates import estimated
@@ -259,6 +261,62 @@ def test_comparison_of_two_models(data_dir: Path, runs: dict[str, Imported]) -> 
     assert same.p == pytest.approx(1, abs=0.05)
 
 
+def test_what_a_fit_was_made_with_is_kept_to_the_bit(
+    data_dir: Path, runs: dict[str, Imported], tmp_path: Path
+) -> None:
+    upstream = read_upstream(data_dir, instructions(data_dir))
+    path = runs[FIRST].path
+    kept = read_inputs(path)
+    assert kept is not None
+    assert kept.gamed is not None
+    assert upstream.gamed is not None
+    assert kept.difficulty == upstream.difficulty
+    for part in ("length", "difficulty", "preference"):
+        assert (getattr(kept.gamed, part) == getattr(upstream.gamed, part)).all()
+    assert kept.fitted(True) == upstream.fitted(True)
+    # What lacks more does not take its place, what lacks less does.
+    assert better_inputs(path, files.Upstream).difficulty == kept.difficulty
+    whole = replace(upstream, rebuilt=False)
+    assert better_inputs(path, lambda: whole) is whole
+    assert read_inputs(tmp_path) is None
+    (tmp_path / LENGTH_CONTROL).write_text("{")
+    with pytest.raises(BadInput, match=r"is damaged or of a newer bfpo-bench .*; delete it and"):
+        read_inputs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"win_rate": 44.0}, "Alpaca's win_rate is 10.34 by its annotations and 44.00 in results"),
+        ({"lc_win_rate": 44.0}, "Alpaca's lc_win_rate is 16.48 by its annotations and 44.00 in"),
+        ({"mean_length": 5.0}, "Alpaca's mean_length is 1107.07 by its annotations and 5.00 in"),
+        ({"n": 700}, "Alpaca has 805 annotations by .*, 0 without a .*results.json says 700 and 0"),
+        ({"annotator": "me"}, "Alpaca has 0 annotations by me"),
+        ({"lc_low": 17.0}, "Alpaca's interval in results.json does not hold its win rate"),
+    ],
+)
+def test_an_alpaca_value_that_was_edited_is_found(
+    run: Path, change: dict[str, Any], sentence: str
+) -> None:
+    [sound] = load_rows([run]).rows
+    assert sound.entry.fault is None
+    content = json.loads((run / "results.json").read_text())
+    content["helpfulness"] |= change
+    (run / "results.json").write_text(json.dumps(content))
+    [row] = load_rows([run]).rows
+    assert re.search(sentence, row.entry.fault or "")
+
+
+def test_an_edited_interval_is_not_shown(runs: dict[str, Imported], run: Path) -> None:
+    content = json.loads((run / "results.json").read_text())
+    held = dict(content["helpfulness"])
+    content["helpfulness"] |= {"lc_low": 16.4, "lc_high": 16.5}
+    (run / "results.json").write_text(json.dumps(content))
+    [row] = load_rows([run]).rows
+    cell = estimated(row, ci=True).cells["alpaca"]
+    assert (cell.low, cell.high) == (held["lc_low"], held["lc_high"])
+
+
 def test_what_cannot_be_compared(runs: dict[str, Imported]) -> None:
     one, two = (read_annotated(runs[model].path) for model in MODELS)
     nothing = files.Upstream()
@@ -297,12 +355,25 @@ def test_the_commands(
     exported = said("export", there[0], "--output", tmp_path / "out")
     assert "model_outputs.json" in exported
     compared = said("compare", *there, "--data-dir", data_dir)
-    assert "-5.54" in compared
-    # Without AlpacaEval's instructions the raw difference is the same, and what is missing is said.
+    held = [read_results(run / "results.json").helpfulness for run in there]
+    for figure in ("-5.54", *(f"{one.lc_win_rate:.2f}" for one in held if one)):
+        assert figure in compared
+    # The runs hold what their numbers were fitted with: none other comes out without the files.
     monkeypatch.setattr("bfpo_bench.helpfulness.instructions.load_instructions", unavailable)
-    compared = said("compare", *there)
-    assert "-5.54" in compared
-    assert "without instruction difficulties" in compared
+    assert said("compare", *there) == compared
+    # One of before holds it not; what is at hand must then give the number that it holds.
+    old = shutil.copytree(there[0], tmp_path / "old")
+    (old / LENGTH_CONTROL).unlink()
+    assert said("compare", old, there[1]) == compared
+    both = [old, shutil.copytree(there[1], tmp_path / "older")]
+    (both[1] / LENGTH_CONTROL).unlink()
+    done = CliRunner().invoke(app, ["helpfulness", "compare", *map(str, both)])
+    assert isinstance(done.exception, BadInput)
+    assert re.search(
+        r"old holds a length-controlled win rate of 16\.48, and with the files at hand it is "
+        r"\d+\.\d\d; name the folder of AlpacaEval's files",
+        str(done.exception),
+    )
     monkeypatch.undo()
     file = tmp_path / "out" / "annotations.json"
     printed = said("import", tmp_path / "new", "--annotations", file, "--data-dir", data_dir)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import bfpo_bench
+from bfpo_bench import evaluation
 from bfpo_bench.dry_run import dry_run
 from bfpo_bench.errors import BadInput
 from bfpo_bench.helpfulness.annotators import OFFICIAL
@@ -60,15 +61,25 @@ def test_the_805_instructions_are_the_published_ones(data_dir: Path) -> None:
     assert {one.reference_model for one in instructions} == {"gpt4_1106_preview"}
 
 
-def test_a_run_has_an_alpaca_column(tiny_llama: Path, tmp_path: Path) -> None:
+def test_a_run_has_an_alpaca_column(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     toy = ToyAnnotator()
     output = tmp_path / "run"
     with serving(toy) as server:
         options = asked(tiny_llama, server, output=output)
         results = bfpo_bench.evaluate(str(tiny_llama), **options)
         assert len(server.seen) == MINI + 1
-        again = bfpo_bench.evaluate(str(tiny_llama), **options)
-        # Nothing is missing: nobody is contacted.
+        # It is finished: nothing is planned, and nobody is contacted.
+        with monkeypatch.context() as patch:
+            patch.setattr(evaluation, "render", lambda *_: pytest.fail("planned again"))
+            again = bfpo_bench.evaluate(str(tiny_llama), **options)
+            # So are the responses alone.
+            plain = {k: v for k, v in options.items() if not k.startswith("annotator")}
+            assert bfpo_bench.evaluate(str(tiny_llama), **plain) == results
+            # Another annotator has all to do.
+            with pytest.raises(pytest.fail.Exception, match="planned again"):
+                bfpo_bench.evaluate(str(tiny_llama), **options | {"annotator": "openai:other"})
         assert len(server.seen) == MINI + 1
     assert again == results
     found = results.helpfulness
@@ -84,6 +95,10 @@ def test_a_run_has_an_alpaca_column(tiny_llama: Path, tmp_path: Path) -> None:
     text = markdown(results)
     assert f"| {found.win_rate:.2f} ({found.win_low:.2f} to {found.win_high:.2f}) |" in text
     assert results.judge is None
+    assert found.settings["annotator"] == f"{OFFICIAL}:toy"
+    [entry] = bfpo_bench.leaderboard(output).entries
+    assert entry.fault is None
+    assert entry.cells["alpaca"].value == found.lc_win_rate
     # The file says it, one of before says nothing, and one that is not whole is refused.
     path = output / "results.json"
     assert read_results(path) == results

@@ -21,9 +21,10 @@ import numpy as np
 
 from bfpo_bench import sources
 from bfpo_bench.intervals import share
-from bfpo_bench.results import Results, TaskResult, averages
+from bfpo_bench.results import Results, TaskResult
 from bfpo_bench.store import AnnotationRecord, ItemRecord, ResponseRecord, Store, answer_key
 from bfpo_bench.suite import SuiteTask, load_suite, task_declaration
+from bfpo_bench.uncertainty import averages
 
 TRUTH = {
     "crows_pairs": 62.0, "bbq": 45.0, "winogrande": 74.0, "ethics_cm": 65.0,

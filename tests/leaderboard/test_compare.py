@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from bfpo_bench.errors import BadInput
+from bfpo_bench.helpfulness.metrics import win_rate
 from bfpo_bench.intervals import percentiles, resample, tally_items
 from bfpo_bench.leaderboard.compare import Comparison, compare_runs
 from bfpo_bench.leaderboard.comparison_table import render
@@ -183,7 +184,9 @@ def annotated(run: Path, preferences: list[float | None], annotator: str = "some
             )
             for i, p in enumerate(preferences)
         )
-    found = HelpfulnessResult(annotator, "gpt4", len(preferences), 0, 100.0, lc_win_rate=40.0)
+    n, failed = len(preferences), preferences.count(None)
+    rate, _ = win_rate(preferences)
+    found = HelpfulnessResult(annotator, "gpt4", n, failed, 100.0, rate, lc_win_rate=40.0)
     content = json.loads((run / "results.json").read_text())
     (run / "results.json").write_text(json.dumps(content | {"helpfulness": asdict(found)}))
     return run

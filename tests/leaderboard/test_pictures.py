@@ -13,7 +13,7 @@ import pytest
 from bfpo_bench.leaderboard.entry import Cell, Entry
 from bfpo_bench.leaderboard.pictures import draw_all
 from bfpo_bench.leaderboard.published import published_entries
-from tests.leaderboard.synthetic import CATEGORIES, synthetic_run
+from tests.leaderboard.synthetic import CATEGORIES, JUDGE, synthetic_run
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -28,7 +28,7 @@ def measured(name: str, run: Path | None = None, alpaca: float | None = None) ->
     cells = {"savg": Cell(70.0, 69.0, 71.0), "alert": Cell(80.0), "disc": Cell(60.0)}
     if alpaca is not None:
         cells["alpaca"] = Cell(alpaca, alpaca - 2, alpaca + 2)
-    return Entry(name, "measured", "here", cells, run=run)
+    return Entry(name, "measured", "here", cells, run=run, judge=JUDGE)
 
 
 def test_the_front_holds_the_points_that_none_dominates() -> None:
@@ -80,7 +80,7 @@ def test_shares_by_category_are_those_of_the_store(run: Path) -> None:
     from bfpo_bench.leaderboard.pictures.categories import category_counts
 
     for task in ("bfpo_alert", "bfpo_alert_adversarial"):
-        counts = category_counts(run, task)
+        counts = category_counts(run, task, JUDGE)
         assert {name: n for name, (_, n) in counts.items()} == dict.fromkeys(CATEGORIES, 20)
         with sqlite3.connect(run / "samples.sqlite") as database:
             query = (
@@ -92,7 +92,9 @@ def test_shares_by_category_are_those_of_the_store(run: Path) -> None:
         assert {CATEGORIES[k]: n for k, n in harmless.items()} == {
             name: good for name, (good, _) in counts.items()
         }
-    assert category_counts(run, "bfpo_advbench") == {}
+    assert category_counts(run, "bfpo_advbench", JUDGE) == {}
+    # Of the judge that the row counts, whoever judged first.
+    assert category_counts(run, "bfpo_alert", "somebody else") == {}
 
 
 @pytest.mark.slow

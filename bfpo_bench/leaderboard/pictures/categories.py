@@ -20,7 +20,6 @@ from bfpo_bench.leaderboard.pictures.style import (
     looks_of,
     short_name,
 )
-from bfpo_bench.rundir import read_run
 from bfpo_bench.store import Store
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def draw(entries: Sequence[Entry]) -> Figure | None:
     runs = [entry for entry in by_savg(entries) if entry.run is not None]
     shown, looks = runs[: len(LOOKS)], looks_of(entries)
     counts = [
-        (entry, {task: category_counts(entry.run, task) for task in _TASKS})
+        (entry, {task: category_counts(entry.run, task, entry.judge) for task in _TASKS})
         for entry in shown
         if entry.run is not None
     ]
@@ -66,19 +65,22 @@ def draw(entries: Sequence[Entry]) -> Figure | None:
     _legend(figure, {entry.name: looks[entry.name] for entry, _ in counts}, size[1])
     left_out = len(runs) - len(shown)
     more = f" The {len(shown)} rows of highest Savg.; {left_out} are left out." if left_out else ""
-    note = "Harmless responses (%), with 95 % Wilson intervals; unknown verdicts count as not "
-    figure.text(0.02, 0.2 / size[1], f"{note}harmless.{more}", fontsize=7.5, color=QUIET)
+    judges = ", ".join(sorted({short_name(str(entry.judge)) for entry, _ in counts}))
+    note = (
+        "Harmless responses (%), with 95 % Wilson intervals; unknown verdicts count as not "
+        f"harmless. Verdicts of {judges}.{more}"
+    )
+    figure.text(0.02, 0.2 / size[1], note, fontsize=7.5, color=QUIET)
     return figure
 
 
-def category_counts(run: Path, task: str) -> Counts:
-    """Harmless and all responses of a run to a task by category, as the run's own judge saw them.
+def category_counts(run: Path, task: str, judge: str | None) -> Counts:
+    """Harmless and all responses of a run to a task by category, as a judge saw them.
 
     Empty when the task was not run, or nobody judged it.
     """
     found: Counts = {}
     try:
-        judge = read_run(run)["identity"].get("judge")
         with Store(run / "samples.sqlite", read_only=True) as store:
             query = (
                 "SELECT i.row, v.harmful FROM items i "
@@ -86,7 +88,7 @@ def category_counts(run: Path, task: str) -> Counts:
                 "JOIN verdicts v ON v.task = r.task AND v.item = r.item "
                 "WHERE i.task = ? AND v.judge = ?"
             )
-            rows = store.select(query, task, str(judge["judge"]) if judge else "")
+            rows = store.select(query, task, judge or "")
     except BenchError:
         # Copied without its samples, or they are damaged.
         return found

@@ -1,7 +1,8 @@
 """Helpfulness against harmlessness: Alpaca and Savg. of every row (Figure 5 of arXiv 2408.15313).
 
 Published rows are grey rings, measured ones coloured marks with their 95 % intervals. The step line
-is the Pareto front: of the rows on it, none is beaten in both.
+is the Pareto front: of the rows on it, none is beaten in both. It is drawn through rows of one
+protocol only, as what was measured otherwise is not ranked.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from bfpo_bench.leaderboard.columns import ALPACA, SAVG
 from bfpo_bench.leaderboard.entry import Cell, Entry
 from bfpo_bench.leaderboard.pictures.labels import Box, Label, place_labels
 from bfpo_bench.leaderboard.pictures.style import QUIET, Look, looks_of, short_name
+from bfpo_bench.leaderboard.ranking import unlike
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +37,7 @@ def draw(entries: Sequence[Entry]) -> Figure | None:
     )
     axes = figure.add_subplot(sides[0, 1] if half else sides[0, :])
     _limits(axes, both, rows)
-    _front(axes, both)
+    _front(axes, _of_front(both))
     labels, blocked = [], []
     for one in _same_place([entry for entry in both if entry.kind == "published"]):
         x, y = _at(one[0])
@@ -71,6 +73,13 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
         if not front or y > front[-1][1]:
             front.append((x, y))
     return front[::-1]
+
+
+def _of_front(both: Sequence[Entry]) -> list[Entry]:
+    """The rows that the front ranks: measured ones of one protocol; published where none is."""
+    measured = [entry for entry in both if entry.kind == "measured"]
+    others = {row for column in (ALPACA, SAVG) for row in unlike(measured, column)}
+    return [entry for entry in measured if id(entry) not in others] or list(both)
 
 
 def _limits(axes: Axes, both: Sequence[Entry], rows: Sequence[Entry]) -> None:
@@ -156,7 +165,9 @@ def _subtitle(both: Sequence[Entry], measured: Sequence[Entry]) -> str:
     if measured:
         parts.append("coloured marks: measured, with 95 % intervals where known")
     if both:
-        parts.append("broken line: Pareto front")
+        front = {entry.kind for entry in _of_front(both)}
+        of = "measured rows of one protocol" if front == {"measured"} else "published rows"
+        parts.append(f"broken line: Pareto front of the {of}")
     text = ", ".join(parts)
     return f"{text[:1].upper()}{text[1:]}."
 

@@ -10,7 +10,8 @@ from typing import Any
 from bfpo_bench.errors import BadInput
 from bfpo_bench.leaderboard.entry import Entry
 from bfpo_bench.leaderboard.report.markup import flat, shown, table, text
-from bfpo_bench.results import Results, read_results
+from bfpo_bench.leaderboard.runs import open_run
+from bfpo_bench.results import Results
 from bfpo_bench.rundir import read_run
 
 _OF_TASK = ("version", "metric", "chat_template", "generation")
@@ -49,7 +50,7 @@ def _box(entry: Entry, path: Path) -> str:
 
 
 def _remarks(entry: Entry, path: Path) -> str:
-    results = _results(path)
+    results = _results(path, entry.judge)
     remarks = dict.fromkeys([*entry.marks, *(results.marks if results else [])])
     if results:
         for task in results.tasks.values():
@@ -90,9 +91,10 @@ def _tables(content: dict[str, Any], path: Path) -> list[str]:
     ]
 
 
-def _results(path: Path) -> Results | None:
+def _results(path: Path, judge: str | None) -> Results | None:
+    """Those of the judge whose verdicts the row shows."""
     try:
-        return read_results(path / "results.json")
+        return open_run(path, judge).results
     except BadInput:
         return None
 
