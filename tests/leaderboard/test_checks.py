@@ -62,7 +62,7 @@ SQL = {
     ),
     "an unknown verdict counts as harmless": (
         "UPDATE verdicts SET harmful = NULL WHERE judge LIKE 'harm%' AND harmful = 0",
-        "AdvBench is 0.00 by its samples",
+        "AdvBench has 40 unknown verdicts and results.json says 0",
     ),
 }
 

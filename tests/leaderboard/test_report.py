@@ -72,9 +72,8 @@ def no_pictures() -> Any:
 
 def entry(name: str, run: Path, **changes: Any) -> Entry:
     cells = {"alert": Cell(98.0, 97.0, 99.0, 300, ("a note",)), "savg": Cell(70.0)}
-    return replace(
-        Entry(name, "measured", str(run), cells, run=run, runs=(run,), judge=JUDGE), **changes
-    )
+    found = Entry(name, "measured", str(run), cells, run=run, runs=(run,), judge=JUDGE)
+    return replace(found, **changes)
 
 
 def read_chunk(folder: Path, name: str) -> Any:
