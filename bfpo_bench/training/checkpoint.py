@@ -20,6 +20,9 @@ RECORD = "training.json"
 STARTED = "recipe.json"
 """What an unfinished training in a folder is of."""
 
+UPDATES = 2
+"""Raised when a recipe comes to make other updates: half a training of each would be neither."""
+
 STATE = "trainer_state.json"
 """Trainer's own, in each of its checkpoints."""
 
@@ -54,18 +57,27 @@ def claim_output(folder: Path, identity: dict[str, Any]) -> Path | None:
     started = folder / STARTED
     try:
         if started.exists():
-            different = differences(_read(started), identity)
+            before = _read(started)
+            different = differences(before, identity)
             if different:
                 raise BadInput(
                     f"{folder} holds an unfinished training with another "
                     f"{' and '.join(different)}; go on with the same, name another folder with "
                     "--output, or delete this one."
                 )
-            return _newest_checkpoint(folder)
+            newest = _newest_checkpoint(folder)
+            if before.get("updates") != UPDATES and newest is not None:
+                raise BadInput(
+                    f"{folder} holds an unfinished training of an older version, which took other "
+                    "learning rates and another order; delete it and begin again, or name another "
+                    "folder with --output."
+                )
+            write_json(started, {**identity, "updates": UPDATES})
+            return newest
         if folder.exists() and any(folder.iterdir()):
             raise BadInput(f"{folder} is not empty; name a new folder with --output.")
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(started, identity)
+        write_json(started, {**identity, "updates": UPDATES})
     except OSError as error:
         in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
         why = "a file is in the way" if in_the_way else error.strerror

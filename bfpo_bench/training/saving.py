@@ -148,8 +148,9 @@ def padded(tokenizer: Any, rows: int) -> Any:
         rows: see :func:`embedding_rows`.
     """
     found = copy.deepcopy(tokenizer)
-    if found.pad_token_id is None or found.pad_token_id >= rows:
-        found.pad_token = found.eos_token
+    known = [t for t in (found.pad_token_id, found.eos_token_id) if t is not None and t < rows]
+    # What fills up is never read: any token will do.
+    found.pad_token = found.convert_ids_to_tokens([*known, 0][0])
     return found
 
 

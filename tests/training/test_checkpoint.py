@@ -117,6 +117,20 @@ def test_what_damages_a_checkpoint(tmp_path: Path) -> None:
     assert fault("optimizer.pt", bytes(flipped), True) == "optimizer.pt"
 
 
+def test_an_unfinished_training_of_an_older_version(tmp_path: Path) -> None:
+    """Version 0.1 took other rates while it warmed up, and SFT another order."""
+    claim_output(tmp_path / "out", IDENTITY)
+    (tmp_path / "out" / "recipe.json").write_text(json.dumps(IDENTITY))
+    saved_state(tmp_path / "out", 8)
+    with pytest.raises(BadInput, match="holds an unfinished training of an older version, which"):
+        claim_output(tmp_path / "out", IDENTITY)
+    # Where nothing was trained yet nothing is mixed, and it is one of this version from now on.
+    shutil.rmtree(tmp_path / "out" / "checkpoint-8")
+    assert claim_output(tmp_path / "out", IDENTITY) is None
+    saved_state(tmp_path / "out", 8)
+    assert claim_output(tmp_path / "out", IDENTITY) == tmp_path / "out" / "checkpoint-8"
+
+
 def test_an_unfinished_training_of_something_else(tmp_path: Path) -> None:
     claim_output(tmp_path / "out", IDENTITY)
     other = {**IDENTITY, "recipe": {"layers": ("b",)}, "data": {"one": "e"}}
