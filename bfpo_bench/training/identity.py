@@ -82,7 +82,8 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     now = json.loads(json.dumps(now))  # lists for tuples, as they were written
     there = [key for key in now if key in earlier or key not in LATER]
     before, after = _placeless(earlier, there), _placeless(now, there)
-    different = [key for key in there if before.get(key) != after[key]]
+    # Where version 0.1 had nothing to say, an SFT's rewards, it left the part out.
+    different = [key for key in there if (before.get(key) or None) != (after[key] or None)]
     if "source" in different:
         old, new = earlier["source"], now["source"]
         edited = [name for name in new if old.get(name) != new[name]]

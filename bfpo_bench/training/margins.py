@@ -118,9 +118,10 @@ def label_margins(recipe: RewardRecipe, pairs: Sequence[Pair]) -> list[Pair]:
     found = []
     for pair in pairs:
         if pair.chosen_safe is None or pair.rejected_safe is None:
+            place = f" ({pair.where})" if pair.where else ""
             raise BadInput(
                 f"the margin is to come from safety labels, which a pair of set {pair.source!r} "
-                "does not have; take another margin, or a set with labels (all_safe: true)."
+                f"does not have{place}; take another margin, or a set with labels (all_safe: true)."
             )
         margin = recipe.scale * (int(pair.chosen_safe) - int(pair.rejected_safe))
         found.append(replace(pair, margin=margin))

@@ -46,6 +46,9 @@ def test_what_an_older_version_did_not_know_has_its_default() -> None:
     del before["recipe"]["rollout"], before["recipe"]["data"][0]["unsafe_prompts"]
     del before["recipe"]["tokens"]["max_prompt"]
     assert differences(before, identity(recipe)) == []
+    del before["rewards"]  # as an SFT of version 0.1 left it
+    assert differences(before, identity(recipe)) == []
+    assert differences(before, identity(recipe, safe={"model": "w1"})) == ["rewards"]
     del before["recipe"]["loss"]
     assert differences(before, identity(recipe)) == ["recipe"]
 

@@ -36,7 +36,8 @@ _MARKUP = re.compile(
     r"(?:START|END)_OF_TURN_TOKEN)\|>"
     r"|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<｜[^｜\n]{1,40}｜>"
     r"|\A\s*<(?:s|bos)>|<(?:/s|eos)>\s*\Z"
-    r"|(?:\n|\A)(?:###\s*(?:Response|Assistant|Answer)|Assistant|ASSISTANT)\s*:\s*\Z"
+    r"|(?:\n|\A)(?:###\s*(?:Response|Assistant|Answer)|Assistant)\s*:\s*\Z"
+    r"|(?:\s|\A)ASSISTANT\s*:\s*\Z"
 )
 """Marks of chat templates in use: of turns anywhere, those of a text's beginning and end only there
 (``</s>`` is HTML, too), and an assistant's turn that is open."""
