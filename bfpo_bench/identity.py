@@ -38,6 +38,14 @@ def is_earlier(identity: dict[str, Any]) -> bool:
     return "tokenizer" in (identity.get("model") or {})
 
 
+def nameless(identity: dict[str, Any]) -> dict[str, Any]:
+    """An identity in which a model whose weights are known has no name: folders may be renamed."""
+    model = identity.get("model")
+    if not isinstance(model, dict) or "weights" not in model:
+        return identity
+    return {**identity, "model": {k: v for k, v in model.items() if k not in ("name", "revision")}}
+
+
 def shared_parts(
     one: dict[str, Any], other: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:

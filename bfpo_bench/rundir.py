@@ -15,7 +15,7 @@ from typing import Any
 
 from bfpo_bench import forks
 from bfpo_bench.errors import BadInput, RunFailed, why_unwritable
-from bfpo_bench.identity import GROWING, differences, is_earlier, shared_parts
+from bfpo_bench.identity import GROWING, differences, is_earlier, nameless, shared_parts
 from bfpo_bench.ownership import leave, take
 from bfpo_bench.salvage import open_whole
 from bfpo_bench.store import Store
@@ -85,7 +85,7 @@ class RunDirectory:
 
     def open_store(self) -> Store:
         """The run's answers; those that can still be read, where the file is damaged."""
-        return open_whole(self.path / "samples.sqlite")
+        return open_whole(self.path / "samples.sqlite", locks=self._owner is None)
 
     @property
     def sessions(self) -> list[dict[str, Any]]:
@@ -150,14 +150,17 @@ class RunDirectory:
         before = {**before, "judge": before.get("judge") or judge}
         now = {**now, "judge": now.get("judge") or judge}
         earlier = is_earlier(before)
-        different = differences(*(shared_parts(before, now) if earlier else (before, now)))
+        both = nameless(before), nameless(now)
+        different = differences(*(shared_parts(*both) if earlier else both))
         if different:
             raise BadInput(
                 f"{self.path} holds a run of something different: {'; '.join(different)}. "
                 "Use another --output, or --fresh to start over."
             )
         grown = {part: {**before[part], **now[part]} for part in GROWING}
-        return {**(before if earlier else now), **grown}
+        # The same model under another name keeps the one that its answers are known by.
+        known = {"model": before["model"]} if "model" in before else {}
+        return {**(before if earlier else now), **known, **grown}
 
     def _write(self) -> None:
         self.write_text("run.json", json.dumps(self._content, indent=2, ensure_ascii=False) + "\n")

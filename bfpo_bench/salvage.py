@@ -41,8 +41,11 @@ _RANGES = 256
 """Pieces in which a table of answers is read: a broken page costs what is lost around it in one."""
 
 
-def open_whole(path: Path) -> Store:
+def open_whole(path: Path, locks: bool = True) -> Store:
     """Opens a store for writing, mended first if its file is damaged. Says so in one warning.
+
+    Args:
+        locks: see :class:`Store`.
 
     Raises:
         BadInput, RunFailed: as :class:`Store` does.
@@ -52,13 +55,13 @@ def open_whole(path: Path) -> Store:
     if path.exists() and is_damaged(path):
         aside = _move_aside(path)
     if aside is not None:
-        kept = _rescue(aside, path)
+        kept = _rescue(aside, path, locks)
         log.warning(
             "%s was damaged: %d of its rows could be read and are kept, the rest is done again; "
             "the damaged file is now %s.",
             *(path, kept, aside.name),
         )
-    return Store(path)
+    return Store(path, locks=locks)
 
 
 def _roll_back(path: Path) -> None:
@@ -141,7 +144,7 @@ def _move_aside(path: Path) -> Path:
     return aside
 
 
-def _rescue(aside: Path, path: Path) -> int:
+def _rescue(aside: Path, path: Path, locks: bool) -> int:
     """Copies every readable row into a new store at `path`; returns how many."""
     building = path.with_name(f"{path.name}.rescue")
     for ending in ("", "-wal", "-shm", "-journal"):
@@ -154,7 +157,7 @@ def _rescue(aside: Path, path: Path) -> int:
             count += 1
             yield row
 
-    with Store(building) as store:
+    with Store(building, locks=locks) as store:
         try:
             with closing(_look(aside)) as db:
                 if _of_schema_1(db):

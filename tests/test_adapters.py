@@ -108,7 +108,7 @@ def test_answers_are_those_of_peft(tiny_llama: Path, adapter: Path, tmp_path: Pa
     name = "model.layers.0.mlp.down_proj.weight"
     assert torch.equal(within.model.state_dict()[name], merged.state_dict()[name])
     # Without it, the same model has another name and other answers.
-    with pytest.raises(BadInput, match=r"something different: model\.name: .*model\.adapter: "):
+    with pytest.raises(BadInput, match=r"something different: model\.adapter: "):
         bfpo_bench.evaluate(str(tiny_llama), output=tmp_path / "run", **shared)
 
 

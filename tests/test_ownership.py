@@ -35,7 +35,7 @@ def no_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 def test_an_owner_file_stands_in_for_the_lock(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING), RunDirectory(tmp_path, IDENTITY):
+    with caplog.at_level(logging.WARNING), RunDirectory(tmp_path, IDENTITY) as run:
         [said] = caplog.messages
         assert said.startswith(f"{tmp_path} lies on a file system without locks (")
         assert said.endswith("); .owner keeps other processes away instead.")
@@ -47,6 +47,12 @@ def test_an_owner_file_stands_in_for_the_lock(
             f"process {os.getpid()} on machine {socket.gethostname()} is working on {tmp_path}, "
             "which lies on a file system without locks; wait for it, or delete "
             f"{tmp_path}/.owner if that process is gone."
+        )
+        with run.open_store() as store:
+            assert store.select("PRAGMA journal_mode") == [("truncate",)]
+        assert caplog.messages[-1] == (
+            f"{tmp_path}/samples.sqlite is written without a write-ahead log: its file system has "
+            "no locks."
         )
         # Who was turned away has not taken the owner's file along.
         assert (tmp_path / ".owner").exists()

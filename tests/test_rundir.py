@@ -31,6 +31,18 @@ def test_the_same_request_reopens_the_run(tmp_path: Path) -> None:
         assert run.results_path.exists()
 
 
+def test_a_models_folder_may_be_renamed(tmp_path: Path) -> None:
+    renamed = {**IDENTITY, "model": {"weights": "aa", "name": "other", "revision": "abc"}}
+    RunDirectory(tmp_path, IDENTITY).close()
+    with RunDirectory(tmp_path, renamed) as run:
+        assert run.identity["model"] == IDENTITY["model"]
+    # A server's model has nothing but its name.
+    served = {**IDENTITY, "model": {"name": "a", "server": {}}}
+    RunDirectory(tmp_path / "served", served).close()
+    with pytest.raises(BadInput, match=r'different: model\.name: "a" there, "b" asked for'):
+        RunDirectory(tmp_path / "served", {**served, "model": {"name": "b", "server": {}}})
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

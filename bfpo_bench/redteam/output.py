@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from bfpo_bench.errors import BadInput
-from bfpo_bench.identity import differences, is_earlier, shared_parts
+from bfpo_bench.identity import differences, is_earlier, nameless, shared_parts
 from bfpo_bench.redteam.options import RedteamOptions
 from bfpo_bench.redteam.summary import Summary, read_summary
 from bfpo_bench.rundir import write_whole
@@ -39,7 +39,7 @@ def claim_output(options: RedteamOptions, made_of: dict[str, Any]) -> Summary | 
         )
     if options.fresh:
         return None
-    both = summary.made_of, made_of
+    both = nameless(summary.made_of), nameless(made_of)
     different = differences(*(shared_parts(*both) if is_earlier(summary.made_of) else both))
     if different:
         raise BadInput(

@@ -35,16 +35,21 @@ _UNFIT = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_CANTOPEN
 """What SQLite says where it cannot share memory beside the file."""
 
 
-def open_to_write(path: Path) -> sqlite3.Connection:
+def open_to_write(path: Path, locks: bool = True) -> sqlite3.Connection:
     """A connection that survives a kill at any time, with a write-ahead log where one is safe.
 
     Says so in one line where none is. Transactions are the caller's to begin.
+
+    Args:
+        locks: False where the file system was seen to have none of another kind (``flock``).
 
     Raises:
         sqlite3.Error: the file cannot be used at all.
     """
     kind = file_system(path)
-    why = f"it lies on a network file system ({kind})" if is_network(kind) else None
+    why = None if locks else "its file system has no locks"
+    if is_network(kind):
+        why = f"it lies on a network file system ({kind})"
     if why is None:
         db = sqlite3.connect(path, isolation_level=None)
         try:

@@ -36,13 +36,14 @@ class Store(Reading):
     Args:
         path: the file; made when it is not there.
         read_only: only look, and at the moment of opening, whatever a run adds meanwhile.
+        locks: False where the file system was seen to have none; see :mod:`.journal`.
 
     Raises:
         BadInput: the file is no store of ours, or of a newer version of this program.
         RunFailed: reading or writing fails (disk full, damaged file); what was committed stays.
     """
 
-    def __init__(self, path: Path, read_only: bool = False) -> None:
+    def __init__(self, path: Path, read_only: bool = False, locks: bool = True) -> None:
         self.path = path
         if read_only and not path.is_file():
             raise BadInput(f"{path} is not there; nothing has been answered in this run yet.")
@@ -54,7 +55,7 @@ class Store(Reading):
                 self._db = sqlite3.connect(address_to_read(path), isolation_level=None, uri=True)
                 self._db.execute("BEGIN")
             else:
-                self._db = open_to_write(path)
+                self._db = open_to_write(path, locks)
             self._db.row_factory = _with_booleans
             self._prepare(read_only)
 
