@@ -134,6 +134,7 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
     from rich.text import Text
 
     from bfpo_bench.rejudge import verdicts_of
+    from bfpo_bench.results import verdicts_by
     from bfpo_bench.results_table import score_text
 
     results = found.results
@@ -158,7 +159,9 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
     table.add_section()
     table.add_row("Gen.", "", *(str(by.averages["gen"]) for by in columns.values()), style="bold")
     console.print(table)
-    for mark in results.marks:
+    judges = [by.judge for by in columns.values() if by.judge]
+    refusals = [verdicts_by(judge) for judge in judges if judge.get("kind") == "keyword"]
+    for mark in [*results.marks, *refusals]:
         console.print(Text(f"• {mark}", style="yellow"))
     console.print(f"Results by {name}: {found.path}", soft_wrap=True, markup=False)
 

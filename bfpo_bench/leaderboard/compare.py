@@ -29,6 +29,7 @@ from bfpo_bench.leaderboard.load import Loaded, load_rows
 from bfpo_bench.leaderboard.protocol import Protocol, of_cell, of_mean
 from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.paired import Difference, difference, holm, settled, signed
+from bfpo_bench.results import verdicts_by
 from bfpo_bench.store import Store
 from bfpo_bench.tallies import GROUPED, item_groups, item_values, item_wins, pooled
 
@@ -78,11 +79,13 @@ class Comparison:
     Attributes:
         warnings: why the runs ought not to be compared; empty unless that was forced.
         remarks: what is not the same in them and need not be.
+        verdicts: whose verdicts Gen. counts, in words; None without judged tasks.
     """
 
     pairs: tuple[Pair, ...]
     warnings: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    verdicts: str | None = None
 
 
 def compare_runs(
@@ -140,7 +143,9 @@ def compare_runs(
         Pair(names[0], name, tuple(settled(d, corrected[id(d)], margin) for d in draft), margin)
         for name, draft in zip(names[1:], drafts, strict=True)
     )
-    return Comparison(pairs, tuple(warnings), tuple(remarks))
+    by = models[0].runs[0].results.judge
+    verdicts = verdicts_by(by) if by is not None else None
+    return Comparison(pairs, tuple(warnings), tuple(remarks), verdicts)
 
 
 def unlike(first: Loaded, other: Loaded, said: bool = False) -> list[str]:

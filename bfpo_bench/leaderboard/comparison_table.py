@@ -93,6 +93,7 @@ def _table(pair: Pair, comparison: Comparison) -> Table:
             "corrected by Holm for the number of averages, and of tasks.",
             "Detect.: what a test at 5 % on these items finds in four of five cases.",
             f"alike: the interval lies within ±{pair.margin:g}; ?: the data cannot tell.",
+            *([f"Gen.: {comparison.verdicts}."] if comparison.verdicts else []),
         ),
         ranked=False,
     )
@@ -137,6 +138,7 @@ def _json(comparison: Comparison) -> str:
         "bfpo_bench": metadata.version("bfpo-bench"),
         "warnings": list(comparison.warnings),
         "remarks": list(comparison.remarks),
+        "verdicts": comparison.verdicts,
         "pairs": [{**asdict(pair), "conclusion": pair.conclusion} for pair in comparison.pairs],
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

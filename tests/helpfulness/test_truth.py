@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
-from bfpo_bench.demo.truth import ANNOTATOR, truthful_annotations, with_helpfulness
+import bfpo_bench
+from bfpo_bench.demo.truth import (
+    ANNOTATOR,
+    annotation_records,
+    truthful_annotations,
+    with_helpfulness,
+)
 from bfpo_bench.demo.world import Split, helpfulness, requests
 from bfpo_bench.demo.writing import ask
-from bfpo_bench.results import Results
+from bfpo_bench.results import Results, read_results
+from bfpo_bench.store import Store
+from tests.leaderboard.synthetic import synthetic_run
 
 
 @pytest.fixture
@@ -41,3 +50,20 @@ def test_the_marks_say_so_once(results: Results) -> None:
     assert once.marks[0] == "own"
     assert any("toy world's truth" in mark for mark in once.marks)
     assert with_helpfulness(once, draws, 0) == once
+
+
+def test_a_row_of_the_worlds_truth_passes_the_check(tmp_path: Path) -> None:
+    run = synthetic_run(tmp_path / "run", tasks=("toxigen",))
+    found = truthful_annotations(["?"] * 30, ["a"] * 30, ["a"] * 30, ("sft", "mine"))
+    row = with_helpfulness(read_results(run / "results.json"), found, 0)
+    (run / "results.json").write_text(row.to_json())
+    [entry] = bfpo_bench.leaderboard(run).entries
+    assert "Alpaca has 0 annotations" in (entry.fault or "")
+    with Store(run / "samples.sqlite") as store:
+        store.add_annotations(annotation_records(found))
+        # Made again, they are the same.
+        store.add_annotations(annotation_records(found))
+    [entry] = bfpo_bench.leaderboard(run).entries
+    assert entry.fault is None
+    assert entry.cells["alpaca"].value == 50
+    assert entry.cells["alpaca"].marks[0].startswith("raw win rate by annotator the toy world")

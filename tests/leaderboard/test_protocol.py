@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import bfpo_bench
 from bfpo_bench.errors import BadInput
 from bfpo_bench.leaderboard.columns import SUMMARY
 from bfpo_bench.leaderboard.compare import compare_runs
+from bfpo_bench.leaderboard.comparison_table import render
 from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.protocol import OF_MODEL, Protocol
 from bfpo_bench.leaderboard.ranking import ranks
@@ -135,6 +137,28 @@ def test_equally_many_rows_of_two_protocols_are_not_ranked() -> None:
     assert ranks(block, savg) == {id(block[4]): 1, id(block[3]): 2}
 
 
+def test_whose_chat_template_it_was_is_a_setting(tiny_llama: Path, tmp_path: Path) -> None:
+    """The text of the model's own is the model's; a file is a setting, unless it says the same."""
+    from bfpo_bench.models import read_chat_template
+    from bfpo_bench.options import EvaluateOptions
+    from bfpo_bench.request import check_request
+
+    def template(choice: str) -> Any:
+        options = EvaluateOptions(
+            model=str(tiny_llama), suite="mini", judge="keyword", backend="hf", chat_template=choice
+        )
+        return check_request(options).identity()["template"]
+
+    own = read_chat_template(tiny_llama)
+    assert own is not None
+    same, other = tmp_path / "same.jinja", tmp_path / "other.jinja"
+    same.write_text(own, encoding="utf-8")
+    other.write_text("{% for m in messages %}{{ m['content'] }}{% endfor %}", encoding="utf-8")
+    assert template("auto") == template(str(same)) == "the model's"
+    assert template("never") == "plain prompts"
+    assert re.fullmatch("file [0-9a-f]{16}", template(str(other)))
+
+
 # ---------------------------------------------------------------------------- seeds
 
 
@@ -216,6 +240,9 @@ def test_every_table_names_the_judge(small_run: Path, tmp_path: Path) -> None:
     assert (
         "cais/harmbench-llama-2-13b-cls, as the paper has them"
         in str(board).replace("\n ", "").lower()
+    )
+    assert "Gen.: verdicts of the judge harmbench-llama2-13b" in " ".join(
+        render(compare_runs([small_run, small_run.parent / "run"])).split()
     )
     rows = json.loads(board.render("json"))["rows"]
     assert [row["judge"] for row in rows[:3]] == ["harmbench-llama2-13b", "keyword", None]
