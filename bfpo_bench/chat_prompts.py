@@ -8,7 +8,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.chat_template import DATE, Chat
+from bfpo_bench.chat_template import AS_WRITTEN, DATE, Chat
+from bfpo_bench.errors import BadInput
+from bfpo_bench.options import TargetOptions
+from bfpo_bench.template_files import chat_templates, read_chat_template
+
+SERVER_CLOCK = (
+    "the server writes the prompts of chat tasks; where its chat template asks for the date, the "
+    "server's clock answers"
+)
+
+UNTAUGHT = (
+    "version 0.1 trained this model with the tokenizer's BOS before its prompts, and it is asked "
+    "without; train it again, or give --chat-template a FILE that writes {{ bos_token }}"
+)
+BARE = (
+    "chat prompts hold the special tokens that the chat template writes and no others, as servers "
+    "have it; version 0.1 put the tokenizer's (BOS) around them, so its rows differ"
+)
 
 
 @dataclass(frozen=True)
@@ -49,15 +66,66 @@ class ChatPrompts:
     def identity(self) -> dict[str, Any]:
         """What prompts depend on besides the user's text and the system prompt.
 
-        A date is named only where prompts hold one: other runs are what they were before there was
-        a choice of it.
+        A date is named only where prompts hold one, and special tokens only where the tokenizer
+        would add some: other runs are what they were in version 0.1, which knew no choice of the
+        one and left the other to the tokenizer.
         """
-        own = {"chat_template": hashlib.sha256(self.template.encode()).hexdigest()[:16]}
-        return own if self.date_used is None else {**own, "date": self.date_used}
+        found = {"chat_template": hashlib.sha256(self.template.encode()).hexdigest()[:16]}
+        if self.date_used is not None:
+            found["date"] = self.date_used
+        if self.bare:
+            found["special_tokens"] = AS_WRITTEN
+        return found
+
+    @cached_property
+    def bare(self) -> bool:
+        """Whether prompts lack special tokens that the tokenizer puts around other texts."""
+        return self.chat.adds_tokens(self.system_prompt)
 
     @property
     def marks(self) -> list[str]:
         """What a reader of the results must know."""
-        if self.date_used is None:
-            return []
-        return [f"the chat template writes a date into prompts: {self.date_used} (--date)"]
+        found = []
+        if self.date_used is not None:
+            found.append(f"the chat template writes a date into prompts: {self.date_used} (--date)")
+        if self.bare:
+            found.append(BARE)
+        return found
+
+
+def choose_template(choice: str, tokenizer: Path) -> str | None:
+    """The chat template that ``--chat-template`` asks for; None for plain prompts.
+
+    Args:
+        choice: ``auto``, ``never``, the name of one of the tokenizer's, or a file.
+
+    Raises:
+        BadInput: there is none, or it cannot be read.
+    """
+    if choice == "never":
+        return None
+    if choice == "auto":
+        return read_chat_template(tokenizer)
+    named = chat_templates(tokenizer)
+    if choice in named:
+        return named[choice]
+    try:
+        return Path(choice).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(
+            f"cannot read the chat template {choice!r} ({error}); give auto, never, the path of a "
+            f"Jinja file{', or one of the names ' + ', '.join(named) if named else ''}."
+        ) from error
+
+
+def choose_prompts(options: TargetOptions, tokenizer: Path) -> ChatPrompts | None:
+    """How the prompts of chat tasks are written by what the options ask for; None: as they are.
+
+    Raises:
+        BadInput: see :func:`choose_template`.
+    """
+    template = choose_template(options.chat_template, tokenizer)
+    if template is None:
+        return None
+    told = (options.date, options.system_prompt, options.trust_remote_code)
+    return ChatPrompts(tokenizer, template, *told)

@@ -9,8 +9,11 @@ stands still: :func:`fixed_clock`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from bfpo_bench.errors import BadInput
@@ -19,7 +22,15 @@ DATE = "2024-07-26"
 """What a template's clock says where nobody names another day: the day that Llama 3's templates
 write where they find no clock, so that most of their prompts have held it already."""
 
+AS_WRITTEN = "as the chat template writes them"
+"""What identities say of special tokens where version 0.1 let the tokenizer add some."""
+
+Messages = Sequence[Mapping[str, str]]
+"""A conversation: ``role`` and ``content`` of each message."""
+
 _CLOCK = "strftime_now"
+_PART = re.compile(r"""["']type["']: *["']text["']""")
+_CHANCE = re.compile(r"\|\s*random\b|\blipsum\s*\(")
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July", "August"),
@@ -37,6 +48,7 @@ def is_date(date: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=16)
 def fixed_clock(template: str, date: str = DATE) -> str:
     """A template whose clock says midnight of one day, whoever renders it, whenever and wherever.
 
@@ -75,8 +87,15 @@ def _codes(date: str) -> list[tuple[str, str]]:
     return list({**codes, "z": "", "Z": "", "n": "\n", "t": "\t", "%": "%"}.items())
 
 
+class TemplateFault(Exception):
+    """Why a chat template cannot write some messages, as a clause after "the chat template"."""
+
+
 class Chat:
-    """A chat template at work; called with messages, it writes them.
+    """A chat template at work; called with messages, it writes them as one text.
+
+    Some templates take a message's content as a list of parts (those of models that see images),
+    some only the system's or only the others'; which one it is, is found out by trying.
 
     Args:
         template: Jinja text to use instead of the tokenizer's own.
@@ -92,52 +111,154 @@ class Chat:
         instead: str = "give another one with --chat-template FILE, or never",
     ) -> None:
         own = template if template is not None else tokenizer.chat_template
-        self._tokenizer = tokenizer
+        if isinstance(own, dict):
+            own = tokenizer.get_chat_template()
+        self.tokenizer = tokenizer
         self._template = own
         self._date = date
         self._instead = instead
+        self._parts: dict[bool, set[str]] = {}
 
-    def __call__(
-        self, messages: Sequence[dict[str, str]], add_generation_prompt: bool = True
-    ) -> str:
+    def __call__(self, messages: Messages, add_generation_prompt: bool = True) -> str:
         """The messages as one text.
 
         Raises:
-            BadInput: the template refuses them, or writes nothing.
+            BadInput: the template refuses them, or leaves out what the user or the system says.
         """
-        return self._write(messages, add_generation_prompt, self._date)
+        try:
+            return self.write(messages, add_generation_prompt)
+        except TemplateFault as fault:
+            hint = self._instead
+            if any(message["role"] == "system" for message in messages):
+                try:
+                    self.write([m for m in messages if m["role"] != "system"])
+                    hint = "it may not take a system prompt: leave --system-prompt out"
+                except TemplateFault:
+                    pass
+            raise BadInput(f"the chat template {fault}; {hint}.") from fault
+
+    def write(self, messages: Messages, add_generation_prompt: bool = True) -> str:
+        """The same, for callers with words of their own.
+
+        Raises:
+            TemplateFault: see :meth:`__call__`.
+        """
+        parts = self._taken_as_parts("system" in (m["role"] for m in messages))
+        text = self._rendered(messages, add_generation_prompt, parts, self._date)
+        _check_said(messages, text)
+        return text
+
+    def for_texts(self) -> str:
+        """The template as a text that takes every content as a text, its clock stopped: for what
+        renders by itself.
+
+        Raises:
+            TemplateFault: see :meth:`__call__`.
+        """
+        parts = self._taken_as_parts(False)
+        with suppress(TemplateFault):
+            parts = parts | self._taken_as_parts(True)
+        return _parted(fixed_clock(self._template, self._date), parts)
 
     def date(self, system_prompt: str | None = None) -> str | None:
         """The date that prompts hold; None where they hold none.
 
         Found by asking on other days: many templates have a clock for a system message of their
         own, and leave it alone where another one is given.
+
+        Raises:
+            BadInput: the template cannot be used.
         """
         asked = with_system("What day is it?", system_prompt)
-        texts = {self._write(asked, True, day) for day in (self._date, "1987-10-13", "2041-02-03")}
-        return self._date if len(texts) > 1 else None
+        text = self(asked)
+        parts = self._taken_as_parts(system_prompt is not None)
+        others = (self._rendered(asked, True, parts, day) for day in ("1987-10-13", "2041-02-03"))
+        return self._date if any(other != text for other in others) else None
 
-    def _write(self, messages: Sequence[dict[str, str]], ask: bool, date: str) -> str:
+    def adds_tokens(self, system_prompt: str | None = None) -> bool:
+        """Whether the tokenizer would put special tokens around what the template writes.
+
+        They are left out here: a template writes all that belongs to a conversation. Version 0.1
+        let the tokenizer add them to a text that does not begin with the BOS token.
+        """
+        text = self(with_system("What day is it?", system_prompt))
+        bos = self.tokenizer.bos_token
+        if bos and text.startswith(bos):
+            return False
+        ids = [self.tokenizer(text, add_special_tokens=add)["input_ids"] for add in (True, False)]
+        return bool(ids[0] != ids[1])
+
+    def _taken_as_parts(self, system: bool) -> set[str]:
+        """Roles whose content the template takes as parts; tried once without and once with a
+        system message."""
+        if system in self._parts:
+            return self._parts[system]
+        probe = with_system("How deep is Lake 5309?", "Answer in rhyme, 1847." if system else None)
+        others = {"user", "assistant"}
+        first: TemplateFault | None = None
+        for parts in (set(), others, {*others, "system"}, {"system"}):
+            try:
+                text = self._rendered(probe, True, parts, self._date)
+                _check_said(probe, text, quote=False)
+                if _PART.search(text):  # the list itself, where a text was wanted
+                    raise TemplateFault("writes parts of messages as lists")
+            except TemplateFault as fault:
+                first = first or fault
+            else:
+                self._parts[system] = parts
+                return parts
+        assert first is not None
+        raise first
+
+    def _rendered(self, messages: Messages, ask: bool, parts: set[str], date: str) -> str:
+        by_chance = _CHANCE.search(self._template)
+        if by_chance:
+            raise TemplateFault(f"draws by chance ({by_chance[0].strip()})")
         try:
-            text: str = self._tokenizer.apply_chat_template(
-                list(messages),
-                tokenize=False,
-                add_generation_prompt=ask,
-                chat_template=fixed_clock(self._template, date),
+            text = str(
+                self.tokenizer.apply_chat_template(
+                    list(messages),
+                    tokenize=False,
+                    add_generation_prompt=ask,
+                    chat_template=_parted(fixed_clock(self._template, date), parts),
+                )
             )
+            text.encode()
+            return text
         except Exception as error:  # whatever a template can raise
-            hint = (
-                "it may not take a system prompt: leave --system-prompt out"
-                if any(m["role"] == "system" for m in messages)
-                else self._instead
-            )
-            raise BadInput(f"the chat template refuses the messages ({error}); {hint}.") from error
-        if not text:
-            raise BadInput(f"the chat template writes nothing at all; {self._instead}.")
-        return text
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise TemplateFault(f"refuses the messages ({first})") from error
 
 
-def with_system(prompt: str, system_prompt: str | None) -> list[dict[str, str]]:
+def _parted(template: str, roles: set[str]) -> str:
+    """The template with these roles' texts made lists of one part before it sees them."""
+    if not roles:
+        return template
+    return (
+        "{%- set parted = namespace(all=[]) -%}{%- for message in messages -%}"
+        f"{{%- if message['role'] in {sorted(roles)} and message['content'] is string -%}}"
+        "{%- set part = {'type': 'text', 'text': message['content']} -%}"
+        "{%- set parted.all = parted.all + [dict(message, content=[part])] -%}"
+        "{%- else -%}{%- set parted.all = parted.all + [message] -%}{%- endif -%}"
+        "{%- endfor -%}{%- set messages = parted.all %}{{ '' }}" + template
+    )
+
+
+def _check_said(messages: Messages, text: str, quote: bool = True) -> None:
+    """What the user and the system say stands in a text, but for blanks around it.
+
+    What the assistant says does not count here: many templates leave out earlier thoughts.
+    """
+    if not text:
+        raise TemplateFault("writes nothing at all")
+    for message in messages:
+        said = message["content"].strip()
+        if message["role"] in ("user", "system") and said not in text:
+            shown = f" ({said if len(said) <= 60 else said[:59] + '…'!r})" if quote else ""
+            raise TemplateFault(f"leaves out or changes what the {message['role']} says{shown}")
+
+
+def with_system(prompt: str, system_prompt: str | None) -> Messages:
     """A user's turn as messages, the system prompt before it where there is one."""
     before = [{"role": "system", "content": system_prompt}] if system_prompt is not None else []
     return [*before, {"role": "user", "content": prompt}]

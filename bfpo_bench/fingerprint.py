@@ -19,6 +19,7 @@ from typing import Any
 from bfpo_bench.adapters import Adapter
 from bfpo_bench.errors import BadInput
 from bfpo_bench.models import TOKENIZER_FILES, ModelFiles, safetensors_header
+from bfpo_bench.template_files import chat_templates
 
 READ_BYTES = 1 << 24
 
@@ -89,7 +90,7 @@ def checkpoint_identity(
         config = {k: sorted(v, key=str) if isinstance(v, list) else v for k, v in config.items()}
         found["adapter"] = _digest([weight_fingerprint((adapter.weights,)), config])
     if templates:
-        found["templates"] = _digest(_templates(place))
+        found["templates"] = _digest(chat_templates(place))
     if generation:
         found["generation"] = _settings(files.folder, (GENERATION,))
     if code:
@@ -138,24 +139,6 @@ def _without(value: Any) -> Any:
         for key, one in value.items()
         if key not in SAID_ELSEWHERE and key != "chat_template"
     }
-
-
-def _templates(folder: Path) -> dict[str, Any]:
-    """Every chat template of a folder by name, wherever of the four places it stands."""
-    found: dict[str, Any] = {}
-    for name in ("tokenizer_config.json", "chat_template.json"):
-        try:
-            stated = json.loads((folder / name).read_bytes())["chat_template"]
-            found |= {t["name"]: t["template"] for t in stated} if isinstance(stated, list) else {}
-            found |= {"default": stated} if isinstance(stated, str) else {}
-        except (OSError, ValueError, LookupError, TypeError, RecursionError):
-            continue
-    files = {"default": folder / "chat_template.jinja"}
-    files |= {path.stem: path for path in (folder / "additional_chat_templates").glob("*.jinja")}
-    for name, path in files.items():
-        if path.is_file():
-            found[name] = path.read_bytes().decode("utf-8", "surrogateescape")
-    return found
 
 
 def _elsewhere(folders: Iterable[Path]) -> list[Path]:

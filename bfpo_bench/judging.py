@@ -16,9 +16,10 @@ from bfpo_bench.engines.select import choose_backend, open_engine
 from bfpo_bench.errors import BadInput
 from bfpo_bench.fingerprint import checkpoint_identity
 from bfpo_bench.judges import Card, ClassifierCard, Judge, RubricCard, load_judge
-from bfpo_bench.models import ModelFiles, find_model, read_chat_template
+from bfpo_bench.models import ModelFiles, find_model
 from bfpo_bench.options import LoadingOptions
 from bfpo_bench.progress import Progress
+from bfpo_bench.template_files import read_chat_template
 
 LONGEST_JUDGED = 16384
 """Tokens of a judge's input at most; a longer prompt loses its beginning, the rules never do."""
@@ -47,18 +48,25 @@ class ChosenJudge:
         if self.model is None:
             return self.card.identity()
         assert isinstance(self.card, ClassifierCard)
-        template = self.card.chat_template
         found = checkpoint_identity(
-            self.model, templates=template, code=self.options.trust_remote_code
+            self.model,
+            templates=self.card.chat_template,
+            code=self.options.trust_remote_code,
         )
-        own = read_chat_template(self.model.folder) if template else None
         return {
             **self.card.identity(weights=found["weights"]),
             **found,
             "backend": self.backend,
             "dtype": self.options.engine_options(self.model).dtype,
-            **told_date(own, self.options.date),
+            **told_date(self._template, self.options.date),
         }
+
+    @property
+    def _template(self) -> str | None:
+        """The model's chat template, where the card asks for it."""
+        card, model = self.card, self.model
+        wanted = model is not None and isinstance(card, ClassifierCard) and card.chat_template
+        return read_chat_template(model.folder) if wanted and model else None
 
     @contextmanager
     def opened(self, progress: Progress) -> Iterator[Judge]:
@@ -74,7 +82,7 @@ class ChosenJudge:
         engine = open_engine(self.backend, options)
         try:
             assert isinstance(self.card, ClassifierCard)
-            yield self.card.open(engine, self.options.date)
+            yield self.card.open(engine, self.options.date, self._template)
         finally:
             engine.close()
 

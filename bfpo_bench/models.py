@@ -266,32 +266,6 @@ def _check_tokenizer(folder: Path, what_to_do: str) -> None:
         )
 
 
-def read_chat_template(folder: Path) -> str | None:
-    """The chat template of a tokenizer folder (either of the two places it may stand in).
-
-    Raises:
-        BadInput: a file that should hold it cannot be read.
-    """
-    own, config = folder / "chat_template.jinja", folder / "tokenizer_config.json"
-    place = own if own.is_file() else config
-    if not place.is_file():
-        return None
-    try:
-        text = place.read_text(encoding="utf-8")
-        if place is own:
-            return text
-        template = json.loads(text).get("chat_template")
-        if isinstance(template, list):
-            named = {entry.get("name"): entry.get("template") for entry in template}
-            template = named.get("default")
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise BadInput(
-            f"no chat template can be read from {place} ({_why(error)}); copy the file again, or "
-            "name a template with --chat-template."
-        ) from error
-    return template if isinstance(template, str) else None
-
-
 def _why(error: Exception) -> str:
     """The reason alone, without the number and the path of an OSError."""
     return str(getattr(error, "strerror", None) or error or type(error).__name__)

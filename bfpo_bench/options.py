@@ -102,6 +102,13 @@ class TargetOptions(LoadingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        try:
+            (self.system_prompt or "").encode()
+        except UnicodeEncodeError as error:
+            raise BadInput(
+                f"--system-prompt is no Unicode text at character {error.start} (half a surrogate "
+                "pair, or a byte that is no UTF-8); write it again."
+            ) from None
         self._at_least_one("max_length", "concurrency")
 
 
@@ -149,7 +156,8 @@ class EvaluateOptions(TargetOptions):
         adapter: folder or hub id of an adapter (LoRA) that is merged into the model's weights.
         tokenizer: folder or hub id of another tokenizer; default: the adapter's if it has one,
             else the model's.
-        chat_template: ``"auto"`` (the model's own), ``"never"``, or a file with a Jinja template.
+        chat_template: ``"auto"`` (the model's own), ``"never"``, the name of another
+            one of the model's, or a file with a Jinja template.
         system_prompt: put before the user's turn in tasks with a chat template.
         date: YYYY-MM-DD, what a chat template is told that asks for the date; judges' too.
         trust_remote_code: run code that comes with the checkpoint.

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bfpo_bench.chat_template import Chat
 from bfpo_bench.engines.messages import read_messages, write_messages
 from bfpo_bench.engines.protocol import GenerateRequest, ScoreRequest
 from bfpo_bench.suite import TASKS_FOLDER
@@ -179,8 +180,10 @@ class _Writer:
                 choices.append(len(pairs))
             return PlannedTask(self.data, self.task, items, scores, choices, (), ())
         prompts, questions = Windowed(count, self._prompts), Windowed(count, self._questions)
-        # A chat template that refuses the messages shall do so before a model is loaded.
-        prompts[:1]
+        # A chat template that refuses a prompt, or leaves part of it out, shall do so before a
+        # model is loaded.
+        for _ in prompts if isinstance(self.chat, Chat) else prompts[:1]:
+            pass
         return PlannedTask(self.data, self.task, items, scores, choices, prompts, questions)
 
     def _items(self, window: range) -> list[Item]:
@@ -201,7 +204,8 @@ class _Writer:
             # Where a server applies the chat template, the "prompt" is the messages themselves.
             messages = read_messages(text) if self.chat is write_messages else None
             own_seed = request_seed(self.seed, self.data.spec.task, self.data.ids[position])
-            found.append(GenerateRequest(text, sampling, own_seed, messages))
+            bare = self.chat is None
+            found.append(GenerateRequest(text, sampling, own_seed, messages, special_tokens=bare))
         return found
 
     def _questions(self, window: range) -> list[str]:

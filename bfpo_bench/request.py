@@ -6,17 +6,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.chat_prompts import choose_template
 from bfpo_bench.engines.select import choose_backend
 from bfpo_bench.errors import BadInput
 from bfpo_bench.helpfulness.choose import AnnotatorOptions, ChosenAnnotator, choose_annotator
 from bfpo_bench.helpfulness.cost import Prices
 from bfpo_bench.judges import load_judge
 from bfpo_bench.judging import ChosenJudge, JudgeOptions, choose_judge
-from bfpo_bench.models import read_chat_template
 from bfpo_bench.options import EvaluateOptions
 from bfpo_bench.suite import Suite, load_suite
 from bfpo_bench.target import Target, find_target
 from bfpo_bench.task_data import DataOptions, TaskData, read_data
+from bfpo_bench.template_files import chat_templates
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,9 @@ def _template(options: EvaluateOptions, target: Target, digest: str | None) -> s
         return "plain prompts"
     if options.chat_template == "auto":
         return "the model's"
-    given = Path(options.chat_template).read_text(encoding="utf-8")
-    own = read_chat_template(target.tokenizer) if target.tokenizer else None
+    assert target.tokenizer is not None, "a template of the user's goes with a tokenizer"
+    given = choose_template(options.chat_template, target.tokenizer)
+    own = chat_templates(target.tokenizer).get("default")
     return "the model's" if given == own else f"file {digest}"
 
 

@@ -8,21 +8,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bfpo_bench.adapters import Adapter, find_adapter
-from bfpo_bench.chat_prompts import ChatPrompts
+from bfpo_bench.chat_prompts import SERVER_CLOCK, UNTAUGHT, ChatPrompts, choose_prompts
 from bfpo_bench.engines.openai import OpenAIOptions
 from bfpo_bench.engines.protocol import Engine, EngineOptions
 from bfpo_bench.errors import BadInput
 from bfpo_bench.fingerprint import checkpoint_identity, tokenizer_fingerprint
-from bfpo_bench.models import ModelFiles, find_model, find_tokenizer, read_chat_template
+from bfpo_bench.models import ModelFiles, find_model, find_tokenizer
 from bfpo_bench.options import TargetOptions
 from bfpo_bench.plan import Asked
 
 NO_TEMPLATE = "plain prompts: the model has no chat template"
 NEVER_TEMPLATE = "plain prompts: the chat template was switched off"
-SERVER_CLOCK = (
-    "the server writes the prompts of chat tasks; where its chat template asks for the date, the "
-    "server's clock answers"
-)
+
 
 TRAINING_RECORD = "training.json"
 """What ``bfpo-bench train`` leaves beside the weights, and an evaluation copies into its run."""
@@ -148,7 +145,10 @@ class LocalTarget:
     @property
     def chat_marks(self) -> list[str]:
         """See :class:`Target`."""
-        return self.prompts.marks if self.prompts else []
+        if self.prompts is None:
+            return []
+        taught = self.training is None or '"special tokens"' in self.training
+        return self.prompts.marks + ([] if taught or not self.prompts.bare else [UNTAUGHT])
 
     def chat(self) -> Callable[..., str] | None:
         """See :class:`Target`."""
@@ -260,7 +260,7 @@ def find_target(options: TargetOptions, backend: str) -> Target:
     if adapter is not None and adapter.has_tokenizer and tokenizer is None:
         tokenizer = adapter.folder
     folder = tokenizer or files.folder
-    prompts = _prompts(options, folder)
+    prompts = choose_prompts(options, folder)
     engine_options = options.engine_options(files, tokenizer, options.max_length)
     never = NEVER_TEMPLATE if options.chat_template == "never" else NO_TEMPLATE
     plain = never if prompts is None else None
@@ -280,7 +280,7 @@ def _served(options: TargetOptions, tokenizer: Path | None) -> ServedTarget:
                 "a chat template FILE needs the served model's --tokenizer; without one the "
                 "server's own template is used (--chat-template auto)."
             )
-        prompts = _prompts(options, tokenizer)
+        prompts = choose_prompts(options, tokenizer)
     server = Server(options.base_url, Secret.from_environment(options.api_key_env))
     served = OpenAIOptions(
         server=server,
@@ -293,25 +293,3 @@ def _served(options: TargetOptions, tokenizer: Path | None) -> ServedTarget:
     return ServedTarget(
         served, prompts, NEVER_TEMPLATE if options.chat_template == "never" else None
     )
-
-
-def _prompts(options: TargetOptions, tokenizer: Path) -> ChatPrompts | None:
-    template = _template(options.chat_template, tokenizer)
-    if template is None:
-        return None
-    told = (options.date, options.system_prompt, options.trust_remote_code)
-    return ChatPrompts(tokenizer, template, *told)
-
-
-def _template(choice: str, tokenizer: Path) -> str | None:
-    if choice == "never":
-        return None
-    if choice == "auto":
-        return read_chat_template(tokenizer)
-    try:
-        return Path(choice).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"cannot read the chat template {choice!r} ({error}); give auto, never or the path of "
-            "a Jinja file."
-        ) from error

@@ -6,7 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from bfpo_bench.engines.tokenization import encode_many, encode_pairs, load_tokenizer
+from bfpo_bench.engines.tokenization import (
+    encode_many,
+    encode_pairs,
+    encode_prompts,
+    load_tokenizer,
+)
 from bfpo_bench.judges import ClassifierCard, Exchange, RubricCard
 from bfpo_bench.judges.lines import openings
 from bfpo_bench.judges.template import fill
@@ -71,8 +76,10 @@ def task_work(task: PlannedTask, tokenizer: Any) -> Work:
             scored=round(scale * sum(b for _, b in sizes)),
             longest=round(max(a + b for a, b in sizes)),
         )
-    prompts = [p.prompt for p in evenly(task.prompts, SAMPLE)]
-    counts = _lengths(prompts, tokenizer)
+    prompts = list(evenly(task.prompts, SAMPLE))
+    counts = [len(prompt.prompt) / GUESS for prompt in prompts]
+    if tokenizer is not None:
+        counts = [float(len(ids)) for ids in encode_prompts(tokenizer, prompts)]
     new = task.prompts[0].sampling.max_new_tokens
     return Work(
         "respond",
@@ -140,16 +147,10 @@ def _classifier_work(
     for task in tasks:
         exchanges = [Exchange(question, "") for question in evenly(task.questions, SAMPLE)]
         texts = [text or "" for text, _ in writer.render(exchanges)]
-        counts = _lengths(texts, tokenizer, card.add_special_tokens)
+        counts = [float(len(ids)) for ids in encode_many(tokenizer, texts, card.add_special_tokens)]
         response = min(task.prompts[0].sampling.max_new_tokens, card.max_response_tokens)
         count = len(task.prompts) * asked
         requests += count
         read += round(count * (sum(counts) / len(counts) + response))
         longest = max(longest, round(max(counts)) + response)
     return Work("judge", requests, read, scored=requests, longest=longest)
-
-
-def _lengths(texts: Sequence[str], tokenizer: Any, special: bool = True) -> list[float]:
-    if tokenizer is None:
-        return [len(text) / GUESS for text in texts]
-    return [float(len(ids)) for ids in encode_many(tokenizer, texts, special)]

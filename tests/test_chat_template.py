@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import shutil
@@ -206,6 +207,7 @@ def test_training_is_told_the_same(tiny_llama: Path, monkeypatch: pytest.MonkeyP
     from bfpo_bench.training.on_policy import _sampling_tokenizer
     from bfpo_bench.training.pairs import Pair
     from bfpo_bench.training.recipe_file import load_recipe
+    from bfpo_bench.training.rendering import ChatTemplate
     from bfpo_bench.training.tokens import tokenize_conversations, tokenize_pairs
 
     tokenizer = load_tokenizer(tiny_llama)
@@ -216,9 +218,9 @@ def test_training_is_told_the_same(tiny_llama: Path, monkeypatch: pytest.MonkeyP
         set_clock(monkeypatch, day)
         [tokens], _ = tokenize_pairs([pair], tokenizer, template=CLOCK, date="2025-03-09")
         [ids], _ = tokenize_conversations(said, tokenizer, CLOCK, date="2025-03-09")
-        asked = _sampling_tokenizer(tokenizer, CLOCK, "2025-03-09").apply_chat_template(
-            USER, tokenize=False, add_generation_prompt=True
-        )
+        asked = _sampling_tokenizer(
+            copy.deepcopy(tokenizer), ChatTemplate(tokenizer, CLOCK, "2025-03-09")
+        ).apply_chat_template(USER, tokenize=False, add_generation_prompt=True)
         found.append((tokens, ids.tolist(), asked))
     assert found[0] == found[1]
     tokens, ids, asked = found[0]
@@ -251,7 +253,8 @@ def test_a_server_that_is_started_for_an_annotator(
 
 
 def test_a_server_that_writes_the_prompts_itself(tmp_path: Path) -> None:
-    from bfpo_bench.target import SERVER_CLOCK, find_target
+    from bfpo_bench.chat_prompts import SERVER_CLOCK
+    from bfpo_bench.target import find_target
 
     asked = {"model": "m", "base_url": "http://localhost:9/v1"}
     marks = [

@@ -8,13 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from bfpo_bench.chat_prompts import choose_template
 from bfpo_bench.errors import BadInput
-from bfpo_bench.models import (
-    find_model,
-    find_tokenizer,
-    read_chat_template,
-    safetensors_header,
-)
+from bfpo_bench.models import find_model, find_tokenizer, safetensors_header
+from bfpo_bench.template_files import chat_templates, read_chat_template
 
 
 @pytest.fixture
@@ -95,6 +92,34 @@ def test_chat_template_from_either_place(tmp_path: Path) -> None:
     assert read_chat_template(tmp_path) == "A"
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "B"}))
     assert read_chat_template(tmp_path) == "B"
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "P"}))
+    assert read_chat_template(tmp_path) == "B"
+    (tmp_path / "chat_template.jinja").write_text("C")
+    assert read_chat_template(tmp_path) == "C"
+
+
+def test_chat_templates_by_name(tmp_path: Path) -> None:
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "P"}))
+    assert read_chat_template(tmp_path) == "P"
+    (tmp_path / "chat_template.json").unlink()
+    config = {"chat_template": [{"name": "tool_use", "template": "T"}]}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "additional_chat_templates").mkdir()
+    (tmp_path / "additional_chat_templates" / "rag.jinja").write_text("R")
+    assert chat_templates(tmp_path) == {"tool_use": "T", "rag": "R"}
+    with pytest.raises(BadInput) as caught:
+        read_chat_template(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} has chat templates named 'tool_use', 'rag' and none named 'default'; choose "
+        "one of them with --chat-template NAME, or save the one that is meant as "
+        "chat_template.jinja there."
+    )
+    assert choose_template("rag", tmp_path) == "R"
+    with pytest.raises(BadInput) as caught:
+        choose_template("ragg", tmp_path)
+    assert str(caught.value).endswith(
+        "give auto, never, the path of a Jinja file, or one of the names tool_use, rag."
+    )
     (tmp_path / "chat_template.jinja").write_text("C")
     assert read_chat_template(tmp_path) == "C"
 
@@ -172,6 +197,8 @@ def test_tokenizers_that_are_not_there(folder: Path, tmp_path: Path) -> None:
         ("tokenizer_config.json", b"{"),
         ("tokenizer_config.json", b"[]"),
         ("tokenizer_config.json", b'{"chat_template": ["x"]}'),
+        ("tokenizer_config.json", b'{"chat_template": "\\ud800"}'),
+        ("chat_template.json", b"{"),
     ],
 )
 def test_chat_templates_that_cannot_be_read(tmp_path: Path, name: str, content: bytes) -> None:

@@ -91,16 +91,18 @@ def test_a_model_that_gives_no_numbers_in_a_sample() -> None:
 def test_a_chat_template_that_refuses(tiny_llama: Path) -> None:
     from bfpo_bench.engines.tokenization import load_tokenizer
 
-    write = Chat(
-        load_tokenizer(tiny_llama),
-        "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}"
-        "{% else %}{{ raise_exception('no one speaks') }}{% endif %}",
-    )
+    tokenizer = load_tokenizer(tiny_llama)
+    write = Chat(tokenizer, "{{ raise_exception('no one speaks') }}")
     with pytest.raises(BadInput) as caught:
         write([{"role": "user", "content": "Hi"}])
     assert str(caught.value) == (
         "the chat template refuses the messages (no one speaks); give another one with "
         "--chat-template FILE, or never."
+    )
+    write = Chat(
+        tokenizer,
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "{{ messages[0].content }}",
     )
     with pytest.raises(BadInput) as caught:
         write([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
+from bfpo_bench.cli.encoding import write_anything
 from bfpo_bench.interrupts import INTERRUPTED, Interrupts, say_stopped
 
 
@@ -14,6 +15,7 @@ def main() -> None:
     Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted (Ctrl-C or SIGTERM).
     """
     interrupts = Interrupts()
+    write_anything()
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")

@@ -12,7 +12,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from bfpo_bench.engines.batching import power_of_two
-from bfpo_bench.engines.hf_generation import HFGeneration, end_ids
+from bfpo_bench.engines.hf_generation import HFGeneration, embedding_count, end_ids
 from bfpo_bench.engines.load import find_device, load_causal_model, not_loadable
 from bfpo_bench.engines.packed_model import Wanted
 from bfpo_bench.engines.protocol import (
@@ -27,7 +27,7 @@ from bfpo_bench.engines.protocol import (
 from bfpo_bench.engines.scoring import Scorer, TokenRequest, continuation_request
 from bfpo_bench.engines.self_check import packing_fault
 from bfpo_bench.engines.tile_attention import TILES
-from bfpo_bench.engines.tokenization import encode_many, encode_pairs, fit_pair
+from bfpo_bench.engines.tokenization import check_known, encode_many, encode_pairs, fit_pair
 from bfpo_bench.engines.tree_attention import FLEX
 from bfpo_bench.errors import BadInput, BenchError
 
@@ -193,7 +193,7 @@ class HFEngine(HFLM):  # type: ignore[misc]
 
     def _known(self, asked: list[TokenRequest]) -> list[TokenRequest]:
         """Refuses what nothing can be predicted from, and tokens that the model does not have."""
-        known = int(self.model.get_input_embeddings().weight.shape[0])
+        known = embedding_count(self.model)
         for request in asked:
             ids, wanted = request.ids, request.wanted
             if wanted.start < 0 or not wanted.targets:
@@ -201,14 +201,7 @@ class HFEngine(HFLM):  # type: ignore[misc]
                     "a request has no token before the one to be scored, or none to be scored; "
                     "give a context and a continuation of at least one token each."
                 )
-            for tokens in (ids, wanted.targets):
-                if min(tokens) < 0 or max(tokens) >= known:
-                    wrong = next(token for token in tokens if not 0 <= token < known)
-                    raise BadInput(
-                        f"the tokenizer made token {wrong}, the model knows tokens 0 to "
-                        f"{known - 1}; they do not belong together (give the right one with "
-                        "--tokenizer)."
-                    )
+            check_known((ids, wanted.targets), known)
         return asked
 
     # --------------------------------------------------------------- generation
@@ -253,8 +246,10 @@ class HFEngine(HFLM):  # type: ignore[misc]
         return power_of_two(1e9 / per_token, 512, 8192)
 
     def _pad_id(self) -> int:
-        pad = self.tokenizer.pad_token_id
-        return int(pad if pad is not None else min(end_ids(self.model, self.tokenizer) or {0}))
+        """A token that fills rows up, where nothing looks at it: any that the model has will do."""
+        own, ends = self.tokenizer.pad_token_id, sorted(end_ids(self.model, self.tokenizer))
+        some = (token for token in (own, *ends, 0) if token is not None)
+        return int(next(token for token in some if token < embedding_count(self.model)))
 
     def close(self) -> None:
         """See :class:`bfpo_bench.engines.Engine`."""

@@ -16,7 +16,7 @@ from bfpo_bench.engines.hf_unfinished import Unfinished
 from bfpo_bench.engines.protocol import Done, GenerateRequest, NonFiniteLogits, Response
 from bfpo_bench.engines.sampling import cut_at_stop
 from bfpo_bench.engines.thoughts import Decoder, apart
-from bfpo_bench.engines.tokenization import encode_many, fit_prompt
+from bfpo_bench.engines.tokenization import check_known, encode_prompts, fit_prompt
 from bfpo_bench.sampling import Sampling
 
 MAX_SEQUENCES = 128
@@ -76,7 +76,8 @@ class HFGeneration:
     def _respond_window(
         self, requests: dict[int, GenerateRequest], known: Set[int]
     ) -> Iterator[list[tuple[int, Response]]]:
-        encoded = encode_many(self.tokenizer, [r.prompt for r in requests.values()])
+        encoded = encode_prompts(self.tokenizer, list(requests.values()))
+        check_known(encoded, embedding_count(self.model))
         prompts = {
             i: fit_prompt(ids, request.most_tokens, self.max_length)
             for (i, request), ids in zip(requests.items(), encoded, strict=True)
@@ -178,6 +179,11 @@ def _cache_token_budget(model: Any) -> int:
         free, _ = torch.cuda.mem_get_info(model.device)
         return power_of_two(0.5 * free / per_token, 1024, 1 << 20)
     return power_of_two(2e9 / per_token, 1024, 1 << 16)
+
+
+def embedding_count(model: Any) -> int:
+    """Tokens that a model has an embedding of; a tokenizer may know more of them."""
+    return int(model.get_input_embeddings().weight.shape[0])
 
 
 def end_ids(model: Any, tokenizer: Any) -> set[int]:

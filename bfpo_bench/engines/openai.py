@@ -23,6 +23,7 @@ from bfpo_bench.engines.thoughts import apart, marks_of
 from bfpo_bench.engines.tokenization import (
     encode,
     encode_pairs,
+    encode_prompts,
     fit_pair,
     fit_prompt,
     load_tokenizer,
@@ -253,7 +254,7 @@ class OpenAIEngine:
             return _Prompt(request, asking.message_objects(request.messages), 0)
         if self.tokenizer is None:
             return _Prompt(request, request.prompt, 0)
-        ids = encode(self.tokenizer, request.prompt)
+        [ids] = encode_prompts(self.tokenizer, [request])
         return _Prompt(request, *fit_prompt(ids, request.most_tokens, self.max_length))
 
     def _respond_one(self, caller: Caller, prompt: _Prompt) -> Response:

@@ -45,7 +45,9 @@ class GenerateRequest:
     the sampling's ``max_new_tokens``.
 
     `messages`, as (role, content), are what `prompt` was written from, for a server that applies
-    the chat template itself; engines that hold the model go by `prompt`.
+    the chat template itself; engines that hold the model go by `prompt`. `special_tokens`: whether
+    the tokenizer may put its own (BOS) around it. A chat template has written all that belongs to a
+    conversation, so it may not there, as in transformers' `apply_chat_template`.
     """
 
     prompt: str
@@ -53,6 +55,7 @@ class GenerateRequest:
     seed: int
     messages: tuple[tuple[str, str], ...] | None = None
     thought_tokens: int = 0
+    special_tokens: bool = True
 
     @property
     def most_tokens(self) -> int:

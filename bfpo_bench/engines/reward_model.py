@@ -19,10 +19,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from bfpo_bench.chat_template import DATE, fixed_clock
+from bfpo_bench.chat_template import DATE, Chat, TemplateFault
+from bfpo_bench.engines.tokenization import check_known, load_tokenizer
 from bfpo_bench.errors import BadInput, unknown_name
-from bfpo_bench.models import ModelFiles, find_model, read_chat_template, safetensors_header
+from bfpo_bench.models import ModelFiles, find_model, safetensors_header
+from bfpo_bench.template_files import read_chat_template
 
 Messages = tuple[tuple[str, str], ...]
 """A conversation: (role, content) of each turn."""
@@ -147,18 +150,18 @@ class RewardModel:
         dtype: str | None = None,
         date: str = DATE,
     ) -> None:
-        from bfpo_bench.engines.tokenization import load_tokenizer
-
         self._name = found.files.name
         self._device = device
         self._model = _load(found, dtype or found.files.dtype).to(device).eval()
         template = read_chat_template(found.files.folder)
-        self._template = None if template is None else fixed_clock(template, date)
         self._tokenizer = load_tokenizer(found.files.folder, False)
-        self._tokenizer.truncation_side = "left" if self._template else "right"
+        self._chat = Chat(self._tokenizer, template, date) if template else None
+        self._tokenizer.truncation_side = "left" if template else "right"
         self._tokenizer.padding_side = "right"
-        if self._tokenizer.pad_token is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self._known = int(self._model.get_input_embeddings().weight.shape[0])
+        pad = self._tokenizer.pad_token_id
+        # Nothing looks at padding: any token that the model has will do.
+        self._pad = pad if pad is not None and pad < self._known else 0
         window = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         self._longest = min(window or LONGEST, LONGEST)
         self._last: tuple[tuple[Any, ...], Tensor] | None = None
@@ -172,6 +175,7 @@ class RewardModel:
         asked = (tuple(prompts), tuple(responses))
         if self._last is None or self._last[0] != asked:
             inputs = [self._encode(*item) for item in zip(prompts, responses, strict=True)]
+            check_known((one["input_ids"] for one in inputs), self._known)
             # The longest first: memory that does not suffice is found out at once.
             order = sorted(range(len(inputs)), key=lambda n: -len(inputs[n]["input_ids"]))
             parts = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
@@ -181,14 +185,21 @@ class RewardModel:
 
     def _encode(self, prompt: Messages, response: str) -> dict[str, Any]:
         shape = {"truncation": True, "max_length": self._longest}
-        if self._template is None:
+        if self._chat is None:
             asked = "\n".join(content for _, content in prompt)
             return dict(self._tokenizer(asked, response, **shape))
-        text = _written(self._name, self._tokenizer, self._template, prompt, response)
+        text = _written(self._name, self._chat, prompt, response)
         return dict(self._tokenizer(text, add_special_tokens=False, **shape))
 
     def _logits(self, inputs: list[dict[str, Any]]) -> Tensor:
-        padded = self._tokenizer.pad(inputs, return_tensors="pt").to(self._device)
+        padded = {
+            name: pad_sequence(
+                [torch.tensor(one[name]) for one in inputs],
+                batch_first=True,
+                padding_value=self._pad if name == "input_ids" else 0,
+            ).to(self._device)
+            for name in inputs[0]
+        }
         head = getattr(self._model, "score", None)
         if head is None or getattr(self._model.config, "is_encoder_decoder", False):
             logits = self._model(**padded).logits
@@ -208,30 +219,27 @@ def check_prompts(found: RewardModelFiles, prompts: Iterable[Messages], date: st
     Raises:
         BadInput: it refuses one, so that no answer to it could be rated.
     """
-    from bfpo_bench.engines.tokenization import load_tokenizer
-
     template = read_chat_template(found.files.folder)
     if template is None:
         return
-    tokenizer = load_tokenizer(found.files.folder, False)
+    chat = Chat(load_tokenizer(found.files.folder, False), template, date)
     kinds = {tuple(role for role, _ in prompt): prompt for prompt in prompts}
     for prompt in kinds.values():
-        _written(found.files.name, tokenizer, fixed_clock(template, date), prompt, "Yes.")
+        _written(found.files.name, chat, prompt, "Yes.")
 
 
-def _written(name: str, tokenizer: Any, template: str, prompt: Messages, response: str) -> str:
+def _written(name: str, chat: Chat, prompt: Messages, response: str) -> str:
     messages = [
         {"role": role, "content": content} for role, content in (*prompt, ("assistant", response))
     ]
     try:
-        return str(tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False))
-    except Exception as error:  # a template may raise anything
+        return chat.write(messages, False)
+    except TemplateFault as fault:
         roles = ", ".join(role for role, _ in prompt)
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise BadInput(
             f"the reward model {name} cannot rate answers to prompts of {roles}: its chat template "
-            f"refuses them ({lines[0]}); leave such rows out, or take another reward model."
-        ) from error
+            f"{fault}; leave such rows out, or take another reward model."
+        ) from fault
 
 
 def _load(found: RewardModelFiles, dtype: str) -> Any:

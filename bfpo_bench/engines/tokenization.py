@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.engines.protocol import GenerateRequest
 from bfpo_bench.errors import BadInput
+from bfpo_bench.template_files import read_chat_template
 
 
 def encode(tokenizer: Any, text: str, add_special_tokens: bool = True) -> list[int]:
@@ -31,6 +33,38 @@ def encode_many(
             for index, ids in zip(mine, encoded, strict=True):
                 found[index] = ids
     return found
+
+
+def encode_prompts(tokenizer: Any, requests: Sequence[GenerateRequest]) -> list[list[int]]:
+    """Token ids of each request's prompt: what the model is asked to go on from.
+
+    Of a chat template's text they are those that ``apply_chat_template(tokenize=True)`` gives.
+    """
+    found: list[list[int]] = [[] for _ in requests]
+    for special in (True, False):
+        mine = [i for i, request in enumerate(requests) if request.special_tokens is special]
+        ids = encode_many(tokenizer, [requests[i].prompt for i in mine], special) if mine else []
+        for index, prompt in zip(mine, ids, strict=True):
+            found[index] = prompt
+    return found
+
+
+def check_known(rows: Iterable[Sequence[int]], known: int) -> None:
+    """Finds tokens that a model has no embedding of.
+
+    Args:
+        known: how many it has one of.
+
+    Raises:
+        BadInput: names the first that is not among them.
+    """
+    for tokens in rows:
+        if tokens and not 0 <= min(tokens) <= max(tokens) < known:
+            wrong = next(token for token in tokens if not 0 <= token < known)
+            raise BadInput(
+                f"the tokenizer made token {wrong}, the model knows tokens 0 to {known - 1}; they "
+                "do not belong together (give the right one with --tokenizer)."
+            )
 
 
 def prefix_token(tokenizer: Any) -> int:
@@ -131,10 +165,14 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
+        found = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
     except Exception as error:
         reason = str(error).strip().splitlines()
         raise BadInput(
             f"the tokenizer in {folder} cannot be read "
             f"({reason[0] if reason else type(error).__name__}); give another with --tokenizer."
         ) from error
+    if not found.chat_template:
+        # transformers reads chat_template.json with processors only.
+        found.chat_template = read_chat_template(folder)
+    return found

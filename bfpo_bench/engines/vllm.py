@@ -22,7 +22,14 @@ from bfpo_bench.engines.protocol import (
 )
 from bfpo_bench.engines.sampling import cut_at_stop
 from bfpo_bench.engines.thoughts import Decoder, apart
-from bfpo_bench.engines.tokenization import encode_many, encode_pairs, fit_pair, fit_prompt
+from bfpo_bench.engines.tokenization import (
+    check_known,
+    encode_many,
+    encode_pairs,
+    encode_prompts,
+    fit_pair,
+    fit_prompt,
+)
 from bfpo_bench.engines.vllm_start import explained
 from bfpo_bench.errors import BadInput
 
@@ -161,7 +168,8 @@ class VLLMEngine:
         def submissions() -> Iterator[tuple[int, list[int], Any]]:
             left = (i for i in range(len(requests)) if i not in known)
             while chunk := {i: requests[i] for i in itertools.islice(left, TOKENIZED)}:
-                encoded = encode_many(self.tokenizer, [r.prompt for r in chunk.values()])
+                encoded = encode_prompts(self.tokenizer, list(chunk.values()))
+                check_known(encoded, self._engine.model_config.get_vocab_size())
                 for (index, request), prompt in zip(chunk.items(), encoded, strict=True):
                     sampling = request.sampling
                     ids, cuts[index] = fit_prompt(prompt, request.most_tokens, self.max_length)

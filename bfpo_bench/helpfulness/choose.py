@@ -16,10 +16,11 @@ from bfpo_bench.fingerprint import checkpoint_identity
 from bfpo_bench.helpfulness.annotators import OFFICIAL, AnnotatorConfig, load_config
 from bfpo_bench.helpfulness.ask import Annotator
 from bfpo_bench.helpfulness.serve import serving
-from bfpo_bench.models import ModelFiles, find_model, read_chat_template
+from bfpo_bench.models import ModelFiles, find_model
 from bfpo_bench.options import LoadingOptions
 from bfpo_bench.progress import Progress
 from bfpo_bench.remote import GaveUp, Refused, Secret, Server, ask
+from bfpo_bench.template_files import read_chat_template
 
 OPENAI = "https://api.openai.com/v1"
 FIRST_TRIES = 3

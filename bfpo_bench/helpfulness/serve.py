@@ -27,9 +27,10 @@ from bfpo_bench.engines.guard import Guard
 from bfpo_bench.engines.select import gpu_visible
 from bfpo_bench.errors import RunFailed
 from bfpo_bench.judging import LONGEST_JUDGED
-from bfpo_bench.models import ModelFiles, read_chat_template
+from bfpo_bench.models import ModelFiles
 from bfpo_bench.options import LoadingOptions
 from bfpo_bench.remote import GaveUp, Malformed, Refused, Secret, Server, ask
+from bfpo_bench.template_files import read_chat_template
 
 log = logging.getLogger(__name__)
 

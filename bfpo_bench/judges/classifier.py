@@ -25,20 +25,30 @@ if TYPE_CHECKING:
 class ClassifierJudge:
     """A classifier card with its model behind it (see ``ClassifierCard.open``)."""
 
-    def __init__(self, card: ClassifierCard, engine: LabelEngine, date: str = DATE) -> None:
+    def __init__(
+        self,
+        card: ClassifierCard,
+        engine: LabelEngine,
+        date: str = DATE,
+        template: str | None = None,
+    ) -> None:
         tokenizer = engine.tokenizer
         if not getattr(tokenizer, "is_fast", False):
             raise BadInput(
                 f"judge {card.name!r}: its model's tokenizer reports no character offsets; "
                 "add its tokenizer.json (the fast tokenizer) to the model."
             )
-        if card.chat_template and not tokenizer.chat_template:
+        if card.chat_template and not (template or tokenizer.chat_template):
             raise BadInput(
                 f"judge {card.name!r} asks for chat_template, but its model's tokenizer has "
                 "none; set chat_template: false in the card."
             )
         instead = f"set chat_template: false in the card {card.name!r}, or take another model"
-        self._chat = Chat(tokenizer, None, date, instead) if card.chat_template else None
+        self._chat = Chat(tokenizer, template, date, instead) if card.chat_template else None
+        # A template that writes BOS, after blanks even, is given no second one.
+        bos = tokenizer.bos_token if self._chat else None
+        written = self._chat([{"role": "user", "content": "?"}]) if self._chat and bos else ""
+        self._special = card.add_special_tokens and not (bos and bos in written)
         labels = (card.harmful_label, card.safe_label)
         entries = label_ids(tokenizer, labels)
         for label, ids in zip(labels, entries, strict=True):
@@ -69,7 +79,7 @@ class ClassifierJudge:
             for opening in self._openings
         ]
         ids = [*self._harmful_ids, *self._safe_ids]
-        special = self._card.add_special_tokens
+        special = self._special
         rows = iter(self._engine.label_logprobs(texts, ids, special) if texts else [])
         cut = len(self._harmful_ids)
         verdicts = []
@@ -149,7 +159,7 @@ class ClassifierJudge:
         """Tokens of each input with the longest opening of an answer behind it."""
         encoded = self._engine.tokenizer(
             [text + self._longest for text in texts],
-            add_special_tokens=self._card.add_special_tokens,
+            add_special_tokens=self._special,
             verbose=False,
         )
         return [len(ids) for ids in encoded["input_ids"]]

@@ -139,11 +139,14 @@ class ClassifierCard:
             return identity | {"model": self.model, "revision": self.revision}
         return identity | {"weights": weights}
 
-    def open(self, engine: LabelEngine | None = None, date: str = DATE) -> Judge:
+    def open(
+        self, engine: LabelEngine | None = None, date: str = DATE, template: str | None = None
+    ) -> Judge:
         """The judge itself, on an engine that holds this card's model.
 
         Args:
             date: what the clock of the model's chat template says.
+            template: that template; None takes the tokenizer's.
 
         Raises:
             BadInput: the engine's tokenizer has no entry for a label, or lacks what the card needs.
@@ -151,7 +154,7 @@ class ClassifierCard:
         """
         if engine is None:
             raise ValueError(f"judge {self.name!r} is a model: open it with an engine")
-        return ClassifierJudge(self, engine, date)
+        return ClassifierJudge(self, engine, date, template)
 
 
 def _beside(card: Path, model: str) -> str:

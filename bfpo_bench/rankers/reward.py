@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from bfpo_bench.chat_template import told_date
 from bfpo_bench.errors import BadInput
 from bfpo_bench.fingerprint import checkpoint_identity
-from bfpo_bench.models import read_chat_template
 from bfpo_bench.progress import Progress
 from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking
+from bfpo_bench.template_files import read_chat_template
 
 if TYPE_CHECKING:
     from bfpo_bench.engines.reward_model import RewardModel, RewardModelFiles

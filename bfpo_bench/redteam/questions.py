@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from bfpo_bench.chat_template import Chat
 from bfpo_bench.engines.messages import Messages, read_messages, write_messages
 from bfpo_bench.engines.protocol import GenerateRequest, ScoreRequest
 from bfpo_bench.errors import BadInput
@@ -61,18 +62,24 @@ def ask(
             "out, or give one with --chat-template FILE."
         )
 
+    def written(text: str) -> str:
+        if chat is None:
+            return text
+        said = conversation(text, system_prompt)
+        return chat([{"role": role, "content": content} for role, content in said])
+
     def write(window: range) -> list[GenerateRequest]:
         found = []
         for index in window:
-            text = prompts[index // responses].text
+            text = written(prompts[index // responses].text)
             messages: Messages | None = None
             if chat is not None:
-                said = conversation(text, system_prompt)
-                text = chat([{"role": role, "content": content} for role, content in said])
                 # Where a server applies the chat template, the "prompt" is the messages themselves.
                 messages = read_messages(text) if chat is write_messages else None
             own = request_seed(seed, TASK, asked.item_id(index))
-            found.append(GenerateRequest(text, sampling, own, messages))
+            found.append(
+                GenerateRequest(text, sampling, own, messages, special_tokens=chat is None)
+            )
         return found
 
     def shown(window: range) -> list[str]:
@@ -80,8 +87,10 @@ def ask(
 
     total = len(prompts) * responses
     asked = Questions(prompts, responses, Windowed(total, write), Windowed(total, shown))
-    # A chat template that refuses the messages shall do so before a model is loaded.
-    asked.prompts[:1]
+    # A chat template that refuses a prompt, or leaves part of it out, shall do so before a model is
+    # loaded.
+    for prompt in prompts if isinstance(chat, Chat) else prompts[:1]:
+        written(prompt.text)
     return asked
 
 

@@ -159,6 +159,18 @@ def text(record: Record, name: str) -> str:
     found = value(record, name)
     if not isinstance(found, str):
         raise _wrong(record, name, found, "text")
+    return _unicode(record, name, found)
+
+
+def _unicode(record: Record, name: str, found: str) -> str:
+    """A text without half a surrogate pair, which JSON can write and no tokenizer can read."""
+    try:
+        found.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(
+            f"{record.at}: field {name!r} holds half a surrogate pair at character {error.start}, "
+            "which is no Unicode text; fetch the file again."
+        ) from None
     return found
 
 
@@ -185,7 +197,7 @@ def texts(record: Record, name: str) -> list[str]:
     """A list of strings."""
     found = value(record, name)
     if isinstance(found, list) and all(isinstance(item, str) for item in found):
-        return list(found)
+        return [_unicode(record, name, item) for item in found]
     raise _wrong(record, name, found, "a list of texts")
 
 

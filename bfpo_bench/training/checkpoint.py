@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from bfpo_bench.errors import BadInput
-from bfpo_bench.training.identity import LATER, differences
+from bfpo_bench.training.identity import LATER, SPECIAL, differences
 
 RECORD = "training.json"
 """How a checkpoint was trained; its presence says that training is finished."""
@@ -103,7 +103,7 @@ def finished_record(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | 
             "base weights": record["base"]["weights"],
             "data": {one["name"]: one["digest"] for one in record["data"]},
             "rewards": record.get("rewards", {}),
-            **{part: record[part] for part in LATER if part in record},
+            **{part: record[part] for part in (*LATER, SPECIAL) if part in record},
         }
     except (KeyError, TypeError) as error:
         raise BadInput(f"{path} does not say what it is of; name another --output.") from error

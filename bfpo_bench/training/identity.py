@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bfpo_bench.by_name import import_function, source_digest
+from bfpo_bench.chat_template import AS_WRITTEN, Chat
 from bfpo_bench.errors import BadInput
 from bfpo_bench.fingerprint import checkpoint_identity
 from bfpo_bench.models import ModelFiles
@@ -16,6 +17,10 @@ from bfpo_bench.typed import typed
 
 BASE = ("settings", "tokens", "templates", "generation", "code")
 """Parts of the base model besides its weights, from ``checkpoint_identity``."""
+
+SPECIAL = "special tokens"
+"""The part that is there only where the tokenizer would add some to what the template writes;
+version 0.1 let it."""
 
 LATER = ("chat template", "source", *(f"base {part}" for part in BASE))
 """Parts that version 0.1 did not write; where they are missing they cannot differ."""
@@ -26,6 +31,7 @@ def training_identity(
     made_of: Mapping[str, str],
     data: Mapping[str, str],
     template: str | None,
+    tokenizer: Any,
     rewards: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """All that a training depends on, by content and not by where it lies.
@@ -34,6 +40,7 @@ def training_identity(
         made_of: the base model, from :func:`base_identity`.
         data: digest of each set, by name.
         template: text of the recipe's chat template; None for the tokenizer's own.
+        tokenizer: the base model's.
         rewards: identity (weights, objective, parameters) of each reward that is trained on.
     """
     digest = None if template is None else hashlib.sha256(template.encode()).hexdigest()[:16]
@@ -45,6 +52,7 @@ def training_identity(
         "rewards": dict(rewards or {}),
         "chat template": digest,
         "source": _sources(recipe),
+        **({SPECIAL: AS_WRITTEN} if Chat(tokenizer, template).adds_tokens() else {}),
     }
 
 

@@ -19,7 +19,6 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather
 
-from bfpo_bench.chat_template import fixed_clock
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.errors import BadInput, RunFailed, unknown_name
 from bfpo_bench.models import ModelFiles
@@ -47,8 +46,8 @@ class PreparedOnPolicy:
     Attributes:
         tokenizer: as it is saved with the result.
         template: chat template of the recipe, or None for the tokenizer's own.
-        sampling_tokenizer: of the training: its template writes the BOS token wherever evaluation
-            would have one, and it pads on the left.
+        sampling_tokenizer: of the training: its template's clock stands still, and it pads on the
+            left.
         beside: what is saved with the weights.
     """
 
@@ -107,9 +106,9 @@ def prepare_on_policy(
     model = trained_outline(recipe, base, trust_remote_code)
     template = read_template(recipe)
     tokenizer = load_tokenizer(base.folder, trust_remote_code)
-    ends = ChatTemplate(tokenizer, template, date).ends
-    kept = beside(base, model, tokenizer, template, ends, trust_remote_code)
-    sampling = _sampling_tokenizer(padded(tokenizer, embedding_rows(model)), template, date)
+    chat = ChatTemplate(tokenizer, template, date)
+    kept = beside(base, model, tokenizer, template, chat.ends, trust_remote_code)
+    sampling = _sampling_tokenizer(padded(tokenizer, embedding_rows(model)), chat)
     sets = []
     for wanted in recipe.data:
         with progress.stage(f"read {wanted.name}", 1, unit=""):
@@ -117,7 +116,6 @@ def prepare_on_policy(
         for sentence in one.bad[:5]:
             progress.say(f"left out: {sentence}")
         if len(sampling) > embedding_rows(model):
-            chat = ChatTemplate(sampling, date=date)
             texts = [chat.write(prompt, True) for prompt in one.prompts]
             ids = sampling(texts, add_special_tokens=False)["input_ids"]
             check_ids(model, sampling, ids, one.name)
@@ -131,18 +129,10 @@ def prepare_on_policy(
     return prepared
 
 
-def _sampling_tokenizer(sampling: Any, template: str | None, date: str) -> Any:
-    """TRL tokenises what the template writes as it is; evaluation begins it with one BOS."""
+def _sampling_tokenizer(sampling: Any, chat: ChatTemplate) -> Any:
     sampling.padding_side = "left"
     # It renders the prompts of the training alone: the one that is saved keeps its clock.
-    sampling.chat_template = fixed_clock(template or sampling.chat_template, date)
-    bos = sampling.bos_token
-    if bos and sampling("")["input_ids"][:1] == [sampling.bos_token_id]:
-        asked = sampling.apply_chat_template(
-            [{"role": "user", "content": "?"}], tokenize=False, add_generation_prompt=True
-        )
-        if not asked.startswith(bos):
-            sampling.chat_template = "{{ bos_token }}" + sampling.chat_template
+    sampling.chat_template = chat.for_texts()
     return sampling
 
 

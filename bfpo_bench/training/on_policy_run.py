@@ -87,6 +87,7 @@ def train_on_policy(
         base_identity(recipe, prepared.base, trust_remote_code),
         {one.name: one.digest for one in prepared.sets},
         prepared.template,
+        prepared.tokenizer,
         {name: reward.identity() for name, reward in prepared.rewards.items()},
     )
     if (finished := finished_together(output, identity, state)) is not None:

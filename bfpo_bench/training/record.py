@@ -8,7 +8,7 @@ from typing import Any
 
 from bfpo_bench.environment import describe_environment, package_versions
 from bfpo_bench.models import ModelFiles
-from bfpo_bench.training.identity import LATER
+from bfpo_bench.training.identity import LATER, SPECIAL
 from bfpo_bench.training.recipe import Recipe
 
 SCHEMA_VERSION = 1
@@ -46,7 +46,7 @@ def training_record(
         "notes": list(notes),
         "data": [dict(one) for one in data],
         "rewards": identity["rewards"],
-        **{part: identity[part] for part in LATER},
+        **{part: identity[part] for part in (*LATER, SPECIAL) if part in identity},
         "updates": trainer.state.max_steps,
         "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         "processes": trainer.args.world_size,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from os.path import commonprefix
 from typing import Any, NamedTuple
 
-from bfpo_bench.chat_template import DATE, fixed_clock
+from bfpo_bench.chat_template import DATE, Chat, TemplateFault
 from bfpo_bench.errors import BadInput
 from bfpo_bench.training.pairs import Pair
 from bfpo_bench.training.records import Messages
 
 _QUESTION = "What is asked here?"
 _ANSWER = "What is answered there."
+_END_OF_THOUGHT = re.compile(r"(?:<[^<>\s]+>|\[/[^\[\]\s]+\]|◁[^▷]*▷)\s*\Z")
+_TAG_AT_END = re.compile(r"(<[^<>\s]+>|\[[^\[\]\s]+\])\s*\Z")
 
 
 class Rendered(NamedTuple):
@@ -48,9 +51,7 @@ class ChatTemplate:
                 "the base model's tokenizer has no chat template and the recipe gives none; give "
                 "the one that the model is to be trained and evaluated with."
             )
-        self._tokenizer = tokenizer
-        own = template if template is not None else tokenizer.chat_template
-        self._template = fixed_clock(own, date)
+        self._chat = Chat(tokenizer, template, date)
         question = (("user", _QUESTION),)
         asked, bare = self.write(question, True), self.write(question, False)
         self.header = asked.removeprefix(bare) if asked.startswith(bare) else ""
@@ -88,8 +89,8 @@ class ChatTemplate:
         """The texts of a pair.
 
         Where the rendered prompt does not begin the rendered conversation (a generation prompt
-        that opens a line of thought, say), a response is its own text and the ending, after the
-        prompt: that is what the model will be asked with.
+        that opens a line of thought, say), or leaves the thought out of an answer, a response is
+        its own text and the ending, after the prompt: that is what the model will be asked with.
 
         Raises:
             BadInput: the template refuses these roles, or changes a response's text as well.
@@ -102,25 +103,41 @@ class ChatTemplate:
         return Rendered(prompt, (chosen, rejected))
 
     def _response(self, prompt: str, messages: Messages, text: str) -> str:
-        whole = self.write((*messages, ("assistant", text)), False)
-        if whole.startswith(prompt) and whole[len(prompt) :].strip():
-            return whole[len(prompt) :]
-        response = text.strip() + self.ending
-        if not whole.endswith(response):
+        whole, said = self.write((*messages, ("assistant", text)), False), text.strip()
+        rest = whole[len(prompt) :] if whole.startswith(prompt) else ""
+        if rest.strip() and "".join(said.split()) in "".join(rest.split()):
+            return rest
+        written = whole.removesuffix(self.ending).rstrip()
+        kept = len(commonprefix([written[::-1], said[::-1]]))  # noqa: RUF071  (characters are meant)
+        left_out = said[: len(said) - kept]
+        if left_out and not _END_OF_THOUGHT.search(left_out):
+            if rest.strip():
+                return rest
             raise BadInput(
                 "the chat template neither begins a conversation with its prompt nor ends it with "
                 f"the answer as it is (found at the end: {whole[-60:]!r}); give another template."
             )
-        return response
+        # The prompt may begin a thought that the answer begins as well.
+        begun = _TAG_AT_END.search(prompt)
+        if begun and said.startswith(begun[1]):
+            said = said.removeprefix(begun[1]).lstrip()
+        return said + self.ending
 
     def conversation(self, messages: Messages) -> str:
-        """A conversation that ends in the assistant's answer.
+        """A conversation whose last answer stands as in a pair, with the thought before it.
+
+        Templates of reasoning models leave thoughts out of what was said before, and so of all that
+        is said in a conversation that goes no further.
 
         Raises:
             BadInput: the template cannot write it, or one of its texts holds the template's marks.
         """
         self._check(messages)
-        return self.write(messages, False)
+        *before, (role, text) = messages
+        if role != "assistant" or not before:
+            return self.write(messages, False)
+        prompt = self.write(before, True)
+        return prompt + self._response(prompt, tuple(before), text)
 
     def question(self, messages: Messages) -> str:
         """A conversation with the assistant's turn opened at its end.
@@ -147,20 +164,17 @@ class ChatTemplate:
             BadInput: the template cannot write it.
         """
         try:
-            text = self._tokenizer.apply_chat_template(
-                [{"role": role, "content": content} for role, content in messages],
-                chat_template=self._template,
-                tokenize=False,
-                add_generation_prompt=ask,
-            )
-        except Exception as error:  # a template may raise anything
-            lines = str(error).strip().splitlines() or [type(error).__name__]
+            return self._chat.write([{"role": r, "content": c} for r, c in messages], ask)
+        except TemplateFault as fault:
             roles = ", ".join(role for role, _ in messages)
             raise BadInput(
-                f"the chat template cannot write a conversation of {roles} ({lines[0]}); give a "
+                f"the chat template cannot write a conversation of {roles} (it {fault}); give a "
                 "template that can, or leave out the set that has it."
-            ) from error
-        return str(text)
+            ) from fault
+
+    def for_texts(self) -> str:
+        """See :meth:`bfpo_bench.chat_template.Chat.for_texts`."""
+        return self._chat.for_texts()
 
 
 def _marks(tokenizer: Any, opening: str, header: str) -> re.Pattern[str]:

@@ -27,8 +27,8 @@ from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.fingerprint import checkpoint_digest
 from bfpo_bench.judges import Exchange, Judge
 from bfpo_bench.judging import ChosenJudge, JudgeOptions, choose_judge
-from bfpo_bench.models import read_chat_template
 from bfpo_bench.progress import Progress
+from bfpo_bench.template_files import read_chat_template
 from bfpo_bench.training.recipe import RewardRecipe
 from bfpo_bench.training.records import Messages
 

@@ -79,6 +79,7 @@ def train_preferences(
         made_of,
         {one.loaded.name: one.digest for one in prepared.sets},
         prepared.template,
+        prepared.tokenizer,
         {} if prepared.margin is None else {"margin": prepared.margin.identity()},
     )
     if (finished := finished_together(output, identity, state)) is not None:

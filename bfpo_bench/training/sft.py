@@ -172,8 +172,7 @@ def sft_trainer(
     import datasets
     from trl import SFTConfig, SFTTrainer
 
-    # Tokenised already: TRL would leave out the BOS token where the template does not write it,
-    # and models are asked with it.
+    # Tokenised already, by the rules of preference pairs.
     rows = {"input_ids": [ids for one in prepared.sets for ids in one.tokens]}
     config = SFTConfig(**settings, max_length=prepared.recipe.tokens.max_length, packing=False)
 

@@ -58,6 +58,7 @@ def train_sft(
         base_identity(recipe, prepared.base, trust_remote_code),
         {one.name: one.digest for one in prepared.sets},
         prepared.template,
+        prepared.tokenizer,
     )
     if (finished := finished_together(output, identity, state)) is not None:
         return finished

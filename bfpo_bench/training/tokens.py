@@ -34,7 +34,7 @@ class TokenPair:
     """A pair as the trainer takes it.
 
     Attributes:
-        prompt: ids, with the BOS token where the tokenizer sets one.
+        prompt: ids, with a BOS token only where the chat template writes one.
         chosen: ids that follow the prompt, end-of-turn token(s) included.
         rejected: the same of the response that loses.
         chosen_safe: whether the winner is safe; None when not known.
@@ -110,7 +110,6 @@ def tokenize_pairs(
         BadInput: no template, one that cannot write a pair, or more than half of the pairs cut.
     """
     chat = ChatTemplate(tokenizer, template, date)
-    bos = _bos(tokenizer)
     chat.teach_end()
     ending = chat.missing
     header = max(1, len(_encode(tokenizer, [chat.header])[0]))
@@ -122,7 +121,7 @@ def tokenize_pairs(
         ]
         rendered = dict(_written(wanted, start, broken))
         chunk = [pairs[index] for index in rendered]
-        encoded = _encoded(list(rendered.values()), tokenizer, bos)
+        encoded = _encoded(list(rendered.values()), tokenizer)
         for pair, (prompt, *responses) in zip(chunk, encoded, strict=True):
             whole = Ids(prompt, *(response + ending for response in responses))
             has_bos = prompt[:1] == [tokenizer.bos_token_id]
@@ -161,7 +160,7 @@ def tokenize_conversations(
     places: Sequence[str] | None = None,
     broken: dict[int, str] | None = None,
 ) -> tuple[list[np.ndarray], int]:
-    """Whole conversations as token ids (int32), with BOS and end-of-text token as pairs have them.
+    """Whole conversations as token ids (int32), with an end-of-text token where pairs have one.
 
     Args:
         longest: what is longer is cut at its end.
@@ -173,7 +172,6 @@ def tokenize_conversations(
         the ids, and how many conversations were cut.
     """
     chat = ChatTemplate(tokenizer, template, date)
-    bos = _bos(tokenizer)
     chat.teach_end()
     ending = chat.missing
     found: list[np.ndarray] = []
@@ -186,7 +184,7 @@ def tokenize_conversations(
         ]
         texts = dict(_written(wanted, start, broken))
         for ids in _encode(tokenizer, list(texts.values())):
-            whole = [*([] if ids[: len(bos)] == bos else bos), *ids, *ending]
+            whole = [*ids, *ending]
             cut += longest is not None and len(whole) > longest
             found.append(np.asarray(whole[:longest], dtype=np.int32))
     return found, cut
@@ -206,7 +204,7 @@ def _written(
             broken[index] = sentence
 
 
-def _encoded(rendered: Sequence[Rendered], tokenizer: Any, bos: list[int]) -> Iterator[Ids]:
+def _encoded(rendered: Sequence[Rendered], tokenizer: Any) -> Iterator[Ids]:
     prompts = _encode(tokenizer, [texts.prompt for texts in rendered])
     texts_whole = [texts.prompt + text for texts in rendered for text in texts.responses]
     wholes = iter(_encode(tokenizer, texts_whole))
@@ -216,8 +214,7 @@ def _encoded(rendered: Sequence[Rendered], tokenizer: Any, bos: list[int]) -> It
             whole = next(wholes)
             begins = whole[: len(prompt)] == prompt
             responses.append(whole[len(prompt) :] if begins else _apart(tokenizer, text))
-        # Many templates write the BOS token themselves.
-        yield Ids(prompt if prompt[: len(bos)] == bos else bos + prompt, *responses)
+        yield Ids(prompt, *responses)
 
 
 def _apart(tokenizer: Any, text: str) -> list[int]:
@@ -237,12 +234,6 @@ def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     # Not verbose: it would warn of texts longer than the model's window, which are cut later.
     ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     return ids
-
-
-def _bos(tokenizer: Any) -> list[int]:
-    """The BOS token, if this tokenizer begins a text with it."""
-    bos = tokenizer.bos_token_id
-    return [bos] if bos is not None and tokenizer("")["input_ids"][:1] == [bos] else []
 
 
 def _counts(tokens: Sequence[TokenPair], cut: int, responses_cut: int) -> TokenCounts:

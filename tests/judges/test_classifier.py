@@ -278,3 +278,14 @@ def test_white_space_is_taken_away_where_the_card_says_so(sentencepiece: Any) ->
     classifier(**plain).open(engine).judge([padded])
     classifier(**plain, strip=True).open(engine).judge([padded])
     assert engine.prompts == [f"<{padded.prompt}|{padded.response}>", "<a  question|an\n\nanswer>"]
+
+
+def test_a_chat_template_that_writes_bos_is_given_no_second_one(sentencepiece: Any) -> None:
+    engine = scripted(sentencepiece, 0.9, 0.1)
+    card = classifier(template="{prompt}|{response}", chat_template=True, add_special_tokens=True)
+    special = []
+    for bos in ("\n {{ bos_token }}", ""):
+        template = bos + "{{ messages[0].content }}<answer>"
+        card.open(engine, template=template).judge(ITEMS[1:2])
+        special.append(engine.special[-1])
+    assert special == [False, True]

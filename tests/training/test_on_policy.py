@@ -165,17 +165,19 @@ def test_the_dry_run_counts_prompts_and_rewards(new_recipe: NewRecipe, tmp_path:
     assert prepared.updates == round(150 * 4 / 48)
 
 
-def test_prompts_begin_with_one_bos(new_recipe: NewRecipe, tmp_path: Path) -> None:
-    """As in evaluation, whether or not the template writes it."""
+def test_prompts_begin_with_bos_where_the_template_writes_it(
+    new_recipe: NewRecipe, tmp_path: Path
+) -> None:
+    """As in evaluation."""
     (tmp_path / "bare.jinja").write_text("{% for m in messages %}{{ m['content'] }}{% endfor %}")
-    for changes in ((), (f"tokens.chat_template={tmp_path / 'bare.jinja'}",)):
+    bare = (f"tokens.chat_template={tmp_path / 'bare.jinja'}",)
+    for count, changes in ((1, ()), (0, bare)):
         prepared = prepare_on_policy(new_recipe("morl", *changes), Progress(show=False))
         tokenizer = prepared.sampling_tokenizer
         ids = tokenizer.apply_chat_template(
             [{"role": "user", "content": "Hi"}], add_generation_prompt=True
         )["input_ids"]
-        assert ids.count(tokenizer.bos_token_id) == 1
-        assert ids[0] == tokenizer.bos_token_id
+        assert ids.count(tokenizer.bos_token_id) == count
         assert tokenizer.padding_side == "left"
 
 

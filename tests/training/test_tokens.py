@@ -16,7 +16,7 @@ from bfpo_bench.training.limits import Ids, Limits, fit
 from bfpo_bench.training.pairs import Pair, make_pairs
 from bfpo_bench.training.readers import load_set
 from bfpo_bench.training.records import PreferenceSet
-from bfpo_bench.training.tokens import TokenPair, tokenize_pairs
+from bfpo_bench.training.tokens import TokenPair, tokenize_conversations, tokenize_pairs
 from tests.training import toy_tokenizers as toy
 
 ASKED = (("user", "What colour is the sky?"),)
@@ -57,7 +57,7 @@ def test_prompt_and_response_are_the_rendered_conversation(kind: str) -> None:
     tokenizer = make()
     tokens = tokenize(PAIR, tokenizer, template)
     for response, ids in ((PAIR.chosen, tokens.chosen), (PAIR.rejected, tokens.rejected)):
-        whole = tokenization.encode(tokenizer, written(tokenizer, template, response))
+        whole = tokenization.encode(tokenizer, written(tokenizer, template, response), False)
         assert tokens.prompt + ids == whole
     assert (tokens.chosen_safe, tokens.rejected_safe, tokens.margin) == (True, False, 0.25)
     assert (tokens.source, tokens.cut) == ("chat", 0)
@@ -67,9 +67,9 @@ def test_prompt_and_response_are_the_rendered_conversation(kind: str) -> None:
 def test_the_prompt_is_what_the_model_is_asked_with_in_evaluation(kind: str) -> None:
     make, template = KINDS[kind]
     tokenizer = make()
-    prompt = tokenization.encode(tokenizer, written(tokenizer, template, None))
+    prompt = tokenization.encode(tokenizer, written(tokenizer, template, None), False)
     assert tokenize(PAIR, tokenizer, template).prompt == prompt
-    assert prompt.count(tokenizer.bos_token_id) == (kind != "chatml")
+    assert prompt.count(tokenizer.bos_token_id) == template.count("bos_token")
 
 
 def test_the_response_holds_its_end_of_turn() -> None:
@@ -114,14 +114,45 @@ def test_a_token_across_the_border_leaves_the_prompt_alone() -> None:
 def test_a_response_apart_is_not_given_the_blank_of_a_text_that_begins() -> None:
     tokenizer = toy.sentencepiece()
     text = written(tokenizer, toy.ZEPHYR, PAIR.chosen)
-    prompt = tokenization.encode(tokenizer, written(tokenizer, toy.ZEPHYR, None))
-    assert tokenization.encode(tokenizer, text)[: len(prompt)] != prompt  # this toy joins "\nT"
+    prompt = tokenization.encode(tokenizer, written(tokenizer, toy.ZEPHYR, None), False)
+    assert (
+        tokenization.encode(tokenizer, text, False)[: len(prompt)] != prompt
+    )  # this toy joins "\nT"
     alone = tokenizer(PAIR.chosen, add_special_tokens=False)["input_ids"]
     assert tokenizer.convert_ids_to_tokens(alone)[0].startswith("▁")
     tokens = tokenize(PAIR, tokenizer, toy.ZEPHYR)
     assert tokens.prompt == prompt
     pieces = "".join(tokenizer.convert_ids_to_tokens(tokens.chosen))
     assert pieces == "The▁sky▁is▁blue.</s>\n"
+
+
+R1 = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'assistant' %}<a>"
+    "{{ m.content.split('</think>')[-1] | trim }}{{ eos_token }}{% else %}<u>{{ m.content }}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}<a>OPEN{% endif %}"
+)
+"""After DeepSeek-R1's, which leaves thoughts out of what was said before."""
+
+THOUGHT = "<think>\nThe sky.\n</think>\n\nThe sky is blue."
+
+
+@pytest.mark.parametrize(
+    ("opening", "taught"),
+    [("", THOUGHT), ("<think>\n", "The sky.\n</think>\n\nThe sky is blue.")],
+)
+def test_thoughts_are_taught_in_pairs_and_conversations(opening: str, taught: str) -> None:
+    """Neither lost, nor begun twice where the prompt begins them."""
+    tokenizer, template = toy.byte_level(), R1.replace("OPEN", opening)
+    pair = Pair(ASKED, THOUGHT, "No.", None, None, "chat")
+    tokens = tokenize(pair, tokenizer, template)
+    assert tokenizer.decode(tokens.prompt) == f"<s><u>What colour is the sky?<a>{opening}"
+    assert tokenizer.decode(tokens.chosen) == f"{taught}</s>"
+    said = (*ASKED, ("assistant", THOUGHT))
+    [ids], _ = tokenize_conversations([said], tokenizer, template)
+    assert tokenizer.decode(ids) == tokenizer.decode(tokens.prompt + tokens.chosen)
+    # An earlier thought is left out, as it will be when the model is asked.
+    [ids], _ = tokenize_conversations([(*said, *said)], tokenizer, template)
+    assert tokenizer.decode(ids).count("The sky.") == 1
 
 
 def test_the_models_own_template_and_the_recipes() -> None:
@@ -243,7 +274,7 @@ def test_bos_stays_when_the_prompt_is_cut() -> None:
     tokenizer = toy.sentencepiece()
     long = Pair((("user", "sky " * 60),), "Yes.", "No.", None, None, "chat")
     short = Pair((("user", "Hi"),), "Yes.", "No.", None, None, "chat")
-    for template in (toy.MISTRAL, toy.ZEPHYR):  # BOS from the template, from the tokenizer
+    for template in (toy.MISTRAL, "{{ bos_token }}" + toy.ZEPHYR):
         tokens, _ = tokenize_pairs(
             [long, short], tokenizer, template=template, limits=Limits(100, 60)
         )
@@ -272,7 +303,8 @@ def test_more_than_half_cut_is_refused() -> None:
         (
             toy.MISTRAL,
             Pair((("system", "Be brief."), *ASKED), "a", "b", None, None, "chat"),
-            "cannot write a conversation of system, user (only user and assistant roles)",
+            "cannot write a conversation of system, user (it refuses the messages (only user and "
+            "assistant roles)); give a template that can",
         ),
         ("{% for m in messages %}", PAIR, "cannot write a conversation of user ("),
         (
