@@ -23,6 +23,15 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     return _MARK.sub(lambda mark: values.get(mark[1], mark[0]), template)
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text holds no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def valid_unicode(text: str) -> str:
     """``text`` with lone surrogates replaced by U+FFFD, because tokenizers take valid UTF-8 only.
 

@@ -13,7 +13,7 @@ from bfpo_bench import sources
 from bfpo_bench.errors import BadInput, unknown_name
 from bfpo_bench.judges.encoding import decode
 from bfpo_bench.judges.labels_file import Table, read_table
-from bfpo_bench.judges.template import valid_unicode
+from bfpo_bench.judges.template import is_unicode
 from bfpo_bench.redteam.options import RedteamOptions
 from bfpo_bench.training.readers.asked import MORE, SYSTEMS
 
@@ -88,12 +88,11 @@ def read_prompts(options: RedteamOptions) -> PromptSet:
     by_id: dict[str, Prompt] = {}
     blank = 0
     for found, category in rows:
-        text = valid_unicode(found)
-        if not text.strip():
+        if not found.strip():
             blank += 1
             continue
-        name = hashlib.sha256(text.encode()).hexdigest()[:16]
-        by_id.setdefault(name, Prompt(name, text, category))
+        name = hashlib.sha256(found.encode()).hexdigest()[:16]
+        by_id.setdefault(name, Prompt(name, found, category))
     if not by_id:
         raise BadInput(f"{options.prompts} holds no prompt ({len(rows)} rows); give another file.")
     unique = list(by_id.values())
@@ -133,6 +132,12 @@ def _from_file(
         prompt_column = _prompt_column(path, table.columns)
         _check_beside(table, prompt_column)
     prompts = table.texts(prompt_column)
+    for row, prompt in enumerate(prompts, table.first):
+        if not is_unicode(prompt):
+            raise BadInput(
+                f"{path}, row {row}: {prompt_column} holds half a surrogate pair, which is no "
+                "Unicode text; mend the row or take it out."
+            )
     if category_column is None:
         category_column = _named(table.columns, CATEGORY_NAMES)
     if category_column is None:

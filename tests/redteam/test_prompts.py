@@ -35,7 +35,7 @@ def texts(found: PromptSet) -> list[tuple[str, str]]:
         ),
         ("p.json", '[{"prompt": "one", "category": ["a", "b"]}]', [("one", "a, b")]),
         ("p.jsonl", '{"instruction": "one", "category": 3}\n', [("one", "3")]),
-        ("p.jsonl", '{"prompt": "half \\ud800", "category": null}\n', [("half \ufffd", "")]),
+        ("p.jsonl", '{"prompt": "\\ud83d\\ude00", "category": null}\n', [("😀", "")]),
     ],
 )
 def test_files(tmp_path: Path, name: str, content: str, expected: list[tuple[str, str]]) -> None:
@@ -44,6 +44,17 @@ def test_files(tmp_path: Path, name: str, content: str, expected: list[tuple[str
     found = read(file)
     assert texts(found) == expected
     assert found.rows == found.blank + found.repeated + len(found.prompts)
+
+
+def test_half_a_surrogate_pair_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"prompt": "one"}\n{"prompt": "half \\ud83d"}\n')
+    with pytest.raises(BadInput) as caught:
+        read(file)
+    assert str(caught.value) == (
+        f"{file}, row 2: prompt holds half a surrogate pair, which is no Unicode text; mend the "
+        "row or take it out."
+    )
 
 
 def test_columns_by_name(tmp_path: Path) -> None:
