@@ -107,7 +107,7 @@ def test_the_text_of_a_measured_dry_run(tiny_llama: Path, tmp_path: Path) -> Non
     text = dry_run(options(tiny_llama, tmp_path / "never"), measured=True)
     choices = sum(map(int, re.findall(r"(\d+) choices, about", text)))
     assert re.search(rf"   score: .*; {choices} choices, timed 3 × \d+", text)
-    assert re.search(r"   respond: .*; 48 responses at \d+/s", text)
+    assert re.search(r"   respond: .*; 48 responses at [\d.]+/s", text)
     assert re.search(r"In all about .* \(.* to .*\)\. Nothing was stored\.", text)
     assert "full speed" not in text
     assert list(tmp_path.iterdir()) == []

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import queue
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bfpo_bench import forks
 from bfpo_bench.engines import EngineOptions, GenerateRequest, ScoreRequest, parallel, select
 from bfpo_bench.engines import openai_dialect as dialect_module
 from bfpo_bench.engines.openai import OpenAIEngine, OpenAIOptions
@@ -226,10 +229,12 @@ def test_a_copy_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
         raise MemoryError("no room for the weights")
 
     monkeypatch.setattr(select, "open_engine", fail)
-    answers: queue.SimpleQueue[tuple[int, str, Any]] = queue.SimpleQueue()
-    options = EngineOptions(model="nowhere")
-    parallel._work(1, "hf", options, None, queue.SimpleQueue(), answers)
-    rank, kind, error = answers.get(timeout=1)
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    monkeypatch.setattr(forks, "locks", set())
+    with reader, writer:
+        options = EngineOptions(model="nowhere")
+        parallel._work(1, "hf", options, None, queue.SimpleQueue(), writer)
+        rank, kind, error = reader.recv()
     assert (rank, kind) == (1, "failed")
     assert isinstance(error, RunFailed)
     assert str(error) == "a copy of the model failed: MemoryError('no room for the weights')"
@@ -287,13 +292,17 @@ def test_a_gpu_without_room_for_one_sequence() -> None:
 
     sizes: list[int] = []
 
-    def run(batch: list[int]) -> list[int]:
+    def run(batch: list[int]) -> Iterator[list[tuple[int, str]]]:
         sizes.append(len(batch))
+        yield [(batch[0], "done")] if len(batch) == 4 else []
         raise torch.cuda.OutOfMemoryError
 
+    found: list[tuple[int, str]] = []
     with pytest.raises(RunFailed) as caught:
-        halve_when_full(run, [0, 1, 2, 3])
-    assert sizes == [4, 2, 1]
+        found.extend(chain.from_iterable(halve_when_full(run, [0, 1, 2, 3])))
+    # What has ended before memory ran out is kept and not asked again.
+    assert found == [(0, "done")]
+    assert sizes == [4, 1]
     assert str(caught.value) == (
         "the GPU has no room for a single sequence; lower --max-length, use --dtype bfloat16 or a "
         "larger GPU, then run the same command again."
