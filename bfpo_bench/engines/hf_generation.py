@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterator, Sequence, Set
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,14 @@ from bfpo_bench.engines.batching import pending, plan_batches, power_of_two
 from bfpo_bench.engines.hf_decoding import Decoding
 from bfpo_bench.engines.hf_memory import halve_when_full
 from bfpo_bench.engines.hf_unfinished import Unfinished
+from bfpo_bench.engines.padding_check import ALONE, ANY, EQUAL, company
 from bfpo_bench.engines.protocol import Done, GenerateRequest, NonFiniteLogits, Response
 from bfpo_bench.engines.sampling import cut_at_stop
 from bfpo_bench.engines.thoughts import Decoder, apart
 from bfpo_bench.engines.tokenization import check_known, encode_prompts, fit_prompt
 from bfpo_bench.sampling import Sampling
+
+log = logging.getLogger(__name__)
 
 MAX_SEQUENCES = 128
 
@@ -88,11 +93,7 @@ class HFGeneration:
         }
         for sampling in dict.fromkeys(drawn.values()):
             mine = [i for i in requests if drawn[i] == sampling]
-            plan = plan_batches(
-                [len(prompts[i][0]) + sampling.max_new_tokens for i in mine],
-                max_sequences=self._batch_size or MAX_SEQUENCES,
-                max_tokens=self._max_tokens,
-            )
+            plan = self._plan([len(prompts[i][0]) for i in mine], sampling.max_new_tokens)
 
             def run(
                 part: list[int], sampling: Sampling = sampling
@@ -109,6 +110,35 @@ class HFGeneration:
 
             for batch in pending([[mine[k] for k in b] for b in plan], known):
                 yield from halve_when_full(run, batch)
+
+    def _plan(self, lengths: list[int], new: int) -> list[list[int]]:
+        """Which prompts are decoded together, by their lengths."""
+        company = self._company
+        most = 1 if company == ALONE else self._batch_size or MAX_SEQUENCES
+        if company != EQUAL:
+            return plan_batches([length + new for length in lengths], most, self._max_tokens)
+        batches = []
+        for length in sorted(set(lengths), reverse=True):
+            alike = [i for i, own in enumerate(lengths) if own == length]
+            plan = plan_batches([length + new] * len(alike), most, self._max_tokens)
+            batches += [[alike[k] for k in batch] for batch in plan]
+        return batches
+
+    @cached_property
+    def _company(self) -> str:
+        if self._batch_size == 1:
+            return ANY
+        vocabulary = int(self.model.get_input_embeddings().weight.shape[0])
+        found = company(self._decode, vocabulary, self.model.dtype, self.max_length)
+        if found != ANY:
+            log.warning(
+                "%s takes the padding of a batch into its state; %s.",
+                type(self.model).__name__,
+                "prompts of equal length alone are answered together"
+                if found == EQUAL
+                else "prompts are answered one by one",
+            )
+        return found
 
     def _respond_batch(
         self,

@@ -115,13 +115,46 @@ FALLING_BACK: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
+RECURRENT: dict[str, tuple[str, dict[str, Any]]] = {
+    "recurrent gemma": (
+        "RecurrentGemma",
+        {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 96}
+        | {"num_hidden_layers": 3, "num_attention_heads": 4, "lru_width": 32}
+        | {"attention_window_size": 16, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0},
+    ),
+    "rwkv": (
+        "Rwkv",
+        {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 3}
+        | {"attention_hidden_size": 32, "context_length": 64, "bos_token_id": 1, "eos_token_id": 2},
+    ),
+    "minimax": (
+        "MiniMax",
+        GROUPED | HEAD | {"num_local_experts": 4, "block_size": 16, "num_hidden_layers": 4},
+    ),
+    "jamba": (
+        "Jamba",
+        GROUPED
+        | {"num_hidden_layers": 4, "attn_layer_period": 2, "attn_layer_offset": 1}
+        | {"expert_layer_period": 2, "expert_layer_offset": 1, "num_experts": 4}
+        | {"mamba_d_state": 8, "mamba_dt_rank": 8, "use_mamba_kernels": False, "pad_token_id": 0},
+    ),
+    "falcon-h1": (
+        "FalconH1",
+        GROUPED
+        | HEAD
+        | {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8}
+        | {"mamba_chunk_size": 16},
+    ),
+}
+"""Models that carry a state from token to token, and take the padding into it or not."""
+
 
 def make(name: str, **changes: Any) -> Any:
     """A new model in evaluation mode, the same weights every time."""
     import torch
     import transformers
 
-    kind, settings = (PACKABLE | FALLING_BACK)[name]
+    kind, settings = (PACKABLE | FALLING_BACK | RECURRENT)[name]
     config = getattr(transformers, f"{kind}Config")(**{**settings, **changes})
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -183,6 +183,7 @@ def test_a_stopped_engine_ends_with_the_responses_of_an_undisturbed_one(
     asked = [
         GenerateRequest(" ".join(words[: 1 + i % 5]), Sampling(64, 0.7, 0.95), i) for i in range(24)
     ]
+    assert engine._generation._company == "any"
     watch = Stopping(engine.model)
     undisturbed = dict(pair for some in engine.respond(asked) for pair in some)
     assert {answer.finish for answer in undisturbed.values()} == {"length"}
