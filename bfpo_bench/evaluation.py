@@ -51,6 +51,9 @@ def _finished(run: RunDirectory, request: Request) -> Results | None:
     except BadInput:
         # Results can always be made again from the store.
         return None
+    if any(cell.score is not None and cell.low is None for cell in results.tasks.values()):
+        # Of before cells had the leaderboard's intervals: their ± took all items for independent.
+        return None
     done = {*results.tasks, *(results.answered if _annotated(request, results) else ())}
     return results if {data.spec.task for data in request.data} <= done else None
 
