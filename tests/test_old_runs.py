@@ -11,6 +11,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import bfpo_bench
+from bfpo_bench.collect import EARLIER
+from bfpo_bench.environment import package_versions
 from bfpo_bench.errors import BadInput
 from bfpo_bench.judging import ChosenJudge
 from bfpo_bench.leaderboard.checks import find_fault
@@ -63,6 +65,8 @@ def as_version_0_1(run: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     with monkeypatch.context() as patch:
         patch.setattr(LocalTarget, "identity", old_target)
         patch.setattr(ChosenJudge, "identity", old_judge)
+        old = {"packages": {**package_versions(), "torch": "2.0.0"}}
+        patch.setattr("bfpo_bench.sitting.describe_environment", lambda: old)
         return bfpo_bench.evaluate(**run)
 
 
@@ -80,9 +84,13 @@ def test_an_old_run_is_gone_on_with(
         patch.setattr(ChosenJudge, "opened", lambda *_: pytest.fail("judged again"))
         again = bfpo_bench.evaluate(**options)
     assert again.tasks == before.tasks
+    # What the old run did not keep is said; who answers nothing mixes no versions.
+    assert EARLIER in again.marks
+    assert not [mark for mark in again.marks if "several versions" in mark]
     assert json.loads((run / "run.json").read_text())["identity"] == identity
     # With another task, under the identity that it was begun with.
     more = bfpo_bench.evaluate(**{**options, "tasks": ["toxigen", "advbench", "hhh_alignment"]})
+    assert [mark for mark in more.marks if "several versions of torch (2.0.0, " in mark]
     assert more.tasks["bfpo_toxigen"] == before.tasks["bfpo_toxigen"]
     assert find_fault(open_run(run)) is None
     assert read_results(run / "results.json").model == identity["model"]
