@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from bfpo_bench.chat_template import DATE
 from bfpo_bench.helpfulness.instructions import SOURCE, TASK
 from bfpo_bench.leaderboard.columns import ALPACA
 from bfpo_bench.results import HelpfulnessResult, Results, TaskResult
@@ -23,6 +24,7 @@ OF_MODEL = frozenset(
     (
         *("name", "revision", "weights", "config", "settings", "tokens", "tokenizer", "templates"),
         *("chat_template", "generation", "code", "adapter", "server", "outputs"),
+        "special_tokens",
     )
 )
 """Parts of ``identity.model`` that are the model; others say how it was asked."""
@@ -187,6 +189,9 @@ def _settings(identity: Mapping[str, Any], task: str, column: str, source: str) 
     if "template" not in general:
         # Version 0.1 kept the template's hash and not whose it was.
         general["template"] = "the model's" if model.get("chat_template") else "plain prompts"
+    if general.get("date") == DATE:
+        # Kept of models whose templates ask for it: told the usual one, they are asked as others.
+        del general["date"]
     if not own.get("chat_template"):
         general = {k: v for k, v in general.items() if k not in CHAT_ONLY}
     data = {"data": _dict(_dict(identity, "data"), source)}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import bfpo_bench
+from bfpo_bench.chat_template import DATE
 from bfpo_bench.errors import BadInput
 from bfpo_bench.leaderboard.columns import SUMMARY
 from bfpo_bench.leaderboard.compare import compare_runs
@@ -113,6 +114,16 @@ def test_a_number_format_is_said_and_ranked_all_the_same(
     assert found.remarks == (f"{small_run} and {third}: dtype bfloat16 and float32",)
 
 
+def test_a_template_that_asks_for_the_date_is_ranked_with_those_that_do_not(
+    small_run: Path, other_run: Path, copy: Callable[..., Path]
+) -> None:
+    """As long as it is told the usual one."""
+    usual = changed(copy(other_run, "usual"), of_model(date=DATE, special_tokens="as written"))
+    board = bfpo_bench.leaderboard(small_run, usual)
+    assert not any("not ranked" in note for note in make_table(board.entries, SUMMARY).notes)
+    assert compare_runs([small_run, usual]).warnings == ()
+
+
 def test_every_part_of_a_models_identity_is_the_models(tiny_llama: Path) -> None:
     """What is new in it and not listed would keep all rows from being ranked: list it or not."""
     from bfpo_bench.engines.select import choose_backend
@@ -120,7 +131,7 @@ def test_every_part_of_a_models_identity_is_the_models(tiny_llama: Path) -> None
     from bfpo_bench.target import find_target
 
     target = find_target(EvaluateOptions(model=str(tiny_llama)), choose_backend("hf"))
-    assert target.identity().keys() <= OF_MODEL
+    assert target.identity().keys() - {"date"} <= OF_MODEL
 
 
 def test_equally_many_rows_of_two_protocols_are_not_ranked() -> None:
@@ -139,9 +150,9 @@ def test_equally_many_rows_of_two_protocols_are_not_ranked() -> None:
 
 def test_whose_chat_template_it_was_is_a_setting(tiny_llama: Path, tmp_path: Path) -> None:
     """The text of the model's own is the model's; a file is a setting, unless it says the same."""
-    from bfpo_bench.models import read_chat_template
     from bfpo_bench.options import EvaluateOptions
     from bfpo_bench.request import check_request
+    from bfpo_bench.template_files import chat_templates
 
     def template(choice: str) -> Any:
         options = EvaluateOptions(
@@ -149,8 +160,7 @@ def test_whose_chat_template_it_was_is_a_setting(tiny_llama: Path, tmp_path: Pat
         )
         return check_request(options).identity()["template"]
 
-    own = read_chat_template(tiny_llama)
-    assert own is not None
+    own = chat_templates(tiny_llama)["default"]
     same, other = tmp_path / "same.jinja", tmp_path / "other.jinja"
     same.write_text(own, encoding="utf-8")
     other.write_text("{% for m in messages %}{{ m['content'] }}{% endfor %}", encoding="utf-8")
