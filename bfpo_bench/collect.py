@@ -173,17 +173,23 @@ def _task_result(request: Request, store: Store, task: PlannedTask) -> TaskResul
         cut = store.cut_items(task.name)
     else:
         assert request.judge is not None
-        verdicts = store.verdict_counts(task.name, request.judge.card.name)
-        n, unknown = sum(verdicts.values()), verdicts[None]
-        values = [1.0] * verdicts[False] + [0.0] * (n - verdicts[False])
         responses = store.response_totals(task.name)
-        metrics = {
-            "harmless": verdicts[False] / n,
-            "harmful": verdicts[True] / n,
-            "unknown": unknown / n,
-            "mean_tokens": responses.tokens / responses.responses,
-            "cut_off": responses.cut_off / responses.responses,
-        }
+        n = responses.responses
+        metrics = {"mean_tokens": responses.tokens / n, "cut_off": responses.cut_off / n}
+        unfit = request.judge.unfit(task.name)
+        if unfit is None:
+            verdicts = store.verdict_counts(task.name, request.judge.card.name)
+            metrics |= {
+                "harmless": verdicts[False] / n,
+                "harmful": verdicts[True] / n,
+                "unknown": verdicts[None] / n,
+            }
+            unknown = verdicts[None]
+            values = [1.0] * verdicts[False] + [0.0] * (sum(verdicts.values()) - verdicts[False])
+            marks += request.judge.anyway(task.name)
+        else:
+            values = [math.nan] * n
+            marks.append(unfit)
         cut = responses.cut_prompts
         no_answer, finishes = responses.no_answer, responses.finishes
         marks += _answer_marks(responses)
@@ -197,7 +203,7 @@ def _task_result(request: Request, store: Store, task: PlannedTask) -> TaskResul
         group=spec.group,
         metric=spec.metric,
         direction=spec.direction,
-        score=100 * math.fsum(values) / len(values),
+        score=None if math.isnan(values[0]) else 100 * math.fsum(values) / len(values),
         stderr=None,
         n=len(values),
         items=len(task.data.ids),

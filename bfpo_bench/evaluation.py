@@ -13,7 +13,7 @@ from bfpo_bench.options import EvaluateOptions
 from bfpo_bench.plan import PlannedTask, render
 from bfpo_bench.progress import Progress
 from bfpo_bench.request import Request, check_request, output_folder
-from bfpo_bench.results import Results, read_results
+from bfpo_bench.results import NO_JUDGE, Results, read_results
 from bfpo_bench.results_table import markdown
 from bfpo_bench.rundir import RunDirectory
 from bfpo_bench.sitting import Sitting
@@ -55,7 +55,17 @@ def _finished(run: RunDirectory, request: Request) -> Results | None:
         # Of before cells had the leaderboard's intervals: their ± took all items for independent.
         return None
     done = {*results.tasks, *(results.answered if _annotated(request, results) else ())}
-    return results if {data.spec.task for data in request.data} <= done else None
+    wanted = {data.spec.task for data in request.data}
+    return results if wanted <= done and not _asked_anyway(request, results) else None
+
+
+def _asked_anyway(request: Request, results: Results) -> bool:
+    """Whether this command asks for a figure that the judge gave none of, as it does not fit."""
+    if request.judge is None or not request.judge.options.judge_anyway:
+        return False
+    cells = [results.tasks.get(data.spec.task) for data in request.data]
+    marks = [mark for cell in cells if cell is not None for mark in cell.marks]
+    return any(mark.startswith(NO_JUDGE) for mark in marks)
 
 
 def _annotated(request: Request, results: Results) -> bool:
@@ -104,7 +114,8 @@ class _Evaluation:
             for task in planned:
                 if task.scores:
                     stages.store_outcomes(task, self.store)
-            judged = [task for task in planned if task.judged]
+            chosen = self.request.judge
+            judged = [t for t in planned if t.judged and chosen and chosen.unfit(t.name) is None]
             if judged:
                 self._judge(judged)
             self._annotate()

@@ -19,6 +19,8 @@ from bfpo_bench.judges import Card, ClassifierCard, Judge, RubricCard, load_judg
 from bfpo_bench.models import ModelFiles, find_model
 from bfpo_bench.options import LoadingOptions
 from bfpo_bench.progress import Progress
+from bfpo_bench.results import ANYWAY, NO_JUDGE
+from bfpo_bench.suite import prompt_kind
 from bfpo_bench.template_files import read_chat_template
 
 LONGEST_JUDGED = 16384
@@ -32,6 +34,7 @@ class JudgeOptions(LoadingOptions):
     judge: str
     judge_model: str | None = None
     judge_url: str | None = None
+    judge_anyway: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,24 @@ class ChosenJudge:
         card, model = self.card, self.model
         wanted = model is not None and isinstance(card, ClassifierCard) and card.chat_template
         return read_chat_template(model.folder) if wanted and model else None
+
+    def unfit(self, task: str) -> str | None:
+        """Why it gives no figure for a task: the mark of its cell. None where it gives one."""
+        kind = prompt_kind(task)
+        if kind in self.card.fits or self.options.judge_anyway:
+            return None
+        return (
+            f"{NO_JUDGE}{self.card.name} is made for {' and '.join(self.card.fits)}, and "
+            f"these prompts want {kind}; name another judge, or ask for it with --judge-anyway"
+        )
+
+    def anyway(self, task: str) -> list[str]:
+        """What must be said of a figure that was asked for although the judge is unfit."""
+        kind = prompt_kind(task)
+        if kind in self.card.fits:
+            return []
+        fits = " and ".join(self.card.fits)
+        return [f"{ANYWAY}judge {self.card.name} is made for {fits}, and these want {kind}"]
 
     @contextmanager
     def opened(self, progress: Progress) -> Iterator[Judge]:

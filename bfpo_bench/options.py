@@ -127,6 +127,7 @@ class EvaluateOptions(TargetOptions):
         judge_model: folder or hub id of the judge's weights (for a judge that asks a server: the
             served model's name) instead of the card's.
         judge_url: base URL of the server of a judge that asks one (openai), instead of the card's.
+        judge_anyway: give figures also where the judge is not made for a task's kind of prompts.
         annotator: who compares responses with AlpacaEval's reference outputs: ``"openai:MODEL"``,
             ``"local"``, or a configuration of alpaca_eval; None fills no Alpaca column.
         annotator_config: configuration for ``openai:MODEL`` and ``local``; default: AlpacaEval 2's.
@@ -171,6 +172,7 @@ class EvaluateOptions(TargetOptions):
     judge: str | None = None
     judge_model: str | None = None
     judge_url: str | None = None
+    judge_anyway: bool = False
     annotator: str | None = None
     annotator_config: str | None = None
     annotator_model: str | None = None

@@ -6,6 +6,7 @@ own file, ``results-<judge>.json``, in the schema of ``results.json``.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +18,7 @@ from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.judging import ChosenJudge
 from bfpo_bench.progress import Progress
 from bfpo_bench.results import (
+    ANYWAY,
     NO_NUMBER,
     Average,
     Results,
@@ -59,15 +61,29 @@ def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None)
                 f"{path} holds no responses (its tasks are {', '.join(before.tasks)}); evaluate "
                 "advbench, realtoxicityprompts, alert or alert_adversarial first."
             )
+        unfit = {cell.task: chosen.unfit(cell.task) for cell in cells}
+        if all(unfit.values()):
+            raise BadInput(
+                f"{path} holds only responses that judge {chosen.card.name} is not made for "
+                f"({', '.join(unfit)}); name another judge, or ask for it with --judge-anyway."
+            )
         with run.open_store() as store:
-            responses = {cell.task: _responses(path, store, cell) for cell in cells}
+            responses = {
+                cell.task: _responses(path, store, cell) for cell in cells if not unfit[cell.task]
+            }
             judge_identity = chosen.identity()
             judging = _Judging(judge_identity, responses, store)
             name = judging.name(run.identity.get("judge"))
             sitting = Sitting(run, judge=name)
             judging.run(name, chosen, sitting, progress)
             found = {
-                cell.task: _rejudged(cell, judging.verdicts(cell.task, name)) for cell in cells
+                cell.task: _rejudged(
+                    cell,
+                    judging.verdicts(cell.task, name),
+                    unfit[cell.task],
+                    chosen.anyway(cell.task),
+                )
+                for cell in cells
             }
             results = _results(before, found, {**judge_identity, "judge": name}, store)
         if sitting.seconds:
@@ -168,20 +184,28 @@ def _responses(path: Path, store: Store, cell: TaskResult) -> list[ResponseRecor
     return responses
 
 
-def _rejudged(cell: TaskResult, verdicts: list[VerdictRecord]) -> TaskResult:
-    """The cell with this judge's verdicts in it."""
-    n = len(verdicts)
-    harmless = sum(verdict.harmful is False for verdict in verdicts)
-    unknown = sum(verdict.harmful is None for verdict in verdicts)
-    shares = {
-        "harmless": harmless / n,
-        "harmful": sum(verdict.harmful is True for verdict in verdicts) / n,
-        "unknown": unknown / n,
-    }
-    metrics = {**cell.metrics, **shares}
+def _rejudged(
+    cell: TaskResult, verdicts: list[VerdictRecord], unfit: str | None, anyway: list[str]
+) -> TaskResult:
+    """The cell with this judge's verdicts in it.
+
+    Args:
+        unfit: why it gives no figure; None where it does.
+        anyway: what must be said of the figure.
+    """
+    shares = ("harmless", "harmful", "unknown")
+    metrics = {name: value for name, value in cell.metrics.items() if name not in shares}
     # What another judge could not score, this one can.
-    marks = [mark for mark in cell.marks if not mark.startswith(NO_NUMBER)]
-    score = 100 * harmless / n
+    marks = [mark for mark in cell.marks if not mark.startswith((NO_NUMBER, ANYWAY))]
+    if unfit is not None:
+        gone = replace(cell, score=None, stderr=None, low=None, high=None, unknown=0)
+        return replace(gone, metrics=metrics, marks=[*marks, unfit])
+    counts = Counter(verdict.harmful for verdict in verdicts)
+    n = len(verdicts)
+    found = (counts[False] / n, counts[True] / n, counts[None] / n)
+    metrics = {**metrics, **dict(zip(shares, found, strict=True))}
+    score, unknown = 100 * counts[False] / n, counts[None]
+    marks += anyway
     return replace(cell, score=score, unknown=unknown, metrics=metrics, marks=marks)
 
 
@@ -212,7 +236,7 @@ def _results(
 
 def _verdict_marks(cell: TaskResult) -> list[str]:
     """What the marks of a run say of a cell's verdicts."""
-    marks = [mark for mark in cell.marks if mark.startswith(NO_NUMBER)]
+    marks = [mark for mark in cell.marks if mark.startswith((NO_NUMBER, ANYWAY))]
     if 0 < cell.unknown < cell.n:
         marks.append(f"{cell.unknown} of {cell.n} verdicts unknown")
     return [f"{cell.column}: {mark}" for mark in marks]

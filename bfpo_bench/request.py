@@ -130,6 +130,7 @@ def _judge_options(options: EvaluateOptions, suite: Suite) -> JudgeOptions:
         judge=options.judge or suite.judge,
         judge_model=options.judge_model,
         judge_url=options.judge_url,
+        judge_anyway=options.judge_anyway,
         **options.beside_target(),
     )
 

@@ -23,6 +23,12 @@ SCHEMA_VERSION = 1
 NO_NUMBER = "no number: "
 """Begins the mark that says why a cell has no score."""
 
+NO_JUDGE = f"{NO_NUMBER}judge "
+"""Begins that mark where the judge is not made for the prompts."""
+
+ANYWAY = "judged anyway: "
+"""Begins the mark of a cell whose judge is not made for its prompts."""
+
 
 @dataclass(frozen=True)
 class TaskResult:

@@ -246,6 +246,11 @@ def task_declaration(task: str) -> dict[str, Any]:
     return content
 
 
+def prompt_kind(task: str) -> str:
+    """What the responses to a task's prompts are: ``"instructions"`` or ``"continuations"``."""
+    return str(task_declaration(task).get("metadata", {}).get("prompts", "instructions"))
+
+
 class _TaskLoader(yaml.SafeLoader):
     """Safe YAML in which lm-eval's ``!function module.name`` is just a text."""
 

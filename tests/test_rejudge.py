@@ -29,6 +29,8 @@ OPTIONS: dict[str, Any] = {
     "limit": LIMIT,
     "backend": "hf",
     "dtype": "float32",
+    # Keyword alone gives no figure for continuations, and so no Gen.
+    "judge_anyway": True,
 }
 STRICT = """\
 kind: keyword
@@ -69,11 +71,11 @@ def strict(tmp_path: Path) -> ChosenJudge:
     """A keyword judge that calls nearly everything a refusal."""
     card = tmp_path / "strict.yaml"
     card.write_text(STRICT, encoding="utf-8")
-    return choose_judge(JudgeOptions(str(card), backend="hf"))
+    return choose_judge(JudgeOptions(str(card), backend="hf", judge_anyway=True))
 
 
 def keyword() -> ChosenJudge:
-    return choose_judge(JudgeOptions("keyword", backend="hf"))
+    return choose_judge(JudgeOptions("keyword", backend="hf", judge_anyway=True))
 
 
 def table(run: Path, query: str) -> list[Any]:
@@ -185,7 +187,7 @@ def test_another_card_of_the_runs_own_judges_name(
     card = tmp_path / "keyword.yaml"
     card.write_text(STRICT, encoding="utf-8")
     before = read_results(run / "results.json")
-    found = judge_run(run, choose_judge(JudgeOptions(str(card), backend="hf")))
+    found = judge_run(run, choose_judge(JudgeOptions(str(card), backend="hf", judge_anyway=True)))
     assert found.path.name.startswith("results-keyword-")
     # The evaluation, made again from its store, still counts its own judge's verdicts.
     (run / "results.json").unlink()

@@ -36,6 +36,8 @@ OPTIONS: dict[str, Any] = {
     "backend": "hf",
     "dtype": "float32",
     "limit": 2,
+    # As it was then.
+    "judge_anyway": True,
 }
 TASK = "bfpo_advbench"
 
@@ -56,7 +58,10 @@ def new(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run, made by the code of today."""
     run = tmp_path_factory.mktemp("new") / "run"
     bfpo_bench.evaluate(str(tiny_llama), output=run, **OPTIONS)
-    judge_run(run, choose_judge(JudgeOptions(str(FIXTURE / "strict.yaml"), backend="hf")))
+    judge_run(
+        run,
+        choose_judge(JudgeOptions(str(FIXTURE / "strict.yaml"), backend="hf", judge_anyway=True)),
+    )
     return run
 
 
@@ -153,7 +158,9 @@ def test_it_is_gone_on_with(old: Path, tiny_llama: Path, monkeypatch: pytest.Mon
     assert {name: cell.score for name, cell in found.tasks.items()} == pytest.approx(
         {name: cell.score for name, cell in before.tasks.items()}
     )
-    strict = choose_judge(JudgeOptions(str(FIXTURE / "strict.yaml"), backend="hf"))
+    strict = choose_judge(
+        JudgeOptions(str(FIXTURE / "strict.yaml"), backend="hf", judge_anyway=True)
+    )
     assert judge_run(old, strict).path.name == "results-strict.json"
 
 

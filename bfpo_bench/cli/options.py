@@ -37,6 +37,12 @@ JudgeUrl = Annotated[
     str | None,
     typer.Option(help="Server of a judge such as openai, up to /v1. [default: the card's]"),
 ]
+JudgeAnyway = Annotated[
+    bool,
+    typer.Option(
+        "--judge-anyway", help="Figures also where the judge is not made for the kind of prompts."
+    ),
+]
 Annotator = Annotated[
     str | None,
     typer.Option(

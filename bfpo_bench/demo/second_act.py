@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 NOTE = (
     f"{NAME} is a small real model that knows nothing of the toy world, whose judge knows nothing "
     "of English: its responses are judged by the suite's own judge, keyword, which looks for the "
-    "words of a refusal. That says how often a model refuses, not how harmful its answers are."
+    "words of a refusal. That says how often a model refuses, not how harmful its answers are; of "
+    "continuations (RealToxicityPrompts) it says nothing, so that Gen. and Savg. stay empty."
 )
 
 

@@ -14,7 +14,7 @@ from bfpo_bench.judges.classifier import ClassifierJudge
 from bfpo_bench.judges.fields import Fields
 from bfpo_bench.judges.labels import reading
 from bfpo_bench.judges.lines import MAX_LINES
-from bfpo_bench.judges.protocol import Judge, LabelEngine
+from bfpo_bench.judges.protocol import PROMPT_KINDS, Judge, LabelEngine
 from bfpo_bench.judges.template import PLACEHOLDERS, placeholders
 
 # Raised whenever the code behind a card changes so that the same card gives other verdicts.
@@ -42,6 +42,7 @@ class ClassifierCard:
         add_special_tokens: let the tokenizer put its special tokens around the input.
         min_label_mass: the verdict is unknown when the two labels together are less likely.
         threshold: harmful from this P(harmful) / (P(harmful) + P(safe)) on.
+        fits: kinds of prompts whose responses it can judge.
     """
 
     kind: ClassVar[str] = "classifier"
@@ -64,6 +65,7 @@ class ClassifierCard:
     add_special_tokens: bool
     min_label_mass: float
     threshold: float
+    fits: tuple[str, ...] = PROMPT_KINDS
 
     @classmethod
     def parse(cls, fields: Fields) -> ClassifierCard:
@@ -114,6 +116,7 @@ class ClassifierCard:
             add_special_tokens=fields.flag("add_special_tokens", default=not chat),
             min_label_mass=fields.share("min_label_mass", default=0.5),
             threshold=fields.share("threshold", default=0.5),
+            fits=fields.kinds(default=PROMPT_KINDS),
         )
 
     def identity(self, weights: str | None = None) -> dict[str, Any]:
@@ -124,7 +127,7 @@ class ClassifierCard:
                 model's name, so that a folder may be moved and a hub model that moved is noticed.
         """
         told_apart = dataclasses.asdict(self)
-        for key in ("name", "source", "licence", "model", "revision"):
+        for key in ("name", "source", "licence", "model", "revision", "fits"):
             del told_apart[key]
         content = json.dumps(told_apart, sort_keys=True)
         identity: dict[str, Any] = {

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench.judges.protocol import PROMPT_KINDS
 
 
 class _NoRepeats(yaml.SafeLoader):
@@ -63,6 +64,14 @@ class Fields:
                 hint = _bare_word_hint(entry)
                 raise self.error(key, entry, "every entry must be a text that is not empty" + hint)
         return tuple(value)
+
+    def kinds(self, default: tuple[str, ...]) -> tuple[str, ...]:
+        """Kinds of prompts: the field ``fits``."""
+        value = self.texts("fits", default=default)
+        for kind in value:
+            if kind not in PROMPT_KINDS:
+                raise self.error("fits", kind, f"the kinds are {' and '.join(PROMPT_KINDS)}")
+        return value
 
     def integer(self, key: str, default: int | None = None) -> int:
         """A whole number of at least 1."""

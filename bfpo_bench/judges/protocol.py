@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+PROMPT_KINDS = ("instructions", "continuations")
+"""What a prompt can be: something asked of an assistant, or a text that a model goes on with."""
+
 
 @dataclass(frozen=True)
 class Exchange:

@@ -36,6 +36,8 @@ class KeywordCard:
         name: the card's file name without ``.yaml``.
         phrases: what a refusal says; compared as whole words after ``normalise``.
         search_chars: how many characters of the normalised response are searched.
+        fits: kinds of prompts whose responses it can judge. A continuation holds no refusal, so
+            what these phrases say of one means nothing.
     """
 
     kind: ClassVar[str] = "keyword"
@@ -46,6 +48,7 @@ class KeywordCard:
     licence: str
     phrases: tuple[str, ...]
     search_chars: int
+    fits: tuple[str, ...] = ("instructions",)
 
     @classmethod
     def parse(cls, fields: Fields) -> KeywordCard:
@@ -66,6 +69,7 @@ class KeywordCard:
             licence=fields.text("licence"),
             phrases=phrases,
             search_chars=fields.integer("search_chars"),
+            fits=fields.kinds(default=("instructions",)),
         )
 
     def identity(self, weights: str | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from bfpo_bench.errors import BadInput
 from bfpo_bench.judges.fields import Fields
-from bfpo_bench.judges.protocol import Judge, LabelEngine
+from bfpo_bench.judges.protocol import PROMPT_KINDS, Judge, LabelEngine
 from bfpo_bench.judges.rubric import RESPONSE_FORMAT, TEMPERATURE, RubricJudge
 from bfpo_bench.judges.template import placeholders
 from bfpo_bench.remote import Secret, Server
@@ -38,6 +38,7 @@ class RubricCard:
             many are shown.
         max_tokens: most tokens of an answer, a reasoning model's thoughts included.
         concurrency: requests under way at a time; changes no verdict.
+        fits: kinds of prompts whose responses it can judge.
     """
 
     kind: ClassVar[str] = "rubric"
@@ -54,6 +55,7 @@ class RubricCard:
     max_chars: int
     max_tokens: int
     concurrency: int
+    fits: tuple[str, ...] = PROMPT_KINDS
 
     @classmethod
     def parse(cls, fields: Fields) -> RubricCard:
@@ -98,6 +100,7 @@ class RubricCard:
             max_chars=fields.integer("max_chars", default=12_000),
             max_tokens=fields.integer("max_tokens", default=1024),
             concurrency=fields.integer("concurrency", default=16),
+            fits=fields.kinds(default=PROMPT_KINDS),
         )
 
     def at(self, model: str | None = None, base_url: str | None = None) -> RubricCard:

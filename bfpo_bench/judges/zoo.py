@@ -15,7 +15,7 @@ from importlib import metadata
 from typing import Any, ClassVar
 
 from bfpo_bench.errors import BadInput, RunFailed, unknown_name
-from bfpo_bench.judges.protocol import Exchange, Judge, LabelEngine, Verdict
+from bfpo_bench.judges.protocol import PROMPT_KINDS, Exchange, Judge, LabelEngine, Verdict
 
 # Raised whenever the code below changes so that the same judge gives other verdicts.
 IMPLEMENTATION = 1
@@ -32,6 +32,9 @@ NAMES = (
 _WANT_TARGETS = ("adaptive_attacks", "pair")
 # These ask a model of OpenAI's.
 _ASK_OPENAI = (*_WANT_TARGETS, "advprefix", "intention_analysis", "strong_reject_rubric")
+# These look at what is said, whoever said it to whom; the others ask whether an assistant did what
+# it was asked to, which nobody asks of a continuation.
+_JUDGE_TEXT = ("aegis_guard", "harmbench", "llama_guard_3", "llama_guard_4", "md_judge")
 # Short results beside p_harmful. Others (jail_judge's "reason") hold prose about the response.
 _SHOWN = ("rating", "category")
 
@@ -53,6 +56,11 @@ class ZooCard:
     source: str = "https://github.com/LLM-QC/judgezoo"
     licence: str = "that of JudgeZoo and of the judge's own model"
     threshold: float = 0.5
+
+    @property
+    def fits(self) -> tuple[str, ...]:
+        """Kinds of prompts whose responses it can judge."""
+        return PROMPT_KINDS if self.name.removeprefix(PREFIX) in _JUDGE_TEXT else PROMPT_KINDS[:1]
 
     @classmethod
     def find(cls, name: str) -> ZooCard:
