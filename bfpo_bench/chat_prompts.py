@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.chat_template import AS_WRITTEN, DATE, Chat
+from bfpo_bench.chat_template import AS_WRITTEN, DATE, Chat, with_system
+from bfpo_bench.engines.thinking import AUTO, Thinking, switch
+from bfpo_bench.engines.thoughts import marks_of
 from bfpo_bench.errors import BadInput
 from bfpo_bench.options import TargetOptions
 from bfpo_bench.template_files import chat_templates, read_chat_template
@@ -37,6 +39,7 @@ class ChatPrompts:
         template: Jinja text.
         date: what the template's clock says.
         system_prompt: what stands before the user's turn.
+        thinking: whether the model is to think before it answers.
     """
 
     tokenizer: Path
@@ -44,19 +47,27 @@ class ChatPrompts:
     date: str = DATE
     system_prompt: str | None = None
     trust_remote_code: bool = False
+    thinking: Thinking = AUTO
 
     @cached_property
     def chat(self) -> Chat:
         """The template at work.
 
         Raises:
-            BadInput: the tokenizer cannot be read.
+            BadInput: the tokenizer cannot be read, or the template cannot be told to think or not.
         """
         from bfpo_bench.engines.tokenization import load_tokenizer
 
-        return Chat(
-            load_tokenizer(self.tokenizer, self.trust_remote_code), self.template, self.date
-        )
+        tokenizer = load_tokenizer(self.tokenizer, self.trust_remote_code)
+
+        def chat(variables: dict[str, Any]) -> Chat:
+            return Chat(tokenizer, self.template, self.date, variables=variables)
+
+        def write(variables: dict[str, Any]) -> str:
+            return chat(variables)(with_system("Hi", self.system_prompt))
+
+        marks = marks_of(tokenizer, self.template)
+        return chat(switch(write, self.template, self.thinking, marks))
 
     @cached_property
     def date_used(self) -> str | None:
@@ -75,7 +86,7 @@ class ChatPrompts:
             found["date"] = self.date_used
         if self.bare:
             found["special_tokens"] = AS_WRITTEN
-        return found
+        return found | self.thinking.identity()
 
     @cached_property
     def bare(self) -> bool:
@@ -122,10 +133,15 @@ def choose_prompts(options: TargetOptions, tokenizer: Path) -> ChatPrompts | Non
     """How the prompts of chat tasks are written by what the options ask for; None: as they are.
 
     Raises:
-        BadInput: see :func:`choose_template`.
+        BadInput: see :func:`choose_template`; or there is none that can be told to think or not.
     """
     template = choose_template(options.chat_template, tokenizer)
     if template is None:
+        if options.thoughts.mode != "auto":
+            raise BadInput(
+                f"--thinking {options.thinking} cannot be told to a model without any template "
+                "for chats; leave it out, or give a template with --chat-template FILE."
+            )
         return None
-    told = (options.date, options.system_prompt, options.trust_remote_code)
+    told = (options.date, options.system_prompt, options.trust_remote_code, options.thoughts)
     return ChatPrompts(tokenizer, template, *told)

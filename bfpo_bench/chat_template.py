@@ -101,6 +101,7 @@ class Chat:
         template: Jinja text to use instead of the tokenizer's own.
         date: what the template's clock says.
         instead: what to do where the template cannot be used, for messages.
+        variables: what else the template is told.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Chat:
         template: str | None = None,
         date: str = DATE,
         instead: str = "give another one with --chat-template FILE, or never",
+        variables: Mapping[str, Any] | None = None,
     ) -> None:
         own = template if template is not None else tokenizer.chat_template
         if isinstance(own, dict):
@@ -118,6 +120,7 @@ class Chat:
         self._date = date
         self._instead = instead
         self._parts: dict[bool, set[str]] = {}
+        self._variables = dict(variables or {})
 
     def __call__(self, messages: Messages, add_generation_prompt: bool = True) -> str:
         """The messages as one text.
@@ -221,6 +224,7 @@ class Chat:
                     tokenize=False,
                     add_generation_prompt=ask,
                     chat_template=_parted(fixed_clock(self._template, date), parts),
+                    **self._variables,
                 )
             )
             text.encode()

@@ -150,7 +150,7 @@ def _helpfulness_marks(
         totals = store.response_totals(task.name)
         if totals.cut_prompts:
             marks.append(f"{totals.cut_prompts} of {len(task.items)} prompts cut on the left")
-        marks += _answer_marks(totals)
+        marks += _answer_marks(totals, request.options.thinking)
         if request.annotator is None:
             marks.append(
                 f"{len(task.items)} responses are there; name who compares them with --annotator"
@@ -192,7 +192,7 @@ def _task_result(request: Request, store: Store, task: PlannedTask) -> TaskResul
             marks.append(unfit)
         cut = responses.cut_prompts
         no_answer, finishes = responses.no_answer, responses.finishes
-        marks += _answer_marks(responses)
+        marks += _answer_marks(responses, request.options.thinking)
         if spec.chat_template and request.target.plain:
             marks.append(request.target.plain)
     assert len(values) == len(task.items), f"{task.name}: {len(values)} of {len(task.items)} items"
@@ -224,17 +224,22 @@ def _task_result(request: Request, store: Store, task: PlannedTask) -> TaskResul
     )
 
 
-def _answer_marks(responses: ResponseTotals) -> list[str]:
-    """What a reader must know of responses that hold no answer."""
+def _answer_marks(responses: ResponseTotals, thinking: str) -> list[str]:
+    """What a reader must know of thoughts, and of responses that hold no answer."""
+    marks = []
+    if responses.thoughts:
+        marks.append(
+            f"{responses.thoughts} of {responses.responses} responses hold a thought, which nobody "
+            "judges" + (", although --thinking off was asked for" if thinking == "off" else "")
+        )
     if not responses.no_answer:
-        return []
+        return marks
     whys = ", ".join(f"{count} {why}" for why, count in responses.no_answers.items())
     more = ""
     if "cut thought" in responses.no_answers:
         more = "; --thinking budget:N gives thoughts room of their own"
-    return [
-        f"{responses.no_answer} of {responses.responses} responses hold no answer ({whys}{more})"
-    ]
+    silent = f"{responses.no_answer} of {responses.responses} responses hold no answer"
+    return [*marks, f"{silent} ({whys}{more})"]
 
 
 def _mean_metrics(store: Store, task: PlannedTask) -> dict[str, float]:

@@ -48,7 +48,12 @@ def dry_run(
     if target.tokenizer is not None:
         tokenizer = load_tokenizer(target.tokenizer, options.trust_remote_code)
     planned = render(
-        request.data, request.data_options, target.chat(), options.system_prompt, options.seed
+        request.data,
+        request.data_options,
+        target.chat(),
+        options.system_prompt,
+        options.seed,
+        options.thoughts.tokens,
     )
     works = [task_work(task, tokenizer) for task in planned]
     judge = request.judge.card.name if request.judge else "none"
@@ -127,7 +132,7 @@ def _needs(
 
 def _too_long(planned: Sequence[PlannedTask], window: int) -> list[str]:
     """Tasks whose responses alone would fill the context window; an evaluation refuses them."""
-    asked = {task.name: task.prompts[0].sampling.max_new_tokens for task in planned if task.prompts}
+    asked = {task.name: task.prompts[0].most_tokens for task in planned if task.prompts}
     return [
         f"   {name} does not fit: its {new} new tokens leave no room for a prompt in a context "
         f"window of {window}; lower the suite's max_new_tokens"
@@ -143,7 +148,7 @@ def _annotator_needs(
     from bfpo_bench.helpfulness.cost import expected_tokens
     from bfpo_bench.helpfulness.instructions import of_row
 
-    new = task.prompts[0].sampling.max_new_tokens
+    new = task.prompts[0].most_tokens
     instructions = (of_row(item.id, item.row) for item in task.items)
     likely, most = expected_tokens(annotator.config, instructions, new)
     prices, limit = request.prices, request.prices.max_cost

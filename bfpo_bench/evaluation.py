@@ -139,6 +139,7 @@ class _Evaluation:
             request.target.chat(),
             request.options.system_prompt,
             request.options.seed,
+            request.options.thoughts.tokens,
         )
 
     def _target(self, planned: list[PlannedTask]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bfpo_bench.chat_template import DATE, is_date
 from bfpo_bench.engines.protocol import EngineOptions
+from bfpo_bench.engines.thinking import Thinking
 from bfpo_bench.errors import BadInput, unknown_name
 from bfpo_bench.models import ModelFiles
 
@@ -99,6 +100,7 @@ class TargetOptions(LoadingOptions):
     tokenizer: str | None = None
     chat_template: str = "auto"
     system_prompt: str | None = None
+    thinking: str = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -110,6 +112,20 @@ class TargetOptions(LoadingOptions):
                 "pair, or a byte that is no UTF-8); write it again."
             ) from None
         self._at_least_one("max_length", "concurrency")
+        if self.thoughts.mode != "auto" and self.chat_template == "never":
+            raise BadInput(
+                f"--thinking {self.thinking} and --chat-template never exclude each other: nothing "
+                "but a template tells a model to think; leave one of them out."
+            )
+
+    @property
+    def thoughts(self) -> Thinking:
+        """Whether the model is to think before it answers.
+
+        Raises:
+            BadInput: ``thinking`` is no such wish.
+        """
+        return Thinking.parse(self.thinking)
 
 
 @dataclass(frozen=True)
@@ -160,6 +176,8 @@ class EvaluateOptions(TargetOptions):
         chat_template: ``"auto"`` (the model's own), ``"never"``, the name of another
             one of the model's, or a file with a Jinja template.
         system_prompt: put before the user's turn in tasks with a chat template.
+        thinking: whether a reasoning model thinks before it answers in those tasks: ``"auto"`` (as
+            it does by itself), ``"on"``, ``"off"``, or ``"budget:N"``: N tokens besides the answer.
         date: YYYY-MM-DD, what a chat template is told that asks for the date; judges' too.
         trust_remote_code: run code that comes with the checkpoint.
         fresh: forget an earlier run in the output folder.

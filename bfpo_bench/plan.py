@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from bfpo_bench.chat_template import Chat
@@ -104,18 +104,23 @@ def render(
     chat: Callable[..., str] | None,
     system_prompt: str | None = None,
     seed: int = 0,
+    thought_tokens: int = 0,
 ) -> list[PlannedTask]:
     """Makes the tasks ready: writes the requests to score, and prompts as they are asked for.
 
     Args:
         chat: renders messages with the model's chat template; None when it has none.
         system_prompt: goes before the user's turn in tasks with a chat template, and nowhere else.
+        thought_tokens: room of a thought in those tasks, beyond that of the answer.
 
     Raises:
         BadInput: the chat template refuses the messages.
     """
     tasks = _lm_eval_tasks([d.spec.task for d in data], options)
-    return [_Writer(d, tasks[d.spec.task], chat, system_prompt, seed).planned() for d in data]
+    return [
+        _Writer(d, tasks[d.spec.task], chat, system_prompt, seed, thought_tokens).planned()
+        for d in data
+    ]
 
 
 def _lm_eval_tasks(names: list[str], options: DataOptions) -> dict[str, Any]:
@@ -161,12 +166,14 @@ class _Writer:
         chat: Callable[..., str] | None,
         system_prompt: str | None,
         seed: int,
+        thought_tokens: int,
     ) -> None:
         self.data = data
         self.task = task
         self.seed = seed
         self.chat = chat if data.spec.chat_template else None
         self.system_prompt = system_prompt if data.spec.chat_template else None
+        self.thought_tokens = thought_tokens if data.spec.chat_template else 0
 
     def planned(self) -> PlannedTask:
         scores: list[ScoreRequest] = []
@@ -205,7 +212,8 @@ class _Writer:
             messages = read_messages(text) if self.chat is write_messages else None
             own_seed = request_seed(self.seed, self.data.spec.task, self.data.ids[position])
             bare = self.chat is None
-            found.append(GenerateRequest(text, sampling, own_seed, messages, special_tokens=bare))
+            request = GenerateRequest(text, sampling, own_seed, messages, special_tokens=bare)
+            found.append(replace(request, thought_tokens=self.thought_tokens))
         return found
 
     def _questions(self, window: range) -> list[str]:

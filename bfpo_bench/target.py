@@ -11,6 +11,7 @@ from bfpo_bench.adapters import Adapter, find_adapter
 from bfpo_bench.chat_prompts import SERVER_CLOCK, UNTAUGHT, ChatPrompts, choose_prompts
 from bfpo_bench.engines.openai import OpenAIOptions
 from bfpo_bench.engines.protocol import Engine, EngineOptions
+from bfpo_bench.engines.thinking import AUTO
 from bfpo_bench.errors import BadInput
 from bfpo_bench.fingerprint import checkpoint_identity, tokenizer_fingerprint
 from bfpo_bench.models import ModelFiles, find_model, find_tokenizer
@@ -206,6 +207,7 @@ class ServedTarget:
             "server": self.served.identity(),
             "tokens": tokenizer_fingerprint(folder) if folder else None,
             **(self.prompts.identity() if self.prompts else theirs),
+            **self.served.thinking.identity(),
         }
 
     @property
@@ -289,6 +291,7 @@ def _served(options: TargetOptions, tokenizer: Path | None) -> ServedTarget:
         max_length=options.max_length,
         concurrency=options.concurrency,
         trust_remote_code=options.trust_remote_code,
+        thinking=options.thoughts if prompts is None else AUTO,
     )
     return ServedTarget(
         served, prompts, NEVER_TEMPLATE if options.chat_template == "never" else None

@@ -80,7 +80,7 @@ def task_work(task: PlannedTask, tokenizer: Any) -> Work:
     counts = [len(prompt.prompt) / GUESS for prompt in prompts]
     if tokenizer is not None:
         counts = [float(len(ids)) for ids in encode_prompts(tokenizer, prompts)]
-    new = task.prompts[0].sampling.max_new_tokens
+    new = task.prompts[0].most_tokens
     return Work(
         "respond",
         len(task.prompts),
@@ -114,7 +114,7 @@ def judge_work(judge: ChosenJudge, tasks: Sequence[PlannedTask]) -> Work | None:
             len(card.system) + len(fill(card.user, {"prompt": question, "response": ""}))
             for question in evenly(task.questions, SAMPLE)
         ]
-        new = task.prompts[0].sampling.max_new_tokens
+        new = task.prompts[0].most_tokens
         requests += len(task.prompts)
         read += round(len(task.prompts) * (sum(shown) / len(shown) / GUESS + new))
     return Work("judge", requests, read, generated=requests * card.max_tokens)

@@ -103,9 +103,9 @@ def test_a_note_instead_of_a_number(
         assert len(store.responses(RTP)) == 3
         assert store.verdicts(RTP, "keyword") == []
     board = leaderboard(run)
-    assert board.problems == []
+    assert not board.problems
     assert "gen" not in board.entries[0].cells
-    assert WHY in str(board)
+    assert WHY in " ".join(str(board).split())
     # Asked for, it is given from the responses that are there, and says so.
     monkeypatch.setattr("bfpo_bench.target.LocalTarget.open", lambda *_: pytest.fail("loaded"))
     check(bfpo_bench.evaluate(str(tiny_llama), **options, judge_anyway=True), anyway=True)

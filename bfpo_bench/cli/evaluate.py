@@ -35,6 +35,7 @@ from bfpo_bench.cli.options import (
     PriceOut,
     Revision,
     TensorParallelSize,
+    Thinking,
     Tokenizer,
     TrustRemoteCode,
     parse_batch_size,
@@ -126,6 +127,7 @@ def evaluate(
     adapter: AdapterFolder = None,
     tokenizer: Tokenizer = None,
     chat_template: ChatTemplate = "auto",
+    thinking: Thinking = "auto",
     system_prompt: Annotated[
         str | None, typer.Option(help="Before the user's turn in chat tasks.")
     ] = None,
@@ -199,6 +201,7 @@ def evaluate(
         adapter=adapter,
         tokenizer=tokenizer,
         chat_template=chat_template,
+        thinking=thinking,
         system_prompt=system_prompt,
         date=date,
         trust_remote_code=trust_remote_code,

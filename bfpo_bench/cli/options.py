@@ -15,6 +15,12 @@ AdapterFolder = Annotated[
 ]
 Tokenizer = Annotated[str | None, typer.Option(help="Another tokenizer. [default: the model's]")]
 ChatTemplate = Annotated[str, typer.Option(help="auto (the model's), never, or a Jinja file.")]
+Thinking = Annotated[
+    str,
+    typer.Option(
+        help="auto (as the model does by itself), on, off, or budget:N tokens beyond the answer's."
+    ),
+]
 MaxLength = Annotated[
     int | None, typer.Option(help="Context window in tokens. [default: the model's]")
 ]

@@ -26,6 +26,7 @@ from bfpo_bench.cli.options import (
     Model,
     Revision,
     TensorParallelSize,
+    Thinking,
     Tokenizer,
     TrustRemoteCode,
     parse_batch_size,
@@ -142,6 +143,7 @@ def redteam(
     adapter: AdapterFolder = None,
     tokenizer: Tokenizer = None,
     chat_template: ChatTemplate = "auto",
+    thinking: Thinking = "auto",
     system_prompt: Annotated[
         str | None, typer.Option(help="Before the user's turn; goes into the pairs as well.")
     ] = None,
@@ -196,6 +198,7 @@ def redteam(
         adapter=adapter,
         tokenizer=tokenizer,
         chat_template=chat_template,
+        thinking=thinking,
         system_prompt=system_prompt,
         date=date,
         trust_remote_code=trust_remote_code,

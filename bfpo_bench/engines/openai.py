@@ -19,7 +19,8 @@ from bfpo_bench.engines.protocol import (
     Score,
     ScoreRequest,
 )
-from bfpo_bench.engines.thoughts import apart, marks_of
+from bfpo_bench.engines.thinking import AUTO, Thinking
+from bfpo_bench.engines.thoughts import Decoder, told_apart
 from bfpo_bench.engines.tokenization import (
     encode,
     encode_pairs,
@@ -28,7 +29,7 @@ from bfpo_bench.engines.tokenization import (
     fit_prompt,
     load_tokenizer,
 )
-from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.errors import BadInput
 from bfpo_bench.remote import Caller, Refused, Server, ask_all
 
 CHUNK = 256
@@ -49,6 +50,7 @@ class OpenAIOptions:
         max_length: context window in tokens; None asks the server.
         concurrency: requests under way at a time.
         trust_remote_code: run code that comes with the tokenizer.
+        thinking: whether the model is to think before it answers a chat.
     """
 
     server: Server
@@ -57,6 +59,7 @@ class OpenAIOptions:
     max_length: int | None = None
     concurrency: int = 16
     trust_remote_code: bool = False
+    thinking: Thinking = AUTO
 
     def identity(self) -> dict[str, str]:
         """What tells this served model from others; holds no key."""
@@ -91,7 +94,7 @@ class OpenAIEngine:
         self.tokenizer: Any = None
         if options.tokenizer is not None:
             self.tokenizer = load_tokenizer(options.tokenizer, options.trust_remote_code)
-        self._marks = None if self.tokenizer is None else marks_of(self.tokenizer)
+        self._decoder = None if self.tokenizer is None else Decoder(self.tokenizer)
         self.max_length = options.max_length or self._served.max_length or UNKNOWN_LENGTH
         self._settled: dict[str, Dialect] = {}
         self._labels: dict[tuple[int, ...], dict[str, Any]] = {}
@@ -110,7 +113,7 @@ class OpenAIEngine:
             for prompt in prompts:
                 self._settle_respond(prompt)
         except NonFiniteLogits:
-            raise _broken_model(self.options) from None
+            raise asking.broken_model(self.options.model, self._server) from None
 
     # ------------------------------------------------------------------ scoring
 
@@ -220,7 +223,7 @@ class OpenAIEngine:
                     self._server, self.options.model, self.tokenizer, labels, self._served.names
                 )
             except NonFiniteLogits:
-                raise _broken_model(self.options) from None
+                raise asking.broken_model(self.options.model, self._server) from None
         return self._labels[labels]
 
     # --------------------------------------------------------------- generation
@@ -278,22 +281,16 @@ class OpenAIEngine:
                 raise
             return Response("", 0, 0, prompt.cut, "content_filter")
         answer = replace(answer, cut_tokens=prompt.cut)
-        return apart(answer, request.prompt, self._marks, served=chat)
+        return told_apart(answer, request, self._decoder)
 
     def _settle_respond(self, request: GenerateRequest) -> None:
         kind = asking.kind(request)
         if kind not in self._settled:
+            marked = self._decoder is not None and self._decoder.special
             self._settled[kind] = probe_response(
-                self._server, self.options.model, request, self._served.names
+                *(self._server, self.options.model, request, self._served.names),
+                *(self.options.thinking, marked),
             )
 
     def close(self) -> None:
         """See :class:`bfpo_bench.engines.Engine`. The server and its model stay as they are."""
-
-
-def _broken_model(options: OpenAIOptions) -> RunFailed:
-    return RunFailed(
-        f"the log-probabilities of {options.model!r} at {options.server.base_url} are NaN or "
-        "infinite; its weights are damaged or its numbers overflow (serve it in float32 or "
-        "bfloat16)."
-    )

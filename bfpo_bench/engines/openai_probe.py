@@ -16,6 +16,7 @@ from bfpo_bench.engines.openai_replies import (
 )
 from bfpo_bench.engines.openai_requests import path_of, sampling_fields
 from bfpo_bench.engines.protocol import GenerateRequest
+from bfpo_bench.engines.thinking import AUTO, Thinking
 from bfpo_bench.engines.tokenization import encode
 from bfpo_bench.errors import BadInput
 from bfpo_bench.remote import GaveUp, Malformed, Refused, Server
@@ -153,18 +154,50 @@ def probe_labels(
 
 
 def probe_response(
-    server: Server, model: str, request: GenerateRequest, names: Sequence[str] = ()
+    server: Server,
+    model: str,
+    request: GenerateRequest,
+    names: Sequence[str] = (),
+    thinking: Thinking = AUTO,
+    marked: bool = False,
 ) -> Dialect:
     """Tries out a short response of the request's kind, with its settings and its roles.
 
+    Args:
+        thinking: whether the model is to think before it answers a chat.
+        marked: its thoughts are marked by special tokens, which the server is to leave in.
+
     Raises:
-        BadInput: the server cannot respond like that.
+        BadInput: the server cannot respond like that, or cannot be told to think or not.
         NonFiniteLogits: the model's log-probabilities are no numbers.
     """
+    if request.messages is not None and thinking.mode != "auto":
+        for wish in thinking.to_server():
+            dialect = _probe_response(server, model, request, names, {**wish}, marked)
+            if wish.keys() <= dialect.extras.keys():
+                return dialect
+        if thinking.mode != "budget":
+            raise BadInput(
+                f"{server.base_url} takes neither chat_template_kwargs nor reasoning_effort, so "
+                f"--thinking {thinking.mode} cannot be told to {model!r}; leave it out."
+            )
+    return _probe_response(server, model, request, names, {}, marked)
+
+
+def _probe_response(
+    server: Server,
+    model: str,
+    request: GenerateRequest,
+    names: Sequence[str],
+    wish: dict[str, Any],
+    marked: bool,
+) -> Dialect:
     body = {"model": model, **sampling_fields(request)}
     # Log-probabilities are asked for in this trial alone: a model whose numbers are NaN responds
     # with something all the same, but has none to give.
-    extras = {**NEUTRAL, "seed": 0}
+    extras = {**NEUTRAL, "seed": 0, **wish}
+    if marked:
+        extras["skip_special_tokens"] = False
     if request.messages is None:
         body["prompt"], read = "Hi", read_completion
         extras["logprobs"] = 1

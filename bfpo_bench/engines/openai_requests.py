@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from bfpo_bench.engines import openai_replies as replies
 from bfpo_bench.engines.openai_dialect import not_numbers
 from bfpo_bench.engines.protocol import GenerateRequest, Score
-from bfpo_bench.errors import BadInput
-from bfpo_bench.remote import Caller, GaveUp, Malformed, Refused
+from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.remote import Caller, GaveUp, Malformed, Refused, Server
 
 T = TypeVar("T")
 
@@ -129,6 +129,14 @@ def sampling_fields(request: GenerateRequest) -> dict[str, Any]:
 def seed(request: GenerateRequest) -> int:
     """The request's seed, as servers take it."""
     return request.seed % (1 << SEED_BITS)
+
+
+def broken_model(model: str, server: Server) -> RunFailed:
+    """What to say where a served model's numbers are none."""
+    return RunFailed(
+        f"the log-probabilities of {model!r} at {server.base_url} are NaN or infinite; its weights "
+        "are damaged or its numbers overflow (serve it in float32 or bfloat16)."
+    )
 
 
 def message_objects(messages: tuple[tuple[str, str], ...]) -> list[dict[str, str]]:

@@ -85,9 +85,13 @@ def find_marks(template: str | None, tokens: Iterable[str]) -> Marks | None:
     return None if tag is None else _tags(f"<{tag[1]}>", f"</{tag[1]}>")
 
 
-def marks_of(tokenizer: Any) -> Marks | None:
-    """The marks of the model that a tokenizer belongs to."""
-    template = getattr(tokenizer, "chat_template", None)
+def marks_of(tokenizer: Any, template: str | None = None) -> Marks | None:
+    """The marks of the model that a tokenizer belongs to.
+
+    Args:
+        template: a chat template to go by instead of the tokenizer's own.
+    """
+    template = template or getattr(tokenizer, "chat_template", None)
     added = getattr(tokenizer, "added_tokens_decoder", {})
     texts = [str(token) for token in added.values()]
     return find_marks(template if isinstance(template, str) else None, texts)
@@ -152,6 +156,19 @@ def apart(response: Response, prompt: str, marks: Marks | None, served: bool = F
     return replace(response, text=answer, thought=thought)
 
 
+def told_apart(response: Response, request: GenerateRequest, own: Decoder | None) -> Response:
+    """The same for a server's response.
+
+    Args:
+        own: of the served model's tokenizer, where that is known; it also drops the special tokens
+            that a server leaves in with the marks.
+    """
+    chat = request.messages is not None
+    if own is not None:
+        response = replace(response, text=own.cleaned(response.text))
+    return apart(response, request.prompt, own.marks if own else None, served=chat)
+
+
 class Decoder:
     """Turns generated tokens into responses; decoding leaves the marks of thoughts in place."""
 
@@ -161,6 +178,8 @@ class Decoder:
         added = getattr(tokenizer, "added_tokens_decoder", {})
         special = {int(i): str(t) for i, t in added.items() if getattr(t, "special", False)}
         names = set(self.marks.tokens) if self.marks else set()
+        others = [re.escape(text) for text in special.values() if text not in names]
+        self._others = re.compile("|".join(others)) if others else None
         self._kept = {i for i, text in special.items() if text in names}
         self._dropped = (special.keys() | set(tokenizer.all_special_ids)) - self._kept
 
@@ -168,6 +187,10 @@ class Decoder:
     def special(self) -> bool:
         """Whether a mark is a special token, which decoding usually leaves out."""
         return bool(self._kept)
+
+    def cleaned(self, text: str) -> str:
+        """A text without special tokens, where a server was asked to leave them in."""
+        return self._others.sub("", text) if self.special and self._others else text
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of tokens: special ones are left out, but for the marks of thoughts."""

@@ -47,11 +47,13 @@ def ask(
     seed: int,
     chat: Callable[..., str] | None,
     system_prompt: str | None,
+    thought_tokens: int = 0,
 ) -> Questions:
     """Writes the requests, as they are asked for.
 
     Args:
         chat: renders messages with the model's chat template; None when it has none.
+        thought_tokens: room of a thought, beyond that of the answer.
 
     Raises:
         BadInput: the chat template refuses the messages, or there is none for a system prompt.
@@ -78,7 +80,11 @@ def ask(
                 messages = read_messages(text) if chat is write_messages else None
             own = request_seed(seed, TASK, asked.item_id(index))
             found.append(
-                GenerateRequest(text, sampling, own, messages, special_tokens=chat is None)
+                GenerateRequest(
+                    *(text, sampling, own, messages),
+                    thought_tokens=thought_tokens,
+                    special_tokens=chat is None,
+                )
             )
         return found
 

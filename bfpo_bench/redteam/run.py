@@ -93,6 +93,7 @@ class _Redteaming:
                 options.seed,
                 self.request.target.chat(),
                 options.system_prompt,
+                options.thoughts.tokens,
             )
             self.store.add_items(_items(self.prompts.prompts))
             with self.sitting.timed("respond"):
