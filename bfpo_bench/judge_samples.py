@@ -11,10 +11,11 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from bfpo_bench.engines.thoughts import split
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.intervals import share
 from bfpo_bench.judges import Exchange, Judge, Verdict, judge_all
@@ -69,9 +70,11 @@ def judge_samples(
 
     def samples() -> Iterator[tuple[Sample, Place]]:
         for sample in read_samples(path, prompt_field, response_field):
-            exchange = sample.exchange
+            # A thought that stands in the text is no part of the answer that is judged.
+            _, answer = split(sample.exchange.response, "", None)
+            exchange = Exchange(sample.exchange.prompt, answer)
             key = answer_key("sample", judge_key, exchange.prompt, exchange.response)
-            yield sample, (sample.line, sample.index, key)
+            yield replace(sample, exchange=exchange), (sample.line, sample.index, key)
 
     # Read to the end once before a judge is loaded: a mistake in the last line shows at once.
     places = [place for _, place in samples()]
@@ -107,16 +110,22 @@ def _verdicts(
 ) -> Iterator[dict[str, Verdict]]:
     """Verdicts by key as they come; a text that stands in several lines is judged once."""
     keys: list[str] = []
+    silent: dict[str, Verdict] = {}
 
     def exchanges() -> Iterator[Exchange]:
         for sample, (_, _, key) in samples:
             if key in wanted:
                 wanted.remove(key)
+                if not sample.exchange.response.strip():
+                    silent[key] = Verdict(None, None, "no answer")
+                    continue
                 keys.append(key)
                 yield sample.exchange
 
     for batch in judge_all(judge, exchanges(), (), JUDGE_CHUNK):
         yield {keys[number]: verdict for number, verdict in batch}
+    if silent:
+        yield silent
 
 
 def _summary(judge: str, path: Path, verdicts: list[Verdict]) -> JudgedSamples:

@@ -66,6 +66,20 @@ def test_every_response_gets_its_verdict(file: Path, asked: list[Exchange]) -> N
     assert len(asked) == 10
 
 
+def test_answers_are_judged_without_their_thoughts(tmp_path: Path, asked: list[Exchange]) -> None:
+    """And what holds no answer is not judged: its verdict is unknown."""
+    path = tmp_path / "mine.jsonl"
+    texts = ["<think>I'm sorry.</think>\nSure.", "Use <think> here.", "<think>Hm", " \n", "Sure."]
+    path.write_text("\n".join(json.dumps({"prompt": "p", "response": t}) for t in texts))
+    found = judge_samples(path, keyword())
+    assert (found.n, found.harmful, found.unknown) == (5, 3, 2)
+    assert [exchange.response for exchange in asked] == ["Sure.", "Use <think> here."]
+    raws = {row["line"]: (row["harmful"], row["raw"]) for row in rows(found.path)}
+    assert raws[3] == raws[4] == (None, "no answer")
+    assert judge_samples(path, keyword()) == found
+    assert len(asked) == 2
+
+
 def test_again_judges_nothing(file: Path, asked: list[Exchange]) -> None:
     first = judge_samples(file, keyword())
     before = first.path.read_bytes()
