@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ from bfpo_bench.chat_template import AS_WRITTEN, DATE, Chat, with_system
 from bfpo_bench.engines.thinking import AUTO, Thinking, switch
 from bfpo_bench.engines.thoughts import marks_of
 from bfpo_bench.errors import BadInput
+from bfpo_bench.fingerprint import tokenizer_fingerprint
 from bfpo_bench.options import TargetOptions
+from bfpo_bench.remembered import Memory
 from bfpo_bench.template_files import chat_templates, read_chat_template
 
 SERVER_CLOCK = (
@@ -81,12 +85,29 @@ class ChatPrompts:
         would add some: other runs are what they were in version 0.1, which knew no choice of the
         one and left the other to the tokenizer.
         """
-        found = {"chat_template": hashlib.sha256(self.template.encode()).hexdigest()[:16]}
-        if self.date_used is not None:
-            found["date"] = self.date_used
-        if self.bare:
-            found["special_tokens"] = AS_WRITTEN
-        return found | self.thinking.identity()
+        # Rendering needs transformers, which a finished run that is only read shall not load.
+        memory = Memory("chat-prompts")
+        asked = [
+            self.template,
+            self.date,
+            self.system_prompt,
+            self.thinking.identity(),
+            tokenizer_fingerprint(self.tokenizer),
+        ]
+        versions = [metadata.version(name) for name in ("transformers", "bfpo-bench")]
+        name = json.dumps([*asked, *versions])
+        # Code that comes with a tokenizer may do anything, and is not in its fingerprint.
+        found = None if self.trust_remote_code else memory.recall(name)
+        if found is None:
+            found = {"chat_template": hashlib.sha256(self.template.encode()).hexdigest()[:16]}
+            if self.date_used is not None:
+                found["date"] = self.date_used
+            if self.bare:
+                found["special_tokens"] = AS_WRITTEN
+            found |= self.thinking.identity()
+            if not self.trust_remote_code:
+                memory.keep(name, found)
+        return found
 
     @cached_property
     def bare(self) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 from bfpo_bench.adapters import Adapter
 from bfpo_bench.errors import BadInput
 from bfpo_bench.models import TOKENIZER_FILES, ModelFiles, safetensors_header
+from bfpo_bench.remembered import Memory
 from bfpo_bench.template_files import chat_templates
 
 READ_BYTES = 1 << 24
@@ -195,12 +196,12 @@ def weight_fingerprint(weights: tuple[Path, ...]) -> str:
     import xxhash
 
     tensors: dict[str, str] = {}
-    memory = _Memory()
+    memory = Memory("fingerprints")
     for path in weights:
-        known = memory.recall(path)
+        known = memory.recall(_as_it_is(path))
         if known is None:
             known = _tensor_hashes(path)
-            memory.keep(path, known)
+            memory.keep(_as_it_is(path), known)
         tensors.update(known)
     whole = xxhash.xxh3_128()
     for name in sorted(tensors):
@@ -233,33 +234,7 @@ def _tensor_hashes(path: Path) -> dict[str, str]:
         return dict(zip(names, pool.map(hash_one, names), strict=True))
 
 
-class _Memory:
-    """Tensor hashes of files seen before, in the user's cache folder; losing it costs time only."""
-
-    def __init__(self) -> None:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        self._folder = Path(base) / "bfpo-bench" / "fingerprints"
-
-    def _file(self, path: Path) -> Path:
-        # The change time (ctime) cannot be set back by hand, unlike the modification time.
-        stat = path.stat()
-        text = f"{path.resolve()}\0{stat.st_size}\0{stat.st_ino}\0{stat.st_ctime_ns}"
-        return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:40]}.json"
-
-    def recall(self, path: Path) -> dict[str, str] | None:
-        try:
-            known = json.loads(self._file(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return known if isinstance(known, dict) else None
-
-    def keep(self, path: Path, hashes: dict[str, str]) -> None:
-        target = self._file(path)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_text(json.dumps(hashes), encoding="utf-8")
-            temporary.replace(target)
-        except OSError:
-            # A read-only home is no reason to fail.
-            return
+def _as_it_is(path: Path) -> str:
+    """A file under its size, inode and change time, which cannot be set back by hand."""
+    stat = path.stat()
+    return f"{path.resolve()}\0{stat.st_size}\0{stat.st_ino}\0{stat.st_ctime_ns}"
