@@ -117,6 +117,14 @@ def test_no_prompt_is_made_up(tmp_path: Path, row: Any, said: str) -> None:
     assert said in str(error.value)
 
 
+def test_a_set_of_responses_alone_has_no_prompts_by_chance(tmp_path: Path) -> None:
+    found = [{"chosen": f"{word} think so.", "rejected": "I think not."} for word in "ABCI"]
+    with pytest.raises(BadInput, match="3 of the 4 rows of set 'toy' hold responses alone, so"):
+        load(tmp_path, found, skip_bad_rows=True)
+    loaded = load(tmp_path, found[2:], skip_bad_rows=True)
+    assert [record.prompt for record in loaded.records] == [(("user", "I think"),)]
+
+
 def test_roles_and_system_message_of_sharegpt(tmp_path: Path) -> None:
     (record,) = load(tmp_path, [rows.SHAREGPT]).records
     assert record.prompt == (("system", "Be brief."), *COLOUR)

@@ -69,7 +69,7 @@ def load_set(wanted: PreferenceSet) -> LoadedSet:
         raise BadInput(f"the limit of set {wanted.name!r} should be at least 1.")
     records: list[PreferenceRecord] = []
     bad: list[str] = []
-    formats = []
+    formats, lacking = [], 0
     for rows in parts:
         name, rows = (wanted.format, rows) if wanted.format else _detect(rows)
         formats.append(name)
@@ -80,9 +80,16 @@ def load_set(wanted: PreferenceSet) -> LoadedSet:
                 raise
             except BadInput as error:
                 bad.append(str(error))
+                lacking += isinstance(error, trl.NoPrompt)
     found = len(records) + len(bad)
     if bad and not wanted.skip_bad_rows:
         raise refused(wanted.name, bad, found)
+    if lacking > found / 2:
+        # What a few responses by chance begin with is no prompt either.
+        raise BadInput(
+            f"{lacking} of the {found} rows of set {wanted.name!r} hold responses alone, so it "
+            f"seems to have no prompts (first: {bad[0].rstrip('.')}); add a field 'prompt'."
+        )
     if not records:
         raise BadInput(f"set {wanted.name!r} has no row that can be used, of {found}.")
     if wanted.all_safe:

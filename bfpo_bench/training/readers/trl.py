@@ -30,6 +30,10 @@ ARGILLA_FIELDS = ("chosen_response", "rejected_response")
 OUTPUT_FIELDS = ("instruction", "output")
 
 
+class NoPrompt(BadInput):
+    """A row of responses alone."""
+
+
 def read_row(row: Record, source: str) -> PreferenceRecord:
     """A row with ``chosen`` and ``rejected``; the chosen response is the more helpful one."""
     texts = [isinstance(value(row, name), str) for name in FIELDS]
@@ -111,7 +115,7 @@ def _plain(row: Record) -> tuple[Messages, tuple[str, str]]:
             if other is not None
             else "and 'chosen' and 'rejected' do not begin alike"
         )
-        raise BadInput(
+        raise NoPrompt(
             f"{row.at}: there is no prompt: no field {', '.join(map(repr, PROMPTS[:-1]))} or "
             f"{PROMPTS[-1]!r}, {why}."
         )
