@@ -19,7 +19,8 @@ REPO = Path(__file__).resolve().parents[1]
 # in the end. In this order xdist gives them out (--no-loadscope-reorder). The second trains the toy
 # models that others wait for.
 LONGEST_FIRST = (
-    *("demo/test_methods.py", "demo/test_models.py", "cli/test_cli.py", "crash/test_kill_vllm.py"),
+    *("demo/test_methods.py", "demo/test_models.py", "test_real_model.py", "cli/test_cli.py"),
+    "crash/test_kill_vllm.py",
     *("engines/test_vllm.py", "test_real_input.py", "training/test_on_policy.py"),
     *("engines/test_parallel.py", "engines/test_openai_vllm.py", "helpfulness/test_serve.py"),
     *("test_evaluation.py", "tasks/test_stock.py", "tasks/test_lm_eval.py", "crash/test_kill.py"),
