@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bfpo_bench.chat_template import Chat, TemplateFault
 from bfpo_bench.errors import BadInput, unknown_name
 from bfpo_bench.training.records import Messages, PreferenceRecord
 from bfpo_bench.training.rendering import ChatTemplate
@@ -95,7 +96,10 @@ def steered_template(template: str, wanted: Mapping[str, int], tokenizer: Any) -
         "{% endif %}" + template
     )
     question = [{"role": "user", "content": "?"}]
-    written = tokenizer.apply_chat_template(question, chat_template=steered, tokenize=False)
+    try:
+        written = Chat(tokenizer, steered).write(question, False)
+    except TemplateFault:
+        written = ""
     if line not in written:
         raise BadInput(
             "the chat template writes no system message, where SteerLM's attributes stand; give "

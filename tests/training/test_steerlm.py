@@ -91,6 +91,9 @@ def test_the_steered_template_asks_as_training_did(tokenizer: Any) -> None:
 def test_what_is_wrong_is_said(tokenizer: Any) -> None:
     with pytest.raises(BadInput, match="unknown attribute 'saftey'; did you mean 'safety'"):
         steered_template(tokenizer.chat_template, {"saftey": 1}, tokenizer)
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('none') }}{% endif %}"
+    with pytest.raises(BadInput, match="the chat template writes no system message"):
+        steered_template(f"{refusing}{{{{ messages[0].content }}}}", {"safety": 1}, tokenizer)
     deaf = "{% for m in messages if m['role'] != 'system' %}{{ m['content'] }}{% endfor %}"
     with pytest.raises(BadInput, match="the chat template writes no system message"):
         steered_template(deaf, {"safety": 1}, tokenizer)
