@@ -56,7 +56,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def decode(model: Any, path: Path | None, known: set[int] = frozenset()) -> Any:  # type: ignore[assignment]
-    tokenizer = SimpleNamespace(eos_token_id=2)
+    tokenizer = SimpleNamespace(eos_token_id=2, all_special_ids=[2], chat_template=None)
     generation = HFGeneration(model, tokenizer, max_length=64, pad_id=0, batch_size=None)
     kept = Unfinished(path, [PROMPTS, SAMPLING.as_dict()])
     seeds = range(len(PROMPTS))
