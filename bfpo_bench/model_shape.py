@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from bfpo_bench.engines.config_values import cached_values, hidden, intermediate, number
 from bfpo_bench.errors import BadInput
 from bfpo_bench.models import ModelFiles, safetensors_header
 
@@ -106,10 +107,10 @@ def model_shape(files: ModelFiles, dtype: str, trust_remote_code: bool = False) 
         quantised=packed > 0,
         dtype=dtype,
         cache=_cache_layers(config),
-        hidden=config.hidden_size,
-        intermediate=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
-        vocabulary=config.vocab_size,
-        context=getattr(config, "max_position_embeddings", None) or 2048,
+        hidden=hidden(config),
+        intermediate=intermediate(config),
+        vocabulary=number(config, "vocab_size") or 1,
+        context=number(config, "max_position_embeddings") or 2048,
     )
 
 
@@ -145,9 +146,9 @@ def _is_input_embedding(name: str) -> bool:
 
 def _asked_experts(config: Any) -> float:
     """Share of the experts that one token is sent to."""
-    asked = getattr(config, "num_experts_per_tok", None)
+    asked = number(config, "num_experts_per_tok")
     for name in ("num_local_experts", "num_experts", "n_routed_experts"):
-        count = getattr(config, name, None)
+        count = number(config, name)
         if asked and count:
             return float(asked / count)
     return 1.0
@@ -157,25 +158,19 @@ def _cache_layers(config: Any) -> tuple[CacheLayer, ...]:
     """The layers of the cache that transformers makes for this config."""
     from transformers import DynamicCache
 
-    values = _values_per_token(config)
-    made = DynamicCache(config=config).layers
+    values = cached_values(config)
+    try:
+        made = DynamicCache(config=config).layers
+    except Exception:  # kinds of layers that it has no cache for
+        made = []
     if not made:
-        return (CacheLayer(values, None),) * int(config.num_hidden_layers)
+        return tuple(CacheLayer(own, None) for own in values)
     layers = []
-    for layer in made:
+    for own, layer in zip(values, made, strict=False):
         # Layers of linear attention keep a state whose size does not grow with the text.
         if not hasattr(layer, "keys"):
             continue
         window = getattr(layer, "sliding_window", None)
         # transformers keeps window - 1 tokens: the next one completes the window.
-        layers.append(CacheLayer(values, None if window is None else int(window) - 1))
+        layers.append(CacheLayer(own, None if window is None else int(window) - 1))
     return tuple(layers)
-
-
-def _values_per_token(config: Any) -> int:
-    heads = int(config.num_attention_heads)
-    if getattr(config, "kv_lora_rank", None):
-        # Multi-head latent attention: the latent vector and the part that carries positions.
-        return int(config.kv_lora_rank) + int(config.qk_rope_head_dim)
-    size = getattr(config, "head_dim", None) or int(config.hidden_size) // heads
-    return 2 * int(getattr(config, "num_key_value_heads", None) or heads) * int(size)

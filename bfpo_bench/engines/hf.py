@@ -12,6 +12,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from bfpo_bench.engines.batching import power_of_two
+from bfpo_bench.engines.config_values import hidden, intermediate
 from bfpo_bench.engines.hf_generation import HFGeneration, embedding_count, end_ids
 from bfpo_bench.engines.load import find_device, load_causal_model, not_loadable
 from bfpo_bench.engines.packed_model import Wanted
@@ -232,8 +233,8 @@ class HFEngine(HFLM):  # type: ignore[misc]
             # Enough to keep matrix products busy, few enough for steady progress.
             return 2048
         config = self.model.config.get_text_config()
-        inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-        per_token = (8 * config.hidden_size + 4 * inner) * self.model.dtype.itemsize
+        widths = 8 * hidden(config) + 4 * intermediate(config)
+        per_token = widths * self.model.dtype.itemsize
         free, _ = torch.cuda.mem_get_info(self.device)
         return power_of_two(0.25 * free / per_token, 2048, 32768)
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from bfpo_bench.engines.batching import pending, plan_batches, power_of_two
+from bfpo_bench.engines.config_values import cached_values, hidden
 from bfpo_bench.engines.hf_decoding import Decoding
 from bfpo_bench.engines.hf_memory import halve_when_full
 from bfpo_bench.engines.hf_unfinished import Unfinished
@@ -199,12 +200,10 @@ class HFGeneration:
 
 def _cache_token_budget(model: Any) -> int:
     """Tokens whose keys and values may be held at once: half of the free GPU memory."""
+    # A state-space model caches no keys and values, and has less to hold than this.
     config = model.config.get_text_config()
-    # A state-space model has no heads, and less to hold than this.
-    queries = getattr(config, "num_attention_heads", None) or 1
-    heads = getattr(config, "num_key_value_heads", None) or queries
-    size = getattr(config, "head_dim", None) or config.hidden_size // queries
-    per_token = 2 * config.num_hidden_layers * heads * size * model.dtype.itemsize
+    values = sum(cached_values(config)) or hidden(config)
+    per_token = values * model.dtype.itemsize
     if model.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(model.device)
         return power_of_two(0.5 * free / per_token, 1024, 1 << 20)

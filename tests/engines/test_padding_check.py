@@ -16,11 +16,12 @@ from bfpo_bench.engines.padding_check import ALONE, ANY, EQUAL
 from bfpo_bench.sampling import Sampling
 from tests.engines import architectures
 
+TOKENIZER = SimpleNamespace(eos_token_id=2, all_special_ids=[2], chat_template=None)
 LENGTHS = (2, 30, 7, 7, 16, 30)
 
 
 def made(model: Any) -> HFGeneration:
-    return HFGeneration(model, SimpleNamespace(eos_token_id=2, all_special_ids=[2], chat_template=None), 320, pad_id=0, batch_size=None)
+    return HFGeneration(model, TOKENIZER, 320, pad_id=0, batch_size=None)
 
 
 def greedy(generation: HFGeneration, prompts: list[list[int]]) -> list[list[int]]:
