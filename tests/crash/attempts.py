@@ -56,13 +56,15 @@ class Attempt:
 class Outcome:
     """How an attempt ended: exit code or, negative, the signal; and what it wrote, in order.
 
-    ``session`` is the session that it and every process it started belong to.
+    ``session`` is the session that it and every process it started belong to; ``answers`` counts
+    the scores and responses among what it wrote.
     """
 
     code: int
     session: int
     seconds: float
     writes: list[str]
+    answers: int
     errors: str
 
 
@@ -118,8 +120,12 @@ def main(log: Path, modules: list[str]) -> None:
             _in_child(attempt, log, writes)
         code = _await(child, attempt, begin)
         seconds = time.monotonic() - begin
-        written = writes.read_text().split()
-        outcome = Outcome(code, child, seconds, written, log.read_text()[-3000:])
+        notes = [line.split("\t") for line in writes.read_text().splitlines()]
+        answers_given = sum(int(n) for name, n in notes if name in ("scores", "responses"))
+        outcome = Outcome(
+            *(code, child, seconds, [name for name, _ in notes], answers_given),
+            log.read_text()[-3000:],
+        )
         print(json.dumps(asdict(outcome)), file=answers, flush=True)
 
 
@@ -235,31 +241,33 @@ def _hook(at: list[Any] | None, writes: Path) -> None:
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def noted(name: str, write: Callable[[bool], None]) -> None:
+    def noted(name: str, count: int, write: Callable[[bool], None]) -> None:
         now = due(name)
         if now and moment == "before":
             die()
         write(now and moment == "inside")
-        print(name, file=notes, flush=True)
+        print(name, count, sep="\t", file=notes, flush=True)
         if now and moment == "after":
             die()
 
     insert, write_whole, fsync = Store._insert, rundir.write_whole, os.fsync
 
     def inserting(store: Store, table: str, width: int, rows: Iterable[Any]) -> None:
+        written = list(rows)
+
         def cut(last: bool) -> Iterator[Any]:
-            yield from rows
+            yield from written
             if last:
                 die()
 
-        noted(table, lambda last: insert(store, table, width, cut(last)))
+        noted(table, len(written), lambda last: insert(store, table, width, cut(last)))
 
     def writing(path: Path, text: str) -> None:
         def write(last: bool) -> None:
             os.fsync = (lambda _: die()) if last else fsync
             write_whole(path, text)
 
-        noted(path.name, write)
+        noted(path.name, 1, write)
 
     Store._insert = inserting  # type: ignore[method-assign]
     rundir.write_whole = output.write_whole = writing

@@ -69,16 +69,11 @@ def test_a_disk_that_fills_up(
     assert "Traceback" not in outcome.errors
     ballast.unlink()
     kept = _answers(small_disk / "run")
-    assert kept == _written(outcome.writes)
+    assert kept == outcome.answers
     again = driver.run(Attempt(options))
     assert again.code == 0, again.errors
-    assert kept + _written(again.writes) == 36
+    assert kept + again.answers == 36
     assert contents(small_disk / "run") == contents(undisturbed)
-
-
-def _written(writes: list[str]) -> int:
-    """Answers in these writes: two choices or three responses make a batch."""
-    return 2 * writes.count("scores") + 3 * writes.count("responses")
 
 
 def _answers(run: Path) -> int:
