@@ -288,3 +288,40 @@ def test_arguments_that_it_does_not_take_are_named(tiny_llama: Path) -> None:
 
     with pytest.raises(BadInput, match=r"does not take gptqmodel, parallelize"):
         PackedHF.create_from_arg_obj({"pretrained": "x", "gptqmodel": "y", "parallelize": True})
+
+
+def test_generation_goes_by_the_checkpoints_own_settings(tiny_llama: Path, tmp_path: Path) -> None:
+    """A checkpoint's repetition penalty counts for lm-eval's ``hf``, and so for ``bfpo-hf``."""
+    import shutil
+
+    from lm_eval.models.huggingface import HFLM
+
+    from bfpo_bench.engines import GenerateRequest
+    from bfpo_bench.engines.hf import HFEngine
+    from bfpo_bench.sampling import Sampling
+
+    folder = Path(shutil.copytree(tiny_llama, tmp_path / "penalised"))
+    asked = instances(
+        "generate_until",
+        [
+            (text, {"until": ["\n\n"], "max_gen_toks": 16, "do_sample": False})
+            for text in ("the bike is mine", "we borrow the bike", "open")
+        ],
+    )
+    found = {}
+    for name, settings in (
+        ("plain", {}),
+        ("penalty", {"repetition_penalty": 1.3}),
+    ):
+        own = json.loads((tiny_llama / "generation_config.json").read_text())
+        (folder / "generation_config.json").write_text(json.dumps(own | settings))
+        engine = HFEngine(EngineOptions(str(folder), dtype="float32", device="cpu"))
+        # An evaluation asks for what the suite says, and leaves the settings where they are.
+        prompts = [GenerateRequest("the bike", Sampling(8), 0)]
+        [[(_, response)]] = list(engine.respond(prompts))
+        found[name] = engine.generate_until(asked, disable_tqdm=True)
+        theirs = HFLM(str(folder), dtype="float32", device="cpu", batch_size=1)
+        assert found[name] == theirs.generate_until(asked, disable_tqdm=True), name
+        found.setdefault("suite", [response.text])
+        assert found["suite"] == [response.text]
+    assert found["plain"] != found["penalty"]
