@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bfpo_bench.leaderboard.checks import find_fault
+from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.runs import open_run
 
 
@@ -169,6 +170,19 @@ def test_data_that_are_not_the_pinned_ones(small_run: Path, copy: Callable[..., 
 
     run = edited(edited(copy(small_run), "run.json", asked), "results.json", found)
     assert fault(run) == "the data of WinoGrande are not the pinned ones (their digest differs)"
+
+    def let_through(content: dict[str, Any]) -> None:
+        cell = content["tasks"]["bfpo_winogrande"]
+        cell["source"]["status"] = "differs"
+        cell["marks"] = ["not the pinned data"]
+
+    # Asked for with --allow-unpinned: no fault, but a mark, and no rank beside the pinned data.
+    edited(run, "results.json", let_through)
+    assert fault(run) is None
+    rows = load_rows([small_run, run]).rows
+    cells = [row.entry.cells["winogrande"] for row in rows]
+    assert "not the pinned data" in cells[1].marks
+    assert cells[0].protocol != cells[1].protocol
 
 
 def test_damaged_samples(small_run: Path, copy: Callable[..., Path]) -> None:
