@@ -51,15 +51,13 @@ def terminal(results: Results) -> RenderableType:
     cells.add_column("Score (%)", justify="right")
     cells.add_column("95 % interval", justify="right")
     cells.add_column("n", justify="right")
-    cells.add_column("Unknown", justify="right")
-    cells.add_column("No answer", justify="right")
     group = None
     for task in results.tasks.values():
         if group not in (None, task.group):
             cells.add_section()
         group = task.group
         interval = interval_text(task.low, task.high)
-        cells.add_row(task.column, score_text(task), interval, items_text(task), *_counts(task))
+        cells.add_row(task.column, score_text(task), interval, items_text(task))
 
     row = Table()
     row.add_column("Model")
@@ -69,8 +67,9 @@ def terminal(results: Results) -> RenderableType:
     row.add_row(Text(str(results.model["name"])), *texts.values())
     quiet = [_legend(results)]
     remarks = [Text(f"• {note}", style="yellow") for note in notes(results)]
-    ended = [f"{task.column} {_ended(task)}" for task in results.tasks.values() if task.finishes]
-    quiet = [f"Responses ended by: {'; '.join(ended)}.", *quiet] if ended else quiet
+    # Not as columns: most tasks have none, and a terminal has 80 columns.
+    judged = [task for task in results.tasks.values() if task.group == "gen"]
+    quiet = [*map(_responses, judged), *quiet]
     return Group(cells, row, *(Text(line, style="dim") for line in quiet), *remarks)
 
 
@@ -93,6 +92,14 @@ def _row(results: Results) -> dict[str, str]:
 def _counts(task: TaskResult) -> tuple[str, str]:
     """Unknown verdicts and missing answers of a judged task; empty for a scored one."""
     return (str(task.unknown), str(task.no_answer)) if task.group == "gen" else ("", "")
+
+
+def _responses(task: TaskResult) -> str:
+    """What became of a judged task's responses, in one line."""
+    unknown, no_answer = _counts(task)
+    ended = f"; ended by {_ended(task)}" if task.finishes else ""
+    counts = f"{unknown} of {task.n} verdicts unknown, {no_answer} without an answer"
+    return f"{task.column}: {counts}{ended}."
 
 
 def _ended(task: TaskResult) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from dataclasses import replace
@@ -17,7 +18,7 @@ from bfpo_bench.results import (
     TaskResult,
     read_results,
 )
-from bfpo_bench.results_table import markdown
+from bfpo_bench.results_table import markdown, terminal
 from bfpo_bench.suite import load_suite
 from bfpo_bench.uncertainty import averages
 
@@ -139,6 +140,23 @@ def test_a_task_of_unknown_verdicts_alone_is_no_zero(results: Results, tmp_path:
     assert "Gen. is missing ALERT" in text
     path.write_text(found.to_json())
     assert read_results(path) == found
+
+
+def test_a_cell_takes_one_line_of_a_terminal_of_80_columns(results: Results) -> None:
+    from rich.console import Console
+
+    wide = {"score": 100.0, "stderr": 14.79, "low": 43.85, "high": 100.0, "n": 2000}
+    tasks = {name: replace(c, **wide, items=16076) for name, c in results.tasks.items()}
+    tasks["bfpo_alert"] = replace(tasks["bfpo_alert"], finishes={"stop": 1500, "length": 500})
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(terminal(replace(results, tasks=tasks)))
+    lines = console.export_text().splitlines()
+    cells = [line for line in lines if "2000 of 16076" in line]
+    assert len(cells) == len(tasks)
+    assert all("100.00 ± 14.79 │ 43.85 to 100.00" in line for line in cells)
+    assert [line for line in lines if line.startswith("ALERT: ")] == [
+        "ALERT: 0 of 2000 verdicts unknown, 0 without an answer; ended by stop 1500, ",
+    ]
 
 
 @pytest.mark.parametrize(
