@@ -38,6 +38,9 @@ to agree with all else of theirs: there it is one instrument that all rows share
 CHAT_ONLY = frozenset({"system_prompt", "template", "date", "thinking"})
 """Settings that nothing depends on but tasks whose prompts go through a chat template."""
 
+_WITHOUT = {"thinking": "auto"}
+"""What a setting is where it is not kept, of those that are kept only when asked for."""
+
 _PER_CELL = frozenset({"model", "tasks", "data", "judge", "limit", "seed", "suite"})
 """Parts of the identity of which a cell's own share is taken, below."""
 
@@ -46,7 +49,7 @@ Key = tuple[str, str]
 
 
 class Difference(NamedTuple):
-    """A part that two protocols have otherwise; "not recorded" where one has none."""
+    """A part that two protocols have otherwise; "not recorded" where it is in one alone."""
 
     columns: tuple[str, ...]
     name: str
@@ -93,7 +96,8 @@ class Protocol:
         mine, theirs = dict(self.parts), dict(other.parts)
         found: dict[tuple[str, str, str], list[str]] = {}
         for key in sorted(mine.keys() | theirs.keys()):
-            one, two = (parts.get(key, "not recorded") for parts in (mine, theirs))
+            absent = _WITHOUT.get(key[1], "not recorded")
+            one, two = (parts.get(key, absent) for parts in (mine, theirs))
             if one != two and (key[1] in SAID_ONLY) == said:
                 found.setdefault((key[1], one, two), []).append(key[0])
         # Who judges is said; that another judge's weights are others goes without saying.
