@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bfpo_bench.errors import BadInput
 from bfpo_bench.identity import is_earlier
+from bfpo_bench.own_settings import unused_settings
 from bfpo_bench.plan import PlannedTask
 from bfpo_bench.request import Request
 from bfpo_bench.results import (
@@ -20,6 +21,7 @@ from bfpo_bench.results import (
 )
 from bfpo_bench.rundir import RunDirectory
 from bfpo_bench.store import ResponseTotals, Store
+from bfpo_bench.target import LocalTarget
 from bfpo_bench.uncertainty import with_uncertainty
 
 if TYPE_CHECKING:
@@ -150,7 +152,7 @@ def _helpfulness_marks(
         totals = store.response_totals(task.name)
         if totals.cut_prompts:
             marks.append(f"{totals.cut_prompts} of {len(task.items)} prompts cut on the left")
-        marks += _answer_marks(totals, request.options.thinking)
+        marks += _answer_marks(totals, request.options.thinking) + _own_settings(request)
         if request.annotator is None:
             marks.append(
                 f"{len(task.items)} responses are there; name who compares them with --annotator"
@@ -192,7 +194,7 @@ def _task_result(request: Request, store: Store, task: PlannedTask) -> TaskResul
             marks.append(unfit)
         cut = responses.cut_prompts
         no_answer, finishes = responses.no_answer, responses.finishes
-        marks += _answer_marks(responses, request.options.thinking)
+        marks += _answer_marks(responses, request.options.thinking) + _own_settings(request)
         if spec.chat_template and request.target.plain:
             marks.append(request.target.plain)
     assert len(values) == len(task.items), f"{task.name}: {len(values)} of {len(task.items)} items"
@@ -222,6 +224,11 @@ def _task_result(request: Request, store: Store, task: PlannedTask) -> TaskResul
         no_answer=no_answer,
         finishes=finishes,
     )
+
+
+def _own_settings(request: Request) -> list[str]:
+    target = request.target
+    return unused_settings(target.files) if isinstance(target, LocalTarget) else []
 
 
 def _answer_marks(responses: ResponseTotals, thinking: str) -> list[str]:

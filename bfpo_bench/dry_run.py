@@ -20,6 +20,7 @@ from bfpo_bench.judging import LONGEST_JUDGED, ChosenJudge
 from bfpo_bench.machine import find_device, measure_speed
 from bfpo_bench.measure import measure
 from bfpo_bench.model_shape import ModelShape, model_shape
+from bfpo_bench.models import ModelFiles
 from bfpo_bench.options import EvaluateOptions
 from bfpo_bench.pieces import StageTime
 from bfpo_bench.plan import PlannedTask, render
@@ -55,7 +56,10 @@ def dry_run(
         options.seed,
         options.thoughts.tokens,
     )
-    works = [task_work(task, tokenizer) for task in planned]
+    known = None
+    if isinstance(target, LocalTarget) and target.adapter is None:
+        known = _known_tokens(target.files, target.backend, target.dtype, options.trust_remote_code)
+    works = [task_work(task, tokenizer, known) for task in planned]
     judge = request.judge.card.name if request.judge else "none"
     lines = [
         f"model {target.name}, backend {target.backend}, judge {judge}, "
@@ -75,6 +79,29 @@ def dry_run(
     if measured:
         lines += ["", *_measured(measure(request, planned, progress or Progress(show=False)))]
     return "\n".join(lines)
+
+
+def _known_tokens(
+    files: ModelFiles, backend: str, dtype: str, trust_remote_code: bool
+) -> int | None:
+    """How many tokens a model knows; None where only its engine can tell.
+
+    Raises:
+        BadInput: an evaluation could not load it.
+    """
+    if backend == "vllm":
+        # It has its own ways of loading, and goes by what the config says.
+        vocabulary = model_shape(files, dtype, trust_remote_code).vocabulary
+        return vocabulary if vocabulary > 1 else None
+    if "quantization_config" in files.config:
+        return None  # packed weights are made of other pieces than the model
+    import torch
+
+    from bfpo_bench.engines.hf_generation import embedding_count
+    from bfpo_bench.engines.load import load_causal_model
+
+    meta = torch.device("meta")
+    return embedding_count(load_causal_model(files.folder, dtype, meta, trust_remote_code))
 
 
 def _task_lines(task: PlannedTask, work: Work) -> list[str]:
@@ -179,7 +206,12 @@ def _annotator_needs(
 
 def _judge_needs(judge: ChosenJudge, judged: Sequence[PlannedTask], measured: bool) -> list[str]:
     title = f"judge {judge.card.name}"
-    work = judge_work(judge, judged)
+    known = None
+    if judge.model is not None:
+        options = judge.options
+        dtype = options.engine_options(judge.model).dtype
+        known = _known_tokens(judge.model, judge.backend, dtype, options.trust_remote_code)
+    work = judge_work(judge, judged, known)
     if work is None:
         # JudgeZoo chooses, loads and runs its models itself.
         return [

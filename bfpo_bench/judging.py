@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from bfpo_bench.chat_template import told_date
+from bfpo_bench.engines.architecture import find_causal_model
 from bfpo_bench.engines.select import choose_backend, open_engine
 from bfpo_bench.errors import BadInput
 from bfpo_bench.fingerprint import checkpoint_identity
 from bfpo_bench.judges import Card, ClassifierCard, Judge, RubricCard, load_judge
-from bfpo_bench.models import ModelFiles, find_model
+from bfpo_bench.models import ModelFiles
 from bfpo_bench.options import LoadingOptions
 from bfpo_bench.progress import Progress
 from bfpo_bench.results import ANYWAY, NO_JUDGE
@@ -123,7 +124,9 @@ def choose_judge(options: JudgeOptions) -> ChosenJudge:
         )
     model = None
     if isinstance(card, ClassifierCard):
-        model = find_model(options.judge_model or card.model, card.revision)
+        model = find_causal_model(
+            options.judge_model or card.model, card.revision, backend, options.trust_remote_code
+        )
     return ChosenJudge(options, card, model, backend)
 
 

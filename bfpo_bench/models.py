@@ -22,6 +22,10 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "tokenizer_config.json",
 )
+# The hub's patterns: a star spans folders too (additional_chat_templates/tool_use.jinja).
+WANTED = ["*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja"]
+# The weights once more: in Mistral's or Meta's own layout, of earlier steps, for other programs.
+UNWANTED = ["consolidated*", "original/*", "*/*.safetensors"]
 ADAPTER_CONFIG = "adapter_config.json"
 SAFETENSORS_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
@@ -66,8 +70,11 @@ class ModelFiles:
         return SAFETENSORS_DTYPES.get(most, "auto")
 
 
-def find_model(model: str, revision: str | None = None) -> ModelFiles:
+def find_model(model: str, revision: str | None = None, code: bool = False) -> ModelFiles:
     """Finds a checkpoint folder or a model of the Hugging Face hub, and checks its files.
+
+    Args:
+        code: whether its own Python files are fetched with it (``--trust-remote-code``).
 
     Raises:
         BadInput: there is no such folder or hub model, the config or the weights are missing,
@@ -89,21 +96,28 @@ def find_model(model: str, revision: str | None = None) -> ModelFiles:
             "give the path of a checkpoint folder or a hub id such as "
             "mistralai/Mistral-7B-Instruct-v0.2."
         )
-    folder = from_hub(model, revision)
+    folder = from_hub(model, revision, code)
     return _checked(model, folder, folder.name)
 
 
-def from_hub(model: str, revision: str | None) -> Path:
+def from_hub(model: str, revision: str | None, code: bool = False) -> Path:
     """The folder of a hub model's files, fetched where they are not here yet.
+
+    Args:
+        code: Python files too; nothing runs them here.
 
     Raises:
         BadInput: it cannot be had.
     """
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    wanted = [*WANTED, "*.py"] if code else WANTED
     try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
+        return Path(
+            snapshot_download(
+                model, revision=revision, allow_patterns=wanted, ignore_patterns=UNWANTED
+            )
+        )
     except Exception as error:
         at = f" at revision {revision!r}" if revision else ""
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -133,7 +147,7 @@ def _checked(name: str, folder: Path, revision: str | None) -> ModelFiles:
             f"{config_file} holds {type(config).__name__} where the model's settings should be; "
             "copy the file again."
         )
-    weights = _weight_files(folder)
+    weights = weight_files(folder)
     for file in weights:
         safetensors_header(file)
     _check_tokenizer(folder, "save it there with tokenizer.save_pretrained")
@@ -159,7 +173,12 @@ def _refuse_adapter(folder: Path) -> None:
     )
 
 
-def _weight_files(folder: Path) -> tuple[Path, ...]:
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """The safetensors files that a folder's model is loaded from.
+
+    Raises:
+        BadInput: some are missing, or all.
+    """
     index_file = folder / "model.safetensors.index.json"
     if index_file.is_file():
         try:
@@ -182,7 +201,8 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
         # What else lies there (a copy in another layout) is not loaded.
         return (one,)
     if files:
-        return files
+        # Mistral's own layout of the same weights, which nothing here loads beside the usual one.
+        return tuple(f for f in files if not f.name.startswith("consolidated")) or files
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
         raise BadInput(
             f"{folder} holds pickled weights only, which can run code when loaded; save the model "
@@ -220,8 +240,8 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
     return tensors
 
 
-def find_tokenizer(name: str) -> Path:
-    """Folder of a tokenizer, from a path or the hub.
+def find_tokenizer(name: str, code: bool = False) -> Path:
+    """Folder of a tokenizer, from a path or the hub, there with its own Python files if asked for.
 
     Raises:
         BadInput: there is none.
@@ -241,14 +261,14 @@ def find_tokenizer(name: str) -> Path:
                 f"there is no tokenizer folder {_brief(name)!r}"
                 f"{' (it is a file)' if is_file else ''}; give a folder or a hub id."
             )
-        folder = from_hub(name, None)
+        folder = from_hub(name, None, code)
     _check_tokenizer(folder, "name the folder of one with --tokenizer")
     return folder
 
 
 def _check_tokenizer(folder: Path, what_to_do: str) -> None:
     there = [file for file in TOKENIZER_FILES[:5] if (folder / file).is_file()]
-    if not there:
+    if not there and not any(folder.glob("*.tiktoken")):
         raise BadInput(
             f"{folder} has no tokenizer (tokenizer.json or tokenizer.model); {what_to_do}."
         )

@@ -9,18 +9,18 @@ from typing import Any, Protocol
 
 from bfpo_bench.adapters import Adapter, find_adapter
 from bfpo_bench.chat_prompts import SERVER_CLOCK, UNTAUGHT, ChatPrompts, choose_prompts
+from bfpo_bench.engines.architecture import find_causal_model
 from bfpo_bench.engines.openai import OpenAIOptions
 from bfpo_bench.engines.protocol import Engine, EngineOptions
 from bfpo_bench.engines.thinking import AUTO
 from bfpo_bench.errors import BadInput
 from bfpo_bench.fingerprint import checkpoint_identity, tokenizer_fingerprint
-from bfpo_bench.models import ModelFiles, find_model, find_tokenizer
+from bfpo_bench.models import ModelFiles, find_tokenizer
 from bfpo_bench.options import TargetOptions
 from bfpo_bench.plan import Asked
 
 NO_TEMPLATE = "plain prompts: the model has no chat template"
 NEVER_TEMPLATE = "plain prompts: the chat template was switched off"
-
 
 TRAINING_RECORD = "training.json"
 """What ``bfpo-bench train`` leaves beside the weights, and an evaluation copies into its run."""
@@ -249,7 +249,8 @@ def find_target(options: TargetOptions, backend: str) -> Target:
             "--backend openai and --base-url go together: the one says that a server holds the "
             "model, the other where it is (e.g. http://localhost:8000/v1)."
         )
-    tokenizer = find_tokenizer(options.tokenizer) if options.tokenizer else None
+    code = options.trust_remote_code
+    tokenizer = find_tokenizer(options.tokenizer, code) if options.tokenizer else None
     if backend == "openai":
         if options.adapter is not None:
             raise BadInput(
@@ -257,7 +258,7 @@ def find_target(options: TargetOptions, backend: str) -> Target:
                 "an adapter as a model of its own, which --model takes."
             )
         return _served(options, tokenizer)
-    files = find_model(options.model, options.revision)
+    files = find_causal_model(options.model, options.revision, backend, code)
     adapter = find_adapter(options.adapter, files) if options.adapter else None
     if adapter is not None and adapter.has_tokenizer and tokenizer is None:
         tokenizer = adapter.folder
@@ -265,7 +266,7 @@ def find_target(options: TargetOptions, backend: str) -> Target:
     prompts = choose_prompts(options, folder)
     engine_options = options.engine_options(files, tokenizer, options.max_length)
     never = NEVER_TEMPLATE if options.chat_template == "never" else NO_TEMPLATE
-    plain = never if prompts is None else None
+    plain = None if prompts else never
     if adapter is not None:
         engine_options = replace(engine_options, adapter=str(adapter.folder))
     return LocalTarget(files, folder, prompts, plain, backend, engine_options, adapter)

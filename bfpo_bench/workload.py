@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeVar
 
 from bfpo_bench.engines.tokenization import (
+    check_known,
     encode_many,
     encode_pairs,
     encode_prompts,
@@ -56,18 +58,24 @@ def evenly(texts: Sequence[T], count: int) -> Iterator[T]:
         yield texts[index]
 
 
-def task_work(task: PlannedTask, tokenizer: Any) -> Work:
+def task_work(task: PlannedTask, tokenizer: Any, known: int | None = None) -> Work:
     """Tokens of a task, scaled up from a sample.
 
     Args:
         tokenizer: None guesses from the number of characters.
+        known: tokens that the model has an embedding of; None where nobody can tell yet.
+
+    Raises:
+        BadInput: the sample has tokens beyond those.
     """
     if task.scores:
         pairs = [(r.context, r.continuation) for r in evenly(task.scores, SAMPLE)]
         if tokenizer is None:
             sizes = [(len(a) / GUESS, len(b) / GUESS) for a, b in pairs]
         else:
-            sizes = [(len(a), len(b)) for a, b in encode_pairs(tokenizer, pairs)]
+            encoded = encode_pairs(tokenizer, pairs)
+            _check(known, chain.from_iterable(encoded))
+            sizes = [(len(a), len(b)) for a, b in encoded]
         scale = len(task.scores) / len(sizes)
         return Work(
             "score",
@@ -79,7 +87,9 @@ def task_work(task: PlannedTask, tokenizer: Any) -> Work:
     prompts = list(evenly(task.prompts, SAMPLE))
     counts = [len(prompt.prompt) / GUESS for prompt in prompts]
     if tokenizer is not None:
-        counts = [float(len(ids)) for ids in encode_prompts(tokenizer, prompts)]
+        rows = encode_prompts(tokenizer, prompts)
+        _check(known, rows)
+        counts = [float(len(ids)) for ids in rows]
     new = task.prompts[0].most_tokens
     return Work(
         "respond",
@@ -91,7 +101,14 @@ def task_work(task: PlannedTask, tokenizer: Any) -> Work:
     )
 
 
-def judge_work(judge: ChosenJudge, tasks: Sequence[PlannedTask]) -> Work | None:
+def _check(known: int | None, rows: Iterable[Sequence[int]]) -> None:
+    if known is not None:
+        check_known(rows, known)
+
+
+def judge_work(
+    judge: ChosenJudge, tasks: Sequence[PlannedTask], known: int | None = None
+) -> Work | None:
     """Tokens that a judge reads (and, on a server, writes) for the responses of these tasks.
 
     A response is taken to be as long as it may get: the tokens of template and prompt are counted
@@ -101,11 +118,12 @@ def judge_work(judge: ChosenJudge, tasks: Sequence[PlannedTask]) -> Work | None:
         None for a judge whose tokens nobody here can count (rules, JudgeZoo).
 
     Raises:
-        BadInput: the judge's tokenizer does not fit its card.
+        BadInput: the judge's tokenizer does not fit its card, or makes tokens that its model does
+            not have (`known`, as in :func:`task_work`).
     """
     card = judge.card
     if isinstance(card, ClassifierCard):
-        return _classifier_work(judge, card, tasks)
+        return _classifier_work(judge, card, tasks, known)
     if not isinstance(card, RubricCard):
         return None
     requests = read = 0
@@ -134,7 +152,7 @@ class _NoModel:
 
 
 def _classifier_work(
-    judge: ChosenJudge, card: ClassifierCard, tasks: Sequence[PlannedTask]
+    judge: ChosenJudge, card: ClassifierCard, tasks: Sequence[PlannedTask], known: int | None
 ) -> Work:
     from bfpo_bench.judges.classifier import ClassifierJudge
 
@@ -147,7 +165,9 @@ def _classifier_work(
     for task in tasks:
         exchanges = [Exchange(question, "") for question in evenly(task.questions, SAMPLE)]
         texts = [text or "" for text, _ in writer.render(exchanges)]
-        counts = [float(len(ids)) for ids in encode_many(tokenizer, texts, card.add_special_tokens)]
+        rows = encode_many(tokenizer, texts, card.add_special_tokens)
+        _check(known, rows)
+        counts = [float(len(ids)) for ids in rows]
         response = min(task.prompts[0].sampling.max_new_tokens, card.max_response_tokens)
         count = len(task.prompts) * asked
         requests += count

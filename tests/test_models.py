@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bfpo_bench.chat_prompts import choose_template
+from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.errors import BadInput
 from bfpo_bench.models import find_model, find_tokenizer, safetensors_header
 from bfpo_bench.template_files import chat_templates, read_chat_template
@@ -209,3 +210,73 @@ def test_chat_templates_that_cannot_be_read(tmp_path: Path, name: str, content: 
     assert str(caught.value).endswith(
         "); copy the file again, or name a template with --chat-template."
     )
+
+
+# ------------------------------------------------------------------ what the hub is asked for
+
+REPOSITORY = (
+    *("config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json"),
+    *("consolidated.safetensors", "consolidated-00001-of-00002.safetensors", "params.json"),
+    *("original/consolidated.00.pth", "original/params.json", "original/model.safetensors"),
+    *("checkpoint-100/model.safetensors", "pytorch_model.bin", "model.gguf", "onnx/model.onnx"),
+    *("tokenizer.model", "qwen.tiktoken", "merges.txt", "chat_template.jinja"),
+    *("additional_chat_templates/tool_use.jinja", "modeling_own.py", "code/attention.py"),
+    *("adapter_config.json", "adapter_model.safetensors", "README.md"),
+)
+FETCHED = {
+    *("config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json"),
+    *("params.json", "tokenizer.model", "qwen.tiktoken", "merges.txt", "chat_template.jinja"),
+    *("additional_chat_templates/tool_use.jinja", "adapter_config.json"),
+    "adapter_model.safetensors",
+}
+
+
+@pytest.mark.parametrize("code", [False, True])
+def test_what_is_fetched_from_the_hub(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, code: bool
+) -> None:
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    from bfpo_bench.options import EvaluateOptions
+    from bfpo_bench.target import find_target
+
+    fetched = []
+
+    def download(name: str, revision: str | None = None, **patterns: list[str]) -> str:
+        fetched.append(set(filter_repo_objects(REPOSITORY, **patterns)))  # type: ignore[arg-type]
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    options = EvaluateOptions("org/model", tokenizer="org/tokens", trust_remote_code=code)
+    find_target(options, "hf")
+    expected = FETCHED | ({"modeling_own.py", "code/attention.py"} if code else set())
+    assert fetched == [expected, expected]
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_weights_that_are_there_twice(folder: Path, sharded: bool) -> None:
+    """Mistral's folders hold them once more, by its own names; they are neither hashed nor read."""
+    from bfpo_bench.engines.vllm_files import other_weights, without
+    from bfpo_bench.fingerprint import weight_fingerprint
+
+    before = weight_fingerprint(find_model(str(folder)).weights)
+    if sharded:
+        (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    own = next(folder.glob("model*.safetensors"))
+    shutil.copy(own, folder / "consolidated.safetensors")
+    files = find_model(str(folder))
+    assert files.weights == (own,)
+    assert weight_fingerprint(files.weights) == before
+    assert other_weights(folder) == {"consolidated.safetensors"}
+    with without(EngineOptions(str(folder)), other_weights(folder)) as seen:
+        there = {path.name for path in Path(seen.model).iterdir()}
+        assert there == {path.name for path in folder.iterdir()} - {"consolidated.safetensors"}
+        assert find_model(seen.model).config == files.config
+    assert not Path(seen.model).exists()
+    assert (folder / "consolidated.safetensors").exists()
+
+
+def test_a_tokenizer_in_tiktokens_format_is_one(folder: Path) -> None:
+    (folder / "tokenizer.json").rename(folder / "own.tiktoken")
+    assert find_tokenizer(str(folder)) == folder

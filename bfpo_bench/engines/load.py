@@ -75,6 +75,7 @@ def load_causal_model(
 
     Args:
         dtype: a torch dtype, its name, or ``"auto"`` for the checkpoint's.
+        device: ``meta`` goes through all of it without reading a weight.
         generation: the model's generation config; None for the folder's.
         adapter: folder of an adapter that is merged into the weights.
 
@@ -92,6 +93,7 @@ def load_causal_model(
             use_safetensors=True,
             generation_config=generation,
             output_loading_info=True,
+            device_map="meta" if device.type == "meta" else None,
         )
     except torch.OutOfMemoryError:
         raise

@@ -50,6 +50,12 @@ def open_engine(backend: str, options: EngineOptions) -> Engine:
         # All has been read when the engine is there.
         with merged_copy(options) as merged:
             return open_engine(backend, merged)
+    if backend == "vllm":
+        from bfpo_bench.engines.vllm_files import other_weights, without
+
+        if others := other_weights(Path(options.model)):
+            with without(options, others) as alone:
+                return open_engine(backend, alone)
     if options.data_parallel_size > 1:
         from bfpo_bench.engines.parallel import ParallelEngine
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.chat_template import told_date
+from bfpo_bench.engines.architecture import find_causal_model
 from bfpo_bench.engines.select import vllm_installed
 from bfpo_bench.errors import BadInput
 from bfpo_bench.fingerprint import checkpoint_identity
 from bfpo_bench.helpfulness.annotators import OFFICIAL, AnnotatorConfig, load_config
 from bfpo_bench.helpfulness.ask import Annotator
 from bfpo_bench.helpfulness.serve import serving
-from bfpo_bench.models import ModelFiles, find_model
+from bfpo_bench.models import ModelFiles
 from bfpo_bench.options import LoadingOptions
 from bfpo_bench.progress import Progress
 from bfpo_bench.remote import GaveUp, Refused, Secret, Server, ask
@@ -182,7 +183,8 @@ def _local(options: AnnotatorOptions, config: AnnotatorConfig) -> ChosenAnnotato
             "installed: pip install 'bfpo-bench[vllm]', or name a running server with "
             "--annotator-url."
         )
-    files = find_model(options.annotator_model)
+    code = options.trust_remote_code
+    files = find_causal_model(options.annotator_model, None, "vllm", code)
     return ChosenAnnotator(options, config, files.name, None, files)
 
 

@@ -12,10 +12,11 @@ from typing import Any
 from lm_eval.api.registry import register_model
 
 from bfpo_bench.adapters import find_adapter
+from bfpo_bench.engines.architecture import find_causal_model
 from bfpo_bench.engines.hf import HFEngine
 from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.errors import BadInput
-from bfpo_bench.models import find_model, find_tokenizer
+from bfpo_bench.models import find_tokenizer
 
 
 @register_model("bfpo-hf")
@@ -58,12 +59,14 @@ class PackedHF(HFEngine):
                 f"bfpo-hf does not take {', '.join(sorted(others))}; leave it out, or use "
                 "lm-eval's own --model hf."
             )
-        model = find_model(str(pretrained), revision)
+        model = find_causal_model(str(pretrained), revision, "hf", trust_remote_code)
         adapter = None if peft is None else find_adapter(str(peft), model)
         super().__init__(
             EngineOptions(
                 model=str(model.folder),
-                tokenizer=None if tokenizer is None else str(find_tokenizer(str(tokenizer))),
+                tokenizer=None
+                if tokenizer is None
+                else str(find_tokenizer(str(tokenizer), trust_remote_code)),
                 adapter=None if adapter is None else str(adapter.folder),
                 dtype=dtype,
                 device=device or "auto",

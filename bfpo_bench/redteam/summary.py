@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.intervals import share
+from bfpo_bench.own_settings import unused_settings
 from bfpo_bench.redteam.pairs import Fate
 from bfpo_bench.redteam.prompts import PromptSet
 from bfpo_bench.redteam.request import Request
 from bfpo_bench.redteam.selection import Answer, Dropped
+from bfpo_bench.target import LocalTarget
 from bfpo_bench.training.records import PreferenceRecord
 
 SCHEMA_VERSION = 1
@@ -137,7 +139,10 @@ def summarize(
 def _notes(request: Request, summary: Summary) -> list[str]:
     total, judge, plain = summary.total, request.judge.card.name, request.target.plain
     notes = [*request.prompts.marks]
-    for mark in [plain] if plain else request.target.chat_marks:
+    told = [plain] if plain else request.target.chat_marks
+    if isinstance(request.target, LocalTarget):
+        told = told + unused_settings(request.target.files)
+    for mark in told:
         notes.append(f"{mark[0].upper()}{mark[1:]}.")
     if total.unknown == total.responses:
         notes.append(f"The judge {judge} could not tell of any response whether it is harmful.")

@@ -61,7 +61,9 @@ def look(recipe: Recipe, output: Path, progress: Progress, trust_remote_code: bo
         )
         if prepared.margin is not None:
             lines.append("margins will be rated before training")
-    lines += _weights(recipe, trained_outline(recipe, find_base(recipe), trust_remote_code))
+    lines += _weights(
+        recipe, trained_outline(recipe, find_base(recipe, trust_remote_code), trust_remote_code)
+    )
     return "\n".join(lines)
 
 

@@ -102,7 +102,7 @@ def prepare_on_policy(
         recipe.combination or "", recipe.combination_parameters, list(rewards)
     )
     rollout_settings(recipe.rollout)
-    base = find_base(recipe)
+    base = find_base(recipe, trust_remote_code)
     model = trained_outline(recipe, base, trust_remote_code)
     template = read_template(recipe)
     tokenizer = load_tokenizer(base.folder, trust_remote_code)

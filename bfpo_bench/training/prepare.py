@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.engines.architecture import find_causal_model
 from bfpo_bench.engines.load import outline
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.errors import BadInput
-from bfpo_bench.models import ModelFiles, find_model
+from bfpo_bench.models import ModelFiles
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.layers import choose_weights
 from bfpo_bench.training.limits import Limits
@@ -108,7 +109,7 @@ def prepare(recipe: Recipe, progress: Progress, trust_remote_code: bool = False)
         BadInput: something of it cannot be had or does not go together.
     """
     loss = load_loss(recipe.loss or "", recipe.loss_parameters)
-    base = find_base(recipe)
+    base = find_base(recipe, trust_remote_code)
     model = trained_outline(recipe, base, trust_remote_code)
     template = read_template(recipe)
     tokenizer = load_tokenizer(base.folder, trust_remote_code)
@@ -154,11 +155,11 @@ def prepare(recipe: Recipe, progress: Progress, trust_remote_code: bool = False)
     return prepared
 
 
-def find_base(recipe: Recipe) -> ModelFiles:
+def find_base(recipe: Recipe, trust_remote_code: bool = False) -> ModelFiles:
     """The model that training starts from."""
     if recipe.base is None:
         raise BadInput("no base model is given; name one with --model, or 'base' in the recipe.")
-    return find_model(recipe.base)
+    return find_causal_model(recipe.base, None, "hf", trust_remote_code)
 
 
 def trained_outline(recipe: Recipe, base: ModelFiles, trust_remote_code: bool = False) -> Any:

@@ -114,7 +114,7 @@ def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = Fa
         BadInput: something of it cannot be had, there is no chat template, or more than half of
             the conversations are too long.
     """
-    base = find_base(recipe)
+    base = find_base(recipe, trust_remote_code)
     model = trained_outline(recipe, base, trust_remote_code)
     template = read_template(recipe)
     tokenizer = load_tokenizer(base.folder, trust_remote_code)
