@@ -14,6 +14,7 @@ from bfpo_bench.estimates import (
     memory_need,
     memory_verdict,
 )
+from bfpo_bench.going_on import format_note
 from bfpo_bench.helpfulness.choose import ChosenAnnotator
 from bfpo_bench.judges import ZooCard
 from bfpo_bench.judging import LONGEST_JUDGED, ChosenJudge
@@ -43,7 +44,7 @@ def dry_run(
         BadInput: something asked for cannot be had.
         RunFailed: a model could not be loaded, or gives no numbers (only when `measured`).
     """
-    request = check_request(options)
+    request = check_request(options).going_on()
     target = request.target
     tokenizer = None
     if target.tokenizer is not None:
@@ -142,7 +143,7 @@ def _needs(
         shape = model_shape(target.files, target.dtype, options.trust_remote_code)
         device = find_device(options.device)
         use = Use(shape, target.backend, options, device, works, options.max_length)
-        lines = _model_lines(f"target {target.name}", use, measured)
+        lines = _model_lines(f"target {target.name}", use, measured, format_note(target, options))
         lines += _too_long(planned, min(options.max_length or shape.context, shape.context))
     else:
         lines = [
@@ -195,13 +196,13 @@ def _annotator_needs(
     if annotator.files is None:
         return lines
     options = annotator.options
-    dtype = options.engine_options(annotator.files).dtype
+    dtype, note = options.number_format(annotator.files)
     shape = model_shape(annotator.files, dtype, options.trust_remote_code)
     count = len(task.items)
     work = Work("annotate", count, likely.read, generated=likely.written)
     longest = replace(work, longest=round(most.read / count) + annotator.config.max_tokens)
     use = Use(shape, "vllm", options, find_device("auto"), [longest], LONGEST_JUDGED)
-    return [*lines, *_model_lines(title, use, measured)]
+    return [*lines, *_model_lines(title, use, measured, note)]
 
 
 def _judge_needs(judge: ChosenJudge, judged: Sequence[PlannedTask], measured: bool) -> list[str]:
@@ -224,18 +225,17 @@ def _judge_needs(judge: ChosenJudge, judged: Sequence[PlannedTask], measured: bo
             "of this machine"
         ]
     options = judge.options
-    shape = model_shape(
-        judge.model, options.engine_options(judge.model).dtype, options.trust_remote_code
-    )
+    dtype, note = judge.number_format(judge.model)
+    shape = model_shape(judge.model, dtype, options.trust_remote_code)
     use = Use(shape, judge.backend, options, find_device(options.device), [work])
     questions = (
         f"   {work.requests:,} questions, at most {work.read:,} tokens to read (template, prompt, "
         "and a response as long as it may get)"
     )
-    return [*_model_lines(title, use, measured), questions]
+    return [*_model_lines(title, use, measured, note), questions]
 
 
-def _model_lines(title: str, use: Use, measured: bool) -> list[str]:
+def _model_lines(title: str, use: Use, measured: bool, note: str | None) -> list[str]:
     need, device = memory_need(use), use.device
     each = " on each GPU" if device.is_gpu and use.options.tensor_parallel_size > 1 else ""
     lines = [
@@ -243,6 +243,7 @@ def _model_lines(title: str, use: Use, measured: bool) -> list[str]:
         f"full batches; {gigabytes(device.free)} of {gigabytes(device.total)} are free "
         f"({device.title})",
         f"   weights {gigabytes(need.weights)} ({_weights(use.shape)})",
+        *([f"   {note}"] if note else []),
     ]
     if need.single:
         lines.append(

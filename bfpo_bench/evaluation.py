@@ -9,6 +9,7 @@ from bfpo_bench import stages
 from bfpo_bench.collect import collect
 from bfpo_bench.environment import mixed_versions
 from bfpo_bench.errors import BadInput
+from bfpo_bench.going_on import format_note
 from bfpo_bench.options import EvaluateOptions
 from bfpo_bench.plan import PlannedTask, render
 from bfpo_bench.progress import Progress
@@ -32,7 +33,7 @@ def run_evaluation(options: EvaluateOptions, progress: Progress | None = None) -
         RunFailed: the run stopped on the way; what is done is kept.
     """
     progress = progress or Progress(show=False)
-    request = check_request(options)
+    request = check_request(options).going_on()
     with RunDirectory(output_folder(options), request.identity(), fresh=options.fresh) as run:
         finished = _finished(run, request)
         if finished is not None:
@@ -151,6 +152,8 @@ class _Evaluation:
         with self.sitting.timed("load model"):
             target = self.request.target
             self.progress.say(f"Loading {target.name} ({target.backend}) …")
+            if note := format_note(target, self.request.options):
+                self.progress.say(f"{target.name}: {note}.")
             engine = target.open(open_tasks, self.run_directory.scratch)
         try:
             for task in open_tasks:

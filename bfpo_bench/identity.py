@@ -67,6 +67,15 @@ def shared_parts(
     return found
 
 
+def formatless(identity: dict[str, Any]) -> dict[str, Any]:
+    """An identity without number formats, which ``--dtype auto`` chooses by the machine."""
+    return {
+        name: formatless(value) if isinstance(value, dict) else value
+        for name, value in identity.items()
+        if name != "dtype"
+    }
+
+
 def _brief(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "…"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bfpo_bench.chat_template import told_date
@@ -18,6 +18,7 @@ from bfpo_bench.errors import BadInput
 from bfpo_bench.fingerprint import checkpoint_identity
 from bfpo_bench.judges import Card, ClassifierCard, Judge, RubricCard, load_judge
 from bfpo_bench.models import ModelFiles
+from bfpo_bench.number_format import NumberFormat, go_on_with
 from bfpo_bench.options import LoadingOptions
 from bfpo_bench.progress import Progress
 from bfpo_bench.results import ANYWAY, NO_JUDGE
@@ -40,12 +41,33 @@ class JudgeOptions(LoadingOptions):
 
 @dataclass(frozen=True)
 class ChosenJudge:
-    """A judge whose card was read and whose model, if it needs one, was found."""
+    """A judge whose card was read and whose model, if it needs one, was found.
+
+    Attributes:
+        begun: number format of the verdicts that are gone on with; see :meth:`going_on`.
+    """
 
     options: JudgeOptions
     card: Card
     model: ModelFiles | None
     backend: str
+    begun: str | None = None
+
+    def going_on(self, identity: dict[str, Any] | None) -> ChosenJudge:
+        """The judge in the number format of verdicts that are there, where ``auto`` chose.
+
+        Args:
+            identity: of the judge that gave them; version 0.1, which kept no format, took the
+                checkpoint's.
+        """
+        if identity is None or self.model is None or identity.get("judge") != self.card.name:
+            return self
+        return replace(self, begun=identity.get("dtype", self.model.dtype))
+
+    def number_format(self, model: ModelFiles) -> NumberFormat:
+        """The number format in which its model is loaded."""
+        found = self.options.number_format(model)
+        return go_on_with(model, found, self.begun) if self.options.dtype == "auto" else found
 
     def identity(self) -> dict[str, Any]:
         """All that its verdicts depend on; the same as in the ``run.json`` of an evaluation."""
@@ -61,7 +83,7 @@ class ChosenJudge:
             **self.card.identity(weights=found["weights"]),
             **found,
             "backend": self.backend,
-            "dtype": self.options.engine_options(self.model).dtype,
+            "dtype": self.number_format(self.model).dtype,
             **told_date(self._template, self.options.date),
         }
 
@@ -97,11 +119,14 @@ class ChosenJudge:
             yield self.card.open()
             return
         progress.say(f"Loading judge {self.card.name} ({self.backend}) …")
+        dtype, note = self.number_format(self.model)
+        if note:
+            progress.say(f"Judge {self.card.name}: {note}.")
         window = self.model.config.get("max_position_embeddings")
         # vLLM keeps room for a context of full length: Llama Guard's 128k would take 16 GiB.
         max_length = LONGEST_JUDGED if (window or 0) > LONGEST_JUDGED else None
         options = self.options.engine_options(self.model, max_length=max_length)
-        engine = open_engine(self.backend, options)
+        engine = open_engine(self.backend, replace(options, dtype=dtype))
         try:
             assert isinstance(self.card, ClassifierCard)
             yield self.card.open(engine, self.options.date, self._template)

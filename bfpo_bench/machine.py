@@ -8,6 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
+_CPU = Path("/proc/cpuinfo")
+
+_UNITS = {
+    "bfloat16": {"avx512_bf16", "amx_bf16", "bf16"},
+    "float16": {"avx512_fp16", "amx_fp16", "asimdhp"},
+}
+"""What Linux calls units that multiply numbers of 16 bits, on x86 and on ARM (asimdhp, bf16)."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,26 @@ def find_device(name: str = "auto") -> Device:
         limit, used = container
         free, total = min(free, max(0, limit - used)), min(total, limit)
     return Device("cpu", f"CPU, {torch.get_num_threads()} threads", free, total)
+
+
+def cpu_formats() -> frozenset[str]:
+    """The formats of 16 bits that this machine's CPU has units for; others it emulates.
+
+    Where nobody lists them (no Linux), both, so that nothing is said or decided by a guess.
+    """
+    try:
+        text = _CPU.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset(_UNITS)
+    flags = {
+        flag
+        for name, _, value in (line.partition(":") for line in text.splitlines())
+        if name.strip() in ("flags", "Features")
+        for flag in value.split()
+    }
+    if not flags:
+        return frozenset(_UNITS)
+    return frozenset(name for name, units in _UNITS.items() if units & flags)
 
 
 def _container() -> tuple[int, int] | None:

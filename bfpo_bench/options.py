@@ -8,9 +8,11 @@ from typing import Any
 
 from bfpo_bench.chat_template import DATE, is_date
 from bfpo_bench.engines.protocol import EngineOptions
+from bfpo_bench.engines.select import choose_backend
 from bfpo_bench.engines.thinking import Thinking
 from bfpo_bench.errors import BadInput, unknown_name
 from bfpo_bench.models import ModelFiles
+from bfpo_bench.number_format import NumberFormat, choose_format
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -60,6 +62,12 @@ class LoadingOptions:
         loading = {f.name: getattr(self, f.name) for f in fields(LoadingOptions)}
         return {**loading, "backend": None if self.backend == "openai" else self.backend}
 
+    def number_format(self, files: ModelFiles) -> NumberFormat:
+        """The number format in which an engine loads these files."""
+        # vLLM takes the GPU where there is one, whatever the device.
+        device = "auto" if choose_backend(self.backend) == "vllm" else self.device
+        return choose_format(files, self.dtype, device, self.data_parallel_size)
+
     def engine_options(
         self, files: ModelFiles, tokenizer: Path | None = None, max_length: int | None = None
     ) -> EngineOptions:
@@ -72,7 +80,7 @@ class LoadingOptions:
         return EngineOptions(
             model=str(files.folder),
             tokenizer=str(tokenizer) if tokenizer else None,
-            dtype=files.dtype if self.dtype == "auto" else self.dtype,
+            dtype=self.number_format(files).dtype,
             device=self.device,
             batch_size=self.batch_size,
             max_length=max_length,
@@ -162,7 +170,8 @@ class EvaluateOptions(TargetOptions):
         variants: source → variant, for data that comes in several.
         allow_unpinned: take data that differs from the pinned digest, and mark the results.
         seed: decides which items a limit draws and how responses are sampled.
-        dtype: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``; also for the judge.
+        dtype: ``"auto"`` (the checkpoint's; float32 on a CPU without units for that),
+            ``"float32"``, ``"bfloat16"`` or ``"float16"``; also for the judge.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` (hf only).
         batch_size: sequences per batch; None finds it.
         max_length: context window in tokens; None takes the model's.

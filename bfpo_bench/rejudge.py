@@ -71,6 +71,7 @@ def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None)
             responses = {
                 cell.task: _responses(path, store, cell) for cell in cells if not unfit[cell.task]
             }
+            chosen = chosen.going_on(run.identity.get("judge"))
             judge_identity = chosen.identity()
             judging = _Judging(judge_identity, responses, store)
             name = judging.name(run.identity.get("judge"))

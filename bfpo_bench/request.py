@@ -9,6 +9,7 @@ from typing import Any
 from bfpo_bench.chat_prompts import choose_template
 from bfpo_bench.engines.select import choose_backend
 from bfpo_bench.errors import BadInput
+from bfpo_bench.going_on import begun_identity, target_going_on
 from bfpo_bench.helpfulness.choose import AnnotatorOptions, ChosenAnnotator, choose_annotator
 from bfpo_bench.helpfulness.cost import Prices
 from bfpo_bench.judges import load_judge
@@ -47,6 +48,12 @@ class Request:
         """What annotating may cost."""
         options = self.options
         return Prices(options.price_in, options.price_out, options.max_cost)
+
+    def going_on(self) -> Request:
+        """The same in the number formats of the run that it goes on with, where ``auto`` chose."""
+        begun = begun_identity(output_folder(self.options), self.options.fresh)
+        judge = self.judge.going_on(begun.get("judge")) if self.judge else None
+        return replace(self, target=target_going_on(self.target, self.options, begun), judge=judge)
 
     def identity(self) -> dict[str, Any]:
         """All that the answers of this run depend on; see :mod:`bfpo_bench.rundir`.
@@ -144,7 +151,8 @@ def _annotator_options(options: EvaluateOptions) -> AnnotatorOptions:
         annotator_url=options.annotator_url,
         annotator_key_env=options.annotator_key_env,
         concurrency=options.concurrency,
-        **options.beside_target(),
+        # vLLM serves it, on the GPU where there is one.
+        **{**options.beside_target(), "device": "auto"},
     )
 
 

@@ -82,7 +82,13 @@ PriceOut = Annotated[
 JudgeBackend = Annotated[
     str | None, typer.Option(help="hf or vllm. [default: vllm with a GPU, else hf]")
 ]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        help="auto, float32, bfloat16 or float16. auto: the checkpoint's, but float32 on a CPU "
+        "without units for that."
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 … (hf only).")]
 BatchSize = Annotated[
     str, typer.Option(help="Sequences per batch; auto finds it from the memory at hand.")

@@ -89,7 +89,7 @@ def train(
     if dry_run:
         from bfpo_bench.training.look import look
 
-        typer.echo(look(resolved, folder, progress, trust_remote_code))
+        typer.echo(look(resolved, folder, progress, trust_remote_code, device))
         return
     from bfpo_bench.training.checkpoint import RECORD
     from bfpo_bench.training.start import train as run

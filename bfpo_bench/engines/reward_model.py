@@ -25,6 +25,7 @@ from bfpo_bench.chat_template import DATE, Chat, TemplateFault
 from bfpo_bench.engines.tokenization import check_known, load_tokenizer
 from bfpo_bench.errors import BadInput, unknown_name
 from bfpo_bench.models import ModelFiles, find_model, safetensors_header
+from bfpo_bench.number_format import choose_format
 from bfpo_bench.template_files import read_chat_template
 
 Messages = tuple[tuple[str, str], ...]
@@ -136,7 +137,8 @@ class RewardModel:
     Args:
         found: from :func:`find_reward_model`.
         device: where it is kept.
-        dtype: number format of the weights; None takes the checkpoint's.
+        dtype: number format of the weights; None takes the checkpoint's, but float32 on a CPU
+            without units for that.
         date: what the clock of its chat template says.
 
     Raises:
@@ -152,7 +154,8 @@ class RewardModel:
     ) -> None:
         self._name = found.files.name
         self._device = device
-        self._model = _load(found, dtype or found.files.dtype).to(device).eval()
+        dtype = dtype or choose_format(found.files, device=str(device)).dtype
+        self._model = _load(found, dtype).to(device).eval()
         template = read_chat_template(found.files.folder)
         self._tokenizer = load_tokenizer(found.files.folder, False)
         self._chat = Chat(self._tokenizer, template, date) if template else None

@@ -113,6 +113,8 @@ class ChosenAnnotator:
             return
         assert self.files is not None
         progress.say(f"Starting a vLLM server with {self.files.name} (log: {log}) …")
+        if note := self.options.number_format(self.files).note:
+            progress.say(f"Annotator {self.name}: {note}.")
         with serving(self.files, self.model, self.options, log) as server:
             yield Annotator(self.name, self.config, self.model, server)
 

@@ -17,6 +17,7 @@ from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.helpfulness.constraints import meets
 from bfpo_bench.helpfulness.instructions import TASK
 from bfpo_bench.helpfulness.looks import CONSTRAINT_MET, Look, make_look
+from bfpo_bench.number_format import choose_format
 from bfpo_bench.progress import Progress
 from bfpo_bench.rundir import RunDirectory, read_run
 from bfpo_bench.store import OutcomeRecord, ResponseRecord, Store
@@ -58,6 +59,10 @@ def mean_reward(
     found = find_reward_model(model, revision)
     column = found.column(objective)
     digest = checkpoint_digest(found.files)[:8]
+    device = device or find_device("auto")
+    dtype = choose_format(found.files, device=str(device)).dtype
+    # Rewards of two number formats never stand under one name.
+    digest += "" if dtype == found.files.dtype else f"-{dtype}"
     metric = f"reward:{found.files.name}@{digest}:{found.objectives[column]}"
     with RunDirectory(run, content["identity"]) as directory, directory.open_store() as store:
         responses = _responses(run, store)
@@ -65,7 +70,7 @@ def mean_reward(
         missing = [one for one in responses if one.item not in rated]
         if missing:
             progress.say(f"Loading reward model {found.files.name} …")
-            loaded = RewardModel(found, device or find_device("auto"))
+            loaded = RewardModel(found, device, dtype)
             with progress.stage("rate", len(responses), len(rated), "responses"):
                 for start in range(0, len(missing), _AT_ONCE):
                     part = missing[start : start + _AT_ONCE]

@@ -75,6 +75,8 @@ class ChosenPairRM:
         import torch
 
         progress.say(f"Loading ranker {self.name} …")
+        if note := self.options.format_of(self.files).note:
+            progress.say(f"Ranker {self.name}: {note}.")
         ranker = PairRM(self.files, self.dtype, self.options.device, self.options.batch_size)
         try:
             yield ranker

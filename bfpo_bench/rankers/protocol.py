@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from bfpo_bench.models import ModelFiles
+from bfpo_bench.number_format import NumberFormat, choose_format
 from bfpo_bench.options import LoadingOptions
 from bfpo_bench.progress import Progress
 
@@ -71,8 +72,12 @@ class RankerOptions(LoadingOptions):
 
     def dtype_of(self, files: ModelFiles) -> str:
         """Number format in which a ranker's weights are loaded: what was asked for, else theirs."""
-        dtype = files.dtype if self.dtype == "auto" else self.dtype
+        dtype = self.format_of(files).dtype
         return "float32" if dtype == "auto" else dtype
+
+    def format_of(self, files: ModelFiles) -> NumberFormat:
+        """The same with what is to be said of it; rankers are no engine's, vLLM's neither."""
+        return choose_format(files, self.dtype, self.device)
 
 
 class ChosenRanker(Protocol):

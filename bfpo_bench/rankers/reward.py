@@ -63,6 +63,8 @@ class ChosenReward:
         from bfpo_bench.engines.reward_model import RewardModel
 
         progress.say(f"Loading ranker {self.name} …")
+        if note := self.options.format_of(self.found.files).note:
+            progress.say(f"Ranker {self.name}: {note}.")
         device = find_device(self.options.device)
         model = RewardModel(self.found, device, self.dtype, self.options.date)
         try:

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from bfpo_bench.errors import BadInput
-from bfpo_bench.identity import differences, is_earlier, nameless, shared_parts
+from bfpo_bench.identity import differences, formatless, is_earlier, nameless, shared_parts
 from bfpo_bench.redteam.options import RedteamOptions
 from bfpo_bench.redteam.summary import Summary, read_summary
 from bfpo_bench.rundir import write_whole
@@ -40,6 +40,8 @@ def claim_output(options: RedteamOptions, made_of: dict[str, Any]) -> Summary | 
     if options.fresh:
         return None
     both = nameless(summary.made_of), nameless(made_of)
+    if options.dtype == "auto":
+        both = formatless(both[0]), formatless(both[1])
     different = differences(*(shared_parts(*both) if is_earlier(summary.made_of) else both))
     if different:
         raise BadInput(

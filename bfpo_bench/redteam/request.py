@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bfpo_bench.engines.select import choose_backend
+from bfpo_bench.going_on import begun_identity, target_going_on
 from bfpo_bench.judges import load_judge
 from bfpo_bench.judging import ChosenJudge, choose_judge
 from bfpo_bench.rankers import ChosenRanker, choose_ranker
@@ -43,6 +44,11 @@ class Request:
             "tasks": {},
             "data": {},
         }
+
+    def going_on(self) -> Request:
+        """The same in the target's number format of the run that it goes on with, if ``auto``."""
+        begun = begun_identity(self.options.run_folder, self.options.fresh)
+        return replace(self, target=target_going_on(self.target, self.options, begun))
 
     def made_of(self) -> dict[str, Any]:
         """All that the preference file depends on."""

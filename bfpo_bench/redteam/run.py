@@ -8,6 +8,7 @@ from typing import Any
 
 from bfpo_bench import stages
 from bfpo_bench.errors import RunFailed
+from bfpo_bench.going_on import format_note
 from bfpo_bench.progress import Progress
 from bfpo_bench.redteam.options import RedteamOptions
 from bfpo_bench.redteam.output import claim_output, write_output
@@ -42,7 +43,7 @@ def redteam(options: RedteamOptions, progress: Progress | None = None) -> Summar
         RunFailed: the run stopped on the way; what is done is kept.
     """
     progress = progress or Progress(show=False)
-    request = check_request(options)
+    request = check_request(options).going_on()
     made_of = request.made_of()
     finished = claim_output(options, made_of)
     if finished is not None:
@@ -120,6 +121,8 @@ class _Redteaming:
         if len(stages.responded(asked, key, self.store)) < len(keys):
             target = self.request.target
             self.progress.say(f"Loading {target.name} ({target.backend}) …")
+            if note := format_note(target, self.request.options):
+                self.progress.say(f"{target.name}: {note}.")
             engine = target.open([asked], self.run_directory.scratch)
             try:
                 stages.respond(asked, key, engine, self.store, self.progress)

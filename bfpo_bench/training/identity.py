@@ -11,6 +11,7 @@ from bfpo_bench.by_name import import_function, source_digest
 from bfpo_bench.chat_template import AS_WRITTEN, Chat
 from bfpo_bench.errors import BadInput
 from bfpo_bench.fingerprint import checkpoint_identity
+from bfpo_bench.identity import formatless
 from bfpo_bench.models import ModelFiles
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.typed import typed
@@ -114,7 +115,9 @@ def _placeless(identity: Mapping[str, Any], there: list[str]) -> Mapping[str, An
         changed["margin"] = _without(recipe.get("margin") or {}, PLACES)
     if "chat template" in there:
         changed["tokens"] = _without(recipe.get("tokens") or {}, ("chat_template",))
-    return {**identity, "recipe": {**recipe, **changed}}
+    # Nobody chooses a reward's number format: it follows from checkpoint and machine.
+    rewards = formatless(identity.get("rewards") or {})
+    return {**identity, "recipe": {**recipe, **changed}, "rewards": rewards}
 
 
 def _whole(recipe: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from bfpo_bench.number_format import training_advice
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.on_policy import PreparedOnPolicy, prepare_on_policy
 from bfpo_bench.training.prepare import find_base, prepare, trained_outline
@@ -21,7 +22,13 @@ ADAM_BYTES = 8
 GRADIENT_BYTES = MASTER_BYTES = 4
 
 
-def look(recipe: Recipe, output: Path, progress: Progress, trust_remote_code: bool = False) -> str:
+def look(
+    recipe: Recipe,
+    output: Path,
+    progress: Progress,
+    trust_remote_code: bool = False,
+    device: str = "auto",
+) -> str:
     """Text with the resolved recipe, pair and token counts, trained parameters and memory.
 
     Raises:
@@ -61,6 +68,8 @@ def look(recipe: Recipe, output: Path, progress: Progress, trust_remote_code: bo
         )
         if prepared.margin is not None:
             lines.append("margins will be rated before training")
+    if advice := training_advice(recipe.precision, device):
+        lines.append(advice)
     lines += _weights(
         recipe, trained_outline(recipe, find_base(recipe, trust_remote_code), trust_remote_code)
     )

@@ -27,6 +27,7 @@ from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.fingerprint import checkpoint_digest
 from bfpo_bench.judges import Exchange, Judge
 from bfpo_bench.judging import ChosenJudge, JudgeOptions, choose_judge
+from bfpo_bench.number_format import choose_format
 from bfpo_bench.progress import Progress
 from bfpo_bench.template_files import read_chat_template
 from bfpo_bench.training.recipe import RewardRecipe
@@ -84,7 +85,7 @@ class ModelReward:
         files = self.found.files
         return {
             "model": checkpoint_digest(files),
-            "dtype": files.dtype,
+            "dtype": choose_format(files, device=str(_own_device())).dtype,
             "objective": self.column,
             **told_date(read_chat_template(files.folder), self.date),
         }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.errors import BadInput
+from bfpo_bench.number_format import training_advice
 from bfpo_bench.progress import Progress
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.reports import check_reports
@@ -35,6 +36,8 @@ def train(
     progress = progress or Progress(show=False)
     check_reports(recipe.report_to)
     _check_device(device)
+    if advice := training_advice(recipe.precision, device):
+        progress.say(f"{advice}.")
     if recipe.kind == "sft":
         if device == "cpu":
             # accelerate looks here when its state is first made.

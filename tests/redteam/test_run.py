@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from bfpo_bench import machine
 from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.models import ModelFiles
 from bfpo_bench.redteam import RedteamOptions, redteam
 from bfpo_bench.redteam.selection import Dropped
 from bfpo_bench.redteam.summary import read_summary
@@ -301,3 +303,29 @@ def test_a_served_model(tmp_path: Path) -> None:
     bodies = [b for p, _, b in server.seen if p.endswith("chat/completions") and "seed" in b]
     said = {response(body["messages"], body["seed"]) for body in bodies}
     assert all(set(row["responses"]) <= said for row in rows(asked))
+
+
+def test_another_cpu_goes_on_with_the_format_that_the_run_was_begun_in(
+    options: Make, stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cpu(flags: str) -> None:
+        (tmp_path / "cpuinfo").write_text(f"flags : fpu {flags}\n", encoding="utf-8")
+
+    monkeypatch.setattr(machine, "_CPU", tmp_path / "cpuinfo")
+    monkeypatch.setattr(ModelFiles, "dtype", "bfloat16")
+    asked = options(SCRIPT, device="cpu")
+    stage.fail_after = 5
+    cpu("avx512_bf16")
+    with pytest.raises(KeyboardInterrupt):
+        redteam(asked)
+    stage.fail_after = None
+    cpu("avx2")
+    summary = redteam(asked)
+    assert summary.made_of["dtype"] == "bfloat16"
+    cpu("avx512_bf16")
+    assert redteam(asked) == summary
+    with pytest.raises(BadInput, match="dtype"):
+        redteam(options(SCRIPT, device="cpu", dtype="float32"))
+    assert redteam(options(SCRIPT, device="cpu", fresh=True, dtype="float32")) != summary
+    # Where auto would take the other one, a finished file is read all the same.
+    assert redteam(asked).made_of["dtype"] == "float32"
