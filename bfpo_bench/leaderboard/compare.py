@@ -133,6 +133,8 @@ def compare_runs(
         _differences(models[0], other, seed, (paths[0], path))
         for other, path in zip(models[1:], paths[1:], strict=True)
     ]
+    for path, other, draft in zip(paths[1:], models[1:], drafts, strict=True):
+        remarks += [f"{paths[0]} and {path}: {what}" for what in _left_out(models[0], other, draft)]
     # The averages are what a paper claims, the tasks say where it comes from: two families.
     corrected: dict[int, float] = {}
     for averages in (True, False):
@@ -239,6 +241,20 @@ def _differences(
             title, group = column.title if column else cell.column, cell.group
         found.append(difference(title, str(group), 100 * tally.means, drawn[name], tally))
     return found
+
+
+def _left_out(first: Loaded, other: Loaded, found: Sequence[Difference]) -> list[str]:
+    """The tasks of which one run has more items than both have, lest scores seem to contradict."""
+    common = {one.column: one.n for one in found if one.n is not None}
+    some = []
+    for name, cell in first.runs[0].results.tasks.items():
+        column = COLUMN_OF_TASK.get(name)
+        title = column.title if column else cell.column
+        if title in common and name in other.runs[0].results.tasks:
+            counts = cell.n, other.runs[0].results.tasks[name].n
+            if max(counts) > (common[title] or 0):
+                some.append(f"{title} {common[title]} of {counts[0]} and {counts[1]}")
+    return [f"compared are the items that both have ({', '.join(some)})"] if some else []
 
 
 def _tallies(first: Loaded, other: Loaded, tasks: Sequence[str]) -> dict[str, Tally]:

@@ -87,13 +87,13 @@ def said(block: Sequence[Entry]) -> dict[int, str]:
 
 
 def usual_protocol(block: Sequence[Entry], columns: Sequence[Column]) -> Protocol | None:
-    """What most rows of a block were measured with: of the averages, or of any number there is."""
+    """What most rows of a block were measured with: in an average, else where most have one."""
     averages = [column for column in columns if column.group == "average"]
-    for column in (*reversed(averages), *columns):
-        cells = _cells(block, column)
-        if cells:
+    for column in reversed(averages):
+        if cells := _cells(block, column):
             return _usual(cells.values())[0]
-    return None
+    cells = max((_cells(block, column) for column in columns), key=len, default={})
+    return _usual(cells.values())[0] if cells else None
 
 
 def _cells(block: Sequence[Entry], column: Column) -> dict[int, Cell]:

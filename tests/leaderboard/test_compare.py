@@ -174,6 +174,17 @@ def test_three_runs_are_corrected_together(
     assert [d.holm for d in tasks] == pytest.approx(holm([d.p for d in tasks]))
 
 
+def test_items_that_only_one_has_are_said(small_run: Path, other_run: Path, tmp_path: Path) -> None:
+    """Scores over the common items alone are not those that the runs' own tables hold."""
+    assert not any("both have" in what for what in compare_runs([small_run, other_run]).remarks)
+    fewer = synthetic_run(tmp_path / "fewer", "fewer", {}, seed=0, limit=25)
+    found = compare_runs([small_run, fewer])
+    [said] = [what for what in found.remarks if "both have" in what]
+    toxigen = next(d for d in found.pairs[0].differences if d.column == "ToxiGen")
+    assert f"ToxiGen {toxigen.n} of 40 and 25" in said
+    assert (toxigen.n or 99) <= 25
+
+
 def annotated(run: Path, preferences: list[float | None], annotator: str = "somebody") -> Path:
     """Adds annotations and the Alpaca column to a run."""
     with Store(run / "samples.sqlite") as store:

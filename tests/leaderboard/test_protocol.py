@@ -14,12 +14,12 @@ import pytest
 import bfpo_bench
 from bfpo_bench.chat_template import DATE
 from bfpo_bench.errors import BadInput
-from bfpo_bench.leaderboard.columns import SUMMARY
+from bfpo_bench.leaderboard.columns import FULL, SUMMARY
 from bfpo_bench.leaderboard.compare import compare_runs
 from bfpo_bench.leaderboard.comparison_table import render
 from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.protocol import OF_MODEL, Protocol
-from bfpo_bench.leaderboard.ranking import ranks
+from bfpo_bench.leaderboard.ranking import ranks, usual_protocol
 from bfpo_bench.leaderboard.tables import make_table
 from bfpo_bench.results import HelpfulnessResult, read_results
 from tests.leaderboard.synthetic import synthetic_run
@@ -146,6 +146,21 @@ def test_equally_many_rows_of_two_protocols_are_not_ranked() -> None:
     ]  # fmt: skip
     assert ranks(block[:4], savg) == {}
     assert ranks(block, savg) == {id(block[4]): 1, id(block[3]): 2}
+
+
+def test_what_is_said_of_a_block_without_averages_is_what_most_rows_have() -> None:
+    """A column that one row alone has, though the first, speaks for nobody else."""
+    one, many = (Protocol.of({"backend": name}) for name in ("hf", "openai"))
+    block = [
+        replace(row, cells={k: replace(c, protocol=protocol) for k, c in row.cells.items()})
+        for row, protocol in [
+            (entry("alone", {"toxigen": 50.0}), one),
+            *((entry(str(n), {"advbench": 50.0}), many) for n in range(3)),
+        ]
+    ]
+    assert usual_protocol(block, FULL) == many
+    with_average = [*block, entry("whole", {"savg": 1.0})]
+    assert usual_protocol(with_average, FULL) == Protocol()
 
 
 def test_whose_chat_template_it_was_is_a_setting(tiny_llama: Path, tmp_path: Path) -> None:
