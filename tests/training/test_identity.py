@@ -6,11 +6,13 @@ import importlib
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.errors import BadInput
 from bfpo_bench.training.identity import LATER, differences, training_identity
 from bfpo_bench.training.recipe import DataRecipe, Recipe, RewardRecipe, TokenRecipe
@@ -22,25 +24,37 @@ from tests.engines.test_reward_model import classifier
 DATA = (DataRecipe("one", "helpful", ("a.jsonl",)),)
 
 
-def identity(recipe: Recipe, template: str | None = None, **rewards: Any) -> dict[str, Any]:
-    return training_identity(recipe, {"weights": "w"}, {"one": "d"}, template, rewards)
+@pytest.fixture(scope="module")
+def identity(tiny_llama: Path) -> Callable[..., dict[str, Any]]:
+    tokenizer = load_tokenizer(tiny_llama)
+
+    def of(recipe: Recipe, template: str | None = None, **rewards: Any) -> dict[str, Any]:
+        return training_identity(
+            recipe, {"weights": "w"}, {"one": "d"}, template or SAYS, tokenizer, rewards
+        )
+
+    return of
 
 
-def test_a_template_counts_by_its_text_and_not_by_its_path() -> None:
+Of = Callable[..., dict[str, Any]]
+SAYS = "{% for m in messages %}{{ m.content }}{% endfor %}"
+
+
+def test_a_template_counts_by_its_text_and_not_by_its_path(identity: Of) -> None:
     here, there = (
         Recipe("dpo", DATA, loss="dpo", tokens=TokenRecipe(chat_template=path))
         for path in ("a.jinja", "/moved/b.jinja")
     )
-    before = json.loads(json.dumps(identity(here, "{{ messages }}")))
-    assert differences(before, identity(there, "{{ messages }}")) == []
-    assert differences(before, identity(here, "{{ messages }}\n")) == ["chat template"]
+    before = json.loads(json.dumps(identity(here, SAYS)))
+    assert differences(before, identity(there, SAYS)) == []
+    assert differences(before, identity(here, SAYS + "!")) == ["chat template"]
     # What version 0.1 wrote says nothing of the text: the path is all there is.
     old = {key: value for key, value in before.items() if key not in LATER}
-    assert differences(old, identity(here, "{{ messages }}\n")) == []
-    assert differences(old, identity(there, "{{ messages }}")) == ["recipe"]
+    assert differences(old, identity(here, SAYS + "!")) == []
+    assert differences(old, identity(there, SAYS)) == ["recipe"]
 
 
-def test_what_an_older_version_did_not_know_has_its_default() -> None:
+def test_what_an_older_version_did_not_know_has_its_default(identity: Of) -> None:
     recipe = Recipe("dpo", DATA, loss="dpo")
     before = json.loads(json.dumps(identity(recipe)))
     del before["recipe"]["rollout"], before["recipe"]["data"][0]["unsafe_prompts"]
@@ -53,7 +67,7 @@ def test_what_an_older_version_did_not_know_has_its_default() -> None:
     assert differences(before, identity(recipe)) == ["recipe"]
 
 
-def test_rewards_count_by_what_they_are_and_not_by_their_path() -> None:
+def test_rewards_count_by_what_they_are_and_not_by_their_path(identity: Of) -> None:
     def of(path: str, weights: str, scale: float = 1.0) -> dict[str, Any]:
         reward = RewardRecipe(model=path, objective="0", scale=scale)
         recipe = Recipe("morl", DATA, kind="reward", rewards={"safe": reward}, margin=reward)
