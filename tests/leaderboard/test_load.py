@@ -200,7 +200,7 @@ def test_another_judges_verdicts(small_run: Path, copy: Callable[..., Path]) -> 
         open_run(run, "keyword")
     with sqlite3.connect(run / "samples.sqlite") as database:
         database.execute("DELETE FROM verdicts WHERE judge = 'keyword'")
-    judged = judge_run(run, choose_judge(JudgeOptions(judge="keyword")))
+    judged = judge_run(run, choose_judge(JudgeOptions(judge="keyword", judge_anyway=True)))
     [row] = load_rows([run], "keyword").rows
     assert row.entry.fault is None
     gen = judged.results.averages["gen"].value

@@ -126,7 +126,7 @@ def test_a_reward_model_whose_template_refuses_prompts(tmp_path: Path, base: Pat
     system, plain = (said(*turns) for turns in ((("system", "a"), ("user", "b")), (("user", "b"),)))
     found = choose_reward(RewardRecipe(model=str(model)))
     found.try_on([_messages(plain)] * 3)
-    refusal = r"rm cannot rate answers to prompts of system, user: its chat template refuses them"
+    refusal = r"rm cannot rate answers to prompts of system, user: its chat template refuses the"
     with pytest.raises(BadInput, match=refusal):
         found.try_on([_messages(plain), _messages(system)])
     pairs = [Pair(_messages(system), "yes", "no", None, None, "mine")]
