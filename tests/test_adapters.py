@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -148,16 +150,12 @@ def test_vllm_and_hf_agree(tiny_llama: Path, adapter: Path, tmp_path: Path) -> N
     scores = {}
     for backend in ("hf", "vllm"):
         run = tmp_path / backend
-        bfpo_bench.evaluate(
-            str(tiny_llama),
-            suite="mini",
-            adapter=str(adapter),
-            output=run,
-            tasks=["toxigen"],
-            limit=3,
-            backend=backend,
-            dtype="float32",
-        )
+        # A process of its own: vLLM does not start in one where others have imported distutils.
+        command = [sys.executable, "-m", "bfpo_bench", "evaluate", "--model", str(tiny_llama)]
+        command += ["--suite", "mini", "--tasks", "toxigen", "--limit", "3", "--output", str(run)]
+        command += ["--adapter", str(adapter), "--backend", backend, "--dtype", "float32"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
         with Store(run / "samples.sqlite", read_only=True) as store:
             scores[backend] = [s.loglikelihood for s in store.scores("bfpo_toxigen")]
     assert scores["vllm"] == pytest.approx(scores["hf"], abs=1e-3)

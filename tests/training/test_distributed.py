@@ -138,9 +138,12 @@ def test_sft_modpo_and_stopping(
         for key, weight in weights[1].items():
             assert (weights[0][key] - weight).abs().max() < 2e-5, (name, key)
         assert not Path(f"{name}-1", "model.safetensors").exists()
-    # Twelve pairs in rounds of four for each process, twice: two responses of each are rated.
-    assert [Path(f"rated-{rank}").stat().st_size for rank in (0, 1)] == [2 * 16, 2 * 8]
-    assert Path("rated-alone").stat().st_size == 24
+    # Twelve pairs in rounds of four for each process, twice: two responses of each are rated. Each
+    # training tries the function on two responses before.
+    tried = 2
+    sizes = [Path(f"rated-{rank}").stat().st_size for rank in (0, 1)]
+    assert sizes == [2 * (16 + tried), 2 * (8 + tried)]
+    assert Path("rated-alone").stat().st_size == 24 + tried
     # One process was asked to stop: both did, after the same update, and the main one has kept it.
     assert [Path(f"stopped-{rank}.txt").exists() for rank in (0, 1)] == [True, True]
     assert [path.name for path in Path("stopped-0").glob("checkpoint-*")] == ["checkpoint-2"]
