@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 from bfpo_bench import stages
 from bfpo_bench.collect import collect
+from bfpo_bench.dashes import NO_JUDGE
 from bfpo_bench.environment import mixed_versions
 from bfpo_bench.errors import BadInput
 from bfpo_bench.going_on import format_note
@@ -14,7 +15,7 @@ from bfpo_bench.options import EvaluateOptions
 from bfpo_bench.plan import PlannedTask, render
 from bfpo_bench.progress import Progress
 from bfpo_bench.request import Request, check_request, output_folder
-from bfpo_bench.results import NO_JUDGE, Results, read_results
+from bfpo_bench.results import Results, read_results
 from bfpo_bench.results_table import markdown
 from bfpo_bench.rundir import RunDirectory
 from bfpo_bench.sitting import Sitting

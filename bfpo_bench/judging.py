@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bfpo_bench.chat_template import told_date
+from bfpo_bench.dashes import ANYWAY, unfit_mark
 from bfpo_bench.engines.architecture import find_causal_model
 from bfpo_bench.engines.select import choose_backend, open_engine
 from bfpo_bench.errors import BadInput
@@ -21,7 +22,6 @@ from bfpo_bench.models import ModelFiles
 from bfpo_bench.number_format import NumberFormat, go_on_with
 from bfpo_bench.options import LoadingOptions
 from bfpo_bench.progress import Progress
-from bfpo_bench.results import ANYWAY, NO_JUDGE
 from bfpo_bench.suite import prompt_kind
 from bfpo_bench.template_files import read_chat_template
 
@@ -99,10 +99,7 @@ class ChosenJudge:
         kind = prompt_kind(task)
         if kind in self.card.fits or self.options.judge_anyway:
             return None
-        return (
-            f"{NO_JUDGE}{self.card.name} is made for {' and '.join(self.card.fits)}, and "
-            f"these prompts want {kind}; name another judge, or ask for it with --judge-anyway"
-        )
+        return unfit_mark(self.card.name, self.card.fits, kind)
 
     def anyway(self, task: str) -> list[str]:
         """What must be said of a figure that was asked for although the judge is unfit."""

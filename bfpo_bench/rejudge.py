@@ -13,20 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bfpo_bench import stages
+from bfpo_bench.dashes import ANYWAY, NO_NUMBER
 from bfpo_bench.environment import mixed_versions
 from bfpo_bench.errors import BadInput, RunFailed
 from bfpo_bench.judging import ChosenJudge
 from bfpo_bench.progress import Progress
 from bfpo_bench.results import (
-    ANYWAY,
-    NO_NUMBER,
     Average,
     Results,
     TaskResult,
     read_results,
-    results_file,
-    results_files,
 )
+from bfpo_bench.results_files import results_file, results_files
 from bfpo_bench.rundir import RunDirectory, read_run
 from bfpo_bench.sitting import Sitting
 from bfpo_bench.store import ResponseRecord, Store, VerdictRecord, answer_key

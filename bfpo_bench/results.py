@@ -7,27 +7,17 @@ The file's layout is described in docs/results.md.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.dashes import ANYWAY, NO_NUMBER, unfit_mark
 from bfpo_bench.errors import BadInput
+from bfpo_bench.suite import prompt_kind
 
 SCHEMA_VERSION = 1
-
-NO_NUMBER = "no number: "
-"""Begins the mark that says why a cell has no score."""
-
-NO_JUDGE = f"{NO_NUMBER}judge "
-"""Begins that mark where the judge is not made for the prompts."""
-
-ANYWAY = "judged anyway: "
-"""Begins the mark of a cell whose judge is not made for its prompts."""
 
 
 @dataclass(frozen=True)
@@ -180,45 +170,6 @@ def verdicts_by(judge: Mapping[str, Any]) -> str:
     return f"{by}: a share of refusals by their wording, not of harmless responses"
 
 
-def without_verdicts(cell: TaskResult) -> TaskResult:
-    """The cell; a judged one without any verdict has no score instead of 0."""
-    if cell.group != "gen" or cell.score is None or cell.unknown < cell.n:
-        return cell
-    mark = f"{NO_NUMBER}all {cell.n} verdicts are unknown"
-    return replace(cell, score=None, stderr=None, low=None, high=None, marks=[*cell.marks, mark])
-
-
-def results_file(judge: str) -> str:
-    """Name of the file with the results by a judge other than the run's own.
-
-    Names that not every file system holds and tells apart (``a:b`` and ``a-b``, ``A`` and ``a``)
-    get the beginning of their hash behind a character that stands in no other file's name.
-    """
-    if re.fullmatch(r"[a-z0-9_.-]{1,100}", judge):
-        return f"results-{judge}.json"
-    digest = hashlib.sha256(judge.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"results-{re.sub(r'[^A-Za-z0-9_.-]', '-', judge)[:100]}~{digest}.json"
-
-
-def results_files(run: Path, judge: str) -> list[Path]:
-    """The files with a judge's results, the newest layout first: version 0.1 named them otherwise.
-
-    Raises:
-        BadInput: its file is damaged.
-    """
-    path, older = (run / name for name in (results_file(judge), _older_name(judge)))
-    held = [(path, read_results(path))] if path.exists() else []
-    if older != path:
-        # One that is damaged may be another judge's.
-        with suppress(BadInput):
-            held.append((older, read_results(older)))
-    return [one for one, results in held if (results.judge or {}).get("judge") == judge]
-
-
-def _older_name(judge: str) -> str:
-    return "results-" + re.sub(r"[^\w.-]", "-", judge) + ".json"
-
-
 def read_results(path: Path) -> Results:
     """Reads and validates a ``results.json``.
 
@@ -261,17 +212,48 @@ def read_results(path: Path) -> Results:
     return _with_dashes(results)
 
 
+def without_verdicts(cell: TaskResult) -> TaskResult:
+    """The cell; a judged one without any verdict has no score instead of 0."""
+    if cell.group != "gen" or cell.score is None or cell.unknown < cell.n:
+        return cell
+    return _emptied(cell, f"{NO_NUMBER}all {cell.n} verdicts are unknown")
+
+
 def _with_dashes(results: Results) -> Results:
-    """Results of before a task without verdicts had no number: neither have its averages."""
-    tasks = {name: without_verdicts(cell) for name, cell in results.tasks.items()}
-    emptied = [cell.column for name, cell in tasks.items() if cell is not results.tasks[name]]
+    """Results of before such cells had no number: neither have their averages."""
+    judge = results.judge or {}
+    tasks = {n: _without_fit(without_verdicts(c), judge) for n, c in results.tasks.items()}
+    emptied = [cell for name, cell in tasks.items() if cell is not results.tasks[name]]
     if not emptied:
         return results
+    titles = [cell.column for cell in emptied]
+    gone = {"value": None, "stderr": None, "low": None, "high": None}
     means = {
-        name: mean if name == "disc" else Average(None, None, mean.missing + emptied)
+        name: mean if name == "disc" else replace(mean, **gone, missing=mean.missing + titles)
         for name, mean in results.averages.items()
     }
-    return replace(results, tasks=tasks, averages=means)
+    marks = [*results.marks, *(f"{cell.column}: {cell.marks[-1]}" for cell in emptied)]
+    return replace(results, tasks=tasks, averages=means, marks=marks)
+
+
+def _without_fit(cell: TaskResult, judge: dict[str, Any]) -> TaskResult:
+    """The cell; a share of refusals among continuations, as version 0.1 gave it, has no score."""
+    # Of the keyword judges of then, whose cards could not say what they fit.
+    if judge.get("kind") != "keyword" or judge.get("implementation", 1) != 1:
+        return cell
+    asked_for = any(mark.startswith(ANYWAY) for mark in cell.marks)
+    if cell.group != "gen" or cell.score is None or asked_for:
+        return cell
+    fits = "instructions"
+    try:
+        kind = prompt_kind(cell.task)
+    except BadInput:  # a task of somebody's own
+        return cell
+    return cell if kind == fits else _emptied(cell, unfit_mark(str(judge["judge"]), [fits], kind))
+
+
+def _emptied(cell: TaskResult, mark: str) -> TaskResult:
+    return replace(cell, score=None, stderr=None, low=None, high=None, marks=[*cell.marks, mark])
 
 
 def _helpfulness(content: dict[str, Any] | None) -> HelpfulnessResult | None:

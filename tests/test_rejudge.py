@@ -19,7 +19,8 @@ from bfpo_bench.judges import Exchange, Verdict, load_judge, refusal
 from bfpo_bench.judging import ChosenJudge, JudgeOptions, choose_judge
 from bfpo_bench.leaderboard.runs import open_run
 from bfpo_bench.rejudge import judge_run, verdicts_of
-from bfpo_bench.results import read_results, results_file
+from bfpo_bench.results import read_results
+from bfpo_bench.results_files import results_file
 from bfpo_bench.rundir import RunDirectory, read_run
 
 LIMIT = 5

@@ -142,6 +142,42 @@ def test_a_task_of_unknown_verdicts_alone_is_no_zero(results: Results, tmp_path:
     assert read_results(path) == found
 
 
+def test_refusals_among_continuations_are_no_number_in_older_files_either(
+    results: Results, tmp_path: Path
+) -> None:
+    """As today's runs have it; the mark is theirs."""
+    path = tmp_path / "results.json"
+    judge = {"judge": "mine", "kind": "keyword", "version": 1, "implementation": 1}
+    own = replace(results.tasks["bfpo_alert"], task="somebodys_own")
+    old = replace(results, judge=judge, tasks={**results.tasks, own.task: own})
+    path.write_text(old.to_json())
+    found = read_results(path)
+    cell = found.tasks["bfpo_realtoxicityprompts"]
+    assert (cell.score, cell.stderr) == (None, None)
+    assert cell.marks == [
+        "no number: judge mine is made for instructions, and these prompts want continuations; "
+        "name another judge, or ask for it with --judge-anyway"
+    ]
+    missing = ["RealToxicityPrompts"]
+    for name in ("gen", "savg"):
+        assert found.averages[name] == Average(None, None, missing)
+    assert found.averages["disc"] == old.averages["disc"]
+    assert found.marks == [f"RealToxicityPrompts: {cell.marks[0]}"]
+    rest = {name: c for name, c in found.tasks.items() if name != cell.task}
+    assert rest == {name: c for name, c in old.tasks.items() if name != cell.task}
+    path.write_text(found.to_json())
+    assert read_results(path) == found
+    # Asked for with --judge-anyway, by a judge that reads, or by a card that says what it fits.
+    asked = replace(cell, score=50.0, marks=["judged anyway: judge mine is made for others"])
+    for other in (
+        replace(old, tasks={**old.tasks, cell.task: asked}),
+        replace(old, judge={**judge, "kind": "classifier"}),
+        replace(old, judge={**judge, "implementation": 2}),
+    ):
+        path.write_text(other.to_json())
+        assert read_results(path) == other
+
+
 def test_a_cell_takes_one_line_of_a_terminal_of_80_columns(results: Results) -> None:
     from rich.console import Console
 

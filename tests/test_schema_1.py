@@ -147,19 +147,28 @@ def test_everything_that_reads_a_run_reads_it(old: Path, new: Path, tmp_path: Pa
     found = load_rows([old])
     assert not found.problems
     [row] = found.rows
-    assert row.entry.cells["gen"].value == read_results(old / "results.json").averages["gen"].value
+    assert (
+        row.entry.cells["disc"].value == read_results(old / "results.json").averages["disc"].value
+    )
+    # Of before a share of refusals among continuations was no number; nobody was asked whether
+    # it is wanted all the same.
+    assert not {"realtoxicityprompts", "gen", "savg"} & row.entry.cells.keys()
+    assert "gen" in load_rows([new]).rows[0].entry.cells
+    [strict] = load_rows([old], "strict").rows
+    assert strict.entry.judge == "strict"
+    assert not {"realtoxicityprompts", "gen", "savg"} & strict.entry.cells.keys()
     assert schema(old) == "1"
 
 
 def test_it_is_gone_on_with(old: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is asked again, whatever the keys of today are made of."""
-    before = read_results(old / "results.json")
+    before = json.loads((old / "results.json").read_text())["tasks"]
     (old / "results.json").unlink()
     monkeypatch.setattr(select, "open_engine", lambda *_: pytest.fail("model was loaded"))
     monkeypatch.setattr(refusal.KeywordJudge, "judge", lambda *_: pytest.fail("judged again"))
     found = bfpo_bench.evaluate(str(tiny_llama), output=old, **OPTIONS)
     assert {name: cell.score for name, cell in found.tasks.items()} == pytest.approx(
-        {name: cell.score for name, cell in before.tasks.items()}
+        {name: cell["score"] for name, cell in before.items()}
     )
     strict = choose_judge(
         JudgeOptions(str(FIXTURE / "strict.yaml"), backend="hf", judge_anyway=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
+from bfpo_bench.dashes import NO_NUMBER
 from bfpo_bench.errors import BenchError
 from bfpo_bench.leaderboard.alpaca import alpaca_cells
 from bfpo_bench.leaderboard.checks import find_fault
@@ -27,7 +28,7 @@ from bfpo_bench.leaderboard.looks import look_cells
 from bfpo_bench.leaderboard.protocol import Protocol, of_cell, of_mean
 from bfpo_bench.leaderboard.runs import Run, open_run
 from bfpo_bench.leaderboard.seeds import mean_entry
-from bfpo_bench.results import NO_NUMBER, TaskResult, verdicts_by
+from bfpo_bench.results import TaskResult, verdicts_by
 
 _LONGEST_NAME = 40
 """Characters of a name that are kept where its folder has to stand behind it."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.errors import BadInput
-from bfpo_bench.results import Results, read_results, results_files
+from bfpo_bench.results import Results, read_results
+from bfpo_bench.results_files import results_files
 from bfpo_bench.rundir import read_run
 
 

@@ -254,7 +254,8 @@ def test_every_table_names_the_judge(small_run: Path, tmp_path: Path) -> None:
     keyword = synthetic_run(tmp_path / "k", "k", limit=40, judge="keyword")
     for file, part in (("run.json", "identity"), ("results.json", None)):
         content = json.loads((keyword / file).read_text())
-        (content[part] if part else content)["judge"]["kind"] = "keyword"
+        judge = (content[part] if part else content)["judge"]
+        judge |= {"kind": "keyword", "implementation": 2}
         (keyword / file).write_text(json.dumps(content))
     board = bfpo_bench.leaderboard(small_run, keyword, published=True)
     shown = "verdicts of the judge keyword: a share of refusals by their wording, not of harmless"
