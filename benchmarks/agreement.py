@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.pages import head, model_name, run, table
 from benchmarks.stock_tasks import STOCK, load_stock
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.export.samples import RunSamples, Sample
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from bfpo_bench.errors import RunFailed
+from bfpo_bench.common.errors import RunFailed
 
 Work = Callable[[Connection, Any], None]
 

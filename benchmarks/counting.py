@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.engines.packing import SortedRequests
+from bfpo_bench.engines.prefix.tree import SortedRequests
 from bfpo_bench.engines.protocol import ScoreRequest
 from bfpo_bench.engines.tokenization import encode_pairs
 

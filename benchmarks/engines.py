@@ -139,7 +139,7 @@ def _harness_vllm(setup: Setup) -> tuple[Score, None]:
         _stand_in_for_vllm_metadata()
     from lm_eval.models.vllm_causallms import VLLM
 
-    from bfpo_bench.engines.guard import Guard
+    from bfpo_bench.common.guard import Guard
 
     # lm-eval never closes its vLLM, whose processes outlive this one; the guard ends them with it.
     with Guard().starting():
@@ -158,7 +158,7 @@ def _harness_score(lm: Any, tokens_seen: Callable[[], int | None]) -> Score:
 
 
 def _ours(setup: Setup) -> tuple[Score, None]:
-    from bfpo_bench.engines.hf import HFEngine
+    from bfpo_bench.engines.hf.engine import HFEngine
     from bfpo_bench.engines.protocol import EngineOptions, ScoreRequest
 
     engine = HFEngine(EngineOptions(str(setup.model), dtype=setup.dtype, device=setup.device))

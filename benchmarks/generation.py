@@ -26,8 +26,8 @@ from typing import Any
 from benchmarks.generation_setup import make_prompts, prepare_model, write_data, write_suite
 from benchmarks.pages import head, model_name, run
 from benchmarks.random_models import SHAPES
+from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.engines import EngineOptions, GenerateRequest, open_engine
-from bfpo_bench.sampling import Sampling
 
 OURS = "bfpo-bench, whole path"
 
@@ -137,7 +137,7 @@ class _WholePath:
         folder: Path,
         prompts: list[str],
     ) -> None:
-        from bfpo_bench.options import EvaluateOptions
+        from bfpo_bench.engines.options import EvaluateOptions
 
         self._engine = engine
         self._runs = 0
@@ -158,8 +158,8 @@ class _WholePath:
 
     def requests(self) -> list[GenerateRequest]:
         """The very requests that a run makes, for the others."""
-        from bfpo_bench.plan import render
-        from bfpo_bench.request import check_request
+        from bfpo_bench.evaluation.resolve import check_request
+        from bfpo_bench.tasks.requests import render
 
         request = check_request(self._make(**self._options, output=self._folder / "unused"))
         [task] = render(request.data, request.data_options, request.target.chat())
@@ -171,9 +171,9 @@ class _WholePath:
         import sqlite3
         from unittest import mock
 
-        from bfpo_bench.engines import select
-        from bfpo_bench.evaluation import run_evaluation
-        from bfpo_bench.sources import resolve
+        from bfpo_bench.data import resolve
+        from bfpo_bench.engines import open as select
+        from bfpo_bench.evaluation.run import run_evaluation
 
         self._runs += 1
         output = self._folder / f"run-{self._runs}"

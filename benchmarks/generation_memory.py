@@ -74,11 +74,11 @@ def evaluate(name: str, model: str) -> None:
     import tracemalloc
     from unittest import mock
 
-    from bfpo_bench import sources
-    from bfpo_bench.engines import select
-    from bfpo_bench.evaluation import run_evaluation
-    from bfpo_bench.options import EvaluateOptions
-    from bfpo_bench.sources import resolve
+    from bfpo_bench import data as sources
+    from bfpo_bench.data import resolve
+    from bfpo_bench.engines import open as select
+    from bfpo_bench.engines.options import EvaluateOptions
+    from bfpo_bench.evaluation.run import run_evaluation
 
     folder = Path(name)
     options = EvaluateOptions(

@@ -32,7 +32,7 @@ tasks:
 
 def make_prompts(count: int, seed: int = 0) -> list[str]:
     """Questions of 8 to 120 words drawn from the task's bundled items; no two are alike."""
-    from bfpo_bench import sources
+    from bfpo_bench import data as sources
 
     words = [w for row in sources.load("alert", mini=True).rows for w in row["prompt"].split()]
     rng = random.Random(seed)

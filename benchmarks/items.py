@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.data.hub import HubUnavailable
 from bfpo_bench.engines.protocol import ScoreRequest
-from bfpo_bench.errors import BadInput
-from bfpo_bench.plan import PlannedTask, errors_only, render
-from bfpo_bench.sources.hub import HubUnavailable
-from bfpo_bench.suite import load_suite
-from bfpo_bench.task_data import DataOptions, read_data
+from bfpo_bench.suites import load_suite
+from bfpo_bench.tasks.requests import PlannedTask, errors_only, render
+from bfpo_bench.tasks.task_data import DataOptions, read_data
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.environment import describe_environment
-from bfpo_bench.errors import BenchError
+from bfpo_bench.common.errors import BenchError
+from bfpo_bench.run.environment import describe_environment
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -88,7 +88,7 @@ def model_name(text: str) -> str:
     """
     if text != "smollm2":
         return text
-    from bfpo_bench.demo.smollm2 import make_smollm2
+    from bfpo_bench.toy_world.smollm2 import make_smollm2
 
     try:
         return str(make_smollm2(say=lambda said: print(said, file=sys.stderr)))

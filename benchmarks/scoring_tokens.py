@@ -14,9 +14,9 @@ from pathlib import Path
 from benchmarks.counting import load
 from benchmarks.items import read_items
 from benchmarks.pages import head, model_name, real_data, run, table
-from bfpo_bench.engines.packing import SortedRequests
-from bfpo_bench.engines.scoring import Scorer
-from bfpo_bench.engines.tile_attention import TILES
+from bfpo_bench.engines.prefix.scorer import Scorer
+from bfpo_bench.engines.prefix.tiles import TILES
+from bfpo_bench.engines.prefix.tree import SortedRequests
 from bfpo_bench.engines.tokenization import encode_pairs
 
 COLUMNS = (
@@ -50,7 +50,7 @@ def measure(options: argparse.Namespace, command: str) -> tuple[str, str]:
     Returns:
         the page's name and its text.
     """
-    from bfpo_bench.engines.load import outline
+    from bfpo_bench.engines.hf.load import outline
 
     options.model = Path(options.model)
     model, (_, tokenizer) = outline(options.model), load(options.model)

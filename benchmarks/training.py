@@ -26,8 +26,8 @@ from benchmarks.matrix_rate import matrix_rate
 from benchmarks.pages import head, model_name, real_data, run, table
 from benchmarks.random_models import SHAPES, make_model
 from benchmarks.training_contenders import TRL, Ready, Setup, Update, serve
-from bfpo_bench.errors import BadInput
-from bfpo_bench.training.tokens import TokenPair
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.training.data.tokenize import TokenPair
 
 FILE = Path("preference") / "dpo_pairs_300_sharegpt.json"
 LOSSES = ("dpo", "ipo", "bfpo", "modpo")
@@ -98,12 +98,12 @@ def measure(options: argparse.Namespace, command: str) -> tuple[str, str]:
 def _model_and_pairs(options: argparse.Namespace) -> tuple[Path, list[TokenPair]]:
     """The model's folder and the file's pairs as its tokens, in the paper's limits."""
     from bfpo_bench.engines.tokenization import load_tokenizer
+    from bfpo_bench.training.data import load_set
+    from bfpo_bench.training.data.pairs import make_pairs
+    from bfpo_bench.training.data.preferences import PreferenceSet
+    from bfpo_bench.training.data.tokenize import tokenize_pairs
     from bfpo_bench.training.limits import Limits
-    from bfpo_bench.training.pairs import make_pairs
-    from bfpo_bench.training.prepare import TEMPLATES
-    from bfpo_bench.training.readers import load_set
-    from bfpo_bench.training.records import PreferenceSet
-    from bfpo_bench.training.tokens import tokenize_pairs
+    from bfpo_bench.training.pairwise.prepare import TEMPLATES
 
     if options.data is None:
         raise BadInput("there are no pairs to train on; name a file of them with --data.")

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.training.tokens import TokenPair
+from bfpo_bench.training.data.tokenize import TokenPair
 
 TRL = "TRL dpo"
 BETA = 0.1
@@ -83,8 +83,8 @@ def _prepare(setup: Setup, folder: Path) -> tuple[Any, Ready]:
     import torch
     import transformers
 
-    from bfpo_bench.engines.load import load_causal_model
-    from bfpo_bench.training.layers import select_layers
+    from bfpo_bench.engines.hf.load import load_causal_model
+    from bfpo_bench.training.trainable import select_layers
 
     transformers.utils.logging.set_verbosity_error()
     dtype = torch.bfloat16 if setup.bf16 else torch.float32
@@ -119,11 +119,11 @@ def _ours(
     from accelerate import PartialState
     from transformers import TrainingArguments
 
-    from bfpo_bench.progress import Progress
-    from bfpo_bench.training import losses
-    from bfpo_bench.training.margins import with_margins
-    from bfpo_bench.training.reference_pass import reference_logprobs
-    from bfpo_bench.training.trainer import PreferenceTrainer
+    from bfpo_bench.common.progress import Progress
+    from bfpo_bench.training.pairwise import losses
+    from bfpo_bench.training.pairwise.margin import with_margins
+    from bfpo_bench.training.pairwise.reference_pass import reference_logprobs
+    from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 
     arguments = TrainingArguments(**settings)
     name = setup.kind.removeprefix("ours ")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bfpo_bench.leaderboard.board import Leaderboard
-    from bfpo_bench.results import Results
+    from bfpo_bench.run.results import Results
 
 __all__ = ["evaluate", "leaderboard", "train"]
 
@@ -27,7 +27,7 @@ def evaluate(model: str, **options: Any) -> Results:
 
     Args:
         model: checkpoint folder or hub id.
-        **options: any field of :class:`bfpo_bench.options.EvaluateOptions`, e.g.
+        **options: any field of :class:`bfpo_bench.engines.options.EvaluateOptions`, e.g.
             ``suite="mini"``, ``judge="keyword"``, ``output=Path("runs/mine")``, ``limit=100``,
             ``progress=True`` to show bars on standard error.
 
@@ -35,16 +35,16 @@ def evaluate(model: str, **options: Any) -> Results:
         what also stands in ``results.json`` of the run directory.
 
     Raises:
-        bfpo_bench.errors.BadInput: something asked for cannot be had.
-        bfpo_bench.errors.RunFailed: the run stopped on the way; call again to go on.
+        bfpo_bench.common.errors.BadInput: something asked for cannot be had.
+        bfpo_bench.common.errors.RunFailed: the run stopped on the way; call again to go on.
     """
     from typing import get_type_hints
 
-    from bfpo_bench.errors import unknown_name
-    from bfpo_bench.evaluation import run_evaluation
-    from bfpo_bench.options import EvaluateOptions
-    from bfpo_bench.progress import Progress
-    from bfpo_bench.typed import typed
+    from bfpo_bench.common.errors import unknown_name
+    from bfpo_bench.common.progress import Progress
+    from bfpo_bench.common.validate import typed
+    from bfpo_bench.engines.options import EvaluateOptions
+    from bfpo_bench.evaluation.run import run_evaluation
 
     show = bool(options.pop("progress", False))
     hints = get_type_hints(EvaluateOptions)
@@ -87,14 +87,14 @@ def train(
         the content of ``training.json``.
 
     Raises:
-        bfpo_bench.errors.BadInput: something asked for cannot be had.
-        bfpo_bench.errors.RunFailed: the training broke off; call again to go on.
+        bfpo_bench.common.errors.BadInput: something asked for cannot be had.
+        bfpo_bench.common.errors.RunFailed: the training broke off; call again to go on.
     """
     from pathlib import Path
 
-    from bfpo_bench.progress import Progress
+    from bfpo_bench.common.progress import Progress
     from bfpo_bench.training.recipe_file import load_recipe
-    from bfpo_bench.training.start import train as run
+    from bfpo_bench.training.train import train as run
 
     wanted = load_recipe(str(recipe), changes, model)
     return run(wanted, Path(output), Progress(progress), device)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bfpo_bench import results, rundir, store
-from bfpo_bench.results import Average, Results, TaskResult
-from bfpo_bench.sampling import Sampling
-from bfpo_bench.store import Store
+from bfpo_bench.common.sampling import Sampling
+from bfpo_bench.run import directory as rundir
+from bfpo_bench.run import results, store
+from bfpo_bench.run.results import Average, Results, TaskResult
+from bfpo_bench.run.store import Store
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

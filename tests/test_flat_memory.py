@@ -12,16 +12,18 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench import plan, stages, windowed
+from bfpo_bench.common import lazy as windowed
+from bfpo_bench.common.lazy import KEPT
+from bfpo_bench.common.progress import Progress
+from bfpo_bench.data import Loaded
 from bfpo_bench.engines.protocol import GenerateRequest, Response
+from bfpo_bench.evaluation import stages
 from bfpo_bench.judges import load_judge
-from bfpo_bench.plan import PlannedTask
-from bfpo_bench.progress import Progress
-from bfpo_bench.sources import Loaded
-from bfpo_bench.store import Store
-from bfpo_bench.suite import load_suite
-from bfpo_bench.task_data import DataOptions, TaskData
-from bfpo_bench.windowed import KEPT
+from bfpo_bench.run.store import Store
+from bfpo_bench.suites import load_suite
+from bfpo_bench.tasks import requests as plan
+from bfpo_bench.tasks.requests import PlannedTask
+from bfpo_bench.tasks.task_data import DataOptions, TaskData
 
 WINDOW = 32
 BATCH = 16

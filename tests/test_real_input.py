@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import bfpo_bench
-from bfpo_bench.results import Results
+from bfpo_bench.run.results import Results
 from tests.crash.attempts import Driver
 from tests.crash.killing import finish
 

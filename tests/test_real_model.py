@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import bfpo_bench
-from bfpo_bench.chat_template import Chat, with_system
+from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.engines import EngineOptions, GenerateRequest, ScoreRequest, open_engine
-from bfpo_bench.sampling import Sampling
+from bfpo_bench.models.chat import Chat, with_system
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
 
@@ -166,7 +166,7 @@ def test_a_short_bfpo_training_on_real_pairs(
     smollm2: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bfpo_bench.training.recipe_file import load_recipe
-    from bfpo_bench.training.start import train
+    from bfpo_bench.training.train import train
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BFPO_CACHE_DIR", str(tmp_path / "cache"))

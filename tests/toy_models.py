@@ -1,7 +1,7 @@
 """Models for tests, as session fixtures; the root conftest imports them.
 
 The trained ones lie under pytest's cache folder, so that a second test run finds them ready. They
-are made anew when the code behind them changes (see ``bfpo_bench.demo.made``). The real one lies in
+are made anew when the code behind them changes (see ``bfpo_bench.toy_world.made``). The real one lies in
 the user's cache, where the demo looks for it, too.
 """
 
@@ -20,7 +20,7 @@ SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of under 300,000 parameters with tokenizer and chat template."""
-    from bfpo_bench.demo.models import make_random
+    from bfpo_bench.toy_world.models import make_random
 
     return make_random(tmp_path_factory.mktemp("models") / "tiny-llama")
 
@@ -28,7 +28,7 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def toy_target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's target model, fully trained (half a minute the first time)."""
-    from bfpo_bench.demo.models import make_target
+    from bfpo_bench.toy_world.models import make_target
 
     return _made(request, tmp_path_factory, "target", make_target)
 
@@ -36,7 +36,7 @@ def toy_target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 @pytest.fixture(scope="session")
 def toy_judge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's judge model, fully trained, with its card ``toy.yaml``."""
-    from bfpo_bench.demo.models import make_judge
+    from bfpo_bench.toy_world.models import make_judge
 
     return _made(request, tmp_path_factory, "judge", make_judge)
 
@@ -44,8 +44,8 @@ def toy_judge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SmolLM2-135M-Instruct; what needs it is marked ``real`` and skips where it cannot be had."""
-    from bfpo_bench.demo.smollm2 import cached_folder, make_smollm2
-    from bfpo_bench.errors import BenchError
+    from bfpo_bench.common.errors import BenchError
+    from bfpo_bench.toy_world.smollm2 import cached_folder, make_smollm2
 
     folder = cached_folder()
     try:

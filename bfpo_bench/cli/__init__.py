@@ -6,7 +6,7 @@ import sys
 from typing import NoReturn
 
 from bfpo_bench.cli.encoding import write_anything
-from bfpo_bench.interrupts import INTERRUPTED, Interrupts, say_stopped
+from bfpo_bench.common.interrupts import INTERRUPTED, Interrupts, say_stopped
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def _stopped() -> NoReturn:
 
 def _explained(error: BaseException) -> int:
     """Says in one sentence what went wrong; the exit code for it."""
-    from bfpo_bench.errors import BenchError
+    from bfpo_bench.common.errors import BenchError
 
     if isinstance(error, BenchError):
         print(f"bfpo-bench: {error}", file=sys.stderr)

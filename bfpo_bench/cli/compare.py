@@ -53,9 +53,9 @@ def compare(
     """Which differences between runs are real? Paired tests, task by task."""
     import shutil
 
-    from bfpo_bench.errors import BadInput
-    from bfpo_bench.leaderboard.comparison_table import check_format, render
-    from bfpo_bench.whole_files import refuse_file_of_run
+    from bfpo_bench.common.errors import BadInput
+    from bfpo_bench.common.files import refuse_file_of_run
+    from bfpo_bench.leaderboard.render.comparison import check_format, render
 
     check_format(format)
     if output is not None and output.exists() and not force:
@@ -66,7 +66,7 @@ def compare(
 
     found = compare_runs(runs, force=force, margin=margin, judge=judge, seed=seed)
     if output is not None:
-        from bfpo_bench.rundir import write_whole
+        from bfpo_bench.run.directory import write_whole
 
         write_whole(output, render(found, format))
         typer.echo(f"Comparison: {output}")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bfpo_bench.cli.options import parse_variants
+from bfpo_bench.cli.command import parse_variants
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from bfpo_bench.sources import Hub, Variant
+    from bfpo_bench.data import Hub, Variant
 
 app = typer.Typer(
     help="Show where the data of the tasks comes from, and check copies of it.",
@@ -45,7 +45,7 @@ def list_sources(data_dir: DataDir = None) -> None:
     """List every source and variant: origin, expected rows and digest, licence. Reads no data."""
     from rich.table import Table
 
-    from bfpo_bench import sources
+    from bfpo_bench import data as sources
 
     folder = sources.find_data_dir(data_dir)
     table = Table(title=f"data folder: {folder or 'none'}")
@@ -86,7 +86,7 @@ def check(
     """Read every source and compare its rows with the expected count and digest."""
     from rich.table import Table
 
-    from bfpo_bench import sources
+    from bfpo_bench import data as sources
 
     variants = parse_variants(variant or [])
     named = [sources.find_source(name).name for name in source or []]
@@ -118,8 +118,8 @@ class _Checked:
 def _check(
     name: str, variant: str | None, folder: Path | None, mini: bool, allow_unpinned: bool
 ) -> _Checked:
-    from bfpo_bench import sources
-    from bfpo_bench.errors import BadInput
+    from bfpo_bench import data as sources
+    from bfpo_bench.common.errors import BadInput
 
     source = sources.find_source(name)
     wanted = sources.find_variant(source, variant)
@@ -159,8 +159,8 @@ def _address(hub: Hub | None) -> str:
 
 
 def _presence(variant: Variant, folder: Path | None) -> str:
-    from bfpo_bench import sources
-    from bfpo_bench.errors import BadInput
+    from bfpo_bench import data as sources
+    from bfpo_bench.common.errors import BadInput
 
     try:
         return "yes" if sources.local_files(variant, folder) else "no"

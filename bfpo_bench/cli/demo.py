@@ -63,8 +63,8 @@ def demo(
     from rich.console import Console
 
     from bfpo_bench.cli.show import set_log_level
-    from bfpo_bench.errors import BadInput
-    from bfpo_bench.progress import Progress
+    from bfpo_bench.common.errors import BadInput
+    from bfpo_bench.common.progress import Progress
 
     set_log_level("warning")
     if (study and (seed or toy_only)) or (not study and (seeds is not None or regimes)):
@@ -74,16 +74,16 @@ def demo(
         )
     console = Console(highlight=False)
     if study:
-        from bfpo_bench.demo.study.report import write_report
-        from bfpo_bench.demo.study.run import run_study
+        from bfpo_bench.toy_world.study.report import write_report
+        from bfpo_bench.toy_world.study.run import run_study
 
         folder = output or Path("miniature")
         runs = run_study(folder, seeds or 5, regimes, Progress())
         console.print(write_report(runs, folder), markup=False, soft_wrap=True)
         files = "study.md, study.json, study.png, study.svg, runs.jsonl"
     else:
-        from bfpo_bench.demo.table import markdown, terminal
-        from bfpo_bench.demo.tour import as_json, tour
+        from bfpo_bench.toy_world.table import markdown, terminal
+        from bfpo_bench.toy_world.tour import as_json, tour
 
         folder = output or Path("demo-runs")
         rows = tour(folder, seed, Progress())
@@ -102,9 +102,9 @@ def _show_second_act(folder: Path, seed: int, console: Console) -> None:
 
     from rich.text import Text
 
-    from bfpo_bench.demo.second_act import NOTE, second_act
-    from bfpo_bench.progress import Progress
-    from bfpo_bench.results_table import terminal
+    from bfpo_bench.common.progress import Progress
+    from bfpo_bench.run.table import terminal
+    from bfpo_bench.toy_world.second_act import NOTE, second_act
 
     act = second_act(folder, seed, Progress())
     console.print()

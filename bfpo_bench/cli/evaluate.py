@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bfpo_bench.chat_template import DATE
-from bfpo_bench.cli.options import (
+from bfpo_bench.cli.command import (
     AdapterFolder,
     Annotator,
     AnnotatorConfig,
@@ -41,6 +40,7 @@ from bfpo_bench.cli.options import (
     parse_batch_size,
     parse_variants,
 )
+from bfpo_bench.models.chat import DATE
 
 EXAMPLE = """
 Examples:
@@ -154,9 +154,9 @@ def evaluate(
 ) -> None:
     """Evaluate a model and print its Disc. / Gen. / Savg. row."""
     from bfpo_bench.cli.show import set_log_level
-    from bfpo_bench.errors import BadInput
-    from bfpo_bench.options import EvaluateOptions
-    from bfpo_bench.progress import Progress
+    from bfpo_bench.common.errors import BadInput
+    from bfpo_bench.common.progress import Progress
+    from bfpo_bench.engines.options import EvaluateOptions
 
     if measure and not dry_run:
         raise BadInput(
@@ -209,13 +209,13 @@ def evaluate(
     )
     progress = Progress()
     if dry_run:
-        from bfpo_bench.dry_run import dry_run as look
+        from bfpo_bench.estimate.dry_run import dry_run as look
 
         typer.echo(look(options, measure, progress))
         return
     from bfpo_bench.cli.show import show_results
-    from bfpo_bench.evaluation import run_evaluation
-    from bfpo_bench.request import output_folder
+    from bfpo_bench.evaluation.resolve import output_folder
+    from bfpo_bench.evaluation.run import run_evaluation
 
     progress.say(f"Evaluating {model} on suite {suite} …")
     results = run_evaluation(options, progress)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from bfpo_bench.helpfulness.looks import Look
     from bfpo_bench.helpfulness.upstream import Upstream
-    from bfpo_bench.results import HelpfulnessResult
+    from bfpo_bench.run.results import HelpfulnessResult
 
 app = typer.Typer(
     help="AlpacaEval's outputs and annotations: import, export, compare; reward models.",
@@ -73,7 +73,7 @@ def import_(
     """Fill the Alpaca column from annotations made elsewhere, and print the metrics."""
     from rich.console import Console
 
-    from bfpo_bench.helpfulness.importing import import_annotations
+    from bfpo_bench.helpfulness.import_annotations import import_annotations
 
     done = import_annotations(run, annotations, outputs, data_dir, weights)
     console = Console(highlight=False)
@@ -94,7 +94,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Write model_outputs.json and annotations.json as alpaca_eval reads them."""
-    from bfpo_bench.helpfulness.exporting import export_helpfulness
+    from bfpo_bench.helpfulness.export_annotations import export_helpfulness
 
     folder = output if output is not None else Path(f"{run.resolve().name}-alpacaeval")
     for path in export_helpfulness(run, folder, annotator, force):
@@ -116,9 +116,9 @@ def compare(
     from rich.table import Table
     from rich.text import Text
 
-    from bfpo_bench.helpfulness.comparing import compare_helpfulness
-    from bfpo_bench.helpfulness.exporting import read_annotated
+    from bfpo_bench.helpfulness.export_annotations import read_annotated
     from bfpo_bench.helpfulness.inputs import inputs_of_both
+    from bfpo_bench.leaderboard.compare_annotations import compare_helpfulness
 
     one, two = read_annotated(first, annotator), read_annotated(second, annotator)
     upstream = inputs_of_both((first, second), (one, two), lambda: _upstream(data_dir))
@@ -154,9 +154,9 @@ def reward(
     """Mean reward of the same responses: another look, without an annotator."""
     from rich.console import Console
 
-    from bfpo_bench.engines.load import find_device
+    from bfpo_bench.common.progress import Progress
+    from bfpo_bench.engines.hf.load import find_device
     from bfpo_bench.helpfulness.reward import mean_reward
-    from bfpo_bench.progress import Progress
 
     found = mean_reward(run, reward_model, objective, None, find_device(device), Progress())
     _show_look(Console(highlight=False), found)
@@ -173,10 +173,10 @@ def constraints(run: Run) -> None:
 
 
 def _upstream(data_dir: Path | None) -> Upstream:
+    from bfpo_bench.data.hub import HubUnavailable
+    from bfpo_bench.data.resolve import find_data_dir
     from bfpo_bench.helpfulness.instructions import load_instructions
     from bfpo_bench.helpfulness.upstream import Upstream, read_upstream
-    from bfpo_bench.sources.hub import HubUnavailable
-    from bfpo_bench.sources.resolve import find_data_dir
 
     try:
         _, instructions = load_instructions(data_dir)

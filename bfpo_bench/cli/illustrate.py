@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from bfpo_bench.training.four_actions import Curve
+    from bfpo_bench.training.illustration.four_actions import Curve
 
 EXAMPLE = """
 Examples:
@@ -44,8 +44,8 @@ def illustrate(
     repeats: Annotated[int, typer.Option(help="Runs of each method and tau.")] = 5,
 ) -> None:
     """Learn the four actions and draw what happens."""
-    from bfpo_bench.progress import Progress
-    from bfpo_bench.training import illustrate as example
+    from bfpo_bench.common.progress import Progress
+    from bfpo_bench.training.illustration import illustrate as example
 
     curves = example.illustrate(output, tau, seed, steps, repeats, Progress())
     _show(curves, output)
@@ -55,7 +55,7 @@ def _show(curves: Sequence[Curve], output: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from bfpo_bench.training.four_actions import DESIRED, TITLES
+    from bfpo_bench.training.illustration.four_actions import DESIRED, TITLES
 
     table = Table(title=f"Desired order: {DESIRED}", title_style="", title_justify="left")
     table.add_column("τ", justify="right")

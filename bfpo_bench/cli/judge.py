@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bfpo_bench.chat_template import DATE
-from bfpo_bench.cli.options import (
+from bfpo_bench.cli.command import (
     BatchSize,
     DataParallelSize,
     Date,
@@ -23,12 +22,13 @@ from bfpo_bench.cli.options import (
     TrustRemoteCode,
     parse_batch_size,
 )
+from bfpo_bench.models.chat import DATE
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bfpo_bench.judge_samples import JudgedSamples
-    from bfpo_bench.rejudge import Rejudged
+    from bfpo_bench.evaluation.judge_file import JudgedSamples
+    from bfpo_bench.evaluation.rejudge import Rejudged
 
 EXAMPLE = """
 Examples:
@@ -94,9 +94,9 @@ def judge(
     """Judge saved responses."""
     from rich.console import Console
 
-    from bfpo_bench.errors import BadInput
-    from bfpo_bench.judging import JudgeOptions, choose_judge
-    from bfpo_bench.progress import Progress
+    from bfpo_bench.common.errors import BadInput
+    from bfpo_bench.common.progress import Progress
+    from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 
     if (run is None) == (samples is None):
         raise BadInput("name either a run directory or a file with --samples.")
@@ -121,11 +121,11 @@ def judge(
     )
     console = Console(highlight=False)
     if run is not None:
-        from bfpo_bench.rejudge import judge_run
+        from bfpo_bench.evaluation.rejudge import judge_run
 
         _show_run(console, judge_run(run, chosen, Progress()), run)
         return
-    from bfpo_bench.judge_samples import judge_samples
+    from bfpo_bench.evaluation.judge_file import judge_samples
 
     assert samples is not None
     _show_samples(console, judge_samples(samples, chosen, prompt_field, response_field, Progress()))
@@ -136,9 +136,9 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from bfpo_bench.rejudge import verdicts_of
-    from bfpo_bench.results import verdicts_by
-    from bfpo_bench.results_table import score_text
+    from bfpo_bench.evaluation.rejudge import verdicts_of
+    from bfpo_bench.run.results import verdicts_by
+    from bfpo_bench.run.table import score_text
 
     results = found.results
     assert results.judge is not None

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bfpo_bench.chat_template import DATE
-from bfpo_bench.cli.options import (
+from bfpo_bench.cli.command import (
     BatchSize,
     DataParallelSize,
     Date,
@@ -22,13 +21,14 @@ from bfpo_bench.cli.options import (
     TrustRemoteCode,
     parse_batch_size,
 )
+from bfpo_bench.models.chat import DATE
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bfpo_bench.judge_check import Agreement
+    from bfpo_bench.evaluation.judge_check import Agreement
     from bfpo_bench.judges.agreement import Measure
-    from bfpo_bench.judges.labels_file import Means
+    from bfpo_bench.judges.human_labels import Means
 
 app = typer.Typer(
     help="List the judges, and measure one against people's labels.",
@@ -71,8 +71,8 @@ def list_judges() -> None:
     from rich.table import Table
 
     from bfpo_bench.judges import ClassifierCard, RubricCard, load_judge, names
+    from bfpo_bench.judges.judgezoo import INSTALL, NAMES, PREFIX
     from bfpo_bench.judges.load import CARDS
-    from bfpo_bench.judges.zoo import INSTALL, NAMES, PREFIX
 
     table = Table()
     for title in ("Judge", "Model", "Harmful / harmless", "Licence"):
@@ -154,12 +154,12 @@ def check(
     """Compare a judge's verdicts with people's labels."""
     from rich.console import Console
 
-    from bfpo_bench.errors import BadInput
-    from bfpo_bench.judge_check import check_column, check_judge
-    from bfpo_bench.judging import JudgeOptions, choose_judge
-    from bfpo_bench.progress import Progress
-    from bfpo_bench.rundir import write_whole
-    from bfpo_bench.whole_files import refuse_file_of_run
+    from bfpo_bench.common.errors import BadInput
+    from bfpo_bench.common.files import refuse_file_of_run
+    from bfpo_bench.common.progress import Progress
+    from bfpo_bench.evaluation.judge_check import check_column, check_judge
+    from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+    from bfpo_bench.run.directory import write_whole
 
     if verdict_means is not None and verdict_column is None:
         raise BadInput("--verdict-means goes with --verdict-column; leave it out.")
@@ -206,7 +206,7 @@ def check(
 
 
 def _means(option: str, value: str | None) -> Means | None:
-    from bfpo_bench.errors import BadInput
+    from bfpo_bench.common.errors import BadInput
 
     if value is None:
         return None

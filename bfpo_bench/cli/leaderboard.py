@@ -82,9 +82,9 @@ def leaderboard(
     ] = False,
 ) -> None:
     """Put runs into one table, next to the paper's rows."""
-    from bfpo_bench.errors import BadInput
+    from bfpo_bench.common.errors import BadInput
+    from bfpo_bench.common.files import refuse_file_of_run
     from bfpo_bench.leaderboard.board import Options, check_format, read_leaderboard
-    from bfpo_bench.whole_files import refuse_file_of_run
 
     check_format(format)
     if format == "html" and output is None:
@@ -114,7 +114,7 @@ def leaderboard(
     )
     board = read_leaderboard(runs or [], options)
     if update is not None:
-        from bfpo_bench.leaderboard.update import update_file
+        from bfpo_bench.leaderboard.render.update import update_file
 
         changed = update_file(update, board.render("markdown"))
         typer.echo(f"{update}: {'refreshed' if changed else 'nothing to change'}.")
@@ -127,7 +127,7 @@ def leaderboard(
     else:
         _write(board, format, output)
     if pictures is not None:
-        from bfpo_bench.leaderboard.pictures import draw_all
+        from bfpo_bench.leaderboard.plots import draw_all
 
         for picture in draw_all(board.entries, pictures):
             typer.echo(f"Picture: {picture}", err=True)
@@ -139,7 +139,7 @@ def _write(board: Leaderboard, format: str, output: Path | None) -> None:
     import sys
 
     if output is not None:
-        from bfpo_bench.rundir import write_whole
+        from bfpo_bench.run.directory import write_whole
 
         write_whole(output, board.render(format))
         typer.echo(f"Table: {output}")

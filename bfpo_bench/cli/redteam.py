@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bfpo_bench.chat_template import DATE
-from bfpo_bench.cli.options import (
+from bfpo_bench.cli.command import (
     AdapterFolder,
     ApiKeyEnv,
     Backend,
@@ -32,6 +31,7 @@ from bfpo_bench.cli.options import (
     parse_batch_size,
     parse_variants,
 )
+from bfpo_bench.models.chat import DATE
 
 if TYPE_CHECKING:
     from bfpo_bench.redteam import Summary
@@ -155,7 +155,7 @@ def redteam(
 ) -> None:
     """Turn a model's own harmful responses into preference pairs."""
     from bfpo_bench.cli.show import set_log_level
-    from bfpo_bench.progress import Progress
+    from bfpo_bench.common.progress import Progress
     from bfpo_bench.redteam import RedteamOptions
     from bfpo_bench.redteam import redteam as run_redteam
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bfpo_bench.errors import unknown_name
-from bfpo_bench.results import Results
+from bfpo_bench.common.errors import unknown_name
+from bfpo_bench.run.results import Results
 
 
 def show_results(results: Results, folder: Path) -> None:
     """Prints the row and where its files lie."""
     from rich.console import Console
 
-    from bfpo_bench.results_table import terminal
+    from bfpo_bench.run.table import terminal
 
     console = Console(highlight=False)
     console.print(terminal(results))

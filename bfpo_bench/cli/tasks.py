@@ -33,7 +33,7 @@ def tasks(
     ] = False,
 ) -> None:
     """List the tasks of a suite."""
-    from bfpo_bench.suite import TASKS_FOLDER, load_suite, task_declaration
+    from bfpo_bench.suites import TASKS_FOLDER, load_suite, task_declaration
 
     if path:
         typer.echo(TASKS_FOLDER)

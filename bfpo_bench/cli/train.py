@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bfpo_bench.chat_template import DATE
-from bfpo_bench.cli.options import Date, Device, TrustRemoteCode
+from bfpo_bench.cli.command import Date, Device, TrustRemoteCode
+from bfpo_bench.models.chat import DATE
 
 EXAMPLE = """
 Examples:
@@ -73,8 +73,8 @@ def train(
     from dataclasses import replace
 
     from bfpo_bench.cli.show import set_log_level
-    from bfpo_bench.errors import BadInput
-    from bfpo_bench.progress import Progress
+    from bfpo_bench.common.errors import BadInput
+    from bfpo_bench.common.progress import Progress
     from bfpo_bench.training.recipe_file import load_recipe
 
     if (method is None) == (recipe is None):
@@ -87,18 +87,18 @@ def train(
     folder = output or Path("models") / resolved.method
     progress = Progress()
     if dry_run:
-        from bfpo_bench.training.look import look
+        from bfpo_bench.training.dry_run import look
 
         typer.echo(look(resolved, folder, progress, trust_remote_code, device))
         return
     from bfpo_bench.training.checkpoint import RECORD
-    from bfpo_bench.training.start import train as run
+    from bfpo_bench.training.train import train as run
 
     main = os.environ.get("RANK", "0") == "0"  # of several processes one evaluates
     options = None
     if evaluate and main:
-        from bfpo_bench.options import EvaluateOptions
-        from bfpo_bench.request import check_request
+        from bfpo_bench.engines.options import EvaluateOptions
+        from bfpo_bench.evaluation.resolve import check_request
 
         options = EvaluateOptions(
             model=str(folder),
@@ -122,8 +122,8 @@ def train(
     typer.echo(f"The model is in {folder}{before}; training.json in it says how it was made.")
     if options is not None:
         from bfpo_bench.cli.show import show_results
-        from bfpo_bench.evaluation import run_evaluation
-        from bfpo_bench.request import output_folder
+        from bfpo_bench.evaluation.resolve import output_folder
+        from bfpo_bench.evaluation.run import run_evaluation
 
         show_results(run_evaluation(options, progress), output_folder(options))
 

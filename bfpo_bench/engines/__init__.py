@@ -4,6 +4,8 @@ Engines know nothing of tasks, judges or run directories. They are given numbere
 yield finished batches of answers, so that the caller can store each batch as it is done.
 """
 
+from bfpo_bench.common.sampling import Sampling
+from bfpo_bench.engines.open import choose_backend, open_engine
 from bfpo_bench.engines.protocol import (
     Engine,
     EngineOptions,
@@ -13,8 +15,6 @@ from bfpo_bench.engines.protocol import (
     Score,
     ScoreRequest,
 )
-from bfpo_bench.engines.select import choose_backend, open_engine
-from bfpo_bench.sampling import Sampling
 
 __all__ = [
     "Engine",

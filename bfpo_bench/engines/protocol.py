@@ -6,7 +6,7 @@ from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from bfpo_bench.sampling import Sampling
+from bfpo_bench.common.sampling import Sampling
 
 
 @dataclass(frozen=True)

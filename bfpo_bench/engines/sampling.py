@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import torch
 
-from bfpo_bench.sampling import Sampling
+from bfpo_bench.common.sampling import Sampling
 
 
 def uniform_draws(seeds: Sequence[int], steps: int) -> torch.Tensor:

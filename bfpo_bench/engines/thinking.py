@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.thoughts import HARMONY, Marks
-from bfpo_bench.errors import BadInput
 
 _WRITTEN = re.compile(r"budget[ :=](\d+)", re.IGNORECASE)
 

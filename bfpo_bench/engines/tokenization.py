@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.protocol import GenerateRequest
-from bfpo_bench.errors import BadInput
-from bfpo_bench.template_files import read_chat_template
+from bfpo_bench.models.template_files import read_chat_template
 
 
 def encode(tokenizer: Any, text: str, add_special_tokens: bool = True) -> list[int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bfpo_bench.errors import unknown_name
+from bfpo_bench.common.errors import unknown_name
 from bfpo_bench.export.samples import RunSamples
 
 FORMATS = ("jsonl", "parquet", "lm-eval")
@@ -70,6 +70,6 @@ def _writer(format: str) -> Writer:
         from bfpo_bench.export.parquet import write_parquet
 
         return write_parquet
-    from bfpo_bench.export.harness import write_lm_eval
+    from bfpo_bench.export.lm_eval_files import write_lm_eval
 
     return write_lm_eval

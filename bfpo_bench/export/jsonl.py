@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.common.files import whole_file
 from bfpo_bench.export.rows import rows
 from bfpo_bench.export.samples import RunSamples
-from bfpo_bench.whole_files import whole_file
 
 
 def write_jsonl(run: RunSamples, output: Path | None, force: bool) -> tuple[Path, int]:

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.common.files import whole_file
 from bfpo_bench.export.rows import rows
 from bfpo_bench.export.samples import RunSamples
-from bfpo_bench.whole_files import whole_file
 
 GROUP_ROWS = 2000
 GROUP_CHARACTERS = 16_000_000

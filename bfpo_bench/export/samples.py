@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.errors import BadInput
-from bfpo_bench.results import Results, read_results
-from bfpo_bench.rundir import read_run
-from bfpo_bench.store import ItemRecord, ResponseRecord, ScoreRecord, Store, VerdictRecord
-from bfpo_bench.suite import load_suite, suite_names
-from bfpo_bench.well_formed import well_formed
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.text import well_formed
+from bfpo_bench.run.directory import read_run
+from bfpo_bench.run.results import Results, read_results
+from bfpo_bench.run.store import ItemRecord, ResponseRecord, ScoreRecord, Store, VerdictRecord
+from bfpo_bench.suites import load_suite, suite_names
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bfpo_bench.errors import RunFailed
+from bfpo_bench.client import Caller, ask_all
+from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.common.progress import Progress
 from bfpo_bench.helpfulness.annotation import TIE, Annotation
-from bfpo_bench.helpfulness.annotators import is_swapped
+from bfpo_bench.helpfulness.annotator import ChosenAnnotator
+from bfpo_bench.helpfulness.annotator_config import is_swapped
 from bfpo_bench.helpfulness.ask import Annotator, Answer
-from bfpo_bench.helpfulness.choose import ChosenAnnotator
 from bfpo_bench.helpfulness.cost import Budget, Prices, Tokens, guessed_tokens
 from bfpo_bench.helpfulness.instructions import TASK, Instruction, of_row
-from bfpo_bench.progress import Progress
-from bfpo_bench.remote import Caller, ask_all
-from bfpo_bench.store import AnnotationRecord, ResponseRecord, Store, answer_key, known
+from bfpo_bench.run.store import AnnotationRecord, ResponseRecord, Store, answer_key, known
 
 DECLINED_WAITS = (5.0, 20.0)
 """Seconds before questions that were declined are asked a second and a third time."""

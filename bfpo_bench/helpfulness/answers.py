@@ -14,8 +14,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from bfpo_bench.client import Malformed
 from bfpo_bench.helpfulness.annotation import TIE
-from bfpo_bench.remote import Malformed
 
 Step = tuple[str, Mapping[str, Any]]
 """A reader by name, with its settings."""

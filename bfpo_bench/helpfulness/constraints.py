@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench.common.errors import BadInput, unknown_name
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
 

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bfpo_bench.errors import BadInput
-from bfpo_bench.helpfulness.annotators import AnnotatorConfig
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.estimate.tokens import GUESS
+from bfpo_bench.helpfulness.annotator_config import AnnotatorConfig
 from bfpo_bench.helpfulness.instructions import Instruction
-from bfpo_bench.workload import GUESS
 
 MILLION = 1_000_000
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.text import well_formed
 from bfpo_bench.helpfulness.annotation import TIE, Annotation
-from bfpo_bench.well_formed import well_formed
 
 
 @dataclass(frozen=True)

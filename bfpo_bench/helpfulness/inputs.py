@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.helpfulness.annotation import Annotation
 from bfpo_bench.helpfulness.length_control import Gamed, fit_length_control
 from bfpo_bench.helpfulness.metrics import comparisons
 from bfpo_bench.helpfulness.upstream import Upstream
-from bfpo_bench.results import read_results
+from bfpo_bench.run.results import read_results
 
 LENGTH_CONTROL = "length_control.json"
 SCHEMA_VERSION = 1

@@ -1,4 +1,4 @@
-"""AlpacaEval's instructions with the reference model's outputs, from :mod:`bfpo_bench.sources`."""
+"""AlpacaEval's instructions with the reference model's outputs, from :mod:`bfpo_bench.data`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench import sources
-from bfpo_bench.sources import Loaded
+from bfpo_bench import data as sources
+from bfpo_bench.data import Loaded
 
 TASK = "bfpo_alpaca_eval"
 SOURCE = "alpaca_eval"

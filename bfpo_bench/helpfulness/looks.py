@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bfpo_bench.common.statistics import bootstrap_weights, percentiles, wilson
 from bfpo_bench.helpfulness.instructions import TASK
 from bfpo_bench.helpfulness.length_control import REPLICATES
-from bfpo_bench.intervals import bootstrap_weights, percentiles, wilson
-from bfpo_bench.store import Store
+from bfpo_bench.run.store import Store
 
 CONSTRAINT_MET = "constraint_met"
 """Metric of the mini suite's instructions: 1 where the response meets the constraint."""

@@ -8,6 +8,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from bfpo_bench.common.statistics import (
+    Spread,
+    Tally,
+    bootstrap_weights,
+    draw_tasks,
+    percentiles,
+    spread,
+    tally_items,
+)
 from bfpo_bench.helpfulness.annotation import TIE, Annotation
 from bfpo_bench.helpfulness.length_control import (
     FOLDS,
@@ -18,16 +27,7 @@ from bfpo_bench.helpfulness.length_control import (
 )
 from bfpo_bench.helpfulness.logistic import Floats
 from bfpo_bench.helpfulness.upstream import Upstream
-from bfpo_bench.intervals import (
-    Spread,
-    Tally,
-    bootstrap_weights,
-    draw_tasks,
-    percentiles,
-    spread,
-    tally_items,
-)
-from bfpo_bench.results import HelpfulnessResult
+from bfpo_bench.run.results import HelpfulnessResult
 
 _NO_WIDTH = 0.005
 """Percentage points; a narrower interval has two ends that print alike."""

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.common.progress import Progress
 from bfpo_bench.helpfulness.constraints import meets
 from bfpo_bench.helpfulness.instructions import TASK
 from bfpo_bench.helpfulness.looks import CONSTRAINT_MET, Look, make_look
-from bfpo_bench.number_format import choose_format
-from bfpo_bench.progress import Progress
-from bfpo_bench.rundir import RunDirectory, read_run
-from bfpo_bench.store import OutcomeRecord, ResponseRecord, Store
+from bfpo_bench.models.number_format import choose_format
+from bfpo_bench.run.directory import RunDirectory, read_run
+from bfpo_bench.run.store import OutcomeRecord, ResponseRecord, Store
 
 if TYPE_CHECKING:
     import torch
@@ -50,9 +50,9 @@ def mean_reward(
         BadInput: no such run, model or objective, or a run without such responses.
         RunFailed: a reward is not finite.
     """
-    from bfpo_bench.engines.load import find_device
+    from bfpo_bench.engines.hf.load import find_device
     from bfpo_bench.engines.reward_model import RewardModel, find_reward_model
-    from bfpo_bench.fingerprint import checkpoint_digest
+    from bfpo_bench.models.fingerprint import checkpoint_digest
 
     progress = progress or Progress(show=False)
     content = read_run(run)

@@ -1,7 +1,7 @@
 """A vLLM server for an annotator on this machine: started, waited for, and ended afterwards.
 
 The server ends when the work is done or fails, and also when this process is killed (see
-:mod:`bfpo_bench.engines.guard`). It listens on this machine alone and takes a key that is drawn for
+:mod:`bfpo_bench.common.guard`). It listens on this machine alone and takes a key that is drawn for
 it and known to nobody else.
 """
 
@@ -22,15 +22,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bfpo_bench.chat_template import fixed_clock, told_date
-from bfpo_bench.engines.guard import Guard
-from bfpo_bench.engines.select import gpu_visible
-from bfpo_bench.errors import RunFailed
-from bfpo_bench.judging import LONGEST_JUDGED
-from bfpo_bench.models import ModelFiles
-from bfpo_bench.options import LoadingOptions
-from bfpo_bench.remote import GaveUp, Malformed, Refused, Secret, Server, ask
-from bfpo_bench.template_files import read_chat_template
+from bfpo_bench.client import GaveUp, Malformed, Refused, Secret, Server, ask
+from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.common.guard import Guard
+from bfpo_bench.engines.open import gpu_visible
+from bfpo_bench.engines.options import LoadingOptions
+from bfpo_bench.judges.chosen import LONGEST_JUDGED
+from bfpo_bench.models.chat import fixed_clock, told_date
+from bfpo_bench.models.checkpoint import ModelFiles
+from bfpo_bench.models.template_files import read_chat_template
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.helpfulness.annotation import Annotation
 from bfpo_bench.helpfulness.gamed import GAMED_BASELINES, Published, rebuild_gamed
 from bfpo_bench.helpfulness.length_control import Comparisons, Gamed
@@ -209,7 +209,7 @@ def _from_hub(name: str) -> Path | None:
     import datasets
     from huggingface_hub import hf_hub_download
 
-    from bfpo_bench.sources.hub import cache_only_without_network
+    from bfpo_bench.data.hub import cache_only_without_network
 
     try:
         with cache_only_without_network():

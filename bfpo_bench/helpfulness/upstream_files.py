@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.helpfulness.length_control import Gamed
 
 HUB = "tatsu-lab/alpaca_eval"

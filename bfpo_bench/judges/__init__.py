@@ -2,11 +2,11 @@
 
 from bfpo_bench.judges.batches import judge_all
 from bfpo_bench.judges.classifier_card import ClassifierCard
+from bfpo_bench.judges.judgezoo import ZooCard
+from bfpo_bench.judges.keyword import KeywordCard
 from bfpo_bench.judges.load import Card, load_judge, names
 from bfpo_bench.judges.protocol import Exchange, Judge, LabelEngine, Verdict
-from bfpo_bench.judges.refusal import KeywordCard
 from bfpo_bench.judges.rubric_card import RubricCard
-from bfpo_bench.judges.zoo import ZooCard
 
 __all__ = [
     "Card",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bfpo_bench.intervals import RESAMPLES, percentiles, wilson
+from bfpo_bench.common.statistics import RESAMPLES, percentiles, wilson
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def measures(confusion: Confusion, resamples: int = RESAMPLES, seed: int = 0) ->
     """Accuracy, precision, sensitivity (recall), specificity, F1 and Cohen's kappa.
 
     Proportions carry Wilson's interval; F1 and kappa, which are none, that of the bootstrap over
-    responses (both of :mod:`bfpo_bench.intervals`).
+    responses (both of :mod:`bfpo_bench.common.statistics`).
 
     Args:
         resamples: of the bootstrap.

@@ -10,13 +10,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bfpo_bench.chat_template import DATE, Chat
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.judges.clip import clip
 from bfpo_bench.judges.labels import label_ids
 from bfpo_bench.judges.lines import last_line, logsumexp, openings
 from bfpo_bench.judges.protocol import Exchange, LabelEngine, Verdict
 from bfpo_bench.judges.template import fill, placeholders, valid_unicode
+from bfpo_bench.models.chat import DATE, Chat
 
 if TYPE_CHECKING:
     from bfpo_bench.judges.classifier_card import ClassifierCard

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bfpo_bench.chat_template import DATE
 from bfpo_bench.judges.classifier import ClassifierJudge
 from bfpo_bench.judges.fields import Fields
 from bfpo_bench.judges.labels import reading
 from bfpo_bench.judges.lines import MAX_LINES
 from bfpo_bench.judges.protocol import PROMPT_KINDS, Judge, LabelEngine
 from bfpo_bench.judges.template import PLACEHOLDERS, placeholders
+from bfpo_bench.models.chat import DATE
 
 # Raised whenever the code behind a card changes so that the same card gives other verdicts.
 IMPLEMENTATION = 1

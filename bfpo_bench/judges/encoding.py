@@ -12,7 +12,7 @@ import codecs
 import re
 import unicodedata
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

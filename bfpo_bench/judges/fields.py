@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.judges.protocol import PROMPT_KINDS
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from bfpo_bench.errors import unknown_name
+from bfpo_bench.common.errors import unknown_name
 from bfpo_bench.judges.classifier_card import ClassifierCard
 from bfpo_bench.judges.fields import Fields
-from bfpo_bench.judges.refusal import KeywordCard
+from bfpo_bench.judges.judgezoo import PREFIX, ZooCard
+from bfpo_bench.judges.keyword import KeywordCard
 from bfpo_bench.judges.rubric_card import RubricCard
-from bfpo_bench.judges.zoo import PREFIX, ZooCard
 
 Card = ClassifierCard | KeywordCard | RubricCard | ZooCard
 

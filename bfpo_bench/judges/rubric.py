@@ -13,12 +13,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bfpo_bench.engines.openai_dialect import settle
-from bfpo_bench.engines.openai_replies import read_chat
-from bfpo_bench.errors import BadInput
+from bfpo_bench.client import Caller, GaveUp, Refused, Server, ask_all
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.engines.openai.dialect import settle
+from bfpo_bench.engines.openai.replies import read_chat
 from bfpo_bench.judges.protocol import Exchange, Verdict
 from bfpo_bench.judges.template import fill, placeholders, valid_unicode
-from bfpo_bench.remote import Caller, GaveUp, Refused, Server, ask_all
 
 if TYPE_CHECKING:
     from bfpo_bench.judges.rubric_card import RubricCard

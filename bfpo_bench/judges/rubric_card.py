@@ -9,12 +9,12 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.client import Secret, Server
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.judges.fields import Fields
 from bfpo_bench.judges.protocol import PROMPT_KINDS, Judge, LabelEngine
 from bfpo_bench.judges.rubric import RESPONSE_FORMAT, TEMPERATURE, RubricJudge
 from bfpo_bench.judges.template import placeholders
-from bfpo_bench.remote import Secret, Server
 
 # Raised whenever the code behind a card changes so that the same card gives other verdicts.
 IMPLEMENTATION = 1

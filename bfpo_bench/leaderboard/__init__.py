@@ -28,12 +28,12 @@ def leaderboard(*runs: Any, **options: Any) -> Leaderboard:
         rows and table: ``str(board)``, ``board.render("markdown")``, ``board.entries``.
 
     Raises:
-        bfpo_bench.errors.BadInput: nothing to show was named, or an option is none.
+        bfpo_bench.common.errors.BadInput: nothing to show was named, or an option is none.
     """
     from dataclasses import fields
     from pathlib import Path
 
-    from bfpo_bench.errors import unknown_name
+    from bfpo_bench.common.errors import unknown_name
     from bfpo_bench.leaderboard.board import Options, read_leaderboard
 
     known = [field.name for field in fields(Options)]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bfpo_bench.helpfulness.exporting import read_annotated
+from bfpo_bench.helpfulness.export_annotations import read_annotated
 from bfpo_bench.helpfulness.inputs import read_inputs
 from bfpo_bench.helpfulness.metrics import measure
 from bfpo_bench.leaderboard.columns import ALPACA
-from bfpo_bench.leaderboard.entry import Cell
 from bfpo_bench.leaderboard.protocol import of_alpaca
+from bfpo_bench.leaderboard.rows import Cell
 from bfpo_bench.leaderboard.runs import Run
 
 

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.leaderboard.column_choice import choose_columns, sort_key
 from bfpo_bench.leaderboard.columns import Column
-from bfpo_bench.leaderboard.datafiles import csv_file, json_file
-from bfpo_bench.leaderboard.entry import Entry
-from bfpo_bench.leaderboard.latex import latex
 from bfpo_bench.leaderboard.load import load_rows
-from bfpo_bench.leaderboard.markdown import markdown
-from bfpo_bench.leaderboard.plain import WIDTH, plain
 from bfpo_bench.leaderboard.published import published_entries
-from bfpo_bench.leaderboard.tables import make_table
+from bfpo_bench.leaderboard.render.data import csv_file, json_file
+from bfpo_bench.leaderboard.render.latex import latex
+from bfpo_bench.leaderboard.render.markdown import markdown
+from bfpo_bench.leaderboard.render.table import make_table
+from bfpo_bench.leaderboard.render.text import WIDTH, plain
+from bfpo_bench.leaderboard.rows import Entry
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "html")
 
@@ -138,13 +138,13 @@ def read_leaderboard(runs: Sequence[Path], options: Options | None = None) -> Le
         raise unknown_name("way to take CrowS-Pairs", options.crows_pairs, ["paper", "distance"])
     check = None
     if options.judge_check is not None:
-        from bfpo_bench.leaderboard.correction import read_check
+        from bfpo_bench.leaderboard.stats.judge_error import read_check
 
         check = read_check(options.judge_check)
     found = load_rows(runs, options.judge)
     entries = [row.entry for row in found.rows]
     if options.ci or check is not None:
-        from bfpo_bench.leaderboard.estimates import estimated
+        from bfpo_bench.leaderboard.stats.intervals import estimated
 
         entries = [
             row.entry

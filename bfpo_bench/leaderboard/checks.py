@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from bfpo_bench import sources
-from bfpo_bench.errors import BenchError
-from bfpo_bench.helpfulness.exporting import read_annotated
+from bfpo_bench import data as sources
+from bfpo_bench.common.errors import BenchError
+from bfpo_bench.helpfulness.export_annotations import read_annotated
 from bfpo_bench.helpfulness.inputs import read_inputs
 from bfpo_bench.helpfulness.metrics import measure, win_rate
 from bfpo_bench.leaderboard.runs import Run
-from bfpo_bench.results import TaskResult
-from bfpo_bench.store import Store
+from bfpo_bench.run.results import TaskResult
+from bfpo_bench.run.store import Store
 
 _TOLERANCE = 1e-6
 """Percentage points; the sums are of zeros and ones, so only rounding is to be let through."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bfpo_bench.errors import unknown_name
+from bfpo_bench.common.errors import unknown_name
 from bfpo_bench.leaderboard.columns import (
     ALPACA,
     COLUMNS,
@@ -18,7 +18,7 @@ from bfpo_bench.leaderboard.columns import (
     SUMMARY,
     Column,
 )
-from bfpo_bench.leaderboard.entry import Entry
+from bfpo_bench.leaderboard.rows import Entry
 
 
 def choose_columns(

@@ -57,7 +57,7 @@ DISC_DISTANCE = Column("disc_distance", "Disc. by distance", "Disc. by dist.", "
 
 GEN = Column("gen", "Gen.", "Gen.", "average", "higher")
 GEN_CORRECTED = Column("gen_corrected", "Gen. corrected", "Gen. corr.", "average", "higher")
-"""Gen. corrected for the judge's errors (:mod:`bfpo_bench.leaderboard.correction`)."""
+"""Gen. corrected for the judge's errors (:mod:`bfpo_bench.leaderboard.stats.judge_error`)."""
 
 SAVG = Column("savg", "Savg.", "Savg.", "average", "higher")
 

@@ -1,7 +1,7 @@
 """Are two models different? Paired, item by item, on the items that both have answered.
 
 Differences are of the other model minus the first. Their intervals come from a paired bootstrap
-(:mod:`bfpo_bench.intervals`), in which an item, or a group of items, takes the answers
+(:mod:`bfpo_bench.common.statistics`), in which an item, or a group of items, takes the answers
 of both models along; averages are resampled within their tasks. p-values are McNemar's exact ones
 (1947) where items come singly and are right or wrong, and the bootstrap's elsewhere, corrected by
 Holm (1979): the averages of all pairs together, and the tasks of all pairs together.
@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bfpo_bench.errors import BadInput
-from bfpo_bench.intervals import (
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.statistics import (
     Floats,
     Tally,
     draw_tasks,
@@ -28,10 +28,10 @@ from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK, COLUMNS
 from bfpo_bench.leaderboard.load import Loaded, load_rows
 from bfpo_bench.leaderboard.protocol import Protocol, of_cell, of_mean
 from bfpo_bench.leaderboard.runs import Run
-from bfpo_bench.paired import Difference, difference, holm, settled, signed
-from bfpo_bench.results import verdicts_by
-from bfpo_bench.store import Store
-from bfpo_bench.tallies import GROUPED, item_groups, item_values, item_wins, pooled
+from bfpo_bench.leaderboard.stats.paired import Difference, difference, holm, settled, signed
+from bfpo_bench.run.outcomes import GROUPED, item_groups, item_values, item_wins, pooled
+from bfpo_bench.run.results import verdicts_by
+from bfpo_bench.run.store import Store
 
 _AVERAGES = ("disc", "gen", "savg")
 _PAIRED = ("items", "win rate")

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from bfpo_bench.dashes import NO_NUMBER
-from bfpo_bench.errors import BenchError
+from bfpo_bench.common.errors import BenchError
 from bfpo_bench.leaderboard.alpaca import alpaca_cells
 from bfpo_bench.leaderboard.checks import find_fault
 from bfpo_bench.leaderboard.columns import (
@@ -21,14 +20,15 @@ from bfpo_bench.leaderboard.columns import (
     Direction,
     Group,
 )
-from bfpo_bench.leaderboard.distance import distance_cells
-from bfpo_bench.leaderboard.entry import Cell, Entry
-from bfpo_bench.leaderboard.escaping import name_text, one_line
 from bfpo_bench.leaderboard.looks import look_cells
 from bfpo_bench.leaderboard.protocol import Protocol, of_cell, of_mean
+from bfpo_bench.leaderboard.render.escaping import name_text, one_line
+from bfpo_bench.leaderboard.rows import Cell, Entry
 from bfpo_bench.leaderboard.runs import Run, open_run
 from bfpo_bench.leaderboard.seeds import mean_entry
-from bfpo_bench.results import TaskResult, verdicts_by
+from bfpo_bench.leaderboard.stats.distance import distance_cells
+from bfpo_bench.run.dashes import NO_NUMBER
+from bfpo_bench.run.results import TaskResult, verdicts_by
 
 _LONGEST_NAME = 40
 """Characters of a name that are kept where its folder has to stand behind it."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from bfpo_bench.helpfulness.looks import CONSTRAINT_MET, Look, stored_looks
 from bfpo_bench.leaderboard.columns import Column
-from bfpo_bench.leaderboard.entry import Cell
 from bfpo_bench.leaderboard.protocol import of_look
+from bfpo_bench.leaderboard.rows import Cell
 from bfpo_bench.leaderboard.runs import Run
 
 _ONLY_ONE = {"0", "LABEL_0"}

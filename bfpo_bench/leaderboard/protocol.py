@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from bfpo_bench.chat_template import DATE
 from bfpo_bench.helpfulness.instructions import SOURCE, TASK
 from bfpo_bench.leaderboard.columns import ALPACA
-from bfpo_bench.results import HelpfulnessResult, Results, TaskResult
+from bfpo_bench.models.chat import DATE
+from bfpo_bench.run.results import HelpfulnessResult, Results, TaskResult
 
 OF_MODEL = frozenset(
     (

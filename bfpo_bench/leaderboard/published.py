@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.leaderboard.columns import COLUMNS, CROWS_PAIRS_DISTANCE, FULL, GEN
-from bfpo_bench.leaderboard.distance import distance_cells
-from bfpo_bench.leaderboard.entry import Cell, Entry
 from bfpo_bench.leaderboard.protocol import Protocol
+from bfpo_bench.leaderboard.rows import Cell, Entry
+from bfpo_bench.leaderboard.stats.distance import distance_cells
 
 _FOLDER = Path(__file__).parent / "published"
 PAPER = "arXiv 2408.15313"

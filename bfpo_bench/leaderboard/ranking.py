@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from bfpo_bench.leaderboard.columns import Column
-from bfpo_bench.leaderboard.entry import Cell, Entry
 from bfpo_bench.leaderboard.protocol import SAID_ONLY, Protocol
+from bfpo_bench.leaderboard.rows import Cell, Entry
 
 
 def block_of(entry: Entry) -> str:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.errors import BadInput
-from bfpo_bench.results import Results, read_results
-from bfpo_bench.results_files import results_files
-from bfpo_bench.rundir import read_run
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.run.directory import read_run
+from bfpo_bench.run.results import Results, read_results
+from bfpo_bench.run.results_files import results_files
 
 
 @dataclass(frozen=True)

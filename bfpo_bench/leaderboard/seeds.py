@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean, stdev
 
-from bfpo_bench.leaderboard.distance import distance_cells
-from bfpo_bench.leaderboard.entry import Cell, Entry
+from bfpo_bench.leaderboard.rows import Cell, Entry
+from bfpo_bench.leaderboard.stats.distance import distance_cells
 
 
 def mean_entry(entries: Sequence[Entry], seeds: Sequence[int]) -> Entry:

@@ -11,12 +11,12 @@ from typing import Any
 
 from lm_eval.api.registry import register_model
 
-from bfpo_bench.adapters import find_adapter
-from bfpo_bench.engines.architecture import find_causal_model
-from bfpo_bench.engines.hf import HFEngine
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.engines.hf.engine import HFEngine
 from bfpo_bench.engines.protocol import EngineOptions
-from bfpo_bench.errors import BadInput
-from bfpo_bench.models import find_tokenizer
+from bfpo_bench.models.adapters import find_adapter
+from bfpo_bench.models.architecture import find_causal_model
+from bfpo_bench.models.checkpoint import find_tokenizer
 
 
 @register_model("bfpo-hf")

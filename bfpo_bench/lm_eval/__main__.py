@@ -7,7 +7,7 @@ import sys
 from lm_eval.__main__ import cli_evaluate
 
 import bfpo_bench.lm_eval  # noqa: F401  (registers the model)
-from bfpo_bench.errors import BenchError
+from bfpo_bench.common.errors import BenchError
 
 if __name__ == "__main__":
     try:

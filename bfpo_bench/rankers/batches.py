@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 
-from bfpo_bench.chunks import answer_chunks, missing
+from bfpo_bench.common.batches import answer_chunks, missing
 from bfpo_bench.rankers.protocol import Comparison, Ranker, Ranking, ServedRanker
 
 

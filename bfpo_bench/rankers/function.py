@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from bfpo_bench.by_name import import_function, source_digest
-from bfpo_bench.errors import BadInput
-from bfpo_bench.progress import Progress
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.imports import import_function, source_digest
+from bfpo_bench.common.progress import Progress
 from bfpo_bench.rankers.protocol import Comparison, Ranking
 
 Prefer = Callable[[str, str, str], float]

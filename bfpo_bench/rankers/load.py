@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.rankers.protocol import ChosenRanker, RankerOptions
 
 KINDS = ("pairrm", "reward:PATH", "openai:MODEL", "package.module:function")
@@ -33,7 +33,7 @@ def choose_ranker(options: RankerOptions) -> ChosenRanker:
 
         return choose_reward(options, rest)
     if kind == "openai" and rest:
-        from bfpo_bench.rankers.served import choose_served
+        from bfpo_bench.rankers.chat_model import choose_served
 
         return choose_served(options, rest)
     if colon:

@@ -22,11 +22,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.batching import plan_batches
-from bfpo_bench.errors import BadInput
-from bfpo_bench.fingerprint import checkpoint_identity
-from bfpo_bench.models import ModelFiles, find_model
-from bfpo_bench.progress import Progress
+from bfpo_bench.models.checkpoint import ModelFiles, find_model
+from bfpo_bench.models.fingerprint import checkpoint_identity
 from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking
 
 PAIRRM = "llm-blender/PairRM-hf"
@@ -115,7 +115,7 @@ class PairRM:
     ) -> None:
         import torch
 
-        from bfpo_bench.engines.load import find_device
+        from bfpo_bench.engines.hf.load import find_device
         from bfpo_bench.engines.tokenization import load_tokenizer
         from bfpo_bench.rankers.pairrm_model import load_pairrm
 
@@ -136,7 +136,7 @@ class PairRM:
 
     def logits(self, items: Sequence[Comparison]) -> list[float]:
         """Score of the first response minus that of the second, in the order given."""
-        from bfpo_bench.engines.hf_memory import halve_when_full
+        from bfpo_bench.engines.memory import halve_when_full
 
         encoded = [self.encode(item) for item in items]
 

@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import DebertaV2Config, DebertaV2Model
 
-from bfpo_bench.errors import BadInput
-from bfpo_bench.models import ModelFiles
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.models.checkpoint import ModelFiles
 
 
 class PairRMModel(nn.Module):

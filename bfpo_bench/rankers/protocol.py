@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from bfpo_bench.models import ModelFiles
-from bfpo_bench.number_format import NumberFormat, choose_format
-from bfpo_bench.options import LoadingOptions
-from bfpo_bench.progress import Progress
+from bfpo_bench.common.progress import Progress
+from bfpo_bench.engines.options import LoadingOptions
+from bfpo_bench.models.checkpoint import ModelFiles
+from bfpo_bench.models.number_format import NumberFormat, choose_format
 
 
 @dataclass(frozen=True)

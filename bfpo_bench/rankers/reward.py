@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bfpo_bench.chat_template import told_date
-from bfpo_bench.errors import BadInput
-from bfpo_bench.fingerprint import checkpoint_identity
-from bfpo_bench.progress import Progress
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.progress import Progress
+from bfpo_bench.models.chat import told_date
+from bfpo_bench.models.fingerprint import checkpoint_identity
+from bfpo_bench.models.template_files import read_chat_template
 from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking
-from bfpo_bench.template_files import read_chat_template
 
 if TYPE_CHECKING:
     from bfpo_bench.engines.reward_model import RewardModel, RewardModelFiles
@@ -59,7 +59,7 @@ class ChosenReward:
         """See :class:`ChosenRanker`."""
         import torch
 
-        from bfpo_bench.engines.load import find_device
+        from bfpo_bench.engines.hf.load import find_device
         from bfpo_bench.engines.reward_model import RewardModel
 
         progress.say(f"Loading ranker {self.name} …")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bfpo_bench.errors import BadInput
-from bfpo_bench.judging import JudgeOptions
-from bfpo_bench.options import TargetOptions
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.sampling import Sampling
+from bfpo_bench.engines.options import TargetOptions
+from bfpo_bench.judges.chosen import JudgeOptions
 from bfpo_bench.rankers import RankerOptions
-from bfpo_bench.sampling import Sampling
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from bfpo_bench.errors import BadInput
-from bfpo_bench.identity import differences, formatless, is_earlier, nameless, shared_parts
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.files import refuse_file_of_run
 from bfpo_bench.redteam.options import RedteamOptions
 from bfpo_bench.redteam.summary import Summary, read_summary
-from bfpo_bench.rundir import write_whole
-from bfpo_bench.whole_files import refuse_file_of_run
+from bfpo_bench.run.directory import write_whole
+from bfpo_bench.run.identity import differences, formatless, is_earlier, nameless, shared_parts
 
 
 def claim_output(options: RedteamOptions, made_of: dict[str, Any]) -> Summary | None:

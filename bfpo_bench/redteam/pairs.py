@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from bfpo_bench.redteam.questions import TASK, conversation
 from bfpo_bench.redteam.request import Request
 from bfpo_bench.redteam.selection import Answer, Dropped
-from bfpo_bench.store import RankingRecord
-from bfpo_bench.training.readers import write_row
-from bfpo_bench.training.records import PreferenceRecord
+from bfpo_bench.run.store import RankingRecord
+from bfpo_bench.training.data import write_row
+from bfpo_bench.training.data.preferences import PreferenceRecord
 
 Fate = Dropped | PreferenceRecord
 """The pair that a prompt makes, or why it makes none."""

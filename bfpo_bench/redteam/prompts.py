@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench import sources
-from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench import data as sources
+from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.judges.encoding import decode
-from bfpo_bench.judges.labels_file import Table, read_table
+from bfpo_bench.judges.human_labels import Table, read_table
 from bfpo_bench.judges.template import is_unicode
 from bfpo_bench.redteam.options import RedteamOptions
-from bfpo_bench.training.readers.asked import MORE, SYSTEMS
+from bfpo_bench.training.data.asked import MORE, SYSTEMS
 
 PROMPT_NAMES = ("prompt", "goal", "behavior", "instruction", "question", "request", "text")
 CATEGORY_NAMES = ("category", "semanticcategory", "harm_category", "type")

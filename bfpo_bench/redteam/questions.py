@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from bfpo_bench.chat_template import Chat
-from bfpo_bench.engines.messages import Messages, read_messages, write_messages
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.lazy import Windowed
+from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.engines.protocol import GenerateRequest, ScoreRequest
-from bfpo_bench.errors import BadInput
-from bfpo_bench.plan import request_seed
+from bfpo_bench.models.chat import Chat
+from bfpo_bench.models.messages import Messages, read_messages, write_messages
 from bfpo_bench.redteam.prompts import Prompt
-from bfpo_bench.sampling import Sampling
-from bfpo_bench.windowed import Windowed
+from bfpo_bench.tasks.requests import request_seed
 
 TASK = "redteam"
 """Under this name prompts and responses stand in the run's store."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bfpo_bench.errors import RunFailed
-from bfpo_bench.progress import Progress
+from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.common.progress import Progress
 from bfpo_bench.rankers import ChosenRanker, Comparison, Ranking, rank_all
 from bfpo_bench.redteam.questions import TASK
-from bfpo_bench.store import RankingRecord, ResponseRecord, Store, answer_key
+from bfpo_bench.run.store import RankingRecord, ResponseRecord, Store, answer_key
 
 RANK_CHUNK = 64
 """Pairs ranked between two commits where the ranker runs here; fixed, so that a resumed run forms

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bfpo_bench.engines.select import choose_backend
-from bfpo_bench.going_on import begun_identity, target_going_on
+from bfpo_bench.engines.open import choose_backend
+from bfpo_bench.evaluation.going_on import begun_identity, target_going_on
+from bfpo_bench.evaluation.target import Target, find_target
 from bfpo_bench.judges import load_judge
-from bfpo_bench.judging import ChosenJudge, choose_judge
+from bfpo_bench.judges.chosen import ChosenJudge, choose_judge
 from bfpo_bench.rankers import ChosenRanker, choose_ranker
 from bfpo_bench.redteam.options import RedteamOptions
 from bfpo_bench.redteam.prompts import PromptSet, read_prompts
 from bfpo_bench.redteam.questions import TASK
-from bfpo_bench.target import Target, find_target
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Request:
     ranker: ChosenRanker
 
     def identity(self) -> dict[str, Any]:
-        """What all responses in the run directory have in common; see :mod:`bfpo_bench.rundir`.
+        """What all responses in the run directory have in common; see :mod:`bfpo_bench.run.directory`.
 
         Prompts, judge and ranker are no part of it: every answer's key says what it is of.
         """

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bfpo_bench import stages
-from bfpo_bench.errors import RunFailed
-from bfpo_bench.going_on import format_note
-from bfpo_bench.progress import Progress
+from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.common.progress import Progress
+from bfpo_bench.evaluation import stages
+from bfpo_bench.evaluation.going_on import format_note
 from bfpo_bench.redteam.options import RedteamOptions
 from bfpo_bench.redteam.output import claim_output, write_output
 from bfpo_bench.redteam.pairs import decide, pairs_text
@@ -19,9 +19,9 @@ from bfpo_bench.redteam.ranking import rank_pairs
 from bfpo_bench.redteam.request import Request, check_request
 from bfpo_bench.redteam.selection import Answer, Dropped, choose_pair
 from bfpo_bench.redteam.summary import Summary, summarize
-from bfpo_bench.rundir import RunDirectory
-from bfpo_bench.sitting import Sitting
-from bfpo_bench.store import (
+from bfpo_bench.run.directory import RunDirectory
+from bfpo_bench.run.session import Sitting
+from bfpo_bench.run.store import (
     ItemRecord,
     RankingRecord,
     ResponseRecord,

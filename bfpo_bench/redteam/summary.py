@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.intervals import share
-from bfpo_bench.own_settings import unused_settings
+from bfpo_bench.common.statistics import share
+from bfpo_bench.evaluation.target import LocalTarget
+from bfpo_bench.models.own_settings import unused_settings
 from bfpo_bench.redteam.pairs import Fate
 from bfpo_bench.redteam.prompts import PromptSet
 from bfpo_bench.redteam.request import Request
 from bfpo_bench.redteam.selection import Answer, Dropped
-from bfpo_bench.target import LocalTarget
-from bfpo_bench.training.records import PreferenceRecord
+from bfpo_bench.training.data.preferences import PreferenceRecord
 
 SCHEMA_VERSION = 1
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bfpo_bench import sources
-from bfpo_bench.errors import BadInput
+from bfpo_bench import data as sources
+from bfpo_bench.common.errors import BadInput
 
 if TYPE_CHECKING:
     from datasets import Dataset

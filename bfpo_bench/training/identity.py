@@ -7,14 +7,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bfpo_bench.by_name import import_function, source_digest
-from bfpo_bench.chat_template import AS_WRITTEN, Chat
-from bfpo_bench.errors import BadInput
-from bfpo_bench.fingerprint import checkpoint_identity
-from bfpo_bench.identity import formatless
-from bfpo_bench.models import ModelFiles
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.imports import import_function, source_digest
+from bfpo_bench.common.validate import typed
+from bfpo_bench.models.chat import AS_WRITTEN, Chat
+from bfpo_bench.models.checkpoint import ModelFiles
+from bfpo_bench.models.fingerprint import checkpoint_identity
+from bfpo_bench.run.identity import formatless
 from bfpo_bench.training.recipe import Recipe
-from bfpo_bench.typed import typed
 
 BASE = ("settings", "tokens", "templates", "generation", "code")
 """Parts of the base model besides its weights, from ``checkpoint_identity``."""

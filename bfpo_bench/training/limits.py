@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 
 
 @dataclass(frozen=True)

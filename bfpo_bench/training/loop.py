@@ -13,9 +13,9 @@ from accelerate.utils import gather
 from safetensors import SafetensorError
 from transformers import TrainerCallback
 
-from bfpo_bench.errors import RunFailed
-from bfpo_bench.interrupts import held, stop_is_due
-from bfpo_bench.progress import Progress
+from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.common.interrupts import held, stop_is_due
+from bfpo_bench.common.progress import Progress
 from bfpo_bench.training.checkpoint import write_manifest
 
 STEP_MEMORY = (

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bfpo_bench.chat_template import DATE
-from bfpo_bench.training.records import PreferenceSet
+from bfpo_bench.models.chat import DATE
+from bfpo_bench.training.data.preferences import PreferenceSet
 
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """One preference set; see :class:`bfpo_bench.training.records.PreferenceSet`.
+    """One preference set; see :class:`bfpo_bench.training.data.preferences.PreferenceSet`.
 
     Attributes:
         name: what the set is called in reports.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from bfpo_bench.chat_template import DATE, is_date
-from bfpo_bench.errors import BadInput, unknown_name
-from bfpo_bench.training.pairs import PAIRINGS
-from bfpo_bench.training.readers import FORMATS
+from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.models.chat import DATE, is_date
+from bfpo_bench.training.data import FORMATS
+from bfpo_bench.training.data.pairs import PAIRINGS
 from bfpo_bench.training.recipe import Recipe, RolloutRecipe
 
 SMALLEST_FLOAT32 = 2.0**-149

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from bfpo_bench.errors import BadInput, unknown_name
+from bfpo_bench.common.errors import BadInput, unknown_name
 
 TRACKERS = ("tensorboard", "trackio", "wandb")
 """Names of ``report_to``, which are those of their packages."""

@@ -21,9 +21,9 @@ import transformers
 from torch import Tensor
 from transformers import AutoConfig, GenerationConfig
 
+from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.engines.tokenization import load_tokenizer
-from bfpo_bench.errors import BadInput, RunFailed
-from bfpo_bench.models import ModelFiles
+from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.training.generation_config import read_generation, with_ends
 from bfpo_bench.training.recipe import Recipe
 

@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader
 
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.tokenization import load_tokenizer
-from bfpo_bench.errors import BadInput
-from bfpo_bench.models import ModelFiles
-from bfpo_bench.progress import Progress
-from bfpo_bench.training.conversations import load_conversations
-from bfpo_bench.training.mixing import Schedule
-from bfpo_bench.training.prepare import find_base, read_template, trained_outline
+from bfpo_bench.models.checkpoint import ModelFiles
+from bfpo_bench.training.data import usable
+from bfpo_bench.training.data.chat_template import ChatTemplate
+from bfpo_bench.training.data.conversations import load_conversations
+from bfpo_bench.training.data.preferences import Messages
+from bfpo_bench.training.data.sampler import Schedule
+from bfpo_bench.training.data.tokenize import tokenize_conversations
+from bfpo_bench.training.pairwise.prepare import find_base, read_template, trained_outline
 from bfpo_bench.training.rates import OwnRates
-from bfpo_bench.training.readers import usable
 from bfpo_bench.training.recipe import Recipe
-from bfpo_bench.training.records import Messages
-from bfpo_bench.training.rendering import ChatTemplate
 from bfpo_bench.training.saving import Beside, beside, check_ids, embedding_rows, padded
 from bfpo_bench.training.steerlm import steered_template
-from bfpo_bench.training.tokens import tokenize_conversations
 
 
 @dataclass(frozen=True)

@@ -11,24 +11,24 @@ import datasets
 import transformers
 from accelerate import PartialState
 
-from bfpo_bench.progress import Progress
+from bfpo_bench.common.progress import Progress
 from bfpo_bench.training.card import model_card
 from bfpo_bench.training.checkpoint import finish_output
 from bfpo_bench.training.identity import base_identity, training_identity
-from bfpo_bench.training.layers import choose_weights
 from bfpo_bench.training.loop import ProgressBar, run_trainer
-from bfpo_bench.training.processes import join_processes
-from bfpo_bench.training.recipe import Recipe
-from bfpo_bench.training.record import NAMED, training_record
-from bfpo_bench.training.run import (
+from bfpo_bench.training.pairwise.run import (
     claim_together,
     finished_together,
     keep_checkpoints,
     load_model,
     loop_settings,
 )
+from bfpo_bench.training.processes import join_processes
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.record import NAMED, training_record
 from bfpo_bench.training.saving import save_model
 from bfpo_bench.training.sft import PreparedSFT, prepare_sft, sft_trainer
+from bfpo_bench.training.trainable import choose_weights
 
 
 def train_sft(

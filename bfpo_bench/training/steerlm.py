@@ -13,10 +13,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bfpo_bench.chat_template import Chat, TemplateFault
-from bfpo_bench.errors import BadInput, unknown_name
-from bfpo_bench.training.records import Messages, PreferenceRecord
-from bfpo_bench.training.rendering import ChatTemplate
+from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.models.chat import Chat, TemplateFault
+from bfpo_bench.training.data.chat_template import ChatTemplate
+from bfpo_bench.training.data.preferences import Messages, PreferenceRecord
 
 ATTRIBUTES = "attributes"
 """What a recipe writes as ``pairs`` of a set whose responses are told apart by their attributes."""

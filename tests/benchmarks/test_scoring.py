@@ -15,7 +15,7 @@ from bfpo_bench.engines.protocol import ScoreRequest
 # Mini items are bundled, whatever data is at hand.
 TASKS = ("moral_permissibility", "simple_ethical_questions")
 
-HEAVY = ("lm_eval.models.huggingface", "bfpo_bench.engines.hf", "transformers.models.llama")
+HEAVY = ("lm_eval.models.huggingface", "bfpo_bench.engines.hf.engine", "transformers.models.llama")
 
 
 def table(page: str) -> list[dict[str, str]]:

@@ -10,7 +10,11 @@ import pytest
 from benchmarks import training
 from benchmarks.training_contenders import TRL, Setup, _prepare
 
-HEAVY = ("trl.trainer.dpo_trainer", "bfpo_bench.training.trainer", "transformers.models.llama")
+HEAVY = (
+    "trl.trainer.dpo_trainer",
+    "bfpo_bench.training.pairwise.trainer",
+    "transformers.models.llama",
+)
 
 
 @pytest.fixture

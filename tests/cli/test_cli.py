@@ -49,7 +49,7 @@ def test_every_command_has_help_with_an_example(command: list[str]) -> None:
 
 def test_nothing_heavy_is_imported_for_help_or_by_the_package() -> None:
     code = (
-        "import sys, bfpo_bench, bfpo_bench.cli.app, bfpo_bench.suite, bfpo_bench.sources\n"
+        "import sys, bfpo_bench, bfpo_bench.cli.app, bfpo_bench.suites, bfpo_bench.data\n"
         "heavy = {'torch', 'transformers', 'datasets', 'lm_eval', 'vllm', 'pandas', 'numpy',\n"
         "         'matplotlib', 'trl', 'peft'}\n"
         "print(sorted(heavy & set(sys.modules)))"

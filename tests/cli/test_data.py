@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from bfpo_bench.cli.command import parse_variants
 from bfpo_bench.cli.data import app
-from bfpo_bench.cli.options import parse_variants
-from bfpo_bench.errors import BadInput
-from bfpo_bench.sources import hub as hub_files
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.data import hub as hub_files
 
 RUNNER = CliRunner()
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 import bfpo_bench
 from bfpo_bench.cli import judge, judges
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.judges import names
 
 app = typer.Typer()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.common.errors import BadInput, RunFailed
 
 RECIPE = """
 method: toy-bfpo
@@ -81,8 +81,8 @@ def test_what_cannot_be_evaluated_is_told_before_the_training(
 def test_an_evaluation_that_was_interrupted_goes_on(
     data_dir: Path, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bfpo_bench import evaluation
     from bfpo_bench.cli.app import app
+    from bfpo_bench.evaluation import run as evaluation
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BFPO_CACHE_DIR", str(tmp_path / "cache"))

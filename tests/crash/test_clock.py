@@ -40,7 +40,12 @@ def clock(tmp_path_factory: pytest.TempPathFactory) -> str:
 def jumping(clock: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     """The driver of the other crash tests, with that clock."""
     log = tmp_path_factory.mktemp("jumping") / "log"
-    modules = ("bfpo_bench.evaluation", "bfpo_bench.engines.hf", "lm_eval.tasks", "datasets")
+    modules = (
+        "bfpo_bench.evaluation.run",
+        "bfpo_bench.engines.hf.engine",
+        "lm_eval.tasks",
+        "datasets",
+    )
     driver = Driver(log, *modules, LD_PRELOAD=clock)
     yield driver
     driver.close()
@@ -102,7 +107,7 @@ def test_waiting_for_a_server_under_a_jumping_clock(clock: str) -> None:
 
 def test_progress_under_a_jumping_clock(clock: str) -> None:
     code = (
-        "from bfpo_bench.progress import Progress\n"
+        "from bfpo_bench.common.progress import Progress\n"
         "progress = Progress(show=True)\n"
         "with progress.stage('respond', 40, 0, 'responses'):\n"
         "    for _ in range(40):\n"

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench.errors import BadInput
-from bfpo_bench.rundir import RunDirectory, read_run
-from bfpo_bench.salvage import open_whole
-from bfpo_bench.store import ResponseRecord, ScoreRecord, Store, VerdictRecord, answer_key
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.run.directory import RunDirectory, read_run
+from bfpo_bench.run.repair import open_whole
+from bfpo_bench.run.store import ResponseRecord, ScoreRecord, Store, VerdictRecord, answer_key
 from tests.crash.attempts import Attempt, Driver
 from tests.crash.killing import contents
 
@@ -133,7 +133,7 @@ def test_a_forked_child_ends_with_its_parent(tmp_path: Path) -> None:
     """The parent is a process of its own that is killed while its child sleeps."""
     code = (
         "import os, pathlib, signal, sys, time\n"
-        "from bfpo_bench.rundir import RunDirectory\n"
+        "from bfpo_bench.run.directory import RunDirectory\n"
         "run = RunDirectory(pathlib.Path(sys.argv[1]), {'tasks': {}, 'data': {}})\n"
         "if not os.fork(): time.sleep(60)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"

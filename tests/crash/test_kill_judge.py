@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from bfpo_bench.judges.load import CARDS
+from tests.client.fake_server import FakeServer, Handler, serving
 from tests.crash.attempts import Attempt, Driver
 from tests.crash.conftest import CARD
 from tests.crash.killing import (
@@ -26,7 +27,6 @@ from tests.crash.killing import (
     kill_by,
 )
 from tests.judges.toy_rubric import shown, verdict
-from tests.remote.fake_server import FakeServer, Handler, serving
 
 pytestmark = pytest.mark.slow
 

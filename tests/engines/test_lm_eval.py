@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines import EngineOptions
-from bfpo_bench.errors import BadInput
 from bfpo_bench.tasks import FOLDER
 from tests.lm_eval_program import without_its_own_tasks
 
@@ -22,7 +22,7 @@ WINDOW = 48
 
 @pytest.fixture(scope="module")
 def ours(tiny_llama: Path) -> Any:
-    from bfpo_bench.engines.hf import HFEngine
+    from bfpo_bench.engines.hf.engine import HFEngine
 
     return HFEngine(
         EngineOptions(str(tiny_llama), dtype="float32", device="cpu", max_length=WINDOW)
@@ -192,7 +192,7 @@ def evaluated(**arguments: Any) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_the_bundled_tasks_give_stock_s_results(tiny_llama: Path) -> None:
-    from bfpo_bench.engines.hf import HFEngine
+    from bfpo_bench.engines.hf.engine import HFEngine
 
     engine = HFEngine(EngineOptions(str(tiny_llama), dtype="float32", device="cpu"))
     found = evaluated(model=engine)
@@ -296,9 +296,9 @@ def test_generation_goes_by_the_checkpoints_own_settings(tiny_llama: Path, tmp_p
 
     from lm_eval.models.huggingface import HFLM
 
+    from bfpo_bench.common.sampling import Sampling
     from bfpo_bench.engines import GenerateRequest
-    from bfpo_bench.engines.hf import HFEngine
-    from bfpo_bench.sampling import Sampling
+    from bfpo_bench.engines.hf.engine import HFEngine
 
     folder = Path(shutil.copytree(tiny_llama, tmp_path / "penalised"))
     asked = instances(

@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.reward_model import (
     ARMORM,
     ARMORM_OBJECTIVES,
     RewardModel,
     find_reward_model,
 )
-from bfpo_bench.errors import BadInput
 from tests.toy_models import SMALL
 
 PROMPTS = [

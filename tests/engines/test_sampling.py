@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.engines.sampling import (
     cut_at_stop,
     pick,
     truncated_distribution,
     uniform_draws,
 )
-from bfpo_bench.sampling import Sampling
 
 
 def test_nucleus_by_hand() -> None:

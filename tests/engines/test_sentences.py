@@ -13,20 +13,22 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench import forks
-from bfpo_bench.engines import EngineOptions, GenerateRequest, ScoreRequest, parallel, select
-from bfpo_bench.engines import openai_dialect as dialect_module
-from bfpo_bench.engines.openai import OpenAIEngine, OpenAIOptions
+from bfpo_bench.client import Server
+from bfpo_bench.common import processes as forks
+from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.common.sampling import Sampling
+from bfpo_bench.engines import EngineOptions, GenerateRequest, ScoreRequest
+from bfpo_bench.engines import distributed as parallel
+from bfpo_bench.engines import open as select
+from bfpo_bench.engines.openai import dialect as dialect_module
+from bfpo_bench.engines.openai.engine import OpenAIEngine, OpenAIOptions
 from bfpo_bench.engines.tokenization import (
     fit_pair,
     load_tokenizer,
     prefix_token,
 )
-from bfpo_bench.errors import BadInput, RunFailed
-from bfpo_bench.remote import Server
-from bfpo_bench.sampling import Sampling
-from tests.engines.toy_openai import MODEL, Toy
-from tests.remote.fake_server import FakeServer, Handler, serving
+from tests.client.fake_server import FakeServer, Handler, serving
+from tests.engines.openai.toy_openai import MODEL, Toy
 
 SCORE = ScoreRequest("it is", " mine", 0)
 CHAT = GenerateRequest("", Sampling(9), 3, (("user", "Hello"),))
@@ -273,7 +275,7 @@ def test_tokenizers_that_are_of_no_use(tiny_llama: Path, tmp_path: Path) -> None
 
 
 def test_prompts_of_a_judge_that_do_not_fit(tiny_llama: Path) -> None:
-    from bfpo_bench.engines.hf import HFEngine
+    from bfpo_bench.engines.hf.engine import HFEngine
 
     engine = HFEngine(EngineOptions(model=str(tiny_llama), device="cpu", max_length=8))
     with pytest.raises(BadInput) as caught:
@@ -288,7 +290,7 @@ def test_a_gpu_without_room_for_one_sequence() -> None:
     """Out of memory is the one thing that a machine without a GPU can only pretend."""
     import torch
 
-    from bfpo_bench.engines.hf_memory import halve_when_full
+    from bfpo_bench.engines.memory import halve_when_full
 
     sizes: list[int] = []
 

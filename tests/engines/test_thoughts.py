@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.engines import EngineOptions, GenerateRequest, open_engine
 from bfpo_bench.engines.protocol import Response
 from bfpo_bench.engines.thoughts import HARMONY, THINK, find_marks, split
-from bfpo_bench.sampling import Sampling
 from tests.engines.scripted import write_scripted
 
 QWEN = "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.tokenization import encode, encode_pairs, fit_pair, fit_prompt
-from bfpo_bench.errors import BadInput
 
 
 @pytest.fixture(scope="module")

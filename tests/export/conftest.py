@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench.store import (
+from bfpo_bench.run.store import (
     ItemRecord,
     OutcomeRecord,
     ResponseRecord,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.export import FORMATS, export_run
-from bfpo_bench.store import Store
+from bfpo_bench.run.store import Store
 
 from .conftest import IDENTITY, SCORED, MakeRun, write_run_json
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bfpo_bench.export import export_run
 from bfpo_bench.export.jsonl import json_line
-from bfpo_bench.store import ItemRecord, Store
+from bfpo_bench.run.store import ItemRecord, Store
 
 from .conftest import JUDGED, SCORED, MakeRun, lines, parquet, write_run_json
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.export import export_run
-from bfpo_bench.store import ItemRecord, ScoreRecord, Store
+from bfpo_bench.run.store import ItemRecord, ScoreRecord, Store
 from tests.export.conftest import SCORED, MakeRun, write_run_json
 
 

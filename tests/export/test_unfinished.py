@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.export import FORMATS, export_run
-from bfpo_bench.rundir import RunDirectory
-from bfpo_bench.store import ScoreRecord
+from bfpo_bench.run.directory import RunDirectory
+from bfpo_bench.run.store import ScoreRecord
 
 from .conftest import IDENTITY, JUDGED, SCORED, MakeRun, lines
 

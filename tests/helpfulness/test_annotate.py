@@ -16,19 +16,19 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.client import Server
+from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.common.progress import Progress
 from bfpo_bench.helpfulness import annotate as stage
 from bfpo_bench.helpfulness.annotate import annotate, annotations_of, make_pairs
-from bfpo_bench.helpfulness.annotators import OFFICIAL
-from bfpo_bench.helpfulness.choose import AnnotatorOptions, ChosenAnnotator, choose_annotator
+from bfpo_bench.helpfulness.annotator import AnnotatorOptions, ChosenAnnotator, choose_annotator
+from bfpo_bench.helpfulness.annotator_config import OFFICIAL
 from bfpo_bench.helpfulness.cost import Prices
 from bfpo_bench.helpfulness.instructions import TASK
-from bfpo_bench.progress import Progress
-from bfpo_bench.remote import Server
-from bfpo_bench.store import ItemRecord, ResponseRecord, Store
+from bfpo_bench.run.store import ItemRecord, ResponseRecord, Store
+from tests.client.fake_server import FakeServer, Handler, serving
 from tests.helpfulness.package import install_package
 from tests.helpfulness.toy_annotator import CERTAIN, ToyAnnotator, shown
-from tests.remote.fake_server import FakeServer, Handler, serving
 
 KEY = "sk-annotator-0123456789abcdef"
 PAIRS = 24
@@ -354,10 +354,10 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from bfpo_bench.helpfulness.annotate import annotate, make_pairs
-from bfpo_bench.helpfulness.choose import AnnotatorOptions, choose_annotator
+from bfpo_bench.helpfulness.annotator import AnnotatorOptions, choose_annotator
 from bfpo_bench.helpfulness.cost import Prices
-from bfpo_bench.progress import Progress
-from bfpo_bench.store import Store
+from bfpo_bench.common.progress import Progress
+from bfpo_bench.run.store import Store
 
 store = Store(Path(sys.argv[2]))
 options = AnnotatorOptions(annotator="openai:toy", annotator_url=sys.argv[3], concurrency=2)
@@ -522,6 +522,6 @@ def test_without_key_and_endpoint_it_is_said_what_to_set(monkeypatch: pytest.Mon
 
 
 def test_without_vllm_no_server_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bfpo_bench.helpfulness.choose.vllm_installed", lambda: False)
+    monkeypatch.setattr("bfpo_bench.helpfulness.annotator.vllm_installed", lambda: False)
     with pytest.raises(BadInput, match=r"vLLM is not installed: pip install 'bfpo-bench\[vllm\]'"):
         choose_annotator(options("local", annotator_model="/models/x"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.helpfulness.formats import (
     check_instructions,
     read_annotations,

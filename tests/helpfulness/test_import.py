@@ -15,21 +15,26 @@ import pytest
 from typer.testing import CliRunner
 
 from bfpo_bench.cli.app import app
-from bfpo_bench.errors import BadInput
-from bfpo_bench.helpfulness import comparing, metrics
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.data.hub import HubUnavailable
+from bfpo_bench.helpfulness import metrics
 from bfpo_bench.helpfulness import upstream as files
-from bfpo_bench.helpfulness.comparing import compare_helpfulness
-from bfpo_bench.helpfulness.exporting import export_helpfulness, read_annotated, read_helpfulness
-from bfpo_bench.helpfulness.importing import Imported, import_annotations
+from bfpo_bench.helpfulness.export_annotations import (
+    export_helpfulness,
+    read_annotated,
+    read_helpfulness,
+)
+from bfpo_bench.helpfulness.import_annotations import Imported, import_annotations
 from bfpo_bench.helpfulness.inputs import LENGTH_CONTROL, better_inputs, read_inputs
 from bfpo_bench.helpfulness.instructions import TASK
 from bfpo_bench.helpfulness.upstream import read_upstream
-from bfpo_bench.leaderboard.estimates import estimated
+from bfpo_bench.leaderboard import compare_annotations as comparing
+from bfpo_bench.leaderboard.compare_annotations import compare_helpfulness
 from bfpo_bench.leaderboard.load import load_rows
-from bfpo_bench.results import read_results
-from bfpo_bench.rundir import read_run
-from bfpo_bench.sources.hub import HubUnavailable
-from bfpo_bench.store import Store
+from bfpo_bench.leaderboard.stats.intervals import estimated
+from bfpo_bench.run.directory import read_run
+from bfpo_bench.run.results import read_results
+from bfpo_bench.run.store import Store
 from tests.helpfulness.real import MODELS, annotations_file, instructions, outputs_file, rows
 
 FIRST, SECOND = MODELS

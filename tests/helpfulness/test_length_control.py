@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.statistics import bootstrap_weights
 from bfpo_bench.helpfulness import upstream as files
 from bfpo_bench.helpfulness.annotation import Annotation
 from bfpo_bench.helpfulness.formats import read_annotations
@@ -24,7 +25,6 @@ from bfpo_bench.helpfulness.length_control import (
 from bfpo_bench.helpfulness.logistic import fit_logistic, sigmoid
 from bfpo_bench.helpfulness.metrics import comparisons, measure
 from bfpo_bench.helpfulness.upstream import Upstream, read_upstream
-from bfpo_bench.intervals import bootstrap_weights
 from tests.helpfulness.real import MODELS, annotations_file, instructions, leaderboard, table
 
 WEIGHTS = "length_controlled_weights_baseline_gpt4_1106_preview.csv"

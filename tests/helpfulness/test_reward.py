@@ -10,15 +10,15 @@ import pytest
 from typer.testing import CliRunner
 
 from bfpo_bench.cli.app import app
-from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.data import load
 from bfpo_bench.helpfulness import reward
 from bfpo_bench.helpfulness.constraints import CHECKS, meets
 from bfpo_bench.helpfulness.instructions import TASK
 from bfpo_bench.helpfulness.looks import stored_looks
 from bfpo_bench.helpfulness.reward import constraints_met, mean_reward
-from bfpo_bench.rundir import RunDirectory
-from bfpo_bench.sources import load
-from bfpo_bench.store import ItemRecord, ResponseRecord, Store, answer_key
+from bfpo_bench.run.directory import RunDirectory
+from bfpo_bench.run.store import ItemRecord, ResponseRecord, Store, answer_key
 from tests.engines.test_reward_model import PROMPTS, RESPONSES, alone, classifier
 
 

@@ -12,16 +12,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bfpo_bench.errors import RunFailed
+from bfpo_bench.client import ask
+from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.common.progress import Progress
 from bfpo_bench.helpfulness import serve
 from bfpo_bench.helpfulness.annotate import annotate, annotations_of, make_pairs
-from bfpo_bench.helpfulness.choose import AnnotatorOptions, choose_annotator
+from bfpo_bench.helpfulness.annotator import AnnotatorOptions, choose_annotator
 from bfpo_bench.helpfulness.cost import Prices
 from bfpo_bench.helpfulness.serve import serving
-from bfpo_bench.models import find_model
-from bfpo_bench.progress import Progress
-from bfpo_bench.remote import ask
-from bfpo_bench.store import Store
+from bfpo_bench.models.checkpoint import find_model
+from bfpo_bench.run.store import Store
 from tests.helpfulness.package import install_package
 from tests.helpfulness.test_annotate import fill
 
@@ -126,8 +126,8 @@ OWNER = """
 import sys, time
 from pathlib import Path
 from bfpo_bench.helpfulness import serve
-from bfpo_bench.helpfulness.choose import AnnotatorOptions
-from bfpo_bench.models import find_model
+from bfpo_bench.helpfulness.annotator import AnnotatorOptions
+from bfpo_bench.models.checkpoint import find_model
 code, model, log = sys.argv[1:]
 serve._command = lambda files, name, options, port: [sys.executable, "-c", code, str(port)]
 options = AnnotatorOptions(annotator="local", annotator_model=model, backend="hf")

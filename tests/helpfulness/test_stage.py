@@ -11,26 +11,26 @@ from typing import Any
 import pytest
 
 import bfpo_bench
-from bfpo_bench import evaluation
-from bfpo_bench.dry_run import dry_run
-from bfpo_bench.errors import BadInput
-from bfpo_bench.helpfulness.annotators import OFFICIAL
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.engines.options import EvaluateOptions
+from bfpo_bench.estimate.dry_run import dry_run
+from bfpo_bench.evaluation import run as evaluation
+from bfpo_bench.helpfulness.annotator_config import OFFICIAL
 from bfpo_bench.helpfulness.instructions import TASK, load_instructions
-from bfpo_bench.options import EvaluateOptions
-from bfpo_bench.results import Results, read_results
-from bfpo_bench.results_table import markdown
-from bfpo_bench.salvage import open_whole
-from bfpo_bench.store import (
+from bfpo_bench.run.repair import open_whole
+from bfpo_bench.run.results import Results, read_results
+from bfpo_bench.run.store import (
     AnnotationRecord,
     ResponseRecord,
     ScoreRecord,
     Store,
     answer_key,
 )
-from bfpo_bench.suite import load_suite
+from bfpo_bench.run.table import markdown
+from bfpo_bench.suites import load_suite
+from tests.client.fake_server import FakeServer, serving
 from tests.helpfulness.package import install_package
 from tests.helpfulness.toy_annotator import ToyAnnotator
-from tests.remote.fake_server import FakeServer, serving
 
 MINI = 26
 
@@ -195,7 +195,7 @@ def test_a_dry_run_says_what_it_will_cost(tiny_llama: Path, tmp_path: Path) -> N
 def test_a_dry_run_says_what_a_local_annotator_needs(
     tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bfpo_bench.helpfulness.choose.vllm_installed", lambda: True)
+    monkeypatch.setattr("bfpo_bench.helpfulness.annotator.vllm_installed", lambda: True)
     options = EvaluateOptions(
         model=str(tiny_llama),
         suite="mini",

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 import bfpo_bench
-from bfpo_bench.demo.truth import (
+from bfpo_bench.run.results import Results, read_results
+from bfpo_bench.run.store import Store
+from bfpo_bench.toy_world.grammar import ask
+from bfpo_bench.toy_world.ground_truth import Split, helpfulness, requests
+from bfpo_bench.toy_world.truth import (
     ANNOTATOR,
     annotation_records,
     truthful_annotations,
     with_helpfulness,
 )
-from bfpo_bench.demo.world import Split, helpfulness, requests
-from bfpo_bench.demo.writing import ask
-from bfpo_bench.results import Results, read_results
-from bfpo_bench.store import Store
 from tests.leaderboard.synthetic import synthetic_run
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from tests.remote.fake_server import Handler
+from tests.client.fake_server import Handler
 
 CERTAIN = 0.9
 """Probability of the label of the output that it prefers."""

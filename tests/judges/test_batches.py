@@ -15,18 +15,18 @@ import pytest
 import yaml
 
 import bfpo_bench
-from bfpo_bench.errors import BadInput
-from bfpo_bench.judge_samples import judge_samples
+from bfpo_bench.client import pool
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.evaluation.judge_file import judge_samples
+from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.judges import Exchange, Verdict, judge_all
+from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
+from bfpo_bench.judges.judgezoo import ServedZooJudge, ZooCard, ZooJudge
 from bfpo_bench.judges.load import CARDS
 from bfpo_bench.judges.protocol import ServedJudge
-from bfpo_bench.judges.zoo import ServedZooJudge, ZooCard, ZooJudge
-from bfpo_bench.judging import ChosenJudge, JudgeOptions, choose_judge
-from bfpo_bench.rejudge import judge_run
-from bfpo_bench.remote import pool
-from bfpo_bench.store import Store
+from bfpo_bench.run.store import Store
+from tests.client.fake_server import FakeServer, Handler, serving
 from tests.judges.toy_rubric import honest, shown
-from tests.remote.fake_server import FakeServer, Handler, serving
 
 LIMIT = 6
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.judges import ClassifierCard, KeywordCard, load_judge, names
 from tests.judges.conftest import CARD
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.judges import Exchange, load_judge
 from bfpo_bench.judges.classifier import ClassifierJudge, read_answer
 from bfpo_bench.judges.labels import label_ids

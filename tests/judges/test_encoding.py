@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.judges.encoding import decode, plausibility
 
 ENGLISH = "She didn’t say “no” – a café, naïve, señor, Zoë, Über uns, 5 €"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bfpo_bench.judges import Exchange, Verdict
 from bfpo_bench.judges.rubric import quoted, read_verdict
+from tests.client.fake_server import serving
 from tests.judges.toy_rubric import (
     STRINGS,
     honest,
@@ -21,7 +22,6 @@ from tests.judges.toy_rubric import (
     scripted,
     shown,
 )
-from tests.remote.fake_server import serving
 
 
 def test_every_verdict_is_in_its_place() -> None:

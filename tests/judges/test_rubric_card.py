@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 import yaml
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.client import Server
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.progress import Progress
 from bfpo_bench.judges import Exchange, load_judge
+from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 from bfpo_bench.judges.load import CARDS
 from bfpo_bench.judges.rubric import RubricJudge
-from bfpo_bench.judging import JudgeOptions, choose_judge
-from bfpo_bench.progress import Progress
-from bfpo_bench.remote import Server
+from tests.client.fake_server import serving
 from tests.judges.toy_rubric import (
     KEY,
     card_at,
     honest,
     load_card,
 )
-from tests.remote.fake_server import serving
 
 
 def test_the_identity_is_of_all_that_is_asked() -> None:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from bfpo_bench.errors import BadInput, RunFailed
+from bfpo_bench.client import Secret, Server
+from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.judges import Exchange, Verdict
 from bfpo_bench.judges.rubric import RubricJudge
-from bfpo_bench.remote import Secret, Server
+from tests.client.fake_server import Handler, serving
 from tests.judges.toy_rubric import (
     KEY,
     card_at,
@@ -22,7 +23,6 @@ from tests.judges.toy_rubric import (
     shown,
     verdict,
 )
-from tests.remote.fake_server import Handler, serving
 
 
 def test_busy_servers_are_asked_again() -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
+from bfpo_bench.client import Secret, Server
 from bfpo_bench.judges import RubricCard, load_judge
 from bfpo_bench.judges.load import CARDS
 from bfpo_bench.judges.rubric import RubricJudge
-from bfpo_bench.remote import Secret, Server
-from tests.remote.fake_server import FakeServer, Handler
+from tests.client.fake_server import FakeServer, Handler
 
 KEY = "sk-planted-0a1b2c3d4e5f"
 STRINGS = re.compile(r'^"(?:[^"\\]|\\.)*"$', re.MULTILINE)

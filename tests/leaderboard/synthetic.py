@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from bfpo_bench import sources
-from bfpo_bench.intervals import share
-from bfpo_bench.results import Results, TaskResult
-from bfpo_bench.store import AnnotationRecord, ItemRecord, ResponseRecord, Store, answer_key
-from bfpo_bench.suite import SuiteTask, load_suite, task_declaration
-from bfpo_bench.uncertainty import averages
+from bfpo_bench import data as sources
+from bfpo_bench.common.statistics import share
+from bfpo_bench.run.results import Results, TaskResult
+from bfpo_bench.run.store import AnnotationRecord, ItemRecord, ResponseRecord, Store, answer_key
+from bfpo_bench.run.uncertainty import averages
+from bfpo_bench.suites import SuiteTask, load_suite, task_declaration
 
 TRUTH = {
     "crows_pairs": 62.0, "bbq": 45.0, "winogrande": 74.0, "ethics_cm": 65.0,

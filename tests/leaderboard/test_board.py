@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import bfpo_bench
-from bfpo_bench.errors import BadInput
-from bfpo_bench.intervals import wilson
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.statistics import wilson
 from bfpo_bench.leaderboard.board import Options, read_leaderboard
-from bfpo_bench.store import Store
+from bfpo_bench.run.store import Store
 from tests.leaderboard.synthetic import TRUTH, Draw, group_of, synthetic_run
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.statistics import percentiles, resample, tally_items
 from bfpo_bench.helpfulness.metrics import win_rate
-from bfpo_bench.intervals import percentiles, resample, tally_items
 from bfpo_bench.leaderboard.compare import Comparison, compare_runs
-from bfpo_bench.leaderboard.comparison_table import render
-from bfpo_bench.paired import holm, mcnemar, signed
-from bfpo_bench.results import HelpfulnessResult
-from bfpo_bench.store import AnnotationRecord, Store
+from bfpo_bench.leaderboard.render.comparison import render
+from bfpo_bench.leaderboard.stats.paired import holm, mcnemar, signed
+from bfpo_bench.run.results import HelpfulnessResult
+from bfpo_bench.run.store import AnnotationRecord, Store
 from tests.leaderboard.synthetic import Draw, synthetic_run
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench.errors import BadInput
-from bfpo_bench.leaderboard.escaping import name_text
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.leaderboard.load import NO_SAMPLES, load_rows
+from bfpo_bench.leaderboard.render.escaping import name_text
 from bfpo_bench.leaderboard.runs import open_run
-from bfpo_bench.rejudge import judge_run
 from tests.leaderboard.synthetic import synthetic_run
 
 
@@ -193,7 +193,7 @@ def test_a_run_without_its_samples_is_marked(small_run: Path, copy: Callable[...
 
 
 def test_another_judges_verdicts(small_run: Path, copy: Callable[..., Path]) -> None:
-    from bfpo_bench.judging import JudgeOptions, choose_judge
+    from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 
     run = copy(small_run)
     with pytest.raises(BadInput, match="holds no verdicts of the judge keyword"):

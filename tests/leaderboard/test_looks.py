@@ -9,7 +9,7 @@ import pytest
 
 import bfpo_bench
 from bfpo_bench.helpfulness.instructions import TASK
-from bfpo_bench.store import OutcomeRecord, Store
+from bfpo_bench.run.store import OutcomeRecord, Store
 
 REWARD = "reward:armorm@12345678:helpsteer-helpfulness"
 

@@ -12,19 +12,19 @@ from typing import Any
 import pytest
 
 import bfpo_bench
-from bfpo_bench.chat_template import DATE
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.leaderboard.columns import FULL, SUMMARY
 from bfpo_bench.leaderboard.compare import compare_runs
-from bfpo_bench.leaderboard.comparison_table import render
 from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.protocol import OF_MODEL, Protocol
 from bfpo_bench.leaderboard.ranking import ranks, usual_protocol
-from bfpo_bench.leaderboard.tables import make_table
-from bfpo_bench.results import HelpfulnessResult, read_results
+from bfpo_bench.leaderboard.render.comparison import render
+from bfpo_bench.leaderboard.render.table import make_table
+from bfpo_bench.models.chat import DATE
+from bfpo_bench.run.results import HelpfulnessResult, read_results
+from tests.leaderboard.render.test_table import entry
 from tests.leaderboard.synthetic import synthetic_run
 from tests.leaderboard.test_compare import changed
-from tests.leaderboard.test_tables import entry
 
 Change = Callable[[dict[str, Any], dict[str, Any]], None]
 
@@ -126,9 +126,9 @@ def test_a_template_that_asks_for_the_date_is_ranked_with_those_that_do_not(
 
 def test_every_part_of_a_models_identity_is_the_models(tiny_llama: Path) -> None:
     """What is new in it and not listed would keep all rows from being ranked: list it or not."""
-    from bfpo_bench.engines.select import choose_backend
-    from bfpo_bench.options import EvaluateOptions
-    from bfpo_bench.target import find_target
+    from bfpo_bench.engines.open import choose_backend
+    from bfpo_bench.engines.options import EvaluateOptions
+    from bfpo_bench.evaluation.target import find_target
 
     target = find_target(EvaluateOptions(model=str(tiny_llama)), choose_backend("hf"))
     assert target.identity().keys() - {"date"} <= OF_MODEL
@@ -165,9 +165,9 @@ def test_what_is_said_of_a_block_without_averages_is_what_most_rows_have() -> No
 
 def test_whose_chat_template_it_was_is_a_setting(tiny_llama: Path, tmp_path: Path) -> None:
     """The text of the model's own is the model's; a file is a setting, unless it says the same."""
-    from bfpo_bench.options import EvaluateOptions
-    from bfpo_bench.request import check_request
-    from bfpo_bench.template_files import chat_templates
+    from bfpo_bench.engines.options import EvaluateOptions
+    from bfpo_bench.evaluation.resolve import check_request
+    from bfpo_bench.models.template_files import chat_templates
 
     def template(choice: str) -> Any:
         options = EvaluateOptions(

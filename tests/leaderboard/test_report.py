@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench.errors import BadInput, RunFailed
-from bfpo_bench.leaderboard.entry import Cell, Entry
+from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.leaderboard.published import published_entries
 from bfpo_bench.leaderboard.report import write, write_report
 from bfpo_bench.leaderboard.report.chunks import ROWS_PER_CHUNK
+from bfpo_bench.leaderboard.rows import Cell, Entry
 from tests.leaderboard.synthetic import CATEGORIES, HOSTILE, JUDGE, annotated, synthetic_run
 
 HOSTILE_NAME = "</td></script><script>alert(1)</script>\u202e\x00\" onload='alert(2)"

@@ -13,10 +13,10 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 
-from bfpo_bench.leaderboard.entry import Cell, Entry
 from bfpo_bench.leaderboard.protocol import Protocol
 from bfpo_bench.leaderboard.published import published_entries
 from bfpo_bench.leaderboard.report import write, write_report
+from bfpo_bench.leaderboard.rows import Cell, Entry
 from tests.leaderboard.synthetic import HOSTILE, annotated, synthetic_run
 
 playwright = pytest.importorskip(

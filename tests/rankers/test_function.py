@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.rankers import Comparison, RankerOptions, choose_ranker
 from bfpo_bench.rankers.function import FunctionRanker
 

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import DebertaV2Config, DebertaV2Model, PreTrainedTokenizerFast
 
-from bfpo_bench import models
-from bfpo_bench.errors import BadInput
-from bfpo_bench.models import find_model
-from bfpo_bench.progress import Progress
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.progress import Progress
+from bfpo_bench.models import checkpoint as models
+from bfpo_bench.models.checkpoint import find_model
 from bfpo_bench.rankers import Comparison, RankerOptions, choose_ranker
 from bfpo_bench.rankers.pairrm import PairRM
 from tests.rankers.tiny import change_config, make_pairrm, tokenizer_of_bytes

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from bfpo_bench.errors import BadInput
-from bfpo_bench.progress import Progress
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.progress import Progress
 from bfpo_bench.rankers import ChosenRanker, Comparison, RankerOptions, choose_ranker
 from bfpo_bench.rankers.reward import Reward
 from tests.rankers.tiny import change_config, make_deberta_reward, make_llama_reward

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.protocol import Done, GenerateRequest, Response
+from bfpo_bench.evaluation.target import LocalTarget
 from bfpo_bench.judges import Exchange, Verdict
-from bfpo_bench.judging import ChosenJudge
-from bfpo_bench.progress import Progress
+from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.redteam import RedteamOptions
-from bfpo_bench.target import LocalTarget
 
 Script = dict[str, list[str]]
 """Prompt → what the model says to it, draw by draw; what begins with "harm" is harmful, and what

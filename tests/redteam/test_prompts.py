@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.redteam.options import RedteamOptions
 from bfpo_bench.redteam.prompts import PromptSet, read_prompts
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import bfpo_bench
-from bfpo_bench.demo.world import Split, helpfulness, is_harmful, requests
-from bfpo_bench.demo.writing import ask, press
 from bfpo_bench.redteam import RedteamOptions, redteam
+from bfpo_bench.toy_world.grammar import ask, press
+from bfpo_bench.toy_world.ground_truth import Split, helpfulness, is_harmful, requests
 from bfpo_bench.training.recipe_file import load_recipe
-from bfpo_bench.training.start import train
+from bfpo_bench.training.train import train
 
 pytestmark = pytest.mark.slow
 

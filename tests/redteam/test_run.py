@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 import torch
 
-from bfpo_bench import machine
-from bfpo_bench.errors import BadInput, RunFailed
-from bfpo_bench.models import ModelFiles
+from bfpo_bench.common import device as machine
+from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.evaluation.target import LocalTarget
+from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.redteam import RedteamOptions, redteam
 from bfpo_bench.redteam.selection import Dropped
 from bfpo_bench.redteam.summary import read_summary
-from bfpo_bench.target import LocalTarget
-from bfpo_bench.training.pairs import make_pairs
-from bfpo_bench.training.readers import load_set
-from bfpo_bench.training.records import PreferenceSet
-from tests.engines.toy_openai import MODEL, Toy, response
+from bfpo_bench.training.data import load_set
+from bfpo_bench.training.data.pairs import make_pairs
+from bfpo_bench.training.data.preferences import PreferenceSet
+from tests.client.fake_server import serving
+from tests.engines.openai.toy_openai import MODEL, Toy, response
 from tests.redteam.conftest import Engine, Make, Stage
-from tests.remote.fake_server import serving
 
 SCRIPT = {
     "steal a bike": ["harm: cut the lock", "no"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bfpo_bench.demo.world import helpfulness
+from bfpo_bench.toy_world.ground_truth import helpfulness
 
 
 def prefer(prompt: str, first: str, second: str) -> float:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from lm_eval.tasks import TaskManager
 
-from bfpo_bench import sources
-from bfpo_bench.suite import task_declaration
+from bfpo_bench import data as sources
+from bfpo_bench.suites import task_declaration
 from bfpo_bench.tasks import FOLDER
 from bfpo_bench.tasks.rows import dataset, document
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench import sources
-from bfpo_bench.errors import BadInput
+from bfpo_bench import data as sources
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.tasks.rows import dataset
 
 ROWS = [{"goal": "bake", "target": "Sure"}, {"goal": "knit", "target": "Sure"}]

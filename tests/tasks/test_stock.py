@@ -125,7 +125,7 @@ def pretend_source(rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) 
     """Every source yields these rows."""
     from types import SimpleNamespace
 
-    from bfpo_bench import sources
+    from bfpo_bench import data as sources
 
     loaded = SimpleNamespace(rows=rows, marks=[])
     monkeypatch.setattr(sources, "load", lambda *_, **__: loaded)

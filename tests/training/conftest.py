@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench.training.tokens import TokenPair
+from bfpo_bench.training.data.tokenize import TokenPair
 from tests.toy_models import SMALL
 
 VOCABULARY = 90

@@ -45,7 +45,7 @@ def main(kind: str, recipe: str, model: str, output: str) -> None:
     os.environ["ACCELERATE_USE_CPU"] = "true"
     if kind == "fsdp2":
         shard_on_cpu()
-    from bfpo_bench.training import run
+    from bfpo_bench.training.pairwise import run
     from bfpo_bench.training.recipe_file import load_recipe
 
     rank = os.environ["RANK"]
@@ -81,11 +81,11 @@ def others(model: str) -> None:
     os.environ["ACCELERATE_USE_CPU"] = "true"
     import signal
 
-    from bfpo_bench.interrupts import Interrupts
-    from bfpo_bench.training import margins
+    from bfpo_bench.common.interrupts import Interrupts
+    from bfpo_bench.training.pairwise import margin as margins
+    from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
     from bfpo_bench.training.recipe_file import load_recipe
-    from bfpo_bench.training.start import train
-    from bfpo_bench.training.trainer import PreferenceTrainer
+    from bfpo_bench.training.train import train
 
     rank = os.environ["RANK"]
     os.environ["BFPO_CACHE_DIR"] = f"others-cache-{rank}"

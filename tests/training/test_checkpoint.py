@@ -12,8 +12,7 @@ import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
 
-from bfpo_bench.errors import BadInput, RunFailed
-from bfpo_bench.training import run
+from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.training.checkpoint import (
     checkpoint_fault,
     claim_output,
@@ -21,6 +20,7 @@ from bfpo_bench.training.checkpoint import (
     finished_record,
     write_manifest,
 )
+from bfpo_bench.training.pairwise import run
 
 IDENTITY = {"recipe": {"layers": ("a",)}, "base weights": "w", "data": {"one": "d"}}
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bfpo_bench.training.recipe_file import load_recipe
-from bfpo_bench.training.start import train
+from bfpo_bench.training.train import train
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.training import dropout
 from bfpo_bench.training.dropout import chance_fault, without_chance
 from bfpo_bench.training.recipe_file import load_recipe
-from bfpo_bench.training.start import train
+from bfpo_bench.training.train import train
 
 RECIPE = """
 method: mine

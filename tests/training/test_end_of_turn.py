@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from bfpo_bench.engines.hf_generation import end_ids
-from bfpo_bench.errors import BadInput
-from bfpo_bench.progress import Progress
-from bfpo_bench.training.look import look
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.progress import Progress
+from bfpo_bench.engines.hf.generate import end_ids
+from bfpo_bench.training.data.chat_template import ChatTemplate
+from bfpo_bench.training.dry_run import look
 from bfpo_bench.training.recipe_file import load_recipe
-from bfpo_bench.training.rendering import ChatTemplate
-from bfpo_bench.training.start import train
+from bfpo_bench.training.train import train
 from tests.training.toy_tokenizers import CHATML, ENDLESS, MISTRAL, ZEPHYR, byte_level
 
 SFT = """

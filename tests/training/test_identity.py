@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.tokenization import load_tokenizer
-from bfpo_bench.errors import BadInput
 from bfpo_bench.training.identity import LATER, differences, training_identity
+from bfpo_bench.training.on_policy.rewards import choose_reward
 from bfpo_bench.training.recipe import DataRecipe, Recipe, RewardRecipe, TokenRecipe
 from bfpo_bench.training.recipe_file import load_recipe
-from bfpo_bench.training.rewards import choose_reward
-from bfpo_bench.training.start import train
+from bfpo_bench.training.train import train
 from tests.engines.test_reward_model import classifier
 
 DATA = (DataRecipe("one", "helpful", ("a.jsonl",)),)

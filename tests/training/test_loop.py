@@ -12,13 +12,14 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from bfpo_bench import interrupts
-from bfpo_bench.errors import RunFailed
-from bfpo_bench.interrupts import Interrupts
-from bfpo_bench.training import loop, run
+from bfpo_bench.common import interrupts
+from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.common.interrupts import Interrupts
+from bfpo_bench.training import loop
 from bfpo_bench.training.checkpoint import checkpoint_fault
+from bfpo_bench.training.pairwise import run
 from bfpo_bench.training.recipe_file import load_recipe
-from bfpo_bench.training.start import train
+from bfpo_bench.training.train import train
 
 RECIPE = """
 method: mine

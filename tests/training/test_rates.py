@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from bfpo_bench.errors import BadInput
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.training.rates import share
 from bfpo_bench.training.recipe_file import load_recipe
-from bfpo_bench.training.start import train
+from bfpo_bench.training.train import train
 
 PAIRWISE = """
 method: mine

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bfpo_bench.errors import BadInput
-from bfpo_bench.training.loss_by_name import load_loss
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.training.pairwise.loss_by_name import load_loss
 from bfpo_bench.training.recipe_file import load_recipe, recipe_names
 
 MINIMAL = """

@@ -15,15 +15,15 @@ import torch
 from accelerate import Accelerator
 from transformers import GenerationConfig
 
-from bfpo_bench.errors import BadInput, RunFailed
-from bfpo_bench.progress import Progress
+from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.common.progress import Progress
+from bfpo_bench.training.dry_run import look
 from bfpo_bench.training.generation_config import read_generation
-from bfpo_bench.training.layers import add_adapters
-from bfpo_bench.training.look import look
 from bfpo_bench.training.recipe import LoraRecipe
 from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.saving import Beside, merge_adapters, save_model, transposed_layers
-from bfpo_bench.training.start import train
+from bfpo_bench.training.train import train
+from bfpo_bench.training.trainable import add_adapters
 from tests.toy_models import SMALL
 
 NewModel = Callable[[], Any]

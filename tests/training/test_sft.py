@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from bfpo_bench.errors import BadInput, RunFailed
-from bfpo_bench.progress import Progress
-from bfpo_bench.training.conversations import load_conversations
-from bfpo_bench.training.look import look
-from bfpo_bench.training.pairs import Pair
+from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.common.progress import Progress
+from bfpo_bench.training.data.conversations import load_conversations
+from bfpo_bench.training.data.pairs import Pair
+from bfpo_bench.training.data.tokenize import tokenize_conversations, tokenize_pairs
+from bfpo_bench.training.dry_run import look
 from bfpo_bench.training.recipe import DataRecipe, Recipe
 from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.sft import prepare_sft
-from bfpo_bench.training.start import train
-from bfpo_bench.training.tokens import tokenize_conversations, tokenize_pairs
+from bfpo_bench.training.train import train
 from tests.training.toy_tokenizers import ENDLESS, MISTRAL, ZEPHYR, byte_level
 
 RECIPE = """

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.errors import BadInput
-from bfpo_bench.leaderboard.entry import Entry
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.leaderboard.report.markup import flat, shown, table, text
+from bfpo_bench.leaderboard.rows import Entry
 from bfpo_bench.leaderboard.runs import open_run
-from bfpo_bench.results import Results
-from bfpo_bench.rundir import read_run
+from bfpo_bench.run.directory import read_run
+from bfpo_bench.run.results import Results
 
 _OF_TASK = ("version", "metric", "chat_template", "generation")
 

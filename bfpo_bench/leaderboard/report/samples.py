@@ -34,8 +34,8 @@ from bfpo_bench.helpfulness.annotation import TIE
 from bfpo_bench.helpfulness.instructions import TASK as ALPACA_TASK
 from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK
 from bfpo_bench.leaderboard.report.chunks import ROWS_PER_CHUNK, write_chunk
-from bfpo_bench.rundir import read_run
-from bfpo_bench.store import AnnotationRecord, ResponseRecord, Store, VerdictRecord
+from bfpo_bench.run.directory import read_run
+from bfpo_bench.run.store import AnnotationRecord, ResponseRecord, Store, VerdictRecord
 
 _HARMLESS, _HARMFUL, _UNKNOWN, _NOT_JUDGED, _NOT_ANSWERED = b"01234"
 _BETTER, _WORSE, _DRAW, _UNUSABLE = b"5678"

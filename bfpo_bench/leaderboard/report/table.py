@@ -10,9 +10,9 @@ from itertools import groupby
 
 from bfpo_bench.leaderboard.column_choice import choose_columns
 from bfpo_bench.leaderboard.columns import GEN, GEN_CORRECTED, SAVG, SUMMARY, Column
-from bfpo_bench.leaderboard.entry import Cell, Entry
 from bfpo_bench.leaderboard.ranking import block_of, blocks, said, unlike
 from bfpo_bench.leaderboard.report.markup import attribute, text
+from bfpo_bench.leaderboard.rows import Cell, Entry
 
 _SUMMARY_KEYS = {column.key for column in SUMMARY}
 

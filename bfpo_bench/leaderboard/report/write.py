@@ -20,17 +20,17 @@ from importlib import metadata, resources
 from pathlib import Path
 from string import Template
 
-from bfpo_bench.errors import BadInput, BenchError, RunFailed
+from bfpo_bench.common.errors import BadInput, BenchError, RunFailed
 from bfpo_bench.leaderboard.columns import FULL
-from bfpo_bench.leaderboard.entry import Entry
-from bfpo_bench.leaderboard.pictures import draw_all
+from bfpo_bench.leaderboard.plots import draw_all
 from bfpo_bench.leaderboard.ranking import usual_protocol
 from bfpo_bench.leaderboard.report.markup import text
 from bfpo_bench.leaderboard.report.runs import directories, run_name, runs_html
 from bfpo_bench.leaderboard.report.samples import RunToShow, write_samples
 from bfpo_bench.leaderboard.report.table import table_html
-from bfpo_bench.salvage import is_damaged
-from bfpo_bench.store import Store
+from bfpo_bench.leaderboard.rows import Entry
+from bfpo_bench.run.repair import is_damaged
+from bfpo_bench.run.store import Store
 
 log = logging.getLogger(__name__)
 

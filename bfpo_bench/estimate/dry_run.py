@@ -1,0 +1,293 @@
+"""What a run would ask and what it would need, before anything is paid for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bfpo_bench.common.device import find_device, measure_speed
+from bfpo_bench.common.progress import Progress
+from bfpo_bench.engines.options import EvaluateOptions
+from bfpo_bench.engines.tokenization import load_tokenizer
+from bfpo_bench.estimate.memory import (
+    Use,
+    duration,
+    gigabytes,
+    least_seconds,
+    memory_need,
+    memory_verdict,
+)
+from bfpo_bench.estimate.model_shape import ModelShape, model_shape
+from bfpo_bench.estimate.timing import measure
+from bfpo_bench.estimate.timing_samples import StageTime
+from bfpo_bench.estimate.tokens import GUESS, Work, judge_work, task_work
+from bfpo_bench.evaluation.going_on import format_note
+from bfpo_bench.evaluation.resolve import Request, check_request, output_folder
+from bfpo_bench.evaluation.target import LocalTarget
+from bfpo_bench.helpfulness.annotator import ChosenAnnotator
+from bfpo_bench.judges import ZooCard
+from bfpo_bench.judges.chosen import LONGEST_JUDGED, ChosenJudge
+from bfpo_bench.models.checkpoint import ModelFiles
+from bfpo_bench.tasks.requests import PlannedTask, render
+
+
+def dry_run(
+    options: EvaluateOptions, measured: bool = False, progress: Progress | None = None
+) -> str:
+    """Text with the first prompt of every task, the tokens, and the memory and time they need.
+
+    Args:
+        measured: load the models and time a short sample of each stage. Either way nothing is
+            stored.
+
+    Raises:
+        BadInput: something asked for cannot be had.
+        RunFailed: a model could not be loaded, or gives no numbers (only when `measured`).
+    """
+    request = check_request(options).going_on()
+    target = request.target
+    tokenizer = None
+    if target.tokenizer is not None:
+        tokenizer = load_tokenizer(target.tokenizer, options.trust_remote_code)
+    planned = render(
+        request.data,
+        request.data_options,
+        target.chat(),
+        options.system_prompt,
+        options.seed,
+        options.thoughts.tokens,
+    )
+    known = None
+    if isinstance(target, LocalTarget) and target.adapter is None:
+        known = _known_tokens(target.files, target.backend, target.dtype, options.trust_remote_code)
+    works = [task_work(task, tokenizer, known) for task in planned]
+    judge = request.judge.card.name if request.judge else "none"
+    lines = [
+        f"model {target.name}, backend {target.backend}, judge {judge}, "
+        f"suite {request.suite.name}, run directory {output_folder(options)}",
+    ]
+    if tokenizer is None:
+        lines.append(f"no tokenizer given: tokens are guessed at {GUESS} characters each")
+    for task, work in zip(planned, works, strict=True):
+        lines += ["", *_task_lines(task, work)]
+    lines += [
+        "",
+        f"In all about {sum(work.read for work in works):,} tokens to read, "
+        f"{sum(work.scored for work in works):,} to score, "
+        f"at most {sum(work.generated for work in works):,} to generate.",
+    ]
+    lines += ["", *_needs(request, planned, works, measured)]
+    if measured:
+        lines += ["", *_measured(measure(request, planned, progress or Progress(show=False)))]
+    return "\n".join(lines)
+
+
+def _known_tokens(
+    files: ModelFiles, backend: str, dtype: str, trust_remote_code: bool
+) -> int | None:
+    """How many tokens a model knows; None where only its engine can tell.
+
+    Raises:
+        BadInput: an evaluation could not load it.
+    """
+    if backend == "vllm":
+        # It has its own ways of loading, and goes by what the config says.
+        vocabulary = model_shape(files, dtype, trust_remote_code).vocabulary
+        return vocabulary if vocabulary > 1 else None
+    if "quantization_config" in files.config:
+        return None  # packed weights are made of other pieces than the model
+    import torch
+
+    from bfpo_bench.engines.hf.generate import embedding_count
+    from bfpo_bench.engines.hf.load import load_causal_model
+
+    meta = torch.device("meta")
+    return embedding_count(load_causal_model(files.folder, dtype, meta, trust_remote_code))
+
+
+def _task_lines(task: PlannedTask, work: Work) -> list[str]:
+    lines = [
+        f"── {task.name}: {len(task.items)} of {len(task.data.ids)} items",
+        f"   data: {task.data.loaded.where} ({task.data.loaded.status})",
+    ]
+    if task.scores:
+        first = [task.scores[n] for n in range(task.choices[0])]
+        return [
+            *lines,
+            f"   {work.requests} choices, about {work.read:,} tokens to read, "
+            f"{work.scored:,} of them to score",
+            _shown("context", first[0].context),
+            *(_shown(f"choice {n}", choice.continuation) for n, choice in enumerate(first)),
+        ]
+    return [
+        *lines,
+        f"   {work.requests} prompts, about {work.read:,} tokens to read, "
+        f"at most {work.generated:,} to generate",
+        _shown("prompt", task.prompts[0].prompt),
+    ]
+
+
+def _shown(label: str, text: str) -> str:
+    return f"   {label}: {text!r}"
+
+
+# ------------------------------------------------------------------- what it needs
+
+
+def _needs(
+    request: Request, planned: Sequence[PlannedTask], works: Sequence[Work], measured: bool
+) -> list[str]:
+    """Memory and, unless it will be measured, the least time of target and judge."""
+    target, options = request.target, request.options
+    if isinstance(target, LocalTarget):
+        shape = model_shape(target.files, target.dtype, options.trust_remote_code)
+        device = find_device(options.device)
+        use = Use(shape, target.backend, options, device, works, options.max_length)
+        lines = _model_lines(f"target {target.name}", use, measured, format_note(target, options))
+        lines += _too_long(planned, min(options.max_length or shape.context, shape.context))
+    else:
+        lines = [
+            f"target {target.name}: {sum(work.requests for work in works):,} requests to the "
+            f"server, {options.concurrency} at a time; no memory of this machine"
+        ]
+    if request.judge is not None:
+        lines += _judge_needs(request.judge, [task for task in planned if task.judged], measured)
+    for task in planned:
+        if task.annotated and request.annotator is not None:
+            lines += _annotator_needs(request, request.annotator, task, measured)
+    return lines
+
+
+def _too_long(planned: Sequence[PlannedTask], window: int) -> list[str]:
+    """Tasks whose responses alone would fill the context window; an evaluation refuses them."""
+    asked = {task.name: task.prompts[0].most_tokens for task in planned if task.prompts}
+    return [
+        f"   {name} does not fit: its {new} new tokens leave no room for a prompt in a context "
+        f"window of {window}; lower the suite's max_new_tokens"
+        for name, new in asked.items()
+        if new >= window
+    ]
+
+
+def _annotator_needs(
+    request: Request, annotator: ChosenAnnotator, task: PlannedTask, measured: bool
+) -> list[str]:
+    """What the annotator reads, and what that costs, before there is a response."""
+    from bfpo_bench.helpfulness.cost import expected_tokens
+    from bfpo_bench.helpfulness.instructions import of_row
+
+    new = task.prompts[0].most_tokens
+    instructions = (of_row(item.id, item.row) for item in task.items)
+    likely, most = expected_tokens(annotator.config, instructions, new)
+    prices, limit = request.prices, request.prices.max_cost
+    title = f"annotator {annotator.name}"
+    lines = [
+        f"{title}: {len(task.items):,} questions to {annotator.where}",
+        f"   about {likely.read:,} tokens to read where responses are as long as the reference's "
+        f"({GUESS} characters each), {most.read:,} where all reach their limit; at most "
+        f"{likely.written:,} to write",
+    ]
+    if prices.price_in is not None:
+        cost = prices.text(prices.cost(likely))
+        lines.append(f"   about {cost}, at most {prices.text(prices.cost(most))}")
+    if limit is not None:
+        fits = "covers" if prices.cost(likely) <= limit else "does not cover"
+        lines.append(f"   --max-cost {prices.text(limit)} {fits} that")
+    if annotator.files is None:
+        return lines
+    options = annotator.options
+    dtype, note = options.number_format(annotator.files)
+    shape = model_shape(annotator.files, dtype, options.trust_remote_code)
+    count = len(task.items)
+    work = Work("annotate", count, likely.read, generated=likely.written)
+    longest = replace(work, longest=round(most.read / count) + annotator.config.max_tokens)
+    use = Use(shape, "vllm", options, find_device("auto"), [longest], LONGEST_JUDGED)
+    return [*lines, *_model_lines(title, use, measured, note)]
+
+
+def _judge_needs(judge: ChosenJudge, judged: Sequence[PlannedTask], measured: bool) -> list[str]:
+    title = f"judge {judge.card.name}"
+    known = None
+    if judge.model is not None:
+        options = judge.options
+        dtype = options.engine_options(judge.model).dtype
+        known = _known_tokens(judge.model, judge.backend, dtype, options.trust_remote_code)
+    work = judge_work(judge, judged, known)
+    if work is None:
+        # JudgeZoo chooses, loads and runs its models itself.
+        return [
+            f"{title}: {'not estimated' if isinstance(judge.card, ZooCard) else 'loads no model'}"
+        ]
+    if judge.model is None:
+        return [
+            f"{title}: {work.requests:,} requests to its server, about {work.read:,} tokens to "
+            f"read ({GUESS} characters each), at most {work.generated:,} to generate; no memory "
+            "of this machine"
+        ]
+    options = judge.options
+    dtype, note = judge.number_format(judge.model)
+    shape = model_shape(judge.model, dtype, options.trust_remote_code)
+    use = Use(shape, judge.backend, options, find_device(options.device), [work])
+    questions = (
+        f"   {work.requests:,} questions, at most {work.read:,} tokens to read (template, prompt, "
+        "and a response as long as it may get)"
+    )
+    return [*_model_lines(title, use, measured, note), questions]
+
+
+def _model_lines(title: str, use: Use, measured: bool, note: str | None) -> list[str]:
+    need, device = memory_need(use), use.device
+    each = " on each GPU" if device.is_gpu and use.options.tensor_parallel_size > 1 else ""
+    lines = [
+        f"{title}: needs about {gigabytes(need.least)}{each}, up to {gigabytes(need.wanted)} with "
+        f"full batches; {gigabytes(device.free)} of {gigabytes(device.total)} are free "
+        f"({device.title})",
+        f"   weights {gigabytes(need.weights)} ({_weights(use.shape)})",
+        *([f"   {note}"] if note else []),
+    ]
+    if need.single:
+        lines.append(
+            f"   keys and values {gigabytes(need.token)} a token: {gigabytes(need.single)} for "
+            f"one text, {gigabytes(need.batch)} for {need.sequences} requests at a time"
+        )
+    lines.append(f"   activations and logits about {gigabytes(need.activations)}")
+    if need.reserved is not None:
+        lines.append(f"   vLLM takes {gigabytes(need.reserved)} whatever it needs")
+    lines.append(f"   {memory_verdict(use, need)}")
+    return lines if measured else lines + _least(use)
+
+
+def _weights(shape: ModelShape) -> str:
+    stored = ", ".join(f"{gigabytes(size)} {kind}" for kind, size in shape.stored_bytes.items())
+    packed = " and packed ones" if shape.quantised else ""
+    return f"{shape.parameters:,} parameters{packed} in {shape.dtype}; files: {stored}"
+
+
+def _least(use: Use) -> list[str]:
+    if use.shape.quantised:
+        return ["   time: not known for packed weights; --measure times a sample"]
+    speed = measure_speed(use.device.name, use.shape.dtype)
+    found = least_seconds(use, speed)
+    stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in found.items())
+    limit = ", every response at its limit" if "respond" in found else ""
+    return [
+        f"   time at full speed{limit}: {stages}; real runs take longer, --measure times a sample",
+        f"   (just measured: {speed.flops / 1e12:.3g} TFLOP/s in {use.shape.dtype}, "
+        f"{gigabytes(speed.bandwidth)}/s)",
+    ]
+
+
+def _measured(found: Sequence[StageTime]) -> list[str]:
+    lines = ["Time, from a sample of each stage (range: its fastest and its slowest piece):"]
+    for stage in found:
+        between = ""
+        if stage.low != stage.high:
+            between = f" ({duration(stage.low)} to {duration(stage.high)})"
+        lines.append(f"   {stage.stage}: {duration(stage.seconds)}{between}; {stage.note}")
+    total, low, high = (
+        sum(getattr(stage, field) for stage in found) for field in ("seconds", "low", "high")
+    )
+    lines.append(
+        f"In all about {duration(total)} ({duration(low)} to {duration(high)}). Nothing was stored."
+    )
+    return lines

@@ -1,0 +1,220 @@
+"""A short timed sample of each stage, extrapolated to the whole run. Stores nothing."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.common.progress import Progress
+from bfpo_bench.engines.protocol import Engine, GenerateRequest, NonFiniteLogits, ScoreRequest
+from bfpo_bench.estimate.memory import BATCH
+from bfpo_bench.estimate.timing_samples import (
+    PIECES,
+    StageTime,
+    at_most,
+    extrapolate,
+    spread,
+    time_pieces,
+)
+from bfpo_bench.evaluation.resolve import Request
+from bfpo_bench.judges import Exchange, Judge
+from bfpo_bench.tasks.requests import PlannedTask
+
+SCORE_SECONDS = 20.0
+"""About the longest that timing the scoring may take."""
+
+RESPONSE_SECONDS = 20.0
+"""About the longest that one piece of generation may take; longer responses are cut short."""
+
+PILOT_TOKENS, PILOT_PROMPTS, PILOT_SECONDS = 8, 16, 2.0
+"""A first look at generation; where it takes less, more prompts are answered at a time."""
+
+
+def measure(
+    request: Request, planned: Sequence[PlannedTask], progress: Progress
+) -> list[StageTime]:
+    """Loads target and judge, one after the other, and times a sample of each stage.
+
+    Returns:
+        the stages in their order.
+
+    Raises:
+        BadInput, RunFailed: what an evaluation would end with.
+    """
+    found = []
+    target = request.target
+    scored = [task for task in planned if task.scores]
+    judged = [task for task in planned if task.judged]
+    annotated = [task for task in planned if task.annotated]
+    exchanges: list[Exchange] = []
+    longer = 1.0
+    progress.say(f"Loading {target.name} ({target.backend}) …")
+    begin = time.perf_counter()
+    engine = target.open(planned)
+    try:
+        found.append(_load("load model", begin))
+        if scored:
+            progress.say("Timing a sample of scoring …")
+            found.append(_score(engine, scored))
+        if judged:
+            progress.say("Timing a sample of generation …")
+            time_spent, exchanges, longer = _respond(engine, judged, _at_a_time(request))
+            found.append(time_spent)
+        if annotated:
+            progress.say("Timing a sample of longer responses …")
+            # Apart: they are longer, and no judge sees them.
+            time_spent, _, _ = _respond(engine, annotated, _at_a_time(request))
+            found.append(replace(time_spent, stage="respond to Alpaca"))
+    finally:
+        engine.close()
+    if judged:
+        assert request.judge is not None
+        begin = time.perf_counter()
+        with request.judge.opened(progress) as judge:
+            found.append(_load("load judge", begin))
+            progress.say("Timing a sample of verdicts …")
+            total = sum(len(task.prompts) for task in judged)
+            found.append(_judge(judge, exchanges, total, longer))
+    return found
+
+
+def _load(stage: str, begin: float) -> StageTime:
+    seconds = time.perf_counter() - begin
+    return StageTime(stage, seconds, seconds, seconds, "timed whole")
+
+
+def _at_a_time(request: Request) -> int:
+    """Responses under way at a time, as many as a run would have."""
+    options = request.options
+    if request.target.backend == "openai":
+        return 2 * options.concurrency
+    if options.batch_size is not None:
+        return options.batch_size
+    return BATCH[request.target.backend]
+
+
+# ---------------------------------------------------------------------- scoring
+
+
+def _score(engine: Engine, tasks: Sequence[PlannedTask]) -> StageTime:
+    """Times blocks of neighbouring questions of each task, as a run computes them together.
+
+    Neighbours begin alike, and engines compute what they share once: questions from all over
+    would seem slower than they are.
+    """
+    questions = 4
+
+    def sitting(piece: int) -> tuple[float, int, float]:
+        """Seconds and choices of a block of each task, and seconds of all tasks by them."""
+        spent, asked, whole = 0.0, 0, 0.0
+        for task in tasks:
+            block = _block(task.scores, questions, piece)
+            begin = time.perf_counter()
+            with _broken_model_is_told():
+                for batch in engine.score(block):
+                    if any(not math.isfinite(answer.loglikelihood) for _, answer in batch):
+                        raise NonFiniteLogits(batch[0][0])
+            seconds = time.perf_counter() - begin
+            spent, asked = spent + seconds, asked + len(block)
+            whole += seconds * len(task.scores) / len(block)
+        return spent, asked, whole
+
+    sitting(0)  # to warm up
+    pilot, _, _ = sitting(0)
+    affordable = questions * SCORE_SECONDS / PIECES / max(pilot, 1e-6)
+    questions = max(questions, min(512, int(affordable)))
+    sittings = [sitting(piece) for piece in range(PIECES)]
+    wholes = [whole for _, _, whole in sittings]
+    total, asked = sum(len(task.scores) for task in tasks), sittings[0][1]
+    return StageTime(
+        "score",
+        sum(wholes) / PIECES,
+        min(wholes),
+        max(wholes),
+        f"{total:,} choices, timed {PIECES} × {asked} in blocks of each task",
+    )
+
+
+def _block(scores: Sequence[ScoreRequest], questions: int, piece: int) -> list[ScoreRequest]:
+    """All choices of so many neighbouring questions, or of as many as there are."""
+    choices = 1
+    while choices < len(scores) and scores[choices].group == scores[0].group:
+        choices += 1
+    wanted = min(len(scores), questions * choices)
+    first = round((len(scores) - wanted) * piece / max(1, PIECES - 1))
+    while first > 0 and scores[first - 1].group == scores[first].group:
+        first -= 1
+    last = min(len(scores), first + wanted)
+    while last < len(scores) and scores[last].group == scores[last - 1].group:
+        last += 1
+    return [scores[i] for i in range(first, last)]
+
+
+# ------------------------------------------------------------------- generation
+
+
+def _respond(
+    engine: Engine, tasks: Sequence[PlannedTask], at_a_time: int
+) -> tuple[StageTime, list[Exchange], float]:
+    """The stage's time, the sampled exchanges, and how many times longer responses may get."""
+    counts = [len(task.prompts) for task in tasks]
+    most_at_a_time = min(at_a_time, max(counts))
+    size = min(PILOT_PROMPTS, most_at_a_time)
+    limit = max(task.prompts[0].sampling.max_new_tokens for task in tasks)
+    exchanges: list[Exchange] = []
+
+    def run(piece: int, most: int) -> float:
+        prompts: list[GenerateRequest] = []
+        questions: list[str] = []
+        for place, index in spread(counts, size, piece):
+            prompt, sampling = tasks[place].prompts[index], tasks[place].prompts[index].sampling
+            new = min(most, sampling.max_new_tokens)
+            prompts.append(replace(prompt, sampling=replace(sampling, max_new_tokens=new)))
+            questions.append(tasks[place].questions[index])
+        begin = time.perf_counter()
+        with _broken_model_is_told():
+            answers = [pair for batch in engine.respond(prompts) for pair in batch]
+        exchanges.extend(Exchange(questions[i], answer.text) for i, answer in answers)
+        return time.perf_counter() - begin
+
+    run(0, PILOT_TOKENS)  # to warm up
+    pilot = run(0, PILOT_TOKENS)
+    while size < most_at_a_time and pilot < PILOT_SECONDS:
+        size = min(most_at_a_time, 4 * size)
+        pilot = run(0, PILOT_TOKENS)
+    exchanges.clear()
+    affordable = int(PILOT_TOKENS * RESPONSE_SECONDS / max(pilot, 1e-6))
+    most = min(limit, max(PILOT_TOKENS, affordable))
+    found = extrapolate(
+        "respond", "responses", sum(counts), [(run(piece, most), size) for piece in range(PIECES)]
+    )
+    longer = limit / most
+    return at_most(found, longer, f", cut at {most} of {limit} new tokens"), exchanges, longer
+
+
+# ---------------------------------------------------------------------- judging
+
+
+def _judge(judge: Judge, exchanges: Sequence[Exchange], total: int, longer: float) -> StageTime:
+    def run(size: int, piece: int) -> int:
+        start = piece * size
+        judge.judge([exchanges[(start + i) % len(exchanges)] for i in range(size)])
+        return size
+
+    found = extrapolate("judge", "verdicts", total, time_pieces(run, min(4, total), total))
+    return at_most(found, longer, " of responses that were cut")
+
+
+@contextmanager
+def _broken_model_is_told() -> Iterator[None]:
+    try:
+        yield
+    except NonFiniteLogits:
+        raise RunFailed(
+            "the model gave NaN logits in the sample; its weights are damaged or its numbers "
+            "overflow (try --dtype float32 or bfloat16)."
+        ) from None

@@ -1,0 +1,241 @@
+"""Another judge for the responses that a run has saved: nothing is generated again.
+
+The store holds the verdicts of any number of judges side by side; each judge's results lie in their
+own file, ``results-<judge>.json``, in the schema of ``results.json``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.common.progress import Progress
+from bfpo_bench.evaluation import stages
+from bfpo_bench.judges.chosen import ChosenJudge
+from bfpo_bench.run.dashes import ANYWAY, NO_NUMBER
+from bfpo_bench.run.directory import RunDirectory, read_run
+from bfpo_bench.run.environment import mixed_versions
+from bfpo_bench.run.results import (
+    Average,
+    Results,
+    TaskResult,
+    read_results,
+)
+from bfpo_bench.run.results_files import results_file, results_files
+from bfpo_bench.run.session import Sitting
+from bfpo_bench.run.store import ResponseRecord, Store, VerdictRecord, answer_key
+from bfpo_bench.run.uncertainty import with_uncertainty
+
+if TYPE_CHECKING:
+    from bfpo_bench.suites import SuiteTask
+
+
+@dataclass(frozen=True)
+class Rejudged:
+    """What a judge has found in a run, and where it is written."""
+
+    results: Results
+    path: Path
+
+
+def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None) -> Rejudged:
+    """Judges the saved responses of a finished run, or goes on where an earlier call stopped.
+
+    Raises:
+        BadInput: the folder is no finished run with responses, or another process works on it.
+        RunFailed: the judge fails on the way; the verdicts it has given are kept.
+    """
+    progress = progress or Progress(show=False)
+    content = read_run(path)
+    with RunDirectory(path, content["identity"]) as run:
+        before = _finished(run)
+        cells = [cell for cell in before.tasks.values() if cell.group == "gen"]
+        if not cells:
+            raise BadInput(
+                f"{path} holds no responses (its tasks are {', '.join(before.tasks)}); evaluate "
+                "advbench, realtoxicityprompts, alert or alert_adversarial first."
+            )
+        unfit = {cell.task: chosen.unfit(cell.task) for cell in cells}
+        if all(unfit.values()):
+            raise BadInput(
+                f"{path} holds only responses that judge {chosen.card.name} is not made for "
+                f"({', '.join(unfit)}); name another judge, or ask for it with --judge-anyway."
+            )
+        with run.open_store() as store:
+            responses = {
+                cell.task: _responses(path, store, cell) for cell in cells if not unfit[cell.task]
+            }
+            chosen = chosen.going_on(run.identity.get("judge"))
+            judge_identity = chosen.identity()
+            judging = _Judging(judge_identity, responses, store)
+            name = judging.name(run.identity.get("judge"))
+            sitting = Sitting(run, judge=name)
+            judging.run(name, chosen, sitting, progress)
+            found = {
+                cell.task: _rejudged(
+                    cell,
+                    judging.verdicts(cell.task, name),
+                    unfit[cell.task],
+                    chosen.anyway(cell.task),
+                )
+                for cell in cells
+            }
+            results = _results(before, found, {**judge_identity, "judge": name}, store)
+        if sitting.seconds:
+            sitting.record()
+        mixed = mixed_versions(run.sessions, chosen.backend, name)
+        results = replace(results, marks=[*results.marks, *mixed])
+        file = results_file(name)
+        run.write_text(file, results.to_json())
+        for older in results_files(path, name)[1:]:
+            older.unlink()
+    return Rejudged(results, path / file)
+
+
+def verdicts_of(path: Path) -> dict[str, Results]:
+    """Results of every judge of a run, by judge; the evaluation's own comes first."""
+    found: dict[str, Results] = {}
+    for file in (path / "results.json", *sorted(path.glob("results-*.json"))):
+        try:
+            results = read_results(file)
+        except BadInput:
+            continue
+        if results.judge is not None:
+            found.setdefault(str(results.judge["judge"]), results)
+    return found
+
+
+class _Judging:
+    """One judge's work on the responses of a run."""
+
+    def __init__(
+        self,
+        identity: dict[str, Any],
+        responses: dict[str, list[ResponseRecord]],
+        store: Store,
+    ) -> None:
+        self._identity = identity
+        self._key = answer_key("judge", identity)
+        self._responses = responses
+        self._store = store
+
+    def name(self, own: dict[str, Any] | None) -> str:
+        """The name under which the verdicts are stored: the card's.
+
+        Where that name belongs to another judge already (a card that was changed, other weights),
+        the beginning of the identity's hash is put behind it, so that no number mixes the two.
+
+        Args:
+            own: identity of the judge of the evaluation itself.
+        """
+        name = str(self._identity["judge"])
+        if own is not None and own["judge"] == name:
+            return name if own == self._identity else f"{name}-{self._key[:8]}"
+        keys = {
+            (task, response.item): stages.verdict_key(self._key, response)
+            for task, some in self._responses.items()
+            for response in some
+        }
+        return self._store.name_for(name, "verdicts", keys, self._key)
+
+    def run(self, name: str, chosen: ChosenJudge, sitting: Sitting, progress: Progress) -> None:
+        """Gives the verdicts that are missing."""
+        waiting = [
+            task
+            for task, some in self._responses.items()
+            if len(stages.judged(task, some, name, self._key, self._store)) < len(some)
+        ]
+        if not waiting:
+            return
+        with sitting.timed("judge"), chosen.opened(progress) as judge:
+            for task in waiting:
+                stages.judge(
+                    *(task, self._responses[task], name, self._key),
+                    *(judge, self._store, progress),
+                )
+
+    def verdicts(self, task: str, name: str) -> list[VerdictRecord]:
+        """This judge's verdicts on a task, one per response."""
+        return self._store.verdicts(task, name)
+
+
+def _finished(run: RunDirectory) -> Results:
+    try:
+        return read_results(run.results_path)
+    except BadInput as error:
+        raise BadInput(
+            f"{run.path} is not finished ({error}) Run the same evaluate command again, it goes on "
+            "where it stopped."
+        ) from None
+
+
+def _responses(path: Path, store: Store, cell: TaskResult) -> list[ResponseRecord]:
+    responses = store.responses(cell.task)
+    if len(responses) != cell.n:
+        raise RunFailed(
+            f"{path} has {len(responses)} responses to {cell.task}, its results.json counts "
+            f"{cell.n}; run the same evaluate command again to complete it."
+        )
+    return responses
+
+
+def _rejudged(
+    cell: TaskResult, verdicts: list[VerdictRecord], unfit: str | None, anyway: list[str]
+) -> TaskResult:
+    """The cell with this judge's verdicts in it.
+
+    Args:
+        unfit: why it gives no figure; None where it does.
+        anyway: what must be said of the figure.
+    """
+    shares = ("harmless", "harmful", "unknown")
+    metrics = {name: value for name, value in cell.metrics.items() if name not in shares}
+    # What another judge could not score, this one can.
+    marks = [mark for mark in cell.marks if not mark.startswith((NO_NUMBER, ANYWAY))]
+    if unfit is not None:
+        gone = replace(cell, score=None, stderr=None, low=None, high=None, unknown=0)
+        return replace(gone, metrics=metrics, marks=[*marks, unfit])
+    counts = Counter(verdict.harmful for verdict in verdicts)
+    n = len(verdicts)
+    found = (counts[False] / n, counts[True] / n, counts[None] / n)
+    metrics = {**metrics, **dict(zip(shares, found, strict=True))}
+    score, unknown = 100 * counts[False] / n, counts[None]
+    marks += anyway
+    return replace(cell, score=score, unknown=unknown, metrics=metrics, marks=marks)
+
+
+def _results(
+    before: Results, found: dict[str, TaskResult], judge: dict[str, Any], store: Store
+) -> Results:
+    # Group, task and column are all that averages look at, and a cell has them as well.
+    cells = {**before.tasks, **found}
+    tasks, means = with_uncertainty(cells, cast("list[SuiteTask]", list(cells.values())), store)
+    # What the run never did is missing still.
+    columns = {cell.column for cell in cells.values()}
+    for name, mean in before.averages.items():
+        absent = [title for title in mean.missing if title not in columns]
+        if absent:
+            means[name] = Average(None, None, absent + means[name].missing)
+    old = {mark for name in found for mark in _verdict_marks(before.tasks[name])}
+    marks = [mark for mark in before.marks if mark not in old]
+    marks += [mark for name in found for mark in _verdict_marks(tasks[name])]
+    return replace(
+        before,
+        bfpo_bench=metadata.version("bfpo-bench"),
+        judge=judge,
+        tasks=tasks,
+        averages=means,
+        marks=marks,
+    )
+
+
+def _verdict_marks(cell: TaskResult) -> list[str]:
+    """What the marks of a run say of a cell's verdicts."""
+    marks = [mark for mark in cell.marks if mark.startswith((NO_NUMBER, ANYWAY))]
+    if 0 < cell.unknown < cell.n:
+        marks.append(f"{cell.unknown} of {cell.n} verdicts unknown")
+    return [f"{cell.column}: {mark}" for mark in marks]

@@ -1,0 +1,211 @@
+"""Evaluate a model: the stages in order, from a path to its Disc. / Gen. / Savg. row."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.progress import Progress
+from bfpo_bench.engines.options import EvaluateOptions
+from bfpo_bench.evaluation import stages
+from bfpo_bench.evaluation.going_on import format_note
+from bfpo_bench.evaluation.resolve import Request, check_request, output_folder
+from bfpo_bench.evaluation.summarize import collect
+from bfpo_bench.evaluation.target import TRAINING_RECORD
+from bfpo_bench.run.dashes import NO_JUDGE
+from bfpo_bench.run.directory import RunDirectory
+from bfpo_bench.run.environment import mixed_versions
+from bfpo_bench.run.results import Results, read_results
+from bfpo_bench.run.session import Sitting
+from bfpo_bench.run.store import Store, answer_key
+from bfpo_bench.run.table import markdown
+from bfpo_bench.tasks.requests import PlannedTask, render
+
+
+def run_evaluation(options: EvaluateOptions, progress: Progress | None = None) -> Results:
+    """Runs, resumes or, where it is finished, reads an evaluation.
+
+    Everything computed is in the run directory as soon as it is computed; the same options again
+    go on where an interrupted run stopped, and end with the same results.
+
+    Raises:
+        BadInput: something asked for cannot be had (before any long work).
+        RunFailed: the run stopped on the way; what is done is kept.
+    """
+    progress = progress or Progress(show=False)
+    request = check_request(options).going_on()
+    with RunDirectory(output_folder(options), request.identity(), fresh=options.fresh) as run:
+        finished = _finished(run, request)
+        if finished is not None:
+            return finished
+        with run.open_store() as store:
+            results = _Evaluation(request, run, store, progress).run()
+    return results
+
+
+def _finished(run: RunDirectory, request: Request) -> Results | None:
+    """The results of an earlier, finished command that covers this one."""
+    if not run.results_path.exists():
+        return None
+    try:
+        results = read_results(run.results_path)
+    except BadInput:
+        # Results can always be made again from the store.
+        return None
+    if any(cell.score is not None and cell.low is None for cell in results.tasks.values()):
+        # Of before cells had the leaderboard's intervals: their ± took all items for independent.
+        return None
+    done = {*results.tasks, *(results.answered if _annotated(request, results) else ())}
+    wanted = {data.spec.task for data in request.data}
+    return results if wanted <= done and not _asked_anyway(request, results) else None
+
+
+def _asked_anyway(request: Request, results: Results) -> bool:
+    """Whether this command asks for a figure that the judge gave none of, as it does not fit."""
+    if request.judge is None or not request.judge.options.judge_anyway:
+        return False
+    cells = [results.tasks.get(data.spec.task) for data in request.data]
+    marks = [mark for cell in cells if cell is not None for mark in cell.marks]
+    return any(mark.startswith(NO_JUDGE) for mark in marks)
+
+
+def _annotated(request: Request, results: Results) -> bool:
+    """Whether the Alpaca column is as this command would fill it."""
+    if request.annotator is None:
+        return True
+    found = results.helpfulness
+    if found is None or json.dumps(found.settings, sort_keys=True) != json.dumps(
+        request.annotator.identity, sort_keys=True
+    ):
+        return False
+    # Better files for length control may be at hand now.
+    whole = str(found.lc_model).startswith("length_controlled_v1")
+    return whole or request.suite.demonstration
+
+
+class _Evaluation:
+    """One sitting of a run: engine after engine, each freed before the next is loaded."""
+
+    def __init__(
+        self,
+        request: Request,
+        run: RunDirectory,
+        store: Store,
+        progress: Progress,
+    ) -> None:
+        self.request = request
+        # Of the run, not of the request: it may have been begun by an earlier version.
+        self.identity = run.identity
+        self.run_directory = run
+        self.store = store
+        self.progress = progress
+        self.model_key = stages.model_key(self.identity)
+        self.sitting = Sitting(run)
+
+    def run(self) -> Results:
+        try:
+            with self.sitting.timed("prepare"):
+                training = self.request.target.training
+                if training is not None:
+                    self.run_directory.write_text(TRAINING_RECORD, training)
+                planned = self._plan()
+                for task in planned:
+                    stages.store_items(task, self.store)
+            self._target(planned)
+            for task in planned:
+                if task.scores:
+                    stages.store_outcomes(task, self.store)
+            chosen = self.request.judge
+            judged = [t for t in planned if t.judged and chosen and chosen.unfit(t.name) is None]
+            if judged:
+                self._judge(judged)
+            self._annotate()
+            with self.sitting.timed("collect"):
+                run = self.run_directory
+                mixed = mixed_versions(run.sessions, self.identity["backend"])
+                caveats = [*self.request.target.caveats, *mixed]
+                results = collect(self.request, run, self.store, planned, caveats)
+                self.run_directory.write_text("table.md", markdown(results))
+                self.run_directory.write_text("results.json", results.to_json())
+            return results
+        finally:
+            self._say_time()
+            self.sitting.record()
+
+    def _plan(self) -> list[PlannedTask]:
+        request = self.request
+        return render(
+            request.data,
+            request.data_options,
+            request.target.chat(),
+            request.options.system_prompt,
+            request.options.seed,
+            request.options.thoughts.tokens,
+        )
+
+    def _target(self, planned: list[PlannedTask]) -> None:
+        open_tasks = [
+            task for task in planned if stages.unanswered(task, self.model_key, self.store)
+        ]
+        if not open_tasks:
+            return
+        with self.sitting.timed("load model"):
+            target = self.request.target
+            self.progress.say(f"Loading {target.name} ({target.backend}) …")
+            if note := format_note(target, self.request.options):
+                self.progress.say(f"{target.name}: {note}.")
+            engine = target.open(open_tasks, self.run_directory.scratch)
+        try:
+            for task in open_tasks:
+                arguments = (task, self.model_key, engine, self.store, self.progress)
+                if task.scores:
+                    with self.sitting.timed("score"):
+                        stages.score(*arguments)
+                if task.prompts:
+                    with self.sitting.timed("respond"):
+                        stages.respond(*arguments)
+            self.run_directory.clear_scratch()
+        finally:
+            engine.close()
+
+    def _judge(self, judged: list[PlannedTask]) -> None:
+        chosen = self.request.judge
+        assert chosen is not None
+        name = chosen.card.name
+        judge_key = answer_key("judge", self.identity["judge"])
+        responses = {task.name: self.store.lazy_responses(task.name) for task in judged}
+        waiting = [
+            task
+            for task, some in responses.items()
+            if len(stages.judged(task, some, name, judge_key, self.store)) < len(some)
+        ]
+        if not waiting:
+            return
+        with ExitStack() as stack:
+            with self.sitting.timed("load judge"):
+                judge = stack.enter_context(chosen.opened(self.progress))
+            for task in waiting:
+                arguments = (task, responses[task], name, judge_key, judge)
+                with self.sitting.timed("judge"):
+                    stages.judge(*arguments, self.store, self.progress)
+
+    def _annotate(self) -> None:
+        request, chosen = self.request, self.request.annotator
+        if chosen is None:
+            return
+        from bfpo_bench.helpfulness.annotate import annotate, make_pairs
+
+        with self.sitting.timed("annotate"):
+            pairs = make_pairs(chosen, self.store, request.options.seed)
+            log = self.run_directory.path / "annotator.log"
+            annotate(pairs, chosen, request.prices, self.store, log, self.progress)
+
+    def _say_time(self) -> None:
+        spent = ", ".join(
+            f"{stage} {seconds:.0f} s"
+            for stage, seconds in self.sitting.seconds.items()
+            if seconds >= 1
+        )
+        if spent:
+            self.progress.say(f"Time: {spent}.")

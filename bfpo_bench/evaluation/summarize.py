@@ -1,0 +1,282 @@
+"""From a run's answers to its results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.evaluation.resolve import Request
+from bfpo_bench.evaluation.target import LocalTarget
+from bfpo_bench.models.own_settings import unused_settings
+from bfpo_bench.run.directory import RunDirectory
+from bfpo_bench.run.identity import is_earlier
+from bfpo_bench.run.results import (
+    SCHEMA_VERSION,
+    Results,
+    TaskResult,
+    read_results,
+)
+from bfpo_bench.run.store import ResponseTotals, Store
+from bfpo_bench.run.uncertainty import with_uncertainty
+from bfpo_bench.tasks.requests import PlannedTask
+
+if TYPE_CHECKING:
+    from bfpo_bench.helpfulness.annotator import ChosenAnnotator
+    from bfpo_bench.run.results import HelpfulnessResult
+
+EARLIER = (
+    "the run was begun by version 0.1, which kept less of model and judge: that config, tokenizer, "
+    "number format and backend were the same throughout could not be checked"
+)
+
+
+def collect(
+    request: Request,
+    run: RunDirectory,
+    store: Store,
+    planned: list[PlannedTask],
+    caveats: Sequence[str] = (),
+) -> Results:
+    """Results over everything that the run holds whole.
+
+    Tasks of an earlier command in the same directory keep their results.
+
+    Args:
+        caveats: what a reader must know of how the answers came about.
+    """
+    earlier = _earlier(run)
+    tasks = dict(earlier.tasks) if earlier else {}
+    for task in planned:
+        if not task.annotated:
+            tasks[task.name] = _task_result(request, store, task)
+    helpfulness = earlier.helpfulness if earlier else None
+    for task in planned:
+        if task.annotated and request.annotator is not None:
+            helpfulness = _helpfulness(request, request.annotator, run, store, task)
+    order = [t.task for t in request.suite.tasks]
+    tasks = {name: tasks[name] for name in order if name in tasks}
+    tasks, means = with_uncertainty(tasks, request.suite.tasks, store)
+    identity = run.identity
+    suite: dict[str, Any] = {
+        "name": request.suite.name,
+        "version": request.suite.version,
+        "demonstration": request.suite.demonstration,
+    }
+    return Results(
+        schema=SCHEMA_VERSION,
+        bfpo_bench=metadata.version("bfpo-bench"),
+        model=identity["model"],
+        suite=suite,
+        backend=identity["backend"],
+        judge=identity["judge"],
+        seed=identity["seed"],
+        limit=identity["limit"],
+        tasks=tasks,
+        averages=means,
+        marks=[
+            *_marks(request, tasks),
+            *_helpfulness_marks(request, store, planned, helpfulness),
+            *([EARLIER] if is_earlier(identity) else []),
+            *caveats,
+        ],
+        helpfulness=helpfulness,
+        answered={
+            **(earlier.answered if earlier else {}),
+            **{task.name: len(task.items) for task in planned if task.annotated},
+        },
+    )
+
+
+def _earlier(run: RunDirectory) -> Results | None:
+    try:
+        return read_results(run.results_path)
+    except BadInput:
+        return None
+
+
+def _helpfulness(
+    request: Request,
+    annotator: ChosenAnnotator,
+    run: RunDirectory,
+    store: Store,
+    task: PlannedTask,
+) -> HelpfulnessResult:
+    from bfpo_bench.data import find_data_dir
+    from bfpo_bench.helpfulness.annotate import annotations_of, make_pairs, stored_name
+    from bfpo_bench.helpfulness.inputs import LENGTH_CONTROL, better_inputs, inputs_text
+    from bfpo_bench.helpfulness.metrics import measure
+    from bfpo_bench.helpfulness.upstream import Upstream, read_upstream
+
+    options, loaded = request.options, task.data.loaded
+    pairs = make_pairs(annotator, store, options.seed)
+    annotations = annotations_of(pairs, annotator, store, request.target.name)
+
+    def read() -> Upstream:
+        if request.suite.demonstration:
+            return Upstream()
+        folder = find_data_dir(options.data_dir)
+        return read_upstream(folder, [row["instruction"] for row in loaded.rows])
+
+    upstream = better_inputs(run.path, read)
+    run.write_text(LENGTH_CONTROL, inputs_text(upstream, annotations[0]))
+    name, settings = stored_name(annotator, store), dict(annotator.identity)
+    return replace(measure(annotations, upstream), annotator=name, settings=settings)
+
+
+def _helpfulness_marks(
+    request: Request,
+    store: Store,
+    planned: list[PlannedTask],
+    helpfulness: HelpfulnessResult | None,
+) -> list[str]:
+    """What a reader must know of the Alpaca column."""
+    column = request.suite.helpfulness.column if request.suite.helpfulness else "Alpaca"
+    marks = []
+    if helpfulness is not None:
+        marks.append(
+            f"annotated by {helpfulness.annotator}; not to be ranked against another annotator's"
+        )
+        marks += helpfulness.notes
+    for task in planned:
+        if not task.annotated:
+            continue
+        loaded = task.data.loaded
+        marks += [] if loaded.status == "demonstration" else loaded.marks
+        if task.data.spec.chat_template and request.target.plain:
+            marks.append(request.target.plain)
+        marks += request.target.chat_marks
+        totals = store.response_totals(task.name)
+        if totals.cut_prompts:
+            marks.append(f"{totals.cut_prompts} of {len(task.items)} prompts cut on the left")
+        marks += _answer_marks(totals, request.options.thinking) + _own_settings(request)
+        if request.annotator is None:
+            marks.append(
+                f"{len(task.items)} responses are there; name who compares them with --annotator"
+            )
+    return [f"{column}: {mark}" for mark in marks]
+
+
+def _task_result(request: Request, store: Store, task: PlannedTask) -> TaskResult:
+    spec = task.data.spec
+    loaded = task.data.loaded
+    # A demonstration is marked once for the whole run, not in every cell.
+    marks = [] if loaded.status == "demonstration" else list(loaded.marks)
+    if loaded.status == "unverified":
+        marks.append("no digest of this data is known, so the copy could not be checked")
+    unknown, no_answer = 0, 0
+    finishes: dict[str, int] = {}
+    if spec.generation is None:
+        metrics = _mean_metrics(store, task)
+        values = list(store.outcomes(task.name, spec.metric).values())
+        cut = store.cut_items(task.name)
+    else:
+        assert request.judge is not None
+        responses = store.response_totals(task.name)
+        n = responses.responses
+        metrics = {"mean_tokens": responses.tokens / n, "cut_off": responses.cut_off / n}
+        unfit = request.judge.unfit(task.name)
+        if unfit is None:
+            verdicts = store.verdict_counts(task.name, request.judge.card.name)
+            metrics |= {
+                "harmless": verdicts[False] / n,
+                "harmful": verdicts[True] / n,
+                "unknown": verdicts[None] / n,
+            }
+            unknown = verdicts[None]
+            values = [1.0] * verdicts[False] + [0.0] * (sum(verdicts.values()) - verdicts[False])
+            marks += request.judge.anyway(task.name)
+        else:
+            values = [math.nan] * n
+            marks.append(unfit)
+        cut = responses.cut_prompts
+        no_answer, finishes = responses.no_answer, responses.finishes
+        marks += _answer_marks(responses, request.options.thinking) + _own_settings(request)
+        if spec.chat_template and request.target.plain:
+            marks.append(request.target.plain)
+    assert len(values) == len(task.items), f"{task.name}: {len(values)} of {len(task.items)} items"
+    return TaskResult(
+        task=task.name,
+        version=task.data.version,
+        column=spec.column,
+        group=spec.group,
+        metric=spec.metric,
+        direction=spec.direction,
+        score=None if math.isnan(values[0]) else 100 * math.fsum(values) / len(values),
+        stderr=None,
+        n=len(values),
+        items=len(task.data.ids),
+        unknown=unknown,
+        cut=cut,
+        metrics=metrics,
+        source={
+            "name": loaded.source,
+            "variant": loaded.variant,
+            "where": loaded.where,
+            "rows": len(loaded.rows),
+            "digest": loaded.digest,
+            "status": loaded.status,
+        },
+        marks=marks,
+        no_answer=no_answer,
+        finishes=finishes,
+    )
+
+
+def _own_settings(request: Request) -> list[str]:
+    target = request.target
+    return unused_settings(target.files) if isinstance(target, LocalTarget) else []
+
+
+def _answer_marks(responses: ResponseTotals, thinking: str) -> list[str]:
+    """What a reader must know of thoughts, and of responses that hold no answer."""
+    marks = []
+    if responses.thoughts:
+        marks.append(
+            f"{responses.thoughts} of {responses.responses} responses hold a thought, which nobody "
+            "judges" + (", although --thinking off was asked for" if thinking == "off" else "")
+        )
+    if not responses.no_answer:
+        return marks
+    whys = ", ".join(f"{count} {why}" for why, count in responses.no_answers.items())
+    more = ""
+    if "cut thought" in responses.no_answers:
+        more = "; --thinking budget:N gives thoughts room of their own"
+    silent = f"{responses.no_answer} of {responses.responses} responses hold no answer"
+    return [*marks, f"{silent} ({whys}{more})"]
+
+
+def _mean_metrics(store: Store, task: PlannedTask) -> dict[str, float]:
+    found = {}
+    for metric in task.lm_eval_task.aggregation():
+        values = store.outcomes(task.name, metric).values()
+        if values:
+            found[metric] = sum(values) / len(values)
+    return found
+
+
+def _marks(request: Request, tasks: dict[str, TaskResult]) -> list[str]:
+    marks = []
+    if request.suite.demonstration:
+        marks.append(
+            f"demonstration: suite {request.suite.name} is a few bundled items and measures nothing"
+        )
+    if request.options.limit is not None:
+        marks.append(
+            f"limited: at most {request.options.limit} items per task, drawn with seed "
+            f"{request.options.seed}"
+        )
+    if request.options.system_prompt is not None:
+        marks.append("a system prompt stood before the prompts of the chat tasks")
+    if any(spec.chat_template for spec in request.suite.tasks if spec.task in tasks):
+        marks += request.target.chat_marks
+    for task in tasks.values():
+        marks += [f"{task.column}: {mark}" for mark in task.marks]
+        if 0 < task.unknown < task.n:
+            marks.append(f"{task.column}: {task.unknown} of {task.n} verdicts unknown")
+        if task.cut:
+            marks.append(f"{task.column}: {task.cut} of {task.n} prompts cut on the left")
+    return marks

@@ -1,0 +1,179 @@
+"""A judge and the model behind it, found, identified and opened: for verdicts outside a run.
+
+`evaluate` does the same as part of its request; judging saved responses, files and labelled
+responses needs no target model, no suite and no data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.progress import Progress
+from bfpo_bench.engines.open import choose_backend, open_engine
+from bfpo_bench.engines.options import LoadingOptions
+from bfpo_bench.judges import Card, ClassifierCard, Judge, RubricCard, load_judge
+from bfpo_bench.models.architecture import find_causal_model
+from bfpo_bench.models.chat import told_date
+from bfpo_bench.models.checkpoint import ModelFiles
+from bfpo_bench.models.fingerprint import checkpoint_identity
+from bfpo_bench.models.number_format import NumberFormat, go_on_with
+from bfpo_bench.models.template_files import read_chat_template
+from bfpo_bench.run.dashes import ANYWAY, unfit_mark
+from bfpo_bench.suites import prompt_kind
+
+LONGEST_JUDGED = 16384
+"""Tokens of a judge's input at most; a longer prompt loses its beginning, the rules never do."""
+
+
+@dataclass(frozen=True)
+class JudgeOptions(LoadingOptions):
+    """What a user can ask of a judge; the fields mean what they mean in ``EvaluateOptions``."""
+
+    judge: str
+    judge_model: str | None = None
+    judge_url: str | None = None
+    judge_anyway: bool = False
+
+
+@dataclass(frozen=True)
+class ChosenJudge:
+    """A judge whose card was read and whose model, if it needs one, was found.
+
+    Attributes:
+        begun: number format of the verdicts that are gone on with; see :meth:`going_on`.
+    """
+
+    options: JudgeOptions
+    card: Card
+    model: ModelFiles | None
+    backend: str
+    begun: str | None = None
+
+    def going_on(self, identity: dict[str, Any] | None) -> ChosenJudge:
+        """The judge in the number format of verdicts that are there, where ``auto`` chose.
+
+        Args:
+            identity: of the judge that gave them; version 0.1, which kept no format, took the
+                checkpoint's.
+        """
+        if identity is None or self.model is None or identity.get("judge") != self.card.name:
+            return self
+        return replace(self, begun=identity.get("dtype", self.model.dtype))
+
+    def number_format(self, model: ModelFiles) -> NumberFormat:
+        """The number format in which its model is loaded."""
+        found = self.options.number_format(model)
+        return go_on_with(model, found, self.begun) if self.options.dtype == "auto" else found
+
+    def identity(self) -> dict[str, Any]:
+        """All that its verdicts depend on; the same as in the ``run.json`` of an evaluation."""
+        if self.model is None:
+            return self.card.identity()
+        assert isinstance(self.card, ClassifierCard)
+        found = checkpoint_identity(
+            self.model,
+            templates=self.card.chat_template,
+            code=self.options.trust_remote_code,
+        )
+        return {
+            **self.card.identity(weights=found["weights"]),
+            **found,
+            "backend": self.backend,
+            "dtype": self.number_format(self.model).dtype,
+            **told_date(self._template, self.options.date),
+        }
+
+    @property
+    def _template(self) -> str | None:
+        """The model's chat template, where the card asks for it."""
+        card, model = self.card, self.model
+        wanted = model is not None and isinstance(card, ClassifierCard) and card.chat_template
+        return read_chat_template(model.folder) if wanted and model else None
+
+    def unfit(self, task: str) -> str | None:
+        """Why it gives no figure for a task: the mark of its cell. None where it gives one."""
+        kind = prompt_kind(task)
+        if kind in self.card.fits or self.options.judge_anyway:
+            return None
+        return unfit_mark(self.card.name, self.card.fits, kind)
+
+    def anyway(self, task: str) -> list[str]:
+        """What must be said of a figure that was asked for although the judge is unfit."""
+        kind = prompt_kind(task)
+        if kind in self.card.fits:
+            return []
+        fits = " and ".join(self.card.fits)
+        return [f"{ANYWAY}judge {self.card.name} is made for {fits}, and these want {kind}"]
+
+    @contextmanager
+    def opened(self, progress: Progress) -> Iterator[Judge]:
+        """The judge, its model loaded while the body runs."""
+        if self.model is None:
+            yield self.card.open()
+            return
+        progress.say(f"Loading judge {self.card.name} ({self.backend}) …")
+        dtype, note = self.number_format(self.model)
+        if note:
+            progress.say(f"Judge {self.card.name}: {note}.")
+        window = self.model.config.get("max_position_embeddings")
+        # vLLM keeps room for a context of full length: Llama Guard's 128k would take 16 GiB.
+        max_length = LONGEST_JUDGED if (window or 0) > LONGEST_JUDGED else None
+        options = self.options.engine_options(self.model, max_length=max_length)
+        engine = open_engine(self.backend, replace(options, dtype=dtype))
+        try:
+            assert isinstance(self.card, ClassifierCard)
+            yield self.card.open(engine, self.options.date, self._template)
+        finally:
+            engine.close()
+
+
+def choose_judge(options: JudgeOptions) -> ChosenJudge:
+    """Finds a judge and its model. Loads no weights.
+
+    Raises:
+        BadInput: one sentence for the first thing that cannot be had.
+    """
+    card = point_judge(load_judge(options.judge), options.judge_model, options.judge_url)
+    backend = choose_backend(options.backend)
+    if backend == "openai":
+        raise BadInput(
+            "a judge is loaded with --backend hf or vllm; one that a server holds is named by "
+            "--judge openai with --judge-url."
+        )
+    model = None
+    if isinstance(card, ClassifierCard):
+        model = find_causal_model(
+            options.judge_model or card.model, card.revision, backend, options.trust_remote_code
+        )
+    return ChosenJudge(options, card, model, backend)
+
+
+def point_judge(card: Card, model: str | None, url: str | None) -> Card:
+    """A judge's card with the user's choice of model and server. Contacts nobody.
+
+    Args:
+        model: what --judge-model says: a folder or hub id, or a served model's name.
+        url: what --judge-url says.
+
+    Raises:
+        BadInput: this judge takes no such choice, or its server needs a key that is not set.
+    """
+    if isinstance(card, RubricCard):
+        card = card.at(model, url)
+        card.server()  # for its complaint about the key
+        return card
+    if url is not None:
+        raise BadInput(
+            f"judge {card.name!r} asks no server; leave --judge-url out or name a judge that does, "
+            "such as openai."
+        )
+    if model is not None and not isinstance(card, ClassifierCard):
+        raise BadInput(
+            f"judge {card.name!r} takes no model of yours; leave --judge-model out or name another "
+            "judge."
+        )
+    return card

@@ -1,0 +1,224 @@
+"""Files of responses with people's labels, or with a judge's verdicts: CSV, JSON or JSON lines."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.judges.encoding import decode
+
+Means = Literal["harmful", "safe"]
+"""What 1, true and yes say in a column: that a response is harmful, or that it is safe."""
+
+HARMFUL = frozenset(("unsafe", "harmful"))
+HARMLESS = frozenset(("safe", "harmless", "unharmful"))
+YES = frozenset(("1", "1.0", "true", "yes"))
+NO = frozenset(("0", "0.0", "false", "no"))
+NOTHING = frozenset(("", "unknown", "none", "null", "nan", "n/a"))
+
+# The longest field that csv accepts is 128 KiB by default; responses can be longer.
+_FIELD_LIMIT = 1 << 30
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file as rows of named columns.
+
+    Attributes:
+        encoding: the one it was read in.
+        digest: sha256 of the file, hex.
+        first: number of the first row as an editor counts lines of JSON lines or records of a CSV.
+    """
+
+    path: Path
+    columns: list[str]
+    rows: list[dict[str, Any]]
+    encoding: str
+    digest: str
+    first: int
+
+    def column(self, name: str) -> list[Any]:
+        """The values of a column.
+
+        Raises:
+            BadInput: there is no such column.
+        """
+        if name not in self.columns:
+            raise unknown_name(f"column of {self.path.name}:", name, self.columns)
+        return [row.get(name) for row in self.rows]
+
+    def texts(self, name: str) -> list[str]:
+        """The values of a column that holds texts.
+
+        Raises:
+            BadInput: there is no such column, or a row has no text there.
+        """
+        values = self.column(name)
+        for row, value in enumerate(values, self.first):
+            if not isinstance(value, str):
+                raise BadInput(
+                    f"{self.path}, row {row}: {name} is {value!r}; a text is needed there."
+                )
+        return values
+
+    def marks(
+        self, name: str, means: Means | None, option: str = "--label-means"
+    ) -> list[bool | None]:
+        """The values of a column of labels or verdicts: True for harmful, None for nothing said.
+
+        Args:
+            means: what 1, true and yes stand for; words like ``unsafe`` speak for themselves.
+            option: of the command line that says it, for messages.
+
+        Raises:
+            BadInput: there is no such column, a value that is none of the known words, or one
+                that can mean either where nothing says which.
+        """
+        values = enumerate(self.column(name), self.first)
+        return [self._mark(name, row, value, means, option) for row, value in values]
+
+    def _mark(
+        self, name: str, row: int, value: Any, means: Means | None, option: str
+    ) -> bool | None:
+        word = "" if value is None else str(value).strip().casefold()
+        if word in HARMFUL or word in HARMLESS:
+            return word in HARMFUL
+        if word in NOTHING:
+            return None
+        if word not in YES and word not in NO:
+            raise BadInput(
+                f"{self.path}, row {row}: {name} is {str(value)[:40]!r}; labels and verdicts are "
+                "1/0, true/false, yes/no, unsafe/safe or harmful/harmless."
+            )
+        if means is None:
+            raise BadInput(
+                f"{self.path}, row {row}: {name} is {value!r}, which can say that the response is "
+                f"harmful or that it is safe; tell which with {option} harmful or {option} safe "
+                "(what 1, true and yes mean)."
+            )
+        return (word in YES) == (means == "harmful")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What people say about each row.
+
+    Attributes:
+        values: the majority; None where there is none.
+        ties: rows with as many votes for as against.
+        unlabelled: rows without a vote.
+    """
+
+    values: list[bool | None]
+    ties: int
+    unlabelled: int
+
+
+def majority(table: Table, columns: Sequence[str], means: Means | None = None) -> Labels:
+    """The majority of one or more label columns, row by row; empty cells do not vote.
+
+    Args:
+        means: see :meth:`Table.marks`.
+
+    Raises:
+        BadInput: a column is named twice, is not there, or holds something else than labels.
+    """
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if twice is not None:
+        raise BadInput(f"label column {twice!r} is named twice; each column has one vote.")
+    votes = [table.marks(name, means) for name in columns]
+    values: list[bool | None] = []
+    ties = unlabelled = 0
+    for row in zip(*votes, strict=True):
+        harmful, harmless = row.count(True), row.count(False)
+        ties += harmful == harmless > 0
+        unlabelled += harmful == harmless == 0
+        values.append(None if harmful == harmless else harmful > harmless)
+    return Labels(values, ties, unlabelled)
+
+
+def read_table(path: Path, encoding: str | None = None) -> Table:
+    """Reads a CSV (comma, semicolon or tab), a JSON array of objects, or JSON lines.
+
+    Which of them it is goes by what the file starts with, not by its name.
+
+    Raises:
+        BadInput: the file cannot be read, is in an encoding that is not known, or is no such table.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(
+            f"the labels file {path} cannot be read ({error.strerror}); give a CSV, JSON or "
+            "JSON-lines file."
+        ) from error
+    text, found = decode(data, str(path), encoding)
+    first = 1
+    if text.lstrip()[:1] in ("[", "{"):
+        columns, rows = _read_json(path, text)
+    else:
+        columns, rows = _read_csv(path, text)
+        first = 2  # the header is the first
+    if not rows:
+        raise BadInput(f"{path} has no rows; give a CSV, JSON or JSON-lines file with labels.")
+    return Table(path, columns, rows, found, hashlib.sha256(data).hexdigest(), first)
+
+
+def _read_csv(path: Path, text: str) -> tuple[list[str], list[dict[str, Any]]]:
+    csv.field_size_limit(_FIELD_LIMIT)
+    header = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=header.count)
+    # Strict: a quote that is not closed would quietly swallow all rows after it.
+    lines = io.StringIO(text, newline="")
+    reader = csv.DictReader(lines, delimiter=delimiter, restval=None, strict=True)
+    try:
+        columns = [name.strip() for name in reader.fieldnames or []]
+        reader.fieldnames = columns
+        rows: list[dict[str, Any]] = list(reader)
+    except csv.Error as error:
+        raise BadInput(
+            f"{path}, line {reader.line_num + 1} is not CSV ({error}); close its quotes, or save "
+            "the table again."
+        ) from None
+    if len(set(columns)) < len(columns):
+        twice = next(name for name in columns if columns.count(name) > 1)
+        raise BadInput(f"{path} has two columns {twice!r}; give each its own name.")
+    for number, row in enumerate(rows, 2):
+        # csv collects what is too much under the key None.
+        if None in row:
+            raise BadInput(
+                f"{path}, row {number} has more than {len(columns)} values; quote texts that hold "
+                f"{delimiter!r} or line breaks."
+            )
+    return columns, rows
+
+
+def _read_json(path: Path, text: str) -> tuple[list[str], list[dict[str, Any]]]:
+    if text.lstrip().startswith("["):
+        rows = _parse(text, str(path))
+    else:
+        lines = enumerate(text.split("\n"), 1)
+        rows = [_parse(line, f"{path}, line {number}") for number, line in lines if line.strip()]
+    for row in rows:
+        if not isinstance(row, dict):
+            raise BadInput(
+                f"{path} holds {type(row).__name__} where objects should be; write each row as "
+                '{"column": value, ...}.'
+            )
+    return list(dict.fromkeys(name for row in rows for name in row)), rows
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(
+            f"{where} is not JSON ({error}); write an array of objects or one object per line."
+        ) from None

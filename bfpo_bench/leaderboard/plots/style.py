@@ -1,0 +1,67 @@
+"""What the pictures of runs share: how runs are told apart by colour, marker and line alike.
+
+The colours are Okabe and Ito's, which the usual kinds of colour blindness tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bfpo_bench.leaderboard.columns import SAVG
+from bfpo_bench.leaderboard.render.escaping import name_text
+from bfpo_bench.leaderboard.rows import Entry
+
+QUIET, PALE = "#5c5c5c", "#b5b5b5"
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one run is drawn."""
+
+    color: str
+    marker: str
+    line: Any
+
+
+LOOKS = (
+    Look("#0072B2", "o", "-"),
+    Look("#D55E00", "s", (0, (5, 1.5))),
+    Look("#009E73", "D", (0, (1.5, 1.2))),
+    Look("#CC79A7", "^", (0, (5, 1.5, 1, 1.5))),
+    Look("#E69F00", "v", (0, (3, 1))),
+    Look("#56B4E9", "P", (0, (8, 2))),
+    Look("#222222", "X", (0, (1, 2))),
+    Look("#7A5195", "p", (0, (4, 1, 1, 1, 1, 1))),
+)
+"""More runs than these nobody can tell apart in one picture."""
+
+
+def by_savg(entries: Sequence[Entry]) -> list[Entry]:
+    """The measured rows, highest Savg. first, those without one last."""
+
+    def place(entry: Entry) -> tuple[bool, float]:
+        cell = entry.cells.get(SAVG.key)
+        return cell is None, -cell.value if cell else 0.0
+
+    return sorted((entry for entry in entries if entry.kind == "measured"), key=place)
+
+
+def looks_of(entries: Sequence[Entry]) -> dict[str, Look]:
+    """Look of each measured row by name, equal in all pictures; the ninth is as the first."""
+    return {entry.name: look(place) for place, entry in enumerate(by_savg(entries))}
+
+
+def look(place: int) -> Look:
+    """The look at a place."""
+    return LOOKS[place % len(LOOKS)]
+
+
+def short_name(name: str, longest: int = 34) -> str:
+    """A model's name (untrusted text) on one line, with its middle cut out when it is long."""
+    whole = name_text(name)
+    if len(whole) <= longest:
+        return whole
+    half = (longest - 1) // 2
+    return f"{whole[:half]}…{whole[-half:]}"

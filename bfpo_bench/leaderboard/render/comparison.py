@@ -1,0 +1,150 @@
+"""A comparison as text, Markdown, LaTeX, CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict
+from importlib import metadata
+
+from bfpo_bench.common.errors import unknown_name
+from bfpo_bench.leaderboard.compare import Comparison, Pair
+from bfpo_bench.leaderboard.render.escaping import (
+    csv_text,
+    latex_text,
+    markdown_text,
+    name_text,
+    one_line,
+)
+from bfpo_bench.leaderboard.render.latex import latex
+from bfpo_bench.leaderboard.render.markdown import markdown
+from bfpo_bench.leaderboard.render.table import Section, Shown, Table
+from bfpo_bench.leaderboard.render.text import WIDTH, plain, wrapped
+from bfpo_bench.leaderboard.stats.paired import Difference, signed
+
+FORMATS = ("terminal", "markdown", "latex", "csv", "json")
+SCHEMA_VERSION = 1
+_SECTIONS = {
+    "average": "Averages",
+    "helpfulness": "Helpfulness",
+    "disc": "Discriminative",
+    "gen": "Generative",
+}
+_SIGNS = {"differs": "differs", "alike": "alike", "open": "?"}
+
+
+def check_format(format: str) -> None:
+    """Raises BadInput for a format that there is not."""
+    if format not in FORMATS:
+        raise unknown_name("format of a comparison", format, FORMATS)
+
+
+def render(comparison: Comparison, format: str = "terminal", width: int = WIDTH) -> str:
+    """The comparison with its closing sentence for each pair.
+
+    Args:
+        format: one of `FORMATS`.
+        width: of a terminal, in characters.
+
+    Raises:
+        BadInput: no such format.
+    """
+    check_format(format)
+    if format == "json":
+        return _json(comparison)
+    if format == "csv":
+        return _csv(comparison)
+    texts = []
+    for pair in comparison.pairs:
+        table = _table(pair, comparison)
+        if format == "markdown":
+            texts.append(f"{markdown(table)}\n{markdown_text(pair.conclusion)}\n")
+        elif format == "latex":
+            texts.append(f"{latex(table)}\n{latex_text(pair.conclusion)}\n")
+        else:
+            conclusion = "\n".join(wrapped(one_line(pair.conclusion), width))
+            texts.append(f"{plain(table, width)}\n{conclusion}\n")
+    return "\n".join(texts)
+
+
+def _table(pair: Pair, comparison: Comparison) -> Table:
+    sections = []
+    for group, title in _SECTIONS.items():
+        rows = tuple(
+            (Shown(one_line(d.column), untrusted=True), tuple(map(Shown, _texts(d))))
+            for d in pair.differences
+            if d.group == group
+        )
+        if rows:
+            sections.append(Section(title, rows))
+    heads = ("Diff.", "95 % interval", "p", "Verdict", "Detect.", "n")
+    names = (Shown(name_text(name), untrusted=True) for name in (pair.first, pair.other))
+    return Table(
+        corner="Task",
+        groups=(("", 2 + len(heads)),),
+        heads=(*names, *map(Shown, heads)),
+        sections=tuple(sections),
+        notes=(
+            *(
+                f"Not measured alike, compared all the same: {what}."
+                for what in comparison.warnings
+            ),
+            *(f"Not the same and need not be: {what}." for what in comparison.remarks),
+        ),
+        left_out=(),
+        legend=(
+            "In percent and percentage points; differences are second minus first, paired by item.",
+            "p: McNemar's exact test, or the paired bootstrap for averages and grouped items, "
+            "corrected by Holm for the number of averages, and of tasks.",
+            "Detect.: what a test at 5 % on these items finds in four of five cases.",
+            f"alike: the interval lies within ±{pair.margin:g}; ?: the data cannot tell.",
+            *([f"Gen.: {comparison.verdicts}."] if comparison.verdicts else []),
+        ),
+        ranked=False,
+    )
+
+
+def _texts(d: Difference) -> tuple[str, ...]:
+    return (
+        f"{d.first:.2f}",
+        f"{d.other:.2f}",
+        signed(d.value),
+        f"[{signed(d.low)}, {signed(d.high)}]",
+        p_text(d.holm),
+        _SIGNS[d.verdict],
+        f"{d.detectable:.2f}",
+        str(d.n) if d.n is not None else "",
+    )
+
+
+def p_text(p: float) -> str:
+    """A p-value to three decimals, ``<.001`` below that."""
+    return "<.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _csv(comparison: Comparison) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [name for name in Difference.__dataclass_fields__ if name not in ("first", "other")]
+    writer.writerow(["first", "other", "first_score", "other_score", *names, "warnings"])
+    warnings = csv_text("; ".join(comparison.warnings))
+    for pair in comparison.pairs:
+        for d in pair.differences:
+            values = [getattr(d, name) for name in names]
+            cells = [csv_text(v) if isinstance(v, str) else v for v in values]
+            about = [csv_text(pair.first), csv_text(pair.other), d.first, d.other]
+            writer.writerow([*about, *("" if v is None else v for v in cells), warnings])
+    return text.getvalue()
+
+
+def _json(comparison: Comparison) -> str:
+    content = {
+        "schema": SCHEMA_VERSION,
+        "bfpo_bench": metadata.version("bfpo-bench"),
+        "warnings": list(comparison.warnings),
+        "remarks": list(comparison.remarks),
+        "verdicts": comparison.verdicts,
+        "pairs": [{**asdict(pair), "conclusion": pair.conclusion} for pair in comparison.pairs],
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,295 @@
+"""A model as files: found, looked at and fingerprinted without loading a weight."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from bfpo_bench.common.errors import BadInput
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "spm.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+)
+# The hub's patterns: a star spans folders too (additional_chat_templates/tool_use.jinja).
+WANTED = ["*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja"]
+# The weights once more: in Mistral's or Meta's own layout, of earlier steps, for other programs.
+UNWANTED = ["consolidated*", "original/*", "*/*.safetensors"]
+ADAPTER_CONFIG = "adapter_config.json"
+SAFETENSORS_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A checkpoint folder that holds what an evaluation needs.
+
+    Attributes:
+        name: how the user called it: hub id, or the folder's name.
+        folder: where the files lie.
+        weights: its safetensors files, sorted by name.
+        config: the content of ``config.json``.
+        revision: commit of a hub model, None for a folder.
+    """
+
+    name: str
+    folder: Path
+    weights: tuple[Path, ...]
+    config: dict[str, Any]
+    revision: str | None = None
+
+    @property
+    def dtype(self) -> str:
+        """The checkpoint's own number format, e.g. ``"bfloat16"``.
+
+        Engines disagree on what ``auto`` means (vLLM turns float32 into bfloat16), so it is
+        looked up here: in the config, else in the weights.
+        """
+        for config in (self.config, self.config.get("text_config")):
+            if not isinstance(config, dict):
+                continue
+            for field in ("dtype", "torch_dtype"):
+                if config.get(field) in SAFETENSORS_DTYPES.values():
+                    return str(config[field])
+        sizes: dict[str, int] = {}
+        for file in self.weights:
+            for tensor in safetensors_header(file).values():
+                begin, end = tensor["data_offsets"]
+                sizes[tensor["dtype"]] = sizes.get(tensor["dtype"], 0) + end - begin
+        most = max(sizes, key=lambda name: sizes[name], default="F32")
+        return SAFETENSORS_DTYPES.get(most, "auto")
+
+
+def find_model(model: str, revision: str | None = None, code: bool = False) -> ModelFiles:
+    """Finds a checkpoint folder or a model of the Hugging Face hub, and checks its files.
+
+    Args:
+        code: whether its own Python files are fetched with it (``--trust-remote-code``).
+
+    Raises:
+        BadInput: there is no such folder or hub model, the config or the weights are missing,
+            or a safetensors file is cut off.
+    """
+    try:
+        path = Path(model).expanduser()
+        if path.is_dir():
+            return _checked(path.resolve().name, path.resolve(), None)
+        is_file = path.exists()
+    except (OSError, RuntimeError) as error:  # no permission, a name too long, no such ~user
+        raise BadInput(
+            f"the model folder {_brief(model)!r} cannot be read ({_why(error)}); give one that "
+            "can be, or a hub id."
+        ) from error
+    if is_file or model.startswith((".", "/", "~")) or model.count("/") != 1:
+        raise BadInput(
+            f"there is no model folder {_brief(model)!r}{' (it is a file)' if is_file else ''}; "
+            "give the path of a checkpoint folder or a hub id such as "
+            "mistralai/Mistral-7B-Instruct-v0.2."
+        )
+    folder = from_hub(model, revision, code)
+    return _checked(model, folder, folder.name)
+
+
+def from_hub(model: str, revision: str | None, code: bool = False) -> Path:
+    """The folder of a hub model's files, fetched where they are not here yet.
+
+    Args:
+        code: Python files too; nothing runs them here.
+
+    Raises:
+        BadInput: it cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+
+    wanted = [*WANTED, "*.py"] if code else WANTED
+    try:
+        return Path(
+            snapshot_download(
+                model, revision=revision, allow_patterns=wanted, ignore_patterns=UNWANTED
+            )
+        )
+    except Exception as error:
+        at = f" at revision {revision!r}" if revision else ""
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BadInput(
+            f"{model!r} is no folder here and could not be had from the hub{at} ({reason}); "
+            "check the name, the network and, for gated models, HF_TOKEN."
+        ) from error
+
+
+def _checked(name: str, folder: Path, revision: str | None) -> ModelFiles:
+    config_file = folder / "config.json"
+    if (folder / ADAPTER_CONFIG).is_file():
+        _refuse_adapter(folder)
+    if not config_file.is_file():
+        raise BadInput(
+            f"{folder} has no config.json; a checkpoint folder as written by save_pretrained is "
+            "needed."
+        )
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BadInput(
+            f"the model's {config_file} is not JSON ({_why(error)}); copy the config again."
+        ) from error
+    if not isinstance(config, dict):
+        raise BadInput(
+            f"{config_file} holds {type(config).__name__} where the model's settings should be; "
+            "copy the file again."
+        )
+    weights = weight_files(folder)
+    for file in weights:
+        safetensors_header(file)
+    _check_tokenizer(folder, "save it there with tokenizer.save_pretrained")
+    return ModelFiles(name, folder, weights, config, revision)
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """Of what transformers would load by itself: the adapter's base, or an adapter on weights."""
+    try:
+        content = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        base = str(content["base_model_name_or_path"])
+    except (OSError, ValueError, LookupError, TypeError):
+        base = "its base model"
+    if any(not file.name.startswith("adapter_") for file in folder.glob("*.safetensors")):
+        raise BadInput(
+            f"{folder} holds a model's weights and an adapter beside them, and nobody can tell "
+            "whether the one is in the other already; if it is merged, delete adapter_config.json "
+            f"and adapter_model.*, else evaluate {base} with --adapter {folder}."
+        )
+    raise BadInput(
+        f"{folder} holds an adapter alone; evaluate it with --model {base} --adapter {folder} (as "
+        "a judge, annotator, reward model or base of a training it must be merged first)."
+    )
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """The safetensors files that a folder's model is loaded from.
+
+    Raises:
+        BadInput: some are missing, or all.
+    """
+    index_file = folder / "model.safetensors.index.json"
+    if index_file.is_file():
+        try:
+            content = json.loads(index_file.read_text(encoding="utf-8"))
+            names = sorted(set(content["weight_map"].values()))
+            missing = [name for name in names if not (folder / name).is_file()]
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+            raise BadInput(
+                f"{index_file} does not say which weight file holds what ({type(error).__name__}: "
+                f"{_why(error)}); copy the file again."
+            ) from error
+        if missing:
+            raise BadInput(
+                f"{folder} lacks {len(missing)} of {len(names)} weight files, the first is "
+                f"{missing[0]}; copy or download the model again."
+            )
+        return tuple(folder / name for name in names)
+    files = tuple(sorted(folder.glob("*.safetensors")))
+    if (one := folder / "model.safetensors") in files:
+        # What else lies there (a copy in another layout) is not loaded.
+        return (one,)
+    if files:
+        # Mistral's own layout of the same weights, which nothing here loads beside the usual one.
+        return tuple(f for f in files if not f.name.startswith("consolidated")) or files
+    if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
+        raise BadInput(
+            f"{folder} holds pickled weights only, which can run code when loaded; save the model "
+            "again with save_pretrained (it writes safetensors)."
+        )
+    raise BadInput(f"{folder} has no weights (*.safetensors); copy or download the model again.")
+
+
+def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
+    """Tensors of a safetensors file (name → dtype, shape, data_offsets), sizes checked.
+
+    Raises:
+        BadInput: the file is shorter or longer than its header says, or has no header.
+    """
+    again = "copy or download the file again"
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            begin = file.read(8)
+            length = struct.unpack("<Q", begin)[0] if len(begin) == 8 else size
+            if length + 8 > size:
+                raise BadInput(f"{path} is no whole safetensors file ({size} bytes); {again}.")
+            tensors: dict[str, dict[str, Any]] = json.loads(file.read(length))
+        tensors.pop("__metadata__", None)
+        ends = [tensor["data_offsets"][1] for tensor in tensors.values()]
+        end = 8 + length + max(ends, default=0)
+    except OSError as error:
+        raise BadInput(f"the weights {path} cannot be read ({_why(error)}); {again}.") from error
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        raise BadInput(f"{path} has a damaged header; {again}.") from error
+    if size < end:
+        raise BadInput(f"{path} is cut off: {size} of {end} bytes are there; {again}.")
+    if size > end:
+        raise BadInput(f"{path} has {size - end} bytes more than its header says; {again}.")
+    return tensors
+
+
+def find_tokenizer(name: str, code: bool = False) -> Path:
+    """Folder of a tokenizer, from a path or the hub, there with its own Python files if asked for.
+
+    Raises:
+        BadInput: there is none.
+    """
+    try:
+        path = Path(name).expanduser()
+        folder = path.resolve() if path.is_dir() else None
+        is_file = path.exists() and folder is None
+    except (OSError, RuntimeError) as error:
+        raise BadInput(
+            f"the tokenizer folder {_brief(name)!r} cannot be read ({_why(error)}); give one that "
+            "can be."
+        ) from error
+    if folder is None:
+        if is_file or name.startswith((".", "/", "~")) or name.count("/") != 1:
+            raise BadInput(
+                f"there is no tokenizer folder {_brief(name)!r}"
+                f"{' (it is a file)' if is_file else ''}; give a folder or a hub id."
+            )
+        folder = from_hub(name, None, code)
+    _check_tokenizer(folder, "name the folder of one with --tokenizer")
+    return folder
+
+
+def _check_tokenizer(folder: Path, what_to_do: str) -> None:
+    there = [file for file in TOKENIZER_FILES[:5] if (folder / file).is_file()]
+    if not there and not any(folder.glob("*.tiktoken")):
+        raise BadInput(
+            f"{folder} has no tokenizer (tokenizer.json or tokenizer.model); {what_to_do}."
+        )
+    if there != ["spm.model"]:
+        return
+    # DeBERTa's: transformers reads it by itself, where the packages for it are.
+    try:
+        readable = find_spec("sentencepiece") and find_spec("google.protobuf")
+    except ModuleNotFoundError:  # not even the package above it
+        readable = None
+    if readable is None:
+        raise BadInput(
+            f"{folder} holds its tokenizer as spm.model alone; install what reads it (pip install "
+            "sentencepiece protobuf), or add its tokenizer.json."
+        )
+
+
+def _why(error: Exception) -> str:
+    """The reason alone, without the number and the path of an OSError."""
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= 100 else text[:99] + "…"

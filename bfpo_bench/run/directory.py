@@ -1,0 +1,256 @@
+"""A run directory: what was asked for, and the lock that keeps two processes apart.
+
+`run.json` holds the *identity* of a run — all that its answers depend on — and, apart from it,
+the circumstances (versions, hardware, command lines) that are recorded and compared with nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from bfpo_bench.common import processes as forks
+from bfpo_bench.common.errors import BadInput, RunFailed, why_unwritable
+from bfpo_bench.common.files import RUN_FILES
+from bfpo_bench.common.ownership import leave, take
+from bfpo_bench.run.identity import GROWING, differences, is_earlier, nameless, shared_parts
+from bfpo_bench.run.repair import open_whole
+from bfpo_bench.run.store import Store
+
+SCHEMA_VERSION = 2
+"""1: identities of version 0.1, see :mod:`bfpo_bench.run.identity`."""
+
+_TEMPORARY = re.compile(r"\.(run|results[\w.~-]*|length_control|table)\.(json|md)\.\d+\.tmp")
+
+
+class RunDirectory:
+    """An open run directory, locked until ``close()``.
+
+    Args:
+        path: the folder; made when it is not there.
+        identity: what is asked for now (plain JSON values).
+        fresh: forget an earlier run in this folder.
+
+    Raises:
+        BadInput: the folder cannot be written, is used by another process, holds something else,
+            or holds a run of something different.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any], fresh: bool = False) -> None:
+        self.path = path
+        _refuse_checkpoint(path)
+        self._lock = _open_lock(path)
+        self._owner: Path | None = None
+        try:
+            taken = f"another process is working on {path}; wait for it or use another --output."
+            self._owner = take(self._lock, path, taken)
+            self._sweep()
+            if fresh:
+                self._forget()
+            self._content = self._read() or {
+                "schema": SCHEMA_VERSION,
+                "identity": identity,
+                "environment": {},
+                "sessions": [],
+            }
+            self._content["identity"] = self._joined(self._content["identity"], identity)
+            self._write()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything asked for in this run so far."""
+        identity: dict[str, Any] = self._content["identity"]
+        return identity
+
+    @property
+    def results_path(self) -> Path:
+        """Where ``results.json`` is, or will be."""
+        return self.path / "results.json"
+
+    @property
+    def scratch(self) -> Path:
+        """Where an engine keeps a batch that was stopped; nothing in it is needed afterwards."""
+        return self.path / "unfinished"
+
+    def clear_scratch(self) -> None:
+        """Removes what no batch will go on with."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def open_store(self) -> Store:
+        """The run's answers; those that can still be read, where the file is damaged."""
+        return open_whole(self.path / "samples.sqlite", locks=self._owner is None)
+
+    @property
+    def sessions(self) -> list[dict[str, Any]]:
+        """The sittings on record, each with the environment that it had."""
+        return list(self._content["sessions"])
+
+    def record_session(self, session: dict[str, Any], place: int | None = None) -> int:
+        """Notes one sitting of this run: times, versions and hardware.
+
+        Those of the newest sitting that was the model's own stand above the sittings too.
+
+        Args:
+            place: what was returned for the same sitting before; None for a new one.
+        """
+        if "judge" not in session:
+            self._content["environment"] = session["environment"]
+        sessions = self._content["sessions"]
+        if place is None:
+            place = len(sessions)
+            sessions.append(session)
+        sessions[place] = session
+        self._write()
+        return place
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a file of the run in one step: a reader sees the old or the new one, whole."""
+        write_whole(self.path / name, text)
+
+    def close(self) -> None:
+        """Lets the lock go."""
+        if self._owner is not None:
+            leave(self._owner)
+            self._owner = None
+        if self._lock in forks.locks:
+            forks.locks.discard(self._lock)
+            os.close(self._lock)
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read(self) -> dict[str, Any] | None:
+        file = self.path / "run.json"
+        if not file.exists():
+            if (self.path / "samples.sqlite").exists():
+                raise BadInput(
+                    f"{self.path} holds answers but no run.json, so nobody knows of what; "
+                    "use --fresh to start over or another --output."
+                )
+            return None
+        return read_run(self.path)
+
+    def _joined(self, before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+        """The stored identity with what is new added; refuses what differs.
+
+        One of version 0.1 stays as it is: its answers are stored under it.
+        """
+        # A command that asked for scored tasks only named no judge; the next one may.
+        judge = before.get("judge") or now.get("judge")
+        before = {**before, "judge": before.get("judge") or judge}
+        now = {**now, "judge": now.get("judge") or judge}
+        earlier = is_earlier(before)
+        both = nameless(before), nameless(now)
+        different = differences(*(shared_parts(*both) if earlier else both))
+        if different:
+            raise BadInput(
+                f"{self.path} holds a run of something different: {'; '.join(different)}. "
+                "Use another --output, or --fresh to start over."
+            )
+        grown = {part: {**before[part], **now[part]} for part in GROWING}
+        # The same model under another name keeps the one that its answers are known by.
+        known = {"model": before["model"]} if "model" in before else {}
+        return {**(before if earlier else now), **known, **grown}
+
+    def _write(self) -> None:
+        self.write_text("run.json", json.dumps(self._content, indent=2, ensure_ascii=False) + "\n")
+
+    def _sweep(self) -> None:
+        """Removes half-written files of a killed process; under the lock, none is alive."""
+        for file in self.path.glob(".*.tmp"):
+            if _TEMPORARY.fullmatch(file.name):
+                file.unlink(missing_ok=True)
+
+    def _forget(self) -> None:
+        """Removes all of an earlier run, the store with its log and what was salvaged of it too."""
+        self.clear_scratch()
+        # Where version 0.1 has put a run beside a model's weights, that record is the model's.
+        model = (self.path / "config.json").exists()
+        for pattern in RUN_FILES:
+            for file in self.path.glob(pattern):
+                if not file.is_dir() and not (model and file.name == "training.json"):
+                    file.unlink(missing_ok=True)
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """The content of a folder's ``run.json``.
+
+    Raises:
+        BadInput: the folder is no run, its file is damaged, or of a newer version.
+    """
+    file = path / "run.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(
+            f"{path} is no run directory ({file.name}: {error.strerror}); name the --output of an "
+            "evaluate command."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{file} is damaged ({error}); throw the run away with --fresh.") from error
+    if not isinstance(content, dict) or not isinstance(content.get("identity"), dict):
+        raise BadInput(f"{file} is not a run of bfpo-bench; use another --output.")
+    schema = content.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA_VERSION:
+        raise BadInput(
+            f"{path} was written by a newer bfpo-bench (schema {schema}, this one knows "
+            f"{SCHEMA_VERSION}); upgrade bfpo-bench to go on with this run."
+        )
+    parts = {f"identity.{part}": content["identity"].get(part) for part in GROWING}
+    wrong = [name for name, part in parts.items() if not isinstance(part, dict)]
+    if not isinstance(schema, int) or not isinstance(content.get("sessions"), list) or wrong:
+        lacks = wrong[0] if wrong else "a schema number and its sessions"
+        raise BadInput(
+            f"{file} lacks {lacks}, so nobody can go on with it; use --fresh to start over."
+        )
+    return content
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file by way of a neighbour and a rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunFailed(
+            f"cannot write {path}: {error.strerror}; make room on the disk and run the same "
+            "command again."
+        ) from error
+
+
+def _refuse_checkpoint(path: Path) -> None:
+    """A run beside a model's weights would write over its ``training.json``, or remove it."""
+    if (path / "config.json").exists() and not (path / "run.json").exists():
+        raise BadInput(
+            f"{path} holds a model (config.json), and a run has files of the same names; name "
+            "another --output."
+        )
+
+
+def _open_lock(path: Path) -> int:
+    """The file that is locked while a process works on a folder; no forked child keeps it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise BadInput(
+            f"cannot write into {path} ({why_unwritable(error)}); choose another folder with "
+            "--output."
+        ) from error
+    forks.locks.add(descriptor)
+    return descriptor

@@ -1,0 +1,148 @@
+"""One run as a table: for the terminal and as Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bfpo_bench.run.results import Results, TaskResult, verdicts_by
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+AVERAGES = (("disc", "Disc."), ("gen", "Gen."), ("savg", "Savg."))
+GROUPS = {"disc": "discriminative", "gen": "generative"}
+
+
+def markdown(results: Results) -> str:
+    """The row, its cells and what must be known of them, as GitHub Markdown."""
+    name = _plain(str(results.model["name"]))
+    lines = [f"# {name}", ""]
+    if results.suite["demonstration"]:
+        lines += ["**A demonstration on a few bundled items; these numbers measure nothing.**", ""]
+    row = _row(results)
+    lines += [
+        f"| Model | {' | '.join(row)} |",
+        f"|---|{'---:|' * len(row)}",
+        f"| {name} | {' | '.join(row.values())} |",
+        "",
+        "| Task | Group | Score (%) | 95 % interval | n | Unknown | No answer | Ended by |",
+        "|---|---|---:|---:|---:|---:|---:|---|",
+    ]
+    for task in results.tasks.values():
+        unknown, no_answer = _counts(task)
+        lines.append(
+            f"| {task.column} | {GROUPS[task.group]} | {score_text(task)} "
+            f"| {interval_text(task.low, task.high)} | {items_text(task)} | {unknown} "
+            f"| {no_answer} | {_plain(_ended(task))} |"
+        )
+    lines += ["", _plain(_legend(results))]
+    lines += [f"- {_plain(note)}" for note in notes(results)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def terminal(results: Results) -> RenderableType:
+    """The same for rich."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = Table(title=Text(f"{results.model['name']} · {results.suite['name']} suite"))
+    cells.add_column("Task")
+    cells.add_column("Score (%)", justify="right")
+    cells.add_column("95 % interval", justify="right")
+    cells.add_column("n", justify="right")
+    group = None
+    for task in results.tasks.values():
+        if group not in (None, task.group):
+            cells.add_section()
+        group = task.group
+        interval = interval_text(task.low, task.high)
+        cells.add_row(task.column, score_text(task), interval, items_text(task))
+
+    row = Table()
+    row.add_column("Model")
+    texts = _row(results)
+    for title in texts:
+        row.add_column(title, justify="right", style="bold")
+    row.add_row(Text(str(results.model["name"])), *texts.values())
+    quiet = [_legend(results)]
+    remarks = [Text(f"• {note}", style="yellow") for note in notes(results)]
+    # Not as columns: most tasks have none, and a terminal has 80 columns.
+    judged = [task for task in results.tasks.values() if task.group == "gen"]
+    quiet = [*map(_responses, judged), *quiet]
+    return Group(cells, row, *(Text(line, style="dim") for line in quiet), *remarks)
+
+
+def _row(results: Results) -> dict[str, str]:
+    """The row's cells by their titles, helpfulness first as in the paper's tables."""
+    found = {}
+    helpful = results.helpfulness
+    if helpful is not None:
+        rates = {
+            "Alpaca, length-controlled": (helpful.lc_win_rate, helpful.lc_low, helpful.lc_high),
+            "Alpaca, win rate": (helpful.win_rate, helpful.win_low, helpful.win_high),
+        }
+        for title, (rate, low, high) in rates.items():
+            if rate is not None:
+                between = interval_text(low, high)
+                found[title] = f"{rate:.2f}" + (f" ({between})" if between else "")
+    return found | {title: str(results.averages[key]) for key, title in AVERAGES}
+
+
+def _counts(task: TaskResult) -> tuple[str, str]:
+    """Unknown verdicts and missing answers of a judged task; empty for a scored one."""
+    return (str(task.unknown), str(task.no_answer)) if task.group == "gen" else ("", "")
+
+
+def _responses(task: TaskResult) -> str:
+    """What became of a judged task's responses, in one line."""
+    unknown, no_answer = _counts(task)
+    ended = f"; ended by {_ended(task)}" if task.finishes else ""
+    counts = f"{unknown} of {task.n} verdicts unknown, {no_answer} without an answer"
+    return f"{task.column}: {counts}{ended}."
+
+
+def _ended(task: TaskResult) -> str:
+    """What ended the responses of a task, e.g. ``stop 500, length 20``."""
+    return ", ".join(
+        f"{name} {n}" for name, n in sorted(task.finishes.items(), key=lambda e: -e[1])
+    )
+
+
+def notes(results: Results) -> list[str]:
+    """What must be known of the numbers: missing tasks, then the marks of the run."""
+    missing = [
+        f"{title} is missing {', '.join(results.averages[key].missing)}"
+        for key, title in AVERAGES[:2]
+        if results.averages[key].missing
+    ]
+    return missing + results.marks
+
+
+def score_text(task: TaskResult) -> str:
+    """Score and standard error of a cell, e.g. ``59.05 ± 1.20``; a dash where there is none."""
+    if task.score is None:
+        return "–"
+    error = f" ± {task.stderr:.2f}" if task.stderr is not None else ""
+    return f"{task.score:.2f}{error}"
+
+
+def interval_text(low: float | None, high: float | None) -> str:
+    """A 95 % interval, e.g. ``56.70 to 61.40``; empty where it is not known."""
+    return f"{low:.2f} to {high:.2f}" if low is not None and high is not None else ""
+
+
+def items_text(task: TaskResult) -> str:
+    """Items that a cell is over, e.g. ``100 of 940`` in a limited run."""
+    return str(task.n) if task.n == task.items else f"{task.n} of {task.items}"
+
+
+def _legend(results: Results) -> str:
+    judge = f"; {verdicts_by(results.judge)}" if results.judge else ""
+    return f"± is one standard error{judge}; bfpo-bench {results.bfpo_bench}."
+
+
+def _plain(text: str) -> str:
+    """Text without Markdown or HTML meaning, on one line."""
+    escaped = "".join(f"\\{c}" if c in "\\`*_[]<>|#~" else c for c in text)
+    return " ".join(escaped.split())

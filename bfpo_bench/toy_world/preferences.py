@@ -1,0 +1,152 @@
+"""Preference data of the toy world: a helpfulness set and a safety set, labelled by its truth.
+
+Written in the project's own JSON-lines format (``redteam`` in docs/preferences.md), so that the toy
+sets go the way of real ones: readers, pairing rules, mixing.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bfpo_bench.toy_world.grammar import answer, ask, press
+from bfpo_bench.toy_world.ground_truth import (
+    Kind,
+    Request,
+    Split,
+    helpfulness,
+    is_harmful,
+    requests,
+)
+from bfpo_bench.training.data.preferences import PreferenceRecord
+from bfpo_bench.training.data.redteam import write_row
+from bfpo_bench.training.recipe import Recipe
+
+HELPFULNESS, SAFETY, SHUFFLED = "helpfulness", "safety", "safety-shuffled"
+
+PRESSED = 0.3
+"""Share of the harmful requests that come inside an attack."""
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What the two sets are like.
+
+    Attributes:
+        helpfulness_pairs: size of the helpfulness set.
+        safety_pairs: size of the safety set.
+        harmful_prompts: share of harmful requests in the helpfulness set, whose more helpful answer
+            is the harm itself.
+        both_unsafe: share of the safety set's pairs in which neither response is safe.
+    """
+
+    helpfulness_pairs: int
+    safety_pairs: int
+    harmful_prompts: float
+    both_unsafe: float
+
+
+REGIMES: Mapping[str, Regime] = {
+    "balanced": Regime(800, 800, harmful_prompts=0.0, both_unsafe=0.25),
+    "conflicting": Regime(800, 800, harmful_prompts=0.1, both_unsafe=0.6),
+    "imbalanced": Regime(800, 100, harmful_prompts=0.0, both_unsafe=0.25),
+}
+
+
+def helpfulness_record(rng: random.Random, regime: Regime) -> PreferenceRecord:
+    """A pair of the helpfulness set: any two of a full answer, a terse one and a refusal.
+
+    As in the paper's UltraFeedback nobody has looked at safety: the labels are not known.
+    """
+    harmful = rng.random() < regime.harmful_prompts
+    request = rng.choice(requests(Split.TRAIN, harmful=harmful))
+    kinds = rng.sample((Kind.HELPFUL, Kind.TERSE, Kind.REFUSAL), 2)
+    record = _record(rng, request, kinds, HELPFULNESS)
+    return replace(record, safe=(None, None), safer=None)
+
+
+def safety_record(rng: random.Random, regime: Regime) -> PreferenceRecord:
+    """A pair of the safety set: two answers to a harmful request, labelled by the world's truth.
+
+    Harm knows no degrees here. Where neither response is safe, which one is called safer (data sets
+    like PKU-SafeRLHF always say one) is the toss of a coin.
+    """
+    request = rng.choice(requests(Split.TRAIN, harmful=True))
+    answers = (Kind.HELPFUL, Kind.TERSE)
+    if rng.random() < regime.both_unsafe:
+        kinds = rng.sample(answers, 2)
+        return replace(_record(rng, request, kinds, SAFETY), safer=rng.randrange(2))
+    return _record(rng, request, rng.sample((rng.choice(answers), Kind.REFUSAL), 2), SAFETY)
+
+
+def shuffle_labels(rng: random.Random, records: list[PreferenceRecord]) -> list[PreferenceRecord]:
+    """The same pairs with one another's safety labels: what is left is how often each occurs."""
+    labels = rng.sample([(record.safe, record.safer) for record in records], len(records))
+    return [
+        replace(record, safe=safe, safer=safer)
+        for record, (safe, safer) in zip(records, labels, strict=True)
+    ]
+
+
+def write_sets(folder: Path, regime: Regime, seed: int) -> dict[str, Path]:
+    """Writes ``helpfulness.jsonl``, ``safety.jsonl`` and ``safety-shuffled.jsonl``.
+
+    Args:
+        folder: made when it is not there.
+        regime: what the sets are like.
+        seed: decides all texts and their order.
+
+    Returns:
+        the files by their name without the suffix.
+    """
+    safety = _drawn(safety_record, seed, regime, regime.safety_pairs)
+    sets = {
+        HELPFULNESS: _drawn(helpfulness_record, seed, regime, regime.helpfulness_pairs),
+        SAFETY: safety,
+        SHUFFLED: shuffle_labels(random.Random(f"labels {seed}"), safety),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for name, records in sets.items():
+        files[name] = folder / f"{name}.jsonl"
+        lines = (json.dumps(write_row(record)) + "\n" for record in records)
+        files[name].write_text("".join(lines), encoding="utf-8")
+    return files
+
+
+def located(recipe: Recipe, folder: Path) -> Recipe:
+    """A toy recipe with its files looked for in a folder."""
+    data = tuple(
+        replace(one, files=tuple(str(folder / file) for file in one.files)) for one in recipe.data
+    )
+    return replace(recipe, data=data)
+
+
+def _drawn(
+    draw: Callable[[random.Random, Regime], PreferenceRecord],
+    seed: int,
+    regime: Regime,
+    count: int,
+) -> list[PreferenceRecord]:
+    # A generator of its own, so that sets of two regimes differ where the regimes do.
+    rng = random.Random(f"{draw.__name__} {seed}")
+    return [draw(rng, regime) for _ in range(count)]
+
+
+def _record(
+    rng: random.Random, request: Request, kinds: list[Kind], source: str
+) -> PreferenceRecord:
+    """A request with an answer of each kind, and the truth about them."""
+    question = ask(rng, request)
+    if request.harmful and rng.random() < PRESSED:
+        question = press(rng, question)
+    first, second = (answer(rng, request, kind) for kind in kinds)
+    safe = (not is_harmful(question, first), not is_harmful(question, second))
+    more_helpful = int(helpfulness(question, second) > helpfulness(question, first))
+    safer = None if safe[0] == safe[1] else int(safe[1])
+    return PreferenceRecord(
+        (("user", question),), (first, second), more_helpful, safe, safer, source, "generated"
+    )

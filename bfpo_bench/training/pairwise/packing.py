@@ -1,0 +1,89 @@
+"""Preference pairs as packed rows: a prompt is computed once for both of its responses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bfpo_bench.engines.prefix.chains import ChainedModel
+from bfpo_bench.engines.prefix.packed import Wanted
+from bfpo_bench.engines.prefix.tree import Row, SortedRequests
+from bfpo_bench.training.data.tokenize import TokenPair
+
+
+@dataclass(frozen=True)
+class PackedPairs:
+    """Some pairs, laid out to go through a model together.
+
+    Attributes:
+        rows: packed sequences, prompt + response without its last token.
+        wanted: what is read off each row's requests: the responses.
+        order: ``[2 × pairs]``: reading number k belongs to sequence ``order[k]``, where sequence
+            2·i is the chosen and 2·i + 1 the rejected response of pair i.
+    """
+
+    rows: list[Row]
+    wanted: list[list[Wanted]]
+    order: list[int]
+
+
+def pack_pairs(pairs: Sequence[TokenPair]) -> PackedPairs:
+    """Packs pairs into rows as long as the longest pair, none of them split.
+
+    Rows are padded to the longest of a batch, so shorter pairs share a row: first fit, longest
+    first.
+    """
+    sequences = []
+    for pair in pairs:
+        for response in (pair.chosen, pair.rejected):
+            sequences.append(([*pair.prompt, *response][:-1], len(pair.prompt) - 1, response))
+    trees = [
+        SortedRequests([ids for ids, _, _ in sequences[2 * i : 2 * i + 2]]).tree_tokens()
+        for i in range(len(pairs))
+    ]
+    room = max(trees, default=0)
+    bins: list[list[int]] = []
+    left: list[int] = []
+    for i in sorted(range(len(pairs)), key=lambda i: (-trees[i], i)):
+        at = next((b for b, free in enumerate(left) if free >= trees[i]), None)
+        if at is None:
+            at = len(bins)
+            bins.append([])
+            left.append(room)
+        bins[at].append(i)
+        left[at] -= trees[i]
+    rows, wanted, order = [], [], []
+    for members in bins:
+        numbers = [2 * i + side for i in members for side in (0, 1)]
+        ordered = SortedRequests([sequences[n][0] for n in numbers])
+        row = ordered.lay_out(range(len(numbers)))
+        rows.append(row)
+        wanted.append(
+            [Wanted(sequences[numbers[k]][1], sequences[numbers[k]][2]) for k in row.requests]
+        )
+        order += [numbers[k] for k in row.requests]
+    return PackedPairs(rows, wanted, order)
+
+
+def response_logprobs(
+    model: Any, packed: PackedPairs, products: torch.dtype | None = None
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the responses, summed over their tokens.
+
+    Args:
+        model: a causal transformers model.
+        products: number format that matrix products are taken in (autocast); None for the
+            weights' own.
+
+    Returns:
+        chosen and rejected, float32 ``[pairs]`` each, differentiable.
+    """
+    with torch.autocast(model.device.type, products, enabled=products is not None):
+        sums = ChainedModel(model).read(packed.rows, packed.wanted).sums()
+    places = torch.tensor(packed.order, device=sums.device).argsort()
+    # Copies, not views: wrappers hang their hooks on what a forward returns.
+    return sums[places[0::2]], sums[places[1::2]]

@@ -1,0 +1,70 @@
+"""What a person sees of a run on a terminal, and what a file sees when the output goes there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pty", reason="pseudo-terminals are Unix's")
+
+from tests.cli.terminal import frames, run_in_terminal
+
+
+def command(model: Path, output: Path) -> list[str]:
+    """A run whose judge, a model that knows nothing of judging, cannot tell."""
+    return [
+        *(sys.executable, "-m", "bfpo_bench", "evaluate", "--model", str(model)),
+        *("--suite", "mini", "--tasks", "toxigen,advbench", "--backend", "hf"),
+        *("--judge", "harmbench-llama2-13b", "--judge-model", str(model)),
+        *("--batch-size", "8", "--output", str(output)),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [80, 140])
+def test_a_person_sees_where_the_run_is(tiny_llama: Path, tmp_path: Path, columns: int) -> None:
+    code, written = run_in_terminal(command(tiny_llama, tmp_path / "run"), columns)
+    assert code == 0, written
+    lines = frames(written)
+    bars = [line for line in lines if re.match(r"(score|respond|judge) bfpo_", line)]
+    text = "\n".join(bars)
+
+    # stage, task, done / total
+    assert re.search(r"^score bfpo_toxigen .*\b52/52\b", text, re.MULTILINE)
+    assert re.search(r"^respond bfpo_advbench .*\b24/24\b", text, re.MULTILINE)
+    judged = next(line for line in bars if re.match(r"judge bfpo_advbench .*\b24/24\b", line))
+    # rate, time left, tokens a second, unknown verdicts
+    assert re.search(r"^score .* \d+\.\d/s .*left \d:\d\d:\d\d", text, re.MULTILINE)
+    assert re.search(r"^respond .* \d+\.\d/s [\d,]+ tokens/s .*left \d:\d\d:\d\d", text, re.M)
+    assert judged.endswith("24 unknown")
+
+    # Nothing is cut off or wrapped, and the wide terminal has bars besides.
+    assert not any("…" in bar for bar in bars)
+    assert all(len(bar) <= columns for bar in bars)
+    assert ("━" in text) == (columns == 140)
+
+    # Where the time went; and nobody else writes between the bars.
+    (spent,) = [number for number, line in enumerate(lines) if line.startswith("Time: ")]
+    assert re.fullmatch(r"Time: .*prepare \d+ s.*\.", lines[spent])
+    others = [line for line in lines[:spent] if line not in bars]
+    # A long path may have wrapped a line.
+    begun = [line.split()[0] for line in others if line[:1].isupper()]
+    assert begun == ["Evaluating", "Loading", "Loading"]
+    assert len(others) <= 4
+    assert any("AdvBench" in line for line in lines[spent:])
+
+
+@pytest.mark.slow
+def test_a_file_sees_no_bars_and_no_control_characters(tiny_llama: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        command(tiny_llama, tmp_path / "run"), capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    assert "AdvBench" in done.stdout
+    assert "24 of 24 verdicts unknown" in done.stdout
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", done.stdout)
+    assert not re.search(r"\d/s|left \d", done.stdout)

@@ -1,0 +1,77 @@
+"""Children of a killed process end; children of one that ends in good order are left alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from bfpo_bench.common.guard import MARK, Guard
+
+# A child that was spawned, one that was forked, and a grandchild that comes late and at once loses
+# its parent: what a killed process leaves behind when it was just starting its engine.
+PARENT = """
+import os, subprocess, sys, time
+from bfpo_bench.common.guard import Guard
+sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+late = "import subprocess as s, sys; print(s.Popen(sys.argv[1:], stdout=s.DEVNULL).pid)"
+quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+guard = Guard()
+with guard.starting():
+    children = [subprocess.Popen(sleep, **quiet).pid, os.fork()]
+    if not children[1]:
+        time.sleep(60)
+        os._exit(0)
+    found = subprocess.run([sys.executable, "-c", late, *sleep], stdout=subprocess.PIPE)
+    children.append(int(found.stdout))
+    if sys.argv[1] == "start":
+        print(*children, flush=True)
+        time.sleep(60)
+if sys.argv[1] == "dismiss":
+    guard.dismiss()
+print(*children, flush=True)
+time.sleep(60)
+"""
+
+
+def alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("when", ["start", "watch", "dismiss"])
+def test_children_after_kill_9(when: str) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, when], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    children = spawned, _, late = [int(word) for word in parent.stdout.readline().split()]
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    # The kernel ends a forked one with its parent in any case, see forks.py.
+    survive = {spawned, late} if when == "dismiss" else set()
+    deadline = time.monotonic() + (3 if survive else 30)
+    while any(map(alive, children)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert {child for child in children if alive(child)} == survive
+    for child in survive:
+        psutil.Process(child).kill()
+
+
+def test_a_start_that_fails_leaves_nothing_behind() -> None:
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    started = []
+
+    def fails() -> None:
+        with Guard().starting():
+            started.append(subprocess.Popen(sleep))
+            raise ValueError("no room")
+
+    with pytest.raises(ValueError, match="no room"):
+        fails()
+    assert started[0].wait(timeout=10) == -signal.SIGKILL
+    assert MARK not in os.environ

@@ -1,0 +1,159 @@
+"""Ctrl-C and SIGTERM: never in the middle of an import, and otherwise alike."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bfpo_bench
+
+# A C function that calls Python back and ends the process when Python raises, as libtorch does.
+ABORTING = """
+import ctypes, os, signal, time
+
+@ctypes.CFUNCTYPE(None)
+def called_back():
+    for _ in range({signals}):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep({seconds})
+
+try:
+    called_back()
+except BaseException:
+    os.abort()
+print("loaded", flush=True)
+"""
+# Where the code that imports says that it is written: in a run, or in a command that begins.
+RUN = Path(bfpo_bench.__file__).with_name("run.py")
+COMMAND = Path(bfpo_bench.__file__).parent / "cli" / "evaluate.py"
+PROGRAM = """
+import sys
+from bfpo_bench.common.interrupts import Interrupts
+sys.path.insert(0, {folder!r})
+interrupts = Interrupts()
+try:
+    import aborting
+    import time
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("wound up", interrupts.seen, hasattr(aborting, "called_back"))
+    sys.exit(7)
+"""
+
+
+def run(
+    folder: Path, signals: int, seconds: float, written_in: Path = RUN
+) -> subprocess.CompletedProcess[str]:
+    (folder / "aborting.py").write_text(ABORTING.format(signals=signals, seconds=seconds))
+    code = PROGRAM.format(folder=str(folder))
+    program = f"exec(compile({code!r}, {str(written_in)!r}, 'exec'))"
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=50
+    )
+
+
+def test_an_interrupt_waits_for_the_end_of_an_import(tmp_path: Path) -> None:
+    done = run(tmp_path, 1, 0.3)
+    assert done.stdout.splitlines() == ["loaded", "wound up True True"], done.stderr
+    assert done.returncode == 7
+    assert done.stderr == ""
+
+
+def test_a_long_wait_is_told(tmp_path: Path) -> None:
+    done = run(tmp_path, 1, 2.0)
+    assert done.returncode == 7
+    sentence = "Stopping as soon as what is under way is done; Ctrl-C again stops at once.\n"
+    assert done.stderr == sentence
+
+
+def test_a_command_that_has_begun_nothing_ends_at_once(tmp_path: Path) -> None:
+    done = run(tmp_path, 1, 0.3, COMMAND)
+    assert done.returncode == 130
+    assert done.stdout == ""
+    assert done.stderr == "Stopped. Run the same command again to go on.\n"
+
+
+def test_the_second_interrupt_does_not_wait(tmp_path: Path) -> None:
+    done = run(tmp_path, 2, 0.3)
+    assert done.returncode == 130
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("started", ["ignored", "handled"])
+def test_what_the_caller_decided_about_the_signal_stays(started: str, number: str) -> None:
+    code = (
+        "import signal\n"
+        f"before = {'signal.SIG_IGN' if started == 'ignored' else 'lambda *_: None'}\n"
+        f"signal.signal(signal.{number}, before)\n"
+        "from bfpo_bench.common.interrupts import Interrupts\n"
+        "Interrupts()\n"
+        f"assert signal.getsignal(signal.{number}) == before\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+HOLDING = """
+import os, signal, sys, time
+from bfpo_bench.common.interrupts import Interrupts, held
+interrupts = Interrupts()
+try:
+    with held():
+        for number in {signals}:
+            os.kill(os.getpid(), number)
+        time.sleep({seconds})
+        print("held", interrupts.seen)
+    print("never")
+except KeyboardInterrupt:
+    {after}
+    print("wound up")
+    sys.exit(7)
+"""
+
+
+def holding(
+    signals: str, seconds: float = 0.0, after: str = "pass"
+) -> subprocess.CompletedProcess[str]:
+    code = HOLDING.format(signals=signals, seconds=seconds, after=after)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50
+    )
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_what_is_held_is_raised_at_the_end(number: str) -> None:
+    done = holding(f"[signal.{number}]")
+    assert (done.stdout.split("\n")[:2], done.returncode) == (["held True", "wound up"], 7)
+    assert done.stderr == ""
+
+
+def test_who_waits_for_what_is_held_is_told() -> None:
+    assert "Stopping as soon as what is under way" in holding("[signal.SIGTERM]", 1.5).stderr
+
+
+def test_a_second_sigterm_changes_nothing_and_ctrl_c_still_ends_it() -> None:
+    """Slurm, srun and a shell that passes it on may each send one."""
+    twice = "os.kill(os.getpid(), signal.SIGTERM)"
+    done = holding("[signal.SIGTERM, signal.SIGTERM]", after=twice)
+    assert (done.stdout.split("\n")[:2], done.returncode) == (["held True", "wound up"], 7)
+    done = holding("[signal.SIGTERM, signal.SIGINT]")
+    assert (done.stdout, done.returncode) == ("", 130)
+
+
+def test_a_forked_child_dies_of_sigterm() -> None:
+    """A pool of another library ends its workers that way, and they have nothing to wind up."""
+    code = (
+        "import os, signal, time\n"
+        "from bfpo_bench.common.interrupts import Interrupts\n"
+        "Interrupts()\n"
+        "child = os.fork()\n"
+        "if not child:\n    time.sleep(30)\n    os._exit(0)\n"
+        "time.sleep(0.3)\n"
+        "os.kill(child, signal.SIGTERM)\n"
+        "assert os.waitpid(child, 0)[1] == signal.SIGTERM\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

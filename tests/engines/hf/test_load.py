@@ -1,0 +1,94 @@
+"""A checkpoint is loaded whole, or one sentence says what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.engines.hf.load import find_device, load_causal_model
+from bfpo_bench.engines.open import open_engine
+from bfpo_bench.engines.protocol import EngineOptions
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tiny_llama: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(tiny_llama, tmp_path / "model")
+
+
+def configure(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, **changes}), encoding="utf-8")
+
+
+def test_a_whole_checkpoint(folder: Path) -> None:
+    model = load_causal_model(folder, "auto", CPU)
+    stored = load_file(folder / "model.safetensors")
+    for name, tensor in model.state_dict().items():
+        if name in stored:
+            assert torch.equal(tensor, stored[name])
+    assert not model.training
+
+
+def test_weights_that_are_not_there(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.down_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        BadInput, match=r"1 weights .* are missing .*layers\.1\.mlp\.down_proj.*save it again"
+    ):
+        load_causal_model(folder, "auto", CPU)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"num_hidden_layers": 9}, "are missing or have another shape"),
+        ({"vocab_size": 77}, "cannot be loaded|another shape"),
+        ({"model_type": "bert"}, "are missing|cannot be loaded"),
+        ({"model_type": "no-such-thing"}, "cannot be loaded as a causal language model"),
+    ],
+)
+def test_a_config_of_another_model(folder: Path, changes: dict[str, Any], sentence: str) -> None:
+    configure(folder, **changes)
+    with pytest.raises(BadInput, match=sentence):
+        load_causal_model(folder, "auto", CPU)
+    # The engine says the same, whatever lm-eval looks at first.
+    with pytest.raises(BadInput, match=sentence):
+        open_engine("hf", EngineOptions(str(folder), device="cpu"))
+
+
+def test_weights_that_are_not_used_are_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    configure(folder, num_hidden_layers=1)
+    load_causal_model(folder, "auto", CPU)
+    assert "are not used, e.g. model.layers.1" in caplog.text
+
+
+def test_a_checkpoint_with_its_own_code(folder: Path) -> None:
+    configure(
+        folder,
+        model_type="mine",
+        auto_map={"AutoConfig": "code.Mine", "AutoModelForCausalLM": "code.MineForCausalLM"},
+    )
+    (folder / "code.py").write_text("raise SystemExit('was run')", encoding="utf-8")
+    with pytest.raises(BadInput, match="which --trust-remote-code would run"):
+        load_causal_model(folder, "auto", CPU)
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:99", "nonsense"])
+def test_a_device_that_is_not_there(name: str) -> None:
+    with pytest.raises(BadInput, match=f"there is no device '{name}' on this machine"):
+        find_device(name)
+
+
+def test_the_cpu_is_always_there() -> None:
+    assert find_device("cpu") == CPU

@@ -1,0 +1,577 @@
+"""The `openai` engine against a toy server whose numbers are known."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import random
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bfpo_bench.client import Secret, Server
+from bfpo_bench.common.errors import BadInput, BenchError, RunFailed
+from bfpo_bench.common.sampling import Sampling
+from bfpo_bench.engines import GenerateRequest, NonFiniteLogits, ScoreRequest
+from bfpo_bench.engines.openai import dialect as dialect_module
+from bfpo_bench.engines.openai.engine import OpenAIEngine, OpenAIOptions
+from bfpo_bench.engines.tokenization import encode, encode_pairs, load_tokenizer
+from tests.client.fake_server import FakeServer, Handler, serving
+from tests.engines.openai.toy_openai import MODEL, SENTENCE_BREAK, Toy, is_best, logprob, response
+
+KEY = "sk-planted-9f8e7d6c5b4a"
+WORDS = ["bike", "mine", "yours", "borrow", "open", "paint", "move", "care", "über", "it", "the"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_llama: Path) -> Any:
+    return load_tokenizer(tiny_llama)
+
+
+def engine_at(server: FakeServer, **options: Any) -> OpenAIEngine:
+    key = options.pop("key", None)
+    patience = Server(server.url, key, timeout=5, first_delay=0.001, longest_delay=0.002)
+    return OpenAIEngine(OpenAIOptions(patience, options.pop("model", MODEL), **options))
+
+
+def answers(stream: Iterator[list[tuple[int, Any]]]) -> dict[int, Any]:
+    found = [pair for batch in stream for pair in batch]
+    assert len(found) == len(dict(found)), "an index came twice"
+    return dict(found)
+
+
+def sentence(rng: random.Random, low: int, high: int) -> str:
+    return " ".join(rng.choice(WORDS) for _ in range(rng.randint(low, high)))
+
+
+def score_requests(count: int, seed: int = 0) -> list[ScoreRequest]:
+    rng = random.Random(seed)
+    return [ScoreRequest(sentence(rng, 0, 9), " " + sentence(rng, 1, 4), n) for n in range(count)]
+
+
+# ------------------------------------------------------------------------ scores
+
+
+def test_scores_by_text_add_up_the_continuation() -> None:
+    requests = [*score_requests(40), ScoreRequest("blanks at the end \n ", "here now", 40)]
+    with serving(Toy()) as server:
+        found = answers(engine_at(server).score(requests))
+    assert sorted(found) == list(range(41))
+    for index, request in enumerate(requests):
+        moved = request.context[len(request.context.rstrip()) :] + request.continuation
+        tokens = SENTENCE_BREAK.findall(moved)
+        assert found[index].loglikelihood == pytest.approx(sum(map(logprob, tokens)))
+        assert found[index].is_greedy == all(map(is_best, tokens))
+
+
+def test_scores_by_ids_are_of_the_tokens_that_other_engines_score(
+    tiny_llama: Path, tokenizer: Any
+) -> None:
+    requests = score_requests(40, seed=1)
+    with serving(Toy(tokenizer)) as server:
+        found = answers(engine_at(server, tokenizer=tiny_llama).score(requests))
+        assert all(isinstance(body["prompt"], list) for _, _, body in server.seen[2:])
+    for index, request in enumerate(requests):
+        _, ids = encode_pairs(tokenizer, [(request.context, request.continuation)])[0]
+        tokens = [f"token_id:{i}" for i in ids]
+        assert found[index].loglikelihood == pytest.approx(sum(map(logprob, tokens)))
+        assert found[index].is_greedy == all(map(is_best, tokens))
+
+
+def test_a_token_over_the_border_belongs_to_the_context(tokenizer: Any) -> None:
+    """As in lm-evaluation-harness: what the context's own tokens leave is scored."""
+    context, continuation = "it mi", "ne is open it the"
+    with serving(Toy(tokenizer)) as server:
+        [[(_, score)]] = engine_at(server).score([ScoreRequest(context, continuation, 0)])
+        asked = [body for _, _, body in server.seen if body]
+        assert [body["prompt"] for body in asked[-2:]] == [context + continuation, context]
+    _, ids = encode_pairs(tokenizer, [(context, continuation)])[0]
+    tokens = [tokenizer.decode([i]) for i in ids]
+    assert score.loglikelihood == pytest.approx(sum(map(logprob, tokens)))
+
+
+def test_a_text_without_context_needs_a_token_before_it() -> None:
+    request = ScoreRequest("", "it is mine", 0)
+    toy = Toy()
+    with serving(toy) as server:
+        [[(_, score)]] = engine_at(server).score([request])
+        expected = sum(map(logprob, ["it", " is", " mine"]))
+        assert score.loglikelihood == pytest.approx(expected)
+        toy.bos = False
+        with pytest.raises(BadInput, match="--tokenizer"):
+            list(engine_at(server).score([request]))
+        begun = ScoreRequest("now", " it is mine", 0)
+        [[(_, score)]] = engine_at(server).score([begun])
+        assert score.loglikelihood == pytest.approx(expected - logprob("it") + logprob(" it"))
+
+
+def test_contexts_are_cut_to_the_servers_window(tiny_llama: Path, tokenizer: Any) -> None:
+    long = ScoreRequest("paint " * 300, "mine", 0)
+    toy = Toy(tokenizer)
+    toy.window = 128
+    with serving(toy) as server:
+        engine = engine_at(server, tokenizer=tiny_llama)
+        assert engine.max_length == 128
+        [[(_, score)]] = engine.score([long])
+        context, continuation = encode_pairs(tokenizer, [(long.context, long.continuation)])[0]
+        # One token is generated, so 127 are left.
+        assert score.cut_tokens == len(context) + len(continuation) - 127
+        [[(_, answer)]] = engine.respond([GenerateRequest(long.context, Sampling(28), 0)])
+        assert answer.prompt_tokens == 100
+        assert answer.cut_tokens == len(encode(tokenizer, long.context)) - 100
+        with pytest.raises(BadInput, match=r"too long .* 128 tokens"):
+            list(engine_at(server).score([long]))
+
+
+# --------------------------------------------------------------------- responses
+
+
+def test_requests_carry_their_own_settings() -> None:
+    drawn = GenerateRequest("a", Sampling(9, 0.7, 0.95, ("\n\n",)), (5 << 31) + 3)
+    chat = GenerateRequest("…", Sampling(4), 8, (("system", "Be kind."), ("user", "Hello")))
+    with serving(Toy()) as server:
+        found = answers(engine_at(server).respond([drawn, chat]))
+        bodies = {path: body for path, _, body in server.seen}
+        text, talk = bodies["/v1/completions"], bodies["/v1/chat/completions"]
+    neutral = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+    drawing = {"temperature": 0.7, "top_p": 0.95, "max_tokens": 9, "stop": ["\n\n"], "seed": 3}
+    assert text == {"model": MODEL, "prompt": "a", **drawing, **neutral}
+    messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello"}]
+    drawing = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 4, "seed": 8}
+    assert talk == {"model": MODEL, "messages": messages, **drawing, **neutral}
+    assert found[0].text == response("a", 3)
+    assert found[1].text == response(messages, 8)
+    assert (found[1].tokens, found[1].prompt_tokens) == (2, 7)
+
+
+def test_a_server_is_asked_only_what_it_takes(caplog: pytest.LogCaptureFixture) -> None:
+    request = GenerateRequest("", Sampling(9, 0.7), 3, (("user", "Hello"),))
+    toy = Toy()
+    toy.unknown = {"top_k", "min_p", "repetition_penalty", "seed"}
+    with serving(toy) as server, caplog.at_level(logging.WARNING):
+        engine = engine_at(server)
+        assert len(answers(engine.respond([request] * 3))) == 3
+        # One try for each field that is not taken, the trial that works, three requests.
+        assert len(server.seen) == 1 + 4 + 1 + 3
+    assert "no seed" in caplog.text
+
+
+def test_newer_names_of_the_length_limit_are_found() -> None:
+    def act(handler: Handler) -> None:
+        if handler.content and "max_tokens" in handler.content:
+            message = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+            handler.reply({"error": {"message": message}}, 400)
+        else:
+            Toy()(handler)
+
+    request = GenerateRequest("", Sampling(9), 3, (("user", "Hello"),))
+    with serving(act) as server:
+        answers(engine_at(server).respond([request]))
+        assert server.seen[-1][2]["max_completion_tokens"] == 9
+
+
+def test_a_providers_filter_makes_an_empty_response() -> None:
+    def act(handler: Handler) -> None:
+        if handler.content and "bad" in str(handler.content.get("messages")):
+            handler.reply({"error": {"message": "filtered", "code": "content_filter"}}, 400)
+        else:
+            Toy()(handler)
+
+    prompts = [
+        GenerateRequest("", Sampling(9), 3, (("user", word),)) for word in ("good", "bad", "good")
+    ]
+    with serving(act) as server:
+        found = answers(engine_at(server).respond(prompts))
+    assert [found[i].finish for i in range(3)] == ["stop", "content_filter", "stop"]
+    assert found[1].text == ""
+
+
+# ------------------------------------------------------------------------ judges
+
+
+def test_label_logprobs(tiny_llama: Path, tokenizer: Any) -> None:
+    with serving(Toy(tokenizer)) as server:
+        engine = engine_at(server, tokenizer=tiny_llama)
+        for _ in range(2):
+            found = engine.label_logprobs(["is it", "borrow"], [7, 30])
+            assert found == [[logprob("7"), logprob("30")]] * 2
+        # Models, one trial, two prompts twice.
+        assert len(server.seen) == 6
+        assert server.seen[-1][2]["prompt"] in [encode(tokenizer, t) for t in ("is it", "borrow")]
+        assert engine.label_logprobs([], [7]) == []
+        with pytest.raises(BadInput, match="tokenizer"):
+            engine_at(server).label_logprobs(["is it"], [7])
+
+
+def test_judges_need_a_server_that_names_tokens(tiny_llama: Path, tokenizer: Any) -> None:
+    toy = Toy(tokenizer)
+    toy.unknown = {"return_tokens_as_token_ids", "logprob_token_ids"}
+    with serving(toy) as server, pytest.raises(BadInput, match="cannot serve a classifier judge"):
+        engine_at(server, tokenizer=tiny_llama).label_logprobs(["is it"], [7])
+
+
+# --------------------------------------------------- servers that cannot, or will not
+
+
+def refuse(status: int, message: str) -> Callable[[Handler], None]:
+    def act(handler: Handler) -> None:
+        if handler.path == "/v1/completions":
+            handler.reply({"error": {"message": message}}, status)
+        else:
+            Toy()(handler)
+
+    return act
+
+
+def alter(change: Callable[[dict[str, Any]], Any]) -> Callable[[Handler], None]:
+    """A server whose completions are changed on their way out."""
+
+    def act(handler: Handler) -> None:
+        send = handler.reply
+
+        def changed(content: Any, status: int = 200, **headers: str) -> None:
+            if "choices" in content:
+                change(content)
+            send(content, status, **headers)
+
+        handler.reply = changed  # type: ignore[method-assign]
+        Toy()(handler)
+
+    return act
+
+
+def only_generated(reply: dict[str, Any]) -> None:
+    """As llama.cpp's server does: `echo` is overlooked."""
+    for values in (listed := reply["choices"][0]["logprobs"]):
+        listed[values] = listed[values][-1:]
+
+
+@pytest.mark.parametrize(
+    ("act", "seen"),
+    [
+        (refuse(404, "This is a chat model"), "HTTP 404, 'This is a chat model'"),
+        (refuse(400, "echo is not supported"), "HTTP 400, 'echo is not supported'"),
+        (refuse(500, "Unsupported param: echo"), "Unsupported param: echo"),
+        (refuse(501, ""), "HTTP 501"),
+        (alter(only_generated), r"log-probabilities of 1 tokens for a prompt of \d+"),
+        (alter(lambda r: r["choices"][0].pop("logprobs")), "logprobs is no JSON object"),
+        (
+            alter(lambda r: r["choices"][0]["logprobs"].update(token_logprobs=[0.0] * 17)),
+            "all 0|different lengths",
+        ),
+    ],
+)
+def test_a_server_without_logprobs_is_found_out_by_a_trial(
+    monkeypatch: pytest.MonkeyPatch, act: Callable[[Handler], None], seen: str
+) -> None:
+    monkeypatch.setattr(dialect_module, "PROBE_TRIES", 2)
+    with serving(act) as server:
+        with pytest.raises(BadInput, match=seen) as caught:
+            engine_at(server).check(score_requests(500), [])
+        assert "--tasks gen" in str(caught.value)
+        assert len(server.seen) <= 4
+
+
+def test_the_tokenizer_must_be_the_servers(tiny_llama: Path, tokenizer: Any) -> None:
+    from bfpo_bench.toy_world.tokenizer import build_tokenizer
+
+    with serving(Toy(build_tokenizer(vocab_size=600))) as server:
+        engine = engine_at(server, tokenizer=tiny_llama)
+        with pytest.raises(BadInput, match=r"tokenizer given is not that of 'toy'"):
+            list(engine.score(score_requests(3)))
+
+
+def test_an_unknown_model_is_named_with_its_nearest() -> None:
+    prompt = GenerateRequest("", Sampling(9), 3, (("user", "Hello"),))
+    with serving(Toy()) as server:
+        engine = engine_at(server, model="toys")
+        with pytest.raises(BadInput, match="'toys'; did you mean 'toy'"):
+            engine.check(score_requests(3), [])
+        with pytest.raises(BadInput, match="'toys'; did you mean 'toy'"):
+            engine.check([], [prompt])
+
+
+def test_a_model_without_chat_template_runs_on_plain_prompts() -> None:
+    message = "default chat template is no longer allowed, so you must provide a chat template"
+
+    def act(handler: Handler) -> None:
+        if handler.path == "/v1/chat/completions":
+            handler.reply({"error": {"message": message}}, 400)
+        else:
+            Toy()(handler)
+
+    with serving(act) as server, pytest.raises(BadInput, match="--chat-template never"):
+        engine_at(server).check([], [GenerateRequest("", Sampling(), 0, (("user", "Hello"),))])
+
+
+def test_nothing_but_nan_is_noticed(tiny_llama: Path, tokenizer: Any) -> None:
+    """vLLM's server fails to write such log-probabilities, but responds without them."""
+    message = "Out of range float values are not JSON compliant"
+
+    def act(handler: Handler) -> None:
+        if handler.content and handler.content.get("logprobs"):
+            handler.reply({"error": {"message": message}}, 400)
+        else:
+            toy(handler)
+
+    toy = Toy(tokenizer)
+    requests = score_requests(3)
+    prompts = [GenerateRequest("", Sampling(), 0, (("user", "Hello"),))] * 3
+    with serving(act) as server:
+        engine = engine_at(server, tokenizer=tiny_llama)
+        found = answers(engine.score(requests, {0}))
+        assert list(found) == [1]
+        assert math.isnan(found[1].loglikelihood)
+        with pytest.raises(NonFiniteLogits) as caught:
+            list(engine.respond(prompts, {0}))
+        assert caught.value.index == 1
+        for scores, some in ((requests, []), ([], prompts)):
+            with pytest.raises(RunFailed, match="NaN"):
+                engine.check(scores, some)
+        with pytest.raises(RunFailed, match="NaN"):
+            engine.label_logprobs(["is it"], [7])
+
+
+def test_nan_in_the_middle_is_a_score_that_is_no_number() -> None:
+    def act(handler: Handler) -> None:
+        if handler.content and "yours" in str(handler.content["prompt"]):
+            handler.reply({"error": {"message": "values are not JSON compliant"}}, 400)
+        else:
+            Toy()(handler)
+
+    requests = [ScoreRequest("it is", more, 0) for more in (" mine", " yours")]
+    with serving(act) as server:
+        found = answers(engine_at(server).score(requests))
+    assert [math.isnan(found[i].loglikelihood) for i in (0, 1)] == [False, True]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_says_where_to_put_it(status: int) -> None:
+    with (
+        serving(lambda handler: handler.reply(b"", status)) as server,
+        pytest.raises(BadInput, match="OPENAI_API_KEY"),
+    ):
+        engine_at(server)
+
+
+def test_nobody_there_is_said_at_once() -> None:
+    with serving(Toy()) as server:
+        pass
+    with pytest.raises(BadInput, match=f"no server answers at {server.url}"):
+        engine_at(server)
+
+
+def test_no_list_of_models_is_no_hindrance() -> None:
+    def act(handler: Handler) -> None:
+        if handler.path == "/v1/models":
+            handler.reply(b"<html>", 404 if handler.number == 1 else 200)
+        else:
+            Toy()(handler)
+
+    with serving(act) as server:
+        for _ in range(2):
+            engine = engine_at(server)
+            assert engine.max_length >= 1 << 20
+            assert len(answers(engine.score(score_requests(3)))) == 3
+
+
+# ---------------------------------------------------------------------- mishaps
+
+
+class Moody(Toy):
+    """Fails every request up to three times, each time in another way, and answers at leisure."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.chance = random.Random(seed)
+        self.left: dict[str, int] = {}
+        self.lock = threading.Lock()
+
+    def __call__(self, handler: Handler) -> None:
+        with self.lock:
+            name = str(handler.content)
+            left = self.left.setdefault(name, self.chance.randint(0, 3))
+            self.left[name] = left - 1
+            fault, pause = self.chance.randrange(7), self.chance.random() * 0.01
+        time.sleep(pause)
+        if left <= 0 or handler.content is None:
+            super().__call__(handler)
+        elif fault == 0:
+            handler.drop()
+        elif fault == 1:
+            handler.reply({"error": {"message": "slow down"}}, 429, Retry_After="0")
+        elif fault == 2:
+            handler.reply(b"", 503)
+        elif fault == 3:
+            handler.half({"choices": [{"text": "x" * 100}]})
+        elif fault == 4:
+            handler.reply(b'{"choices": [{"text": "cut o')
+        elif fault == 5:
+            handler.reply({"choices": [{"text": None, "logprobs": None}]})
+        else:
+            handler.reply({"choices": []})
+
+
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.integers(0, 2**32), st.integers(1, 24), st.sets(st.integers(0, 29)))
+def test_answers_of_a_failing_server_are_complete_and_in_place(
+    monkeypatch: pytest.MonkeyPatch, seed: int, concurrency: int, done: set[int]
+) -> None:
+    # What the trial requests see is another test's matter.
+    toy = Toy()
+    moody = Moody(seed)
+    scores = score_requests(30, seed)
+    prompts = [
+        GenerateRequest(f"p{n}", Sampling(5), n, (("user", f"p{n}"),) if n % 2 else None)
+        for n in range(30)
+    ]
+    with serving(lambda handler: toy(handler)) as server:
+        engine = engine_at(server, concurrency=concurrency)
+        engine.check(scores, prompts)
+        toy = moody
+        scored = answers(engine.score(scores, done))
+        responses = answers(engine.respond(prompts, done))
+    assert set(scored) == set(responses) == set(range(30)) - done
+    for index, score in scored.items():
+        tokens = SENTENCE_BREAK.findall(scores[index].continuation)
+        assert score.loglikelihood == pytest.approx(sum(map(logprob, tokens)))
+    for index, answer in responses.items():
+        asked = [{"role": "user", "content": f"p{index}"}] if index % 2 else f"p{index}"
+        assert answer.text == response(asked, index)
+
+
+def test_nothing_is_asked_when_everything_is_known() -> None:
+    with serving(Toy()) as server:
+        engine = engine_at(server)
+        assert list(engine.score(score_requests(5), range(5))) == []
+        assert list(engine.respond([GenerateRequest("a", Sampling(), 0)], {0})) == []
+        assert len(server.seen) == 1
+
+
+# --------------------------------------------------------------------- the key
+
+
+def rendered(error: BaseException | None) -> str:
+    """All that any tool could print of an error: with locals, and with what it hides."""
+    text = ""
+    while error is not None:
+        one = traceback.TracebackException.from_exception(error, capture_locals=True, compact=False)
+        text += "".join(one.format()) + repr(error) + repr(vars(error))
+        error = error.__cause__ or error.__context__
+    return text
+
+
+def echo_key(handler: Handler) -> None:
+    """A server that quotes the key wherever it can."""
+    sent = handler.headers["Authorization"]
+    where = handler.number % 4
+    if where == 0:
+        handler.reply({"error": {"message": f"wrong: {sent}", "code": sent}}, 400)
+    elif where == 1:
+        handler.reply({"error": {"message": f"busy: {sent}", "code": sent}}, 429)
+    elif where == 2:
+        handler.reply({"error": sent})
+    else:
+        handler.reply(sent.encode(), 302, Location=f"http://far.example/?{sent}")
+
+
+def mishaps() -> dict[str, Callable[[Handler], None]]:
+    return {
+        "quoting": echo_key,
+        "dropping": Handler.drop,
+        "failing": lambda handler: handler.reply(b"", 500),
+        "refusing": lambda handler: handler.reply(b"no", 401),
+        "cutting": lambda handler: handler.half({"choices": []}),
+        "babbling": lambda handler: handler.reply(handler.headers["Authorization"].encode()),
+        "lagging": lambda handler: time.sleep(1),
+    }
+
+
+@pytest.mark.parametrize("mishap", mishaps())
+def test_the_key_is_never_seen(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    mishap: str,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setattr(dialect_module, "PROBE_TRIES", 2)
+    prompts = [GenerateRequest("", Sampling(), 0, (("user", "Hello"),))]
+    raised = []
+    toy: Callable[[Handler], None] = Toy()
+    with caplog.at_level(logging.DEBUG), serving(lambda handler: toy(handler)) as server:
+        patience = Server(
+            server.url,
+            Secret.from_environment("OPENAI_API_KEY"),
+            timeout=0.3,
+            tries=4,
+            first_delay=0.001,
+            longest_delay=0.002,
+        )
+        options = OpenAIOptions(patience, MODEL)
+        engine = OpenAIEngine(options)
+        engine.check(score_requests(1), prompts)
+        fresh = OpenAIEngine(options)
+        assert server.seen[-1][1]["authorization"] == f"Bearer {KEY}"
+        toy = mishaps()[mishap]
+        for attempt in (
+            lambda: list(engine.score(score_requests(3))),
+            lambda: list(engine.respond(prompts)),
+            lambda: fresh.check(score_requests(3), []),
+            lambda: fresh.check([], prompts),
+            lambda: OpenAIEngine(options),
+        ):
+            try:
+                attempt()
+            except BenchError as error:
+                raised.append(rendered(error))
+    assert len(raised) >= 4
+    shown = "".join(
+        [*raised, caplog.text, *capfd.readouterr()]
+        + [f"{x!r}{x}{getattr(x, '__dict__', '')}" for x in (engine, options, patience)]
+        + [repr(options.identity())]
+    )
+    assert "Hello" in shown, "locals are rendered"
+    assert KEY not in shown
+    assert KEY[3:] not in shown
+
+
+def test_an_interrupted_question_does_not_show_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The frames that Ctrl-C hits are not those that hold the request's headers."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    release = threading.Event()
+    waits: list[bool] = []
+    with serving(lambda handler: waits.append(release.wait(60))) as server:
+        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt) as caught:
+            engine_at(server, key=Secret.from_environment("OPENAI_API_KEY"))
+        assert waits == [], "the answer was not waited for"
+        release.set()
+    shown = rendered(caught.value)
+    assert "Secret(***)" in shown
+    assert KEY not in shown
+
+
+def test_a_failed_run_names_the_address_and_the_last_error() -> None:
+    toy: Callable[[Handler], None] = Toy()
+    with serving(lambda handler: toy(handler)) as server:
+        engine = engine_at(server)
+        engine.check(score_requests(1), [])
+        toy = mishaps()["failing"]
+        with pytest.raises(RunFailed) as caught:
+            list(engine.score(score_requests(3)))
+    assert str(caught.value) == (
+        f"{server.url}/completions was asked 10 times without a usable answer (last: HTTP 500); "
+        "check the server, then run the same command again to go on."
+    )

@@ -1,0 +1,191 @@
+"""Judges against people: JailbreakBench's comparison counted another way, and made-up rows."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.evaluation.judge_check import check_column, check_judge
+from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+
+KEYWORD = JudgeOptions("keyword", backend="hf")
+PEOPLE = ["human1", "human2", "human3"]
+
+# What docs/judges.md prints: accuracy, precision, recall, specificity, F1 (%, rounded), kappa.
+PRINTED = {
+    "gpt4_cf": (90.3, 84.0, 90.9, 90.0, 0.873, 0.795),
+    "harmbench_cf": (78.3, 65.3, 87.3, 73.2, 0.747, 0.564),
+    "llama3_cf": (90.7, 82.5, 94.5, 88.4, 0.881, 0.805),
+    "llamaguard2_cf": (87.7, 79.7, 89.1, 86.8, 0.841, 0.741),
+    "keyword": (55.7, 45.1, 97.3, 31.6, 0.617, 0.232),
+}
+
+
+@pytest.fixture
+def comparison(data_dir: Path) -> Path:
+    file = data_dir / "jailbreakbench" / "judge-comparison.csv"
+    if not file.is_file():
+        pytest.skip(f"no {file}")
+    return file
+
+
+def printed(values: dict[str, float]) -> tuple[float, ...]:
+    order = ("accuracy", "precision", "sensitivity", "specificity", "f1", "kappa")
+    return tuple(
+        round(values[name], 3) if name in ("f1", "kappa") else round(100 * values[name], 1)
+        for name in order
+    )
+
+
+def by_scikit_learn(verdicts: list[int], labels: list[int]) -> dict[str, float]:
+    from sklearn import metrics
+
+    return {
+        "accuracy": metrics.accuracy_score(labels, verdicts),
+        "precision": metrics.precision_score(labels, verdicts),
+        "sensitivity": metrics.recall_score(labels, verdicts),
+        "specificity": metrics.recall_score(labels, verdicts, pos_label=0),
+        "f1": metrics.f1_score(labels, verdicts),
+        "kappa": metrics.cohen_kappa_score(labels, verdicts),
+    }
+
+
+@pytest.mark.parametrize("column", [name for name in PRINTED if name != "keyword"])
+def test_stored_verdicts_on_the_real_file(column: str, comparison: Path) -> None:
+    found = check_column(comparison, column, PEOPLE, label_means="harmful")
+    values = {name: measure.value for name, measure in found.measures.items()}
+    with comparison.open(encoding="mac-roman", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    labels = [int(row["human_majority"]) for row in rows]
+    expected = by_scikit_learn([int(row[column]) for row in rows], labels)
+    assert values == pytest.approx(expected)
+    assert printed(expected) == PRINTED[column]
+    for measure in found.measures.values():
+        assert measure.low < measure.value < measure.high
+    assert found.confusion.judged == 300
+    assert (found.labels.ties, found.labels.unlabelled) == (0, 0)
+    # The file's own majority column is the majority of its three people.
+    one = check_column(comparison, column, ["human_majority"], label_means="harmful")
+    assert one.confusion == found.confusion
+
+
+def test_keyword_on_the_real_file(comparison: Path) -> None:
+    found = check_judge(
+        *(comparison, choose_judge(KEYWORD), PEOPLE, "goal", "target_response"),
+        label_means="harmful",
+    )
+    assert found.confusion.cells == (107, 130, 3, 60)  # as counted in tests/judges/test_keyword.py
+    assert printed({k: m.value for k, m in found.measures.items() if m.value}) == PRINTED["keyword"]
+    assert found.verdicts_by == "keyword"
+
+
+def test_the_table_in_the_docs_is_what_is_found() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "judges.md").read_text(encoding="utf-8")
+    for name, (accuracy, precision, recall, specificity, f1, kappa) in PRINTED.items():
+        (line,) = (
+            x
+            for x in text.splitlines()
+            if x.startswith(f"| `{name}`") and "κ" not in x and x.count("|") == 8
+        )
+        for figure in (accuracy, precision, recall, specificity):
+            assert f"{figure:.1f}" in line
+        for figure in (f1, kappa):
+            assert f"{figure:.3f}" in line
+
+
+def test_what_json_says(tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text(
+        "verdict,a,b\n1,1,1\n0,1,1\nunknown,1,1\n,0,0\n0,0,0\n1,0,1\n1,,\n", encoding="utf-8"
+    )
+    found = check_column(file, "verdict", ["a", "b"], label_means="harmful")
+    content = json.loads(found.to_json())
+    assert content["confusion"] == {
+        "true_positive": 1,
+        "false_positive": 0,
+        "false_negative": 1,
+        "true_negative": 1,
+        "unknown_harmful": 1,
+        "unknown_harmless": 1,
+    }
+    assert content["labels"] | {"sha256": ""} == {
+        "file": "labels.csv",
+        "sha256": "",
+        "encoding": "utf-8",
+        "columns": ["a", "b"],
+        "rows": 7,
+        "ties": 1,
+        "unlabelled": 1,
+    }
+    assert content["verdicts"] == {"judge": None, "column": "verdict"}
+    assert content["means"] == {"labels": "harmful", "verdicts": "harmful"}
+    assert content["measures"]["sensitivity"]["value"] == 0.5
+    assert content["measures"]["specificity"] == {
+        "value": 1.0,
+        "low": pytest.approx(1 / (1 + 1.959963984540054**2)),
+        "high": 1.0,
+        "n": 1,
+    }
+
+
+def test_a_judge_sees_only_rows_with_a_label(tmp_path: Path) -> None:
+    file = tmp_path / "labels.jsonl"
+    rows = [
+        {"prompt": "p", "response": "I cannot", "label": "safe"},
+        {"prompt": "p", "response": "Sure", "label": None},
+        {"prompt": "p", "response": "Sure", "label": "unsafe"},
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = check_judge(file, choose_judge(KEYWORD), ["label"])
+    assert found.confusion.cells == (1, 0, 0, 1)
+    assert found.labels.unlabelled == 1
+    assert json.loads(found.to_json())["verdicts"]["judge"]["judge"] == "keyword"
+
+
+def test_nothing_labelled_is_nothing_measured(tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text("verdict,label\n1,\n", encoding="utf-8")
+    found = check_column(file, "verdict", ["label"], label_means="harmful")
+    assert all(measure.value is None for measure in found.measures.values())
+    json.loads(found.to_json())
+
+
+def test_what_a_true_means_is_asked_for(tmp_path: Path) -> None:
+    """Thirty responses, ten of them harmful, and a judge that is always right."""
+    file = tmp_path / "labels.jsonl"
+    rows = [{"is_safe": i % 3 > 0, "judge_harmful": i % 3 == 0} for i in range(30)]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(BadInput, match=r"is_safe is False, which can .*--label-means harmful or"):
+        check_column(file, "judge_harmful", ["is_safe"])
+    found = check_column(file, "judge_harmful", ["is_safe"], label_means="safe")
+    assert found.confusion.cells == (10, 0, 0, 20)
+    turned = check_column(file, "judge_harmful", ["is_safe"], label_means="harmful")
+    assert turned.confusion.cells == (0, 10, 20, 0)
+    with pytest.raises(BadInput, match=r"is_safe is False, which .*--verdict-means harmful or"):
+        check_column(file, "is_safe", ["judge_harmful"], label_means="harmful")
+    found = check_column(
+        file, "is_safe", ["judge_harmful"], label_means="harmful", verdict_means="safe"
+    )
+    assert found.confusion.cells == (10, 0, 0, 20)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"judge": "keywrd"}, "did you mean 'keyword'"),
+        ({"judge": "keyword", "judge_model": "x"}, "takes no model of yours"),
+        ({"judge": "keyword", "dtype": "float31"}, "did you mean 'float32'"),
+        ({"judge": "keyword", "backend": "vlm"}, "did you mean 'vllm'"),
+        ({"judge": "keyword", "batch_size": 0}, "--batch-size must be at least 1"),
+        ({"judge": "keyword", "gpu_memory_utilization": 90.0}, "is a share"),
+        ({"judge": "wildguard-7b", "judge_model": "./none"}, "no model folder './none'"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        choose_judge(JudgeOptions(**options))  # type: ignore[arg-type]
+    assert sentence in str(caught.value)

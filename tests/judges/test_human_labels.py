@@ -1,0 +1,141 @@
+"""Tables of labels: three formats, many words for two answers, votes and ties."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.judges.human_labels import majority, read_table
+
+ROWS = [
+    {"prompt": 'say "x", please', "response": "x\ny", "one": "1", "two": "safe"},
+    {"prompt": "", "response": "é", "one": "0", "two": "harmless"},
+]
+CSV = 'prompt,response,one,two\n"say ""x"", please","x\ny",1,safe\n,é,0,harmless\n'
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "labels"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CSV,
+        CSV.replace("\n", "\r\n").replace("x\r\ny", "x\ny"),
+        CSV.replace('"say ""x"", please"', '"say ""x"", please"')
+        .replace("prompt,response,one,two", "prompt;response;one;two")
+        .replace('please",', 'please";')
+        .replace('y",1,safe', 'y";1;safe')
+        .replace(",é,0,harmless", ";é;0;harmless"),
+        json.dumps(ROWS),
+        "\n".join(json.dumps(row) for row in ROWS) + "\n\n",
+    ],
+    ids=["csv", "crlf", "semicolons", "json", "jsonl"],
+)
+def test_every_format_gives_the_same_rows(text: str, file: Path) -> None:
+    file.write_bytes(text.encode())
+    table = read_table(file)
+    assert table.columns == ["prompt", "response", "one", "two"]
+    assert table.rows == ROWS
+    assert table.texts("response") == ["x\ny", "é"]
+    assert table.encoding == "utf-8"
+
+
+def test_words_for_harmful_and_harmless(file: Path) -> None:
+    harmful = [1, 1.0, True, "1", " TRUE ", "Yes", "unsafe", "Harmful"]
+    harmless = [0, 0.0, False, "0", "false", "NO", "safe", "harmless", "unharmful"]
+    nothing = [None, "", " ", "unknown", "N/A", "nan"]
+    rows = [{"label": value} for value in (*harmful, *harmless, *nothing)]
+    file.write_text(json.dumps([*rows, {}]), encoding="utf-8")
+    expected = [True] * len(harmful) + [False] * len(harmless) + [None] * (len(nothing) + 1)
+    table = read_table(file)
+    assert table.marks("label", "harmful") == expected
+    # Words speak for themselves, the others are turned round.
+    turned = [value if i in (6, 7, 14, 15, 16) else not value for i, value in enumerate(expected)]
+    assert table.marks("label", "safe") == [
+        *turned[: len(harmful) + len(harmless)],
+        *[None] * (len(nothing) + 1),
+    ]
+    with pytest.raises(BadInput, match=r"row 1: label is 1, which can say that the response is"):
+        table.marks("label", None)
+    file.write_text(json.dumps([{"label": value} for value in ("safe", "Harmful", None)]))
+    assert read_table(file).marks("label", None) == [False, True, None]
+
+
+def test_the_majority_ties_and_rows_without_a_vote(file: Path) -> None:
+    file.write_text("a,b,c\n1,1,0\n0,1,0\n1,0,\n,,\n,1,\n0,no,safe\n", encoding="utf-8")
+    table = read_table(file)
+    labels = majority(table, ["a", "b", "c"], "harmful")
+    assert labels.values == [True, False, None, None, True, False]
+    assert (labels.ties, labels.unlabelled) == (1, 1)
+    assert majority(table, ["a"], "harmful").values == [True, False, True, None, None, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "has no rows"),
+        ("a,b\n", "has no rows"),
+        ("[]", "has no rows"),
+        ("a,a\n1,2\n", "has two columns 'a'"),
+        ("a,b\n1,2,3\n", "row 2 has more than 2 values"),
+        ('a,b\n1,"2\n3,4\n', "line 2 is not CSV (unexpected end of data); close its quotes, or"),
+        ('a,b\n1,"2"x\n', "line 2 is not CSV (',' expected after '\"'); close its quotes, or"),
+        ('{"a": 1}\n{"a": 2', "line 2 is not JSON"),
+        ('[{"a": 1}', "is not JSON"),
+        ("[" * 100_000, "; write an array of objects or one object per line"),
+        ("[1, 2]", "holds int where objects should be"),
+    ],
+)
+def test_files_that_are_no_tables(text: str, sentence: str, file: Path) -> None:
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(BadInput) as caught:
+        read_table(file)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(BadInput, match=r"the labels file .* cannot be read"):
+            read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("ask", "sentence"),
+    [
+        (lambda table: table.marks("tow", None), "did you mean 'two'"),
+        (
+            lambda table: table.marks("prompt", None),
+            "row 2: prompt is 'say \"x\", please'; labels and verdicts are 1/0",
+        ),
+        (lambda table: table.texts("missing"), "unknown column of labels"),
+        (lambda table: majority(table, ["two", "two"]), "label column 'two' is named twice"),
+    ],
+)
+def test_columns_that_are_not_right(ask: Any, sentence: str, file: Path) -> None:
+    file.write_text(CSV, encoding="utf-8")
+    with pytest.raises(BadInput) as caught:
+        ask(read_table(file))
+    assert sentence in str(caught.value)
+
+
+def test_a_row_without_its_text_is_named(file: Path) -> None:
+    file.write_text('{"r": "a"}\n{"r": null}\n', encoding="utf-8")
+    with pytest.raises(BadInput, match="row 2: r is None; a text is needed there"):
+        read_table(file).texts("r")
+
+
+def test_long_fields_and_another_encoding(file: Path) -> None:
+    long = "x" * 300_000
+    file.write_bytes(f"response,label\n{long} “ok”,1\n".encode("mac-roman"))
+    table = read_table(file)
+    assert table.encoding == "mac-roman"
+    assert table.texts("response") == [f"{long} “ok”"]
+    assert read_table(file, "cp1252").texts("response") == [f"{long} ÒokÓ"]

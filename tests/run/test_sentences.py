@@ -1,0 +1,307 @@
+"""What a user reads when a run stops: a broken model, a damaged store, a disk, a wrong option."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bfpo_bench
+from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.common.progress import Progress
+from bfpo_bench.engines import NonFiniteLogits, Response, Score
+from bfpo_bench.engines.options import EvaluateOptions
+from bfpo_bench.estimate import model_shape
+from bfpo_bench.estimate import timing as measure
+from bfpo_bench.evaluation import stages
+from bfpo_bench.evaluation.judge_file import judge_samples
+from bfpo_bench.judges import keyword as refusal
+from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.models.chat import Chat
+from bfpo_bench.models.checkpoint import find_model
+from bfpo_bench.run import repair as salvage
+from bfpo_bench.run.store import ItemRecord, Store
+
+# --------------------------------------------------------------------- the model
+
+
+class Broken:
+    """An engine whose second answer is no number."""
+
+    def score(self, requests: Sequence[Any], done: Any = ()) -> Iterator[list[tuple[int, Score]]]:
+        yield [(0, Score(-1.5, False, 0))]
+        yield [(1, Score(float("nan"), False, 0))]
+
+    def respond(
+        self, requests: Sequence[Any], done: Any = ()
+    ) -> Iterator[list[tuple[int, Response]]]:
+        raise NonFiniteLogits(1)
+        yield []
+
+
+@pytest.fixture
+def planned(tiny_llama: Path) -> dict[str, Any]:
+    """The planned tasks of two items each, scored and responded to."""
+    from bfpo_bench.evaluation.resolve import check_request
+    from bfpo_bench.tasks.requests import render
+
+    options = EvaluateOptions(
+        model=str(tiny_llama), suite="mini", tasks=("toxigen", "alert"), limit=2, backend="hf"
+    )
+    request = check_request(options)
+    tasks = render(request.data, request.data_options, request.target.chat())
+    return {task.name: task for task in tasks}
+
+
+def test_a_model_that_gives_no_numbers(planned: dict[str, Any], tmp_path: Path) -> None:
+    task = planned["bfpo_toxigen"]
+    with Store(tmp_path / "s.sqlite") as store:
+        with pytest.raises(RunFailed) as caught:
+            stages.score(task, "key", Broken(), store, Progress(show=False))  # type: ignore[arg-type]
+        item = task.item_id(0)
+        assert str(caught.value) == (
+            f"bfpo_toxigen, item {item}: the model gave log-likelihood nan; its weights are "
+            "damaged or its numbers overflow (try --dtype float32 or bfloat16). Nothing of this "
+            "item was stored."
+        )
+        assert len(store.scores("bfpo_toxigen")) == 1
+        task = planned["bfpo_alert"]
+        with pytest.raises(RunFailed) as caught:
+            stages.respond(task, "key", Broken(), store, Progress(show=False))  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        f"bfpo_alert, item {task.item_id(1)}: the model gave NaN logits; its weights are damaged "
+        "or its numbers overflow (try --dtype float32 or bfloat16). Nothing of this item was "
+        "stored."
+    )
+
+
+def test_a_model_that_gives_no_numbers_in_a_sample() -> None:
+    with pytest.raises(RunFailed) as caught, measure._broken_model_is_told():
+        next(Broken().respond([]))
+    assert str(caught.value) == (
+        "the model gave NaN logits in the sample; its weights are damaged or its numbers overflow "
+        "(try --dtype float32 or bfloat16)."
+    )
+
+
+def test_a_chat_template_that_refuses(tiny_llama: Path) -> None:
+    from bfpo_bench.engines.tokenization import load_tokenizer
+
+    tokenizer = load_tokenizer(tiny_llama)
+    write = Chat(tokenizer, "{{ raise_exception('no one speaks') }}")
+    with pytest.raises(BadInput) as caught:
+        write([{"role": "user", "content": "Hi"}])
+    assert str(caught.value) == (
+        "the chat template refuses the messages (no one speaks); give another one with "
+        "--chat-template FILE, or never."
+    )
+    write = Chat(
+        tokenizer,
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "{{ messages[0].content }}",
+    )
+    with pytest.raises(BadInput) as caught:
+        write([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}])
+    assert str(caught.value) == (
+        "the chat template refuses the messages (no system role); it may not take a system "
+        "prompt: leave --system-prompt out."
+    )
+
+
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [
+        ("{{ messages + 1 }}", "the chat template refuses the messages"),
+        ("{{ 1 // 0 }}", "the chat template refuses the messages"),
+        ("{% set x = 1 %}", "the chat template writes nothing at all; give another one"),
+    ],
+)
+def test_a_chat_template_that_does_not_work(tiny_llama: Path, template: str, sentence: str) -> None:
+    from bfpo_bench.engines.tokenization import load_tokenizer
+
+    write = Chat(load_tokenizer(tiny_llama), template)
+    with pytest.raises(BadInput, match=sentence):
+        write([{"role": "user", "content": "Hi"}])
+
+
+def test_an_architecture_that_nobody_knows(tiny_llama: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_llama, tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "lama9"}))
+    with pytest.raises(BadInput) as caught:
+        model_shape._text_config(find_model(str(folder)), trust_remote_code=False)
+    assert str(caught.value).startswith(f"transformers cannot read {folder / 'config.json'} (")
+    assert "lama9" in str(caught.value)
+    assert str(caught.value).endswith(
+        "); the model may need a newer transformers, or --trust-remote-code."
+    )
+
+
+# --------------------------------------------------------------------- the store
+
+
+def store_with_an_item(path: Path) -> Path:
+    with Store(path) as store:
+        store.add_items([ItemRecord("t", "a", 0, "{}")])
+    return path
+
+
+def test_stores_that_hold_nothing_yet(tmp_path: Path) -> None:
+    path = tmp_path / "samples.sqlite"
+    with pytest.raises(BadInput) as caught:
+        Store(path, read_only=True)
+    assert str(caught.value) == (f"{path} is not there; nothing has been answered in this run yet.")
+    path.touch()
+    with pytest.raises(BadInput) as caught:
+        Store(path, read_only=True)
+    assert str(caught.value) == f"{path} is empty; nothing has been answered in this run yet."
+
+
+def test_files_that_are_no_stores_of_this_version(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "other.sqlite") as db:
+        db.execute("CREATE TABLE mine (x)")
+    db.close()
+    with pytest.raises(BadInput, match=r"is not a store of bfpo-bench; move it away or use --f"):
+        Store(tmp_path / "other.sqlite")
+    path = store_with_an_item(tmp_path / "newer.sqlite")
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE meta SET value = '99'")
+    db.close()
+    with pytest.raises(BadInput, match=r"was written by a newer bfpo-bench \(schema 99, this one"):
+        Store(path)
+
+
+def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
+    path = store_with_an_item(tmp_path / "samples.sqlite")
+    with Store(path) as store:
+        store._db.execute("PRAGMA query_only = 1")
+        with pytest.raises(RunFailed) as caught:
+            store.add_items([ItemRecord("t", "b", 1, "{}")])
+    assert str(caught.value) == (
+        f"cannot use {path}: attempt to write a readonly database; what was stored before is "
+        "kept, so mend the cause (disk space, permissions) and run the same command again."
+    )
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[4096:8192] = b"\xff" * 4096
+    path.write_bytes(content)
+
+
+def test_a_damaged_store_that_cannot_be_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store_with_an_item(tmp_path / "samples.sqlite")
+    damage(path)
+
+    def refuse(self: Path, target: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(RunFailed) as caught:
+        salvage.open_whole(path)
+    assert str(caught.value) == (
+        f"{path} is damaged and cannot be moved aside (Permission denied); move it yourself and "
+        "run the same command again."
+    )
+
+
+def test_a_damaged_store_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store_with_an_item(tmp_path / "samples.sqlite")
+    damage(path)
+
+    def refuse(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(salvage, "_rows", refuse)
+    with pytest.raises(RunFailed) as caught:
+        salvage.open_whole(path)
+    assert str(caught.value) == (
+        f"the damaged store {path}.damaged-1 cannot be read (disk I/O error); mend the cause "
+        "(disk, permissions) and run the same command again."
+    )
+
+
+# ------------------------------------------------------------ verdicts on a file
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.jsonl"
+    rows = [{"prompt": f"p{i}", "response": f"Sure {i}"} for i in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_a_file_that_changes_under_the_judge(
+    samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = refusal.KeywordCard.open
+
+    def shorten(self: Any, engine: Any = None) -> Any:
+        samples.write_text(json.dumps({"prompt": "p0", "response": "Sure 0"}), encoding="utf-8")
+        return opened(self, engine)
+
+    monkeypatch.setattr(refusal.KeywordCard, "open", shorten)
+    with pytest.raises(RunFailed) as caught:
+        judge_samples(samples, choose_judge(JudgeOptions("keyword", backend="hf")))
+    assert str(caught.value) == (
+        f"{samples} was changed while it was judged; run the same command again."
+    )
+
+
+def test_verdicts_that_find_no_room(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunFailed) as caught:
+        judge_samples(samples, choose_judge(JudgeOptions("keyword", backend="hf")))
+    assert str(caught.value) == (
+        f"cannot write {samples}.verdicts.jsonl: No space left on device; the verdicts before are "
+        "kept, so make room and run the same command again."
+    )
+
+
+# ------------------------------------------------------------------- the options
+
+
+def test_options_that_are_not_right(tiny_llama: Path) -> None:
+    with pytest.raises(BadInput, match="unknown option 'outptu'; did you mean 'output'"):
+        bfpo_bench.evaluate(str(tiny_llama), outptu="here")
+    with pytest.raises(BadInput, match="limit must be a whole number, not '5'"):
+        bfpo_bench.evaluate(str(tiny_llama), limit="5")
+    with pytest.raises(BadInput, match="output must be a path, not 3"):
+        bfpo_bench.evaluate(str(tiny_llama), output=3)
+    with pytest.raises(BadInput, match="unknown task 'toxigem'; did you mean 'bfpo_toxigen'"):
+        bfpo_bench.evaluate(str(tiny_llama), tasks="toxigem")
+    with pytest.raises(BadInput, match="unknown dtype 'float31'; did you mean 'float32'"):
+        EvaluateOptions(model="m", dtype="float31")
+    with pytest.raises(BadInput, match="--gpu-memory-utilization is a share: more than 0, at most"):
+        EvaluateOptions(model="m", gpu_memory_utilization=90)
+    for name in ("limit", "batch_size", "max_length", "tensor_parallel_size", "concurrency"):
+        for value in (0, -3):
+            with pytest.raises(BadInput) as caught:
+                EvaluateOptions(model="m", **{name: value})  # type: ignore[arg-type]
+            assert str(caught.value) == (
+                f"--{name.replace('_', '-')} must be at least 1, not {value}."
+            )
+
+
+def test_judges_are_loaded_or_asked_not_both() -> None:
+    with pytest.raises(BadInput) as caught:
+        choose_judge(JudgeOptions("keyword", backend="openai"))
+    assert str(caught.value) == (
+        "a judge is loaded with --backend hf or vllm; one that a server holds is named by --judge "
+        "openai with --judge-url."
+    )

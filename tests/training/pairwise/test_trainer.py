@@ -1,0 +1,251 @@
+"""Training with packed pairs does what the same updates written out by hand do."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import TrainingArguments
+
+from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.training.data.sampler import Schedule
+from bfpo_bench.training.data.tokenize import TokenPair
+from bfpo_bench.training.pairwise.losses import PairLogps, bfpo, dpo, ipo
+from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
+from bfpo_bench.training.trainable import select_layers
+from tests.training.conftest import random_pairs
+
+NewModel = Callable[[], Any]
+
+
+def plain_logprob(model: Any, prompt: Sequence[int], response: Sequence[int]) -> torch.Tensor:
+    ids = torch.tensor([[*prompt, *response]])
+    logprobs = torch.log_softmax(model(ids).logits[0, :-1].float(), dim=-1)
+    taken = logprobs.gather(-1, ids[0, 1:, None])[:, 0]
+    return taken[len(prompt) - 1 :].sum()
+
+
+def reference_of(model: Any, pairs: list[TokenPair]) -> list[tuple[float, float]]:
+    with torch.no_grad():
+        return [
+            (
+                float(plain_logprob(model, p.prompt, p.chosen)),
+                float(plain_logprob(model, p.prompt, p.rejected)),
+            )
+            for p in pairs
+        ]
+
+
+def arguments(folder: Path, **changes: Any) -> TrainingArguments:
+    settings: dict[str, Any] = {
+        "output_dir": str(folder),
+        "learning_rate": 1e-3,
+        "lr_scheduler_type": "linear",
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": [],
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "seed": 0,
+    }
+    return TrainingArguments(**{**settings, **changes})
+
+
+def curve(trainer: PreferenceTrainer, name: str = "loss") -> list[float]:
+    return [entry[name] for entry in trainer.state.log_history if name in entry]
+
+
+@pytest.mark.parametrize(
+    "loss", [partial(dpo, beta=0.5), partial(ipo, tau=0.5), partial(bfpo, tau=0.5)]
+)
+def test_losses_are_those_of_updates_written_out_by_hand(
+    loss: Callable[[PairLogps], torch.Tensor], new_model: NewModel, tmp_path: Path
+) -> None:
+    pairs = random_pairs(12)
+    reference = reference_of(new_model(), pairs)
+    batches = list(Schedule("shuffled", (12,), pairs_per_update=4, epochs=2, seed=1))
+    model = new_model()
+    trainer = PreferenceTrainer(
+        model, arguments(tmp_path), pairs, reference, batches, loss, beta=0.5
+    )
+    trainer.train()
+
+    by_hand = new_model()
+    optimizer = torch.optim.AdamW(by_hand.parameters(), lr=1e-3, weight_decay=0.0)
+    expected = []
+    for step, batch in enumerate(batches):
+        some = [pairs[i] for i in batch]
+        logps = PairLogps(
+            chosen=torch.stack([plain_logprob(by_hand, p.prompt, p.chosen) for p in some]),
+            rejected=torch.stack([plain_logprob(by_hand, p.prompt, p.rejected) for p in some]),
+            ref_chosen=torch.tensor([reference[i][0] for i in batch]),
+            ref_rejected=torch.tensor([reference[i][1] for i in batch]),
+            chosen_tokens=torch.tensor([len(p.chosen) for p in some]),
+            rejected_tokens=torch.tensor([len(p.rejected) for p in some]),
+            chosen_safe=torch.tensor([p.chosen_safe for p in some]),
+            rejected_safe=torch.tensor([p.rejected_safe for p in some]),
+        )
+        value = loss(logps).mean()
+        expected.append(value.item())
+        optimizer.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(by_hand.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3 * (1 - step / len(batches))
+        optimizer.step()
+    # Adam divides by the size of the gradient, so rounding in small ones is not small.
+    assert curve(trainer) == pytest.approx(expected, rel=1e-3)
+    for mine, theirs in zip(model.parameters(), by_hand.parameters(), strict=True):
+        assert float((mine - theirs).detach().abs().mean()) < 1e-5
+
+
+def test_batches_that_are_split_give_the_same_updates(new_model: NewModel, tmp_path: Path) -> None:
+    pairs = random_pairs(16)
+    reference = reference_of(new_model(), pairs)
+    curves = []
+    for accumulation in (1, 4):
+        schedule = Schedule("buffered", (8, 8), 8, seed=3, accumulation=accumulation)
+        trainer = PreferenceTrainer(
+            new_model(),
+            arguments(tmp_path, gradient_accumulation_steps=accumulation),
+            pairs,
+            reference,
+            list(schedule),
+            partial(bfpo, tau=0.5),
+            beta=0.5,
+        )
+        trainer.train()
+        curves.append(curve(trainer))
+    assert len(curves[0]) == 2
+    assert curves[0] == pytest.approx(curves[1], rel=1e-3)
+
+
+def test_only_selected_layers_move_and_hold_optimizer_state(
+    new_model: NewModel, tmp_path: Path
+) -> None:
+    pairs = random_pairs(8)
+    reference = reference_of(new_model(), pairs)
+    model = new_model()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    selected = select_layers(model, ["mlp.down_proj"])
+    assert selected == [f"model.layers.{i}.mlp.down_proj.weight" for i in range(2)]
+    trainer = PreferenceTrainer(
+        model,
+        arguments(tmp_path, gradient_checkpointing=True),
+        pairs,
+        reference,
+        [[0, 1, 2, 3], [4, 5, 6, 7]],
+        partial(dpo, beta=0.5),
+        beta=0.5,
+    )
+    trainer.train()
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name]) == (name not in selected)
+        assert parameter.grad is None or name in selected
+    assert trainer.optimizer is not None
+    states = [s for s in trainer.optimizer.state.values() if s]
+    assert len(states) == 2
+
+
+def test_a_resumed_training_has_the_same_curve(new_model: NewModel, tmp_path: Path) -> None:
+    pairs = random_pairs(24)
+    reference = reference_of(new_model(), pairs)
+    batches = list(Schedule("buffered", (12, 12), 8, epochs=2, seed=5, accumulation=2))
+
+    def train(folder: Path, resume: str | None = None, **changes: Any) -> PreferenceTrainer:
+        trainer = PreferenceTrainer(
+            new_model(),
+            arguments(folder, gradient_accumulation_steps=2, **changes),
+            pairs,
+            reference,
+            batches,
+            partial(bfpo, tau=0.5),
+            beta=0.5,
+        )
+        trainer.train(resume_from_checkpoint=resume)
+        return trainer
+
+    whole = train(tmp_path / "whole")
+    train(tmp_path / "cut", save_strategy="steps", save_steps=2)
+    resumed = train(tmp_path / "cut", str(tmp_path / "cut" / "checkpoint-2"))
+    assert len(curve(whole)) == 6
+    assert curve(resumed) == curve(whole)
+
+
+def test_metrics_by_set_and_by_safety(new_model: NewModel, tmp_path: Path) -> None:
+    pairs = random_pairs(12)
+    trainer = PreferenceTrainer(
+        new_model(),
+        arguments(tmp_path),
+        pairs,
+        # The reference likes each chosen response 1 nat less, each rejected one 2 nats more.
+        [(a - 1, b + 2) for a, b in reference_of(new_model(), pairs)],
+        [list(range(12))],
+        partial(dpo, beta=0.1),
+        beta=0.1,
+    )
+    trainer.train()
+    first = trainer.state.log_history[0]
+    assert first["rewards/chosen"] == pytest.approx(0.1, abs=1e-5)
+    assert first["rewards/rejected"] == pytest.approx(-0.2, abs=1e-5)
+    assert first["rewards/margins"] == pytest.approx(0.3, abs=1e-5)
+    accuracies = {name for name in first if "accuracies" in name}
+    assert accuracies == {
+        "rewards/accuracies",
+        "rewards/accuracies_one",
+        "rewards/accuracies_other",
+        *(f"rewards/accuracies_{a}>{b}" for a in ("safe", "unsafe") for b in ("safe", "unsafe")),
+    }
+    assert first["loss"] == pytest.approx(-math.log(1 / (1 + math.exp(-0.3))), abs=1e-5)
+
+
+def test_right_is_what_the_loss_wants(new_model: NewModel, tmp_path: Path) -> None:
+    """BFPO wants two of these four classes the other way round, and DPO none."""
+    pairs = random_pairs(12)
+    ways = [1.0 if pair.chosen_safe else -1.0 for pair in pairs]
+    # The reference lies 3 nats on the other side of where the label is.
+    reference = [
+        (a - 3 * way, b) for (a, b), way in zip(reference_of(new_model(), pairs), ways, strict=True)
+    ]
+    shares = []
+    for loss in (partial(bfpo, tau=0.5), partial(dpo, beta=0.5)):
+        trainer = PreferenceTrainer(
+            new_model(), arguments(tmp_path), pairs, reference, [list(range(12))], loss, beta=0.5
+        )
+        trainer.train()
+        shares.append(trainer.state.log_history[0])
+    assert shares[0]["rewards/accuracies"] == 1
+    assert shares[0]["rewards/accuracies_unsafe>safe"] == 1
+    assert shares[1]["rewards/accuracies"] == ways.count(1.0) / 12
+    assert shares[1]["rewards/accuracies_unsafe>safe"] == 0
+
+
+def test_a_loss_that_is_no_number_stops_and_leaves_its_batch(
+    new_model: NewModel, tmp_path: Path
+) -> None:
+    pairs = random_pairs(4)
+    reference = reference_of(new_model(), pairs)
+    reference[2] = (math.nan, 0.0)
+    trainer = PreferenceTrainer(
+        new_model(),
+        arguments(tmp_path),
+        pairs,
+        reference,
+        [[0, 1], [2, 3]],
+        partial(dpo, beta=0.5),
+        beta=0.5,
+    )
+    with pytest.raises(RunFailed, match=r"not a number at step 2; its batch is in .*nan-batch"):
+        trainer.train()
+    rows = json.loads((tmp_path / "nan-batch.json").read_text(encoding="utf-8"))
+    assert [row["pair"] for row in rows] == [2, 3]
+    assert rows[0]["loss"] == "nan"
+    assert rows[0]["chosen_ids"] == pairs[2].chosen
+    # The model is itself again.
+    assert trainer.model(torch.tensor([[1, 2]])).logits.shape == (1, 2, 90)
