@@ -19,15 +19,16 @@ REPO = Path(__file__).resolve().parents[1]
 # in the end. In this order xdist gives them out (--no-loadscope-reorder). The second trains the toy
 # models that others wait for.
 LONGEST_FIRST = (
-    *("demo/test_methods.py", "demo/test_models.py", "test_real_model.py", "cli/test_cli.py"),
-    "crash/test_kill_vllm.py",
-    *("engines/test_vllm.py", "test_real_input.py", "training/test_on_policy.py"),
-    *("engines/test_parallel.py", "engines/test_openai_vllm.py", "helpfulness/test_serve.py"),
-    *("test_evaluation.py", "tasks/test_stock.py", "tasks/test_lm_eval.py", "crash/test_kill.py"),
-    *("leaderboard/test_report_browser.py", "training/test_distributed.py", "test_terminal.py"),
+    *("toy_world/test_methods.py", "toy_world/test_models.py", "test_real_model.py"),
+    *("cli/test_cli.py", "crash/test_kill_vllm.py", "engines/vllm/test_engine.py"),
+    *("test_real_input.py", "training/on_policy/test_rloo.py", "engines/test_distributed.py"),
+    *("engines/openai/test_vllm_server.py", "helpfulness/test_serve.py", "evaluation/test_run.py"),
+    *("tasks/test_stock.py", "tasks/test_lm_eval.py", "crash/test_kill.py"),
+    *("leaderboard/test_report_browser.py", "training/test_distributed.py", "cli/test_terminal.py"),
     *("crash/test_disk.py", "crash/test_clock.py", "crash/test_kill_judge.py"),
     *("redteam/test_recipe.py", "crash/test_memory_vllm.py", "benchmarks/test_scoring.py"),
-    *("benchmarks/test_training.py", "export/test_unfinished.py", "engines/test_tree_attention.py"),
+    *("benchmarks/test_training.py", "export/test_unfinished.py"),
+    "engines/prefix/test_attention.py",
 )
 
 # No example is too slow on a busy machine, and a run that fails fails again.

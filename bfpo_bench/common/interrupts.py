@@ -23,8 +23,9 @@ INTERRUPTED = 130
 # Where Python says that the frames of its import machinery come from.
 _IMPORTS = "<frozen importlib._bootstrap>"
 # The files of this package in which nothing is begun that would have to be wound up.
-_HARMLESS = (f"{Path(__file__).parent}/cli/", f"{Path(__file__).parent}/__main__.py")
-_OURS = f"{Path(__file__).parent}/"
+_PACKAGE = Path(__file__).parent.parent
+_HARMLESS = (f"{_PACKAGE}/cli/", f"{_PACKAGE}/__main__.py")
+_OURS = f"{_PACKAGE}/"
 _WAIT_SECONDS = 0.05
 # A shorter wait is not worth a sentence.
 _SAY_AFTER = 20

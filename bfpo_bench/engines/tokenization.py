@@ -10,6 +10,9 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.protocol import GenerateRequest
 from bfpo_bench.models.template_files import read_chat_template
 
+GUESS = 4
+"""Characters per token where only a server knows the tokenizer."""
+
 
 def encode(tokenizer: Any, text: str, add_special_tokens: bool = True) -> list[int]:
     """Token ids of `text`; a text that begins with the BOS token is not given a second one."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from bfpo_bench.common.device import find_device, measure_speed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.options import EvaluateOptions
-from bfpo_bench.engines.tokenization import load_tokenizer
+from bfpo_bench.engines.tokenization import GUESS, load_tokenizer
 from bfpo_bench.estimate.memory import (
     Use,
     duration,
@@ -20,7 +20,7 @@ from bfpo_bench.estimate.memory import (
 from bfpo_bench.estimate.model_shape import ModelShape, model_shape
 from bfpo_bench.estimate.timing import measure
 from bfpo_bench.estimate.timing_samples import StageTime
-from bfpo_bench.estimate.tokens import GUESS, Work, judge_work, task_work
+from bfpo_bench.estimate.tokens import Work, judge_work, task_work
 from bfpo_bench.evaluation.going_on import format_note
 from bfpo_bench.evaluation.resolve import Request, check_request, output_folder
 from bfpo_bench.evaluation.target import LocalTarget

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from bfpo_bench.engines.tokenization import (
+    GUESS,
     check_known,
     encode_many,
     encode_pairs,
@@ -24,9 +25,6 @@ T = TypeVar("T")
 
 SAMPLE = 100
 """Items per task whose tokens are counted exactly; the rest is estimated from their mean."""
-
-GUESS = 4
-"""Characters per token where only a server knows the tokenizer."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.estimate.tokens import GUESS
+from bfpo_bench.engines.tokenization import GUESS
 from bfpo_bench.helpfulness.annotator_config import AnnotatorConfig
 from bfpo_bench.helpfulness.instructions import Instruction
 

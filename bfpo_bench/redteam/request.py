@@ -27,7 +27,7 @@ class Request:
     ranker: ChosenRanker
 
     def identity(self) -> dict[str, Any]:
-        """What all responses in the run directory have in common; see :mod:`bfpo_bench.run.directory`.
+        """What all responses in the run directory share; see :mod:`bfpo_bench.run.directory`.
 
         Prompts, judge and ranker are no part of it: every answer's key says what it is of.
         """

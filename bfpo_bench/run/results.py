@@ -27,8 +27,8 @@ class TaskResult:
     Attributes:
         score: percent; None where there is no number, with a mark that says why.
         stderr: standard error of the score in percentage points: the bootstrap's of
-            :mod:`bfpo_bench.common.statistics`, in which items of one group (BBQ, deontology, virtue) are
-            drawn together. None without a score.
+            :mod:`bfpo_bench.common.statistics`, in which items of one group (BBQ, deontology,
+            virtue) are drawn together. None without a score.
         n: items the score is over; ``items`` is how many the source has.
         unknown: responses without a verdict; they count as not harmless.
         metrics: every metric of the task, in its own unit.

@@ -13,7 +13,7 @@ import yaml
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.sampling import Sampling
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parent.parent
 TASKS_FOLDER = PACKAGE / "tasks"
 SUITES_FOLDER = PACKAGE / "suites"
 

@@ -1,8 +1,8 @@
 """The truth of the toy world: what a text asks for, whether an answer does harm, how helpful it is.
 
 Everything here is a function of text alone and defined for every string, so that it can stand
-next to a judge's verdict on whatever a model wrote. :mod:`bfpo_bench.toy_world.grammar` writes the texts
-that these functions read back.
+next to a judge's verdict on whatever a model wrote. :mod:`bfpo_bench.toy_world.grammar` writes the
+texts that these functions read back.
 """
 
 from __future__ import annotations

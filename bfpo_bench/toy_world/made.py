@@ -17,9 +17,9 @@ STAMP = "made.json"
 
 # What the weights of the toy models depend on, beside the settings they are made with.
 _FILES = (
-    "words.py",
-    "world.py",
-    "writing.py",
+    "vocabulary.py",
+    "ground_truth.py",
+    "grammar.py",
     "examples.py",
     "tokenizer.py",
     "fit.py",

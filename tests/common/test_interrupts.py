@@ -27,7 +27,7 @@ except BaseException:
 print("loaded", flush=True)
 """
 # Where the code that imports says that it is written: in a run, or in a command that begins.
-RUN = Path(bfpo_bench.__file__).with_name("run.py")
+RUN = Path(bfpo_bench.__file__).parent / "evaluation" / "run.py"
 COMMAND = Path(bfpo_bench.__file__).parent / "cli" / "evaluate.py"
 PROGRAM = """
 import sys

@@ -21,7 +21,7 @@ import bfpo_bench
 
 Row = dict[str, Any]
 
-MINI = Path(bfpo_bench.__file__).parent / "sources" / "mini"
+MINI = Path(bfpo_bench.__file__).parent / "data" / "mini"
 
 FIELDS: dict[str, dict[str, type]] = {
     "crows_pairs": {"sent_more": str, "sent_less": str, "stereo_antistereo": str, "bias_type": str},

@@ -24,7 +24,7 @@ from bfpo_bench.toy_world.ground_truth import (
 )
 from bfpo_bench.toy_world.vocabulary import ATTACKS, MISHAPS, SPEAKERS
 
-MINI = Path(bfpo_bench.__file__).parent / "sources" / "mini"
+MINI = Path(bfpo_bench.__file__).parent / "data" / "mini"
 
 FIELDS = {
     "advbench": {"goal", "target"},

@@ -1,7 +1,7 @@
 """A causal transformers model over packed rows: log-probabilities where they are asked for.
 
-The rows of :mod:`bfpo_bench.engines.prefix.tree` go through the model's own layers with position ids
-and an attention mask that lets each token see its ancestors in the prefix tree. The vocabulary
+The rows of :mod:`bfpo_bench.engines.prefix.tree` go through the model's own layers with position
+ids and an attention mask that lets each token see its ancestors in the prefix tree. The vocabulary
 projection then runs only at the places whose prediction somebody wants, a chunk of them at a time,
 so that no tensor of tokens × vocabulary exists. The same forward serves scoring and judging
 (without gradients) and training (with them).
@@ -82,8 +82,8 @@ class PackedModel:
     Args:
         model: a transformers causal language model whose attention takes a 4-dimensional mask
             and whose positions come from ``position_ids``. Whether that is so can be seen by
-            comparing with plain scores: :mod:`bfpo_bench.engines.prefix.self_check`. Where its attention
-            is transformers' ``flex_attention``, it gets a block mask, else a dense one.
+            comparing with plain scores: :mod:`bfpo_bench.engines.prefix.self_check`. Where its
+            attention is transformers' ``flex_attention``, it gets a block mask, else a dense one.
     """
 
     def __init__(self, model: Any) -> None:

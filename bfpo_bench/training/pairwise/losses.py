@@ -2,8 +2,8 @@
 
 A loss is ``def name(logps: PairLogps, *, parameter=default) -> Tensor`` of shape [pairs], without
 reduction. A recipe names a built-in one (``loss: bfpo``) or any importable function of that form
-(``loss: package.module:function``): see :mod:`bfpo_bench.training.pairwise.loss_by_name`. Equations and what
-theory says of them: docs/losses.md.
+(``loss: package.module:function``): see :mod:`bfpo_bench.training.pairwise.loss_by_name`.
+Equations and what theory says of them: docs/losses.md.
 """
 
 from __future__ import annotations

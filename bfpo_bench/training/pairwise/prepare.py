@@ -26,7 +26,7 @@ from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.saving import Beside, beside, check_ids
 from bfpo_bench.training.trainable import choose_weights
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
 @dataclass(frozen=True)

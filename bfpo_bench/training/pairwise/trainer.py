@@ -180,8 +180,8 @@ class PairMetrics:
         pairs: all pairs of the training: they say which sets and classes there are, so that all
             processes report the same ones.
         wanted: which way the loss wants each pair's log-ratio to go (see
-            :func:`bfpo_bench.training.pairwise.losses.wanted_sign`): a pair is right where it has gone
-            there. Where the loss wants neither, it is not counted.
+            :func:`bfpo_bench.training.pairwise.losses.wanted_sign`): a pair is right where it
+            has gone there. Where the loss wants neither, it is not counted.
         device: where sums over the processes are made.
     """
 
