@@ -42,7 +42,7 @@ def evaluate(model: str, **options: Any) -> Results:
 
     from bfpo_bench.common.errors import unknown_name
     from bfpo_bench.common.progress import Progress
-    from bfpo_bench.common.validate import typed
+    from bfpo_bench.common.typed import typed
     from bfpo_bench.engines.options import EvaluateOptions
     from bfpo_bench.evaluation.run import run_evaluation
 

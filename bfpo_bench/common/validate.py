@@ -1,75 +1,131 @@
-"""Values from outside (YAML, keyword arguments), checked against the types of dataclasses."""
+"""Values from outside (YAML, keyword arguments), checked by pydantic; a mistake is one sentence.
+
+@dataclass(frozen=True, config=STRICT)        # pydantic.dataclasses
+class Card:
+    name: Text
+    window: Annotated[int, Field(ge=1)] = 1024
+
+card = validated(Card, yaml.safe_load(text), f"judge card {path}")
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import typing
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bfpo_bench.common.errors import BadInput, unknown_name
 
-WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+T = TypeVar("T")
+
+STRICT = ConfigDict(extra="forbid", strict=True)
+"""No unknown keys, and no text that happens to look like a number."""
+
+Text = Annotated[str, Field(pattern=r"\S")]
+"""A text with something in it."""
 
 
-def typed(kind: Any, content: Any, where: str) -> Any:
+def _listed(value: Any) -> Any:
+    return (
+        (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+    )
+
+
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
+"""A list of texts; one text stands for a list of one."""
+
+
+def validated(kind: type[T], content: Any, where: str) -> T:
     """A value of a type made from plain content, every part of it checked.
 
     Args:
-        kind: a plain type, ``Path``, ``Literal``, ``X | None``, ``tuple[X, ...]``, ``dict``,
-            ``dict[str, X]`` or a dataclass of such.
-        content: what was read or given.
+        kind: a pydantic dataclass with ``config=STRICT``, or any type of such and plain values.
+        content: what was read or given: mappings, lists, texts, numbers. Paths and dates count as
+            the texts that they are written as.
         where: what to call the place in messages.
 
     Raises:
-        BadInput: an unknown or missing key, or a value of another type; says where.
+        BadInput: an unknown or missing key, or a value that is not right; says where.
     """
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        if content is None and type(None) in arguments:
-            return None
-        [only] = [a for a in arguments if a is not type(None)]
-        return typed(only, content, where)
-    if dataclasses.is_dataclass(kind):
-        return _typed_record(kind, content, where)
-    if origin is tuple:
-        rows = [content] if isinstance(content, str) else content
-        if not isinstance(rows, list | tuple):
-            raise BadInput(f"{where} must be a list of entries, not {content!r}.")
-        return tuple(typed(arguments[0], row, f"{where}[{n}]") for n, row in enumerate(rows))
-    if origin is Literal:
-        if content not in arguments:
-            raise unknown_name(f"choice for {where}:", str(content), map(str, arguments))
-        return content
-    if kind is float and isinstance(content, int) and not isinstance(content, bool):
-        return float(content)
-    if kind is Path and isinstance(content, str):
-        return Path(content)
-    plain = dict if origin is dict else kind
-    if not isinstance(content, plain) or (isinstance(content, bool) and kind is not bool):
-        words = {**WORDS, Path: "a path"}.get(plain, "keys and values")
-        raise BadInput(f"{where} must be {words}, not {content!r}.")
-    if origin is dict and arguments[1] is not Any:
-        return {
-            str(key): typed(arguments[1], value, f"{where}, {key}")
-            for key, value in content.items()
-        }
-    return content
+    try:
+        # As JSON a list may fill a tuple and a text a path; nothing else is converted.
+        return TypeAdapter(kind).validate_json(json.dumps(content, default=str))
+    except ValidationError as error:
+        raise sentence(error, kind, where) from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadInput(f"{where} holds what no file can ({error}); write plain values.") from None
 
 
-def _typed_record(kind: Any, content: Any, where: str) -> Any:
-    if not isinstance(content, Mapping):
-        raise BadInput(f"{where} must be keys and values, not {content!r}.")
-    hints = typing.get_type_hints(kind)
-    values = {}
-    for key, value in content.items():
-        if key not in hints:
-            raise unknown_name(f"setting in {where}:", str(key), hints)
-        values[key] = typed(hints[key], value, f"{where}, {key}")
-    for field in dataclasses.fields(kind):
-        optional = (field.default, field.default_factory) != (dataclasses.MISSING,) * 2
-        if not optional and field.name not in values:
-            raise BadInput(f"{where}: {field.name!r} is missing; add it.")
-    return kind(**values)
+def sentence(error: ValidationError, kind: Any, where: str) -> BadInput:
+    """The first thing that pydantic found, in our words."""
+    found = error.errors(include_url=False)[0]
+    place, said, value = found["loc"], found["msg"], found["input"]
+    *before, last = place or ("",)
+    inside = _joined(where, before)
+    if found["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return unknown_name(f"setting in {inside}:", str(last), _keys(kind, before))
+    if found["type"] in ("missing", "missing_argument"):
+        return BadInput(f"{inside}: {last!r} is missing; add it.")
+    if found["type"] == "value_error":
+        return BadInput(f"{_joined(where, place)}: {found['ctx']['error']}")
+    if found["type"] == "string_pattern_mismatch":
+        said = "Input should be a text that is not empty"
+    if found["type"] == "literal_error":
+        return unknown_name(f"choice for {_joined(where, place)}:", str(value), _choices(found))
+    for theirs, ours in _WORDS.items():
+        said = said.replace(theirs, ours)
+    hint = ""
+    if isinstance(value, bool) and "a text" in said:
+        hint = " (YAML reads a bare yes or no as true or false: put it in quotes)"
+    shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+    return BadInput(f"{_joined(where, place)} {said}, not {shown}{hint}.")
+
+
+_WORDS = {
+    "Input should be an object": "must be keys and values",
+    "Input should be": "must be",
+    "a valid dictionary": "keys and values",
+    "a valid string": "a text",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+    "a valid array": "a list",
+    "a valid tuple": "a list",
+    "an array": "a list",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "greater than": "more than",
+}
+
+
+def _choices(found: Mapping[str, Any]) -> list[str]:
+    expected = str(found["ctx"]["expected"])
+    return [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]
+
+
+def _joined(where: str, place: Sequence[int | str]) -> str:
+    for step in place:
+        where += f"[{step}]" if isinstance(step, int) else f", {step}"
+    return where
+
+
+def _keys(kind: Any, place: Sequence[int | str]) -> list[str]:
+    """The keys that the record at a place of a type may have."""
+    for step in place:
+        kind = _plain(kind)
+        if dataclasses.is_dataclass(kind):
+            kind = typing.get_type_hints(kind)[str(step)]
+        else:  # tuple[X, ...] or dict[str, X]
+            kind = [inner for inner in typing.get_args(kind) if inner is not ...][-1]
+    return [field.name for field in dataclasses.fields(_plain(kind))]
+
+
+def _plain(kind: Any) -> Any:
+    while typing.get_origin(kind) in (Annotated, types.UnionType, typing.Union):
+        kind = next(inner for inner in typing.get_args(kind) if inner is not type(None))
+    return kind

@@ -9,7 +9,7 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.imports import import_function, source_digest
-from bfpo_bench.common.validate import typed
+from bfpo_bench.common.typed import typed
 from bfpo_bench.models.chat import AS_WRITTEN, Chat
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.models.fingerprint import checkpoint_identity

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import yaml
 
 from bfpo_bench.common.errors import BadInput, unknown_name
-from bfpo_bench.common.validate import typed
+from bfpo_bench.common.typed import typed
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.recipe_rules import broken_rule, check_sets
 

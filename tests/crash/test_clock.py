@@ -97,7 +97,7 @@ def test_a_run_under_a_jumping_clock(
 @pytest.mark.slow
 def test_waiting_for_a_server_under_a_jumping_clock(clock: str) -> None:
     """Time-outs, pauses and hand-outs keep their times: their own tests, with this clock."""
-    tests = [str(REPO / "tests" / "remote" / name) for name in ("test_pool.py", "test_caller.py")]
+    tests = [str(REPO / "tests" / "client" / name) for name in ("test_pool.py", "test_caller.py")]
     # Left out: a fake server that tells the time, by the clock that jumps.
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     command += [*tests, "-k", "not date"]
@@ -131,7 +131,7 @@ def test_nothing_measures_time_by_the_wall_clock() -> None:
         for path in PACKAGE.rglob("*.py")
         if looks.search(path.read_text(encoding="utf-8"))
     }
-    assert found == {"remote/retry.py"}
+    assert found == {"client/retry.py"}
 
 
 def _with(clock: str) -> dict[str, str]:

@@ -194,8 +194,8 @@ def test_three_challenging_prompts_are_missing_from_the_copy_at_hand(data_dir: P
 
 def test_reading_files_loads_no_heavy_package(data_dir: Path) -> None:
     code = (
-        "import sys; from bfpo_bench import sources; "
-        f"sources.load('bbq_lite', data_dir={str(data_dir)!r}); "
+        "import sys; from bfpo_bench import data; "
+        f"data.load('bbq_lite', data_dir={str(data_dir)!r}); "
         "print([m for m in ('datasets', 'pandas', 'torch', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

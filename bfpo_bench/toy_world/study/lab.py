@@ -1,9 +1,9 @@
 """One start model and one pair of preference sets in memory, and any number of trainings on them.
 
 A run here is :mod:`bfpo_bench.training.pairwise.run` without its files: the recipe, the pairing,
-the mixing, the loss, the selected layers and the trainer are the same, but what all runs share (the
-model, tokens, reference log-probabilities) is made once, so that a run takes seconds. On-policy methods
-go the ordinary way.
+the mixing, the loss, the selected layers and the trainer are the same, but what all runs share
+(the model, tokens, reference log-probabilities) is made once, so that a run takes seconds.
+On-policy methods go the ordinary way.
 """
 
 from __future__ import annotations
