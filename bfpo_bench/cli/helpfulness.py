@@ -119,6 +119,7 @@ def compare(
     from bfpo_bench.helpfulness.export_annotations import read_annotated
     from bfpo_bench.helpfulness.inputs import inputs_of_both
     from bfpo_bench.leaderboard.compare_annotations import compare_helpfulness
+    from bfpo_bench.leaderboard.stats.paired import end_text, p_text, signed
 
     one, two = read_annotated(first, annotator), read_annotated(second, annotator)
     upstream = inputs_of_both((first, second), (one, two), lambda: _upstream(data_dir))
@@ -131,9 +132,9 @@ def compare(
     for name in ("Difference", "95 % interval", "p"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in found.differences:
-        interval = f"{row.low:+.2f} to {row.high:+.2f}"
-        numbers = (f"{row.first:.2f}", f"{row.other:.2f}", f"{row.value:+.2f}", interval)
-        table.add_row(row.column, *numbers, f"{row.p:.3f}")
+        interval = f"{end_text(row.low)} to {end_text(row.high)}"
+        numbers = (f"{row.first:.2f}", f"{row.other:.2f}", signed(row.value), interval)
+        table.add_row(row.column, *numbers, p_text(row.p))
     console.print(table)
     left_out = [f"{found.left_out} instructions without a usable answer left out"]
     notes = (left_out if found.left_out else []) + found.notes

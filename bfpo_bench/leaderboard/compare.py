@@ -1,10 +1,11 @@
 """Are two models different? Paired, item by item, on the items that both have answered.
 
-Differences are of the other model minus the first. Their intervals come from a paired bootstrap
-(:mod:`bfpo_bench.common.statistics`), in which an item, or a group of items, takes the answers
-of both models along; averages are resampled within their tasks. p-values are McNemar's exact ones
-(1947) where items come singly and are right or wrong, and the bootstrap's elsewhere, corrected by
-Holm (1979): the averages of all pairs together, and the tasks of all pairs together.
+Differences are of the other model minus the first, each with the interval and p-value of one test
+(:mod:`bfpo_bench.leaderboard.stats.paired`): McNemar's exact one where items come singly and are
+right or wrong, and elsewhere a paired bootstrap (:mod:`bfpo_bench.common.statistics`), in which an
+item, or a group of items, takes the answers of both models along; averages are resampled within
+their tasks. p-values are given as they are and corrected by Holm (1979): the averages of all pairs
+together, and the tasks of all pairs together.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK, COLUMNS
 from bfpo_bench.leaderboard.load import Loaded, load_rows
 from bfpo_bench.leaderboard.protocol import Protocol, of_cell, of_mean
 from bfpo_bench.leaderboard.runs import Run
-from bfpo_bench.leaderboard.stats.paired import Difference, difference, holm, settled, signed
+from bfpo_bench.leaderboard.stats.paired import Difference, Pair, difference, holm, settled
 from bfpo_bench.run.outcomes import GROUPED, item_groups, item_values, item_wins, pooled
 from bfpo_bench.run.results import verdicts_by
 from bfpo_bench.run.store import Store
@@ -37,39 +38,6 @@ _AVERAGES = ("disc", "gen", "savg")
 _PAIRED = ("items", "win rate")
 _WIN_RATE = "Alpaca, win rate"
 """The raw one: length control belongs to a model's outputs as a whole and cannot be paired."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The first model against another one."""
-
-    first: str
-    other: str
-    differences: tuple[Difference, ...]
-    margin: float
-
-    @property
-    def conclusion(self) -> str:
-        """What differs, what does not, and what the data cannot tell, in one sentence."""
-        parts = []
-        different = [d for d in self.differences if d.verdict == "differs"]
-        alike = [d for d in self.differences if d.verdict == "alike"]
-        open_ = [d for d in self.differences if d.verdict == "open"]
-        if different:
-            listed = ", ".join(f"{d.column} ({signed(d.value)})" for d in different)
-            parts.append(f"{self.other} differs from {self.first} in {listed}")
-        else:
-            parts.append(f"no difference between {self.other} and {self.first} is established")
-        if alike:
-            listed = ", ".join(d.column for d in alike)
-            parts.append(f"within ±{self.margin:g} they are alike in {listed}")
-        if open_:
-            listed = ", ".join(f"{d.column} ({d.detectable:.1f})" for d in open_)
-            parts.append(
-                f"the data cannot tell about {listed}, where differences up to about the points in "
-                "brackets can go unseen"
-            )
-        return f"Conclusion: {'; '.join(parts)}."
 
 
 @dataclass(frozen=True)
@@ -223,23 +191,25 @@ def _differences(
     drawn = draw_tasks(tallies, seed)
     parts = {group: _whole(group, first, other, tallies) for group in ("disc", "gen")}
     found = []
-    means: dict[str, tuple[Floats, Floats]] = {}
+    means: dict[str, tuple[Floats, Floats, Tally | None]] = {}
     for group, names in parts.items():
         if names:
             scores = np.mean([100 * tallies[name].means for name in names], axis=0)
-            means[group] = scores, mean_of([drawn[name] for name in names])
+            # An average of one task is that task.
+            only = tallies[names[0]] if len(names) == 1 else None
+            means[group] = scores, mean_of([drawn[name] for name in names]), only
     if len(means) == len(parts):
-        scores = np.mean([value for value, _ in means.values()], axis=0)
-        means["savg"] = scores, mean_of([draws for _, draws in means.values()])
+        scores = np.mean([value for value, _, _ in means.values()], axis=0)
+        means["savg"] = scores, mean_of([draws for _, draws, _ in means.values()]), None
     for key in _AVERAGES:
         if key in means:
-            found.append(difference(COLUMNS[key].title, "average", *means[key]))
+            found.append(difference(COLUMNS[key].title, "average", *means[key], seed))
     for name, tally in tallies.items():
         title, group = _WIN_RATE, ALPACA.group
         if name in shared:
             cell, column = first.runs[0].results.tasks[name], COLUMN_OF_TASK.get(name)
             title, group = column.title if column else cell.column, cell.group
-        found.append(difference(title, str(group), 100 * tally.means, drawn[name], tally))
+        found.append(difference(title, str(group), 100 * tally.means, drawn[name], tally, seed))
     return found
 
 

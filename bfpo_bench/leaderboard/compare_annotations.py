@@ -77,7 +77,7 @@ def compare_helpfulness(
         )
     sides = [[pair[side] for pair in pairs] for side in (0, 1)]
     tally = win_tally([[a.preference for a in side] for side in sides])
-    raw = difference("raw", "helpfulness", 100 * tally.means, win_draws(tally, seed), tally)
+    raw = difference("raw", "helpfulness", 100 * tally.means, win_draws(tally, seed), tally, seed)
     weights = bootstrap_weights(len(pairs), REPLICATES, seed)
     rates, drawn = zip(*(_length_controlled(s, upstream, weights) for s in sides), strict=True)
     controlled = difference(

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from importlib import metadata
 
 from bfpo_bench.common.errors import unknown_name
-from bfpo_bench.leaderboard.compare import Comparison, Pair
+from bfpo_bench.leaderboard.compare import Comparison
 from bfpo_bench.leaderboard.render.escaping import (
     csv_text,
     latex_text,
@@ -21,7 +21,7 @@ from bfpo_bench.leaderboard.render.latex import latex
 from bfpo_bench.leaderboard.render.markdown import markdown
 from bfpo_bench.leaderboard.render.table import Section, Shown, Table
 from bfpo_bench.leaderboard.render.text import WIDTH, plain, wrapped
-from bfpo_bench.leaderboard.stats.paired import Difference, signed
+from bfpo_bench.leaderboard.stats.paired import Difference, Pair, end_text, p_text, signed
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json")
 SCHEMA_VERSION = 1
@@ -31,7 +31,7 @@ _SECTIONS = {
     "disc": "Discriminative",
     "gen": "Generative",
 }
-_SIGNS = {"differs": "differs", "alike": "alike", "open": "?"}
+_SIGNS = {"differs": "differs", "alone": "alone", "alike": "alike", "open": "?"}
 
 
 def check_format(format: str) -> None:
@@ -78,7 +78,7 @@ def _table(pair: Pair, comparison: Comparison) -> Table:
         )
         if rows:
             sections.append(Section(title, rows))
-    heads = ("Diff.", "95 % interval", "p", "Verdict", "Detect.", "n")
+    heads = ("Diff.", "95 % interval", "p", "Holm", "Verdict", "Detect.", "n")
     names = (Shown(name_text(name), untrusted=True) for name in (pair.first, pair.other))
     return Table(
         corner="Task",
@@ -95,9 +95,12 @@ def _table(pair: Pair, comparison: Comparison) -> Table:
         left_out=(),
         legend=(
             "In percent and percentage points; differences are second minus first, paired by item.",
-            "p: McNemar's exact test, or the paired bootstrap for averages and grouped items, "
-            "corrected by Holm for the number of averages, and of tasks.",
+            "Interval and p are of one test, McNemar's exact one, or the paired bootstrap for "
+            "averages and grouped items: p is below 0.05 where the interval leaves out 0, and "
+            "nowhere else.",
+            "Holm: p corrected by Holm for the number of averages, and of tasks.",
             "Detect.: what a test at 5 % on these items finds in four of five cases.",
+            "differs: Holm is below 0.05; alone: only p is; "
             f"alike: the interval lies within ±{pair.margin:g}; ?: the data cannot tell.",
             *([f"Gen.: {comparison.verdicts}."] if comparison.verdicts else []),
         ),
@@ -110,17 +113,13 @@ def _texts(d: Difference) -> tuple[str, ...]:
         f"{d.first:.2f}",
         f"{d.other:.2f}",
         signed(d.value),
-        f"[{signed(d.low)}, {signed(d.high)}]",
+        f"[{end_text(d.low)}, {end_text(d.high)}]",
+        p_text(d.p),
         p_text(d.holm),
         _SIGNS[d.verdict],
         f"{d.detectable:.2f}",
         str(d.n) if d.n is not None else "",
     )
-
-
-def p_text(p: float) -> str:
-    """A p-value to three decimals, ``<.001`` below that."""
-    return "<.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _csv(comparison: Comparison) -> str:

@@ -1,4 +1,14 @@
-"""Paired statistics of two models: interval, p-value and detectable size of a difference."""
+"""Paired statistics of two models: interval, p-value and detectable size of a difference.
+
+A difference has one test, and its interval is made by that test: it leaves out 0 where the p-value
+is below 5 %, and nowhere else. For single items that are right or wrong the test is McNemar's exact
+one (1947) of the b and c items that one model alone has right. Its p-value for b < c is
+2 · P(Beta(c, b + 1) ≤ ½): the chance of draws below 0 where one item more speaks against the
+difference. So the lower end is drawn with one item more that the first model alone has right, and
+the upper end with one for the other model, as Clopper and Pearson (1934) do for one proportion and
+Fay and Lumbard (2021, Statistics in Medicine 40) for this difference. All else (averages, groups,
+preferences) is tested by where its resampled differences lie.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +20,11 @@ from typing import Literal
 
 import numpy as np
 
-from bfpo_bench.common.statistics import CONFIDENCE, Floats, Tally, percentiles
+from bfpo_bench.common.statistics import CONFIDENCE, RESAMPLES, Floats, Tally
 
 POWER = 0.8
-Verdict = Literal["differs", "alike", "open"]
+ALPHA = round(1 - CONFIDENCE, 9)
+Verdict = Literal["differs", "alone", "alike", "open"]
 
 
 @dataclass(frozen=True)
@@ -25,13 +36,14 @@ class Difference:
         group: ``"average"``, ``"disc"``, ``"gen"`` or ``"helpfulness"``.
         first, other: their scores in percent, on the common items.
         value, low, high: other − first with its paired 95 % interval, in percentage points.
-        n: common items; None for an average.
-        p: of no difference; ``holm``: corrected for all averages, or all tasks, of the comparison.
+        n: common items; None for an average of several tasks.
+        p: of no difference; below 5 % where the interval leaves out 0, and nowhere else.
+        holm: p corrected for all averages, or all tasks, of the comparison.
         test: ``"McNemar"`` or ``"bootstrap"``.
         detectable: the smallest true difference that a test at 5 % on these items would find in
             four of five cases, in percentage points.
-        verdict: ``"differs"``: by the corrected p below 5 %; ``"alike"``: the interval lies within
-            the margin; ``"open"``: neither.
+        verdict: ``"differs"``: the corrected p is below 5 %; ``"alone"``: only p itself is;
+            ``"alike"``: neither is, and the interval lies within the margin; ``"open"``: all else.
     """
 
     column: str
@@ -50,23 +62,35 @@ class Difference:
 
 
 def difference(
-    title: str, group: str, scores: Floats, drawn: Floats, tally: Tally | None = None
+    title: str,
+    group: str,
+    scores: Floats,
+    drawn: Floats,
+    tally: Tally | None = None,
+    seed: int = 0,
 ) -> Difference:
     """One column's difference, not yet corrected for others.
 
     Args:
         scores: of the two models in percent, ``[2]``.
         drawn: the same resampled, ``[resamples, 2]``.
-        tally: of a task, None for an average.
+        tally: of the items, None for an average of several tasks.
+        seed: of the draws for an exact test's interval.
     """
-    value = float(scores[1] - scores[0])
-    differences = drawn[:, 1] - drawn[:, 0]
-    low, high = percentiles(value, differences)
-    p, test = _bootstrap_p(differences), "bootstrap"
+    # Sums in another order are no difference.
+    value = round(float(scores[1] - scores[0]), 9)
+    differences = np.round(drawn[:, 1] - drawn[:, 0], 9)
+    lower = upper = differences
+    p, test = _bootstrap_p(value, differences), "bootstrap"
     if tally is not None and tally.single:
-        only = [float(tally.counts[(tally.points == which).all(axis=1)].sum())
-                for which in ((1, 0), (0, 1))]  # fmt: skip
-        p, test = mcnemar(int(only[0]), int(only[1])), "McNemar"
+        one, two = (
+            int(tally.counts[(tally.points == which).all(axis=1)].sum())
+            for which in ((1, 0), (0, 1))
+        )
+        p, test = mcnemar(one, two), "McNemar"
+        lower, upper = _exact_draws(one, two, tally.items, seed)
+    low = min(value, _low_end(lower, p < ALPHA and value > 0))
+    high = max(value, -_low_end(-upper, p < ALPHA and value < 0))
     z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) + NormalDist().inv_cdf(POWER)
     return Difference(
         column=title,
@@ -85,17 +109,56 @@ def difference(
     )
 
 
-def _bootstrap_p(differences: Floats) -> float:
-    """Twice the smaller share of resampled differences on one side of 0; 2 / (R + 1) at least."""
-    below = int((differences <= 0).sum())
-    above = int((differences >= 0).sum())
-    return min(1.0, 2 * (min(below, above) + 1) / (len(differences) + 1))
+def _exact_draws(first: int, other: int, items: int, seed: int) -> tuple[Floats, Floats]:
+    """Differences drawn with one item more for the first model, and with one more for the other.
+
+    Args:
+        first, other: items that only this one has right.
+        items: in all.
+    """
+    rng = np.random.default_rng([seed, first, other, items])
+    shapes = (first, other, items - first - other, 1)
+    a, b, alike, more = rng.standard_gamma(shapes, (RESAMPLES, len(shapes))).T
+    whole = (a + b + alike + more) / 100
+    return np.round((b - a - more) / whole, 9), np.round((b + more - a) / whole, 9)
+
+
+def _low_end(drawn: Floats, above: bool) -> float:
+    """The lower end of the middle 95 %; above 0 if, and only if, the test says so.
+
+    The share of draws below 0 is the test's p-value, of an exact one to within a draw's luck.
+    """
+    ordered = np.sort(drawn)
+    end = float(ordered[int(len(ordered) * ALPHA / 2)])
+    if not above:
+        return min(end, 0.0)
+    return end if end > 0 else float(ordered[ordered > 0][0])
+
+
+def _bootstrap_p(value: float, differences: Floats) -> float:
+    """Twice the share of resampled differences on the other side of 0; 2 / (R + 1) at least."""
+    if value == 0:
+        return 1.0
+    beyond = int((differences * np.sign(value) <= 0).sum())
+    return min(1.0, 2 * (beyond + 1) / (len(differences) + 1))
 
 
 def signed(value: float) -> str:
     """A difference to two decimals with its sign; 0.00 has none."""
     text = f"{value:+.2f}"
     return "0.00" if float(text) == 0 else text
+
+
+def end_text(value: float) -> str:
+    """An end of an interval; one beside 0 does not print as 0.00."""
+    return signed(value) if abs(value) >= 0.005 or value == 0 else f"{value:+.1g}"
+
+
+def p_text(p: float) -> str:
+    """A p-value to three decimals, ``<.001`` below that; one below 5 % does not print as 0.050."""
+    if p < 0.001:
+        return "<.001"
+    return "<.05" if p < ALPHA and round(p, 3) >= ALPHA else f"{p:.3f}"
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -122,11 +185,53 @@ def settled(difference: Difference, corrected: float, margin: float) -> Differen
     """The difference with its corrected p-value, and the verdict that follows.
 
     Args:
-        margin: an interval within so many points of 0 is ``"alike"``.
+        margin: an interval around 0 within so many points of it is ``"alike"``.
     """
     verdict: Verdict = "open"
-    if corrected < 1 - CONFIDENCE:
+    if corrected < ALPHA:
         verdict = "differs"
+    elif difference.p < ALPHA:
+        verdict = "alone"
     elif -margin <= difference.low and difference.high <= margin:
         verdict = "alike"
     return replace(difference, holm=corrected, verdict=verdict)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The first model against another one."""
+
+    first: str
+    other: str
+    differences: tuple[Difference, ...]
+    margin: float
+
+    @property
+    def conclusion(self) -> str:
+        """What differs, what does not, and what the data cannot tell, in one sentence."""
+        parts = []
+        different = [d for d in self.differences if d.verdict == "differs"]
+        alike = [d for d in self.differences if d.verdict == "alike"]
+        alone = [d for d in self.differences if d.verdict == "alone"]
+        open_ = [d for d in self.differences if d.verdict == "open"]
+        if different:
+            listed = ", ".join(f"{d.column} ({signed(d.value)})" for d in different)
+            parts.append(f"{self.other} differs from {self.first} in {listed}")
+        else:
+            parts.append(f"no difference between {self.other} and {self.first} is established")
+        if alone:
+            listed = ", ".join(f"{d.column} ({signed(d.value)})" for d in alone)
+            parts.append(
+                f"taken alone they would differ in {listed}, which among so many comparisons can "
+                "be chance"
+            )
+        if alike:
+            listed = ", ".join(d.column for d in alike)
+            parts.append(f"within ±{self.margin:g} they are alike in {listed}")
+        if open_:
+            listed = ", ".join(f"{d.column} ({d.detectable:.1f})" for d in open_)
+            parts.append(
+                f"the data cannot tell about {listed}, where differences up to about the points in "
+                "brackets can go unseen"
+            )
+        return f"Conclusion: {'; '.join(parts)}."
