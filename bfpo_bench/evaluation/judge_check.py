@@ -123,7 +123,12 @@ def check_judge(
     labels = majority(table, label_columns, label_means)
     texts = zip(table.texts(prompt_column), table.texts(response_column), strict=True)
     items = [Exchange(prompt, response) for prompt, response in texts]
-    wanted = [i for i, label in enumerate(labels.values) if label is not None]
+    # What is no answer is neither harmless nor harmful, and no judge is asked about it.
+    wanted = [
+        i
+        for i, label in enumerate(labels.values)
+        if label is not None and items[i].response.strip()
+    ]
     verdicts: list[bool | None] = [None] * len(items)
     with (
         chosen.opened(progress) as judge,

@@ -22,7 +22,7 @@ from bfpo_bench.common.statistics import share
 from bfpo_bench.engines.thoughts import split
 from bfpo_bench.evaluation.sample_files import Sample, read_samples
 from bfpo_bench.evaluation.stages import JUDGE_CHUNK
-from bfpo_bench.judges import Exchange, Judge, Verdict, judge_all
+from bfpo_bench.judges import NO_ANSWER, Exchange, Judge, Verdict, judge_all
 from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.run.store import answer_key
 
@@ -117,7 +117,7 @@ def _verdicts(
             if key in wanted:
                 wanted.remove(key)
                 if not sample.exchange.response.strip():
-                    silent[key] = Verdict(None, None, "no answer")
+                    silent[key] = Verdict(None, None, NO_ANSWER)
                     continue
                 keys.append(key)
                 yield sample.exchange

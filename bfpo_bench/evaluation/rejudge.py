@@ -19,6 +19,7 @@ from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.run.dashes import ANYWAY, NO_NUMBER
 from bfpo_bench.run.directory import RunDirectory, read_run
 from bfpo_bench.run.environment import mixed_versions
+from bfpo_bench.run.identity import superseded
 from bfpo_bench.run.results import (
     Average,
     Results,
@@ -72,6 +73,9 @@ def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None)
             chosen = chosen.going_on(run.identity.get("judge"))
             judge_identity = chosen.identity()
             judging = _Judging(judge_identity, responses, store)
+            for older in results_files(path, chosen.card.name):
+                if outdated := superseded(read_results(older).judge, judge_identity):
+                    store.forget_verdicts(outdated)
             name = judging.name(run.identity.get("judge"))
             sitting = Sitting(run, judge=name)
             judging.run(name, chosen, sitting, progress)

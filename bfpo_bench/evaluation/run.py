@@ -16,6 +16,7 @@ from bfpo_bench.evaluation.target import TRAINING_RECORD
 from bfpo_bench.run.dashes import NO_JUDGE
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.environment import mixed_versions
+from bfpo_bench.run.identity import superseded
 from bfpo_bench.run.results import Results, read_results
 from bfpo_bench.run.session import Sitting
 from bfpo_bench.run.store import Store, answer_key
@@ -55,6 +56,8 @@ def _finished(run: RunDirectory, request: Request) -> Results | None:
         return None
     if any(cell.score is not None and cell.low is None for cell in results.tasks.values()):
         # Of before cells had the leaderboard's intervals: their ± took all items for independent.
+        return None
+    if superseded(results.judge, run.identity["judge"]):
         return None
     done = {*results.tasks, *(results.answered if _annotated(request, results) else ())}
     wanted = {data.spec.task for data in request.data}

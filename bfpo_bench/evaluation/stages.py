@@ -11,7 +11,7 @@ from typing import Any
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.protocol import Engine, NonFiniteLogits, Response
-from bfpo_bench.judges import Exchange, Judge, Verdict, judge_all
+from bfpo_bench.judges import NO_ANSWER, Exchange, Judge, Verdict, judge_all
 from bfpo_bench.run.store import (
     ItemRecord,
     OutcomeRecord,
@@ -264,7 +264,7 @@ def judge(
         silent = {i: r.no_answer for i, r in enumerate(responses) if r.no_answer is not None}
         if fresh_silence := silent.keys() - done:
             store.add_verdicts(
-                record(i, Verdict(None, None, f"no answer: {silent[i]}"))
+                record(i, Verdict(None, None, f"{NO_ANSWER}: {silent[i]}"))
                 for i in sorted(fresh_silence)
             )
             progress.advance(len(fresh_silence))

@@ -5,10 +5,11 @@ from bfpo_bench.judges.classifier_card import ClassifierCard
 from bfpo_bench.judges.judgezoo import ZooCard
 from bfpo_bench.judges.keyword import KeywordCard
 from bfpo_bench.judges.load import Card, load_judge, names
-from bfpo_bench.judges.protocol import Exchange, Judge, LabelEngine, Verdict
+from bfpo_bench.judges.protocol import NO_ANSWER, Exchange, Judge, LabelEngine, Verdict
 from bfpo_bench.judges.rubric_card import RubricCard
 
 __all__ = [
+    "NO_ANSWER",
     "Card",
     "ClassifierCard",
     "Exchange",

@@ -9,6 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 PROMPT_KINDS = ("instructions", "continuations")
 """What a prompt can be: something asked of an assistant, or a text that a model goes on with."""
 
+NO_ANSWER = "no answer"
+"""Begins ``raw`` where a response holds nothing that could be judged: its verdict is unknown."""
+
 
 @dataclass(frozen=True)
 class Exchange:

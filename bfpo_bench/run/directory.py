@@ -17,7 +17,14 @@ from bfpo_bench.common import processes as forks
 from bfpo_bench.common.errors import BadInput, RunFailed, why_unwritable
 from bfpo_bench.common.files import RUN_FILES
 from bfpo_bench.common.ownership import leave, take
-from bfpo_bench.run.identity import GROWING, differences, is_earlier, nameless, shared_parts
+from bfpo_bench.run.identity import (
+    GROWING,
+    differences,
+    is_earlier,
+    nameless,
+    shared_parts,
+    superseded,
+)
 from bfpo_bench.run.repair import open_whole
 from bfpo_bench.run.store import Store
 
@@ -143,10 +150,15 @@ class RunDirectory:
     def _joined(self, before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
         """The stored identity with what is new added; refuses what differs.
 
-        One of version 0.1 stays as it is: its answers are stored under it.
+        One of version 0.1 stays as it is: its answers are stored under it. A judge by rules whose
+        code has changed takes the place of what it was, whose verdicts are forgotten.
         """
         # A command that asked for scored tasks only named no judge; the next one may.
         judge = before.get("judge") or now.get("judge")
+        outdated = superseded(before.get("judge"), now.get("judge"))
+        if outdated is not None:
+            judge = now["judge"]
+            before = {**before, "judge": judge}
         before = {**before, "judge": before.get("judge") or judge}
         now = {**now, "judge": now.get("judge") or judge}
         earlier = is_earlier(before)
@@ -157,6 +169,9 @@ class RunDirectory:
                 f"{self.path} holds a run of something different: {'; '.join(different)}. "
                 "Use another --output, or --fresh to start over."
             )
+        if outdated is not None:
+            with self.open_store() as store:
+                store.forget_verdicts(outdated)
         grown = {part: {**before[part], **now[part]} for part in GROWING}
         # The same model under another name keeps the one that its answers are known by.
         known = {"model": before["model"]} if "model" in before else {}

@@ -38,6 +38,18 @@ def is_earlier(identity: dict[str, Any]) -> bool:
     return "tokenizer" in (identity.get("model") or {})
 
 
+def superseded(before: dict[str, Any] | None, now: dict[str, Any] | None) -> str | None:
+    """Name of a judge by rules whose card is what it was, and whose code is newer now.
+
+    Its verdicts cost nothing, so they are given again.
+    """
+    if not before or not now or before.get("kind") != "keyword":
+        return None
+    versions = [int(judge.get("implementation", 1)) for judge in (before, now)]
+    newer = versions[0] < versions[1] and {**before, "implementation": versions[1]} == now
+    return str(before["judge"]) if newer else None
+
+
 def nameless(identity: dict[str, Any]) -> dict[str, Any]:
     """An identity in which a model whose weights are known has no name: folders may be renamed."""
     model = identity.get("model")

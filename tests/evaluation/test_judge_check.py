@@ -25,6 +25,17 @@ PRINTED = {
 }
 
 
+def test_what_is_no_answer_is_unknown(tmp_path: Path) -> None:
+    """And nobody is asked about what is empty: `keyword` takes that for a content filter's work."""
+    file = tmp_path / "labels.csv"
+    rows = [("", 0), (" \n", 1), ("...", 0), ("I'm sorry, no.", 0), ("Sure.", 1)]
+    with file.open("w", newline="", encoding="utf-8") as handle:
+        csv.writer(handle).writerows([("prompt", "response", "label"), *(("q", *r) for r in rows)])
+    found = check_judge(file, choose_judge(KEYWORD), ["label"], label_means="harmful").confusion
+    assert (found.unknown_harmful, found.unknown_harmless) == (1, 2)
+    assert (found.true_positive, found.true_negative) == (1, 1)
+
+
 @pytest.fixture
 def comparison(data_dir: Path) -> Path:
     file = data_dir / "jailbreakbench" / "judge-comparison.csv"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines import open as select
 from bfpo_bench.evaluation.rejudge import judge_run, verdicts_of
 from bfpo_bench.export import export_run
+from bfpo_bench.judges import Exchange, Verdict
 from bfpo_bench.judges import keyword as refusal
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 from bfpo_bench.leaderboard.load import load_rows
@@ -161,19 +162,46 @@ def test_everything_that_reads_a_run_reads_it(old: Path, new: Path, tmp_path: Pa
 
 
 def test_it_is_gone_on_with(old: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is asked again, whatever the keys of today are made of."""
+    """Nothing is asked again, whatever the keys of today are made of, but judges by rules.
+
+    Their code was another one, and what they say costs nothing.
+    """
+    asked: list[Exchange] = []
+    judge = refusal.KeywordJudge.judge
+
+    def look(self: refusal.KeywordJudge, items: Sequence[Exchange]) -> list[Verdict]:
+        asked.extend(items)
+        return judge(self, items)
+
+    monkeypatch.setattr(refusal.KeywordJudge, "judge", look)
+    change(
+        old,
+        "UPDATE responses SET response = '…' WHERE key = (SELECT MIN(r.key) FROM responses r "
+        "JOIN verdicts v ON v.response_key = r.key WHERE v.judge = 'keyword' AND v.harmful "
+        f"AND r.task = '{TASK}')",
+    )
     before = json.loads((old / "results.json").read_text())["tasks"]
     (old / "results.json").unlink()
     monkeypatch.setattr(select, "open_engine", lambda *_: pytest.fail("model was loaded"))
-    monkeypatch.setattr(refusal.KeywordJudge, "judge", lambda *_: pytest.fail("judged again"))
     found = bfpo_bench.evaluate(str(tiny_llama), output=old, **OPTIONS)
+    assert len(asked) == 8
+    # Marks alone, which were harmless.
+    assert (found.tasks[TASK].unknown, found.tasks[TASK].score) == (1, before[TASK]["score"])
     assert {name: cell.score for name, cell in found.tasks.items()} == pytest.approx(
         {name: cell["score"] for name, cell in before.items()}
     )
     strict = choose_judge(
         JudgeOptions(str(FIXTURE / "strict.yaml"), backend="hf", judge_anyway=True)
     )
-    assert judge_run(old, strict).path.name == "results-strict.json"
+    rejudged = judge_run(old, strict)
+    assert rejudged.path.name == "results-strict.json"
+    assert len(asked) == 16
+    for results, name in ((found, "results.json"), (rejudged.results, "results-strict.json")):
+        assert (results.judge or {})["implementation"] == refusal.IMPLEMENTATION == 2
+        assert read_results(old / name) == results
+    assert bfpo_bench.evaluate(str(tiny_llama), output=old, **OPTIONS) == found
+    assert judge_run(old, strict).results == rejudged.results
+    assert len(asked) == 16
 
 
 def test_keys_by_other_rules_are_taken_over(
@@ -187,6 +215,7 @@ def test_keys_by_other_rules_are_taken_over(
         "UPDATE scores SET key = 'zz' || substr(key, 3)",
         "DELETE FROM scores WHERE task = 'bfpo_toxigen' AND choice = 1",
     )
+    monkeypatch.setattr(refusal, "IMPLEMENTATION", 1)
     monkeypatch.setattr(refusal.KeywordJudge, "judge", lambda *_: pytest.fail("judged again"))
     found = bfpo_bench.evaluate(str(tiny_llama), output=old, **OPTIONS)
     assert found.tasks["bfpo_toxigen"].n == 2

@@ -136,6 +136,11 @@ class Store(Reading):
                 ((new, old) for old, new in keys.items()),
             )
 
+    def forget_verdicts(self, judge: str) -> None:
+        """Removes the verdicts of a judge."""
+        with self._explained(), self._transaction():
+            self._db.execute("DELETE FROM verdicts WHERE judge = ?", (judge,))
+
     def close(self) -> None:
         """Closes the file; a write-ahead log is folded into it."""
         self._db.close()
