@@ -66,9 +66,9 @@ def compare(
 
     found = compare_runs(runs, force=force, margin=margin, judge=judge, seed=seed)
     if output is not None:
-        from bfpo_bench.run.directory import write_whole
+        from bfpo_bench.common.files import atomic_write
 
-        write_whole(output, render(found, format))
+        atomic_write(output, render(found, format))
         typer.echo(f"Comparison: {output}")
         return
     typer.echo(render(found, format, shutil.get_terminal_size((100, 24)).columns), nl=False)

@@ -155,11 +155,10 @@ def check(
     from rich.console import Console
 
     from bfpo_bench.common.errors import BadInput
-    from bfpo_bench.common.files import refuse_file_of_run
+    from bfpo_bench.common.files import atomic_write, refuse_file_of_run
     from bfpo_bench.common.progress import Progress
     from bfpo_bench.evaluation.judge_check import check_column, check_judge
     from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
-    from bfpo_bench.run.directory import write_whole
 
     if verdict_means is not None and verdict_column is None:
         raise BadInput("--verdict-means goes with --verdict-column; leave it out.")
@@ -201,7 +200,7 @@ def check(
         )
     _show(Console(highlight=False), found)
     if output is not None:
-        write_whole(output, found.to_json())
+        atomic_write(output, found.to_json())
         typer.echo(f"Written: {output}")
 
 

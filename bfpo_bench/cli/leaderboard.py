@@ -139,9 +139,9 @@ def _write(board: Leaderboard, format: str, output: Path | None) -> None:
     import sys
 
     if output is not None:
-        from bfpo_bench.run.directory import write_whole
+        from bfpo_bench.common.files import atomic_write
 
-        write_whole(output, board.render(format))
+        atomic_write(output, board.render(format))
         typer.echo(f"Table: {output}")
         return
     width = shutil.get_terminal_size((100, 24)).columns

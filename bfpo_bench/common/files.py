@@ -13,7 +13,7 @@ from bfpo_bench.common.errors import BadInput, RunFailed, why_unwritable
 
 
 @contextmanager
-def whole_file(path: Path, run: Path, force: bool) -> Iterator[Path]:
+def atomic_file(path: Path, run: Path, force: bool) -> Iterator[Path]:
     """A neighbour of ``path`` to write to; it takes that name when the block ends well.
 
     Args:
@@ -45,7 +45,7 @@ def whole_file(path: Path, run: Path, force: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path, force: bool) -> Iterator[Path]:
+def atomic_folder(path: Path, force: bool) -> Iterator[Path]:
     """A neighbour of the folder ``path`` to write files to; they go there when the block ends well.
 
     With ``force``, files of the same names are replaced and others stay.
@@ -75,6 +75,23 @@ def whole_folder(path: Path, force: bool) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         if made and not any(path.iterdir()):
             path.rmdir()
+
+
+def atomic_write(path: Path, text: str) -> None:
+    """Writes a text file by way of a neighbour and a rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunFailed(
+            f"cannot write {path}: {error.strerror}; make room on the disk and run the same "
+            "command again."
+        ) from error
 
 
 RUN_FILES = (

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from bfpo_bench.common import processes as forks
+from bfpo_bench.common import processes
 
 MARK = "BFPO_BENCH_SERVES"
 
@@ -59,7 +59,7 @@ class Guard:
         self._mark = f"{os.getpid()}-{secrets.token_hex(8)}"
         source, self._pipe = os.pipe()
         # A forked child that held the pipe open would hide this process's end.
-        forks.locks.add(self._pipe)
+        processes.locks.add(self._pipe)
         # A session of its own: Ctrl-C and kill of the whole group must not reach the watcher.
         self._watcher = subprocess.Popen(
             [sys.executable, "-c", _WATCH, MARK, self._mark],
@@ -94,7 +94,7 @@ class Guard:
             os.write(self._pipe, text.encode("ascii"))
 
     def _end(self) -> None:
-        forks.locks.discard(self._pipe)
+        processes.locks.discard(self._pipe)
         os.close(self._pipe)
         self._watcher.wait()
 

@@ -16,7 +16,7 @@ KEPT = 4
 window while the answers to those before it are stored, so each entry is made once."""
 
 
-class Windowed(Sequence[T], Generic[T]):
+class LazySequence(Sequence[T], Generic[T]):
     """A sequence of known length whose entries are made window by window.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def well_formed(value: Any) -> Any:
+def valid_text(value: Any) -> Any:
     r"""A JSON value whose texts can all be written as UTF-8.
 
     JSON may hold half of a surrogate pair (``"\ud800"``), which is no character. Strict readers,
@@ -15,7 +15,7 @@ def well_formed(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, list):
-        return [well_formed(part) for part in value]
+        return [valid_text(part) for part in value]
     if isinstance(value, dict):
-        return {well_formed(name): well_formed(part) for name, part in value.items()}
+        return {valid_text(name): valid_text(part) for name, part in value.items()}
     return value

@@ -14,7 +14,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common import processes as forks
+from bfpo_bench.common import processes
 from bfpo_bench.common.errors import BadInput, BenchError, RunFailed
 from bfpo_bench.common.interrupts import Interrupts
 from bfpo_bench.engines.protocol import (
@@ -261,7 +261,7 @@ def _work(
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices
     # What a copy forks must not hold the pipe open once the copy is gone.
-    forks.locks.add(answers.fileno())
+    processes.locks.add(answers.fileno())
     parent = os.getppid()
     try:
         from bfpo_bench.engines.open import open_engine

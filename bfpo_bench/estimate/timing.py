@@ -108,7 +108,7 @@ def _score(engine: Engine, tasks: Sequence[PlannedTask]) -> StageTime:
     """
     questions = 4
 
-    def sitting(piece: int) -> tuple[float, int, float]:
+    def session(piece: int) -> tuple[float, int, float]:
         """Seconds and choices of a block of each task, and seconds of all tasks by them."""
         spent, asked, whole = 0.0, 0, 0.0
         for task in tasks:
@@ -123,13 +123,13 @@ def _score(engine: Engine, tasks: Sequence[PlannedTask]) -> StageTime:
             whole += seconds * len(task.scores) / len(block)
         return spent, asked, whole
 
-    sitting(0)  # to warm up
-    pilot, _, _ = sitting(0)
+    session(0)  # to warm up
+    pilot, _, _ = session(0)
     affordable = questions * SCORE_SECONDS / PIECES / max(pilot, 1e-6)
     questions = max(questions, min(512, int(affordable)))
-    sittings = [sitting(piece) for piece in range(PIECES)]
-    wholes = [whole for _, _, whole in sittings]
-    total, asked = sum(len(task.scores) for task in tasks), sittings[0][1]
+    sessions = [session(piece) for piece in range(PIECES)]
+    wholes = [whole for _, _, whole in sessions]
+    total, asked = sum(len(task.scores) for task in tasks), sessions[0][1]
     return StageTime(
         "score",
         sum(wholes) / PIECES,

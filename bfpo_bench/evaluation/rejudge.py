@@ -27,7 +27,7 @@ from bfpo_bench.run.results import (
     read_results,
 )
 from bfpo_bench.run.results_files import results_file, results_files
-from bfpo_bench.run.session import Sitting
+from bfpo_bench.run.session import Session
 from bfpo_bench.run.store import ResponseRecord, Store, VerdictRecord, answer_key
 from bfpo_bench.run.uncertainty import with_uncertainty
 
@@ -77,8 +77,8 @@ def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None)
                 if outdated := superseded(read_results(older).judge, judge_identity):
                     store.forget_verdicts(outdated)
             name = judging.name(run.identity.get("judge"))
-            sitting = Sitting(run, judge=name)
-            judging.run(name, chosen, sitting, progress)
+            session = Session(run, judge=name)
+            judging.run(name, chosen, session, progress)
             found = {
                 cell.task: _rejudged(
                     cell,
@@ -89,8 +89,8 @@ def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None)
                 for cell in cells
             }
             results = _results(before, found, {**judge_identity, "judge": name}, store)
-        if sitting.seconds:
-            sitting.record()
+        if session.seconds:
+            session.record()
         mixed = mixed_versions(run.sessions, chosen.backend, name)
         results = replace(results, marks=[*results.marks, *mixed])
         file = results_file(name)
@@ -146,7 +146,7 @@ class _Judging:
         }
         return self._store.name_for(name, "verdicts", keys, self._key)
 
-    def run(self, name: str, chosen: ChosenJudge, sitting: Sitting, progress: Progress) -> None:
+    def run(self, name: str, chosen: ChosenJudge, session: Session, progress: Progress) -> None:
         """Gives the verdicts that are missing."""
         waiting = [
             task
@@ -155,7 +155,7 @@ class _Judging:
         ]
         if not waiting:
             return
-        with sitting.timed("judge"), chosen.opened(progress) as judge:
+        with session.timed("judge"), chosen.opened(progress) as judge:
             for task in waiting:
                 stages.judge(
                     *(task, self._responses[task], name, self._key),

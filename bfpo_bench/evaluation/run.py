@@ -18,7 +18,7 @@ from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.environment import mixed_versions
 from bfpo_bench.run.identity import superseded
 from bfpo_bench.run.results import Results, read_results
-from bfpo_bench.run.session import Sitting
+from bfpo_bench.run.session import Session
 from bfpo_bench.run.store import Store, answer_key
 from bfpo_bench.run.table import markdown
 from bfpo_bench.tasks.requests import PlannedTask, render
@@ -88,7 +88,7 @@ def _annotated(request: Request, results: Results) -> bool:
 
 
 class _Evaluation:
-    """One sitting of a run: engine after engine, each freed before the next is loaded."""
+    """One session of a run: engine after engine, each freed before the next is loaded."""
 
     def __init__(
         self,
@@ -104,11 +104,11 @@ class _Evaluation:
         self.store = store
         self.progress = progress
         self.model_key = stages.model_key(self.identity)
-        self.sitting = Sitting(run)
+        self.session = Session(run)
 
     def run(self) -> Results:
         try:
-            with self.sitting.timed("prepare"):
+            with self.session.timed("prepare"):
                 training = self.request.target.training
                 if training is not None:
                     self.run_directory.write_text(TRAINING_RECORD, training)
@@ -124,7 +124,7 @@ class _Evaluation:
             if judged:
                 self._judge(judged)
             self._annotate()
-            with self.sitting.timed("collect"):
+            with self.session.timed("collect"):
                 run = self.run_directory
                 mixed = mixed_versions(run.sessions, self.identity["backend"])
                 caveats = [*self.request.target.caveats, *mixed]
@@ -134,7 +134,7 @@ class _Evaluation:
             return results
         finally:
             self._say_time()
-            self.sitting.record()
+            self.session.record()
 
     def _plan(self) -> list[PlannedTask]:
         request = self.request
@@ -153,7 +153,7 @@ class _Evaluation:
         ]
         if not open_tasks:
             return
-        with self.sitting.timed("load model"):
+        with self.session.timed("load model"):
             target = self.request.target
             self.progress.say(f"Loading {target.name} ({target.backend}) …")
             if note := format_note(target, self.request.options):
@@ -163,10 +163,10 @@ class _Evaluation:
             for task in open_tasks:
                 arguments = (task, self.model_key, engine, self.store, self.progress)
                 if task.scores:
-                    with self.sitting.timed("score"):
+                    with self.session.timed("score"):
                         stages.score(*arguments)
                 if task.prompts:
-                    with self.sitting.timed("respond"):
+                    with self.session.timed("respond"):
                         stages.respond(*arguments)
             self.run_directory.clear_scratch()
         finally:
@@ -186,11 +186,11 @@ class _Evaluation:
         if not waiting:
             return
         with ExitStack() as stack:
-            with self.sitting.timed("load judge"):
+            with self.session.timed("load judge"):
                 judge = stack.enter_context(chosen.opened(self.progress))
             for task in waiting:
                 arguments = (task, responses[task], name, judge_key, judge)
-                with self.sitting.timed("judge"):
+                with self.session.timed("judge"):
                     stages.judge(*arguments, self.store, self.progress)
 
     def _annotate(self) -> None:
@@ -199,7 +199,7 @@ class _Evaluation:
             return
         from bfpo_bench.helpfulness.annotate import annotate, make_pairs
 
-        with self.sitting.timed("annotate"):
+        with self.session.timed("annotate"):
             pairs = make_pairs(chosen, self.store, request.options.seed)
             log = self.run_directory.path / "annotator.log"
             annotate(pairs, chosen, request.prices, self.store, log, self.progress)
@@ -207,7 +207,7 @@ class _Evaluation:
     def _say_time(self) -> None:
         spent = ", ".join(
             f"{stage} {seconds:.0f} s"
-            for stage, seconds in self.sitting.seconds.items()
+            for stage, seconds in self.session.seconds.items()
             if seconds >= 1
         )
         if spent:

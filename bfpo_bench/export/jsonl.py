@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common.files import whole_file
+from bfpo_bench.common.files import atomic_file
 from bfpo_bench.export.rows import rows
 from bfpo_bench.export.samples import RunSamples
 
@@ -17,7 +17,7 @@ def write_jsonl(run: RunSamples, output: Path | None, force: bool) -> tuple[Path
     path = output or Path(f"{run.path.resolve().name}.jsonl")
     count = 0
     with (
-        whole_file(path, run.path, force) as temporary,
+        atomic_file(path, run.path, force) as temporary,
         temporary.open("w", encoding="ascii", newline="\n") as file,
     ):
         for row in rows(run):

@@ -17,7 +17,7 @@ from typing import Any
 
 from bfpo_bench import data as sources
 from bfpo_bench.common.errors import BadInput, unknown_name
-from bfpo_bench.common.files import whole_folder
+from bfpo_bench.common.files import atomic_folder
 from bfpo_bench.export.jsonl import json_line
 from bfpo_bench.export.lm_eval_results import TaskSummary, results_file
 from bfpo_bench.export.rows import verdict_rows
@@ -41,7 +41,7 @@ def write_lm_eval(run: RunSamples, output: Path | None, force: bool) -> tuple[Pa
     date_id = when.replace(tzinfo=None).isoformat(timespec="microseconds").replace(":", "-")
     tasks = _load_tasks(run)
     summaries: dict[str, TaskSummary] = {}
-    with whole_folder(folder, force) as temporary:
+    with atomic_folder(folder, force) as temporary:
         for task, loaded in tasks.items():
             path = temporary / f"samples_{task}_{date_id}.jsonl"
             summary = _write_samples(run, task, loaded, path)
@@ -195,7 +195,7 @@ def _date(run: RunSamples) -> datetime:
     try:
         return datetime.fromisoformat(sessions[-1]["started"]).astimezone(UTC)
     except (LookupError, TypeError, ValueError):
-        # Killed, or still in its first sitting: the file was written when that began.
+        # Killed, or still in its first session: the file was written when that began.
         return datetime.fromtimestamp((run.path / "run.json").stat().st_mtime, UTC)
 
 

@@ -144,7 +144,7 @@ def _tracked(run: RunSamples) -> dict[str, Any]:
 
     identity = run.content["identity"]
     system = identity.get("system_prompt")
-    sittings = [session.get("seconds") or {} for session in run.content.get("sessions") or []]
+    sessions = [session.get("seconds") or {} for session in run.content.get("sessions") or []]
     return {
         "model_source": identity.get("backend"),
         "model_name": run.model,
@@ -156,7 +156,7 @@ def _tracked(run: RunSamples) -> dict[str, Any]:
         # The first 16 digits; a run keeps no more of it.
         "chat_template_sha": identity["model"].get("chat_template"),
         "total_evaluation_time_seconds": str(
-            round(sum(sum(seconds.values()) for seconds in sittings), 2)
+            round(sum(sum(seconds.values()) for seconds in sessions), 2)
         ),
     }
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common.files import whole_file
+from bfpo_bench.common.files import atomic_file
 from bfpo_bench.export.rows import rows
 from bfpo_bench.export.samples import RunSamples
 
@@ -24,7 +24,7 @@ def write_parquet(run: RunSamples, output: Path | None, force: bool) -> tuple[Pa
     columns = schema()
     count = 0
     with (
-        whole_file(path, run.path, force) as temporary,
+        atomic_file(path, run.path, force) as temporary,
         ParquetWriter(temporary, columns, compression="zstd") as writer,
     ):
         group: list[dict[str, Any]] = []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.common.text import well_formed
+from bfpo_bench.common.text import valid_text
 from bfpo_bench.run.directory import read_run
 from bfpo_bench.run.results import Results, read_results
 from bfpo_bench.run.store import ItemRecord, ResponseRecord, ScoreRecord, Store, VerdictRecord
@@ -57,8 +57,8 @@ class RunSamples:
         self.content = read_run(path)
         identity = self.content["identity"]
         try:
-            self.model = well_formed(str(identity["model"]["name"]))
-            self.suite = well_formed(str(identity["suite"]["name"]))
+            self.model = valid_text(str(identity["model"]["name"]))
+            self.suite = valid_text(str(identity["suite"]["name"]))
             self.tasks: dict[str, dict[str, Any]] = dict(identity["tasks"])
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(
@@ -146,7 +146,7 @@ class RunSamples:
 def _row(text: str) -> dict[str, Any]:
     # NaN and Infinity are no JSON: other tools refuse them.
     row: dict[str, Any] = json.loads(text, parse_constant=lambda _: None)
-    return well_formed(row) if "\\u" in text else row
+    return valid_text(row) if "\\u" in text else row
 
 
 def _results(path: Path) -> Results | None:

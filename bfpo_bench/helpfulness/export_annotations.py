@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, unknown_name
-from bfpo_bench.common.files import whole_folder
+from bfpo_bench.common.files import atomic_folder
 from bfpo_bench.helpfulness.annotation import Annotation
 from bfpo_bench.helpfulness.formats import ModelOutput, write_annotations, write_outputs
 from bfpo_bench.helpfulness.instructions import TASK, of_row
@@ -126,7 +126,7 @@ def export_helpfulness(
     texts = {"model_outputs.json": write_outputs(found.outputs)}
     if found.annotations:
         texts["annotations.json"] = write_annotations(found.annotations)
-    with whole_folder(output, force) as folder:
+    with atomic_folder(output, force) as folder:
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
     return [output / name for name in texts]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.common.text import well_formed
+from bfpo_bench.common.text import valid_text
 from bfpo_bench.helpfulness.annotation import TIE, Annotation
 
 
@@ -142,7 +142,7 @@ def check_instructions(path: Path, found: Sequence[str], expected: Sequence[str]
 
 def _rows(path: Path, what: str, keys: str) -> list[Mapping[str, Any]]:
     try:
-        content = well_formed(json.loads(path.read_bytes()))
+        content = valid_text(json.loads(path.read_bytes()))
     except OSError as error:
         raise BadInput(f"the {what} {path} cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:

@@ -6,10 +6,9 @@ import hashlib
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.common.files import refuse_file_of_run
+from bfpo_bench.common.files import atomic_write, refuse_file_of_run
 from bfpo_bench.redteam.options import RedteamOptions
 from bfpo_bench.redteam.summary import Summary, read_summary
-from bfpo_bench.run.directory import write_whole
 from bfpo_bench.run.identity import differences, formatless, is_earlier, nameless, shared_parts
 
 
@@ -63,5 +62,5 @@ def write_output(options: RedteamOptions, text: str, summary: Summary) -> None:
         for left in file.parent.glob(f".{file.name}.*.tmp"):
             left.unlink(missing_ok=True)
     output.unlink(missing_ok=True)
-    write_whole(path, summary.to_json())
-    write_whole(output, text)
+    atomic_write(path, summary.to_json())
+    atomic_write(output, text)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.common.lazy import Windowed
+from bfpo_bench.common.lazy import LazySequence
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.engines.protocol import GenerateRequest, ScoreRequest
 from bfpo_bench.models.chat import Chat
@@ -92,7 +92,7 @@ def ask(
         return [prompts[index // responses].text for index in window]
 
     total = len(prompts) * responses
-    asked = Questions(prompts, responses, Windowed(total, write), Windowed(total, shown))
+    asked = Questions(prompts, responses, LazySequence(total, write), LazySequence(total, shown))
     # A chat template that refuses a prompt, or leaves part of it out, shall do so before a model is
     # loaded.
     for prompt in prompts if isinstance(chat, Chat) else prompts[:1]:

@@ -20,7 +20,7 @@ from bfpo_bench.redteam.request import Request, check_request
 from bfpo_bench.redteam.selection import Answer, Dropped, choose_pair
 from bfpo_bench.redteam.summary import Summary, summarize
 from bfpo_bench.run.directory import RunDirectory
-from bfpo_bench.run.session import Sitting
+from bfpo_bench.run.session import Session
 from bfpo_bench.run.store import (
     ItemRecord,
     RankingRecord,
@@ -65,7 +65,7 @@ def redteam(options: RedteamOptions, progress: Progress | None = None) -> Summar
 
 
 class _Redteaming:
-    """One sitting: target, judge and ranker one after the other, each freed before the next."""
+    """One session: target, judge and ranker one after the other, each freed before the next."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class _Redteaming:
         self.run_directory = run
         self.store = store
         self.progress = progress
-        self.sitting = Sitting(run, output=request.options.output.name)
+        self.session = Session(run, output=request.options.output.name)
 
     def run(self) -> Summary:
         options = self.options
@@ -97,12 +97,12 @@ class _Redteaming:
                 options.thoughts.tokens,
             )
             self.store.add_items(_items(self.prompts.prompts))
-            with self.sitting.timed("respond"):
+            with self.session.timed("respond"):
                 responses = self._respond(asked)
-            with self.sitting.timed("judge"):
+            with self.session.timed("judge"):
                 answers = self._judge(responses)
             chosen = [choose_pair(some) for some in answers]
-            with self.sitting.timed("rank"):
+            with self.session.timed("rank"):
                 rankings = self._rank(responses, chosen)
             fates = decide(self.request, answers, chosen, rankings)
             text = pairs_text(self.request, fates, rankings)
@@ -112,7 +112,7 @@ class _Redteaming:
             write_output(options, text, summary)
             return summary
         finally:
-            self.sitting.record()
+            self.session.record()
 
     def _respond(self, asked: Questions) -> list[list[ResponseRecord]]:
         """The responses to each prompt, in the order of their draws."""

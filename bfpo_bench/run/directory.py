@@ -13,9 +13,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common import processes as forks
-from bfpo_bench.common.errors import BadInput, RunFailed, why_unwritable
-from bfpo_bench.common.files import RUN_FILES
+from bfpo_bench.common import processes
+from bfpo_bench.common.errors import BadInput, why_unwritable
+from bfpo_bench.common.files import RUN_FILES, atomic_write
 from bfpo_bench.common.ownership import leave, take
 from bfpo_bench.run.identity import (
     GROWING,
@@ -96,16 +96,16 @@ class RunDirectory:
 
     @property
     def sessions(self) -> list[dict[str, Any]]:
-        """The sittings on record, each with the environment that it had."""
+        """The sessions on record, each with the environment that it had."""
         return list(self._content["sessions"])
 
     def record_session(self, session: dict[str, Any], place: int | None = None) -> int:
-        """Notes one sitting of this run: times, versions and hardware.
+        """Notes one session of this run: times, versions and hardware.
 
-        Those of the newest sitting that was the model's own stand above the sittings too.
+        Those of the newest session that was the model's own stand above the sessions too.
 
         Args:
-            place: what was returned for the same sitting before; None for a new one.
+            place: what was returned for the same session before; None for a new one.
         """
         if "judge" not in session:
             self._content["environment"] = session["environment"]
@@ -119,15 +119,15 @@ class RunDirectory:
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file of the run in one step: a reader sees the old or the new one, whole."""
-        write_whole(self.path / name, text)
+        atomic_write(self.path / name, text)
 
     def close(self) -> None:
         """Lets the lock go."""
         if self._owner is not None:
             leave(self._owner)
             self._owner = None
-        if self._lock in forks.locks:
-            forks.locks.discard(self._lock)
+        if self._lock in processes.locks:
+            processes.locks.discard(self._lock)
             os.close(self._lock)
 
     def __enter__(self) -> RunDirectory:
@@ -231,23 +231,6 @@ def read_run(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file by way of a neighbour and a rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RunFailed(
-            f"cannot write {path}: {error.strerror}; make room on the disk and run the same "
-            "command again."
-        ) from error
-
-
 def _refuse_checkpoint(path: Path) -> None:
     """A run beside a model's weights would write over its ``training.json``, or remove it."""
     if (path / "config.json").exists() and not (path / "run.json").exists():
@@ -267,5 +250,5 @@ def _open_lock(path: Path) -> int:
             f"cannot write into {path} ({why_unwritable(error)}); choose another folder with "
             "--output."
         ) from error
-    forks.locks.add(descriptor)
+    processes.locks.add(descriptor)
     return descriptor

@@ -18,7 +18,7 @@ DECISIVE = ("bfpo-bench", "torch", "transformers", "tokenizers", "vllm", "vllm-c
 """Packages whose version can change an answer; vLLM's only where it gives the answers."""
 
 ANSWERING = ("score", "respond", "judge")
-"""Stages of a sitting whose answers depend on what is installed here."""
+"""Stages of a session whose answers depend on what is installed here."""
 
 
 def package_versions() -> dict[str, str]:
@@ -53,10 +53,10 @@ def mixed_versions(
     """Marks for what was answered under several versions of a package.
 
     Args:
-        sessions: sittings of a run as in ``run.json``; one of version 0.1 has no environment of
+        sessions: sessions of a run as in ``run.json``; one of version 0.1 has no environment of
             its own and is left out.
         backend: of the run.
-        judge: look at the sittings of this judge; None for those of the run itself.
+        judge: look at the sessions of this judge; None for those of the run itself.
     """
     answered = [
         session["environment"].get("packages") or {}
@@ -74,6 +74,6 @@ def mixed_versions(
         if len(versions) > 1:
             marks.append(
                 f"answers were made under several versions of {name} ({', '.join(versions)}); "
-                "run.json says which sitting had which"
+                "run.json says which session had which"
             )
     return marks

@@ -1,4 +1,4 @@
-"""One sitting at a run: when it began and what its stages took, for the record in ``run.json``."""
+"""One session at a run: when it began and what its stages took, for the record in ``run.json``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.environment import ANSWERING, describe_environment
 
 
-class Sitting:
+class Session:
     """Begins when it is made.
 
     Args:
@@ -45,7 +45,7 @@ class Sitting:
             self.seconds[stage] += time.monotonic() - begin
 
     def record(self) -> None:
-        """Writes the sitting so far into ``run.json``."""
+        """Writes the session so far into ``run.json``."""
         seconds = {stage: round(spent, 2) for stage, spent in self.seconds.items()}
         self._place = self._run.record_session(
             {

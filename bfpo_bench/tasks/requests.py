@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from bfpo_bench.common.lazy import Windowed
+from bfpo_bench.common.lazy import LazySequence
 from bfpo_bench.engines.protocol import GenerateRequest, ScoreRequest
 from bfpo_bench.models.chat import Chat
 from bfpo_bench.models.messages import read_messages, write_messages
@@ -56,7 +56,7 @@ class Asked(Protocol):
 class PlannedTask:
     """A task ready to run.
 
-    What grows with the number of prompts is written as it is read, see :class:`Windowed`.
+    What grows with the number of prompts is written as it is read, see :class:`LazySequence`.
 
     Attributes:
         scores: requests of a scored task, item after item; ``choices[i]`` of them belong to item i.
@@ -179,14 +179,17 @@ class _Writer:
         scores: list[ScoreRequest] = []
         choices: list[int] = []
         count = len(self.data.positions)
-        items = Windowed(count, self._items)
+        items = LazySequence(count, self._items)
         if self.data.spec.generation is None:
             for group, item in enumerate(items):
                 pairs = [r.args for r in self._requests(item.doc, item.position)]
                 scores.extend(ScoreRequest(text, more, group) for text, more in pairs)
                 choices.append(len(pairs))
             return PlannedTask(self.data, self.task, items, scores, choices, (), ())
-        prompts, questions = Windowed(count, self._prompts), Windowed(count, self._questions)
+        prompts, questions = (
+            LazySequence(count, self._prompts),
+            LazySequence(count, self._questions),
+        )
         # A chat template that refuses a prompt, or leaves part of it out, shall do so before a
         # model is loaded.
         for _ in prompts if isinstance(self.chat, Chat) else prompts[:1]:

@@ -241,7 +241,7 @@ def _ask(model: Path, folder: Path, requests: HeldOut, seed: int, progress: Prog
 
 def _with_alpaca(row: Row, reference: Row, requests: HeldOut, seed: int) -> Row:
     """The row with its Alpaca column, which its run's results then hold, too."""
-    from bfpo_bench.run.directory import write_whole
+    from bfpo_bench.common.files import atomic_write
     from bfpo_bench.run.store import Store
     from bfpo_bench.run.table import markdown
 
@@ -251,8 +251,8 @@ def _with_alpaca(row: Row, reference: Row, requests: HeldOut, seed: int) -> Row:
         store.add_annotations(annotation_records(found))
     results = with_helpfulness(row.results, found, seed)
     if results != row.results:
-        write_whole(row.folder / "table.md", markdown(results))
-        write_whole(row.folder / "results.json", results.to_json())
+        atomic_write(row.folder / "table.md", markdown(results))
+        atomic_write(row.folder / "results.json", results.to_json())
     return replace(row, results=results)
 
 

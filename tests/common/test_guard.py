@@ -52,7 +52,7 @@ def test_children_after_kill_9(when: str) -> None:
     children = spawned, _, late = [int(word) for word in parent.stdout.readline().split()]
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    # The kernel ends a forked one with its parent in any case, see forks.py.
+    # The kernel ends a forked one with its parent in any case, see processes.py.
     survive = {spawned, late} if when == "dismiss" else set()
     deadline = time.monotonic() + (3 if survive else 30)
     while any(map(alive, children)) and time.monotonic() < deadline:

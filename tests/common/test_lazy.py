@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bfpo_bench.common.lazy import KEPT, WINDOW, Windowed
+from bfpo_bench.common.lazy import KEPT, WINDOW, LazySequence
 
 
-def squares(length: int) -> tuple[Windowed[int], list[range]]:
+def squares(length: int) -> tuple[LazySequence[int], list[range]]:
     """The squares up to a length, and the windows that were made of them so far."""
     made: list[range] = []
 
@@ -17,7 +17,7 @@ def squares(length: int) -> tuple[Windowed[int], list[range]]:
         made.append(window)
         return [i * i for i in window]
 
-    return Windowed(length, make), made
+    return LazySequence(length, make), made
 
 
 @given(st.integers(0, 3 * WINDOW), st.one_of(st.integers(-4000, 4000), st.slices(3 * WINDOW)))

@@ -251,7 +251,7 @@ def _hook(at: list[Any] | None, writes: Path) -> None:
         if now and moment == "after":
             die()
 
-    insert, write_whole, fsync = Store._insert, rundir.write_whole, os.fsync
+    insert, atomic_write, fsync = Store._insert, rundir.atomic_write, os.fsync
 
     def inserting(store: Store, table: str, width: int, rows: Iterable[Any]) -> None:
         written = list(rows)
@@ -266,12 +266,12 @@ def _hook(at: list[Any] | None, writes: Path) -> None:
     def writing(path: Path, text: str) -> None:
         def write(last: bool) -> None:
             os.fsync = (lambda _: die()) if last else fsync
-            write_whole(path, text)
+            atomic_write(path, text)
 
         noted(path.name, 1, write)
 
     Store._insert = inserting  # type: ignore[method-assign]
-    rundir.write_whole = output.write_whole = writing
+    rundir.atomic_write = output.atomic_write = writing
 
 
 if __name__ == "__main__":

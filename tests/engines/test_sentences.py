@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bfpo_bench.client import Server
-from bfpo_bench.common import processes as forks
+from bfpo_bench.common import processes
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.engines import EngineOptions, GenerateRequest, ScoreRequest
@@ -232,7 +232,7 @@ def test_a_copy_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(select, "open_engine", fail)
     reader, writer = multiprocessing.Pipe(duplex=False)
-    monkeypatch.setattr(forks, "locks", set())
+    monkeypatch.setattr(processes, "locks", set())
     with reader, writer:
         options = EngineOptions(model="nowhere")
         parallel._work(1, "hf", options, None, queue.SimpleQueue(), writer)

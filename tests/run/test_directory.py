@@ -13,7 +13,7 @@ from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.run.directory import RunDirectory, read_run
 from bfpo_bench.run.environment import mixed_versions
 from bfpo_bench.run.identity import differences
-from bfpo_bench.run.session import Sitting
+from bfpo_bench.run.session import Session
 
 IDENTITY = {
     "model": {"weights": "aa", "name": "m"},
@@ -93,43 +93,43 @@ def test_a_run_does_not_go_into_a_models_folder(tmp_path: Path) -> None:
 
 
 def test_every_sitting_keeps_its_own_environment(tmp_path: Path) -> None:
-    def sitting(run: RunDirectory, torch: str, **about: str) -> Sitting:
+    def session(run: RunDirectory, torch: str, **about: str) -> Session:
         packages = {"torch": torch, "vllm": torch, "bfpo-bench": "0.2.0"}
         monkeypatch.setattr(
             "bfpo_bench.run.session.describe_environment", lambda: {"packages": packages}
         )
-        return Sitting(run, **about)
+        return Session(run, **about)
 
     with pytest.MonkeyPatch.context() as monkeypatch, RunDirectory(tmp_path, IDENTITY) as run:
         # One that was killed: on record from its first answer on.
-        with sitting(run, "2.13.0").timed("score"):
+        with session(run, "2.13.0").timed("score"):
             assert [s["environment"]["packages"]["torch"] for s in run.sessions] == ["2.13.0"]
         assert mixed_versions(run.sessions, "hf") == []
         # One that answers nothing is no matter, nor is a judge's for the model's environment.
-        idle = sitting(run, "2.14.0")
+        idle = session(run, "2.14.0")
         with idle.timed("collect"):
             pass
         idle.record()
         assert mixed_versions(run.sessions, "hf") == []
-        rejudging = sitting(run, "2.15.0", judge="other")
+        rejudging = session(run, "2.15.0", judge="other")
         with rejudging.timed("judge"):
             pass
         rejudging.record()
-        with sitting(run, "2.16.0").timed("respond"):
+        with session(run, "2.16.0").timed("respond"):
             pass
         content = read_run(tmp_path)
     assert len(content["sessions"]) == 4
     assert content["environment"]["packages"]["torch"] == "2.16.0"
     mark = (
         "answers were made under several versions of {} (2.13.0, 2.16.0); run.json says which "
-        "sitting had which"
+        "session had which"
     )
     assert mixed_versions(content["sessions"], "hf") == [mark.format("torch")]
     assert mixed_versions(content["sessions"], "vllm") == [
         mark.format("torch"),
         mark.format("vllm"),
     ]
-    # Version 0.1 kept no environment with its sittings.
+    # Version 0.1 kept no environment with its sessions.
     assert mixed_versions([{"seconds": {"score": 1.0}}, *content["sessions"][:1]], "hf") == []
 
 

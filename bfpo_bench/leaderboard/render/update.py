@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.run.directory import write_whole
+from bfpo_bench.common.files import atomic_write
 
 BEGIN = "<!-- bfpo-bench leaderboard: begin (generated; edit outside of these two lines) -->"
 END = "<!-- bfpo-bench leaderboard: end -->"
@@ -47,5 +47,5 @@ def update_file(path: Path, table: str) -> bool:
     after = f"{head}{BEGIN}{middle}{END}{tail}"
     if after == before:
         return False
-    write_whole(path, after)
+    atomic_write(path, after)
     return True

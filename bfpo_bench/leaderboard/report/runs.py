@@ -80,11 +80,11 @@ def _tables(content: dict[str, Any], path: Path) -> list[str]:
         table("Versions", ("Package", "Version"), flat(packages)),
         table("Machine", ("Property", "Value"), flat(environment)),
         table(
-            "Sittings",
-            ("Sitting", "Started", "Seconds"),
+            "Sessions",
+            ("Session", "Started", "Seconds"),
             (
-                (number, shown(sitting.get("started")), shown(sitting.get("seconds")))
-                for number, sitting in enumerate(content["sessions"], 1)
+                (number, shown(session.get("started")), shown(session.get("seconds")))
+                for number, session in enumerate(content["sessions"], 1)
             ),
         ),
         table("Training", ("Setting", "Value"), training),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import RunFailed
-from bfpo_bench.common.lazy import Windowed
+from bfpo_bench.common.lazy import LazySequence
 from bfpo_bench.run.store.records import (
     AnnotationRecord,
     ItemRecord,
@@ -56,7 +56,7 @@ class Reading:
             return [ResponseRecord(*row) for row in rows]
 
         [(count,)] = self._select("SELECT COUNT(*) FROM responses WHERE task = ?", task)
-        return Windowed(count, read)
+        return LazySequence(count, read)
 
     def response_totals(self, task: str) -> ResponseTotals:
         """Sums over the responses of a task."""

@@ -92,7 +92,7 @@ class Store(Reading):
                 task, item = twice
                 raise BadInput(
                     f"{self.path} holds several answers to {task}, item {item}: what is asked has "
-                    "changed between two sittings, as it does with a chat template that writes "
+                    "changed between two sessions, as it does with a chat template that writes "
                     "the date, and nobody knows which counts; use another --output, or --fresh to "
                     "start over."
                 )

@@ -133,7 +133,7 @@ class Study:
         self._runs = read_runs(folder)
 
     def run(self) -> list[Run]:
-        """All runs of the study with all settings, those of earlier sittings included."""
+        """All runs of the study with all settings, those of earlier sessions included."""
         keys: set[str] = set()
         prompts = (
             held_out(Split.VALIDATION, VALIDATION_PROMPTS),
@@ -204,7 +204,7 @@ class Study:
 
     def _add(self, run: Run) -> None:
         path = self._folder / "runs.jsonl"
-        # An interrupted sitting may have left a line without its end.
+        # An interrupted session may have left a line without its end.
         cut = path.is_file() and not path.read_bytes().endswith(b"\n")
         with path.open("a", encoding="utf-8") as file:
             file.write("\n" * cut + json.dumps(asdict(run)) + "\n")
