@@ -162,7 +162,7 @@ class _WholePath:
         from bfpo_bench.tasks.requests import render
 
         request = check_request(self._make(**self._options, output=self._folder / "unused"))
-        [task] = render(request.data, request.data_options, request.target.chat())
+        [task] = render(request.tasks, request.target.chat())
         return list(task.prompts)
 
     def run(self) -> int:

@@ -11,8 +11,8 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.data.hub import HubUnavailable
 from bfpo_bench.engines.protocol import ScoreRequest
 from bfpo_bench.suites import load_suite
-from bfpo_bench.tasks.requests import PlannedTask, errors_only, render
-from bfpo_bench.tasks.task_data import DataOptions, read_data
+from bfpo_bench.tasks.requests import Task, errors_only, load_tasks, render
+from bfpo_bench.tasks.rows import document
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Asked:
     items: int
     all_items: int
     mini: bool
-    requests: list[ScoreRequest]
-    plan: PlannedTask
+    requests: Sequence[ScoreRequest]
+    plan: Task
 
     def outcomes(self, answers: Sequence[tuple[float, bool]]) -> list[float]:
         """lm-eval's metric of each item.
@@ -42,11 +42,11 @@ class Asked:
             answers: (log-likelihood, is greedy) of each request.
         """
         found, at = [], 0
-        for item, count in zip(self.plan.items, self.plan.choices, strict=True):
+        for (item, _, row), count in zip(self.plan.items(), self.plan.choices, strict=True):
             results: dict[str, Any] = self.plan.lm_eval_task.process_results(
-                item.doc, list(answers[at : at + count])
+                document(row, item), list(answers[at : at + count])
             )
-            found.append(float(results[self.plan.data.spec.metric]))
+            found.append(float(results[self.plan.spec.metric]))
             at += count
         return found
 
@@ -74,22 +74,21 @@ def read_items(
     found = []
     for spec in suite.tasks:
         one = suite.only([spec.task])
-        options = DataOptions(data_dir, allow_unpinned=True)
+        drawn = None if first else limit
         with errors_only("bfpo_bench"):
             try:
-                [data] = read_data(one, options, None if first else limit, seed)
+                [task] = load_tasks(one, data_dir, allow_unpinned=True, limit=drawn, seed=seed)
             except HubUnavailable:
-                options = DataOptions(mini=True)
-                [data] = read_data(one, options, None if first else limit, seed)
+                [task] = load_tasks(replace(one, data="mini"), limit=drawn, seed=seed)
             if first:
-                data = replace(data, positions=data.positions[:limit])
-            [plan] = render([data], options, chat=None)
+                task = replace(task, positions=task.positions[:limit])
+            [plan] = render([task], chat=None)
         found.append(
             Asked(
                 name=spec.task.removeprefix("bfpo_"),
                 items=len(plan.choices),
-                all_items=len(data.ids),
-                mini=options.mini,
+                all_items=len(task.ids),
+                mini=task.loaded.origin == "mini",
                 requests=plan.scores,
                 plan=plan,
             )

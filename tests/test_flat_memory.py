@@ -22,8 +22,7 @@ from bfpo_bench.judges import load_judge
 from bfpo_bench.run.store import Store
 from bfpo_bench.suites import load_suite
 from bfpo_bench.tasks import requests as plan
-from bfpo_bench.tasks.requests import PlannedTask
-from bfpo_bench.tasks.task_data import DataOptions, TaskData
+from bfpo_bench.tasks.requests import Task
 
 WINDOW = 32
 BATCH = 16
@@ -81,7 +80,7 @@ class LmEvalTask:
         return SimpleNamespace(args=(context,))
 
 
-def planned(count: int, monkeypatch: pytest.MonkeyPatch) -> PlannedTask:
+def planned(count: int, monkeypatch: pytest.MonkeyPatch) -> Task:
     """ALERT with this many prompts."""
     [spec] = load_suite("mini").only(["bfpo_alert"]).tasks
     loaded = Loaded(
@@ -96,10 +95,10 @@ def planned(count: int, monkeypatch: pytest.MonkeyPatch) -> PlannedTask:
         status="unverified",
         marks=[],
     )
-    data = TaskData(spec, 1, loaded, [f"{i:08d}" for i in range(count)], list(range(count)))
+    data = Task(spec, 1, loaded, [f"{i:08d}" for i in range(count)], list(range(count)))
     task = LmEvalTask()
-    monkeypatch.setattr(plan, "_lm_eval_tasks", lambda *_: {"bfpo_alert": task})
-    [found] = plan.render([data], DataOptions(), None)
+    monkeypatch.setattr(plan, "_lm_eval_tasks", lambda *_: [task])
+    [found] = plan.render([data], None)
     return found
 
 
@@ -114,13 +113,13 @@ def peak(work: Any) -> int:
         tracemalloc.stop()
 
 
-def answer(task: PlannedTask, store: Store) -> None:
+def answer(task: Task, store: Store) -> None:
     stages.store_items(task, store)
     assert stages.unanswered(task, "model", store)
     stages.respond(task, "model", Engine(), store, Progress(show=False))
 
 
-def judge(task: PlannedTask, store: Store) -> None:
+def judge(task: Task, store: Store) -> None:
     card = load_judge("keyword")
     responses = store.lazy_responses(task.name)
     assert len(responses) == len(task.prompts)

@@ -28,7 +28,7 @@ from bfpo_bench.helpfulness.annotator import ChosenAnnotator
 from bfpo_bench.judges import ZooCard
 from bfpo_bench.judges.chosen import LONGEST_JUDGED, ChosenJudge
 from bfpo_bench.models.checkpoint import ModelFiles
-from bfpo_bench.tasks.requests import PlannedTask, render
+from bfpo_bench.tasks.requests import Task, render
 
 
 def dry_run(
@@ -50,8 +50,7 @@ def dry_run(
     if target.tokenizer is not None:
         tokenizer = load_tokenizer(target.tokenizer, options.trust_remote_code)
     planned = render(
-        request.data,
-        request.data_options,
+        request.tasks,
         target.chat(),
         options.system_prompt,
         options.seed,
@@ -105,10 +104,10 @@ def _known_tokens(
     return embedding_count(load_causal_model(files.folder, dtype, meta, trust_remote_code))
 
 
-def _task_lines(task: PlannedTask, work: Work) -> list[str]:
+def _task_lines(task: Task, work: Work) -> list[str]:
     lines = [
-        f"── {task.name}: {len(task.items)} of {len(task.data.ids)} items",
-        f"   data: {task.data.loaded.where} ({task.data.loaded.status})",
+        f"── {task.name}: {task.size} of {len(task.ids)} items",
+        f"   data: {task.loaded.where} ({task.loaded.status})",
     ]
     if task.scores:
         first = [task.scores[n] for n in range(task.choices[0])]
@@ -135,7 +134,7 @@ def _shown(label: str, text: str) -> str:
 
 
 def _needs(
-    request: Request, planned: Sequence[PlannedTask], works: Sequence[Work], measured: bool
+    request: Request, planned: Sequence[Task], works: Sequence[Work], measured: bool
 ) -> list[str]:
     """Memory and, unless it will be measured, the least time of target and judge."""
     target, options = request.target, request.options
@@ -158,7 +157,7 @@ def _needs(
     return lines
 
 
-def _too_long(planned: Sequence[PlannedTask], window: int) -> list[str]:
+def _too_long(planned: Sequence[Task], window: int) -> list[str]:
     """Tasks whose responses alone would fill the context window; an evaluation refuses them."""
     asked = {task.name: task.prompts[0].most_tokens for task in planned if task.prompts}
     return [
@@ -170,19 +169,19 @@ def _too_long(planned: Sequence[PlannedTask], window: int) -> list[str]:
 
 
 def _annotator_needs(
-    request: Request, annotator: ChosenAnnotator, task: PlannedTask, measured: bool
+    request: Request, annotator: ChosenAnnotator, task: Task, measured: bool
 ) -> list[str]:
     """What the annotator reads, and what that costs, before there is a response."""
     from bfpo_bench.helpfulness.cost import expected_tokens
     from bfpo_bench.helpfulness.instructions import of_row
 
     new = task.prompts[0].most_tokens
-    instructions = (of_row(item.id, item.row) for item in task.items)
+    instructions = (of_row(item, row) for item, _, row in task.items())
     likely, most = expected_tokens(annotator.config, instructions, new)
     prices, limit = request.prices, request.prices.max_cost
     title = f"annotator {annotator.name}"
     lines = [
-        f"{title}: {len(task.items):,} questions to {annotator.where}",
+        f"{title}: {task.size:,} questions to {annotator.where}",
         f"   about {likely.read:,} tokens to read where responses are as long as the reference's "
         f"({GUESS} characters each), {most.read:,} where all reach their limit; at most "
         f"{likely.written:,} to write",
@@ -198,14 +197,14 @@ def _annotator_needs(
     options = annotator.options
     dtype, note = options.number_format(annotator.files)
     shape = model_shape(annotator.files, dtype, options.trust_remote_code)
-    count = len(task.items)
+    count = task.size
     work = Work("annotate", count, likely.read, generated=likely.written)
     longest = replace(work, longest=round(most.read / count) + annotator.config.max_tokens)
     use = Use(shape, "vllm", options, find_device("auto"), [longest], LONGEST_JUDGED)
     return [*lines, *_model_lines(title, use, measured, note)]
 
 
-def _judge_needs(judge: ChosenJudge, judged: Sequence[PlannedTask], measured: bool) -> list[str]:
+def _judge_needs(judge: ChosenJudge, judged: Sequence[Task], measured: bool) -> list[str]:
     title = f"judge {judge.card.name}"
     known = None
     if judge.model is not None:

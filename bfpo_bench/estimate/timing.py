@@ -22,7 +22,7 @@ from bfpo_bench.estimate.timing_samples import (
 )
 from bfpo_bench.evaluation.resolve import Request
 from bfpo_bench.judges import Exchange, Judge
-from bfpo_bench.tasks.requests import PlannedTask
+from bfpo_bench.tasks.requests import Task
 
 SCORE_SECONDS = 20.0
 """About the longest that timing the scoring may take."""
@@ -34,9 +34,7 @@ PILOT_TOKENS, PILOT_PROMPTS, PILOT_SECONDS = 8, 16, 2.0
 """A first look at generation; where it takes less, more prompts are answered at a time."""
 
 
-def measure(
-    request: Request, planned: Sequence[PlannedTask], progress: Progress
-) -> list[StageTime]:
+def measure(request: Request, planned: Sequence[Task], progress: Progress) -> list[StageTime]:
     """Loads target and judge, one after the other, and times a sample of each stage.
 
     Returns:
@@ -100,7 +98,7 @@ def _at_a_time(request: Request) -> int:
 # ---------------------------------------------------------------------- scoring
 
 
-def _score(engine: Engine, tasks: Sequence[PlannedTask]) -> StageTime:
+def _score(engine: Engine, tasks: Sequence[Task]) -> StageTime:
     """Times blocks of neighbouring questions of each task, as a run computes them together.
 
     Neighbours begin alike, and engines compute what they share once: questions from all over
@@ -158,7 +156,7 @@ def _block(scores: Sequence[ScoreRequest], questions: int, piece: int) -> list[S
 
 
 def _respond(
-    engine: Engine, tasks: Sequence[PlannedTask], at_a_time: int
+    engine: Engine, tasks: Sequence[Task], at_a_time: int
 ) -> tuple[StageTime, list[Exchange], float]:
     """The stage's time, the sampled exchanges, and how many times longer responses may get."""
     counts = [len(task.prompts) for task in tasks]

@@ -19,7 +19,7 @@ from bfpo_bench.judges import ClassifierCard, Exchange, RubricCard
 from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.judges.lines import openings
 from bfpo_bench.judges.template import fill
-from bfpo_bench.tasks.requests import PlannedTask
+from bfpo_bench.tasks.requests import Task
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ def evenly(texts: Sequence[T], count: int) -> Iterator[T]:
         yield texts[index]
 
 
-def task_work(task: PlannedTask, tokenizer: Any, known: int | None = None) -> Work:
+def task_work(task: Task, tokenizer: Any, known: int | None = None) -> Work:
     """Tokens of a task, scaled up from a sample.
 
     Args:
@@ -104,9 +104,7 @@ def _check(known: int | None, rows: Iterable[Sequence[int]]) -> None:
         check_known(rows, known)
 
 
-def judge_work(
-    judge: ChosenJudge, tasks: Sequence[PlannedTask], known: int | None = None
-) -> Work | None:
+def judge_work(judge: ChosenJudge, tasks: Sequence[Task], known: int | None = None) -> Work | None:
     """Tokens that a judge reads (and, on a server, writes) for the responses of these tasks.
 
     A response is taken to be as long as it may get: the tokens of template and prompt are counted
@@ -150,7 +148,7 @@ class _NoModel:
 
 
 def _classifier_work(
-    judge: ChosenJudge, card: ClassifierCard, tasks: Sequence[PlannedTask], known: int | None
+    judge: ChosenJudge, card: ClassifierCard, tasks: Sequence[Task], known: int | None
 ) -> Work:
     from bfpo_bench.judges.classifier import ClassifierJudge
 

@@ -18,7 +18,7 @@ from bfpo_bench.judges import load_judge
 from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
 from bfpo_bench.models.template_files import chat_templates
 from bfpo_bench.suites import Suite, load_suite
-from bfpo_bench.tasks.task_data import DataOptions, TaskData, read_data
+from bfpo_bench.tasks.requests import Task, load_tasks
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Request:
     """What `EvaluateOptions` stand for once files were found and read.
 
     Attributes:
-        suite: the whole suite; `data` holds the tasks of it that are wanted.
+        suite: the whole suite; `tasks` are those of it that are wanted, with their rows.
         judge: None when no wanted task needs one.
         annotator: None when nobody was named to annotate.
     """
@@ -36,12 +36,7 @@ class Request:
     target: Target
     judge: ChosenJudge | None
     annotator: ChosenAnnotator | None
-    data: list[TaskData]
-
-    @property
-    def data_options(self) -> DataOptions:
-        """Where the rows come from."""
-        return _data_options(self.options, self.suite)
+    tasks: list[Task]
 
     @property
     def prices(self) -> Prices:
@@ -70,8 +65,14 @@ class Request:
             "system_prompt": options.system_prompt,
             "template": _template(options, self.target, model.get("chat_template")),
             "suite": {"name": self.suite.name, "version": self.suite.version},
-            "tasks": {d.spec.task: _task_identity(d) for d in self.data},
-            "data": {d.loaded.source: _data_identity(d) for d in self.data},
+            "tasks": {task.name: _task_identity(task) for task in self.tasks},
+            "data": {
+                task.loaded.source: {
+                    "variant": task.loaded.variant,
+                    "digest": task.loaded.digest,
+                }
+                for task in self.tasks
+            },
             "limit": options.limit,
             "seed": options.seed,
             "judge": self.judge.identity() if self.judge else None,
@@ -105,10 +106,17 @@ def check_request(options: EvaluateOptions) -> Request:
         # Only the card for now: the judge's weights are looked for when all else was found.
         load_judge(options.judge or suite.judge)
     target = find_target(options, choose_backend(options.backend))
-    data = read_data(wanted, _data_options(options, suite), options.limit, options.seed)
+    tasks = load_tasks(
+        wanted,
+        options.data_dir,
+        options.variants,
+        options.allow_unpinned,
+        options.limit,
+        options.seed,
+    )
     judge = choose_judge(_judge_options(options, suite)) if judged else None
     annotator = choose_annotator(_annotator_options(options)) if options.annotator else None
-    request = Request(options, suite, target, judge, annotator, data)
+    request = Request(options, suite, target, judge, annotator, tasks)
     _ = request.prices  # for its complaints
     return request
 
@@ -156,15 +164,6 @@ def _annotator_options(options: EvaluateOptions) -> AnnotatorOptions:
     )
 
 
-def _data_options(options: EvaluateOptions, suite: Suite) -> DataOptions:
-    return DataOptions(
-        data_dir=options.data_dir,
-        variants=options.variants,
-        mini=suite.data == "mini",
-        allow_unpinned=options.allow_unpinned,
-    )
-
-
 def _template(options: EvaluateOptions, target: Target, digest: str | None) -> str:
     """Whose chat template chat tasks go through: the model's is part of it, a file is a setting."""
     if digest is None:
@@ -177,15 +176,11 @@ def _template(options: EvaluateOptions, target: Target, digest: str | None) -> s
     return "the model's" if given == own else f"file {digest}"
 
 
-def _task_identity(data: TaskData) -> dict[str, Any]:
-    generation = data.spec.generation
+def _task_identity(task: Task) -> dict[str, Any]:
+    generation = task.spec.generation
     return {
-        "version": data.version,
-        "metric": data.spec.metric,
-        "chat_template": data.spec.chat_template,
+        "version": task.version,
+        "metric": task.spec.metric,
+        "chat_template": task.spec.chat_template,
         "generation": None if generation is None else generation.as_dict(),
     }
-
-
-def _data_identity(data: TaskData) -> dict[str, Any]:
-    return {"variant": data.loaded.variant, "digest": data.loaded.digest}

@@ -21,7 +21,7 @@ from bfpo_bench.run.results import Results, read_results
 from bfpo_bench.run.session import Session
 from bfpo_bench.run.store import Store, answer_key
 from bfpo_bench.run.table import markdown
-from bfpo_bench.tasks.requests import PlannedTask, render
+from bfpo_bench.tasks.requests import Task, render
 
 
 def run_evaluation(options: EvaluateOptions, progress: Progress | None = None) -> Results:
@@ -60,7 +60,7 @@ def _finished(run: RunDirectory, request: Request) -> Results | None:
     if superseded(results.judge, run.identity["judge"]):
         return None
     done = {*results.tasks, *(results.answered if _annotated(request, results) else ())}
-    wanted = {data.spec.task for data in request.data}
+    wanted = {task.name for task in request.tasks}
     return results if wanted <= done and not _asked_anyway(request, results) else None
 
 
@@ -68,7 +68,7 @@ def _asked_anyway(request: Request, results: Results) -> bool:
     """Whether this command asks for a figure that the judge gave none of, as it does not fit."""
     if request.judge is None or not request.judge.options.judge_anyway:
         return False
-    cells = [results.tasks.get(data.spec.task) for data in request.data]
+    cells = [results.tasks.get(task.name) for task in request.tasks]
     marks = [mark for cell in cells if cell is not None for mark in cell.marks]
     return any(mark.startswith(NO_JUDGE) for mark in marks)
 
@@ -136,18 +136,17 @@ class _Evaluation:
             self._say_time()
             self.session.record()
 
-    def _plan(self) -> list[PlannedTask]:
+    def _plan(self) -> list[Task]:
         request = self.request
         return render(
-            request.data,
-            request.data_options,
+            request.tasks,
             request.target.chat(),
             request.options.system_prompt,
             request.options.seed,
             request.options.thoughts.tokens,
         )
 
-    def _target(self, planned: list[PlannedTask]) -> None:
+    def _target(self, planned: list[Task]) -> None:
         open_tasks = [
             task for task in planned if stages.unanswered(task, self.model_key, self.store)
         ]
@@ -172,7 +171,7 @@ class _Evaluation:
         finally:
             engine.close()
 
-    def _judge(self, judged: list[PlannedTask]) -> None:
+    def _judge(self, judged: list[Task]) -> None:
         chosen = self.request.judge
         assert chosen is not None
         name = chosen.card.name

@@ -22,22 +22,23 @@ from bfpo_bench.run.store import (
     answer_key,
     known,
 )
-from bfpo_bench.tasks.requests import Asked, PlannedTask
+from bfpo_bench.tasks.requests import Asked, Task
+from bfpo_bench.tasks.rows import document
 
 JUDGE_CHUNK = 256
 """Responses judged between two commits where the judge runs here; fixed, so that a resumed run
 forms the same chunks."""
 
 
-def store_items(task: PlannedTask, store: Store) -> None:
+def store_items(task: Task, store: Store) -> None:
     """Notes the items of a task with their rows."""
     store.add_items(
-        ItemRecord(task.name, i.id, i.position, json.dumps(i.row, sort_keys=True, default=str))
-        for i in task.items
+        ItemRecord(task.name, item, position, json.dumps(row, sort_keys=True, default=str))
+        for item, position, row in task.items()
     )
 
 
-def unanswered(task: PlannedTask, model_key: str, store: Store) -> bool:
+def unanswered(task: Task, model_key: str, store: Store) -> bool:
     """Whether the model has yet to answer some request of a task.
 
     Raises:
@@ -58,7 +59,7 @@ def unanswered(task: PlannedTask, model_key: str, store: Store) -> bool:
 # ------------------------------------------------------------------------- score
 
 
-def score_keys(task: PlannedTask, model_key: str) -> list[str]:
+def score_keys(task: Task, model_key: str) -> list[str]:
     """Key of each score request of a task."""
     return [
         answer_key(
@@ -68,9 +69,7 @@ def score_keys(task: PlannedTask, model_key: str) -> list[str]:
     ]
 
 
-def score(
-    task: PlannedTask, model_key: str, engine: Engine, store: Store, progress: Progress
-) -> None:
+def score(task: Task, model_key: str, engine: Engine, store: Store, progress: Progress) -> None:
     """Computes the log-likelihoods of a task that are not stored yet.
 
     Raises:
@@ -104,7 +103,7 @@ def score(
             progress.advance(sum(1 for index, _ in batch if index not in done))
 
 
-def _scored(task: PlannedTask, model_key: str, store: Store) -> set[int]:
+def _scored(task: Task, model_key: str, store: Store) -> set[int]:
     """Numbers of the score requests whose answers are stored."""
 
     def shown(number: int) -> dict[str, Any]:
@@ -115,28 +114,28 @@ def _scored(task: PlannedTask, model_key: str, store: Store) -> set[int]:
     return known(store, "scores", asked, shown, task=task.name)
 
 
-def store_outcomes(task: PlannedTask, store: Store) -> None:
+def store_outcomes(task: Task, store: Store) -> None:
     """Turns a task's stored scores into the metrics of each item, by the task's own rules."""
     rows = iter(sorted(store.scores(task.name), key=lambda r: (r.item, r.choice)))
     answers: dict[str, list[tuple[float, bool]]] = {}
-    for row in rows:
-        answers.setdefault(row.item, []).append((row.loglikelihood, row.is_greedy))
+    for score in rows:
+        answers.setdefault(score.item, []).append((score.loglikelihood, score.is_greedy))
     records = []
-    for item, count in zip(task.items, task.choices, strict=True):
-        given = answers[item.id]
-        assert len(given) == count, f"{task.name}, item {item.id}: {len(given)} of {count} scores"
-        metrics = task.lm_eval_task.process_results(item.doc, given)
+    for (item, _, row), count in zip(task.items(), task.choices, strict=True):
+        given = answers[item]
+        assert len(given) == count, f"{task.name}, item {item}: {len(given)} of {count} scores"
+        metrics = task.lm_eval_task.process_results(document(row, item), given)
         records += [
-            OutcomeRecord(task.name, item.id, metric, float(value))
+            OutcomeRecord(task.name, item, metric, float(value))
             for metric, value in metrics.items()
         ]
     store.add_outcomes(records)
 
 
-def _choices(task: PlannedTask) -> Iterator[tuple[str, int]]:
-    for item, count in zip(task.items, task.choices, strict=True):
+def _choices(task: Task) -> Iterator[tuple[str, int]]:
+    for index, count in enumerate(task.choices):
         for choice in range(count):
-            yield item.id, choice
+            yield task.item_id(index), choice
 
 
 # ----------------------------------------------------------------------- respond

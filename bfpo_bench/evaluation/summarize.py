@@ -22,7 +22,7 @@ from bfpo_bench.run.results import (
 )
 from bfpo_bench.run.store import ResponseTotals, Store
 from bfpo_bench.run.uncertainty import with_uncertainty
-from bfpo_bench.tasks.requests import PlannedTask
+from bfpo_bench.tasks.requests import Task
 
 if TYPE_CHECKING:
     from bfpo_bench.helpfulness.annotator import ChosenAnnotator
@@ -38,7 +38,7 @@ def collect(
     request: Request,
     run: RunDirectory,
     store: Store,
-    planned: list[PlannedTask],
+    planned: list[Task],
     caveats: Sequence[str] = (),
 ) -> Results:
     """Results over everything that the run holds whole.
@@ -86,7 +86,7 @@ def collect(
         helpfulness=helpfulness,
         answered={
             **(earlier.answered if earlier else {}),
-            **{task.name: len(task.items) for task in planned if task.annotated},
+            **{task.name: task.size for task in planned if task.annotated},
         },
     )
 
@@ -103,7 +103,7 @@ def _helpfulness(
     annotator: ChosenAnnotator,
     run: RunDirectory,
     store: Store,
-    task: PlannedTask,
+    task: Task,
 ) -> HelpfulnessResult:
     from bfpo_bench.data import find_data_dir
     from bfpo_bench.helpfulness.annotate import annotations_of, make_pairs, stored_name
@@ -111,7 +111,7 @@ def _helpfulness(
     from bfpo_bench.helpfulness.metrics import measure
     from bfpo_bench.helpfulness.upstream import Upstream, read_upstream
 
-    options, loaded = request.options, task.data.loaded
+    options, loaded = request.options, task.loaded
     pairs = make_pairs(annotator, store, options.seed)
     annotations = annotations_of(pairs, annotator, store, request.target.name)
 
@@ -130,7 +130,7 @@ def _helpfulness(
 def _helpfulness_marks(
     request: Request,
     store: Store,
-    planned: list[PlannedTask],
+    planned: list[Task],
     helpfulness: HelpfulnessResult | None,
 ) -> list[str]:
     """What a reader must know of the Alpaca column."""
@@ -144,25 +144,25 @@ def _helpfulness_marks(
     for task in planned:
         if not task.annotated:
             continue
-        loaded = task.data.loaded
+        loaded = task.loaded
         marks += [] if loaded.status == "demonstration" else loaded.marks
-        if task.data.spec.chat_template and request.target.plain:
+        if task.spec.chat_template and request.target.plain:
             marks.append(request.target.plain)
         marks += request.target.chat_marks
         totals = store.response_totals(task.name)
         if totals.cut_prompts:
-            marks.append(f"{totals.cut_prompts} of {len(task.items)} prompts cut on the left")
+            marks.append(f"{totals.cut_prompts} of {task.size} prompts cut on the left")
         marks += _answer_marks(totals, request.options.thinking) + _own_settings(request)
         if request.annotator is None:
             marks.append(
-                f"{len(task.items)} responses are there; name who compares them with --annotator"
+                f"{task.size} responses are there; name who compares them with --annotator"
             )
     return [f"{column}: {mark}" for mark in marks]
 
 
-def _task_result(request: Request, store: Store, task: PlannedTask) -> TaskResult:
-    spec = task.data.spec
-    loaded = task.data.loaded
+def _task_result(request: Request, store: Store, task: Task) -> TaskResult:
+    spec = task.spec
+    loaded = task.loaded
     # A demonstration is marked once for the whole run, not in every cell.
     marks = [] if loaded.status == "demonstration" else list(loaded.marks)
     if loaded.status == "unverified":
@@ -197,10 +197,10 @@ def _task_result(request: Request, store: Store, task: PlannedTask) -> TaskResul
         marks += _answer_marks(responses, request.options.thinking) + _own_settings(request)
         if spec.chat_template and request.target.plain:
             marks.append(request.target.plain)
-    assert len(values) == len(task.items), f"{task.name}: {len(values)} of {len(task.items)} items"
+    assert len(values) == task.size, f"{task.name}: {len(values)} of {task.size} items"
     return TaskResult(
         task=task.name,
-        version=task.data.version,
+        version=task.version,
         column=spec.column,
         group=spec.group,
         metric=spec.metric,
@@ -208,7 +208,7 @@ def _task_result(request: Request, store: Store, task: PlannedTask) -> TaskResul
         score=None if math.isnan(values[0]) else 100 * math.fsum(values) / len(values),
         stderr=None,
         n=len(values),
-        items=len(task.data.ids),
+        items=len(task.ids),
         unknown=unknown,
         cut=cut,
         metrics=metrics,
@@ -249,7 +249,7 @@ def _answer_marks(responses: ResponseTotals, thinking: str) -> list[str]:
     return [*marks, f"{silent} ({whys}{more})"]
 
 
-def _mean_metrics(store: Store, task: PlannedTask) -> dict[str, float]:
+def _mean_metrics(store: Store, task: Task) -> dict[str, float]:
     found = {}
     for metric in task.lm_eval_task.aggregation():
         values = store.outcomes(task.name, metric).values()

@@ -210,7 +210,7 @@ def _from_source(options: RedteamOptions) -> tuple[list[tuple[str, str]], tuple[
 def _limited(
     prompts: list[Prompt], seed: int, limit: int | None, per_category: int | None
 ) -> list[Prompt]:
-    """The prompts with the smallest hashes, in their own order; see ``task_data.read_data``."""
+    """The prompts with the smallest hashes, in their own order; as `load_tasks` chooses items."""
 
     def rank(prompt: Prompt) -> bytes:
         return hashlib.sha256(f"{seed}\0redteam\0{prompt.id}".encode()).digest()

@@ -1,35 +1,27 @@
-"""From a suite to the texts a model is given: the items of each task, rendered.
+"""From a suite to what a model is asked: a :class:`Task` has its rows, and then its requests.
 
-lm-eval's own task objects read the rows, write the prompts and score the answers; here they are
-asked item by item, so that an item keeps one name from the source to the table.
+lm-eval's own task objects write the prompts and score the answers; here they are asked item by
+item, so that an item keeps one name from the source to the table.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
+from bfpo_bench import data as sources
 from bfpo_bench.common.lazy import LazySequence
+from bfpo_bench.data import Loaded, Row
 from bfpo_bench.engines.protocol import GenerateRequest, ScoreRequest
 from bfpo_bench.models.chat import Chat
 from bfpo_bench.models.messages import read_messages, write_messages
-from bfpo_bench.suites import TASKS_FOLDER
+from bfpo_bench.suites import TASKS_FOLDER, Suite, SuiteTask, task_declaration
 from bfpo_bench.tasks.rows import document
-from bfpo_bench.tasks.task_data import DataOptions, TaskData
-
-
-@dataclass(frozen=True)
-class Item:
-    """One item: its row in the source's form, and the document lm-eval makes of it."""
-
-    id: str
-    position: int
-    row: dict[str, Any]
-    doc: dict[str, Any]
 
 
 class Asked(Protocol):
@@ -53,60 +45,112 @@ class Asked(Protocol):
 
 
 @dataclass(frozen=True)
-class PlannedTask:
-    """A task ready to run.
+class Task:
+    """One task of a run: what it is, its rows, and what a model is asked.
 
-    What grows with the number of prompts is written as it is read, see :class:`LazySequence`.
+    The requests are there once :func:`render` wrote them. What grows with the number of prompts is
+    written as it is read, see :class:`LazySequence`.
 
     Attributes:
+        version: version of the task's YAML.
+        positions: chosen rows (``--limit``), ascending: the task's items.
+        ids: item ids of *all* rows.
+        lm_eval_task: lm-eval's object, which knows the task's rules.
         scores: requests of a scored task, item after item; ``choices[i]`` of them belong to item i.
         prompts: requests of a judged or annotated task, one per item.
         questions: what a judge is shown as the prompt of each item (no chat template around it).
     """
 
-    data: TaskData
-    lm_eval_task: Any
-    items: Sequence[Item]
-    scores: list[ScoreRequest]
-    choices: list[int]
-    prompts: Sequence[GenerateRequest]
-    questions: Sequence[str]
+    spec: SuiteTask
+    version: int
+    loaded: Loaded
+    ids: list[str]
+    positions: list[int]
+    lm_eval_task: Any = None
+    scores: Sequence[ScoreRequest] = ()
+    choices: Sequence[int] = ()
+    prompts: Sequence[GenerateRequest] = ()
+    questions: Sequence[str] = ()
 
     @property
     def name(self) -> str:
         """Name of the task's YAML."""
-        return self.data.spec.task
+        return self.spec.task
 
     @property
     def judged(self) -> bool:
         """Whether a judge decides on the responses."""
-        return self.data.spec.metric == "harmless"
+        return self.spec.metric == "harmless"
 
     @property
     def annotated(self) -> bool:
         """Whether an annotator compares the responses with reference outputs."""
-        return self.data.spec.metric == "win_rate"
+        return self.spec.metric == "win_rate"
+
+    @property
+    def size(self) -> int:
+        """Number of items."""
+        return len(self.positions)
+
+    def items(self, window: range | None = None) -> Iterator[tuple[str, int, Row]]:
+        """Id, position and row of the items, or of those in a range of them."""
+        chosen = self.positions if window is None else self.positions[window.start : window.stop]
+        for position in chosen:
+            yield self.ids[position], position, self.loaded.rows[position]
 
     def item_id(self, index: int) -> str:
         """Id of an item; writes no prompt for it."""
-        return self.data.ids[self.data.positions[index]]
+        return self.ids[self.positions[index]]
 
 
-def request_seed(seed: int, task: str, item: str) -> int:
-    """The seed of one item's response: 63 bits from the run's seed, the task and the item."""
-    digest = hashlib.sha256(f"{seed}\0{task}\0{item}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+def load_tasks(
+    suite: Suite,
+    data_dir: Path | None = None,
+    variants: Mapping[str, str] | None = None,
+    allow_unpinned: bool = False,
+    limit: int | None = None,
+    seed: int = 0,
+) -> list[Task]:
+    """Loads the rows of every task and chooses the items of a limited run.
+
+    ``limit`` draws that many items per task at random: the items whose hashes with the seed are
+    smallest, so that the choice depends on the seed and the items alone, not on their order.
+
+    Raises:
+        BadInput: a source cannot be had or is not what it should be.
+    """
+    found = []
+    for spec in suite.everything:
+        declaration = task_declaration(spec.task)
+        source = declaration["dataset_kwargs"]["source"]
+        loaded = sources.load(
+            source,
+            data_dir=data_dir,
+            variant=(variants or {}).get(source),
+            mini=suite.data == "mini",
+            allow_unpinned=allow_unpinned,
+        )
+        ids = sources.item_ids(source, loaded.rows)
+        positions = list(range(len(ids)))
+        if limit is not None and limit < len(ids):
+
+            def rank(position: int, task: str = spec.task, ids: list[str] = ids) -> bytes:
+                return hashlib.sha256(f"{seed}\0{task}\0{ids[position]}".encode()).digest()
+
+            positions = sorted(sorted(positions, key=rank)[:limit])
+        version = int(declaration["metadata"]["version"])
+        found.append(Task(spec, version, loaded, ids, positions))
+    return found
 
 
 def render(
-    data: Sequence[TaskData],
-    options: DataOptions,
+    tasks: Sequence[Task],
     chat: Callable[..., str] | None,
     system_prompt: str | None = None,
     seed: int = 0,
     thought_tokens: int = 0,
-) -> list[PlannedTask]:
-    """Makes the tasks ready: writes the requests to score, and prompts as they are asked for.
+) -> list[Task]:
+    """The tasks with their requests: those to score written, prompts as they are asked for.
 
     Args:
         chat: renders messages with the model's chat template; None when it has none.
@@ -116,31 +160,37 @@ def render(
     Raises:
         BadInput: the chat template refuses the messages.
     """
-    tasks = _lm_eval_tasks([d.spec.task for d in data], options)
-    return [
-        _Writer(d, tasks[d.spec.task], chat, system_prompt, seed, thought_tokens).planned()
-        for d in data
-    ]
+    found = []
+    for task, own in zip(tasks, _lm_eval_tasks(tasks), strict=True):
+        ready = replace(task, lm_eval_task=own)
+        if task.spec.chat_template:
+            writer = _Writer(ready, chat, system_prompt, seed, thought_tokens)
+        else:
+            writer = _Writer(ready, None, None, seed, 0)
+        found.append(writer.with_scores() if task.spec.generation is None else writer.asked())
+    return found
 
 
-def _lm_eval_tasks(names: list[str], options: DataOptions) -> dict[str, Any]:
+def request_seed(seed: int, task: str, item: str) -> int:
+    """The seed of one item's response: 63 bits from the run's seed, the task and the item."""
+    digest = hashlib.sha256(f"{seed}\0{task}\0{item}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _lm_eval_tasks(tasks: Sequence[Task]) -> list[Any]:
     from lm_eval.tasks import TaskManager
 
-    metadata = {
-        "data_dir": str(options.data_dir) if options.data_dir else None,
-        "variants": options.variants,
-        "mini": options.mini,
-        "allow_unpinned": options.allow_unpinned,
-        "first_only": True,
-    }
-    # lm-eval warns once per task that a custom data set takes metadata: it was given some. The
-    # tasks tell lm-eval's users how their data is marked: our results say so themselves.
-    with errors_only("lm_eval", "bfpo_bench.tasks"):
+    # A task object wants a row when it is built. The documents are made here, of the rows at hand.
+    firsts = {t.loaded.source: document(t.loaded.rows[0], t.ids[0]) for t in tasks}
+    # lm-eval warns once per task that a custom data set takes metadata: it was given some.
+    with errors_only("lm_eval"):
         manager = TaskManager(
-            include_path=str(TASKS_FOLDER), include_defaults=False, metadata=metadata
+            include_path=str(TASKS_FOLDER),
+            include_defaults=False,
+            metadata={"documents": firsts},
         )
-        tasks: dict[str, Any] = manager.load(names)["tasks"]
-    return tasks
+        found = manager.load([task.name for task in tasks])["tasks"]
+    return [found[task.name] for task in tasks]
 
 
 @contextmanager
@@ -156,92 +206,70 @@ def errors_only(*loggers: str) -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
+@dataclass(frozen=True)
 class _Writer:
     """Writes the requests of one task from lm-eval's documents."""
 
-    def __init__(
-        self,
-        data: TaskData,
-        task: Any,
-        chat: Callable[..., str] | None,
-        system_prompt: str | None,
-        seed: int,
-        thought_tokens: int,
-    ) -> None:
-        self.data = data
-        self.task = task
-        self.seed = seed
-        self.chat = chat if data.spec.chat_template else None
-        self.system_prompt = system_prompt if data.spec.chat_template else None
-        self.thought_tokens = thought_tokens if data.spec.chat_template else 0
+    task: Task
+    chat: Callable[..., str] | None
+    system_prompt: str | None
+    seed: int
+    thought_tokens: int
 
-    def planned(self) -> PlannedTask:
+    def with_scores(self) -> Task:
         scores: list[ScoreRequest] = []
         choices: list[int] = []
-        count = len(self.data.positions)
-        items = LazySequence(count, self._items)
-        if self.data.spec.generation is None:
-            for group, item in enumerate(items):
-                pairs = [r.args for r in self._requests(item.doc, item.position)]
-                scores.extend(ScoreRequest(text, more, group) for text, more in pairs)
-                choices.append(len(pairs))
-            return PlannedTask(self.data, self.task, items, scores, choices, (), ())
-        prompts, questions = (
-            LazySequence(count, self._prompts),
-            LazySequence(count, self._questions),
-        )
+        for group, (item, position, row) in enumerate(self.task.items()):
+            pairs = [r.args for r in self._requests(document(row, item), position)]
+            scores.extend(ScoreRequest(text, more, group) for text, more in pairs)
+            choices.append(len(pairs))
+        return replace(self.task, scores=scores, choices=choices)
+
+    def asked(self) -> Task:
+        prompts = LazySequence(self.task.size, self._prompts)
         # A chat template that refuses a prompt, or leaves part of it out, shall do so before a
         # model is loaded.
         for _ in prompts if isinstance(self.chat, Chat) else prompts[:1]:
             pass
-        return PlannedTask(self.data, self.task, items, scores, choices, prompts, questions)
-
-    def _items(self, window: range) -> list[Item]:
-        positions = self.data.positions[window.start : window.stop]
-        ids, rows = self.data.ids, self.data.loaded.rows
-        return [
-            Item(ids[position], position, rows[position], doc)
-            for position, doc in zip(positions, self._docs(window), strict=True)
-        ]
+        return replace(
+            self.task, prompts=prompts, questions=LazySequence(self.task.size, self._questions)
+        )
 
     def _prompts(self, window: range) -> list[GenerateRequest]:
-        sampling = self.data.spec.generation
+        sampling = self.task.spec.generation
         assert sampling is not None
         found = []
-        positions = self.data.positions[window.start : window.stop]
-        for position, doc in zip(positions, self._docs(window), strict=True):
-            text = self._requests(doc, position).args[0]
+        for item, position, row in self.task.items(window):
+            text = self._requests(document(row, item), position).args[0]
             # Where a server applies the chat template, the "prompt" is the messages themselves.
             messages = read_messages(text) if self.chat is write_messages else None
-            own_seed = request_seed(self.seed, self.data.spec.task, self.data.ids[position])
-            bare = self.chat is None
-            request = GenerateRequest(text, sampling, own_seed, messages, special_tokens=bare)
-            found.append(replace(request, thought_tokens=self.thought_tokens))
+            own_seed = request_seed(self.seed, self.task.name, item)
+            request = GenerateRequest(
+                *(text, sampling, own_seed, messages),
+                thought_tokens=self.thought_tokens,
+                special_tokens=self.chat is None,
+            )
+            found.append(request)
         return found
 
     def _questions(self, window: range) -> list[str]:
-        return [self.task.doc_to_text(doc) for doc in self._docs(window)]
-
-    def _docs(self, window: range) -> Iterator[dict[str, Any]]:
-        """What lm-eval would read from its data set, made of the source's rows."""
-        ids, rows = self.data.ids, self.data.loaded.rows
-        for position in self.data.positions[window.start : window.stop]:
-            yield document(rows[position], ids[position])
+        write = self.task.lm_eval_task.doc_to_text
+        return [write(document(row, item)) for item, _, row in self.task.items(window)]
 
     def _requests(self, doc: dict[str, Any], position: int) -> Any:
         """What lm-eval asks of an item: one request of a judged task, several of a scored one."""
-        with_chat = self.chat is not None
-        context = self.task.fewshot_context(
+        own, with_chat = self.task.lm_eval_task, self.chat is not None
+        context = own.fewshot_context(
             doc,
             num_fewshot=0,
             system_instruction=self.system_prompt,
             apply_chat_template=with_chat,
             chat_template=self.chat,
         )
-        return self.task.construct_requests(
+        return own.construct_requests(
             doc,
             context,
-            metadata=(self.data.spec.task, position, 1),
+            metadata=(self.task.name, position, 1),
             apply_chat_template=with_chat,
             chat_template=self.chat,
         )

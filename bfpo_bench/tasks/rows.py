@@ -29,7 +29,7 @@ def dataset(
     variants: Mapping[str, str] | None = None,
     mini: bool = False,
     allow_unpinned: bool = False,
-    first_only: bool = False,
+    documents: Mapping[str, Mapping[str, Any]] | None = None,
     **_not_ours: Any,
 ) -> dict[str, Dataset]:
     """The rows of one source as the ``test`` split of a Hugging Face data set.
@@ -41,8 +41,8 @@ def dataset(
         variants: source name → variant, asked for by the run; the other sources keep their default.
         mini: read the bundled mini items instead.
         allow_unpinned: let a copy through that differs from the pinned one.
-        first_only: of all rows the first alone, for a caller that makes the documents itself
-            (:func:`document`) and does not want them twice in memory.
+        documents: source → the one document to give instead of all rows, for a caller that makes
+            the documents itself (:func:`document`) and does not want them twice in memory.
         _not_ours: lm-eval passes a task's whole metadata (its version, where the YAML lies) and
             the model's arguments too; none of that concerns the data.
 
@@ -52,6 +52,8 @@ def dataset(
     Raises:
         BadInput: no such source or variant, no data, or data that is not what it should be.
     """
+    if documents is not None:
+        return _split({name: [value] for name, value in documents[source].items()})
     if variants is not None and not isinstance(variants, Mapping):
         raise BadInput(
             f"metadata 'variants' is {variants!r}; "
@@ -67,18 +69,20 @@ def dataset(
     # In lm-eval alone nothing else says that a score is not the paper's.
     for mark in loaded.marks:
         log.warning(mark)
-    rows = loaded.rows[:1] if first_only else loaded.rows
-    ids = sources.item_ids(source, rows)
+    ids = sources.item_ids(source, loaded.rows)
+    # By column: a copy of every row would be the largest thing in memory.
+    columns: dict[str, list[Any]] = {name: [] for name in loaded.rows[0]}
+    for row in loaded.rows:
+        for name, column in columns.items():
+            column.append(row.get(name))
+    return _split({**columns, "item_id": ids})
 
+
+def _split(columns: dict[str, list[Any]]) -> dict[str, Dataset]:
     # Imported only now: `datasets` costs a second, and listing the tasks does not need it.
     from datasets import Dataset
 
-    # By column: a copy of every row would be the largest thing in memory.
-    columns: dict[str, list[Any]] = {name: [] for name in loaded.rows[0]}
-    for row in rows:
-        for name, column in columns.items():
-            column.append(row.get(name))
-    return {"test": Dataset.from_dict({**columns, "item_id": ids})}
+    return {"test": Dataset.from_dict(columns)}
 
 
 def document(row: Mapping[str, Any], item_id: str) -> dict[str, Any]:

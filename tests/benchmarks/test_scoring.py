@@ -57,7 +57,7 @@ def test_outcomes_are_lm_evals_accuracies() -> None:
     [asked] = read_items(["moral_permissibility"], None, 3, 0, False)
     # The first choice of each item is by far the likelier one.
     answers = [(-1.0 - 9.0 * (i % 2), False) for i in range(len(asked.requests))]
-    gold = [item.doc["scores"].index(1) for item in asked.plan.items]
+    gold = [row["scores"].index(1) for _, _, row in asked.plan.items()]
     assert asked.outcomes(answers) == [float(index == 0) for index in gold]
 
 

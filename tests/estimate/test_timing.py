@@ -38,7 +38,7 @@ def options(model: Path, output: Path, **more: Any) -> EvaluateOptions:
 
 def planned(asked: EvaluateOptions) -> Any:
     request = check_request(asked)
-    return request, render(request.data, request.data_options, request.target.chat())
+    return request, render(request.tasks, request.target.chat())
 
 
 # ----------------------------------------------------------------------- pieces

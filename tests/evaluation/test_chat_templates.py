@@ -135,13 +135,13 @@ def test_prompts_are_looked_at_before_a_model_is_loaded(tiny_llama: Path, tmp_pa
 
     options = EvaluateOptions(model=str(tiny_llama), suite="mini", tasks=("advbench",), limit=3)
     request = check_request(options)
-    last = render(request.data, request.data_options, request.target.chat())[0].questions[-1]
+    last = render(request.tasks, request.target.chat())[0].questions[-1]
     word = max(last.split(), key=len)
     chat = Chat(
         load_tokenizer(tiny_llama), f"{{{{ messages[0].content | replace({word!r}, '') }}}}"
     )
     with pytest.raises(BadInput, match="leaves out or changes what the user says"):
-        render(request.data, request.data_options, chat)
+        render(request.tasks, chat)
 
 
 def test_special_tokens_are_the_templates_own(tiny_llama: Path, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_engines_are_told_of_prompts_from_a_template(tiny_llama: Path, tmp_path:
             judge="keyword",
         )  # fmt: skip
         request = check_request(options)
-        planned = render(request.data, request.data_options, request.target.chat())
+        planned = render(request.tasks, request.target.chat())
         special[choice] = {task.name: task.prompts[0].special_tokens for task in planned}
     # RealToxicityPrompts are texts to go on with, in no template.
     assert special["auto"] == {

@@ -207,8 +207,7 @@ def test_a_log_of_plain_lm_eval_is_judged_as_evaluate_judges(
     from lm_eval.tasks import TaskManager
 
     from bfpo_bench.suites import TASKS_FOLDER, load_suite
-    from bfpo_bench.tasks.requests import render
-    from bfpo_bench.tasks.task_data import DataOptions, read_data
+    from bfpo_bench.tasks.requests import load_tasks, render
 
     names = ["bfpo_advbench", "bfpo_alert"]
     manager = TaskManager(
@@ -228,9 +227,8 @@ def test_a_log_of_plain_lm_eval_is_judged_as_evaluate_judges(
     tracker = EvaluationTracker(output_path=str(tmp_path))
     tracker.date_id = "2026-01-01"  # set when results are saved, which comes first in lm-eval
     tracker.general_config_tracker.model_name_sanitized = "tiny"
-    mini = DataOptions(mini=True)
     suite = load_suite("mini").only(names)
-    for task in render(read_data(suite, mini), mini, None):
+    for task in render(load_tasks(suite), None):
         tracker.save_results_samples(task_name=task.name, samples=samples[task.name])
         (log,) = tmp_path.rglob(f"samples_{task.name}_*.jsonl")
         asked.clear()

@@ -56,7 +56,7 @@ def planned(tiny_llama: Path) -> dict[str, Any]:
         model=str(tiny_llama), suite="mini", tasks=("toxigen", "alert"), limit=2, backend="hf"
     )
     request = check_request(options)
-    tasks = render(request.data, request.data_options, request.target.chat())
+    tasks = render(request.tasks, request.target.chat())
     return {task.name: task for task in tasks}
 
 

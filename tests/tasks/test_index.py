@@ -109,5 +109,5 @@ def test_documents_made_without_lm_eval_are_those_it_reads(loaded: dict[str, Any
         ids = sources.item_ids(source, rows)
         ours = [document(row, item) for row, item in zip(rows, ids, strict=True)]
         assert ours == task.eval_docs.to_list(), name
-        [first] = dataset(source, mini=True, first_only=True)["test"].to_list()
+        [first] = dataset(source, documents={source: ours[0]})["test"].to_list()
         assert first == ours[0], name
