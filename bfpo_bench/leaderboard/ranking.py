@@ -3,7 +3,7 @@
 Best and second of a column are told within a block (measured rows, each published table), among the
 rows whose numbers were measured with the protocol of most of them. Where no protocol is that of the
 most rows, nothing is ranked. Values that print alike are equally good, and a value that all have is
-no best. board.js does the same among the rows that a page shows.
+no best. report/table.js does the same among the rows that a page shows.
 """
 
 from __future__ import annotations

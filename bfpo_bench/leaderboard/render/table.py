@@ -90,7 +90,7 @@ def make_table(
         BadInput: no such column.
     """
     sound = [entry for entry in entries if entry.fault is None]
-    notes = _Notes()
+    notes = Notes()
     lines: list[tuple[str, list[tuple[Shown, tuple[Shown, ...]]]]] = []
     for title, block in blocks(sound).items():
         ordered = _ordered(block, sort, columns)
@@ -130,13 +130,18 @@ def make_table(
     )
 
 
-class _Notes:
-    """Numbers sentences as they come, one number each."""
+class Notes:
+    """Numbers sentences as they come, one number each.
+
+    Attributes:
+        numbers: by sentence, in their order from 1.
+    """
 
     def __init__(self) -> None:
         self.numbers: dict[str, int] = {}
 
     def of(self, sentences: Sequence[str]) -> tuple[int, ...]:
+        """Numbers of the sentences, of equal ones once."""
         wanted = dict.fromkeys(_sentence(text) for text in sentences)
         return tuple(
             sorted(self.numbers.setdefault(text, len(self.numbers) + 1) for text in wanted)
@@ -168,7 +173,7 @@ def _shown(
     unlike: str | None,
     ci: bool,
     columns: Sequence[Column],
-    notes: _Notes,
+    notes: Notes,
 ) -> Shown:
     cell = entry.cells.get(column.key)
     if cell is None:

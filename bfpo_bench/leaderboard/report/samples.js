@@ -1,4 +1,4 @@
-// The sample browser: filters, a list that draws only the rows in sight, and one opened sample.
+// The sample browser: data files, filters, a list in pages, and one opened sample.
 
 {
   const VERDICTS = {
@@ -13,36 +13,93 @@
     7: { name: "draw", sign: "=" },
     8: { name: "no usable answer", sign: "?" },
   };
-  const section = document.getElementById("samples");
-  const form = document.getElementById("filters").elements;
-  const list = document.getElementById("list");
-  const space = document.getElementById("space");
-  const found = document.getElementById("found");
-  const soFar = document.getElementById("so-far");
-  const progress = document.getElementById("progress");
-  const revealAll = document.getElementById("reveal-all");
-  const dialog = document.getElementById("sample");
+  const PER_PAGE = 50;
+  const AHEAD = 4; // files asked for before they are searched
+  const OPEN = 24; // opened files kept, about half a megabyte each
+  const byId = (id) => document.getElementById(id);
+  const form = byId("filters").elements;
+  const list = byId("list");
+  const revealAll = byId("reveal-all");
+  const dialog = byId("sample");
+  const figures = (number) => number.toLocaleString("en");
 
   let index = null; // what can be filtered by (samples.py describes it)
+  let starts = []; // first row of each task
+  let judged = []; // by task: whether some judge has judged it; others (helpfulness) do not ask for harm
   let views = []; // a run as one judge saw it
-  let source = null;
-  let search = { id: 0, rows: [], done: false, words: [] };
-  let height = 0; // of a row of the list
-  let current = 0; // place in the list that Tab goes to
-  const previews = new Map(); // row → beginnings of its texts, for the first view's run
+  let search = { rows: [], words: [] };
+  let page = 0;
+  let shown = []; // the samples of the page
+  let opened = 0; // place of the opened sample among those found
   const revealed = new Set(); // rows that were asked for
+
+  // ---------------------------------------------------------------- data files
+
+  // The only policy there is: with it, nothing but the report's data files can become a script.
+  const address = (path) => {
+    if (/^data\/[a-z0-9-]+\.js$/.test(path)) return path;
+    throw new TypeError(`no address of this report: ${path}`);
+  };
+  const trusted = window.trustedTypes?.createPolicy("report", { createScriptURL: address }) ?? { createScriptURL: address };
+  const waiting = new Map(); // name → what to call with the data
+  const files = new Map(); // name → promise of the data as they came
+  const contents = new Map(); // name → promise of what is in them, the latest used last
+
+  // Data files call this.
+  window.bfpo = (name, data) => waiting.get(name)?.(data);
+
+  function file(name) {
+    if (!files.has(name)) {
+      files.set(name, new Promise((resolve, reject) => {
+        waiting.set(name, resolve);
+        const script = document.createElement("script");
+        script.src = trusted.createScriptURL(`data/${name}.js`);
+        script.onload = () => script.remove();
+        script.onerror = () => {
+          script.remove();
+          files.delete(name);
+          reject(new Error(`data/${name}.js cannot be read; was the folder copied whole?`));
+        };
+        document.head.append(script);
+      }));
+    }
+    return files.get(name);
+  }
+
+  async function unpacked(data) {
+    const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+  }
+
+  function content(name) {
+    const found = contents.get(name) ?? file(name).then(unpacked);
+    contents.delete(name);
+    contents.set(name, found);
+    found.catch(() => contents.delete(name));
+    if (contents.size > OPEN) contents.delete(contents.keys().next().value);
+    return found;
+  }
+
+  const chunkOf = (row) => Math.floor(row / index.per_chunk);
+
+  /** One run's answer to one item, with everything that is known of it. */
+  async function sample(row, run) {
+    const at = row % index.per_chunk;
+    const [questions, answers] = await Promise.all([content(`questions-${chunkOf(row)}`), content(`run-${run}-${chunkOf(row)}`)]);
+    const [item, position, question, reference] = questions[at];
+    const head = { row, item, position, question: question ?? "", reference: reference ?? null, answer: null };
+    if (!answers[at]) return head;
+    const [response, finish, seed, promptTokens, tokens, cutTokens, prompt, raws, own, thought, noAnswer] = answers[at];
+    const frame = typeof prompt === "number" ? index.runs[run].frames[prompt] : null;
+    const whole = frame ? frame[0] + (own ?? question) + frame[1] : prompt;
+    return { ...head, answer: { response, finish, seed, promptTokens, tokens, cutTokens, raws, own, thought, noAnswer, prompt: whole } };
+  }
 
   // ---------------------------------------------------------------- what a row is
 
-  const startsOfTasks = () => {
-    let from = 0;
-    return index.tasks.map(([, , rows]) => (from += rows) - rows);
-  };
-  let starts = [];
   const taskOf = (row) => starts.findLastIndex((start) => start <= row);
-  const verdictOf = (view, row) => index.runs[view.run].judges[view.judge].verdicts[row];
-  // A task that some judge has judged asks for harm; others (helpfulness) do not.
-  let judged = [];
+  const verdictsOf = (view) => index.runs[view.run].judges[view.judge].verdicts;
+  const answeredBy = (run, row) => index.runs[run].judges[0].verdicts[row] !== "4";
   // Text of a task that asks for harm is veiled, but for answers that every judge found harmless.
   const promptVeiled = (row) => judged[taskOf(row)] && !revealAll.checked && !revealed.has(row);
   const answerVeiled = (row, run) => {
@@ -51,19 +108,26 @@
   };
 
   function badge(view, row, withNames) {
-    const { name, sign } = VERDICTS[verdictOf(view, row)];
+    const { name, sign } = VERDICTS[verdictsOf(view)[row]];
     const judge = index.runs[view.run].judges[view.judge];
     const p = judge.p && judge.p[row] >= 0 ? ` · p(${judge.annotator ? "better" : "harmful"}) ${(judge.p[row] / 1000).toFixed(3)}` : "";
     return element("span", { class: `badge ${name.replaceAll(" ", "-")}` },
       element("span", { "aria-hidden": "true" }, sign + " "), name, withNames ? ` · ${judge.name || "no judge"}${p}` : "");
   }
 
-  // ---------------------------------------------------------------- filters
+  function titleOf(row) {
+    const category = index.category[row];
+    const [, title] = index.tasks[taskOf(row)];
+    return [title, category >= 0 ? element("bdi", { class: "category" }, ...visible(index.categories[category])) : null];
+  }
+
+  // ---------------------------------------------------------------- search
 
   const option = (value, text) => element("option", { value }, text);
 
   function prepare() {
-    starts = startsOfTasks();
+    let from = 0;
+    starts = index.tasks.map(([, , rows]) => (from += rows) - rows);
     judged = index.tasks.map(([, , rows], task) =>
       index.runs.some((run) => run.judges.some(({ verdicts }) =>
         /[012]/.test(verdicts.slice(starts[task], starts[task] + rows)))));
@@ -75,7 +139,7 @@
     };
     form.a.append(...views.map((view, at) => option(at, label(view))));
     form.b.append(option("", "nothing"), ...views.map((view, at) => option(at, label(view))));
-    form.task.append(option("", "all"), ...index.tasks.map(([, title, rows], at) => option(at, `${title} (${rows.toLocaleString("en")})`)));
+    form.task.append(option("", "all"), ...index.tasks.map(([, title, rows], at) => option(at, `${title} (${figures(rows)})`)));
     const sorted = index.categories.map((name, at) => [name, at]).sort(([x], [y]) => x.localeCompare(y, "en"));
     form.category.append(option("", "all"), ...sorted.map(([name, at]) => option(at, name)));
     if (!sorted.length) form.category.closest("label").hidden = true;
@@ -84,50 +148,99 @@
     if (views.length < 2) for (const name of ["b", "difference"]) form[name].closest("label").hidden = true;
   }
 
-  const number = (text) => (text === "" ? null : Number(text));
-
-  function start() {
-    const other = number(form.b.value);
-    form.difference.disabled = other === null;
-    // All words must occur; what stands in quotes is one word.
-    const words = [...form.words.value.toLowerCase().matchAll(/"([^"]+)"?|(\S+)/g)].map((match) => match[1] ?? match[2]);
-    const a = views[Number(form.a.value)];
-    if (search.run !== a.run) previews.clear();
-    search = {
-      rows: [], done: false, words, run: a.run,
-      a, b: other === null ? null : views[other],
-    };
-    search.id = source.find({
-      a, b: search.b, words, where: form.where.value,
-      task: number(form.task.value), category: number(form.category.value),
-      verdict: form.verdict.value, difference: form.difference.value,
-    });
-    current = 0;
-    list.scrollTop = 0;
-    count(0, 0);
+  /** The rows that pass all but the text. */
+  function candidates({ a, b }) {
+    const [task, category, verdict, difference] = ["task", "category", "verdict", "difference"].map((name) => form[name].value);
+    const first = verdictsOf(a);
+    const second = b && verdictsOf(b);
+    const from = task === "" ? 0 : starts[task];
+    const to = task === "" ? first.length : from + index.tasks[task][2];
+    const found = [];
+    for (let row = from; row < to; row++) {
+      const [one, two] = [first[row], second?.[row]];
+      if (one === "4" || two === "4") continue;
+      if (category !== "" && index.category[row] !== Number(category)) continue;
+      if (verdict !== "" && one !== verdict) continue;
+      if (second && difference === "any" && one === two) continue;
+      if (second && difference === "first" && !(one === "1" && two === "0")) continue;
+      if (second && difference === "second" && !(one === "0" && two === "1")) continue;
+      found.push(row);
+    }
+    return found;
   }
 
-  function count(looked, of) {
-    cancelAnimationFrame(frame);
+  async function find() {
+    form.difference.disabled = form.b.value === "";
+    // All words must occur; what stands in quotes is one word.
+    const words = [...form.words.value.toLowerCase().matchAll(/"([^"]+)"?|(\S+)/g)].map((match) => match[1] ?? match[2]);
+    const mine = search = { rows: [], words, a: views[form.a.value], b: views[form.b.value] ?? null };
+    const rows = candidates(mine);
+    opened = page = 0;
+    if (!words.length) {
+      mine.rows = rows;
+      count();
+      return turn(0);
+    }
+    const chunks = grouped(rows, chunkOf);
+    const runs = [...new Set([mine.a, mine.b].filter((view) => view).map(({ run }) => run))];
+    const where = form.where.value;
+    const names = (chunk) => [`questions-${chunk}`, ...(where === "question" ? [] : runs.map((run) => `run-${run}-${chunk}`))];
+    const order = [...chunks.keys()];
+    let looked = 0;
+    count(0, rows.length);
+    turn(0);
+    try {
+      for (const [place, chunk] of order.entries()) {
+        for (const later of order.slice(place + 1, place + 1 + AHEAD)) names(later).forEach((name) => file(name).catch(() => {}));
+        const texts = await Promise.all(names(chunk).map(content));
+        // The page draws, and answers whoever uses it, before the next file is searched.
+        await new Promise((resolve) => setTimeout(resolve));
+        if (search !== mine) return;
+        const before = mine.rows.length;
+        mine.rows.push(...chunks.get(chunk).filter((row) => {
+          // A line feed between prompt and response: no phrase goes over from one into the other.
+          const all = texts.map((part, which) => {
+            const one = part[row % index.per_chunk];
+            return which === 0 && where !== "response" ? `${one[0]}\n${one[2]}` : which > 0 ? (one?.[0] ?? "") : "";
+          }).join("\n").toLowerCase();
+          return words.every((word) => all.includes(word));
+        }));
+        looked += chunks.get(chunk).length;
+        count(looked, rows.length);
+        if (before < PER_PAGE && mine.rows.length > before && page === 0) turn(0);
+      }
+      count();
+      pages();
+    } catch (error) {
+      if (search === mine) fail(error);
+    }
+  }
+
+  /** Says how much was found; with numbers, how far the search is. */
+  function count(looked = null, of = 0) {
+    const rows = figures(search.rows.length);
     // Said once when a search begins and once when it ends; in between a screen reader has peace.
-    const rows = search.rows.length.toLocaleString("en");
-    const whole = search.done ? `${rows} of ${index?.category.length.toLocaleString("en")} samples` : "Searching …";
-    found.textContent = search.failed ?? whole;
-    soFar.textContent = search.done ? "" : `${rows} so far`;
-    progress.hidden = search.done;
-    progress.max = Math.max(of, 1);
-    progress.value = looked;
-    draw();
+    const said = looked === null ? `${rows} of ${figures(index.category.length)} samples` : "Searching …";
+    if (byId("found").textContent !== said) byId("found").textContent = said;
+    byId("so-far").textContent = looked === null ? "" : `${rows} so far`;
+    byId("progress").hidden = looked === null;
+    byId("progress").max = Math.max(of, 1);
+    byId("progress").value = looked ?? 0;
+  }
+
+  function fail(error) {
+    count();
+    byId("found").textContent = error.message;
   }
 
   let typing = 0;
   for (const control of form) {
     control.addEventListener("input", () => {
       clearTimeout(typing);
-      typing = setTimeout(start, control.name === "words" ? 250 : 0);
+      typing = setTimeout(find, control.name === "words" ? 250 : 0);
     });
   }
-  document.getElementById("filters").addEventListener("submit", (event) => event.preventDefault());
+  byId("filters").addEventListener("submit", (event) => event.preventDefault());
   revealAll.addEventListener("change", () => {
     draw();
     if (dialog.open) open(opened);
@@ -135,150 +248,111 @@
 
   // ---------------------------------------------------------------- list
 
-  const drawn = new Map(); // place → its element
+  const lastPage = () => Math.max(0, Math.ceil(search.rows.length / PER_PAGE) - 1);
 
-  function line(place) {
-    const row = search.rows[place];
-    const [, title] = index.tasks[taskOf(row)];
-    const category = index.category[row];
-    const beginning = previews.get(row);
-    const words = (text, veiled, label) => {
-      if (!text) return element("span", { class: "quiet" }, label);
-      const attributes = veiled ? { class: "veiled", "aria-hidden": "true" } : {};
-      return element("bdi", attributes, ...visible(text.replace(/\s+/g, " "), veiled ? [] : search.words));
-    };
-    const whose = (view, name) => (search.b ? element("span", { class: "quiet" }, name) : null);
-    return element("div", { role: "listitem", class: "row", "aria-setsize": search.rows.length, "aria-posinset": place + 1 },
-      element("button", { type: "button", "data-place": place, tabindex: place === current ? 0 : -1 },
-        element("span", { class: "head" },
-          element("span", { class: "where" }, title),
-          category >= 0 ? element("bdi", { class: "category" }, ...visible(index.categories[category])) : null,
-          whose(search.a, "1st"), badge(search.a, row, false),
-          whose(search.b, "2nd"), search.b ? badge(search.b, row, false) : null),
-        element("span", { class: "question" }, words(beginning?.question, promptVeiled(row), beginning ? "(empty)" : "…")),
-        element("span", { class: "answer" }, words(beginning?.response, answerVeiled(row, search.run), beginning ? "(empty)" : "…"))));
-  }
-
-  /** Draws the rows in sight and asks for texts that are not there yet. */
-  function draw() {
-    if (!height) height = Number.parseFloat(getComputedStyle(space).getPropertyValue("--row"));
-    space.style.height = `${search.rows.length * height}px`;
-    const from = Math.max(0, Math.floor(list.scrollTop / height) - 3);
-    const to = Math.min(search.rows.length, Math.ceil((list.scrollTop + list.clientHeight) / height) + 3);
-    const focused = Number(document.activeElement?.dataset?.place ?? -1);
-    const missing = [];
-    for (const each of drawn.values()) each.remove();
-    drawn.clear();
-    for (let place = from; place < to; place++) {
-      const made = line(place);
-      made.style.top = `${place * height}px`;
-      drawn.set(place, made);
-      if (!previews.has(search.rows[place])) missing.push(search.rows[place]);
-    }
-    space.append(...drawn.values());
-    if (drawn.has(focused)) drawn.get(focused).firstChild.focus({ preventScroll: true });
-    if (missing.length) ask(missing);
-  }
-
-  let asking = false;
-  async function ask(rows) {
-    if (asking) return; // drawn again when the answer is there, for the rows that are then in sight
-    asking = true;
-    const { run } = search;
+  /** Shows a page of what was found. */
+  async function turn(to) {
+    const mine = search;
+    page = Math.max(0, Math.min(lastPage(), to));
+    pages();
+    const rows = mine.rows.slice(page * PER_PAGE, (page + 1) * PER_PAGE);
+    const at = page;
     try {
-      for (const each of await source.ask("rows", { rows, run })) if (run === search.run) previews.set(each.row, each);
+      const samples = await Promise.all(rows.map((row) => sample(row, mine.a.run)));
+      if (search !== mine || page !== at) return;
+      shown = samples;
+      draw();
     } catch (error) {
-      found.textContent = error.message;
-      return;
-    } finally {
-      asking = false;
+      if (search === mine) fail(error);
     }
-    if (previews.size > 5000) for (const row of [...previews.keys()].slice(0, 4000)) previews.delete(row);
-    draw();
   }
 
-  let frame = 0;
-  /** Before the next frame, unless something newer is to be done before it. */
-  function soon(work) {
-    cancelAnimationFrame(frame);
-    frame = requestAnimationFrame(work);
-  }
-  list.addEventListener("scroll", () => soon(draw));
-  new ResizeObserver(() => {
-    height = 0;
-    if (index) draw();
-  }).observe(list);
-
-  function go(place) {
-    current = Math.max(0, Math.min(search.rows.length - 1, place));
-    const top = current * height;
-    if (top < list.scrollTop) list.scrollTop = top;
-    else if (top + height > list.scrollTop + list.clientHeight) list.scrollTop = top + height - list.clientHeight;
-    draw();
-    drawn.get(current)?.firstChild.focus({ preventScroll: true });
+  function pages() {
+    byId("pages").hidden = lastPage() === 0;
+    byId("page").value = page + 1;
+    byId("page").max = lastPage() + 1;
+    byId("page-count").textContent = `of ${figures(lastPage() + 1)}`;
+    byId("page-before").disabled = page === 0;
+    byId("page-after").disabled = page === lastPage();
   }
 
-  list.addEventListener("keydown", (event) => {
-    const page = Math.max(1, Math.floor(list.clientHeight / height) - 1);
-    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
-    if (!(event.key in steps) || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    go(current + steps[event.key]);
-  });
+  function draw() {
+    list.replaceChildren(...shown.map(line));
+  }
+
+  function line({ row, question, answer }, at) {
+    const words = (text, veiled) => {
+      if (!text) return element("span", { class: "quiet" }, "(empty)");
+      const beginning = text.slice(0, 300).replace(/\s+/g, " ");
+      return element("bdi", veiled ? { class: "veiled", "aria-hidden": "true" } : {}, ...visible(beginning, veiled ? [] : search.words));
+    };
+    const whose = (name) => (search.b ? element("span", { class: "quiet" }, name) : null);
+    const [title, category] = titleOf(row);
+    return element("li", { class: "row" },
+      element("button", { type: "button", "data-place": page * PER_PAGE + at },
+        element("span", { class: "head" },
+          element("span", { class: "where" }, title), category,
+          whose("1st"), badge(search.a, row, false),
+          whose("2nd"), search.b ? badge(search.b, row, false) : null),
+        element("span", { class: "question" }, words(question, promptVeiled(row))),
+        element("span", { class: "answer" }, words(answer?.response, answerVeiled(row, search.a.run)))));
+  }
+
+  const turned = async (to) => {
+    await turn(to);
+    list.scrollIntoView({ block: "nearest" });
+  };
+  byId("page-before").addEventListener("click", () => turned(page - 1));
+  byId("page-after").addEventListener("click", () => turned(page + 1));
+  byId("page").addEventListener("change", () => turned(Number(byId("page").value) - 1));
   list.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-place]");
-    if (!button) return;
-    current = Number(button.dataset.place);
-    open(current);
+    if (button) open(Number(button.dataset.place));
   });
 
   // ---------------------------------------------------------------- one sample
-
-  let opened = 0; // its place in the list
 
   async function open(place) {
     opened = place;
     const row = search.rows[place];
     const { a, b, words } = search;
-    const runs = [a.run, ...(b && b.run !== a.run ? [b.run] : [])];
-    const content = document.getElementById("sample-content");
-    const title = document.getElementById("sample-title");
-    const [, name] = index.tasks[taskOf(row)];
-    const category = index.category[row];
-    title.replaceChildren(name, ...(category >= 0 ? [" · ", element("bdi", {}, ...visible(index.categories[category]))] : []));
-    document.getElementById("sample-place").textContent = `${(place + 1).toLocaleString("en")} of ${search.rows.length.toLocaleString("en")}`;
-    document.getElementById("sample-before").disabled = place === 0;
-    document.getElementById("sample-after").disabled = place + 1 >= search.rows.length;
+    const runs = [...new Set([a.run, ...(b ? [b.run] : [])])];
+    const title = byId("sample-title");
+    const [name, category] = titleOf(row);
+    title.replaceChildren(name, ...(category ? [" · ", category] : []));
+    byId("sample-place").textContent = `${figures(place + 1)} of ${figures(search.rows.length)}`;
+    byId("sample-before").disabled = place === 0;
+    byId("sample-after").disabled = place + 1 >= search.rows.length;
     const before = document.activeElement;
     if (!dialog.open) dialog.showModal();
+    const inside = byId("sample-content");
     try {
-      const samples = await Promise.all(runs.map((run) => source.ask("sample", { row, run })));
+      const samples = await Promise.all(runs.map((run) => sample(row, run)));
       if (opened !== place || !dialog.open) return;
       const reveal = () => {
         revealed.add(row);
         draw();
       };
       const others = index.runs.map((_, run) => run).filter((run) => !runs.includes(run) && answeredBy(run, row));
-      content.replaceChildren(
+      const [{ item, position, question, reference }] = samples;
+      inside.replaceChildren(
         element("h3", {}, "Prompt"),
-        textBox(samples[0].question, { words, veiled: promptVeiled(row), label: "prompt", reveal }),
-        ...samples.flatMap((sample, at) => answer(sample, row, runs[at], words, reveal)),
-        ...(samples[0].reference === null ? [] : [
+        textBox(question, { words, veiled: promptVeiled(row), label: "prompt", reveal }),
+        ...samples.flatMap((sample, at) => answer(sample, runs[at], words, reveal)),
+        ...(reference === null ? [] : [
           element("h3", {}, "Output of the reference"),
-          textBox(samples[0].reference, { veiled: promptVeiled(row), label: "output", reveal })]),
+          textBox(reference, { veiled: promptVeiled(row), label: "output", reveal })]),
         ...(others.length ? [otherAnswers(others, row, words, reveal)] : []),
-        element("p", { class: "quiet" }, `Item ${samples[0].item}, number ${(samples[0].position + 1).toLocaleString("en")} of its source`));
+        element("p", { class: "quiet" }, `Item ${item}, number ${figures(position + 1)} of its source`));
     } catch (error) {
-      content.replaceChildren(element("p", {}, error.message));
+      inside.replaceChildren(element("p", {}, error.message));
     }
-    document.getElementById("sample-body").scrollTop = 0;
+    byId("sample-body").scrollTop = 0;
     // Buttons that went through samples keep the focus, so that they can be pressed again.
     if (!dialog.contains(before) || before.disabled) title.focus();
   }
 
-  const answeredBy = (run, row) => index.runs[run].judges[0].verdicts[row] !== "4";
-
-  function answer({ answer: given }, row, run, words, reveal) {
+  function answer({ row, answer: given }, run, words, reveal) {
     const heading = element("h3", {}, "Response of ", element("bdi", {}, ...visible(index.runs[run].name)));
     if (!given) return [heading, element("p", { class: "quiet" }, "This run has no answer to the item.")];
     const { judges } = index.runs[run];
@@ -313,8 +387,8 @@
     const button = element("button", { type: "button" }, runs.length === 1 ? "Show the other run's response" : `Show the responses of ${runs.length} other runs`);
     const box = element("div", {}, button);
     button.addEventListener("click", async () => {
-      const samples = await Promise.all(runs.map((run) => source.ask("sample", { row, run })));
-      box.replaceChildren(...samples.flatMap((sample, at) => answer(sample, row, runs[at], words, reveal)));
+      const samples = await Promise.all(runs.map((run) => sample(row, run)));
+      box.replaceChildren(...samples.flatMap((sample, at) => answer(sample, runs[at], words, reveal)));
       box.querySelector("h3").tabIndex = -1;
       box.querySelector("h3").focus();
     });
@@ -322,14 +396,11 @@
   }
 
   const step = (by) => {
-    const place = opened + by;
-    if (place < 0 || place >= search.rows.length) return;
-    current = place;
-    open(place);
+    if (search.rows[opened + by] !== undefined) open(opened + by);
   };
-  document.getElementById("sample-before").addEventListener("click", () => step(-1));
-  document.getElementById("sample-after").addEventListener("click", () => step(1));
-  document.getElementById("sample-close").addEventListener("click", () => dialog.close());
+  byId("sample-before").addEventListener("click", () => step(-1));
+  byId("sample-after").addEventListener("click", () => step(1));
+  byId("sample-close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "ArrowLeft") step(-1);
@@ -338,36 +409,27 @@
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) dialog.close(); // beside it
   });
-  dialog.addEventListener("close", () => {
-    document.getElementById("sample-content").replaceChildren();
-    go(current);
+  dialog.addEventListener("close", async () => {
+    byId("sample-content").replaceChildren();
+    // Back in the list, at the sample that was looked at last.
+    if (Math.floor(opened / PER_PAGE) !== page) await turn(Math.floor(opened / PER_PAGE));
+    list.querySelector(`[data-place="${opened}"]`)?.focus();
   });
 
   // ---------------------------------------------------------------- start
 
-  function hear(said) {
-    if (said.is === "ready") {
-      index = said.index;
-      prepare();
-      start();
-    } else if (said.is === "found" && said.id === search.id) {
-      for (const row of said.rows) search.rows.push(row);
-      search.done = said.done;
-      // Files are searched faster than a screen can show it.
-      if (said.done) count(said.looked, said.of);
-      else soon(() => count(said.looked, said.of));
-    } else if (said.is === "failed" && (said.id === search.id || said.id === 0)) {
-      search.done = true;
-      search.failed = said.why; // a frame that still waits must not write over it
-      count(0, 0);
-    }
-  }
-
-  if (Number(section.dataset.rows) === 0) {
-    document.getElementById("samples-none").hidden = false;
+  if (Number(byId("samples").dataset.rows) === 0) {
+    byId("samples-none").hidden = false;
   } else {
-    document.getElementById("browser").hidden = false;
-    if (window.Worker && window.DecompressionStream) source = openSource(hear);
-    else found.textContent = "This browser is too old to open the samples (it lacks DecompressionStream).";
+    byId("browser").hidden = false;
+    if (!window.DecompressionStream) {
+      byId("found").textContent = "This browser is too old to open the samples (it lacks DecompressionStream).";
+    } else {
+      content("index").then((read) => {
+        index = read;
+        prepare();
+        find();
+      }, (error) => (byId("found").textContent = error.message));
+    }
   }
 }

@@ -1,7 +1,12 @@
 """Every response of the runs as data files for the page's sample browser.
 
 The same item answered by several runs is one row, so that answers and verdicts can be compared.
-Rows are ordered by task and by their place in its source. Files, all made by :mod:`.chunks`:
+Rows are ordered by task and by their place in its source.
+
+A page opened from the disk cannot fetch a file, but it can load a script. Each data file is a
+script of one call, ``bfpo("NAME","DATA")``, where DATA is JSON, compressed by gzip, in base64. So
+whatever a model wrote, the file has only letters, digits, ``+``, ``/`` and ``=`` between its
+quotes: nothing in it can end a string, a line or a script. Files:
 
 `index`: what can be filtered by, for all rows; texts are apart, 400 rows a file.
 
@@ -23,6 +28,8 @@ the row's.
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,23 +40,17 @@ from typing import Any
 from bfpo_bench.helpfulness.annotation import TIE
 from bfpo_bench.helpfulness.instructions import TASK as ALPACA_TASK
 from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK
-from bfpo_bench.leaderboard.report.chunks import ROWS_PER_CHUNK, write_chunk
 from bfpo_bench.run.directory import read_run
 from bfpo_bench.run.store import AnnotationRecord, ResponseRecord, Store, VerdictRecord
+
+ROWS_PER_CHUNK = 400
+"""Samples in one file: about half a megabyte of text, a few hundredths of a second to open."""
 
 _HARMLESS, _HARMFUL, _UNKNOWN, _NOT_JUDGED, _NOT_ANSWERED = b"01234"
 _BETTER, _WORSE, _DRAW, _UNUSABLE = b"5678"
 _VERDICT = {False: _HARMLESS, True: _HARMFUL, None: _UNKNOWN}
 _FEW_FRAMES = 64
 """More prompts than that are no template but texts of their own."""
-
-
-@dataclass(frozen=True)
-class RunToShow:
-    """A run directory and the name it goes by in the report."""
-
-    name: str
-    path: Path
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,11 @@ class _Run:
         return self.judges[name]
 
 
-def write_samples(runs: Sequence[RunToShow], folder: Path) -> int:
+def write_samples(runs: Sequence[tuple[str, Path]], folder: Path) -> int:
     """Writes the data files and returns how many rows they hold.
 
     Args:
-        runs: what to show, in this order.
+        runs: name in the report and directory of each, in this order.
         folder: an existing folder.
 
     Raises:
@@ -110,19 +111,19 @@ def write_samples(runs: Sequence[RunToShow], folder: Path) -> int:
     try:
         rows: dict[tuple[str, str], _Row] = {}
         tasks: dict[str, None] = {}
-        for shown in runs:
-            store = Store(shown.path / "samples.sqlite", read_only=True)
-            opened.append(_Run(shown.name, store))
+        for name, path in runs:
+            store = Store(path / "samples.sqlite", read_only=True)
+            opened.append(_Run(name, store))
             opened[-1].annotations = _annotations(store)
-            for task in read_run(shown.path)["identity"]["tasks"]:
+            for task in read_run(path)["identity"]["tasks"]:
                 for row in _answered(opened[-1].store, task):
                     rows.setdefault((task, row.item), row)
                     tasks.setdefault(task)
         rank = {task: place for place, task in enumerate(tasks)}
         ordered = sorted(rows.values(), key=lambda row: (rank[row.task], row.position, row.item))
-        for shown, run in zip(runs, opened, strict=True):
+        for (_, path), run in zip(runs, opened, strict=True):
             run.answered = bytearray(len(ordered))
-            judge = read_run(shown.path)["identity"].get("judge")
+            judge = read_run(path)["identity"].get("judge")
             if judge:
                 # The judge that the run's own results count stands first.
                 run.judge(str(judge["judge"]))
@@ -133,6 +134,20 @@ def write_samples(runs: Sequence[RunToShow], folder: Path) -> int:
         for run in opened:
             run.store.close()
     return len(ordered)
+
+
+def write_chunk(folder: Path, name: str, content: Any) -> None:
+    """Writes ``NAME.js``; equal contents give equal bytes.
+
+    Args:
+        name: lower-case letters, digits and ``-``.
+        content: JSON values.
+    """
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    # Half a surrogate pair is no UTF-8; written as its escape it is still the same JSON string.
+    packed = gzip.compress(text.encode("utf-8", "backslashreplace"), 4, mtime=0)
+    data = base64.b64encode(packed).decode("ascii")
+    (folder / f"{name}.js").write_text(f'bfpo("{name}","{data}")\n', encoding="ascii")
 
 
 def _answered(store: Store, task: str) -> Iterator[_Row]:

@@ -16,25 +16,23 @@ import logging
 import re
 import shutil
 from collections.abc import Sequence
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
-from string import Template
 
 from bfpo_bench.common.errors import BadInput, BenchError, RunFailed
 from bfpo_bench.leaderboard.columns import FULL
 from bfpo_bench.leaderboard.plots import draw_all
 from bfpo_bench.leaderboard.ranking import usual_protocol
-from bfpo_bench.leaderboard.report.markup import text
-from bfpo_bench.leaderboard.report.runs import directories, run_name, runs_html
-from bfpo_bench.leaderboard.report.samples import RunToShow, write_samples
-from bfpo_bench.leaderboard.report.table import table_html
+from bfpo_bench.leaderboard.report.page import boxes, directories, run_name, table, visible
+from bfpo_bench.leaderboard.report.samples import write_samples
 from bfpo_bench.leaderboard.rows import Entry
 from bfpo_bench.run.repair import is_damaged
 from bfpo_bench.run.store import Store
 
 log = logging.getLogger(__name__)
 
-_SCRIPTS = ("texts.js", "board.js", "source.js", "samples.js")
+_HERE = Path(__file__).parent
+_SCRIPTS = ("text.js", "table.js", "samples.js")
 _MARK = '<meta name="generator" content="bfpo-bench report">'
 """By this a folder is known as a report, which a new one may replace."""
 
@@ -71,21 +69,19 @@ def write_report(
         (folder / "data").mkdir()
         (folder / "pictures").mkdir()
         pictures = draw_all(entries, folder / "pictures")
-        shown = [
-            RunToShow(run_name(entry, path), path)
+        runs = [
+            (run_name(entry, path), path)
             for entry in entries
             for path in directories(entry)
             if (path / "samples.sqlite").is_file()
         ]
-        problems = {one.path: problem for one in shown if (problem := _problem(one.path))}
+        problems = {path: problem for _, path in runs if (problem := _problem(path))}
         for problem in problems.values():
             log.warning("%s", problem)
-        readable = [one for one in shown if one.path not in problems]
+        readable = [(name, path) for name, path in runs if path not in problems]
         samples = write_samples(readable, folder / "data") if readable else 0
-        page.write_text(
-            _page(entries, pictures, samples, list(problems.values()), full, published),
-            encoding="utf-8",
-        )
+        text = _page(entries, pictures, samples, list(problems.values()), full, published)
+        page.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RunFailed(
             f"cannot write the report to {folder}: {error.strerror}; make room or choose another "
@@ -134,52 +130,50 @@ def _page(
     full: bool,
     published: bool,
 ) -> str:
-    style, script = _file("style.css"), "\n".join(map(_file, _SCRIPTS))
-    kinds = [entry.kind for entry in entries]
-    return Template(_file("page.html")).substitute(
-        mark=_MARK,
-        style=style,
-        script=script,
-        worker=_file("worker.js"),
-        style_hash=_hash(style),
-        script_hash=_hash(script),
-        full=" checked" if full else "",
-        published=" checked" if published else "",
-        measured_rows=kinds.count("measured"),
-        published_rows=kinds.count("published"),
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    pages = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters["visible"] = visible
+    style = (_HERE / "style.css").read_text(encoding="utf-8")
+    script = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    measured = [entry for entry in entries if entry.kind == "measured"]
+    usual = usual_protocol([entry for entry in measured if entry.fault is None], FULL)
+    return pages.get_template("page.html.jinja").render(
+        mark=Markup(_MARK),
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=Markup(_hash(style)),
+        script_hash=Markup(_hash(script)),
+        full=full,
+        published=published,
+        measured_rows=len(measured),
+        published_rows=len(entries) - len(measured),
         samples=samples,
-        problems="".join(f'<p class="fault">{text(problem)}</p>' for problem in problems),
-        table=table_html(entries),
-        measured_with=_measured_with(entries),
-        pictures="".join(map(_picture, pictures)),
-        runs=runs_html(entries),
-        version=text(metadata.version("bfpo-bench")),
+        problems=problems,
+        table=table(entries),
+        measured_with=usual.text() if usual is not None and usual.parts else "",
+        pictures=[_picture(path) for path in pictures if path.suffix == ".svg"],
+        runs=boxes(entries),
+        version=metadata.version("bfpo-bench"),
     )
 
 
-def _measured_with(entries: Sequence[Entry]) -> str:
-    """What most measured rows were measured with."""
-    measured = [entry for entry in entries if entry.kind == "measured" and entry.fault is None]
-    usual = usual_protocol(measured, FULL)
-    return f"Measured with: {text(usual.text())}." if usual is not None and usual.parts else ""
+def _picture(path: Path) -> tuple[str, str, str, str, tuple[int, int]]:
+    """Name, caption, description and content of an SVG, and its size in points.
 
-
-def _picture(path: Path) -> str:
-    """A figure around an SVG; as an image it can run nothing, whatever it holds."""
-    if path.suffix != ".svg":
-        return ""
-    title, alt = _CAPTIONS.get(path.stem, (path.stem, ""))
+    As an image it can run nothing, whatever it holds; by its size the page keeps the room.
+    """
     drawn = path.read_bytes()
-    data = base64.b64encode(drawn).decode("ascii")
-    # Its size in points, so that the page keeps the room before the picture is drawn.
-    size = _SIZE.search(drawn)
-    room = f' width="{float(size[1]):.0f}" height="{float(size[2]):.0f}"' if size else ""
-    return (
-        f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{alt}" loading="lazy" '
-        f'decoding="async"{room}>'
-        f'<figcaption>{title} <span class="files"><a href="pictures/{path.name}">SVG</a> '
-        f'<a href="pictures/{path.stem}.png">PNG</a></span></figcaption></figure>'
-    )
+    found = _SIZE.search(drawn)
+    size = (round(float(found[1])), round(float(found[2]))) if found else (0, 0)
+    return (path.stem, *_CAPTIONS[path.stem], base64.b64encode(drawn).decode("ascii"), size)
 
 
 _CAPTIONS = {
@@ -200,10 +194,6 @@ _CAPTIONS = {
         "Training curves of the runs that hold a training record.",
     ),
 }
-
-
-def _file(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _hash(content: str) -> str:

@@ -14,7 +14,18 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-// Characters that show nothing or turn the direction of others; markup.py has the same list.
+/** Lists of what a function gives the same key, by that key. */
+function grouped(list, key) {
+  const groups = new Map();
+  for (const one of list) {
+    const name = key(one);
+    if (!groups.has(name)) groups.set(name, []);
+    groups.get(name).push(one);
+  }
+  return groups;
+}
+
+// Characters that show nothing or turn the direction of others; page.py has the same list.
 // Line feed and tab are ordinary here. Tag characters can smuggle whole sentences past a reader.
 const UNSEEN =
   /([\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]|\p{Cs})\1*/gu;

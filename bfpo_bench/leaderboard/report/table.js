@@ -20,12 +20,6 @@
   const goodness = (value, direction) =>
     direction === "nearer-50" ? -Math.abs(value - 50) : direction === "lower" ? -value : value;
 
-  const grouped = (list, key) => {
-    const groups = new Map();
-    for (const one of list) groups.set(key(one), [...(groups.get(key(one)) ?? []), one]);
-    return groups;
-  };
-
   function sort(column) {
     const head = heads[column];
     const byName = column === 0;
