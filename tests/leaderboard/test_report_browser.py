@@ -344,26 +344,26 @@ def test_the_samples_work_by_keyboard(watched: Watched) -> None:
     expect(page.locator("#list button[data-place='2']")).to_be_focused()
     # Over the end of a page the list follows.
     page.locator("#list button").last.press("Enter")
-    expect(page.locator("#sample-place")).to_have_text("50 of 600")
+    expect(page.locator("#sample-place")).to_have_text("25 of 600")
     page.keyboard.press("ArrowRight")
-    expect(page.locator("#sample-place")).to_have_text("51 of 600")
+    expect(page.locator("#sample-place")).to_have_text("26 of 600")
     page.keyboard.press("Escape")
-    expect(page.locator("#list button[data-place='50']")).to_be_focused()
+    expect(page.locator("#list button[data-place='25']")).to_be_focused()
     expect(page.locator("#page")).to_have_value("2")
 
 
 def test_what_was_found_stands_in_pages(watched: Watched) -> None:
     page = watched.page
     buttons = page.locator("#list button")
-    expect(buttons).to_have_count(50)
+    expect(buttons).to_have_count(25)
     assert page.locator("#page-before").is_disabled()
-    expect(page.locator("#page-count")).to_have_text("of 12")
+    expect(page.locator("#page-count")).to_have_text("of 24")
     page.locator("#page-after").click()
-    expect(buttons.first).to_have_attribute("data-place", "50")
+    expect(buttons.first).to_have_attribute("data-place", "25")
     page.locator("#page").fill("99")
     page.locator("#page").press("Enter")
     expect(buttons.last).to_have_attribute("data-place", "599")
-    assert page.locator("#page").input_value() == "12"
+    assert page.locator("#page").input_value() == "24"
     assert page.locator("#page-after").is_disabled()
     page.locator("[name=words]").fill('"question 7 of alert"')
     watched.found("1 of 600 samples")

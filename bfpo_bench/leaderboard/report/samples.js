@@ -13,7 +13,7 @@
     7: { name: "draw", sign: "=" },
     8: { name: "no usable answer", sign: "?" },
   };
-  const PER_PAGE = 50;
+  const PER_PAGE = 25;
   const AHEAD = 4; // files asked for before they are searched
   const OPEN = 24; // opened files kept, about half a megabyte each
   const byId = (id) => document.getElementById(id);
