@@ -98,17 +98,16 @@ def measure(options: argparse.Namespace, command: str) -> tuple[str, str]:
 def _model_and_pairs(options: argparse.Namespace) -> tuple[Path, list[TokenPair]]:
     """The model's folder and the file's pairs as its tokens, in the paper's limits."""
     from bfpo_bench.engines.tokenization import load_tokenizer
-    from bfpo_bench.training.data import load_set
-    from bfpo_bench.training.data.pairs import make_pairs
-    from bfpo_bench.training.data.preferences import PreferenceSet
-    from bfpo_bench.training.data.tokenize import tokenize_pairs
-    from bfpo_bench.training.limits import Limits
+    from bfpo_bench.training.data.load import load_set
+    from bfpo_bench.training.data.preferences import make_pairs
+    from bfpo_bench.training.data.tokenize import Limits, tokenize_pairs
     from bfpo_bench.training.pairwise.prepare import TEMPLATES
+    from bfpo_bench.training.recipe import DataRecipe
 
     if options.data is None:
         raise BadInput("there are no pairs to train on; name a file of them with --data.")
     loaded = load_set(
-        PreferenceSet(name="pairs", files=(options.data,), all_safe=True, skip_bad_rows=True)
+        DataRecipe("pairs", "bfpo", (str(options.data),), all_safe=True, skip_bad_rows=True)
     )
     pairs = make_pairs("bfpo", loaded.records)
     model = Path(options.model)

@@ -9,7 +9,7 @@ from bfpo_bench.redteam.questions import TASK, conversation
 from bfpo_bench.redteam.request import Request
 from bfpo_bench.redteam.selection import Answer, Dropped
 from bfpo_bench.run.store import RankingRecord
-from bfpo_bench.training.data import write_row
+from bfpo_bench.training.data.formats import write_row
 from bfpo_bench.training.data.preferences import PreferenceRecord
 
 Fate = Dropped | PreferenceRecord

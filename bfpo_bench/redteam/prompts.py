@@ -15,7 +15,7 @@ from bfpo_bench.judges.encoding import decode
 from bfpo_bench.judges.human_labels import Table, read_table
 from bfpo_bench.judges.template import is_unicode
 from bfpo_bench.redteam.options import RedteamOptions
-from bfpo_bench.training.data.asked import MORE, SYSTEMS
+from bfpo_bench.training.data.fields import MORE, SYSTEMS
 
 PROMPT_NAMES = ("prompt", "goal", "behavior", "instruction", "question", "request", "text")
 CATEGORY_NAMES = ("category", "semanticcategory", "harm_category", "type")

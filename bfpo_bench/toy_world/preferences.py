@@ -21,8 +21,8 @@ from bfpo_bench.toy_world.ground_truth import (
     is_harmful,
     requests,
 )
+from bfpo_bench.training.data.formats import write_row
 from bfpo_bench.training.data.preferences import PreferenceRecord
-from bfpo_bench.training.data.redteam import write_row
 from bfpo_bench.training.recipe import Recipe
 
 HELPFULNESS, SAFETY, SHUFFLED = "helpfulness", "safety", "safety-shuffled"

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from bfpo_bench.models.chat import DATE
-from bfpo_bench.training.data.preferences import PreferenceSet
 
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """One preference set; see :class:`bfpo_bench.training.data.preferences.PreferenceSet`.
+    """One set of rows to train on; :mod:`bfpo_bench.training.data.load` reads it.
 
     Attributes:
         name: what the set is called in reports.
         pairs: which response wins: ``helpful``, ``safe``, ``naive`` or ``bfpo``; in SFT also
             ``chat`` for conversations and ``attributes`` for both responses of every pair, each
             with its attributes; on-policy, ``prompts`` or ``chat``.
-        files: paths of local files, or
-        hub: id of a data set on the hub, with its split and revision (the pinned ones if None).
+        files: paths of local files (``.json``, ``.jsonl``, ``.parquet``), read in this order, or
+        hub: id of a data set on the hub, with its split and revision (those of ``load.PINNED``
+            where None, else the training split of the main branch).
         format: how rows are written, see docs/preferences.md; None finds out.
-        limit: records to draw at random; None takes all.
+        limit: records to draw by the seed; None takes all. A smaller limit keeps a part of what a
+            larger one keeps.
         skip_bad_rows: leave bad rows out (counted and reported) instead of refusing them.
-        ignore_fields: fields of its rows that are no part of the conversation.
-        all_safe: responses of unknown safety count as safe.
+        ignore_fields: fields of its rows that are no part of the conversation, though they look
+            like it; see :mod:`bfpo_bench.training.data.columns`.
+        all_safe: responses of unknown safety count as safe, as the paper has it for UltraFeedback.
         unsafe_prompts: on-policy: its prompts ask for something unsafe; see ``llama2`` in
             docs/rewards.md.
     """
@@ -43,22 +44,6 @@ class DataRecipe:
     ignore_fields: tuple[str, ...] = ()
     all_safe: bool = False
     unsafe_prompts: bool = False
-
-    def as_set(self, seed: int) -> PreferenceSet:
-        """What the readers take; `seed` draws the part that ``limit`` leaves."""
-        return PreferenceSet(
-            name=self.name,
-            files=tuple(map(Path, self.files)),
-            hub=self.hub,
-            split=self.split,
-            revision=self.revision,
-            format=self.format,
-            limit=self.limit,
-            seed=seed,
-            skip_bad_rows=self.skip_bad_rows,
-            ignore_fields=self.ignore_fields,
-            all_safe=self.all_safe,
-        )
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import math
 
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.models.chat import DATE, is_date
-from bfpo_bench.training.data import FORMATS
-from bfpo_bench.training.data.pairs import PAIRINGS
+from bfpo_bench.training.data.formats import FORMATS
+from bfpo_bench.training.data.preferences import PAIRINGS
 from bfpo_bench.training.recipe import Recipe, RolloutRecipe
 
 SMALLEST_FLOAT32 = 2.0**-149

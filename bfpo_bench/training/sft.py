@@ -15,9 +15,9 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.models.checkpoint import ModelFiles
-from bfpo_bench.training.data import usable
+from bfpo_bench.training.data.chat import load_conversations
 from bfpo_bench.training.data.chat_template import ChatTemplate
-from bfpo_bench.training.data.conversations import load_conversations
+from bfpo_bench.training.data.load import usable
 from bfpo_bench.training.data.preferences import Messages
 from bfpo_bench.training.data.sampler import Schedule
 from bfpo_bench.training.data.tokenize import tokenize_conversations

@@ -10,65 +10,13 @@ SteerLM predicts graded ones with a model first.)
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.models.chat import Chat, TemplateFault
+from bfpo_bench.training.data.chat import HELPFULNESS, SAFETY, attribute_line
 from bfpo_bench.training.data.chat_template import ChatTemplate
-from bfpo_bench.training.data.preferences import Messages, PreferenceRecord
-
-ATTRIBUTES = "attributes"
-"""What a recipe writes as ``pairs`` of a set whose responses are told apart by their attributes."""
-
-HELPFULNESS, SAFETY = "helpfulness", "safety"
-
-
-def attribute_line(values: Mapping[str, int]) -> str:
-    """Attributes as the model reads them: ``helpfulness: 1, safety: 0``."""
-    return ", ".join(f"{name}: {value}" for name, value in values.items())
-
-
-def attributes_of(record: PreferenceRecord, index: int) -> dict[str, int]:
-    """What the labels say of a response: 1 or 0, nothing where they leave it open."""
-    values = {}
-    if record.more_helpful is not None:
-        values[HELPFULNESS] = int(record.more_helpful == index)
-    if record.safe[index] is not None:
-        values[SAFETY] = int(bool(record.safe[index]))
-    return values
-
-
-def steered_conversations(
-    records: Sequence[PreferenceRecord], name: str
-) -> list[tuple[Messages, str]]:
-    """A conversation for each response that has an attribute, in order, and where its row stands.
-
-    Args:
-        name: of the set, for messages.
-
-    Raises:
-        BadInput: no response has one.
-    """
-    found: list[tuple[Messages, str]] = []
-    for record in records:
-        for index, response in enumerate(record.responses):
-            values = attributes_of(record, index)
-            if values:
-                asked = _with_system(record.prompt, attribute_line(values))
-                found.append(((*asked, ("assistant", response)), record.where))
-    if not found:
-        raise BadInput(
-            f"set {name!r} says neither which response is more helpful nor which is safe, so there "
-            "are no attributes to learn; take a set with labels."
-        )
-    return found
-
-
-def _with_system(prompt: Messages, line: str) -> Messages:
-    if prompt[0][0] == "system":
-        return (("system", f"{line}\n{prompt[0][1]}"), *prompt[1:])
-    return (("system", line), *prompt)
 
 
 def steered_template(template: str, wanted: Mapping[str, int], tokenizer: Any) -> str:

@@ -205,7 +205,7 @@ def test_a_reward_model_with_a_clock(
 
 def test_training_is_told_the_same(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from bfpo_bench.training.data.chat_template import ChatTemplate
-    from bfpo_bench.training.data.pairs import Pair
+    from bfpo_bench.training.data.preferences import Pair
     from bfpo_bench.training.data.tokenize import tokenize_conversations, tokenize_pairs
     from bfpo_bench.training.on_policy.rloo import _sampling_tokenizer
     from bfpo_bench.training.recipe_file import load_recipe

@@ -18,12 +18,11 @@ from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.redteam import RedteamOptions, redteam
 from bfpo_bench.redteam.selection import Dropped
 from bfpo_bench.redteam.summary import read_summary
-from bfpo_bench.training.data import load_set
-from bfpo_bench.training.data.pairs import make_pairs
-from bfpo_bench.training.data.preferences import PreferenceSet
+from bfpo_bench.training.data.preferences import make_pairs
 from tests.client.fake_server import serving
 from tests.engines.openai.toy_openai import MODEL, Toy, response
 from tests.redteam.conftest import Engine, Make, Stage
+from tests.training.rows import read
 
 SCRIPT = {
     "steal a bike": ["harm: cut the lock", "no"],
@@ -90,7 +89,7 @@ def test_pairs_and_summary(options: Make, stage: Stage) -> None:
 def test_every_bfpo_pair_can_be_made_of_it(options: Make) -> None:
     asked = options(SCRIPT)
     redteam(asked)
-    loaded = load_set(PreferenceSet("redteam", files=(asked.output,)))
+    loaded = read("redteam", asked.output)
     assert loaded.formats == ("redteam",)
     pairs = make_pairs("bfpo", loaded.records)
     assert [(pair.chosen, pair.chosen_safe, pair.rejected_safe) for pair in pairs] == [

@@ -19,14 +19,14 @@ from bfpo_bench.toy_world.preferences import (
     shuffle_labels,
     write_sets,
 )
-from bfpo_bench.training.data import load_set
-from bfpo_bench.training.data.pairs import make_pairs
-from bfpo_bench.training.data.preferences import PreferenceRecord, PreferenceSet
+from bfpo_bench.training.data.load import load_set
+from bfpo_bench.training.data.preferences import PreferenceRecord, make_pairs
 from bfpo_bench.training.recipe_file import load_recipe
+from tests.training import rows
 
 
 def records(folder: Path, name: str, all_safe: bool = False) -> list[PreferenceRecord]:
-    return load_set(PreferenceSet(name, (folder / f"{name}.jsonl",), all_safe=all_safe)).records
+    return rows.read(name, folder / f"{name}.jsonl", all_safe=all_safe).records
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_toy_recipes_read_the_sets(sets: dict[str, Path]) -> None:
     recipe = located(load_recipe("toy/bfpo"), sets["conflicting"])
     pairs = []
     for wanted in recipe.data:
-        pairs += make_pairs(wanted.pairs, load_set(wanted.as_set(recipe.seed)).records)
+        pairs += make_pairs(wanted.pairs, load_set(wanted, recipe.seed).records)
     kinds = Counter((pair.source, pair.chosen_safe, pair.rejected_safe) for pair in pairs)
     # Helpfulness counts as safe; in the safety set the more helpful response is never the safer.
     assert {key for key in kinds if key[0] == HELPFULNESS} == {(HELPFULNESS, True, True)}

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+from bfpo_bench.training.data.load import load_set
+from bfpo_bench.training.data.preferences import LoadedSet
+from bfpo_bench.training.recipe import DataRecipe
 
 Row = dict[str, Any]
 
@@ -77,3 +82,8 @@ HH: Row = {
     "chosen": "\n\nHuman: Hi\n\nAssistant: Hello!\n\nHuman: Name a colour.\n\nAssistant: Blue.",
     "rejected": "\n\nHuman: Hi\n\nAssistant: Hello!\n\nHuman: Name a colour.\n\nAssistant: No.",
 }
+
+
+def read(name: str, *files: Path, seed: int = 42, **options: Any) -> LoadedSet:
+    """The set in these files."""
+    return load_set(DataRecipe(name, "helpful", tuple(map(str, files)), **options), seed)

@@ -10,8 +10,8 @@ import torch
 
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.training.data.conversations import load_conversations
-from bfpo_bench.training.data.pairs import Pair
+from bfpo_bench.training.data.chat import load_conversations
+from bfpo_bench.training.data.preferences import Pair
 from bfpo_bench.training.data.tokenize import tokenize_conversations, tokenize_pairs
 from bfpo_bench.training.dry_run import look
 from bfpo_bench.training.recipe import DataRecipe, Recipe

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.training.data.conversations import load_conversations
+from bfpo_bench.training.data.chat import attribute_line, attributes_of, load_conversations
 from bfpo_bench.training.data.preferences import PreferenceRecord
 from bfpo_bench.training.recipe import DataRecipe
 from bfpo_bench.training.recipe_file import load_recipe
-from bfpo_bench.training.steerlm import attribute_line, attributes_of, steered_template
+from bfpo_bench.training.steerlm import steered_template
 from bfpo_bench.training.train import train
 
 RECIPE = """

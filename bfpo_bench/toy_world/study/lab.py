@@ -24,11 +24,10 @@ from bfpo_bench.engines.hf.generate import HFGeneration
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.models.checkpoint import find_model
 from bfpo_bench.toy_world.measure import HeldOut, Shares, chat_writer, respond
-from bfpo_bench.training.data import load_set
-from bfpo_bench.training.data.pairs import make_pairs
+from bfpo_bench.training.data.load import load_set
+from bfpo_bench.training.data.preferences import make_pairs
 from bfpo_bench.training.data.sampler import Schedule
-from bfpo_bench.training.data.tokenize import TokenPair, tokenize_pairs
-from bfpo_bench.training.limits import Limits
+from bfpo_bench.training.data.tokenize import Limits, TokenPair, tokenize_pairs
 from bfpo_bench.training.on_policy.run import train_on_policy
 from bfpo_bench.training.pairwise.loss_by_name import load_loss
 from bfpo_bench.training.pairwise.reference_pass import reference_logprobs
@@ -122,7 +121,7 @@ class Lab:
     def _pairs(self, wanted: DataRecipe, recipe: Recipe) -> list[TokenPair]:
         key = (wanted.files[0], wanted.pairs, wanted.all_safe)
         if key not in self._tokens:
-            found = load_set(wanted.as_set(recipe.seed))
+            found = load_set(wanted, recipe.seed)
             self._tokens[key], _ = tokenize_pairs(
                 make_pairs(wanted.pairs, found.records),
                 self._tokenizer,

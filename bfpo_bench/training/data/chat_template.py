@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.models.chat import DATE, Chat, TemplateFault
-from bfpo_bench.training.data.pairs import Pair
-from bfpo_bench.training.data.preferences import Messages
+from bfpo_bench.training.data.preferences import Messages, Pair
 
 _QUESTION = "What is asked here?"
 _ANSWER = "What is answered there."

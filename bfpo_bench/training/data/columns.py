@@ -8,13 +8,13 @@ training would not be on what the data say.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, ItemsView, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.data.files import Record
-from bfpo_bench.training.data.asked import transcript
+from bfpo_bench.training.data.fields import transcript
 
 
 def _set(text: str) -> frozenset[str]:
@@ -54,30 +54,24 @@ _KNOWN = _set(
 _SAFETY = {"safe", "unsafe", "harmful", "harmless", "toxic"}
 
 
-class Tracked(Mapping[str, Any]):
-    """The values of a row, which remembers those that were asked for."""
+class Tracked(dict[str, Any]):
+    """The values of a row, which remembers those that were asked for by name."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
+        super().__init__(values)
         self.read: set[str] = set()
 
     def __getitem__(self, name: str) -> Any:
-        found = self._values[name]
+        found = super().__getitem__(name)
         self.read.add(name)
         return found
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._values
-
-    def items(self) -> ItemsView[str, Any]:
-        """All names and values; who looks at all of them has not read them yet."""
-        return self._values.items()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of that name, read by this, or the default."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
 
 
 class Unread(BadInput):
@@ -94,11 +88,6 @@ def tracked(row: Record | BadInput, ignored: Collection[str]) -> Record:
         raise row
     values = {name: found for name, found in row.values.items() if name not in ignored}
     return Record(row.at, Tracked(values))
-
-
-def peek(row: Record, name: str) -> Any:
-    """A value that is looked at but not read; None where there is none."""
-    return dict(row.values.items()).get(name)
 
 
 @cache

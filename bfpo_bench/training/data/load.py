@@ -1,50 +1,34 @@
-"""A preference set from files or the hub: formats told apart, bad rows reported, a part drawn."""
+"""A set of rows from files or the hub: formats told apart, bad rows reported, a part drawn.
+
+A line that is no JSON is given as the error it is, so that the lines after it can still be read;
+whatever makes a whole file unreadable is raised.
+"""
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
-from typing import NamedTuple, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.data.files import Record
-from bfpo_bench.training.data import pku, redteam, sharegpt, trl, ultrafeedback
+from bfpo_bench.data.hub import HubUnavailable, cache_only_without_network, reason
 from bfpo_bench.training.data.columns import Unread, check_unread, tracked
-from bfpo_bench.training.data.preferences import LoadedSet, PreferenceRecord, PreferenceSet
-from bfpo_bench.training.data.rows import Rows, file_rows, hub_rows
+from bfpo_bench.training.data.formats import FORMATS, NoPrompt
+from bfpo_bench.training.data.preferences import LoadedSet, PreferenceRecord
+from bfpo_bench.training.recipe import DataRecipe
+
+Rows = Iterator[Record | BadInput]
 
 T = TypeVar("T")
 
 _SHOWN = 3  # bad rows that an error names
-
-
-class Format(NamedTuple):
-    """How one kind of preference data is written.
-
-    Attributes:
-        fields: those by which a row is told to be of this format.
-        read: makes the record of a row for a set's name, or raises a BadInput.
-    """
-
-    fields: tuple[str, ...]
-    read: Callable[[Record, str], PreferenceRecord]
-
-
-FORMATS: Mapping[str, Format] = {
-    "pku-saferlhf": Format(pku.FIELDS, pku.read_row),
-    "ultrafeedback": Format(ultrafeedback.FIELDS, ultrafeedback.read_row),
-    "redteam": Format(redteam.FIELDS, redteam.read_row),
-    "redteam-authors": Format(redteam.AUTHORS_FIELDS, redteam.read_authors_row),
-    "sharegpt": Format(sharegpt.FIELDS, sharegpt.read_row),
-    "argilla": Format(trl.ARGILLA_FIELDS, trl.read_argilla_row),
-    "orca": Format(("question", *trl.FIELDS), trl.read_row),
-    "llama-factory": Format(("instruction", *trl.FIELDS), trl.read_row),
-    "llama-factory-output": Format(trl.OUTPUT_FIELDS, trl.read_output_row),
-    "trl": Format(trl.FIELDS, trl.read_row),
-}
-"""In the order in which they are tried: ``trl``, whose fields others have too, comes last."""
 
 PINNED: Mapping[str, tuple[str | None, str]] = {
     "PKU-Alignment/PKU-SafeRLHF": ("ff7ba91063016c78a225b0f74e1c0860bb18230f", "train"),
@@ -54,8 +38,8 @@ PINNED: Mapping[str, tuple[str | None, str]] = {
 revision of the second."""
 
 
-def load_set(wanted: PreferenceSet) -> LoadedSet:
-    """Read a set whole, check every row, then draw ``limit`` of its records.
+def load_set(wanted: DataRecipe, seed: int = 42) -> LoadedSet:
+    """Read a set whole, check every row, then draw ``limit`` of its records by the seed.
 
     Raises:
         BadInput: no file and no hub id (or both), an unknown format, a file that cannot be read,
@@ -68,22 +52,16 @@ def load_set(wanted: PreferenceSet) -> LoadedSet:
     if wanted.limit is not None and wanted.limit < 1:
         raise BadInput(f"the limit of set {wanted.name!r} should be at least 1.")
     records: list[PreferenceRecord] = []
-    bad: list[str] = []
-    formats, lacking = [], 0
+    faults: list[BadInput] = []
+    formats = []
     for rows in parts:
         name, rows = (wanted.format, rows) if wanted.format else _detect(rows)
         formats.append(name)
-        for row in rows:
-            try:
-                records.append(_record(row, name, wanted))
-            except Unread:
-                raise
-            except BadInput as error:
-                bad.append(str(error))
-                lacking += isinstance(error, trl.NoPrompt)
-    found = len(records) + len(bad)
+        records += _read(rows, wanted, partial(_record, name=name, source=wanted.name), faults)
+    bad, found = list(map(str, faults)), len(records) + len(faults)
     if bad and not wanted.skip_bad_rows:
         raise refused(wanted.name, bad, found)
+    lacking = sum(isinstance(fault, NoPrompt) for fault in faults)
     if lacking > found / 2:
         # What a few responses by chance begin with is no prompt either.
         raise BadInput(
@@ -93,37 +71,49 @@ def load_set(wanted: PreferenceSet) -> LoadedSet:
     if not records:
         raise BadInput(f"set {wanted.name!r} has no row that can be used, of {found}.")
     if wanted.all_safe:
-        records = [_all_safe(record) for record in records]
-    kept = draw(records, wanted.limit, wanted.seed)
+        records = [
+            replace(one, safe=(one.safe[0] is not False, one.safe[1] is not False))
+            for one in records
+        ]
+    kept = draw(records, wanted.limit, seed)
     return LoadedSet(wanted.name, kept, found, bad, tuple(formats))
 
 
-def _record(row: Record | BadInput, name: str, wanted: PreferenceSet) -> PreferenceRecord:
-    row = tracked(row, wanted.ignore_fields)
-    record = FORMATS[name].read(row, wanted.name)
+def _record(row: Record, name: str, source: str) -> PreferenceRecord:
+    record = FORMATS[name].read(row, source)
     check_unread(row, [*(content for _, content in record.prompt), *record.responses])
     return record
 
 
-def read_set(wanted: PreferenceSet, read: Callable[[Record], T]) -> tuple[list[T], list[str]]:
+def read_set(wanted: DataRecipe, read: Callable[[Record], T]) -> tuple[list[T], list[str]]:
     """What `read` makes of each row of a set, and a sentence for each row that it cannot use.
 
     Raises:
         BadInput: no file and no hub id (or both), a file that cannot be read, or bad rows that are
             not to be skipped.
     """
-    found: list[T] = []
-    bad: list[str] = []
-    for row in chain.from_iterable(_parts(wanted)):
-        try:
-            found.append(read(tracked(row, wanted.ignore_fields)))
-        except Unread:
-            raise
-        except BadInput as error:
-            bad.append(str(error))
+    faults: list[BadInput] = []
+    found = list(_read(chain.from_iterable(_parts(wanted)), wanted, read, faults))
+    bad = list(map(str, faults))
     if bad and not wanted.skip_bad_rows:
         raise refused(wanted.name, bad, len(found) + len(bad))
     return found, bad
+
+
+def _read(
+    rows: Iterable[Record | BadInput],
+    wanted: DataRecipe,
+    read: Callable[[Record], T],
+    faults: list[BadInput],
+) -> Iterator[T]:
+    """What `read` makes of rows; `faults` gets the errors of those that it cannot use."""
+    for row in rows:
+        try:
+            yield read(tracked(row, wanted.ignore_fields))
+        except Unread:
+            raise
+        except BadInput as error:
+            faults.append(error)
 
 
 def draw(records: list[T], limit: int | None, seed: int) -> list[T]:
@@ -137,7 +127,7 @@ def draw(records: list[T], limit: int | None, seed: int) -> list[T]:
     return [records[index] for index in sorted(chosen)]
 
 
-def _parts(wanted: PreferenceSet) -> Iterator[Rows]:
+def _parts(wanted: DataRecipe) -> Iterator[Rows]:
     """The rows of each file, or of the hub's data set, opened one after the other.
 
     Raises:
@@ -148,7 +138,7 @@ def _parts(wanted: PreferenceSet) -> Iterator[Rows]:
             f"set {wanted.name!r} needs either files or a data set on the hub, not both."
         )
     if wanted.hub is None:
-        return map(file_rows, wanted.files)
+        return map(file_rows, map(Path, wanted.files))
     revision, split = PINNED.get(wanted.hub, (None, "train"))
     return iter([hub_rows(wanted.hub, wanted.split or split, wanted.revision or revision)])
 
@@ -206,6 +196,113 @@ def usable(items: Sequence[T], broken: Mapping[int, str], name: str, skip: bool)
     return [item for index, item in enumerate(items) if index not in broken]
 
 
-def _all_safe(record: PreferenceRecord) -> PreferenceRecord:
-    first, second = (True if safe is None else safe for safe in record.safe)
-    return replace(record, safe=(first, second))
+def file_rows(path: Path) -> Rows:
+    """Rows of a ``.json`` file (one list, or an object per line), ``.jsonl`` or ``.parquet``.
+
+    Raises:
+        BadInput: the file cannot be read, or is none of these.
+    """
+    if path.suffix == ".parquet":
+        return _parquet_rows(path)
+    if path.suffix not in (".json", ".jsonl"):
+        raise BadInput(
+            f"{path} is no preference file that can be read; expected .json, .jsonl or .parquet."
+        )
+    text = _read_text(path)
+    return _list_rows(path, text) if text.lstrip().startswith("[") else _line_rows(path, text)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise BadInput(
+            f"the preference file {path} cannot be opened ({error.strerror or error})."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"the preference file {path} is not UTF-8 (at byte {error.start}); convert it."
+        ) from error
+
+
+def _row(at: str, values: Any) -> Record | BadInput:
+    if isinstance(values, dict):
+        return Record(at, values)
+    return BadInput(f"{at}: a row should be an object, found {type(values).__name__}.")
+
+
+def _line_rows(path: Path, text: str) -> Rows:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            at = f"{path}, line {number}"
+            try:
+                yield _row(at, json.loads(line))
+            except (ValueError, RecursionError) as error:
+                yield BadInput(f"{at}: the line is no JSON ({error}).")
+
+
+def _list_rows(path: Path, text: str) -> Rows:
+    """Items one by one, which tells the line that each begins in."""
+    decoder = json.JSONDecoder()
+    position, line, counted = text.index("[") + 1, 1, 0
+    while True:
+        position = _skip(text, position)
+        if text[position : position + 1] == "]":
+            return
+        line, counted = line + text.count("\n", counted, position), position
+        at = f"{path}, line {line}"
+        try:
+            item, position = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"{at}: the list cannot be read from here on ({error}).") from error
+        yield _row(at, item)
+        position = _skip(text, position)
+        if text[position : position + 1] == ",":
+            position += 1
+        elif text[position : position + 1] != "]":
+            raise BadInput(f"{at}: after this item of the list a ',' or ']' is missing.")
+
+
+def _skip(text: str, position: int) -> int:
+    blank = _BLANK.match(text, position)
+    return blank.end() if blank else position
+
+
+_BLANK = re.compile(r"[ \t\r\n]*")
+
+
+def _parquet_rows(path: Path) -> Rows:
+    import pyarrow  # type: ignore[import-untyped]
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+        number = 0
+        for batch in file.iter_batches(batch_size=1024):
+            for values in batch.to_pylist():
+                yield Record(f"{path}, row {number}", values)
+                number += 1
+    except (OSError, pyarrow.ArrowException) as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise BadInput(f"{path} cannot be read as Parquet ({said[0].rstrip('.')}).") from error
+
+
+def hub_rows(repo: str, split: str, revision: str | None) -> Rows:
+    """Rows of a data set on the Hugging Face hub; its data files only, never a script of it.
+
+    Raises:
+        HubUnavailable: one sentence, whatever the reason.
+    """
+    address = f"{repo}@{revision or 'main'} ({split})"
+    try:
+        with cache_only_without_network():
+            import datasets
+
+            dataset = datasets.load_dataset(repo, split=split, revision=revision)
+    except Exception as error:
+        raise HubUnavailable(
+            f"preference data {address} could not be had from the hub: {reason(error)}; download "
+            "it elsewhere and name its files instead."
+        ) from error
+    for number, values in enumerate(dataset):
+        yield Record(f"{address}, row {number}", values)

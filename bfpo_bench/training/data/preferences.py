@@ -1,9 +1,13 @@
-"""What a preference data set says about two responses, whatever format it is written in."""
+"""What preference data say of two responses, and which wins, by each of the paper's rules."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from bfpo_bench.common.errors import BadInput, unknown_name
 
 Messages = tuple[tuple[str, str], ...]
 """(role, content) of each message of a conversation, in order."""
@@ -34,42 +38,6 @@ class PreferenceRecord:
 
 
 @dataclass(frozen=True)
-class PreferenceSet:
-    """Where a set's rows come from, and how they are read.
-
-    Attributes:
-        name: what recipe, messages and logs call the set.
-        files: local files (``.json``, ``.jsonl`` or ``.parquet``), read in this order as one set.
-        hub: dataset id on the Hugging Face hub, instead of files.
-        split: split of the hub's data set. None: the training split that the paper used where
-            the data set is the paper's (``readers.PINNED``), else ``"train"``.
-        revision: commit of the hub's data set. None: the pinned one, else its main branch.
-        format: one of ``readers.FORMATS``. None: told by the fields of each file's first row.
-        limit: number of records to keep at most, drawn by ``seed`` from the whole set. A smaller
-            limit keeps a part of what a larger one keeps.
-        seed: of that draw.
-        skip_bad_rows: leave out the rows that cannot be used, and count them. Otherwise they are
-            an error.
-        ignore_fields: fields of its rows that are no part of the conversation, though they look
-            like it; see :mod:`bfpo_bench.training.data.columns`.
-        all_safe: every response whose safety the data does not state counts as safe, as the paper
-            has it for UltraFeedback.
-    """
-
-    name: str
-    files: tuple[Path, ...] = ()
-    hub: str | None = None
-    split: str | None = None
-    revision: str | None = None
-    format: str | None = None
-    limit: int | None = None
-    seed: int = 42
-    skip_bad_rows: bool = False
-    ignore_fields: tuple[str, ...] = ()
-    all_safe: bool = False
-
-
-@dataclass(frozen=True)
 class LoadedSet:
     """The records of a set, and what became of its rows.
 
@@ -86,3 +54,153 @@ class LoadedSet:
     rows: int
     bad: list[str]
     formats: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a pairwise method trains on.
+
+    Attributes:
+        prompt: (role, content) of each message, ending in the user's turn.
+        chosen: the response that wins.
+        rejected: the one that loses.
+        chosen_safe: whether the winner is safe; None when not known.
+        rejected_safe: the same of the loser.
+        source: name of the set.
+        margin: MODPO's: difference of the other objectives' weighted rewards, winner minus loser.
+        where: where its row stands, for messages.
+    """
+
+    prompt: Messages
+    chosen: str
+    rejected: str
+    chosen_safe: bool | None
+    rejected_safe: bool | None
+    source: str
+    margin: float | None = None
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Label:
+    """Something that a record may leave open.
+
+    Attributes:
+        says: what it tells.
+        provided_by: where it can come from.
+    """
+
+    says: str
+    provided_by: str
+
+
+MORE_HELPFUL = Label(
+    "which response is more helpful",
+    "better_response_id (PKU-SafeRLHF), better_modelout or more_helpful (red teaming), or by which "
+    "is chosen and which rejected (UltraFeedback, TRL, ShareGPT)",
+)
+SAFER = Label(
+    "which response is safer",
+    "safer_response_id (PKU-SafeRLHF), safer (red teaming), or safety labels that differ between "
+    "the two responses",
+)
+SAFETY = Label(
+    "whether each response is safe",
+    "PKU-SafeRLHF and red-team files, the fields chosen_safe and rejected_safe, or all_safe: true "
+    "for a set whose responses all count as safe",
+)
+
+
+def _helpful(record: PreferenceRecord) -> int | Label:
+    return MORE_HELPFUL if record.more_helpful is None else record.more_helpful
+
+
+def _safe(record: PreferenceRecord) -> int | Label:
+    return SAFER if record.safer is None else record.safer
+
+
+def _naive(record: PreferenceRecord) -> int | Label:
+    return _helpful(record) if record.safer is None else record.safer
+
+
+def _bfpo(record: PreferenceRecord) -> int | Label:
+    return SAFETY if None in record.safe else _helpful(record)
+
+
+PAIRINGS: Mapping[str, Callable[[PreferenceRecord], int | Label]] = {
+    "helpful": _helpful,
+    "safe": _safe,
+    "naive": _naive,
+    "bfpo": _bfpo,
+}
+"""Each tells the response that wins, 0 or 1, or the label that the record lacks for that.
+
+``helpful``: the more helpful response wins (DPO-H). ``safe``: the safer one (DPO-S). ``naive``: the
+safer one where the record tells, else the more helpful one (DPO and IPO on the paper's mix).
+``bfpo``: the more helpful one, and the safety of both must be known.
+"""
+
+
+def make_pairs(pairing: str, records: Sequence[PreferenceRecord]) -> list[Pair]:
+    """A pair for each record, in order; safety labels are kept whatever the pairing.
+
+    Args:
+        pairing: one of :data:`PAIRINGS`.
+        records: of any number of sets.
+
+    Raises:
+        BadInput: an unknown pairing, or records without a label that it takes: names the set,
+            how many they are and the first one's place.
+    """
+    if pairing not in PAIRINGS:
+        raise unknown_name("pairing", pairing, PAIRINGS)
+    found = [(record, PAIRINGS[pairing](record)) for record in records]
+    lacking = [(record, label) for record, label in found if isinstance(label, Label)]
+    if lacking:
+        raise _missing(pairing, records, lacking)
+    return [_pair(record, winner) for record, winner in found if isinstance(winner, int)]
+
+
+def _pair(record: PreferenceRecord, winner: int) -> Pair:
+    loser = 1 - winner
+    return Pair(
+        record.prompt,
+        chosen=record.responses[winner],
+        rejected=record.responses[loser],
+        chosen_safe=record.safe[winner],
+        rejected_safe=record.safe[loser],
+        source=record.source,
+        where=record.where,
+    )
+
+
+def _missing(
+    pairing: str,
+    records: Sequence[PreferenceRecord],
+    lacking: Sequence[tuple[PreferenceRecord, Label]],
+) -> BadInput:
+    first, label = lacking[0]
+    count = sum(record.source == first.source and other == label for record, other in lacking)
+    total = sum(record.source == first.source for record in records)
+    return BadInput(
+        f"pairs by {pairing!r} need to know {label.says}, which set {first.source!r} leaves open "
+        f"in {count} of its {total} records (first: {first.where}); it is provided by "
+        f"{label.provided_by}."
+    )
+
+
+def digest(items: Iterable[Pair | PreferenceRecord]) -> str:
+    """sha256 (hex) of texts and labels, in order, as canonical JSON lines.
+
+    What a set is called and where its rows stood (``source``, ``where``) do not enter: the same
+    data has the same digest under another name, in another file or format.
+    """
+    sha = hashlib.sha256()
+    for item in items:
+        content = {f.name: getattr(item, f.name) for f in fields(item) if f.name not in _NAMES}
+        sha.update(_JSON.encode(content).encode("ascii") + b"\n")
+    return sha.hexdigest()
+
+
+_NAMES = ("source", "where")
+_JSON = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"))

@@ -23,8 +23,8 @@ from bfpo_bench.common.errors import BadInput, RunFailed, unknown_name
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.models.checkpoint import ModelFiles
+from bfpo_bench.training.data.chat import PromptSet, load_prompts
 from bfpo_bench.training.data.chat_template import ChatTemplate
-from bfpo_bench.training.data.prompts import PromptSet, load_prompts
 from bfpo_bench.training.generation_config import end_ids
 from bfpo_bench.training.on_policy.global_reward_by_name import Combination, load_combination
 from bfpo_bench.training.on_policy.rewards import ChosenReward, Rate, choose_reward

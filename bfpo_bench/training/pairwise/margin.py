@@ -15,7 +15,7 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.models.chat import DATE
 from bfpo_bench.training.checkpoint import write_json
-from bfpo_bench.training.data.pairs import Pair
+from bfpo_bench.training.data.preferences import Pair
 from bfpo_bench.training.data.tokenize import TokenPair
 from bfpo_bench.training.on_policy.rewards import ChosenReward, Rate, choose_reward, opened_rewards
 from bfpo_bench.training.recipe import RewardRecipe

@@ -13,13 +13,11 @@ from bfpo_bench.engines.hf.load import outline
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.models.architecture import find_causal_model
 from bfpo_bench.models.checkpoint import ModelFiles
-from bfpo_bench.training.data import load_set, usable
 from bfpo_bench.training.data.chat_template import ChatTemplate
-from bfpo_bench.training.data.pairs import digest, make_pairs
-from bfpo_bench.training.data.preferences import LoadedSet
+from bfpo_bench.training.data.load import load_set, usable
+from bfpo_bench.training.data.preferences import LoadedSet, digest, make_pairs
 from bfpo_bench.training.data.sampler import Schedule
-from bfpo_bench.training.data.tokenize import TokenCounts, TokenPair, tokenize_pairs
-from bfpo_bench.training.limits import Limits
+from bfpo_bench.training.data.tokenize import Limits, TokenCounts, TokenPair, tokenize_pairs
 from bfpo_bench.training.pairwise.loss_by_name import Loss, check_loss, load_loss
 from bfpo_bench.training.pairwise.margin import MarginReward, choose_margin, label_margins
 from bfpo_bench.training.recipe import Recipe
@@ -117,7 +115,7 @@ def prepare(recipe: Recipe, progress: Progress, trust_remote_code: bool = False)
     kept = beside(base, model, tokenizer, template, ends, trust_remote_code)
     sets, every_pair = [], []
     for wanted in recipe.data:
-        loaded = load_set(wanted.as_set(recipe.seed))
+        loaded = load_set(wanted, recipe.seed)
         pairs = make_pairs(wanted.pairs, loaded.records)
         if recipe.margin is not None and recipe.margin.label is not None:
             pairs = label_margins(recipe.margin, pairs)

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.training.data import load_set
-from bfpo_bench.training.data.preferences import LoadedSet, PreferenceSet
+from bfpo_bench.training.data.preferences import LoadedSet
 from tests.training import rows
 
 
@@ -24,7 +23,7 @@ def written(folder: Path, *lines: Any) -> Path:
 
 
 def load(path: Path, **options: Any) -> LoadedSet:
-    return load_set(PreferenceSet("toy", (path,), **options))
+    return rows.read("toy", path, **options)
 
 
 def without(row: rows.Row, name: str) -> rows.Row:
@@ -207,9 +206,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_a_set_without_rows_to_read() -> None:
     with pytest.raises(BadInput, match="needs either files or a data set on the hub"):
-        load_set(PreferenceSet("toy"))
+        rows.read("toy")
     with pytest.raises(BadInput, match="limit of set 'toy' should be at least 1"):
-        load_set(PreferenceSet("toy", hub="a/b", limit=0))
+        rows.read("toy", hub="a/b", limit=0)
 
 
 def test_the_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +219,7 @@ def test_the_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(datasets, "load_dataset", refuse)
     with pytest.raises(BadInput) as error:
-        load_set(PreferenceSet("toy", hub="someone/pairs"))
+        rows.read("toy", hub="someone/pairs")
     assert str(error.value) == (
         "preference data someone/pairs@main (train) could not be had from the hub: "
         "ConnectionError: no network; download it elsewhere and name its files instead."

@@ -10,12 +10,11 @@ import pytest
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.data.files import Record
-from bfpo_bench.training.data import load_set
+from bfpo_bench.training.data.chat import _prompt, load_conversations
 from bfpo_bench.training.data.columns import tracked
-from bfpo_bench.training.data.conversations import load_conversations
-from bfpo_bench.training.data.preferences import LoadedSet, PreferenceSet
-from bfpo_bench.training.data.prompts import _prompt
+from bfpo_bench.training.data.preferences import LoadedSet
 from bfpo_bench.training.recipe import DataRecipe
+from tests.training import rows
 
 ASKED = ("user", "Is salt white?")
 BRIEF = ("system", "Be brief.")
@@ -31,7 +30,7 @@ def write(folder: Path, *found: Any) -> Path:
 
 
 def load(folder: Path, *found: Any, **options: Any) -> LoadedSet:
-    return load_set(PreferenceSet("toy", (write(folder, *found),), **options))
+    return rows.read("toy", write(folder, *found), **options)
 
 
 def said(role: str, content: str) -> dict[str, str]:

@@ -10,9 +10,14 @@ from pathlib import Path
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.training.data import load_set
-from bfpo_bench.training.data.pairs import PAIRINGS, Pair, digest, make_pairs
-from bfpo_bench.training.data.preferences import PreferenceRecord, PreferenceSet
+from bfpo_bench.training.data.preferences import (
+    PAIRINGS,
+    Pair,
+    PreferenceRecord,
+    digest,
+    make_pairs,
+)
+from tests.training import rows
 
 SAFETY = PreferenceRecord(
     prompt=(("user", "How do locks work?"),),
@@ -84,7 +89,7 @@ def test_an_unknown_pairing() -> None:
 def test_real_rows_by_each_pairing(data_dir: Path) -> None:
     path = data_dir / "preference" / "pku_saferlhf_32.json"
     upstream = json.loads(path.read_text(encoding="utf-8"))
-    records = load_set(PreferenceSet("safety", (path,))).records
+    records = rows.read("safety", path).records
     for pairing, field in {
         "helpful": "better_response_id",
         "bfpo": "better_response_id",

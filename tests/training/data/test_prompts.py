@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.training.data.prompts import PromptSet, load_prompts
+from bfpo_bench.training.data.chat import PromptSet, load_prompts
 from bfpo_bench.training.recipe import DataRecipe
 
 

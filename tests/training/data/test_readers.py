@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.training.data import PINNED, load_set, write_row
-from bfpo_bench.training.data.pairs import digest
-from bfpo_bench.training.data.preferences import LoadedSet, PreferenceSet
+from bfpo_bench.training.data.formats import write_row
+from bfpo_bench.training.data.load import PINNED
+from bfpo_bench.training.data.preferences import LoadedSet, digest
 from tests.training import rows
 
 COLOUR = (("user", "Name a colour."),)
@@ -22,7 +22,7 @@ def load(folder: Path, found: list[Any], **options: Any) -> LoadedSet:
     """The set in a JSON-lines file of these rows."""
     path = folder / "pairs.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
-    return load_set(PreferenceSet("toy", (path,), **options))
+    return rows.read("toy", path, **options)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_all_safe_fills_what_the_data_leaves_open(tmp_path: Path) -> None:
 
 def test_real_pku_rows(data_dir: Path) -> None:
     path = data_dir / "preference" / "pku_saferlhf_32.json"
-    loaded = load_set(PreferenceSet("safety", (path,)))
+    loaded = rows.read("safety", path)
     assert (loaded.rows, loaded.bad, loaded.formats) == (32, [], ("pku-saferlhf",))
     # Counted over the file's own fields with jq.
     labels = Counter((r.safe, r.more_helpful, r.safer) for r in loaded.records)
@@ -165,7 +165,7 @@ def test_real_pku_rows(data_dir: Path) -> None:
 
 def test_real_sharegpt_rows(data_dir: Path) -> None:
     path = data_dir / "preference" / "dpo_pairs_300_sharegpt.json"
-    loaded = load_set(PreferenceSet("chat", (path,)))
+    loaded = rows.read("chat", path)
     assert (len(loaded.records), loaded.rows, loaded.bad) == (300, 300, [])
     assert Counter(len(r.prompt) for r in loaded.records)[5] == 57
     assert sum(r.prompt[0][0] == "system" for r in loaded.records) == 80
@@ -173,7 +173,7 @@ def test_real_sharegpt_rows(data_dir: Path) -> None:
 
 def test_our_own_format_holds_everything(tmp_path: Path, data_dir: Path) -> None:
     path = data_dir / "preference" / "pku_saferlhf_32.json"
-    records = load_set(PreferenceSet("safety", (path,))).records
+    records = rows.read("safety", path).records
     again = load(tmp_path, [write_row(record) for record in records])
     assert again.formats == ("redteam",)
     assert digest(again.records) == digest(records)
@@ -187,9 +187,9 @@ def test_parquet_list_and_lines_are_the_same_data(tmp_path: Path) -> None:
     (tmp_path / "pairs.json").write_text(json.dumps(found), encoding="utf-8")
     expected = load(tmp_path, found)
     for name in ("pairs.parquet", "pairs.json"):
-        loaded = load_set(PreferenceSet("toy", (tmp_path / name,)))
+        loaded = rows.read("toy", tmp_path / name)
         assert digest(loaded.records) == digest(expected.records)
-    loaded = load_set(PreferenceSet("toy", (tmp_path / "pairs.parquet",)))
+    loaded = rows.read("toy", tmp_path / "pairs.parquet")
     assert loaded.records[1].where == f"{tmp_path / 'pairs.parquet'}, row 1"
 
 
@@ -197,7 +197,7 @@ def test_files_of_a_set_may_be_of_different_formats(tmp_path: Path) -> None:
     for number, row in enumerate((rows.PKU, rows.AUTHORS)):
         (tmp_path / f"{number}.jsonl").write_text(json.dumps(row), encoding="utf-8")
     files = (tmp_path / "0.jsonl", tmp_path / "1.jsonl")
-    loaded = load_set(PreferenceSet("safety", files))
+    loaded = rows.read("safety", *files)
     assert loaded.formats == ("pku-saferlhf", "redteam-authors")
     assert [record.more_helpful for record in loaded.records] == [0, 1]
 
@@ -234,13 +234,13 @@ def test_a_hub_set_is_read_at_the_pinned_revision(
         return datasets.Dataset.from_list([row, row])
 
     monkeypatch.setattr(datasets, "load_dataset", fake)
-    loaded = load_set(PreferenceSet("safety", hub=name))
+    loaded = rows.read("safety", hub=name)
     revision, split = PINNED[name]
     assert calls == [((name,), {"split": split, "revision": revision})]
     assert len(loaded.records) == 2
     assert loaded.records[1].where == f"{name}@{revision or 'main'} ({split}), row 1"
     assert revision in (None, "ff7ba91063016c78a225b0f74e1c0860bb18230f")
-    load_set(PreferenceSet("safety", hub=name, split="test", revision="v2"))
+    rows.read("safety", hub=name, split="test", revision="v2")
     assert calls[1] == ((name,), {"split": "test", "revision": "v2"})
 
 

@@ -14,8 +14,7 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.reward_model import RewardModel, find_reward_model
 from bfpo_bench.training.data.chat_template import ChatTemplate
-from bfpo_bench.training.data.pairs import Pair
-from bfpo_bench.training.data.preferences import Messages
+from bfpo_bench.training.data.preferences import Messages, Pair
 from bfpo_bench.training.dry_run import look
 from bfpo_bench.training.on_policy.rewards import choose_reward
 from bfpo_bench.training.pairwise.margin import choose_margin

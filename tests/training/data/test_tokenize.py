@@ -12,11 +12,16 @@ from hypothesis import strategies as st
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines import tokenization
 from bfpo_bench.toy_world.tokenizer import build_tokenizer
-from bfpo_bench.training.data import load_set
-from bfpo_bench.training.data.pairs import Pair, make_pairs
-from bfpo_bench.training.data.preferences import PreferenceSet
-from bfpo_bench.training.data.tokenize import TokenPair, tokenize_conversations, tokenize_pairs
-from bfpo_bench.training.limits import Ids, Limits, fit
+from bfpo_bench.training.data.preferences import Pair, make_pairs
+from bfpo_bench.training.data.tokenize import (
+    Ids,
+    Limits,
+    TokenPair,
+    fit,
+    tokenize_conversations,
+    tokenize_pairs,
+)
+from tests.training import rows
 from tests.training import toy_tokenizers as toy
 
 ASKED = (("user", "What colour is the sky?"),)
@@ -169,7 +174,7 @@ def test_the_models_own_template_and_the_recipes() -> None:
 def test_real_pairs_lose_nothing(data_dir: Path) -> None:
     tokenizer = toy.byte_level(begins_with_bos=True)
     path = data_dir / "preference" / "dpo_pairs_300_sharegpt.json"
-    records = load_set(PreferenceSet("chat", (path,), limit=40)).records
+    records = rows.read("chat", path, limit=40).records
     pairs = make_pairs("helpful", records)
     done: list[int] = []
     tokens, counts = tokenize_pairs(

@@ -11,7 +11,7 @@ import pytest
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.training.data.pairs import Pair
+from bfpo_bench.training.data.preferences import Pair
 from bfpo_bench.training.dry_run import look
 from bfpo_bench.training.pairwise.margin import label_margins
 from bfpo_bench.training.pairwise.prepare import prepare
