@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from pandas import DataFrame
+
     from bfpo_bench.leaderboard.board import Leaderboard
     from bfpo_bench.run.results import Results
 
-__all__ = ["evaluate", "leaderboard", "train"]
+__all__ = ["evaluate", "leaderboard", "samples", "train"]
 
 
 def evaluate(model: str, **options: Any) -> Results:
@@ -64,6 +66,13 @@ def leaderboard(*runs: Any, **options: Any) -> Leaderboard:
     from bfpo_bench.leaderboard import leaderboard as read
 
     return read(*runs, **options)
+
+
+def samples(run: str | Path) -> DataFrame:
+    """The samples of a run as a flat pandas frame; see :func:`bfpo_bench.export.tables.samples`."""
+    from bfpo_bench.export.tables import samples as read
+
+    return read(run)
 
 
 def train(

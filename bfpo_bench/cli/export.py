@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run directory, finished or not.")],
-    format: Annotated[str, typer.Option(help="jsonl, parquet or lm-eval.")] = "jsonl",
+    format: Annotated[str, typer.Option(help="jsonl, parquet, csv or lm-eval.")] = "jsonl",
     output: Annotated[
         Path | None,
         typer.Option(

@@ -1,4 +1,4 @@
-"""A run's samples for other tools: JSON lines, Parquet, or lm-eval's own files.
+"""A run's samples for other tools: JSON lines, Parquet, CSV, or lm-eval's own files.
 
 Exporting only looks at a run: it takes no lock and changes nothing, so a run that is under way can
 be exported too.
@@ -13,7 +13,7 @@ from pathlib import Path
 from bfpo_bench.common.errors import unknown_name
 from bfpo_bench.export.samples import RunSamples
 
-FORMATS = ("jsonl", "parquet", "lm-eval")
+FORMATS = ("jsonl", "parquet", "csv", "lm-eval")
 
 __all__ = ["FORMATS", "Exported", "export_run"]
 
@@ -61,15 +61,15 @@ def export_run(
 
 
 def _writer(format: str) -> Writer:
-    """What writes a format; imported only now, because pyarrow and lm-eval are heavy."""
-    if format == "jsonl":
-        from bfpo_bench.export.jsonl import write_jsonl
+    """What writes a format; imported only now, because lm-eval is heavy."""
+    if format == "lm-eval":
+        from bfpo_bench.export.lm_eval_files import write_lm_eval
 
-        return write_jsonl
-    if format == "parquet":
-        from bfpo_bench.export.parquet import write_parquet
+        return write_lm_eval
+    from bfpo_bench.export import tables
 
-        return write_parquet
-    from bfpo_bench.export.lm_eval_files import write_lm_eval
-
-    return write_lm_eval
+    return {
+        "jsonl": tables.write_jsonl,
+        "parquet": tables.write_parquet,
+        "csv": tables.write_csv,
+    }[format]

@@ -18,10 +18,9 @@ from typing import Any
 from bfpo_bench import data as sources
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.files import atomic_folder
-from bfpo_bench.export.jsonl import json_line
 from bfpo_bench.export.lm_eval_results import TaskSummary, results_file
-from bfpo_bench.export.rows import verdict_rows
 from bfpo_bench.export.samples import RunSamples, Sample
+from bfpo_bench.export.tables import json_line, verdict_rows
 from bfpo_bench.suites import TASKS_FOLDER
 from bfpo_bench.tasks.requests import errors_only
 

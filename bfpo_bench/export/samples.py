@@ -79,6 +79,18 @@ class RunSamples:
         judge = self.content["identity"].get("judge")
         return None if judge is None else str(judge["judge"])
 
+    @property
+    def judges(self) -> list[str]:
+        """Whose verdicts the run holds, by name."""
+        found = self._store.select("SELECT DISTINCT judge FROM verdicts ORDER BY judge")
+        return [valid_text(judge) for (judge,) in found]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Metrics of which the run holds items' values, by name."""
+        found = self._store.select("SELECT DISTINCT metric FROM outcomes ORDER BY metric")
+        return [metric for (metric,) in found]
+
     def of(self, task: str) -> Iterator[Sample]:
         """The samples of a task in the order of its source; items without an answer are counted."""
         for item in self._store.iter_items(task):

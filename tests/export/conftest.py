@@ -99,14 +99,3 @@ def lines(path: Path) -> list[dict[str, Any]]:
     text = path.read_bytes()
     assert text.isascii()
     return [json.loads(line) for line in text.splitlines()]
-
-
-def parquet(path: Path) -> list[dict[str, Any]]:
-    """The rows of a Parquet file in the form that JSON lines have."""
-    from pyarrow.parquet import read_table
-
-    rows = read_table(path).to_pylist()
-    for row in rows:
-        row["row"] = json.loads(row["row"])
-        row["metrics"] = {m["metric"]: m["value"] for m in row["metrics"]}
-    return rows

@@ -34,7 +34,7 @@ def test_default_names(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.Mo
     run = make_run()
     monkeypatch.chdir(tmp_path)
     paths = [str(export_run(run, format).path) for format in FORMATS]
-    assert paths == ["my-run.jsonl", "my-run.parquet", "my-run-lm-eval/org__model"]
+    assert paths == ["my-run.jsonl", "my-run.parquet", "my-run.csv", "my-run-lm-eval/org__model"]
 
 
 @pytest.mark.parametrize("name", ["run.json", "results.json", "samples.sqlite", "samples.sqlite-x"])

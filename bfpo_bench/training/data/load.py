@@ -272,7 +272,7 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 
 
 def _parquet_rows(path: Path) -> Rows:
-    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow
     from pyarrow import parquet
 
     try:

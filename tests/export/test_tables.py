@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import sqlite3
@@ -13,11 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bfpo_bench.export import export_run
-from bfpo_bench.export.jsonl import json_line
+import bfpo_bench
+from bfpo_bench.export import export_run, tables
+from bfpo_bench.export.tables import json_line
 from bfpo_bench.run.store import ItemRecord, Store
 
-from .conftest import JUDGED, SCORED, MakeRun, lines, parquet, write_run_json
+from .conftest import JUDGED, SCORED, MakeRun, lines, write_run_json
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -96,32 +98,46 @@ def test_every_column_of_both_kinds_of_task(make_run: MakeRun, tmp_path: Path) -
     assert list(first) == list(third)
 
 
-def test_parquet_holds_what_json_lines_hold(
+def test_flat_tables_hold_what_json_lines_hold(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import pandas
     from pyarrow.parquet import ParquetFile
 
-    from bfpo_bench.export import parquet as writer
-
-    monkeypatch.setattr(writer, "GROUP_ROWS", 4)
+    monkeypatch.setattr(tables, "ROWS", 4)
     run = make_run([(f"prompt {i}", f"response {i}") for i in range(9)])
-    as_lines = export_run(run, "jsonl", tmp_path / "out.jsonl")
-    as_columns = export_run(run, "parquet", tmp_path / "out.parquet")
-    assert as_columns.samples == as_lines.samples == 11
-    assert parquet(as_columns.path) == lines(as_lines.path)
-    file = ParquetFile(as_columns.path)
-    assert file.num_row_groups == 3
-    assert file.schema_arrow == writer.schema()
+    told = lines(export_run(run, "jsonl", tmp_path / "out.jsonl").path)
+    frame = bfpo_bench.samples(run)
+    assert len(frame) == len(told) == 11
+    for (_, flat), row in zip(frame.iterrows(), told, strict=True):
+        same = [name for name in row if name not in ("row", "metrics", "choices", "verdicts")]
+        assert [None if pandas.isna(flat[name]) else flat[name] for name in same] == [
+            row[name] for name in same
+        ]
+        assert json.loads(flat["row"]) == row["row"]
+        choices = row["choices"]
+        assert (json.loads(flat["choices"]) if choices else []) == choices
+        # Both WinoGrande items: -1.5 for the first choice, -2.25 for the second.
+        assert flat["choice"] == 0 if choices else pandas.isna(flat["choice"])
+        assert row["metrics"] == ({"acc": flat["metric.acc"]} if choices else {})
+        for verdict in row["verdicts"]:
+            for name in ("harmful", "p_harmful", "raw"):
+                value = flat[f"{name}.{verdict['judge']}"]
+                assert verdict[name] is None if pandas.isna(value) else verdict[name] == value
+    stored = export_run(run, "parquet", tmp_path / "out.parquet")
+    assert stored.samples == 11
+    assert ParquetFile(stored.path).num_row_groups == 3
+    pandas.testing.assert_frame_equal(pandas.read_parquet(stored.path), frame)
+    as_text = export_run(run, "csv", tmp_path / "out.csv").path.read_text(encoding="utf-8")
+    assert as_text == frame.to_csv(index=False)
 
 
-def test_row_groups_are_also_bounded_by_their_text(
+def test_frames_are_also_bounded_by_their_text(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pyarrow.parquet import ParquetFile
 
-    from bfpo_bench.export import parquet as writer
-
-    monkeypatch.setattr(writer, "GROUP_CHARACTERS", 100_000)
+    monkeypatch.setattr(tables, "CHARACTERS", 100_000)
     run = make_run([("p", "x" * 60_000) for _ in range(6)])
     done = export_run(run, "parquet", tmp_path / "out.parquet")
     assert ParquetFile(done.path).num_row_groups == 3
@@ -129,12 +145,17 @@ def test_row_groups_are_also_bounded_by_their_text(
 
 def test_hostile_text_survives(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run([(text, text) for text in HOSTILE])
-    for format, read in (("jsonl", lines), ("parquet", parquet)):
-        done = export_run(run, format, tmp_path / f"out.{format}")
-        rows = [row for row in read(done.path) if row["task"] == JUDGED]
-        assert [row["response"] for row in rows] == HOSTILE
-        assert [row["prompt"] for row in rows] == HOSTILE
-        assert [row["row"]["prompt"] for row in rows] == HOSTILE
+    rows = lines(export_run(run, "jsonl", tmp_path / "out.jsonl").path)[2:]
+    assert [row["response"] for row in rows] == HOSTILE
+    assert [row["prompt"] for row in rows] == HOSTILE
+    assert [row["row"]["prompt"] for row in rows] == HOSTILE
+    import pandas
+
+    frame = pandas.read_parquet(export_run(run, "parquet", tmp_path / "out.parquet").path)
+    assert frame["response"].tolist()[2:] == HOSTILE
+    with export_run(run, "csv", tmp_path / "out.csv").path.open(newline="") as file:
+        csv.field_size_limit(10**7)
+        assert [row["response"] for row in csv.DictReader(file)][2:] == HOSTILE
     folder = export_run(run, "lm-eval", tmp_path / "lm-eval").path
     (file,) = folder.glob(f"samples_{JUDGED}_*.jsonl")
     assert [sample["resps"] for sample in lines(file)] == [[[text]] for text in HOSTILE]
@@ -145,6 +166,7 @@ def test_what_is_no_text_or_no_number_becomes_what_strict_readers_take(
     make_run: MakeRun, tmp_path: Path
 ) -> None:
     """Half a surrogate pair, NaN and infinity can stand in a row's JSON, but in no other format."""
+    import pandas
     import pyarrow.json
 
     run = make_run()
@@ -157,7 +179,7 @@ def test_what_is_no_text_or_no_number_becomes_what_strict_readers_take(
     last = done.path.read_bytes().splitlines()[2]
     assert pyarrow.json.read_json(io.BytesIO(last)).to_pylist()[0]["row"] == expected
     done = export_run(run, "parquet", tmp_path / "out.parquet")
-    assert parquet(done.path)[2]["row"] == expected
+    assert json.loads(pandas.read_parquet(done.path)["row"][2]) == expected
     folder = export_run(run, "lm-eval", tmp_path / "lm-eval").path
     (file,) = folder.glob(f"samples_{JUDGED}_*.jsonl")
     assert lines(file)[0]["doc"] == {**expected, "item_id": "0" * 16}
@@ -181,16 +203,16 @@ def test_datasets_and_pandas_read_the_parquet_file(make_run: MakeRun, tmp_path: 
     path = export_run(make_run(), "parquet", tmp_path / "out.parquet").path
     frame = pandas.read_parquet(path)
     assert frame.task.tolist() == [SCORED, SCORED, JUDGED]
-    assert frame.verdicts[2][1]["judge"] == "strict"
+    assert frame["harmful.strict"][2]
     loaded = datasets.load_dataset(
         "parquet", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache")
     )
     assert loaded[2]["response"] == "world"
-    assert loaded[0]["choices"][1]["loglikelihood"] == -2.25
+    assert loaded[2]["p_harmful.strict"] == 0.75
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+@pytest.mark.parametrize("format", ["jsonl", "parquet", "csv"])
 def test_memory_does_not_grow_with_the_run(make_run: MakeRun, tmp_path: Path, format: str) -> None:
     code = (
         "import sys, resource; from pathlib import Path; from bfpo_bench.export import export_run\n"
