@@ -1,8 +1,8 @@
 """Talking to an HTTP server that speaks the OpenAI protocol: keys, retries, many at a time.
 
-Used by the `openai` engine, and by whatever else asks a server (judges, annotators). The standard
-library's HTTP client in threads is enough for that: which of the third-party clients is installed
-depends on the version of huggingface_hub, and a thread that waits costs next to nothing.
+Used by the `openai` engine, and by whatever else asks a server (judges, annotators). httpx2 speaks
+HTTP; ours are the threads that hand out paid answers as they come, the rules for asking again, and
+keys that are never shown.
 """
 
 from bfpo_bench.client.caller import Caller, GaveUp, Malformed, Refused

@@ -8,8 +8,14 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from bfpo_bench.client.http import Answer, Broken, Connection
-from bfpo_bench.client.retry import backoff, retry_after, worth_another_try
+from bfpo_bench.client.http import (
+    Answer,
+    Broken,
+    Connection,
+    backoff,
+    retry_after,
+    worth_another_try,
+)
 from bfpo_bench.client.server import Server
 from bfpo_bench.common.errors import BadInput, RunFailed
 

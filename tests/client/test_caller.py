@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import ssl
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +11,6 @@ from typing import Any
 import pytest
 
 from bfpo_bench.client import Caller, GaveUp, Malformed, Refused, Secret, Server
-from bfpo_bench.client import http as transport_module
-from bfpo_bench.common.errors import BadInput
 from tests.client.fake_server import Handler, serving
 
 GOOD = {"choices": [{"text": "here"}]}
@@ -197,78 +194,6 @@ def test_refusals_say_what_to_do(status: int, says: str) -> None:
         pytest.raises(Refused, match=says),
     ):
         Caller(impatient(server.url)).get("models", text)
-
-
-def test_the_connection_is_kept_and_a_stale_one_costs_no_try() -> None:
-    ports = set()
-
-    def act(handler: Handler) -> None:
-        ports.add(handler.client_address[1])
-        handler.reply(GOOD)
-        if handler.number == 5:
-            # As servers do with idle connections: closed without notice.
-            handler.drop()
-
-    with serving(act) as server:
-        caller = Caller(impatient(server.url, tries=1))
-        for _ in range(10):
-            assert caller.get("models", text) == "here"
-        assert len(ports) == 2
-        caller.close()
-
-
-def test_endless_answers_are_not_read_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport_module, "MOST_BYTES", 1 << 20)
-    with (
-        serving(lambda handler: handler.reply(b" " * (3 << 20))) as server,
-        pytest.raises(GaveUp, match="longer than 1 MiB"),
-    ):
-        Caller(impatient(server.url, tries=1)).get("models", text)
-
-
-def test_proxies_of_the_environment_are_used_but_not_for_this_machine(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with serving(lambda handler: handler.reply(GOOD)) as proxy:
-        monkeypatch.setenv("http_proxy", f"http://me:pass%20word@127.0.0.1:{proxy.server_port}")
-        far = Server("http://far.example:81/v1", tries=1)
-        assert Caller(far).get("models", text) == "here"
-        path, headers, _ = proxy.seen[0]
-        assert path == "http://far.example:81/v1/models"
-        assert headers["host"] == "far.example:81"
-        assert headers["proxy-authorization"] == "Basic bWU6cGFzcyB3b3Jk"
-        with serving(lambda handler: handler.reply(GOOD)) as near:
-            assert Caller(impatient(near.url)).get("models", text) == "here"
-            assert "proxy-authorization" not in near.seen[0][1]
-        assert len(proxy.seen) == 1
-
-
-def test_other_proxies_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1080")
-    with pytest.raises(BadInput) as caught:
-        Caller(Server("http://far.example/v1", tries=1))
-    assert str(caught.value) == (
-        "the http proxy of the environment is of kind 'socks5'; only http proxies can be used."
-    )
-
-
-def test_an_untrusted_certificate_is_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def distrust(self: object) -> None:
-        asked.append("once")
-        raise ssl.SSLCertVerificationError("self-signed certificate")
-
-    monkeypatch.setattr("http.client.HTTPSConnection.connect", distrust)
-    with pytest.raises(GaveUp) as caught:
-        Caller(Server("https://localhost:1/v1", tries=5, first_delay=0.01)).get("models", text)
-    assert asked == ["once"]
-    assert "https://localhost:1/v1/models cannot be asked (last: " in str(caught.value)
-    assert "self-signed certificate" in str(caught.value)
 
 
 def test_trouble_is_logged_once_it_lasts(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,186 @@
+"""One connection to a server: kept, proxied, encrypted, never showing the key; and when a server is
+asked again: closed forms and RFC 9110's examples.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.utils import formatdate
+from pathlib import Path
+
+import pytest
+
+from bfpo_bench.client import Caller, GaveUp, Secret, Server, http
+from bfpo_bench.client.http import backoff, retry_after, worth_another_try
+from bfpo_bench.common.errors import BadInput
+from tests.client.fake_server import FakeServer, Handler, serving
+from tests.client.test_caller import GOOD, impatient, text
+
+CERTIFICATE = Path(__file__).with_name("localhost.pem")
+"""Made by `openssl req -x509` for these tests, with its key; trusted by nobody until 2120."""
+
+KEY = "sk-planted-0123456789"
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 3, 6, 7, 20, 5000])
+def test_backoff_doubles_up_to_a_limit_and_varies(attempt: int) -> None:
+    whole = min(60.0, 2.0 ** min(attempt - 1, 60))
+    drawn = [backoff(attempt, 1.0, 60.0) for _ in range(200)]
+    assert whole / 2 <= min(drawn) < max(drawn) <= whole
+
+
+def test_waiting_leaves_seeded_random_numbers_alone() -> None:
+    import random
+
+    random.seed(7)
+    expected = random.random()
+    random.seed(7)
+    backoff(3, 1.0, 60.0)
+    assert random.random() == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("120", 120), ("0", 0), ("1.5", 1.5), ("-3", 0), ("", None), ("soon", None)],
+)
+def test_retry_after_in_seconds(value: str, seconds: float | None) -> None:
+    assert retry_after({"retry-after": value}) == seconds
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "1e999", "Fri, 99 Foo 2026 25:00:00 GMT"])
+def test_retry_after_that_is_no_time(value: str) -> None:
+    assert retry_after({"retry-after": value}) is None
+
+
+def test_retry_after_as_a_date_counts_by_the_servers_clock() -> None:
+    headers = {
+        "retry-after": "Fri, 31 Dec 1999 23:59:59 GMT",
+        "date": "Fri, 31 Dec 1999 23:59:29 GMT",
+    }
+    assert retry_after(headers) == 30
+    assert retry_after({"retry-after": headers["retry-after"]}) == 0
+    soon = formatdate(time.time() + 40, usegmt=True)
+    assert retry_after({"retry-after": soon}) == pytest.approx(40, abs=2)
+
+
+def test_which_failures_are_worth_another_try() -> None:
+    again = [status for status in range(100, 600) if worth_another_try(status)]
+    assert again == [408, 429, 500, *range(502, 600)]
+
+
+def test_the_connection_is_kept_and_a_stale_one_costs_no_try() -> None:
+    ports = set()
+
+    def act(handler: Handler) -> None:
+        ports.add(handler.client_address[1])
+        handler.reply(GOOD)
+        if handler.number == 5:
+            # As servers do with idle connections: closed without notice.
+            handler.drop()
+
+    with serving(act) as server:
+        caller = Caller(impatient(server.url, tries=1))
+        for _ in range(10):
+            assert caller.get("models", text) == "here"
+        assert len(ports) == 2
+        caller.close()
+
+
+def test_endless_answers_are_not_read_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "MOST_BYTES", 1 << 20)
+    with (
+        serving(lambda handler: handler.reply(b" " * (3 << 20))) as server,
+        pytest.raises(GaveUp, match="longer than 1 MiB"),
+    ):
+        Caller(impatient(server.url, tries=1)).get("models", text)
+
+
+def test_proxies_of_the_environment_are_used_but_not_for_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with serving(lambda handler: handler.reply(GOOD)) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://me:pass%20word@127.0.0.1:{proxy.server_port}")
+        far = Server("http://far.example:81/v1", tries=1)
+        assert Caller(far).get("models", text) == "here"
+        path, headers, _ = proxy.seen[0]
+        assert path == "http://far.example:81/v1/models"
+        assert headers["host"] == "far.example:81"
+        assert headers["proxy-authorization"] == "Basic bWU6cGFzcyB3b3Jk"
+        with serving(lambda handler: handler.reply(GOOD)) as near:
+            assert Caller(impatient(near.url)).get("models", text) == "here"
+            assert "proxy-authorization" not in near.seen[0][1]
+        assert len(proxy.seen) == 1
+
+
+@pytest.mark.parametrize("proxy", ["socks4://me:sesame@127.0.0.1:1", "://sesame"])
+def test_other_proxies_are_refused(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("all_proxy", proxy)
+    with pytest.raises(BadInput) as caught:
+        Caller(Server("http://far.example/v1", tries=1))
+    assert str(caught.value) == (
+        "the proxy that the environment names (HTTPS_PROXY and the like) is of a kind that cannot "
+        "be used; name an http or https one."
+    )
+
+
+@contextmanager
+def encrypted() -> Iterator[FakeServer]:
+    """A server with a certificate that it has made for itself."""
+    with serving(lambda handler: handler.reply(GOOD)) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(CERTIFICATE)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        yield server
+
+
+def test_an_untrusted_certificate_is_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[object] = []
+    monkeypatch.setattr(Caller, "_pause", lambda *args: pauses.append(args))
+    with encrypted() as server:
+        url = f"https://localhost:{server.server_port}/v1"
+        with pytest.raises(GaveUp) as caught:
+            Caller(Server(url, tries=5)).get("models", text)
+        assert not pauses
+        assert not server.seen
+        assert f"{url}/models cannot be asked (last: " in str(caught.value)
+        assert "certificate" in str(caught.value)
+        trusted = ssl.create_default_context(cafile=CERTIFICATE)
+        monkeypatch.setattr(http, "_trusted", lambda: trusted)
+        assert Caller(Server(url, tries=1)).get("models", text) == "here"
+
+
+def test_nothing_that_goes_wrong_shows_the_key(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the log in all its details nor a traceback with what every frame holds."""
+
+    def act(handler: Handler) -> None:
+        if handler.number == 1:
+            handler.reply({"error": f"Incorrect API key: {KEY}"}, 500, X_Echo=KEY)
+        elif handler.number == 2:
+            handler.half(GOOD)
+        else:
+            handler.wfile.write(f"no HTTP for {KEY}\r\n\r\n".encode())
+            handler.drop()
+
+    with serving(act) as server, caplog.at_level(logging.DEBUG):
+        with pytest.raises(GaveUp) as caught:
+            Caller(Server(server.url, Secret(KEY), tries=3, first_delay=0.01)).get("models", text)
+        assert {headers["authorization"] for _, headers, _ in server.seen} == {f"Bearer {KEY}"}
+    assert "no HTTP for ***" in str(caught.value)
+    error: BaseException | None = caught.value
+    while error is not None:
+        shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+        own = [f for f in shown.stack if "bfpo_bench" in f.filename]
+        assert KEY not in "".join(traceback.StackSummary.from_list(own).format())
+        assert not [frame for frame in shown.stack if "httpx2" in frame.filename]
+        error = error.__cause__ or error.__context__
+    assert KEY not in caplog.text
+    assert not [record for record in caplog.records if record.name.startswith("http")]
