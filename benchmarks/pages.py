@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BenchError
-from bfpo_bench.run.environment import describe_environment
+from bfpo_bench.run.session import describe_environment
 
 RESULTS = Path(__file__).with_name("results")
 

@@ -18,7 +18,6 @@ from bfpo_bench.evaluation import stages
 from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.run.dashes import ANYWAY, NO_NUMBER
 from bfpo_bench.run.directory import RunDirectory, read_run
-from bfpo_bench.run.environment import mixed_versions
 from bfpo_bench.run.identity import superseded
 from bfpo_bench.run.results import (
     Average,
@@ -27,7 +26,7 @@ from bfpo_bench.run.results import (
     read_results,
 )
 from bfpo_bench.run.results_files import results_file, results_files
-from bfpo_bench.run.session import Session
+from bfpo_bench.run.session import Session, mixed_versions
 from bfpo_bench.run.store import ResponseRecord, Store, VerdictRecord, answer_key
 from bfpo_bench.run.uncertainty import with_uncertainty
 

@@ -15,10 +15,9 @@ from bfpo_bench.evaluation.summarize import collect
 from bfpo_bench.evaluation.target import TRAINING_RECORD
 from bfpo_bench.run.dashes import NO_JUDGE
 from bfpo_bench.run.directory import RunDirectory
-from bfpo_bench.run.environment import mixed_versions
 from bfpo_bench.run.identity import superseded
 from bfpo_bench.run.results import Results, read_results
-from bfpo_bench.run.session import Session
+from bfpo_bench.run.session import Session, mixed_versions
 from bfpo_bench.run.store import Store, answer_key
 from bfpo_bench.run.table import markdown
 from bfpo_bench.tasks.requests import Task, render

@@ -11,13 +11,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.run.dashes import ANYWAY, NO_NUMBER, unfit_mark
 from bfpo_bench.suites import prompt_kind
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 SCHEMA_VERSION = 1
+
+TITLES = {"disc": "Disc.", "gen": "Gen.", "savg": "Savg."}
+"""What the averages are called in tables."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +158,33 @@ class Results:
         """The text of ``results.json``."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
+    def to_frame(self) -> DataFrame:
+        """One row per task, then Disc., Gen. and Savg. (group ``average``), as a pandas frame.
+
+        Columns: model, task, column, group, metric, score, stderr, low, high (percent; NaN where
+        there is no number), n, items, unknown, no_answer, cut, marks (one text, by semicolons).
+        """
+        import pandas
+
+        names = ("task", "column", "group", "metric", "score", "stderr", "low", "high")
+        counts = ("n", "items", "unknown", "no_answer", "cut")
+        rows = [
+            {name: getattr(cell, name) for name in names + counts}
+            | {"marks": "; ".join(cell.marks)}
+            for cell in self.tasks.values()
+        ]
+        for key, mean in self.averages.items():
+            about = {"task": key, "column": TITLES[key], "group": "average", "score": mean.value}
+            bounds = {name: getattr(mean, name) for name in ("stderr", "low", "high")}
+            missing = f"missing {', '.join(mean.missing)}" if mean.missing else ""
+            rows.append(about | bounds | {"marks": missing})
+        kinds = dict.fromkeys(names[4:], "float64") | dict.fromkeys(counts, "Int64")
+        frame = pandas.DataFrame(rows, columns=[*names, *counts, "marks"]).astype(kinds)
+        frame.insert(0, "model", str(self.model["name"]))
+        return frame
+
     def __str__(self) -> str:
-        titles = {"disc": "Disc.", "gen": "Gen.", "savg": "Savg."}
-        cells = [f"{title} {self.averages[name]}" for name, title in titles.items()]
+        cells = [f"{title} {self.averages[name]}" for name, title in TITLES.items()]
         return f"{self.model['name']}: {', '.join(cells)}"
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bfpo_bench.run.results import Results, TaskResult, verdicts_by
+from bfpo_bench.run.results import TITLES, Results, TaskResult, verdicts_by
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-AVERAGES = (("disc", "Disc."), ("gen", "Gen."), ("savg", "Savg."))
 GROUPS = {"disc": "discriminative", "gen": "generative"}
 
 
@@ -86,7 +85,7 @@ def _row(results: Results) -> dict[str, str]:
             if rate is not None:
                 between = interval_text(low, high)
                 found[title] = f"{rate:.2f}" + (f" ({between})" if between else "")
-    return found | {title: str(results.averages[key]) for key, title in AVERAGES}
+    return found | {title: str(results.averages[key]) for key, title in TITLES.items()}
 
 
 def _counts(task: TaskResult) -> tuple[str, str]:
@@ -113,8 +112,8 @@ def notes(results: Results) -> list[str]:
     """What must be known of the numbers: missing tasks, then the marks of the run."""
     missing = [
         f"{title} is missing {', '.join(results.averages[key].missing)}"
-        for key, title in AVERAGES[:2]
-        if results.averages[key].missing
+        for key, title in TITLES.items()
+        if key != "savg" and results.averages[key].missing
     ]
     return missing + results.marks
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from bfpo_bench.models.checkpoint import ModelFiles
-from bfpo_bench.run.environment import describe_environment, package_versions
+from bfpo_bench.run.session import describe_environment, package_versions
 from bfpo_bench.training.identity import LATER, SPECIAL
 from bfpo_bench.training.recipe import Recipe
 

@@ -11,9 +11,8 @@ import pytest
 
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.run.directory import RunDirectory, read_run
-from bfpo_bench.run.environment import mixed_versions
 from bfpo_bench.run.identity import differences
-from bfpo_bench.run.session import Session
+from bfpo_bench.run.session import Session, mixed_versions
 
 IDENTITY = {
     "model": {"weights": "aa", "name": "m"},

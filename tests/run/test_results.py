@@ -232,3 +232,18 @@ def test_impossible_scores_are_refused(results: Results, tmp_path: Path) -> None
     path.write_text(broken.to_json())
     with pytest.raises(BadInput, match=r"is not a percentage over items \(140\.0 over 10\)"):
         read_results(path)
+
+
+def test_the_frame_holds_every_cell_and_average() -> None:
+    tasks = {"bfpo_crows_pairs": replace(cell("bfpo_crows_pairs", 54.6), marks=["a", "b"])}
+    model, suite = {"name": "org/model"}, {"name": "paper", "version": 1, "demonstration": False}
+    means = averages(tasks, SUITE.tasks)
+    results = Results(1, "0", model, suite, "hf", None, 0, None, tasks, means, [])
+    frame = results.to_frame()
+    assert frame["task"].tolist() == ["bfpo_crows_pairs", "disc", "gen", "savg"]
+    assert set(frame["model"]) == {"org/model"}
+    first = frame.iloc[0]
+    assert (first["score"], first["stderr"], first["n"], first["marks"]) == (54.6, 1.0, 10, "a; b")
+    assert math.isnan(frame["score"][1])
+    assert frame["marks"][1].startswith("missing BBQ")
+    assert frame["n"].isna().tolist() == [False, True, True, True]
