@@ -45,7 +45,7 @@ def illustrate(
 ) -> None:
     """Learn the four actions and draw what happens."""
     from bfpo_bench.common.progress import Progress
-    from bfpo_bench.training.illustration import illustrate as example
+    from bfpo_bench.training.illustration import four_actions as example
 
     curves = example.illustrate(output, tau, seed, steps, repeats, Progress())
     _show(curves, output)

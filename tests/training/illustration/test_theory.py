@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.training.illustration import theory
-from bfpo_bench.training.illustration.theory import Actions
+from tests.training.illustration import theory
+from tests.training.illustration.theory import Actions
 
 TAU = 0.3
 EXACT = 1e-10
