@@ -66,7 +66,7 @@ def _figure(curves: Sequence[Curve]) -> Figure:
         f"{runs}. Above each panel the order it ends with; ✓ marks the desired one. For DPO, τ is "
         "its β; it has no finite optimum here."
     )
-    where = {"loc": "outside lower center", "ncols": len(names), "frameon": False}
+    where: dict[str, Any] = {"loc": "outside lower center", "ncols": len(names), "frameon": False}
     figure.legend(handles, names, title=note, title_fontsize=8, **where)
     return figure
 
