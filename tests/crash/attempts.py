@@ -8,7 +8,6 @@ object a line (``Attempt``) and answers with one (``Outcome``).
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -23,8 +22,6 @@ from typing import Any
 
 REPO = Path(__file__).resolve().parents[2]
 
-_CLONE_NEWNS = 0x20000  # linux/sched.h
-
 
 @dataclass(frozen=True)
 class Attempt:
@@ -38,8 +35,6 @@ class Attempt:
             place) or ``after``.
         seconds: kill so long after the start.
         environment: variables that are set before.
-        shared_memory: size of a /dev/shm of the attempt's own, e.g. ``"1m"``; needs a root who may
-            mount one.
         fork_engine: have vLLM fork its processes, as it does on a GPU, instead of starting them
             anew: they need not import what the driver has, which is most of their time.
     """
@@ -48,7 +43,6 @@ class Attempt:
     at: tuple[str, int, str] | None = None
     seconds: float | None = None
     environment: dict[str, str] = field(default_factory=dict)
-    shared_memory: str | None = None
     fork_engine: bool = False
 
 
@@ -151,8 +145,6 @@ def _in_child(attempt: dict[str, Any], log: Path, writes: Path) -> None:
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.environ.update(attempt["environment"])
-        if attempt["shared_memory"]:
-            _own_shared_memory(attempt["shared_memory"])
         if attempt["fork_engine"]:
             _fork_engine()
         _hook(attempt["at"], writes)
@@ -163,15 +155,6 @@ def _in_child(attempt: dict[str, Any], log: Path, writes: Path) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-
-
-def _own_shared_memory(size: str) -> None:
-    """A mount namespace of this process's own, with another /dev/shm in it."""
-    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNS):
-        raise OSError(ctypes.get_errno(), "unshare")
-    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", "/dev/shm"]
-    subprocess.run(mount, check=True)
 
 
 def _fork_engine() -> None:

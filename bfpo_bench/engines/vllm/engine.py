@@ -51,6 +51,7 @@ class VLLMEngine:
 
     def __init__(self, options: EngineOptions) -> None:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         import torch
         from vllm import LLM
