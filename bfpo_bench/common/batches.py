@@ -10,17 +10,22 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
+InBatches = Callable[[list[Item], set[int]], Iterable[list[tuple[int, Answer]]]]
+"""Takes items and the numbers of those whose answers are stored, and hands out numbered answers as
+they come. Batches are planned from all items, and those that are known whole are left out."""
+
+
 def answer_chunks(
-    answer: Callable[[list[Item]], Sequence[Answer]],
+    answer: InBatches[Item, Answer],
     items: Iterable[Item],
     known: Container[int],
     chunk: int,
 ) -> Iterator[list[tuple[int, Answer]]]:
-    """Answers computed here, `chunk` items at a time.
+    """Answers computed here: planned for `chunk` items at a time, handed out batch by batch.
 
-    Chunks are counted over *all* items, and only a chunk that is known whole is left out: what is
-    computed together, and with it every floating-point rounding, is then the same with and without
-    an interruption. Answers that are known may thus come again.
+    Chunks are counted over *all* items, and only a chunk, or a batch in one, that is known whole is
+    left out: what is computed together, and with it every floating-point rounding, is then the same
+    with and without an interruption. Answers that are known may thus come again.
 
     Args:
         items: read as they are needed.
@@ -31,10 +36,20 @@ def answer_chunks(
     """
     numbered = enumerate(items)
     while part := list(itertools.islice(numbered, chunk)):
-        if all(number in known for number, _ in part):
+        stored = {place for place, (number, _) in enumerate(part) if number in known}
+        if len(stored) == len(part):
             continue
-        answers = answer([item for _, item in part])
-        yield [(number, one) for (number, _), one in zip(part, answers, strict=True)]
+        for batch in answer([item for _, item in part], stored):
+            yield [(part[place][0], one) for place, one in batch]
+
+
+def at_once(answer: Callable[[list[Item]], Sequence[Answer]]) -> InBatches[Item, Answer]:
+    """Makes one batch of what answers all items in one call."""
+
+    def batches(items: list[Item], known: set[int]) -> Iterator[list[tuple[int, Answer]]]:
+        yield list(zip(range(len(items)), answer(items), strict=True))
+
+    return batches
 
 
 def missing(items: Iterable[Item], known: Container[int]) -> Iterator[tuple[int, Item]]:

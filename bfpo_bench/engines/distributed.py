@@ -21,6 +21,7 @@ from bfpo_bench.engines.protocol import (
     Done,
     EngineOptions,
     GenerateRequest,
+    Labels,
     NonFiniteLogits,
     Response,
     Score,
@@ -39,7 +40,7 @@ WINDOW = 2048
 """Prompts that a copy is given at a time."""
 
 
-class ParallelEngine:
+class ParallelEngine(Labels):
     """`data_parallel_size` engines in processes of their own, each with its own GPUs.
 
     Every copy plans the batches of all scores and computes its share of them, so scores and
@@ -125,21 +126,18 @@ class ParallelEngine:
                 current[rank] = next_window(rank)
         self._busy = False
 
-    def label_logprobs(
+    def label_batches(
         self,
         prompts: Sequence[str],
         token_ids: Sequence[int],
         add_special_tokens: bool = True,
-    ) -> list[list[float]]:
+        done: Done = (),
+    ) -> Iterator[list[tuple[int, list[float]]]]:
         """See :class:`bfpo_bench.engines.Engine`; the copies are the shares."""
-        answers: list[list[float]] = [[] for _ in prompts]
         for orders, part in zip(self._orders, self._shares, strict=True):
-            order = (list(prompts), list(token_ids), add_special_tokens, part)
-            orders.put(("label_logprobs", order))
-        for batch in self._batches():
-            for index, values in batch:
-                answers[index] = values
-        return answers
+            order = (list(prompts), list(token_ids), add_special_tokens, set(done), part)
+            orders.put(("label_batches", order))
+        yield from self._batches()
 
     def close(self) -> None:
         """See :class:`bfpo_bench.engines.Engine`."""
@@ -291,14 +289,10 @@ def _work(
 def _obey(rank: int, engine: Any, order: tuple[str, tuple[Any, ...]], answers: Any) -> None:
     method, arguments = order
     try:
-        if method == "label_logprobs":
-            values = engine.label_logprobs(*arguments)
-            answers.send((rank, "batch", [(i, some) for i, some in enumerate(values) if some]))
-        else:
-            # Closed at once when a signal comes: what is under way is kept then.
-            with closing(getattr(engine, method)(*arguments)) as batches:
-                for batch in batches:
-                    answers.send((rank, "batch", batch))
+        # Closed at once when a signal comes: what is under way is kept then.
+        with closing(getattr(engine, method)(*arguments)) as batches:
+            for batch in batches:
+                answers.send((rank, "batch", batch))
         answers.send((rank, "end", None))
     except NonFiniteLogits as error:
         answers.send((rank, "nan", error.index))

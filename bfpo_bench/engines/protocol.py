@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -156,7 +157,7 @@ every floating-point rounding, is then the same with and without an interruption
 class Share:
     """The part of the batches that one of several processes computes.
 
-    The engines that can be copied (hf and vLLM) take one in ``score`` and ``label_logprobs``. With
+    The engines that can be copied (hf and vLLM) take one in ``score`` and ``label_batches``. With
     hf every process plans all batches, so that together they compute the very batches of one.
 
     Attributes:
@@ -190,15 +191,50 @@ class Engine(Protocol):
         """Yields (index into `requests`, response) of what is not done, soon after it has ended."""
         ...
 
+    def label_batches(
+        self,
+        prompts: Sequence[str],
+        token_ids: Sequence[int],
+        add_special_tokens: bool = True,
+        done: Done = (),
+    ) -> Iterator[list[tuple[int, list[float]]]]:
+        """Yields (index into `prompts`, log-probabilities of `token_ids` right after it)."""
+        ...
+
     def label_logprobs(
         self,
         prompts: Sequence[str],
         token_ids: Sequence[int],
         add_special_tokens: bool = True,
     ) -> list[list[float]]:
-        """Log-probabilities of `token_ids` right after each prompt, ``[prompts][token_ids]``."""
+        """The same of all prompts, ``[prompts][token_ids]``."""
         ...
 
     def close(self) -> None:
         """Frees the model's memory; the engine cannot be used afterwards."""
         ...
+
+
+class Labels(ABC):
+    """The part of an engine that gathers what comes in batches."""
+
+    @abstractmethod
+    def label_batches(
+        self,
+        prompts: Sequence[str],
+        token_ids: Sequence[int],
+        add_special_tokens: bool = True,
+        done: Done = (),
+    ) -> Iterator[list[tuple[int, list[float]]]]:
+        """See :class:`Engine`."""
+
+    def label_logprobs(
+        self,
+        prompts: Sequence[str],
+        token_ids: Sequence[int],
+        add_special_tokens: bool = True,
+    ) -> list[list[float]]:
+        """See :class:`Engine`."""
+        batches = self.label_batches(prompts, token_ids, add_special_tokens)
+        found = dict(pair for batch in batches for pair in batch)
+        return [found[index] for index in range(len(prompts))]

@@ -12,7 +12,7 @@ and here they are asked for by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.engines.batching import pending
 from bfpo_bench.engines.tokenization import check_known, load_tokenizer
 from bfpo_bench.models.chat import DATE, Chat, TemplateFault
 from bfpo_bench.models.checkpoint import ModelFiles, find_model, safetensors_header
@@ -169,7 +170,6 @@ class RewardModel:
         self._longest = min(window or LONGEST, LONGEST)
         self._last: tuple[tuple[Any, ...], Tensor] | None = None
 
-    @torch.inference_mode()
     def rate(self, prompts: Sequence[Messages], responses: Sequence[str]) -> Tensor:
         """All objectives of some responses, float32 [responses, objectives], on the CPU.
 
@@ -177,14 +177,26 @@ class RewardModel:
         """
         asked = (tuple(prompts), tuple(responses))
         if self._last is None or self._last[0] != asked:
-            inputs = [self._encode(*item) for item in zip(prompts, responses, strict=True)]
-            check_known((one["input_ids"] for one in inputs), self._known)
-            # The longest first: memory that does not suffice is found out at once.
-            order = sorted(range(len(inputs)), key=lambda n: -len(inputs[n]["input_ids"]))
-            parts = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
-            found = torch.cat([self._logits([inputs[n] for n in part]) for part in parts])
-            self._last = asked, found[torch.tensor(order).argsort()]
+            found = dict(pair for batch in self.batches(*asked) for pair in batch)
+            self._last = asked, torch.stack([found[n] for n in range(len(responses))])
         return self._last[1]
+
+    def batches(
+        self, prompts: Sequence[Messages], responses: Sequence[str], done: Collection[int] = ()
+    ) -> Iterator[list[tuple[int, Tensor]]]:
+        """Number and objectives, float32 [objectives], of each response, a batch at a time.
+
+        Args:
+            done: numbers of responses whose rewards are known; batches of nothing else are left
+                out.
+        """
+        inputs = [self._encode(*item) for item in zip(prompts, responses, strict=True)]
+        check_known((one["input_ids"] for one in inputs), self._known)
+        # The longest first: memory that does not suffice is found out at once.
+        order = sorted(range(len(inputs)), key=lambda n: -len(inputs[n]["input_ids"]))
+        parts = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+        for part in pending(parts, done):
+            yield list(zip(part, self._logits([inputs[n] for n in part]), strict=True))
 
     def _encode(self, prompt: Messages, response: str) -> dict[str, Any]:
         shape = {"truncation": True, "max_length": self._longest}
@@ -194,6 +206,7 @@ class RewardModel:
         text = _written(self._name, self._chat, prompt, response)
         return dict(self._tokenizer(text, add_special_tokens=False, **shape))
 
+    @torch.inference_mode()
     def _logits(self, inputs: list[dict[str, Any]]) -> Tensor:
         padded = {
             name: pad_sequence(

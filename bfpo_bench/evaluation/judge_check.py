@@ -12,7 +12,7 @@ from typing import Any
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.common.statistics import CONFIDENCE, RESAMPLES
 from bfpo_bench.evaluation.stages import JUDGE_CHUNK
-from bfpo_bench.judges import Exchange
+from bfpo_bench.judges import Exchange, judge_all
 from bfpo_bench.judges.agreement import Confusion, Measure, count, measures
 from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.judges.human_labels import Labels, Means, Table, majority, read_table
@@ -134,11 +134,10 @@ def check_judge(
         chosen.opened(progress) as judge,
         progress.stage(f"judge {path.name}", len(wanted), 0, "verdicts"),
     ):
-        for begin in range(0, len(wanted), JUDGE_CHUNK):
-            part = wanted[begin : begin + JUDGE_CHUNK]
-            for i, verdict in zip(part, judge.judge([items[i] for i in part]), strict=True):
-                verdicts[i] = verdict.harmful
-            progress.advance(len(part))
+        for batch in judge_all(judge, (items[i] for i in wanted), (), JUDGE_CHUNK):
+            for number, verdict in batch:
+                verdicts[wanted[number]] = verdict.harmful
+            progress.advance(len(batch))
     means: dict[str, Means | None] = {"labels": label_means, "verdicts": None}
     return _agreement(table, label_columns, labels, verdicts, chosen.identity(), None, means)
 

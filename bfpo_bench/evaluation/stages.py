@@ -26,8 +26,8 @@ from bfpo_bench.tasks.requests import Asked, Task
 from bfpo_bench.tasks.rows import document
 
 JUDGE_CHUNK = 256
-"""Responses judged between two commits where the judge runs here; fixed, so that a resumed run
-forms the same chunks."""
+"""Responses that a judge which runs here plans its batches for; fixed, so that a resumed run forms
+the same ones."""
 
 
 def store_items(task: Task, store: Store) -> None:

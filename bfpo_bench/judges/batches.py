@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 
-from bfpo_bench.common.batches import answer_chunks, missing
-from bfpo_bench.judges.protocol import Exchange, Judge, ServedJudge, Verdict
+from bfpo_bench.common.batches import answer_chunks, at_once, missing
+from bfpo_bench.judges.protocol import BatchJudge, Exchange, Judge, ServedJudge, Verdict
 
 
 def judge_all(
@@ -14,7 +14,7 @@ def judge_all(
     """The verdicts that are missing, each batch as soon as it is there.
 
     A judge behind a server is asked for the missing ones alone; one that is computed here gets
-    `chunk` exchanges at a time and may repeat known ones, see :func:`~.chunks.answer_chunks`.
+    `chunk` exchanges at a time and may repeat known ones, see :func:`~.batches.answer_chunks`.
 
     Args:
         items: read as they are needed.
@@ -25,4 +25,6 @@ def judge_all(
     """
     if isinstance(judge, ServedJudge):
         return judge.stream(missing(items, known))
-    return answer_chunks(judge.judge, items, known, chunk)
+    if isinstance(judge, BatchJudge):
+        return answer_chunks(judge.in_batches, items, known, chunk)
+    return answer_chunks(at_once(judge.judge), items, known, chunk)

@@ -7,14 +7,14 @@ against the safe one at the first answer position, or on the last of the lines t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.judges.clip import clip
 from bfpo_bench.judges.labels import label_ids
 from bfpo_bench.judges.lines import last_line, logsumexp, openings
-from bfpo_bench.judges.protocol import Exchange, LabelEngine, Verdict
+from bfpo_bench.judges.protocol import BatchLabelEngine, Exchange, LabelEngine, Verdict
 from bfpo_bench.judges.template import fill, placeholders, valid_unicode
 from bfpo_bench.models.chat import DATE, Chat
 
@@ -71,26 +71,46 @@ class ClassifierJudge:
 
     def judge(self, items: Sequence[Exchange]) -> list[Verdict]:
         """One verdict per exchange, all of them asked in one call to the engine."""
-        questions = self.render(items)
-        texts = [
-            text + opening
-            for text, _ in questions
-            if text is not None
-            for opening in self._openings
-        ]
+        found = dict(pair for batch in self.in_batches(items) for pair in batch)
+        return [found[number] for number in range(len(items))]
+
+    def in_batches(
+        self, items: Sequence[Exchange], known: Container[int] = ()
+    ) -> Iterator[list[tuple[int, Verdict]]]:
+        """See :class:`BatchJudge`: verdicts as the engine computes what they rest on."""
+        asked: list[tuple[int, str, list[str]]] = []
+        unasked = []
+        for number, (text, notes) in enumerate(self.render(items)):
+            if text is not None:
+                asked.append((number, text, notes))
+            elif number not in known:
+                unasked.append((number, Verdict(None, None, "; ".join(notes))))
+        if unasked:
+            yield unasked
+        texts = [text + opening for _, text, _ in asked for opening in self._openings]
+        each, cut = len(self._openings), len(self._harmful_ids)
+        done = {place for place in range(len(texts)) if asked[place // each][0] in known}
+        rows: dict[int, list[float]] = {}
+        for batch in self._labels(texts, done) if len(done) < len(texts) else ():
+            rows.update(batch)
+            found = []
+            for place in dict.fromkeys(place // each for place, _ in batch):
+                own = range(place * each, (place + 1) * each)
+                if not all(one in rows for one in own):
+                    continue
+                number, _, notes = asked[place]
+                read = [rows.pop(one) for one in own]
+                harmful, safe = last_line([(row[:cut], row[cut:]) for row in read])
+                found.append((number, read_answer(self._card, [harmful], [safe], notes)))
+            if found:
+                yield found
+
+    def _labels(self, texts: list[str], done: set[int]) -> Iterator[list[tuple[int, list[float]]]]:
         ids = [*self._harmful_ids, *self._safe_ids]
-        special = self._special
-        rows = iter(self._engine.label_logprobs(texts, ids, special) if texts else [])
-        cut = len(self._harmful_ids)
-        verdicts = []
-        for text, notes in questions:
-            if text is None:
-                verdicts.append(Verdict(None, None, "; ".join(notes)))
-            else:
-                own = [next(rows) for _ in self._openings]
-                harmful, safe = last_line([(row[:cut], row[cut:]) for row in own])
-                verdicts.append(read_answer(self._card, [harmful], [safe], notes))
-        return verdicts
+        if isinstance(self._engine, BatchLabelEngine):
+            yield from self._engine.label_batches(texts, ids, self._special, done)
+        else:
+            yield list(enumerate(self._engine.label_logprobs(texts, ids, self._special)))
 
     def render(self, items: Sequence[Exchange]) -> list[tuple[str | None, list[str]]]:
         """The judge's input for each exchange, with notes on what was cut from it.

@@ -9,16 +9,20 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, ClassVar
 
+from bfpo_bench.common.batches import answer_chunks, at_once
 from bfpo_bench.common.errors import BadInput, RunFailed, unknown_name
 from bfpo_bench.judges.protocol import PROMPT_KINDS, Exchange, Judge, LabelEngine, Verdict
 
 # Raised whenever the code below changes so that the same judge gives other verdicts.
 IMPLEMENTATION = 1
+
+AT_ONCE = 16
+"""Exchanges that a judge of JudgeZoo's is given in a call."""
 
 PREFIX = "judgezoo:"
 NAMES = (
@@ -150,6 +154,12 @@ class ZooJudge:
                 f"one that bfpo-bench knows, so run `{INSTALL}`."
             )
         return [self._verdict(share, _notes(found, i)) for i, share in enumerate(shares)]
+
+    def in_batches(
+        self, items: Sequence[Exchange], known: Container[int]
+    ) -> Iterator[list[tuple[int, Verdict]]]:
+        """See :class:`BatchJudge`: JudgeZoo hands nothing out before a call has ended."""
+        return answer_chunks(at_once(self.judge), items, known, AT_ONCE)
 
     def _verdict(self, share: Any, notes: list[str]) -> Verdict:
         # The comparison is False for NaN as well.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -50,6 +50,20 @@ class Judge(Protocol):
 
 
 @runtime_checkable
+class BatchJudge(Judge, Protocol):
+    """A judge that is computed here, batch after batch, each of which may take a while."""
+
+    def in_batches(
+        self, items: Sequence[Exchange], known: Container[int]
+    ) -> Iterator[list[tuple[int, Verdict]]]:
+        """Verdicts on `items` by their numbers, each batch as soon as it is there.
+
+        Batches are planned from all items; those whose answers are all `known` are left out.
+        """
+        ...
+
+
+@runtime_checkable
 class ServedJudge(Judge, Protocol):
     """A judge behind a server, where every verdict is asked for by itself and may cost money.
 
@@ -81,4 +95,19 @@ class LabelEngine(Protocol):
         add_special_tokens: bool = True,
     ) -> list[list[float]]:
         """Natural-log probabilities of ``token_ids`` as the next token, one row per prompt."""
+        ...
+
+
+@runtime_checkable
+class BatchLabelEngine(LabelEngine, Protocol):
+    """An engine that hands label probabilities out batch by batch, as they are computed."""
+
+    def label_batches(
+        self,
+        prompts: Sequence[str],
+        token_ids: Sequence[int],
+        add_special_tokens: bool = True,
+        done: Collection[int] = (),
+    ) -> Iterator[list[tuple[int, list[float]]]]:
+        """Numbered rows; batches of nothing but ``done`` prompts are left out."""
         ...

@@ -7,11 +7,12 @@ first response is more helpful, below 0 when the second is, 0 when neither is.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from bfpo_bench.common.batches import answer_chunks, at_once
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.imports import import_function, source_digest
 from bfpo_bench.common.progress import Progress
@@ -43,6 +44,12 @@ class FunctionRanker:
             BadInput: the function fails, or returns something that is no number.
         """
         return [self._one(item) for item in items]
+
+    def in_batches(
+        self, items: Sequence[Comparison], known: Container[int]
+    ) -> Iterator[list[tuple[int, Ranking]]]:
+        """See :class:`BatchRanker`: nobody knows how long a call takes."""
+        return answer_chunks(at_once(self.rank), items, known, 1)
 
     def _one(self, item: Comparison) -> Ranking:
         try:

@@ -17,16 +17,18 @@ both orders are asked and the difference of scores is averaged over them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.engines.batching import plan_batches
+from bfpo_bench.engines.batching import pending, plan_batches
 from bfpo_bench.models.checkpoint import ModelFiles, find_model
 from bfpo_bench.models.fingerprint import checkpoint_identity
+from bfpo_bench.rankers.batches import of_both
 from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking
 
 PAIRRM = "llm-blender/PairRM-hf"
@@ -129,13 +131,28 @@ class PairRM:
 
     def rank(self, items: Sequence[Comparison]) -> list[Ranking]:
         """See :class:`Ranker`."""
-        n = len(items)
-        logits = self.logits([*items, *(Comparison(i.prompt, i.second, i.first) for i in items)])
-        pairs = zip(logits[:n], logits[n:], strict=True)
-        return [Ranking((one - two) / 2, f"{one:.4f} / {-two:.4f}") for one, two in pairs]
+        found = dict(pair for batch in self.in_batches(items) for pair in batch)
+        return [found[number] for number in range(len(items))]
+
+    def in_batches(
+        self, items: Sequence[Comparison], known: Container[int] = ()
+    ) -> Iterator[list[tuple[int, Ranking]]]:
+        """See :class:`BatchRanker`."""
+        both = [*items, *(Comparison(i.prompt, i.second, i.first) for i in items)]
+        for batch in of_both(len(items), known, partial(self._logits, both)):
+            yield [
+                (number, Ranking((one - two) / 2, f"{one:.4f} / {-two:.4f}"))
+                for number, (one, two) in batch
+            ]
 
     def logits(self, items: Sequence[Comparison]) -> list[float]:
         """Score of the first response minus that of the second, in the order given."""
+        found = dict(pair for batch in self._logits(items, set()) for pair in batch)
+        return [found[number] for number in range(len(items))]
+
+    def _logits(
+        self, items: Sequence[Comparison], done: set[int]
+    ) -> Iterator[list[tuple[int, float]]]:
         from bfpo_bench.engines.memory import halve_when_full
 
         encoded = [self.encode(item) for item in items]
@@ -143,12 +160,9 @@ class PairRM:
         def run(part: list[int]) -> Iterator[list[tuple[int, float]]]:
             yield list(zip(part, self._batch([encoded[i] for i in part]), strict=True))
 
-        found: dict[int, float] = {}
         lengths = [len(ids) for ids, _ in encoded]
-        for batch in plan_batches(lengths, self._batch_size, BATCH_TOKENS):
-            for some in halve_when_full(run, batch):
-                found.update(some)
-        return [found[i] for i in range(len(items))]
+        for batch in pending(plan_batches(lengths, self._batch_size, BATCH_TOKENS), done):
+            yield from halve_when_full(run, batch)
 
     def encode(self, item: Comparison) -> tuple[list[int], list[int]]:
         """Tokens of a comparison, and the positions of its three marks."""

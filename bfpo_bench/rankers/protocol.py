@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -41,6 +41,20 @@ class Ranker(Protocol):
 
     def rank(self, items: Sequence[Comparison]) -> list[Ranking]:
         """One ranking per comparison, in order; each depends on its comparison alone."""
+        ...
+
+
+@runtime_checkable
+class BatchRanker(Ranker, Protocol):
+    """A ranker that is computed here, batch after batch, each of which may take a while."""
+
+    def in_batches(
+        self, items: Sequence[Comparison], known: Container[int]
+    ) -> Iterator[list[tuple[int, Ranking]]]:
+        """Rankings on `items` by their numbers, each batch as soon as it is there.
+
+        Batches are planned from all items; those whose answers are all `known` are left out.
+        """
         ...
 
 

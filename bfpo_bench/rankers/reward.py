@@ -5,9 +5,10 @@ The preference is the difference of the two rewards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bfpo_bench.common.errors import BadInput
@@ -15,9 +16,12 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.models.chat import told_date
 from bfpo_bench.models.fingerprint import checkpoint_identity
 from bfpo_bench.models.template_files import read_chat_template
+from bfpo_bench.rankers.batches import of_both
 from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bfpo_bench.engines.reward_model import RewardModel, RewardModelFiles
 
 IMPLEMENTATION = 2
@@ -105,8 +109,18 @@ class Reward:
 
     def rank(self, items: Sequence[Comparison]) -> list[Ranking]:
         """See :class:`Ranker`."""
+        found = dict(pair for batch in self.in_batches(items) for pair in batch)
+        return [found[number] for number in range(len(items))]
+
+    def in_batches(
+        self, items: Sequence[Comparison], known: Container[int] = ()
+    ) -> Iterator[list[tuple[int, Ranking]]]:
+        """See :class:`BatchRanker`."""
         prompts = [(("user", item.prompt),) for item in items]
         texts = [item.first for item in items] + [item.second for item in items]
-        rewards = self._model.rate(prompts * 2, texts)[:, self._column].tolist()
-        both = zip(rewards[: len(items)], rewards[len(items) :], strict=True)
-        return [Ranking(one - two, f"{one:.4f} / {two:.4f}") for one, two in both]
+        for batch in of_both(len(items), known, partial(self._model.batches, prompts * 2, texts)):
+            yield [(number, self._ranking(*rows)) for number, rows in batch]
+
+    def _ranking(self, first: Tensor, second: Tensor) -> Ranking:
+        one, two = (float(row[self._column]) for row in (first, second))
+        return Ranking(one - two, f"{one:.4f} / {two:.4f}")

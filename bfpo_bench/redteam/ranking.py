@@ -12,8 +12,8 @@ from bfpo_bench.redteam.questions import TASK
 from bfpo_bench.run.store import RankingRecord, ResponseRecord, Store, answer_key
 
 RANK_CHUNK = 64
-"""Pairs ranked between two commits where the ranker runs here; fixed, so that a resumed run forms
-the same chunks."""
+"""Pairs that a ranker which runs here plans its batches for; fixed, so that a resumed run forms the
+same ones."""
 
 Pair = tuple[ResponseRecord, ResponseRecord]
 

@@ -63,7 +63,11 @@ def test_two_copies_answer_like_one(pair: Any, single: Any) -> None:
 
     requests = [GenerateRequest(text, Sampling(8, 0.7), n) for n, text in enumerate(texts)]
     assert answers(pair.respond(requests)) == answers(single.respond(requests))
-    assert pair.label_logprobs(texts, [5, 9]) == single.label_logprobs(texts, [5, 9])
+    labels = single.label_logprobs(texts, [5, 9])
+    assert pair.label_logprobs(texts, [5, 9]) == labels
+    rest = answers(pair.label_batches(texts, [5, 9], done=done))
+    assert set(range(30)) - done <= rest.keys()
+    assert rest == {index: labels[index] for index in rest}
 
 
 def test_more_prompts_than_a_copy_is_given_at_a_time(

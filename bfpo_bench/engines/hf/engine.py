@@ -24,6 +24,7 @@ from bfpo_bench.engines.protocol import (
     Done,
     EngineOptions,
     GenerateRequest,
+    Labels,
     Response,
     Score,
     ScoreRequest,
@@ -35,7 +36,7 @@ from bfpo_bench.models.config_values import hidden, intermediate
 log = logging.getLogger(__name__)
 
 
-class HFEngine(HFLM):  # type: ignore[misc]
+class HFEngine(Labels, HFLM):  # type: ignore[misc]
     """A causal transformers model, also usable wherever lm-eval takes an ``LM``.
 
     Scores equal those of lm-eval's `hf` model; what requests have in common at their beginning is
@@ -104,13 +105,14 @@ class HFEngine(HFLM):  # type: ignore[misc]
                 for i, reading in batch
             ]
 
-    def label_logprobs(
+    def label_batches(
         self,
         prompts: Sequence[str],
         token_ids: Sequence[int],
         add_special_tokens: bool = True,
+        done: Done = (),
         share: Share | None = None,
-    ) -> list[list[float]]:
+    ) -> Iterator[list[tuple[int, list[float]]]]:
         """See :class:`bfpo_bench.engines.Engine`."""
         rows = encode_many(self.tokenizer, prompts, add_special_tokens)
         for row in rows:
@@ -120,11 +122,8 @@ class HFEngine(HFLM):  # type: ignore[misc]
                     f"{self.max_length}; shorten it, or take a model with a longer one."
                 )
         asked = [TokenRequest(row, Wanted(len(row) - 1, token_ids, labels=True)) for row in rows]
-        answers: list[list[float]] = [[] for _ in rows]
-        for batch in self._scorer.run(self._known(asked), share=share):
-            for index, reading in batch:
-                answers[index] = reading.logprobs
-        return answers
+        for batch in self._scorer.run(self._known(asked), done, share):
+            yield [(index, reading.logprobs) for index, reading in batch]
 
     @property
     def score_tokens(self) -> int:

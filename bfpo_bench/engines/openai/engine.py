@@ -16,6 +16,7 @@ from bfpo_bench.engines.openai.probe import probe_labels, probe_response, probe_
 from bfpo_bench.engines.protocol import (
     Done,
     GenerateRequest,
+    Labels,
     NonFiniteLogits,
     Response,
     Score,
@@ -75,7 +76,7 @@ class _Prompt:
     cut: int
 
 
-class OpenAIEngine:
+class OpenAIEngine(Labels):
     """A model behind a server. Sampling follows the seed that each request brings, if the server's
     does; the order of answers is that in which they come.
 
@@ -178,25 +179,28 @@ class OpenAIEngine:
             )
         return self._settled["score"]
 
-    def label_logprobs(
+    def label_batches(
         self,
         prompts: Sequence[str],
         token_ids: Sequence[int],
         add_special_tokens: bool = True,
-    ) -> list[list[float]]:
+        done: Done = (),
+    ) -> Iterator[list[tuple[int, list[float]]]]:
         """See :class:`bfpo_bench.engines.Engine`.
 
         Exact on servers that take vLLM's ``logprob_token_ids``; elsewhere a token that is not
         among the 20 most probable ones has ``-inf``.
         """
-        if not prompts:
-            return []
+        known = set(done)
+        left = [index for index in range(len(prompts)) if index not in known]
+        if not left:
+            return
         labels = tuple(token_ids)
         fixed = self._settle_labels(labels)
 
         def tasks() -> Iterator[tuple[int, list[int]]]:
-            for index, prompt in enumerate(prompts):
-                ids = encode(self.tokenizer, prompt, add_special_tokens)
+            for index in left:
+                ids = encode(self.tokenizer, prompts[index], add_special_tokens)
                 if len(ids) >= self.max_length:
                     raise BadInput(
                         f"a prompt of {len(ids)} tokens and its answer do not fit the context "
@@ -210,11 +214,7 @@ class OpenAIEngine:
 
             return asking.post(caller, "completions", {**fixed, "prompt": ids}, read)
 
-        answers: list[list[float]] = [[] for _ in prompts]
-        for batch in ask_all(self._server, tasks(), work, self.options.concurrency):
-            for index, values in batch:
-                answers[index] = values
-        return answers
+        yield from ask_all(self._server, tasks(), work, self.options.concurrency)
 
     def _settle_labels(self, labels: tuple[int, ...]) -> dict[str, Any]:
         if labels not in self._labels:

@@ -15,6 +15,7 @@ from bfpo_bench.engines.protocol import (
     Done,
     EngineOptions,
     GenerateRequest,
+    Labels,
     NonFiniteLogits,
     Response,
     Score,
@@ -44,7 +45,7 @@ HAND_OUT_SECONDS = 0.5
 """Finished answers are handed out (and stored by the caller) at least this often."""
 
 
-class VLLMEngine:
+class VLLMEngine(Labels):
     """A model in vLLM. Random numbers belong to the request (vLLM's per-request seed)."""
 
     backend = "vllm"
@@ -123,13 +124,14 @@ class VLLMEngine:
         for finished in self._run(submissions()):
             yield [(i, _score(*kept.pop(i), output.prompt_logprobs)) for i, output in finished]
 
-    def label_logprobs(
+    def label_batches(
         self,
         prompts: Sequence[str],
         token_ids: Sequence[int],
         add_special_tokens: bool = True,
+        done: Done = (),
         share: Share | None = None,
-    ) -> list[list[float]]:
+    ) -> Iterator[list[tuple[int, list[float]]]]:
         """See :class:`bfpo_bench.engines.Engine`."""
         from vllm import SamplingParams
 
@@ -137,21 +139,21 @@ class VLLMEngine:
         params = SamplingParams(
             temperature=0.0, max_tokens=1, logprob_token_ids=ids, detokenize=False
         )
-        answers: list[list[float]] = [[] for _ in prompts]
-
+        known = set(done)
         step, first = (share.processes, share.rank) if share else (1, 0)
-        mine = range(first, len(prompts), step)
-        encoded = encode_many(self.tokenizer, prompts[first::step], add_special_tokens)
+        mine = [i for i in range(first, len(prompts), step) if i not in known]
+        encoded = encode_many(self.tokenizer, [prompts[i] for i in mine], add_special_tokens)
 
         def submissions() -> Iterator[tuple[int, list[int], Any]]:
             for index, tokens in zip(mine, encoded, strict=True):
                 yield index, tokens, params
 
+        def labels(output: Any) -> list[float]:
+            after = output.outputs[0].logprobs[0]
+            return [float(after[token].logprob) for token in ids]
+
         for finished in self._run(submissions()):
-            for index, output in finished:
-                first = output.outputs[0].logprobs[0]
-                answers[index] = [float(first[token].logprob) for token in ids]
-        return answers
+            yield [(index, labels(output)) for index, output in finished]
 
     # --------------------------------------------------------------- generation
 
