@@ -139,7 +139,7 @@ def _harness_vllm(setup: Setup) -> tuple[Score, None]:
         _stand_in_for_vllm_metadata()
     from lm_eval.models.vllm_causallms import VLLM
 
-    from bfpo_bench.common.guard import Guard
+    from bfpo_bench.common.processes import Guard
 
     # lm-eval never closes its vLLM, whose processes outlive this one; the guard ends them with it.
     with Guard().starting():

@@ -1,8 +1,8 @@
 """A vLLM server for an annotator on this machine: started, waited for, and ended afterwards.
 
 The server ends when the work is done or fails, and also when this process is killed (see
-:mod:`bfpo_bench.common.guard`). It listens on this machine alone and takes a key that is drawn for
-it and known to nobody else.
+:mod:`bfpo_bench.common.processes`). It listens on this machine alone and takes a key that is
+drawn for it and known to nobody else.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 
 from bfpo_bench.client import GaveUp, Malformed, Refused, Secret, Server, ask
 from bfpo_bench.common.errors import RunFailed
-from bfpo_bench.common.guard import Guard
+from bfpo_bench.common.processes import Guard
 from bfpo_bench.engines.open import gpu_visible
 from bfpo_bench.engines.options import LoadingOptions
 from bfpo_bench.judges.chosen import LONGEST_JUDGED

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.common.guard import Guard
+from bfpo_bench.common.processes import Guard
 from bfpo_bench.engines.protocol import (
     Done,
     EngineOptions,

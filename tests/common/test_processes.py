@@ -11,13 +11,13 @@ import time
 import psutil
 import pytest
 
-from bfpo_bench.common.guard import MARK, Guard
+from bfpo_bench.common.processes import MARK, Guard
 
 # A child that was spawned, one that was forked, and a grandchild that comes late and at once loses
 # its parent: what a killed process leaves behind when it was just starting its engine.
 PARENT = """
 import os, subprocess, sys, time
-from bfpo_bench.common.guard import Guard
+from bfpo_bench.common.processes import Guard
 sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
 late = "import subprocess as s, sys; print(s.Popen(sys.argv[1:], stdout=s.DEVNULL).pid)"
 quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
