@@ -55,7 +55,7 @@ def test_the_published_front_is_llama_3_alone() -> None:
 def test_no_label_covers_another_or_a_point() -> None:
     from matplotlib.figure import Figure
 
-    from bfpo_bench.leaderboard.plots.labels import Label, place_labels
+    from bfpo_bench.leaderboard.plots.pareto import Label, place_labels
 
     axes = Figure(figsize=(9, 6)).add_subplot()
     axes.set(xlim=(0, 25), ylim=(45, 80))
@@ -66,9 +66,9 @@ def test_no_label_covers_another_or_a_point() -> None:
     labels = [Label(name, x, y, {"fontsize": 8}) for (x, y), name in places.items()]
     boxes = place_labels(axes, labels)
     points = axes.transData.transform(list(places))
-    for one, (left, bottom, right, top) in enumerate(boxes):
+    for one, (left, bottom, right, top) in enumerate(box.extents for box in boxes):
         assert not any(left < x < right and bottom < y < top for x, y in points)
-        for other in boxes[:one]:
+        for other in [box.extents for box in boxes[:one]]:
             apart = left >= other[2] or right <= other[0] or bottom >= other[3] or top <= other[1]
             assert apart, labels[one].text
 

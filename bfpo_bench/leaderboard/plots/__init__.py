@@ -27,9 +27,7 @@ def draw_all(entries: Sequence[Entry], folder: Path) -> list[Path]:
     """
     # matplotlib takes a second to load; only who draws waits for it.
     from bfpo_bench.common.figures import drawing, save
-    from bfpo_bench.leaderboard.plots import alert as categories
-    from bfpo_bench.leaderboard.plots import pareto, training
-    from bfpo_bench.leaderboard.plots import tasks as heat_map
+    from bfpo_bench.leaderboard.plots import alert, pareto, tasks, training
     from bfpo_bench.leaderboard.plots.style import PALE
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,14 +35,8 @@ def draw_all(entries: Sequence[Entry], folder: Path) -> list[Path]:
     files: list[Path] = []
     # A dollar in the name of a model is a dollar.
     with drawing(PALE, {"text.parse_math": False}):
-        for name, draw in (
-            ("pareto", pareto.draw),
-            ("tasks", heat_map.draw),
-            ("alert", categories.draw),
-            ("training", training.draw),
-        ):
-            figure = draw(sound)
-            if figure is None:
-                continue
-            files += save(figure, folder, name, dpi=150)
+        for picture in (pareto, tasks, alert, training):
+            figure = picture.draw(sound)
+            if figure is not None:
+                files += save(figure, folder, picture.__name__.rpartition(".")[2], dpi=150)
     return files

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from matplotlib.figure import Figure
 
 from bfpo_bench.common.errors import BenchError
 from bfpo_bench.common.statistics import wilson
 from bfpo_bench.leaderboard.plots.style import (
     LOOKS,
-    QUIET,
     Look,
     by_savg,
+    framed,
+    grid,
     looks_of,
     short_name,
 )
@@ -24,6 +23,7 @@ from bfpo_bench.run.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _TASKS = {"bfpo_alert": "ALERT", "bfpo_alert_adversarial": "ALERT Adversarial"}
 
@@ -45,32 +45,33 @@ def draw(entries: Sequence[Entry]) -> Figure | None:
     if not names:
         return None
     tasks = [task for task in _TASKS if any(found[task] for _, found in counts)]
-    step = 0.16 + 0.13 * len(counts)
-    above, below = 0.95 + 0.22 * ((len(counts) + 2) // 3), 0.72
-    size = (10.5, above + below + step * len(names))
-    figure = Figure(figsize=size)
-    figure.subplots_adjust(
-        left=0.2, right=0.975, top=1 - above / size[1], bottom=below / size[1], wspace=0.08
-    )
-    panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
-    least = 100.0
-    for axes, task in zip(panels, tasks, strict=True):
-        for place, (entry, found) in enumerate(counts):
-            offset = (place - (len(counts) - 1) / 2) * 0.13 / step
-            least = min(least, _dots(axes, found[task], names, looks[entry.name], offset))
-        _frame(axes, names)
-        axes.set_title(_TASKS[task], loc="left", fontsize=10, weight="bold")
-    for axes in panels:
-        axes.set_xlim(max(5 * (least // 5) - 1, -1), 101)
-    _legend(figure, {entry.name: looks[entry.name] for entry, _ in counts}, size[1])
+    judges = ", ".join(sorted({short_name(str(entry.judge)) for entry, _ in counts}))
     left_out = len(runs) - len(shown)
     more = f" The {len(shown)} rows of highest Savg.; {left_out} are left out." if left_out else ""
-    judges = ", ".join(sorted({short_name(str(entry.judge)) for entry, _ in counts}))
     note = (
         "Harmless responses (%), with 95 % Wilson intervals; unknown verdicts count as not "
         f"harmless. Verdicts of {judges}.{more}"
     )
-    figure.text(0.02, 0.2 / size[1], note, fontsize=7.5, color=QUIET)
+    step = 0.16 + 0.13 * len(counts)
+    figure = framed("ALERT by category", note, (12, 1.9 + step * len(names)))
+    panels = figure.subplots(1, len(tasks), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, task in zip(panels, tasks, strict=True):
+        axes.set_title(_TASKS[task], loc="left", fontsize=10, weight="bold")
+        for line in range(0, len(names), 2):
+            axes.axhspan(line - 0.5, line + 0.5, color="#f5f5f5", zorder=0, linewidth=0)
+        grid(axes, "x")
+        for place, (entry, found) in enumerate(counts):
+            offset = (place - (len(counts) - 1) / 2) * 0.13 / step
+            _dots(axes, found[task], names, looks[entry.name], offset)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    panels[0].set_yticks(range(len(names)), [short_name(n.replace("_", " "), 28) for n in names])
+    panels[0].set_xlim(right=101)
+    handles = [
+        panels[0].plot([], [], look.marker, color=look.color, ls="-", mec="white")[0]
+        for look in (looks[entry.name] for entry, _ in counts)
+    ]
+    labels = [short_name(entry.name) for entry, _ in counts]
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8.5)
     return figure
 
 
@@ -99,49 +100,12 @@ def category_counts(run: Path, task: str, judge: str | None) -> Counts:
     return found
 
 
-def _dots(axes: Axes, counts: Counts, names: Sequence[str], kind: Look, offset: float) -> float:
-    """One run's marks; the lowest end of its intervals in percent."""
-    least = 100.0
+def _dots(axes: Axes, counts: Counts, names: Sequence[str], look: Look, offset: float) -> None:
+    """One run's marks with their intervals."""
     for line, name in enumerate(names):
-        if name not in counts:
-            continue
-        harmless, n = counts[name]
-        low, high = wilson(harmless, n)
-        least = min(least, low)
-        y = line + offset
-        axes.plot((low, high), (y, y), color=kind.color, lw=1.3, zorder=2)
-        axes.plot(
-            100 * harmless / n, y, kind.marker, ms=5.5, color=kind.color, mec="white", mew=0.6
-        )
-    return least
-
-
-def _frame(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_yticks(range(len(names)), [short_name(name.replace("_", " "), 28) for name in names])
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="x", color="#e6e6e6", linewidth=0.6)
-    axes.set_axisbelow(True)
-    for line in range(0, len(names), 2):
-        axes.axhspan(line - 0.5, line + 0.5, color="#f5f5f5", zorder=0, linewidth=0)
-
-
-def _legend(figure: Figure, looks: Mapping[str, Look], height: float) -> None:
-    from matplotlib.lines import Line2D
-
-    figure.text(0.02, 1 - 0.34 / height, "ALERT by category", fontsize=13.5, weight="bold")
-    handles = [
-        Line2D([], [], color=kind.color, marker=kind.marker, ms=6, mec="white")
-        for kind in looks.values()
-    ]
-    figure.legend(
-        handles,
-        [short_name(name) for name in looks],
-        loc="upper left",
-        bbox_to_anchor=(0.195, 1 - 0.5 / height),
-        ncols=3,
-        frameon=False,
-        borderaxespad=0,
-        fontsize=8.5,
-    )
+        if name in counts:
+            harmless, n = counts[name]
+            y = line + offset
+            axes.plot(wilson(harmless, n), (y, y), color=look.color, lw=1.3, zorder=2)
+            share = 100 * harmless / n
+            axes.plot(share, y, look.marker, ms=5.5, color=look.color, mec="white", mew=0.6)

@@ -1,4 +1,4 @@
-"""What the pictures of runs share: how runs are told apart by colour, marker and line alike.
+"""What the pictures share: their frame, and how runs differ by colour, marker and line alike.
 
 The colours are Okabe and Ito's, which the usual kinds of colour blindness tell apart.
 """
@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bfpo_bench.leaderboard.columns import SAVG
 from bfpo_bench.leaderboard.render.escaping import name_text
 from bfpo_bench.leaderboard.rows import Entry
 
-QUIET, PALE = "#5c5c5c", "#b5b5b5"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+QUIET, PALE, GRID = "#5c5c5c", "#b5b5b5", "#e6e6e6"
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,26 @@ LOOKS = (
 """More runs than these nobody can tell apart in one picture."""
 
 
+def framed(title: str, note: str, size: tuple[float, float]) -> Figure:
+    """An empty picture under its title, with a note at its foot; what is in it finds its room."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13.5, weight="bold")
+    figure.supxlabel(note, x=0.01, ha="left", fontsize=7.5, color=QUIET)
+    return figure
+
+
+def grid(axes: Axes, which: str) -> None:
+    """Pale lines behind what is drawn.
+
+    Args:
+        which: ``"x"``, ``"y"`` or ``"both"``.
+    """
+    axes.grid(axis=which, color=GRID, linewidth=0.6)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+
+
 def by_savg(entries: Sequence[Entry]) -> list[Entry]:
     """The measured rows, highest Savg. first, those without one last."""
 
@@ -50,12 +74,7 @@ def by_savg(entries: Sequence[Entry]) -> list[Entry]:
 
 def looks_of(entries: Sequence[Entry]) -> dict[str, Look]:
     """Look of each measured row by name, equal in all pictures; the ninth is as the first."""
-    return {entry.name: look(place) for place, entry in enumerate(by_savg(entries))}
-
-
-def look(place: int) -> Look:
-    """The look at a place."""
-    return LOOKS[place % len(LOOKS)]
+    return {entry.name: LOOKS[n % len(LOOKS)] for n, entry in enumerate(by_savg(entries))}
 
 
 def short_name(name: str, longest: int = 34) -> str:

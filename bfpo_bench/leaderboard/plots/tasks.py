@@ -3,117 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from bfpo_bench.leaderboard.columns import DISC, GEN, SAVG, TASK_COLUMNS, Column
-from bfpo_bench.leaderboard.plots.style import PALE, QUIET, short_name
+from bfpo_bench.leaderboard.plots.style import PALE, framed, short_name
 from bfpo_bench.leaderboard.ranking import blocks, ranks
 from bfpo_bench.leaderboard.rows import Entry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _GAP = 0.35
-"""Between groups of columns, in cells."""
+"""Between groups of columns, and between measured and published rows, in cells."""
+
+_NOTE = (
+    "Percent; lighter is higher. Bold: best of its block (measured rows, each published table) "
+    "among rows of one protocol. CrowS-Pairs is unbiased at 50 and enters Disc. as it is."
+)
 
 
 def draw(entries: Sequence[Entry]) -> Figure | None:
     """The picture; None when no row has a score."""
-    groups = [
-        [column for column in group if any(column.key in entry.cells for entry in entries)]
-        for group in (
-            [column for column in TASK_COLUMNS if column.group == "disc"],
-            [column for column in TASK_COLUMNS if column.group == "gen"],
-            [DISC, GEN, SAVG],
-        )
+    # By group, so that the averages of both stand together.
+    averages = [DISC, GEN, SAVG]
+    columns = [
+        (group, column)
+        for group, some in (("disc", TASK_COLUMNS), ("gen", TASK_COLUMNS), ("average", averages))
+        for column in some
+        if column.group == group and any(column.key in entry.cells for entry in entries)
     ]
-    columns = [column for group in groups for column in group]
-    rows = sorted(
-        (entry for entry in entries if any(column.key in entry.cells for column in columns)),
-        key=lambda entry: (entry.kind == "published", -_savg(entry)),
-    )
+    rows = [
+        (entry.kind, entry)
+        for entry in sorted(entries, key=lambda one: (one.kind == "published", -_savg(one)))
+        if any(column.key in entry.cells for _, column in columns)
+    ]
     if not rows:
         return None
-    # In inches: cells keep their size whatever the number of rows and columns.
-    width, height, left, top, bottom = 0.54, 0.29, 2.7, 1.75, 0.75
-    breaks = _GAP * (sum(map(bool, groups)) - 1)
-    across, down = len(columns) + breaks, len(rows) + (_GAP if _mixed(rows) else 0)
-    size = (left + across * width + 0.35, top + down * height + bottom)
-    figure = Figure(figsize=size)
-    axes = figure.add_axes(
-        (left / size[0], bottom / size[1], across * width / size[0], down * height / size[1])
-    )
-    axes.set_xlim(0, across)
-    axes.set_ylim(down, 0)
-    axes.axis("off")
-    best = {
-        column.key: {
-            row
-            for block in blocks(rows).values()
-            for row, rank in ranks(block, column).items()
-            if rank == 1
-        }
-        for column in columns
-    }
-    y = 0.0
-    for place, entry in enumerate(rows):
-        if place and entry.kind != rows[place - 1].kind:
-            y += _GAP
-        weight = "bold" if entry.kind == "measured" else "normal"
-        axes.text(-0.15, y + 0.5, short_name(entry.name), ha="right", va="center", weight=weight)
-        x = 0.0
-        for group in groups:
-            for column in group:
-                _cell(axes, entry, column, (x, y), best[column.key])
-                x += 1
-            x += _GAP if group else 0
-        y += 1
-    x = 0.0
-    for group in groups:
-        for column in group:
-            axes.text(x + 0.35, -0.2, column.title, rotation=45, ha="left", va="bottom", fontsize=8)
-            x += 1
-        x += _GAP if group else 0
-    figure.text(0.02, 1 - 0.32 / size[1], "Score by task", fontsize=13.5, weight="bold")
-    figure.text(
-        0.02,
-        0.25 / size[1],
-        "Percent; lighter is higher. Bold: best of its block (measured rows, each published table) "
-        "among rows of one protocol. "
-        "CrowS-Pairs is unbiased at 50 and enters Disc. as it is.",
-        fontsize=7.5,
-        color=QUIET,
-    )
+    xs, across = _places([group for group, _ in columns])
+    ys, down = _places([kind for kind, _ in rows])
+    # Cells keep their size whatever the number of rows and columns.
+    figure = framed("Score by task", _NOTE, (3.1 + 0.54 * across, 2.5 + 0.29 * down))
+    axes = figure.subplots()
+    axes.set(xlim=(0, across), ylim=(down, 0))
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.xaxis.tick_top()
+    titles = [column.title for _, column in columns]
+    axes.set_xticks([x + 0.5 for x in xs], titles, rotation=45, ha="left", fontsize=8)
+    axes.set_yticks([y + 0.5 for y in ys], [short_name(entry.name) for _, entry in rows])
+    for label, (kind, _) in zip(axes.get_yticklabels(), rows, strict=True):
+        label.set_fontweight("bold" if kind == "measured" else "normal")
+    for x, (_, column) in zip(xs, columns, strict=True):
+        best: dict[int, int] = {}
+        for block in blocks(entry for _, entry in rows).values():
+            best |= ranks(block, column)
+        for y, (_, entry) in zip(ys, rows, strict=True):
+            _cell(axes, entry, column, (x, y), best.get(id(entry)) == 1)
     return figure
 
 
-def _cell(
-    axes: Axes, entry: Entry, column: Column, at: tuple[float, float], best: set[int]
-) -> None:
-    x, y = at
+def _places(kinds: Sequence[str]) -> tuple[list[float], float]:
+    """Where each cell begins, with a gap where the kind changes; where the last one ends."""
+    places, at = [], 0.0
+    for number, kind in enumerate(kinds):
+        at += _GAP if number and kind != kinds[number - 1] else 0
+        places.append(at)
+        at += 1
+    return places, at
+
+
+def _cell(axes: Axes, entry: Entry, column: Column, at: tuple[float, float], best: bool) -> None:
     cell = entry.cells.get(column.key)
     if cell is None:
-        axes.add_patch(
-            Rectangle(at, 1, 1, facecolor="white", edgecolor=PALE, hatch="////", linewidth=0.4)
-        )
+        axes.add_patch(Rectangle(at, 1, 1, fc="white", ec=PALE, hatch="////", linewidth=0.4))
         return
     # Cividis: its lightness rises evenly, so it says the same in grey.
     color = colormaps["cividis"](cell.value / 100)
-    axes.add_patch(Rectangle(at, 1, 1, facecolor=color, edgecolor="white", linewidth=0.8))
-    axes.text(
-        x + 0.5,
-        y + 0.53,
-        f"{cell.value:.1f}",
-        ha="center",
-        va="center",
-        fontsize=8,
-        color=_readable(color),
-        weight="bold" if id(entry) in best else "normal",
-    )
+    axes.add_patch(Rectangle(at, 1, 1, fc=color, ec="white", linewidth=0.8))
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
+    style |= {"color": _readable(color), "weight": "bold" if best else "normal"}
+    axes.text(at[0] + 0.5, at[1] + 0.53, f"{cell.value:.1f}", **style)
 
 
 def _readable(color: tuple[float, ...]) -> str:
@@ -126,7 +99,3 @@ def _readable(color: tuple[float, ...]) -> str:
 def _savg(entry: Entry) -> float:
     cell = entry.cells.get(SAVG.key)
     return cell.value if cell else -1.0
-
-
-def _mixed(rows: Sequence[Entry]) -> bool:
-    return len({entry.kind for entry in rows}) > 1

@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bfpo_bench.common.figures import INK, spread_out
-from bfpo_bench.leaderboard.plots.style import LOOKS, QUIET, look, short_name
+from bfpo_bench.common.figures import INK
+from bfpo_bench.leaderboard.plots.style import LOOKS, QUIET, framed, grid, short_name
 from bfpo_bench.leaderboard.rows import Entry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _ACCURACY = "rewards/accuracies"
 _PANELS = (
@@ -24,8 +24,6 @@ _PANELS = (
     ("Margin of implicit rewards", "rewards/margins"),
     ("Share of pairs ordered as the loss wants", _ACCURACY),
 )
-_NAME_HEIGHT = 0.115
-"""Room between names at the end of lines, as a share of the panel's height."""
 
 Series = dict[str, list[tuple[float, float]]]
 """By name of the quantity: steps and values."""
@@ -34,7 +32,7 @@ Series = dict[str, list[tuple[float, float]]]
 def draw(entries: Sequence[Entry]) -> Figure | None:
     """The picture of the first eight runs that were trained here; None when none was."""
     found = [
-        (entry, series, method)
+        (f"{short_name(entry.name)}  ({short_name(method)})", series)
         for entry in entries
         if entry.run is not None
         for series, method in [training_curves(entry.run)]
@@ -43,45 +41,18 @@ def draw(entries: Sequence[Entry]) -> Figure | None:
     if not found:
         return None
     shown = found[: len(LOOKS)]
-    above, below, row = 1.0, 0.8, 1.75
-    height = above + below + row * len(shown)
-    figure = Figure(figsize=(11, height))
-    figure.subplots_adjust(
-        left=0.075,
-        right=0.895,
-        top=1 - above / height,
-        bottom=below / height,
-        wspace=0.24,
-        hspace=0.42,
-    )
-    panels = figure.subplots(len(shown), len(_PANELS), squeeze=False)
-    for line, (entry, series, method) in zip(panels, shown, strict=True):
-        for axes, (_, name) in zip(line, _PANELS, strict=True):
-            _panel(axes, series, name)
-        line[0].annotate(
-            f"{short_name(entry.name)}  ({short_name(method)})",
-            (0, 1),
-            xycoords="axes fraction",
-            xytext=(0, 7),
-            textcoords="offset points",
-            weight="bold",
-        )
-    for axes, (title, _) in zip(panels[0], _PANELS, strict=True):
-        axes.annotate(
-            title,
-            (0, 1),
-            xycoords="axes fraction",
-            xytext=(0, 22),
-            textcoords="offset points",
-            color=QUIET,
-        )
-    for axes in panels[-1]:
-        axes.set_xlabel("updates")
-    figure.text(0.02, 1 - 0.32 / height, "Training", fontsize=13.5, weight="bold")
     more = len(found) - len(shown)
     note = "As the trainer logged it, not smoothed; losses of different methods cannot be compared."
     text = f"{note} {more} more runs are left out." if more else note
-    figure.text(0.02, 0.14 / height, text, fontsize=7.5, color=QUIET)
+    figure = framed("Training", text, (11, 1.4 + 1.9 * len(shown)))
+    panels = figure.subplots(len(shown), len(_PANELS), squeeze=False)
+    for line, (name, series) in zip(panels, shown, strict=True):
+        for axes, (title, quantity) in zip(line, _PANELS, strict=True):
+            head = f"{name}\n{title}" if axes is line[0] else title
+            axes.set_title(head, loc="left", fontsize=9)
+            _panel(axes, series, quantity)
+    for axes in panels[-1]:
+        axes.set_xlabel("updates")
     return figure
 
 
@@ -109,53 +80,28 @@ def _number(value: Any) -> bool:
 
 def _panel(axes: Axes, series: Series, name: str) -> None:
     axes.tick_params(length=2.5, width=0.6, labelsize=8)
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
-    axes.set_axisbelow(True)
+    grid(axes, "y")
     if not series.get(name):
         axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", color=QUIET)
-        axes.set_xticks([])
-        axes.set_yticks([])
+        axes.set(xticks=[], yticks=[])
         return
     # Accuracies also stand apart by what kind of pair it was, e.g. "safe>unsafe".
     parts = sorted(part for part in series if name == _ACCURACY and part.startswith(f"{name}_"))
-    lines = [(name, "all"), *((part, part.removeprefix(f"{name}_")) for part in parts)]
-    for place, (part, _) in list(enumerate(lines))[::-1]:
+    for place, part in enumerate([name, *parts]):
         steps, values = zip(*series[part], strict=True)
-        kind = look(place)
-        first = place == 0
+        look = LOOKS[place % len(LOOKS)]
+        whole = {"color": INK if parts else look.color, "lw": 1.9, "zorder": 3}
         axes.plot(
             steps,
             values,
-            color=INK if first and parts else kind.color,
-            lw=1.9 if first else 1.1,
-            ls="-" if first else kind.line,
+            label=short_name(part.removeprefix(f"{name}_"), 16) if place else "all",
             marker="o" if len(steps) == 1 else None,
             ms=4,
+            **(whole if place == 0 else {"color": look.color, "lw": 1.1, "ls": look.line}),
         )
     axes.margins(x=0)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if name == _ACCURACY:
-        axes.set_ylim(-0.03, 1.03)
-        axes.set_yticks([0, 0.5, 1])
+        axes.set(ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
     if parts:
-        _name_ends(axes, series, lines)
-
-
-def _name_ends(axes: Axes, series: Series, lines: Sequence[tuple[str, str]]) -> None:
-    """Each line's name at its end, moved apart where they would meet."""
-    low, high = axes.get_ylim()
-    ends = [(series[part][-1][1] - low) / (high - low) for part, _ in lines]
-    for place, ((_, title), height) in enumerate(
-        zip(lines, spread_out(ends, _NAME_HEIGHT), strict=True)
-    ):
-        axes.annotate(
-            short_name(title, 16),
-            (1, height),
-            xycoords="axes fraction",
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7.5,
-            color=INK if place == 0 else look(place).color,
-            annotation_clip=False,
-        )
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=7.5)
