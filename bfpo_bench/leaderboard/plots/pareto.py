@@ -204,10 +204,11 @@ def place_labels(axes: Axes, labels: Sequence[Label]) -> list[Bbox]:
         moves = _moves(extent.width, extent.height)
         extent = extent.translated(*(point - (extent.p0 + extent.p1) / 2))
 
-        def cost(move: tuple[float, float], extent: Bbox = extent) -> float:
+        def cost(move: tuple[float, float], extent: Bbox = extent) -> int:
             box = extent.translated(*move)
             out = box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1
-            return 10.0 * out + float(box.count_overlaps(taken))
+            covered: int = box.count_overlaps(taken)
+            return 10 * out + covered
 
         move = min(moves, key=cost)
         boxes.append(extent.translated(*move))
