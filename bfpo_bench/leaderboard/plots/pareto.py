@@ -207,8 +207,7 @@ def place_labels(axes: Axes, labels: Sequence[Label]) -> list[Bbox]:
         def cost(move: tuple[float, float], extent: Bbox = extent) -> int:
             box = extent.translated(*move)
             out = box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1
-            covered: int = box.count_overlaps(taken)
-            return 10 * out + covered
+            return int(10 * out + box.count_overlaps(taken))
 
         move = min(moves, key=cost)
         boxes.append(extent.translated(*move))
