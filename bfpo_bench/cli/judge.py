@@ -137,6 +137,7 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
     from rich.text import Text
 
     from bfpo_bench.evaluation.rejudge import verdicts_of
+    from bfpo_bench.run.dashes import ANYWAY, NO_NUMBER
     from bfpo_bench.run.results import verdicts_by
     from bfpo_bench.run.table import score_text
 
@@ -164,7 +165,15 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
     console.print(table)
     judges = [by.judge for by in columns.values() if by.judge]
     refusals = [verdicts_by(judge) for judge in judges if judge.get("kind") == "keyword"]
-    for mark in [*results.marks, *refusals]:
+    others = [
+        f"{judge}, {mark}"
+        for judge, by in columns.items()
+        if judge != name
+        for mark in by.marks
+        if mark not in results.marks and (NO_NUMBER in mark or ANYWAY in mark)
+    ]
+    console.print(Text("± is one standard error.", style="dim"))
+    for mark in [*results.marks, *others, *refusals]:
         console.print(Text(f"• {mark}", style="yellow"))
     console.print(f"Results by {name}: {found.path}", soft_wrap=True, markup=False)
 

@@ -100,7 +100,11 @@ def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None)
 
 
 def verdicts_of(path: Path) -> dict[str, Results]:
-    """Results of every judge of a run, by judge; the evaluation's own comes first."""
+    """Results of every judge of a run, by judge; the evaluation's own comes first.
+
+    Those of before cells had intervals get today's, and today's standard errors: the others took
+    all items for independent, and a share of 0 or 100 % for certain.
+    """
     found: dict[str, Results] = {}
     for file in (path / "results.json", *sorted(path.glob("results-*.json"))):
         try:
@@ -109,6 +113,12 @@ def verdicts_of(path: Path) -> dict[str, Results]:
             continue
         if results.judge is not None:
             found.setdefault(str(results.judge["judge"]), results)
+    older = [judge for judge, results in found.items() if results.older]
+    if older:
+        with Store(path / "samples.sqlite", read_only=True) as store:
+            for judge in older:
+                tasks, means = _sure(found[judge], found[judge].tasks, store)
+                found[judge] = replace(found[judge], tasks=tasks, averages=means)
     return found
 
 
@@ -214,15 +224,7 @@ def _rejudged(
 def _results(
     before: Results, found: dict[str, TaskResult], judge: dict[str, Any], store: Store
 ) -> Results:
-    # Group, task and column are all that averages look at, and a cell has them as well.
-    cells = {**before.tasks, **found}
-    tasks, means = with_uncertainty(cells, cast("list[SuiteTask]", list(cells.values())), store)
-    # What the run never did is missing still.
-    columns = {cell.column for cell in cells.values()}
-    for name, mean in before.averages.items():
-        absent = [title for title in mean.missing if title not in columns]
-        if absent:
-            means[name] = Average(None, None, absent + means[name].missing)
+    tasks, means = _sure(before, {**before.tasks, **found}, store)
     old = {mark for name in found for mark in _verdict_marks(before.tasks[name])}
     marks = [mark for mark in before.marks if mark not in old]
     marks += [mark for name in found for mark in _verdict_marks(tasks[name])]
@@ -234,6 +236,21 @@ def _results(
         averages=means,
         marks=marks,
     )
+
+
+def _sure(
+    before: Results, cells: dict[str, TaskResult], store: Store
+) -> tuple[dict[str, TaskResult], dict[str, Average]]:
+    """Cells and averages with standard errors and intervals."""
+    # Group, task and column are all that averages look at, and a cell has them as well.
+    tasks, means = with_uncertainty(cells, cast("list[SuiteTask]", list(cells.values())), store)
+    # What the run never did is missing still.
+    columns = {cell.column for cell in cells.values()}
+    for name, mean in before.averages.items():
+        absent = [title for title in mean.missing if title not in columns]
+        if absent:
+            means[name] = Average(None, None, absent + means[name].missing)
+    return tasks, means
 
 
 def _verdict_marks(cell: TaskResult) -> list[str]:

@@ -53,8 +53,7 @@ def _finished(run: RunDirectory, request: Request) -> Results | None:
     except BadInput:
         # Results can always be made again from the store.
         return None
-    if any(cell.score is not None and cell.low is None for cell in results.tasks.values()):
-        # Of before cells had the leaderboard's intervals: their ± took all items for independent.
+    if results.older:
         return None
     if superseded(results.judge, run.identity["judge"]):
         return None

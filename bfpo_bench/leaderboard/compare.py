@@ -11,7 +11,6 @@ together, and the tasks of all pairs together.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,12 +26,11 @@ from bfpo_bench.common.statistics import (
 from bfpo_bench.leaderboard.alpaca import alpaca_cells
 from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK, COLUMNS
 from bfpo_bench.leaderboard.load import Loaded, load_rows
+from bfpo_bench.leaderboard.pairing import paired_tallies
 from bfpo_bench.leaderboard.protocol import Protocol, of_cell, of_mean
 from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.leaderboard.stats.paired import Difference, Pair, difference, holm, settled
-from bfpo_bench.run.outcomes import GROUPED, item_groups, item_values, item_wins, pooled
-from bfpo_bench.run.results import verdicts_by
-from bfpo_bench.run.store import Store
+from bfpo_bench.run.results import TaskResult, verdicts_by
 
 _AVERAGES = ("disc", "gen", "savg")
 _PAIRED = ("items", "win rate")
@@ -47,7 +45,7 @@ class Comparison:
     Attributes:
         warnings: why the runs ought not to be compared; empty unless that was forced.
         remarks: what is not the same in them and need not be.
-        verdicts: whose verdicts Gen. counts, in words; None without judged tasks.
+        verdicts: whose verdicts judged tasks count, in words; None without such tasks.
     """
 
     pairs: tuple[Pair, ...]
@@ -91,6 +89,7 @@ def compare_runs(
         ]
         for said in (False, True)
     )
+    remarks = [f"{remark}, which need not agree" for remark in remarks]
     if warnings and not force:
         raise BadInput(
             f"these runs were not measured alike ({'; '.join(warnings)}); compare runs that were, "
@@ -113,8 +112,8 @@ def compare_runs(
         Pair(names[0], name, tuple(settled(d, corrected[id(d)], margin) for d in draft), margin)
         for name, draft in zip(names[1:], drafts, strict=True)
     )
-    by = models[0].runs[0].results.judge
-    verdicts = verdicts_by(by) if by is not None else None
+    judged = any(d.group == "gen" for draft in drafts for d in draft)
+    verdicts = _verdicts(names, models) if judged else None
     return Comparison(pairs, tuple(warnings), tuple(remarks), verdicts)
 
 
@@ -145,6 +144,15 @@ def _protocol(run: Run, tasks: Sequence[str], helpful: bool) -> Protocol:
 
 
 # ---------------------------------------------------------------------- details
+
+
+def _verdicts(names: Sequence[str], models: Sequence[Loaded]) -> str | None:
+    """Whose verdicts judged tasks count; by model where that is not the same judge for all."""
+    judges = [model.runs[0].results.judge for model in models]
+    said = {n: verdicts_by(by) for n, by in zip(names, judges, strict=True) if by is not None}
+    if len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    return "; ".join(f"{name}: {by}" for name, by in said.items()) or None
 
 
 def _model(path: Path, judge: str | None) -> Loaded:
@@ -181,8 +189,12 @@ def _names(models: Sequence[Loaded], paths: Sequence[Path]) -> list[str]:
 def _differences(
     first: Loaded, other: Loaded, seed: int, paths: tuple[Path, Path]
 ) -> list[Difference]:
-    shared = [t for t in first.runs[0].results.tasks if t in other.runs[0].results.tasks]
-    tallies = _tallies(first, other, shared)
+    shared = [
+        name
+        for name in first.runs[0].results.tasks
+        if all(_has_number(run, name) for run in (*first.runs, *other.runs))
+    ]
+    tallies = paired_tallies(first, other, shared)
     if not tallies:
         raise BadInput(
             f"{paths[0]} and {paths[1]} have no answered item in common; evaluate them on the same "
@@ -207,66 +219,40 @@ def _differences(
     for name, tally in tallies.items():
         title, group = _WIN_RATE, ALPACA.group
         if name in shared:
-            cell, column = first.runs[0].results.tasks[name], COLUMN_OF_TASK.get(name)
-            title, group = column.title if column else cell.column, cell.group
+            cell = first.runs[0].results.tasks[name]
+            title, group = _title(cell), cell.group
         found.append(difference(title, str(group), 100 * tally.means, drawn[name], tally, seed))
     return found
 
 
+def _has_number(run: Run, task: str) -> bool:
+    """Whether the run has done the task, and its table has a number there."""
+    cell = run.results.tasks.get(task)
+    return cell is not None and cell.score is not None
+
+
 def _left_out(first: Loaded, other: Loaded, found: Sequence[Difference]) -> list[str]:
-    """The tasks of which one run has more items than both have, lest scores seem to contradict."""
+    """What one run's table has and the comparison has not, lest they seem to contradict.
+
+    The tasks of which one run has more items than both have, and those without a number.
+    """
     common = {one.column: one.n for one in found if one.n is not None}
-    some = []
+    some, none = [], []
     for name, cell in first.runs[0].results.tasks.items():
-        column = COLUMN_OF_TASK.get(name)
-        title = column.title if column else cell.column
-        if title in common and name in other.runs[0].results.tasks:
-            counts = cell.n, other.runs[0].results.tasks[name].n
-            if max(counts) > (common[title] or 0):
-                some.append(f"{title} {common[title]} of {counts[0]} and {counts[1]}")
-    return [f"compared are the items that both have ({', '.join(some)})"] if some else []
+        two, title = other.runs[0].results.tasks.get(name), _title(cell)
+        if two is not None and title not in common:
+            none.append(title)
+        elif two is not None and max(cell.n, two.n) > (common[title] or 0):
+            some.append(f"{title} {common[title]} of {cell.n} and {two.n}")
+    return [
+        *([f"compared are the items that both have ({', '.join(some)})"] if some else []),
+        *([f"no item of {', '.join(none)} has a number in both"] if none else []),
+    ]
 
 
-def _tallies(first: Loaded, other: Loaded, tasks: Sequence[str]) -> dict[str, Tally]:
-    found = {}
-    with ExitStack() as stack:
-        stores = {
-            run.path: stack.enter_context(Store(run.samples, read_only=True))
-            for run in (*first.runs, *other.runs)
-            if run.samples is not None
-        }
-        for task in tasks:
-            sides = []
-            for model in (first, other):
-                values: dict[str, list[float]] = {}
-                for run in model.runs:
-                    cell = run.results.tasks[task]
-                    given = item_values(stores[run.path], cell, run.judge)
-                    for item, value in given.items():
-                        values.setdefault(item, []).append(value)
-                sides.append(values)
-            groups: dict[str, str] | None = None
-            if task in GROUPED:
-                # The same item is the same row, so any run of the first model knows its group.
-                groups = {}
-                for run in first.runs:
-                    groups = groups | (item_groups(stores[run.path], task) or {})
-            if sides[0].keys() & sides[1].keys():
-                found[task] = pooled(sides, groups or None)
-        wins = [_wins(model, stores) for model in (first, other)]
-        if wins[0].keys() & wins[1].keys():
-            found[ALPACA.key] = pooled(wins)
-    return found
-
-
-def _wins(model: Loaded, stores: Mapping[Path, Store]) -> dict[str, list[float]]:
-    """By instruction: how far the annotator prefers the model's outputs, 0 to 1."""
-    found: dict[str, list[float]] = {}
-    for run in model.runs:
-        if run.results.helpfulness is not None:
-            for item, value in item_wins(stores[run.path], run.results.helpfulness.annotator):
-                found.setdefault(item, []).append(value)
-    return found
+def _title(cell: TaskResult) -> str:
+    column = COLUMN_OF_TASK.get(cell.task)
+    return column.title if column else cell.column
 
 
 def _whole(group: str, first: Loaded, other: Loaded, tallies: Mapping[str, Tally]) -> list[str]:

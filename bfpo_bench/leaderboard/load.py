@@ -16,6 +16,7 @@ from bfpo_bench.leaderboard.columns import (
     COLUMN_OF_TASK,
     COLUMNS,
     GEN,
+    SAVG,
     Column,
     Direction,
     Group,
@@ -176,14 +177,14 @@ def _entry(run: Run, fault: str | None) -> Entry:
 
 
 def _with_verdicts_by(run: Run, cells: Mapping[str, Cell]) -> dict[str, Cell]:
-    """Gen. with the name of who judged; where there is none, its tasks."""
+    """Every number that counts verdicts, with the name of who gave them."""
     judge = run.results.judge
     if judge is None:
         return {}
     judged = [task.task for task in run.results.tasks.values() if task.group == "gen"]
     columns = (COLUMN_OF_TASK.get(name) for name in judged)
     tasks = [column.key if column else name for name, column in zip(judged, columns, strict=True)]
-    where = [GEN.key] if GEN.key in cells else [key for key in tasks if key in cells]
+    where = [key for key in (*tasks, GEN.key, SAVG.key) if key in cells]
     mark = verdicts_by(judge)
     return {key: replace(cells[key], marks=(*cells[key].marks, mark)) for key in where}
 

@@ -113,7 +113,7 @@ class Protocol:
         """In words: the settings of the run, and those that its tasks have in common."""
         values: dict[str, set[str]] = {}
         for (_, name), value in self.parts:
-            if value != "none":
+            if value not in ("none", "[]"):
                 values.setdefault(name, set()).add(value)
         told = [
             f"{_words(name)} {_brief(*found)}"

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from bfpo_bench.leaderboard.columns import Column
-from bfpo_bench.leaderboard.protocol import SAID_ONLY, Protocol
+from bfpo_bench.leaderboard.columns import SAVG, Column
+from bfpo_bench.leaderboard.protocol import NOTHING, SAID_ONLY, Protocol
 from bfpo_bench.leaderboard.rows import Cell, Entry
 
 
@@ -41,7 +41,7 @@ def printed(value: float) -> float:
 def ranks(block: Sequence[Entry], column: Column) -> dict[int, int]:
     """1 for the best rows of a block and 2 for the second, by ``id`` of the row."""
     cells = _cells(block, column)
-    usual, alone = _usual(cells.values())
+    usual, alone = _usual(cell.protocol for cell in cells.values())
     if not alone:
         return {}
     good = {
@@ -58,7 +58,7 @@ def ranks(block: Sequence[Entry], column: Column) -> dict[int, int]:
 def unlike(block: Sequence[Entry], column: Column) -> dict[int, str]:
     """Why a row's number is not ranked with most of its block, by ``id`` of the row."""
     cells = _cells(block, column)
-    usual, _ = _usual(cells.values())
+    usual, _ = _usual(cell.protocol for cell in cells.values())
     found = {}
     for row, cell in cells.items():
         if cell.protocol.key != usual.key:
@@ -86,31 +86,38 @@ def said(block: Sequence[Entry]) -> dict[int, str]:
     return found
 
 
-def usual_protocol(block: Sequence[Entry], columns: Sequence[Column]) -> Protocol | None:
-    """What most rows of a block were measured with: in an average, else where most have one."""
-    averages = [column for column in columns if column.group == "average"]
-    for column in reversed(averages):
-        if cells := _cells(block, column):
-            return _usual(cells.values())[0]
-    cells = max((_cells(block, column) for column in columns), key=len, default={})
-    return _usual(cells.values())[0] if cells else None
+def usual_protocol(block: Sequence[Entry]) -> Protocol:
+    """What most rows of a block were measured with: in Savg., else in all that a row has."""
+    cells = _cells(block, SAVG).values()
+    # Whether it is shown or not: the short table shows no task.
+    wholes = (_whole(entry) for entry in block if entry.cells)
+    protocols = [cell.protocol for cell in cells] or list(wholes)
+    usual, _ = _usual(protocols)
+    # Of what is only said, that which most of them have.
+    alike = Counter(one for one in protocols if one.key == usual.key)
+    return max(alike, key=alike.__getitem__, default=usual)
+
+
+def _whole(entry: Entry) -> Protocol:
+    """What a row was measured with in all its cells."""
+    return sum((cell.protocol for cell in entry.cells.values()), NOTHING)
 
 
 def _cells(block: Sequence[Entry], column: Column) -> dict[int, Cell]:
     return {id(entry): entry.cells[column.key] for entry in block if column.key in entry.cells}
 
 
-def _usual(cells: Iterable[Cell]) -> tuple[Protocol, bool]:
-    """The protocol of most cells, the first one's of equally many; whether no other has as many."""
-    protocols: dict[str, Protocol] = {}
+def _usual(protocols: Iterable[Protocol]) -> tuple[Protocol, bool]:
+    """The most frequent one, the first of those that are; whether no other is as frequent."""
+    by_key: dict[str, Protocol] = {}
     counts: Counter[str] = Counter()
-    for cell in cells:
-        protocols.setdefault(cell.protocol.key, cell.protocol)
-        counts[cell.protocol.key] += 1
+    for protocol in protocols:
+        by_key.setdefault(protocol.key, protocol)
+        counts[protocol.key] += 1
     if not counts:
-        return Protocol(), False
+        return NOTHING, False
     (key, most), *others = counts.most_common(2)
-    return protocols[key], all(count < most for _, count in others)
+    return by_key[key], all(count < most for _, count in others)
 
 
 def _said_of(entry: Entry) -> tuple[tuple[str, str], ...]:

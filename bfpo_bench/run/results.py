@@ -154,6 +154,11 @@ class Results:
     helpfulness: HelpfulnessResult | None = None
     answered: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def older(self) -> bool:
+        """Whether it is of before cells had intervals: their ± took all items for independent."""
+        return any(cell.score is not None and cell.low is None for cell in self.tasks.values())
+
     def to_json(self) -> str:
         """The text of ``results.json``."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"

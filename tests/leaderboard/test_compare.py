@@ -339,3 +339,43 @@ def test_every_format(small_run: Path, other_run: Path) -> None:
     lines = render(found, "csv").splitlines()
     assert lines[0].startswith("first,other,first_score,other_score,column,group,value,low,high")
     assert len(lines) == 20
+
+
+def test_what_has_no_number_in_the_table_is_not_compared(
+    small_run: Path, copy: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Version 0.1 gave refusals among continuations a number; today's table has a dash there."""
+
+    def by_keyword(asked: dict, found: dict) -> None:
+        asked["identity"]["judge"]["kind"] = found["judge"]["kind"] = "keyword"
+
+    run = changed(copy(small_run), by_keyword)
+    found = compare_runs([run, changed(copy(small_run, "twin"), by_keyword)])
+    shown = differences(found)
+    assert "AdvBench" in shown
+    assert not {"RealToxicityPrompts", "Gen.", "Savg."} & shown.keys()
+    [said] = [what for what in found.remarks if "has a number" in what]
+    assert said.endswith("no item of RealToxicityPrompts has a number in both")
+
+
+def test_whose_verdicts_is_said_of_judged_tasks_alone(tmp_path: Path) -> None:
+    runs = [synthetic_run(tmp_path / n, n, tasks=("toxigen", "advbench")) for n in "ab"]
+    assert compare_runs(runs).verdicts == "verdicts of the judge harmbench-llama2-13b"
+    runs = [synthetic_run(tmp_path / n, n, tasks=("toxigen",)) for n in "cd"]
+    assert compare_runs(runs).verdicts is None
+
+
+def test_an_average_of_one_task_is_that_task(tmp_path: Path) -> None:
+    runs = [
+        synthetic_run(tmp_path / name, name, {"advbench": share}, tasks=("advbench",), limit=6)
+        for name, share in (("a", 100.0), ("b", 0.0))
+    ]
+
+    def of_one_task(asked: dict, found: dict) -> None:
+        cell = found["tasks"]["bfpo_advbench"]
+        found["averages"]["gen"] = {"value": cell["score"], "stderr": 1.0, "missing": []}
+
+    found = differences(compare_runs([changed(run, of_one_task) for run in runs]))
+    whole, task = asdict(found["Gen."]), asdict(found["AdvBench"])
+    assert (task["value"], task["test"], task["p"]) == (-100, "McNemar", pytest.approx(2 / 64))
+    assert {k for k in task if whole[k] != task[k]} == {"column", "group"}

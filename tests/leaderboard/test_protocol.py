@@ -13,17 +13,17 @@ import pytest
 
 import bfpo_bench
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.leaderboard.columns import FULL, SUMMARY
+from bfpo_bench.leaderboard.columns import COLUMNS, FULL, SUMMARY
 from bfpo_bench.leaderboard.compare import compare_runs
 from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.protocol import OF_MODEL, Protocol
 from bfpo_bench.leaderboard.ranking import ranks, usual_protocol
 from bfpo_bench.leaderboard.render.comparison import render
-from bfpo_bench.leaderboard.render.table import make_table
+from bfpo_bench.leaderboard.render.table import Table, make_table
 from bfpo_bench.models.chat import DATE
 from bfpo_bench.run.results import HelpfulnessResult, read_results
 from tests.leaderboard.render.test_table import entry
-from tests.leaderboard.synthetic import synthetic_run
+from tests.leaderboard.synthetic import TRUTH, synthetic_run
 from tests.leaderboard.test_compare import changed
 
 Change = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -111,7 +111,8 @@ def test_a_number_format_is_said_and_ranked_all_the_same(
     assert "dtype bfloat16" in table.legend[-1]
     found = compare_runs([small_run, third])
     assert found.warnings == ()
-    assert found.remarks == (f"{small_run} and {third}: dtype bfloat16 and float32",)
+    what = f"{small_run} and {third}: dtype bfloat16 and float32"
+    assert found.remarks == (f"{what}, which need not agree",)
 
 
 def test_a_template_that_asks_for_the_date_is_ranked_with_those_that_do_not(
@@ -158,9 +159,9 @@ def test_what_is_said_of_a_block_without_averages_is_what_most_rows_have() -> No
             *((entry(str(n), {"advbench": 50.0}), many) for n in range(3)),
         ]
     ]
-    assert usual_protocol(block, FULL) == many
+    assert usual_protocol(block) == many
     with_average = [*block, entry("whole", {"savg": 1.0})]
-    assert usual_protocol(with_average, FULL) == Protocol()
+    assert usual_protocol(with_average) == Protocol()
 
 
 def test_whose_chat_template_it_was_is_a_setting(tiny_llama: Path, tmp_path: Path) -> None:
@@ -267,7 +268,7 @@ def test_every_table_names_the_judge(small_run: Path, tmp_path: Path) -> None:
         "cais/harmbench-llama-2-13b-cls, as the paper has them"
         in str(board).replace("\n ", "").lower()
     )
-    assert "Gen.: verdicts of the judge harmbench-llama2-13b" in " ".join(
+    assert "Judged tasks: verdicts of the judge harmbench-llama2-13b" in " ".join(
         render(compare_runs([small_run, small_run.parent / "run"])).split()
     )
     rows = json.loads(board.render("json"))["rows"]
@@ -282,3 +283,62 @@ def test_a_row_of_unknown_verdicts_alone_shows_a_dash(tmp_path: Path) -> None:
     assert "advbench" not in row.cells
     assert "AdvBench: no number: all 520 verdicts are unknown" in row.marks
     assert any(mark.startswith("Gen. is missing") and "AdvBench" in mark for mark in row.marks)
+
+
+def test_a_short_table_without_averages_says_what_it_was_measured_with(tmp_path: Path) -> None:
+    """No number is shown, and still the judge and the settings of those that there are."""
+    run = synthetic_run(tmp_path / "run", "m", tasks=("advbench", "toxigen"), limit=40)
+    tasks = {"judge harmbench-llama2-13b", "temperature 0.7", "items 40 drawn with seed 0"}
+    for full in (False, True):
+        text = str(bfpo_bench.leaderboard(run, full=full))
+        [line] = re.findall(r"Measured with: ([^(]*)", text.replace("\n ", ""))
+        assert tasks <= set(line.strip().split(", "))
+    # Where only Disc. is whole, the judged tasks beside it were measured with a judge too.
+    keys = [key for key in TRUTH if COLUMNS[key].group == "disc"]
+    run = synthetic_run(tmp_path / "disc", "m", tasks=(*keys, "advbench"), limit=40)
+    board = bfpo_bench.leaderboard(run, full=True)
+    assert {"disc", "advbench"} <= board.entries[0].cells.keys()
+    assert "judge harmbench-llama2-13b" in str(board).partition("Measured with")[2]
+
+
+def test_every_number_that_counts_verdicts_names_the_judge(small_run: Path, tmp_path: Path) -> None:
+    part = synthetic_run(tmp_path / "part", "part", tasks=("advbench", "toxigen"), limit=40)
+    board = bfpo_bench.leaderboard(small_run, part, full=True)
+    mark = "verdicts of the judge harmbench-llama2-13b"
+    whole, other = board.entries
+    judged = {key for key, cell in whole.cells.items() if mark in cell.marks}
+    assert judged == {
+        "advbench", "realtoxicityprompts", "alert", "alert_adversarial", "gen", "savg",
+    }  # fmt: skip
+    assert {key for key, cell in other.cells.items() if mark in cell.marks} == {"advbench"}
+    # In the short table the average stands for its tasks.
+    assert str(bfpo_bench.leaderboard(small_run)).count("erdicts of the judge") == 1
+
+
+def numbers(table: Table) -> set[int]:
+    """The notes that something in a table refers to."""
+    rows = [row for section in table.sections for row in section.rows]
+    shown = [*table.heads, *(label for label, _ in rows), *(c for _, cells in rows for c in cells)]
+    return {number for one in shown for number in one.notes}
+
+
+def test_every_note_belongs_to_something_that_is_shown(
+    small_run: Path, other_run: Path, tmp_path: Path
+) -> None:
+    part = synthetic_run(tmp_path / "part", "part", tasks=("advbench",), judge="keyword")
+    rows = bfpo_bench.leaderboard(small_run, other_run, part, published=True).entries
+    for columns in (SUMMARY, FULL):
+        for transposed in (False, True):
+            table = make_table(rows, columns, transposed=transposed)
+            assert numbers(table) == set(range(1, len(table.notes) + 1)) != set()
+    found = compare_runs([small_run, part], force=True)
+    assert found.warnings
+    assert found.remarks
+    text = render(found, "terminal", 10_000)
+    assert not set("¹²³") & set(text)
+    assert "<sup>" not in render(found, "markdown")
+    for sentence in (*found.warnings, *found.remarks):
+        assert sentence in text
+    assert found.verdicts == (
+        "small: verdicts of the judge harmbench-llama2-13b; part: verdicts of the judge keyword"
+    )

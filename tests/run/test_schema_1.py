@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from scipy import stats
+from typer.testing import CliRunner
 
 import bfpo_bench
+from bfpo_bench.cli import judge as judge_command
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines import open as select
 from bfpo_bench.evaluation.rejudge import judge_run, verdicts_of
@@ -25,7 +29,7 @@ from bfpo_bench.judges import Exchange, Verdict
 from bfpo_bench.judges import keyword as refusal
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 from bfpo_bench.leaderboard.load import load_rows
-from bfpo_bench.leaderboard.report.samples import RunToShow, write_samples
+from bfpo_bench.leaderboard.report.samples import write_samples
 from bfpo_bench.run.repair import open_whole
 from bfpo_bench.run.results import read_results
 from bfpo_bench.run.store import SCHEMA_VERSION, Store, schema_1
@@ -139,7 +143,7 @@ def test_everything_that_reads_a_run_reads_it(old: Path, new: Path, tmp_path: Pa
     for name in ("old", "new"):
         (tmp_path / f"report-{name}").mkdir()
     shown = [
-        write_samples([RunToShow("run", run)], tmp_path / f"report-{name}")
+        write_samples([("run", run)], tmp_path / f"report-{name}")
         for name, run in (("old", old), ("new", new))
     ]
     assert shown == [8, 8]
@@ -159,6 +163,33 @@ def test_everything_that_reads_a_run_reads_it(old: Path, new: Path, tmp_path: Pa
     assert strict.entry.judge == "strict"
     assert not {"realtoxicityprompts", "gen", "savg"} & strict.entry.cells.keys()
     assert schema(old) == "1"
+
+
+def test_its_judges_stand_beside_each_other_with_todays_errors(old: Path) -> None:
+    """0 of 2 is not certain: the standard deviation of Beta(0.5, 2.5), and Wilson's interval."""
+    assert read_results(old / "results-strict.json").tasks[TASK].stderr == 0
+    found = verdicts_of(old)
+    for results in found.values():
+        for name in (TASK, "bfpo_alert", "bfpo_alert_adversarial"):
+            cell = results.tasks[name]
+            assert (cell.score, cell.low) == (0, 0)
+            assert cell.stderr == pytest.approx(100 * stats.beta(0.5, 2.5).std())
+            assert cell.high == pytest.approx(
+                100 * stats.binomtest(0, 2).proportion_ci(method="wilson").high
+            )
+        assert results.averages["gen"].missing == ["RealToxicityPrompts"]
+        assert results.averages["disc"].low is not None
+    # The number of one judge has one error, whoever is asked beside it.
+    app = typer.Typer()
+    judge_command.register(app)
+    asked = [str(old), "--judge", "keyword", "--backend", "hf"]
+    output = CliRunner().invoke(app, asked, env={"COLUMNS": "200"}).output
+    [line] = [line for line in output.splitlines() if "│ AdvBench" in line]
+    assert set(line.replace(" ", "").strip("│").split("│")[2:]) == {"0.00±18.63"}
+    assert line.count("±") == len(verdicts_of(old)) > 1
+    assert "± 0.00" not in output
+    for judge in ("keyword", "strict"):
+        assert f"RealToxicityPrompts: no number: judge {judge} is made for instructions" in output
 
 
 def test_it_is_gone_on_with(old: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,14 +85,14 @@ def _table(pair: Pair, comparison: Comparison) -> Table:
         groups=(("", 2 + len(heads)),),
         heads=(*names, *map(Shown, heads)),
         sections=tuple(sections),
-        notes=(
+        notes=(),
+        remarks=(
             *(
                 f"Not measured alike, compared all the same: {what}."
                 for what in comparison.warnings
             ),
-            *(f"Not the same and need not be: {what}." for what in comparison.remarks),
+            *(f"Note: {what}." for what in comparison.remarks),
         ),
-        left_out=(),
         legend=(
             "In percent and percentage points; differences are second minus first, paired by item.",
             "Interval and p are of one test, McNemar's exact one, or the paired bootstrap for "
@@ -102,7 +102,7 @@ def _table(pair: Pair, comparison: Comparison) -> Table:
             "Detect.: what a test at 5 % on these items finds in four of five cases.",
             "differs: Holm is below 0.05; alone: only p is; "
             f"alike: the interval lies within ±{pair.margin:g}; ?: the data cannot tell.",
-            *([f"Gen.: {comparison.verdicts}."] if comparison.verdicts else []),
+            *([f"Judged tasks: {comparison.verdicts}."] if comparison.verdicts else []),
         ),
         ranked=False,
     )

@@ -65,7 +65,7 @@ def _under(table: Table) -> list[str]:
     signs = [r"\textbf{Bold}: best, \underline{underlined}: second (of its block)."]
     found = [*(signs if table.ranked else []), *map(latex_text, table.legend)]
     found += [f"{_small((n,))}{latex_text(note)}" for n, note in enumerate(table.notes, 1)]
-    return [*found, *(f"Left out: {latex_text(sentence)}" for sentence in table.left_out)]
+    return [*found, *map(latex_text, table.remarks)]
 
 
 def _cell(shown: Shown) -> str:

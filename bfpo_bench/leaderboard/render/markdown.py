@@ -24,7 +24,7 @@ def markdown(table: Table) -> str:
     signs = ["**Bold**: best, <ins>underlined</ins>: second (of its block)."]
     lines += ["", " ".join([*(signs if table.ranked else []), *map(markdown_text, table.legend)])]
     notes = [f"- {_small((n,))} {markdown_text(note)}" for n, note in enumerate(table.notes, 1)]
-    notes += [f"- Left out: {markdown_text(sentence)}" for sentence in table.left_out]
+    notes += [f"- {markdown_text(sentence)}" for sentence in table.remarks]
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 

@@ -50,8 +50,8 @@ class Table:
         corner: head of the labels.
         groups: title and number of columns of each group of heads.
         sections: each row has a cell under each head.
-        notes: sentences; note 1 is the first.
-        left_out: rows that are not in the table, and why.
+        notes: sentences that cells, heads or labels refer to; note 1 is the first.
+        remarks: sentences about the whole table, e.g. which rows are not in it, and why.
         legend: what the signs mean, and what most rows were measured with. Untrusted.
         ranked: whether the best and second are told apart.
     """
@@ -61,7 +61,7 @@ class Table:
     heads: tuple[Shown, ...]
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
-    left_out: tuple[str, ...]
+    remarks: tuple[str, ...]
     legend: tuple[str, ...]
     ranked: bool = True
 
@@ -121,12 +121,12 @@ def make_table(
         heads=heads,
         sections=sections,
         notes=tuple(notes.numbers),
-        left_out=tuple(
-            f"{name_text(entry.name)} failed its check: {entry.fault}"
+        remarks=tuple(
+            f"Left out: {name_text(entry.name)} failed its check: {entry.fault}"
             for entry in entries
             if entry.fault is not None
         ),
-        legend=_legend(sound, columns, ci),
+        legend=_legend(sound, ci),
     )
 
 
@@ -199,8 +199,11 @@ def _marks_of_parts(entry: Entry, column: Column, columns: Sequence[Column]) -> 
     titles: dict[str, list[str]] = {}
     for part in (*TASK_COLUMNS, *entry.extra):
         if part.group == column.key and part.key in entry.cells and part not in columns:
+            # What is said of the average itself goes for all its tasks.
+            own = entry.cells[column.key].marks
             for mark in entry.cells[part.key].marks:
-                titles.setdefault(mark, []).append(part.title)
+                if mark not in own:
+                    titles.setdefault(mark, []).append(part.title)
     return [f"{', '.join(some)}: {mark}" for mark, some in titles.items()]
 
 
@@ -230,14 +233,14 @@ def _transposed(
     return tuple(label for label, _ in rows), blocks, tuple(found)
 
 
-def _legend(entries: Sequence[Entry], columns: Sequence[Column], ci: bool) -> tuple[str, ...]:
+def _legend(entries: Sequence[Entry], ci: bool) -> tuple[str, ...]:
     measured = [entry for entry in entries if entry.kind == "measured"]
     found = ["All in percent."]
     if ci and measured:
         found.append("In brackets 95 % intervals.")
     if any(cell.spread is not None for entry in entries for cell in entry.cells.values()):
         found.append("After ± the standard deviation over seeds.")
-    usual = usual_protocol(measured, columns)
-    if usual is not None and usual.parts:
+    usual = usual_protocol(measured)
+    if usual.parts:
         found.append(f"Measured with: {usual.text()}.")
     return tuple(found)

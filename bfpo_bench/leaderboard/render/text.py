@@ -34,8 +34,8 @@ def plain(table: Table, width: int = WIDTH, styled: bool = False) -> str:
     lines = [*body, "", *wrapped(" ".join(legend), width)]
     for number, note in enumerate(table.notes, 1):
         lines += wrapped(f"{_small((number,))} {one_line(note)}", width)
-    for sentence in table.left_out:
-        lines += wrapped(f"Left out: {one_line(sentence)}", width)
+    for sentence in table.remarks:
+        lines += wrapped(one_line(sentence), width)
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 

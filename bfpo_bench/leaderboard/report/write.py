@@ -20,7 +20,6 @@ from importlib import metadata
 from pathlib import Path
 
 from bfpo_bench.common.errors import BadInput, BenchError, RunFailed
-from bfpo_bench.leaderboard.columns import FULL
 from bfpo_bench.leaderboard.plots import draw_all
 from bfpo_bench.leaderboard.ranking import usual_protocol
 from bfpo_bench.leaderboard.report.page import boxes, directories, run_name, table, visible
@@ -144,7 +143,7 @@ def _page(
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     script = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     measured = [entry for entry in entries if entry.kind == "measured"]
-    usual = usual_protocol([entry for entry in measured if entry.fault is None], FULL)
+    usual = usual_protocol([entry for entry in measured if entry.fault is None])
     return pages.get_template("page.html.jinja").render(
         mark=Markup(_MARK),
         style=Markup(style),
@@ -158,7 +157,7 @@ def _page(
         samples=samples,
         problems=problems,
         table=table(entries),
-        measured_with=usual.text() if usual is not None and usual.parts else "",
+        measured_with=usual.text() if usual.parts else "",
         pictures=[_picture(path) for path in pictures if path.suffix == ".svg"],
         runs=boxes(entries),
         version=metadata.version("bfpo-bench"),

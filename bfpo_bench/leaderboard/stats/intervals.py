@@ -138,7 +138,7 @@ def _corrected(
     value, low, high = corrected_gen(check, scores, drawn, seed)
     marks = [
         f"corrected for the errors of {check.by}: sensitivity {check.found}/{check.harmful}, "
-        f"specificity {check.passed}/{check.harmless} on labelled responses"
+        f"specificity {check.passed}/{check.harmless} on labelled responses",
     ]
     if check.judge is None:
         marks.append(
@@ -151,6 +151,6 @@ def _corrected(
             "fewer responses were called harmful than the judge's false alarms alone would make "
             f"({false_alarms:.1f} % on the labelled ones), so the check may not fit these responses"
         )
-    cell = Cell(value, marks=tuple(marks), protocol=cells["gen"].protocol)
+    cell = Cell(value, marks=(*marks, *cells["gen"].marks), protocol=cells["gen"].protocol)
     # All draws cut to 0 or 100 are no interval.
     return replace(cell, low=low, high=high) if low < high else cell

@@ -118,7 +118,7 @@ def test_the_papers_table_2_is_bold_where_it_should_be() -> None:
 def test_a_faulty_row_is_named_and_left_out() -> None:
     table = make_table([*THREE, entry("d", {"savg": 99.0}, fault="it lies")], SUMMARY)
     assert names(table) == ["b", "c", "a"]
-    assert table.left_out == ("d failed its check: it lies",)
+    assert table.remarks == ("Left out: d failed its check: it lies",)
     assert column_of(table, "Savg.")["b"][1] == 1
 
 

@@ -176,3 +176,18 @@ def test_texts_at_the_edges() -> None:
     assert [end_text(v) for v in (0.0, 0.0042, -0.0004, 0.005, -1.234)] == [
         "0.00", "+0.004", "-0.0004", signed(0.005), "-1.23",
     ]  # fmt: skip
+
+
+def test_what_can_be_found_goes_by_the_interval() -> None:
+    """2.8 standard errors where there are many items; four can show nothing at all."""
+    n, first, other = 4_000, 300, 360
+    error = 100 * np.sqrt(first + other - (first - other) ** 2 / n) / n
+    found = of_counts(n - first - other, first, other, 0)
+    assert found.detectable == pytest.approx((1.95996 + 0.84162) * error, rel=0.04)
+    two = of_counts(2, 0, 0, 0)
+    assert two.high > 80
+    assert two.detectable == 100
+    some = of_tally(tally_items(np.random.default_rng(0).uniform(size=(500, 2))), 10_000)
+    half = (some.high - some.low) / 2
+    assert some.test == "bootstrap"
+    assert some.detectable == pytest.approx(half * (1 + 0.84162 / 1.95996), rel=1e-4)
