@@ -44,16 +44,16 @@ def evaluate(model: str, **options: Any) -> Results:
 
     from bfpo_bench.common.errors import unknown_name
     from bfpo_bench.common.progress import Progress
-    from bfpo_bench.common.typed import typed
+    from bfpo_bench.common.validate import validated
     from bfpo_bench.engines.options import EvaluateOptions
     from bfpo_bench.evaluation.run import run_evaluation
 
     show = bool(options.pop("progress", False))
-    hints = get_type_hints(EvaluateOptions)
+    hints = get_type_hints(EvaluateOptions, include_extras=True)
     for name in options:
         if name not in hints:
             raise unknown_name("option", name, hints)
-    checked = {name: typed(hints[name], value, name) for name, value in options.items()}
+    checked = {name: validated(hints[name], value, name) for name, value in options.items()}
     return run_evaluation(EvaluateOptions(model=str(model), **checked), Progress(show))
 
 

@@ -155,8 +155,9 @@ data:
   - {name: safety, pairs: bfpo, files: [safety.jsonl]}
 layers: [mlp.down_proj]
 tokens: {max_length: 112, max_prompt: 64}
-optimization: {learning_rate: 3e-5, schedule: constant, pairs_per_update: 4, pairs_at_once: 4,
-               updates: 5}
+optimization: {learning_rate: 3e-5, lr_scheduler_type: constant, pairs_per_update: 4,
+  per_device_train_batch_size: 4,
+               max_steps: 5}
 precision: fp32
 gradient_checkpointing: false
 """

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.validate import Texts
 from bfpo_bench.engines.open import choose_backend
 from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.engines.thinking import Thinking
@@ -194,7 +195,7 @@ class EvaluateOptions(TargetOptions):
 
     suite: str = "paper"
     output: Path | None = None
-    tasks: tuple[str, ...] = ()
+    tasks: Texts = ()
     limit: int | None = None
     judge: str | None = None
     judge_model: str | None = None

@@ -86,7 +86,7 @@ def _on_policy(prepared: PreparedOnPolicy) -> list[str]:
         lines.append(
             f"{one.name}: {len(one.prompts):,} prompts, {one.tokens:,} tokens{left_out}{too_long}"
         )
-    o, group = recipe.optimization, recipe.rollout.responses
+    o, group = recipe.optimization, recipe.rollout.num_generations
     at_once, _ = prepared.batches()
     lines.append(
         f"{prepared.updates:,} updates of {o.pairs_per_update} responses, {group} to each of "
@@ -102,7 +102,7 @@ def _on_policy(prepared: PreparedOnPolicy) -> list[str]:
         for reward in prepared.rewards.values()
         if isinstance(reward, JudgeReward) and reward.judge.model is not None
     }
-    if recipe.rollout.kl > 0 and recipe.lora is None:
+    if recipe.rollout.beta > 0 and recipe.lora is None:
         folder = str(prepared.base.folder)
         sizes[f"reference {folder}"] = sum(p.stat().st_size for p in prepared.base.weights)
     if sizes:

@@ -9,12 +9,12 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.imports import import_function, source_digest
-from bfpo_bench.common.typed import typed
+from bfpo_bench.common.validate import validated
 from bfpo_bench.models.chat import AS_WRITTEN, Chat
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.models.fingerprint import checkpoint_identity
 from bfpo_bench.run.identity import formatless
-from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe import Recipe, renamed
 
 BASE = ("settings", "tokens", "templates", "generation", "code")
 """Parts of the base model besides its weights, from ``checkpoint_identity``."""
@@ -107,7 +107,7 @@ def _placeless(identity: Mapping[str, Any], there: list[str]) -> Mapping[str, An
     sets = recipe.get("data") or ()
     changed: dict[str, Any] = {"base": None, "data": [_without(one, ("files",)) for one in sets]}
     # What is kept and told meanwhile changes nothing of the model.
-    changed |= dict.fromkeys(("save_minutes", "save_every", "report_to"))
+    changed |= dict.fromkeys(("save_minutes", "save_steps", "report_to"))
     if "rewards" in there:
         changed["rewards"] = {
             name: _without(one, PLACES) for name, one in (recipe.get("rewards") or {}).items()
@@ -121,10 +121,12 @@ def _placeless(identity: Mapping[str, Any], there: list[str]) -> Mapping[str, An
 
 
 def _whole(recipe: Any) -> Any:
-    """A recipe as an older version wrote it, with the defaults of what it did not know yet."""
+    """A recipe as an older version wrote it: with today's keys, and the defaults of what it did not
+    know yet.
+    """
     try:
-        return json.loads(json.dumps(typed(Recipe, recipe, "recipe").as_dict()))
-    except BadInput:
+        return json.loads(json.dumps(validated(Recipe, renamed(recipe), "recipe").as_dict()))
+    except (BadInput, AttributeError):
         return recipe
 
 

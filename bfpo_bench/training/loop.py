@@ -19,8 +19,9 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.training.checkpoint import write_manifest
 
 STEP_MEMORY = (
-    "the GPU's memory does not suffice for a training step; lower optimization.pairs_at_once or "
-    "tokens.max_length, set gradient_checkpointing: true, or train fewer layers (--set key=value)."
+    "the GPU's memory does not suffice for a training step; lower "
+    "optimization.per_device_train_batch_size or tokens.max_length, set gradient_checkpointing: "
+    "true, or train fewer layers (--set key=value)."
 )
 
 FULL = ("No space left", "Disk quota exceeded", "PytorchStreamWriter failed")

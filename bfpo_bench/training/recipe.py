@@ -1,15 +1,49 @@
-"""Recipes: everything that a training run is made of; :mod:`~.recipe_file` reads them."""
+"""Recipes: everything that a training run is made of; :mod:`~.recipe_file` reads them.
+
+Keys that transformers and TRL have are called as they call them. What breaks a rule is refused when
+a recipe is made, by pydantic.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Annotated, Any, Literal
 
-from bfpo_bench.models.chat import DATE
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from bfpo_bench.common.validate import STRICT, Text, Texts
+from bfpo_bench.models.chat import DATE, is_date
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+SMALLEST_FLOAT32 = 2.0**-149
+"""Trained weights and their updates are float32: what is less moves nothing."""
+
+RENAMED: Mapping[str, Mapping[str, str]] = {
+    "": {"save_every": "save_steps"},
+    "optimization": {
+        "schedule": "lr_scheduler_type",
+        "warmup": "warmup_ratio",
+        "pairs_at_once": "per_device_train_batch_size",
+        "epochs": "num_train_epochs",
+        "updates": "max_steps",
+    },
+    "rollout": {
+        "responses": "num_generations",
+        "max_response": "max_completion_length",
+        "kl": "beta",
+        "clip": "epsilon",
+    },
+}
+"""What keys of version 0.1 are called now, by the part of a recipe that they stand in."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class DataRecipe:
     """One set of rows to train on; :mod:`bfpo_bench.training.data.load` reads it.
 
@@ -32,21 +66,27 @@ class DataRecipe:
             docs/rewards.md.
     """
 
-    name: str
+    name: Text
     pairs: str
-    files: tuple[str, ...] = ()
+    files: Texts = ()
     hub: str | None = None
     split: str | None = None
     revision: str | None = None
     format: str | None = None
-    limit: int | None = None
+    limit: Count | None = None
     skip_bad_rows: bool = False
-    ignore_fields: tuple[str, ...] = ()
+    ignore_fields: Texts = ()
     all_safe: bool = False
     unsafe_prompts: bool = False
 
+    def __post_init__(self) -> None:
+        if bool(self.files) == bool(self.hub):
+            raise ValueError(
+                f"set {self.name!r} needs either files or a data set on the hub, not both."
+            )
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=STRICT)
 class TokenRecipe:
     """Limits in tokens, and the chat template.
 
@@ -58,22 +98,28 @@ class TokenRecipe:
         date: YYYY-MM-DD, what a chat template is told that asks for the date; a reward model's too.
     """
 
-    max_length: int = 1024
-    max_prompt: int = 512
+    max_length: Count = 1024
+    max_prompt: Count = 512
     chat_template: str | None = None
     date: str = DATE
 
+    def __post_init__(self) -> None:
+        if self.max_prompt >= self.max_length:
+            raise ValueError("'max_prompt' must be from 1 to below 'max_length'.")
+        if not is_date(self.date):
+            raise ValueError(f"'date' is written YYYY-MM-DD, such as {DATE}.")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=STRICT)
 class LoraRecipe:
     """Low-rank adapters instead of the weights themselves; merged into them at the end."""
 
-    rank: int = 16
-    alpha: float = 32.0
-    dropout: float = 0.0
+    rank: Count = 16
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    dropout: Share = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class RewardRecipe:
     """Where a reward of responses comes from: one of ``model``, ``judge``, ``function``, ``label``.
 
@@ -105,59 +151,69 @@ class RewardRecipe:
     scale: float = 1.0
     shift: float = 0.0
 
+    def __post_init__(self) -> None:
+        sources = (self.model, self.judge, self.function, self.label)
+        if sum(one is not None for one in sources) != 1:
+            raise ValueError("a reward comes from one of 'model', 'judge', 'function' and 'label'.")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=STRICT)
 class RolloutRecipe:
     """How on-policy training samples from the policy, and how far it may go from the reference.
 
     Attributes:
-        responses: sampled to each prompt; each is compared with the mean of the others.
-        max_response: its length at most, in tokens.
-        kl: coefficient of KL(policy ‖ reference) in the reward, summed over a response.
-        clip: PPO's clip range of the probability ratio.
+        num_generations: responses to each prompt; each is compared with the mean of the others.
+        max_completion_length: of a response, in tokens.
+        beta: coefficient of KL(policy ‖ reference) in the reward, summed over a response.
+        epsilon: PPO's clip range of the probability ratio.
         engine: ``hf`` or ``vllm``.
         vllm: options of TRL's for vLLM, without their ``vllm_``: ``mode``,
             ``gpu_memory_utilization``, ``server_base_url``, …
     """
 
-    responses: int = 4
-    max_response: int = 512
-    temperature: float = 1.0
-    top_p: float = 1.0
-    kl: float = 0.05
-    clip: float = 0.2
+    num_generations: Annotated[int, Field(ge=2)] = 4
+    max_completion_length: Count = 512
+    temperature: Positive = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    beta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.05
+    epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.2
     engine: Literal["hf", "vllm"] = "hf"
     vllm: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class OptimizationRecipe:
     """How the weights are moved: AdamW.
 
     Attributes:
         learning_rate: the highest of the schedule.
-        schedule: ``cosine``, ``linear``, ``constant`` or ``constant_with_warmup``.
-        warmup: share of all updates in which the rate rises to the highest.
+        lr_scheduler_type: the schedule.
+        warmup_ratio: share of all updates in which the rate rises to the highest.
         pairs_per_update: pairs (SFT: conversations, on-policy: responses) behind one update, over
             all sets and devices.
-        pairs_at_once: of those, how many go through one device at a time.
-        epochs: passes over the data (buffered: over the longest set).
-        updates: number of updates, instead of `epochs`.
+        per_device_train_batch_size: of those, how many go through one device at a time, at most:
+            as many as divide its share.
+        num_train_epochs: passes over the data (buffered: over the longest set).
+        max_steps: number of updates, instead of `num_train_epochs`.
         max_grad_norm: gradients are scaled down to this norm.
     """
 
-    learning_rate: float = 5e-7
-    schedule: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
-    warmup: float = 0.1
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    pairs_per_update: int = 32
-    pairs_at_once: int = 2
-    epochs: float = 1.0
-    updates: int | None = None
+    learning_rate: Positive = 5e-7
+    lr_scheduler_type: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
+    warmup_ratio: Share = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    pairs_per_update: Count = 32
+    per_device_train_batch_size: Count = 2
+    num_train_epochs: Positive = 1.0
+    max_steps: Count | None = None
+
+    def __post_init__(self) -> None:
+        if self.learning_rate < SMALLEST_FLOAT32:
+            raise ValueError("'learning_rate' must be above 0, also in float32.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Recipe:
     """A training run.
 
@@ -181,10 +237,10 @@ class Recipe:
             or ``fp32``.
         report_to: where else to report: ``tensorboard``, ``wandb``, ``trackio``.
         save_minutes: minutes of training between checkpoints to resume from; None keeps none.
-        save_every: updates between checkpoints, besides.
+        save_steps: updates between checkpoints, besides.
     """
 
-    method: str
+    method: Text
     data: tuple[DataRecipe, ...]
     base: str | None = None
     kind: Literal["preference", "sft", "reward"] = "preference"
@@ -198,16 +254,82 @@ class Recipe:
     attributes: dict[str, int] = field(default_factory=dict)
     mixing: Literal["buffered", "shuffled"] = "shuffled"
     tokens: TokenRecipe = TokenRecipe()
-    layers: tuple[str, ...] = ()
+    layers: Texts = ()
     lora: LoraRecipe | None = None
     optimization: OptimizationRecipe = OptimizationRecipe()
     precision: Literal["bf16", "fp32"] = "bf16"
     gradient_checkpointing: bool = True
-    seed: int = 42
-    report_to: tuple[str, ...] = ()
-    save_minutes: float | None = 15.0
-    save_every: int | None = None
+    seed: Annotated[int, Field(ge=0)] = 42
+    report_to: Texts = ()
+    save_minutes: Positive | None = 15.0
+    save_steps: Count | None = None
+
+    def __post_init__(self) -> None:
+        for right, rule in _rules(self):
+            if not right:
+                raise ValueError(f"{rule}.")
 
     def as_dict(self) -> dict[str, Any]:
         """The whole recipe with every default written out."""
         return dataclasses.asdict(self)
+
+
+def _rules(recipe: Recipe) -> list[tuple[bool, str]]:
+    """What must be right together, and a clause to say so."""
+    kind, r, o = recipe.kind, recipe.rollout, recipe.optimization
+    pairwise, on_policy = kind == "preference", kind == "reward"
+    named = {d.pairs for d in recipe.data}
+    return [
+        (bool(recipe.data), "'data' must name at least one set"),
+        (not pairwise or recipe.loss is not None, "a preference recipe needs a 'loss'"),
+        (pairwise or recipe.loss is None, f"a recipe of kind {kind} has no 'loss'"),
+        (recipe.margin is None or pairwise, "a 'margin' belongs to a preference recipe"),
+        (on_policy == bool(recipe.rewards), "'rewards' and kind: reward go together"),
+        (on_policy == bool(recipe.combination), "'combination' and kind: reward go together"),
+        (
+            (kind == "sft" and "attributes" in named) == bool(recipe.attributes),
+            "'attributes' and SFT sets with pairs: attributes go together",
+        ),
+        (
+            all(m.label is None for m in recipe.rewards.values()),
+            "new responses have no 'label'; only a 'margin' can come from it",
+        ),
+        (
+            not on_policy or recipe.lora is None or not recipe.lora.dropout,
+            "on-policy, 'dropout' of lora would part the policy from its own samples; leave it out",
+        ),
+        (
+            not on_policy or o.pairs_per_update % r.num_generations == 0,
+            "'pairs_per_update' counts responses, so it must be a multiple of 'num_generations'",
+        ),
+        (not on_policy or recipe.mixing == "shuffled", "prompts are always 'shuffled'"),
+        (kind != "sft" or recipe.mixing == "shuffled", "conversations are always 'shuffled'"),
+        (pairwise or not recipe.loss_parameters, "'loss_parameters' belong to kind: preference"),
+        (on_policy or r == RolloutRecipe(), "'rollout' belongs to kind: reward"),
+        (
+            on_policy or not recipe.combination_parameters,
+            "'combination_parameters' belong to kind: reward",
+        ),
+        (
+            on_policy or not any(d.unsafe_prompts for d in recipe.data),
+            "'unsafe_prompts' belongs to kind: reward",
+        ),
+        (
+            len({d.name for d in recipe.data}) == len(recipe.data),
+            "two sets have the same 'name'",
+        ),
+        (
+            recipe.mixing != "buffered" or o.pairs_per_update % max(1, len(recipe.data)) == 0,
+            f"'buffered' takes as many pairs from each of {len(recipe.data)} sets: "
+            "'pairs_per_update' must be a multiple",
+        ),
+    ]
+
+
+def renamed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe as version 0.1 wrote it, with today's keys."""
+    found: dict[str, Any] = {RENAMED[""].get(key, key): value for key, value in content.items()}
+    for part, names in RENAMED.items():
+        if isinstance(found.get(part), Mapping):
+            found[part] = {names.get(key, key): value for key, value in found[part].items()}
+    return found

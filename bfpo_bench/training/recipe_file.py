@@ -15,11 +15,19 @@ from typing import Any, ClassVar
 import yaml
 
 from bfpo_bench.common.errors import BadInput, unknown_name
-from bfpo_bench.common.typed import typed
-from bfpo_bench.training.recipe import Recipe
-from bfpo_bench.training.recipe_rules import broken_rule, check_sets
+from bfpo_bench.common.validate import validated
+from bfpo_bench.training.data.formats import FORMATS
+from bfpo_bench.training.data.preferences import PAIRINGS
+from bfpo_bench.training.recipe import RENAMED, Recipe
 
 FOLDER = Path(__file__).parent / "recipes"
+
+PAIRS = {
+    "preference": [*PAIRINGS],
+    "sft": [*PAIRINGS, "chat", "attributes"],
+    "reward": ["prompts", "chat"],
+}
+"""What each kind of recipe can make of a set."""
 
 
 def recipe_names() -> list[str]:
@@ -46,11 +54,23 @@ def load_recipe(name: str, changes: Sequence[str] = (), base: str | None = None)
         _change(content, change)
     if base is not None:
         content["base"] = base
-    recipe: Recipe = typed(Recipe, content, f"recipe {name}")
-    if (rule := broken_rule(recipe)) is not None:
-        raise BadInput(f"recipe {name}: {rule}.")
-    check_sets(recipe)
+    _refuse_old_keys(content, name)
+    recipe = validated(Recipe, content, f"recipe {name}")
+    for one in recipe.data:  # known before the first is read, which can take long
+        if one.pairs not in PAIRS[recipe.kind]:
+            what = f"value of 'pairs' in set {one.name!r}:"
+            raise unknown_name(what, one.pairs, PAIRS[recipe.kind])
+        if one.format is not None and one.format not in FORMATS:
+            raise unknown_name("format of preference data", one.format, FORMATS)
     return recipe
+
+
+def _refuse_old_keys(content: dict[str, Any], recipe: str) -> None:
+    for part, names in RENAMED.items():
+        keys = content.get(part) if part else content
+        old = next((key for key in keys if key in names), None) if isinstance(keys, dict) else None
+        if old is not None:
+            raise BadInput(f"recipe {recipe}: {old!r} is called {names[old]!r} now; write that.")
 
 
 def _read(name: str, seen: tuple[Path, ...] = ()) -> dict[str, Any]:

@@ -173,7 +173,7 @@ def check_room(folder: Path, model: Any, recipe: Recipe) -> bool:
     free = shutil.disk_usage(folder).free
     if free >= needed:
         return True
-    asked = recipe.save_every is not None
+    asked = recipe.save_steps is not None
     if asked or free < result:
         raise BadInput(
             f"the disk of {folder} has {free / 1e9:.3g} GB free, and the trained model"

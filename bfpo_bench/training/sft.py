@@ -69,7 +69,8 @@ class PreparedSFT:
         """Number of updates."""
         o = self.recipe.optimization
         conversations = sum(len(one.conversations) for one in self.sets)
-        return o.updates or math.ceil(round(o.epochs * conversations / o.pairs_per_update, 9))
+        passed = o.num_train_epochs * conversations
+        return o.max_steps or math.ceil(round(passed / o.pairs_per_update, 9))
 
     def batches(self, processes: int = 1) -> tuple[int, int]:
         """Conversations that go through one device at a time, and such batches in an update.
@@ -84,7 +85,8 @@ class PreparedSFT:
                 f"an update of {o.pairs_per_update} conversations cannot be split equally over "
                 f"{processes} processes; make optimization.pairs_per_update a multiple of them."
             )
-        at_once = max(n for n in range(1, share + 1) if share % n == 0 and n <= o.pairs_at_once)
+        most = o.per_device_train_batch_size
+        at_once = max(n for n in range(1, share + 1) if share % n == 0 and n <= most)
         return at_once, share // at_once
 
     def schedule(self, rank: int = 0, world: int = 1) -> Schedule:

@@ -22,7 +22,7 @@ data:
   - {{name: one, pairs: bfpo, files: ["{file}"]}}
   - {{name: two, pairs: bfpo, files: ["{file}"], limit: 10}}
 tokens: {{max_length: 2048, max_prompt: 1024}}
-optimization: {{learning_rate: 1e-4, pairs_per_update: 16, pairs_at_once: 8}}
+optimization: {{learning_rate: 1e-4, pairs_per_update: 16, per_device_train_batch_size: 8}}
 """
 
 
@@ -95,7 +95,7 @@ def test_an_evaluation_that_was_interrupted_goes_on(
     Path("mine.yaml").write_text(text, encoding="utf-8")
     asked: list[str] = []
     command = ["train", "--recipe", "mine.yaml", "--model", str(tiny_llama), "--device", "cpu"]
-    command += ["--set", "optimization.updates=1", "--evaluate", "--suite", "mini"]
+    command += ["--set", "optimization.max_steps=1", "--evaluate", "--suite", "mini"]
     command += ["--judge", "keyword"]
 
     def broken(options: Any, progress: Any) -> None:

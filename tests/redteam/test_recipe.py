@@ -86,7 +86,7 @@ def test_a_model_learns_from_its_own_harm(
         "toy/bfpo",
         [
             f"data=[{{name: redteam, pairs: bfpo, files: [{output}]}}]",
-            *("mixing=shuffled", "optimization.updates=60"),
+            *("mixing=shuffled", "optimization.max_steps=60"),
         ],
         base=str(toy_target),
     )

@@ -68,7 +68,7 @@ def test_without_the_shift_a_conflict_is_lost(trained: Trained) -> None:
 
 def test_without_buffer_a_small_safety_set_is_drowned(trained: Trained) -> None:
     # A short training: in a long one even a ninth of every batch adds up.
-    short = "optimization.updates=30"
+    short = "optimization.max_steps=30"
     buffered = trained("imbalanced", "toy/bfpo", short)
     shuffled = trained("imbalanced", "toy/bfpo", short, "mixing=shuffled")
     assert shuffled.safe < buffered.safe - 10

@@ -102,7 +102,7 @@ def others(model: str) -> None:
 
     PreferenceTrainer.training_step = signalled
     try:
-        changes = ["seed=1", "optimization.updates=4"]
+        changes = ["seed=1", "optimization.max_steps=4"]
         recipe = load_recipe("modpo.yaml", changes, base=model)
         train(recipe, Path(f"stopped-{rank}"), device="cpu")
     except KeyboardInterrupt:

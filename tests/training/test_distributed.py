@@ -27,7 +27,7 @@ data:
   - {name: one, pairs: bfpo, files: [pairs.jsonl]}
   - {name: two, pairs: bfpo, files: [pairs.jsonl], limit: 5}
 tokens: {max_length: 512, max_prompt: 256}
-optimization: {learning_rate: 1e-4, pairs_per_update: 8, pairs_at_once: 2}
+optimization: {learning_rate: 1e-4, pairs_per_update: 8, per_device_train_batch_size: 2}
 """
 
 
@@ -99,7 +99,8 @@ method: sft
 kind: sft
 precision: fp32
 data: [{name: one, pairs: helpful, files: [pairs.jsonl], limit: 11}]
-optimization: {learning_rate: 1e-3, pairs_per_update: 4, pairs_at_once: 2, epochs: 2}
+optimization: {learning_rate: 1e-3, pairs_per_update: 4, per_device_train_batch_size: 2,
+  num_train_epochs: 2}
 """
 MODPO = """
 method: modpo
@@ -108,7 +109,7 @@ margin: {function: "tests.training.distributed_worker:rated"}
 precision: fp32
 layers: [mlp.down_proj]
 data: [{name: one, pairs: helpful, files: [pairs.jsonl]}]
-optimization: {learning_rate: 1e-3, pairs_per_update: 4, pairs_at_once: 2}
+optimization: {learning_rate: 1e-3, pairs_per_update: 4, per_device_train_batch_size: 2}
 """
 
 

@@ -22,7 +22,7 @@ method: mine
 loss: dpo
 precision: fp32
 data: [{name: one, pairs: bfpo, files: [pairs.jsonl]}]
-optimization: {learning_rate: 1e-9, pairs_per_update: 12, pairs_at_once: 4}
+optimization: {learning_rate: 1e-9, pairs_per_update: 12, per_device_train_batch_size: 4}
 """
 # Small enough that 1e-9 moves nothing: what is logged are the losses of policy = reference.
 

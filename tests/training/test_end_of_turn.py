@@ -26,7 +26,8 @@ kind: sft
 precision: fp32
 data: [{name: one, pairs: chat, files: [chat.jsonl]}]
 optimization:
-  {learning_rate: 1e-2, pairs_per_update: 4, pairs_at_once: 4, updates: 40, schedule: constant}
+  {learning_rate: 1e-2, pairs_per_update: 4, per_device_train_batch_size: 4, max_steps: 40,
+   lr_scheduler_type: constant}
 """
 ON_POLICY = """
 method: mine
@@ -38,8 +39,9 @@ rewards:
   safe: {function: "tests.training.test_rates:words"}
 combination: linear
 combination_parameters: {weight: 0.5}
-rollout: {responses: 4, max_response: 12}
-optimization: {learning_rate: 1e-9, pairs_per_update: 4, pairs_at_once: 4, updates: 1}
+rollout: {num_generations: 4, max_completion_length: 12}
+optimization: {learning_rate: 1e-9, pairs_per_update: 4, per_device_train_batch_size: 4,
+  max_steps: 1}
 """
 ASKED = {"role": "user", "content": "What colour is the sky?"}
 
@@ -105,7 +107,7 @@ method: mine
 loss: dpo
 precision: fp32
 data: [{name: one, pairs: bfpo, files: [pairs.jsonl]}]
-optimization: {pairs_per_update: 4, pairs_at_once: 4, updates: 1}
+optimization: {pairs_per_update: 4, per_device_train_batch_size: 4, max_steps: 1}
 """
 
 

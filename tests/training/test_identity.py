@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.training.identity import LATER, differences, training_identity
 from bfpo_bench.training.on_policy.rewards import choose_reward
-from bfpo_bench.training.recipe import DataRecipe, Recipe, RewardRecipe, TokenRecipe
+from bfpo_bench.training.recipe import (
+    DataRecipe,
+    OptimizationRecipe,
+    Recipe,
+    RewardRecipe,
+    TokenRecipe,
+)
 from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.train import train
 from tests.engines.test_reward_model import classifier
@@ -56,6 +63,7 @@ def test_a_template_counts_by_its_text_and_not_by_its_path(identity: Of) -> None
 
 def test_what_an_older_version_did_not_know_has_its_default(identity: Of) -> None:
     recipe = Recipe("dpo", DATA, loss="dpo")
+    more = replace(recipe, optimization=OptimizationRecipe(max_steps=7))
     before = json.loads(json.dumps(identity(recipe)))
     del before["recipe"]["rollout"], before["recipe"]["data"][0]["unsafe_prompts"]
     del before["recipe"]["tokens"]["max_prompt"]
@@ -63,20 +71,29 @@ def test_what_an_older_version_did_not_know_has_its_default(identity: Of) -> Non
     del before["rewards"]  # as an SFT of version 0.1 left it
     assert differences(before, identity(recipe)) == []
     assert differences(before, identity(recipe, safe={"model": "w1"})) == ["rewards"]
+    # Version 0.1 called keys otherwise; what they say is compared.
+    o = before["recipe"]["optimization"]
+    o["updates"], o["warmup"] = o.pop("max_steps"), o.pop("warmup_ratio")
+    assert differences(before, identity(recipe)) == []
+    assert differences(before, identity(more)) == ["recipe"]
     del before["recipe"]["loss"]
     assert differences(before, identity(recipe)) == ["recipe"]
 
 
 def test_rewards_count_by_what_they_are_and_not_by_their_path(identity: Of) -> None:
-    def of(path: str, weights: str, scale: float = 1.0) -> dict[str, Any]:
-        reward = RewardRecipe(model=path, objective="0", scale=scale)
-        recipe = Recipe("morl", DATA, kind="reward", rewards={"safe": reward}, margin=reward)
-        return identity(recipe, safe={"model": weights, "objective": 0})
+    def on_policy(reward: RewardRecipe) -> Recipe:
+        return Recipe("morl", DATA, kind="reward", rewards={"safe": reward}, combination="linear")
 
-    before = json.loads(json.dumps(of("here/rm", "w1")))
-    assert differences(before, of("/there/rm", "w1")) == []
-    assert differences(before, of("here/rm", "w2")) == ["rewards"]
-    assert differences(before, of("here/rm", "w1", scale=2.0)) == ["recipe"]
+    def pairwise(reward: RewardRecipe) -> Recipe:
+        return Recipe("modpo", DATA, loss="modpo", margin=reward)
+
+    here, there = (RewardRecipe(model=path, objective="0") for path in ("here/rm", "/there/rm"))
+    one, other = ({"model": weights, "objective": 0} for weights in ("w1", "w2"))
+    for make in (on_policy, pairwise):
+        before = json.loads(json.dumps(identity(make(here), safe=one)))
+        assert differences(before, identity(make(there), safe=one)) == []
+        assert differences(before, identity(make(here), safe=other)) == ["rewards"]
+        assert differences(before, identity(make(replace(here, scale=2.0)), safe=one)) == ["recipe"]
 
 
 def test_a_moved_reward_model_is_the_same(tiny_llama: Path, tmp_path: Path) -> None:
@@ -94,7 +111,7 @@ method: mine
 loss: "own_loss:hinge"
 data: [{name: d, pairs: helpful, files: [pairs.jsonl]}]
 tokens: {chat_template: mine.jinja}
-optimization: {learning_rate: 1e-3, pairs_per_update: 12, pairs_at_once: 12}
+optimization: {learning_rate: 1e-3, pairs_per_update: 12, per_device_train_batch_size: 12}
 precision: fp32
 """
 OWN = "def hinge(logps):\n    return (1 - logps.log_ratio).clamp(min=0)\n"

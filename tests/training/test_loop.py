@@ -27,7 +27,7 @@ loss: dpo
 precision: fp32
 layers: [mlp.down_proj]
 data: [{name: one, pairs: bfpo, files: [pairs.jsonl]}]
-optimization: {learning_rate: 1e-3, pairs_per_update: 2, pairs_at_once: 2}
+optimization: {learning_rate: 1e-3, pairs_per_update: 2, per_device_train_batch_size: 2}
 """
 
 
@@ -82,7 +82,7 @@ def test_a_signal_stops_after_the_update_that_is_under_way(
     assert kept.name == "checkpoint-3"
     assert checkpoint_fault(kept) is None
     # When and what is kept and reported makes no other training of it.
-    changed = load_recipe("mine.yaml", ["save_minutes=5", "save_every=4"], str(tiny_llama))
+    changed = load_recipe("mine.yaml", ["save_minutes=5", "save_steps=4"], str(tiny_llama))
     resumed = train(changed, Path("out"), device="cpu")
     assert len(losses(whole)) == 6
     assert losses(resumed) == losses(whole)
@@ -129,6 +129,6 @@ def test_a_full_disk(
 
     work_with(RECIPE)
     monkeypatch.setattr(torch, "save", full)
-    recipe = load_recipe("mine.yaml", ["save_every=1"], str(tiny_llama))
+    recipe = load_recipe("mine.yaml", ["save_steps=1"], str(tiny_llama))
     with pytest.raises(RunFailed, match="disk of out is full, and no checkpoint can be wri"):
         train(recipe, Path("out"), device="cpu")

@@ -18,14 +18,14 @@ method: mine
 loss: dpo
 precision: fp32
 data: [{name: one, pairs: bfpo, files: [pairs.jsonl]}]
-optimization: {learning_rate: 1e-3, pairs_per_update: 12, pairs_at_once: 4}
+optimization: {learning_rate: 1e-3, pairs_per_update: 12, per_device_train_batch_size: 4}
 """
 SFT = """
 method: mine
 kind: sft
 precision: fp32
 data: [{name: one, pairs: helpful, files: [pairs.jsonl]}]
-optimization: {learning_rate: 1e-3, pairs_per_update: 12, pairs_at_once: 4}
+optimization: {learning_rate: 1e-3, pairs_per_update: 12, per_device_train_batch_size: 4}
 """
 ON_POLICY = """
 method: mine
@@ -37,8 +37,9 @@ rewards:
   safe: {function: "tests.training.test_rates:words"}
 combination: linear
 combination_parameters: {weight: 0.5}
-rollout: {responses: 4, max_response: 4}
-optimization: {learning_rate: 1e-3, pairs_per_update: 8, pairs_at_once: 8, updates: 1}
+rollout: {num_generations: 4, max_completion_length: 4}
+optimization: {learning_rate: 1e-3, pairs_per_update: 8, per_device_train_batch_size: 8,
+  max_steps: 1}
 """
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.training.pairwise.loss_by_name import load_loss
+from bfpo_bench.training.recipe import RENAMED
 from bfpo_bench.training.recipe_file import load_recipe, recipe_names
 
 MINIMAL = """
@@ -42,9 +43,9 @@ def test_settings_are_the_papers(name: str) -> None:
     recipe = load_recipe(f"mistral/{name}")
     assert recipe.layers == ("mlp.down_proj",)
     assert recipe.optimization.learning_rate == 5e-7
-    assert recipe.optimization.schedule == "cosine"
-    assert recipe.optimization.warmup == 0.1
-    assert recipe.optimization.epochs == 1
+    assert recipe.optimization.lr_scheduler_type == "cosine"
+    assert recipe.optimization.warmup_ratio == 0.1
+    assert recipe.optimization.num_train_epochs == 1
     assert (recipe.tokens.max_length, recipe.tokens.max_prompt) == (1024, 512)
     assert recipe.precision == "bf16"
     assert recipe.seed == 42
@@ -107,18 +108,23 @@ def test_a_recipe_extends_a_file_beside_it(tmp_path: Path) -> None:
         ),
         (MINIMAL + "optimization: {learning_rat: 1}", "did you mean 'learning_rate'"),
         (MINIMAL + "optimization: {learning_rate: fast}", "must be a number, not 'fast'"),
-        (MINIMAL + "optimization: {learning_rate: 0}", "must be above 0"),
-        (MINIMAL + "optimization: {warmup: 2}", "'warmup' is a share"),
-        (MINIMAL + "optimization: {schedule: cosin}", "unknown choice for .*mean 'cosine'"),
+        (MINIMAL + "optimization: {learning_rate: 0}", "learning_rate must be more than 0"),
+        (MINIMAL + "optimization: {learning_rate: 1e-46}", "above 0, also in float32"),
+        (MINIMAL + "optimization: {learning_rate: .inf}", "must be a finite number"),
+        (MINIMAL + "optimization: {warmup_ratio: 2}", "warmup_ratio must be less than 1"),
+        (
+            MINIMAL + "optimization: {lr_scheduler_type: cosin}",
+            "unknown choice for .*mean 'cosine'",
+        ),
         (MINIMAL + "optimization: {pairs_per_update: 1.5}", "must be a whole number"),
         (MINIMAL + "mixing: bufered", "did you mean 'buffered'"),
         (MINIMAL + "precision: fp16", "unknown choice for .*precision: 'fp16'"),
         (MINIMAL + "gradient_checkpointing: 1", "must be true or false"),
-        (MINIMAL + "layers: 5", "must be a list of entries"),
+        (MINIMAL + "layers: 5", "must be a list"),
         (MINIMAL + "tokens: {max_prompt: 4000}", "below 'max_length'"),
-        (MINIMAL + "lora: {rank: 0}", "'rank' must be at least 1"),
-        (MINIMAL + "lora: {dropout: 1}", "'dropout' of lora is a share from 0 to below 1"),
-        (MINIMAL + "rollout: {kl: 0.1}", "'rollout' belongs to kind: reward"),
+        (MINIMAL + "lora: {rank: 0}", "rank must be at least 1, not 0"),
+        (MINIMAL + "lora: {dropout: 1}", "lora, dropout must be less than 1"),
+        (MINIMAL + "rollout: {beta: 0.1}", "'rollout' belongs to kind: reward"),
         (MINIMAL + "combination_parameters: {a: 1}", "'combination_parameters' belong to kind: re"),
         (MINIMAL.replace("a.jsonl]", "a], unsafe_prompts: true"), "'unsafe_prompts' belongs to"),
         (MINIMAL.replace("loss: dpo", "kind: sft\nmixing: buffered"), "are always 'shuffled'"),
@@ -139,14 +145,20 @@ def test_a_recipe_extends_a_file_beside_it(tmp_path: Path) -> None:
             "unknown format of preference data 'sharegtp'; did you mean 'sharegpt'",
         ),
         (MINIMAL.replace(", files: [a.jsonl]", ""), "either files or a data set on the hub"),
-        (MINIMAL + "save_every: 0", "'save_every' must be at least 1"),
+        (MINIMAL.replace("a.jsonl]", "a], limit: 0"), r"data\[0\], limit must be at least 1"),
+        (MINIMAL + "save_steps: 0", "save_steps must be at least 1"),
         (MINIMAL.replace("loss: dpo", ""), "needs a 'loss'"),
         (MINIMAL.replace("method: mine", ""), "'method' is missing"),
         (MINIMAL + "kind: sft", "has no 'loss'"),
         ("method: a\nloss: dpo\ndata: []", "at least one set"),
-        ("method: a\nloss: dpo\ndata: 3", "must be a list of entries"),
+        ("method: a\nloss: dpo\ndata: 3", "must be a list"),
         ("method: a\nloss: dpo\ndata: [3]", "must be keys and values"),
         (MINIMAL + "extends: mine.yaml", "goes round in a circle"),
+        *(
+            (MINIMAL + f"{part}: {{{old}: 1}}" if part else MINIMAL + f"{old}: 1", f"'{new}' now")
+            for part, names in RENAMED.items()
+            for old, new in names.items()
+        ),
         ("a: [", "is no YAML that can be read"),
         ("just text", "holds no recipe"),
     ],

@@ -140,14 +140,16 @@ loss: dpo
 precision: fp32
 lora: {rank: 2}
 data: [{name: one, pairs: bfpo, files: [pairs.jsonl]}]
-optimization: {learning_rate: 1e-3, pairs_per_update: 4, pairs_at_once: 4, updates: 2}
+optimization: {learning_rate: 1e-3, pairs_per_update: 4, per_device_train_batch_size: 4,
+  max_steps: 2}
 """,
     "sft": """
 method: mine
 kind: sft
 precision: fp32
 data: [{name: one, pairs: helpful, files: [pairs.jsonl]}]
-optimization: {learning_rate: 1e-3, pairs_per_update: 4, pairs_at_once: 4, updates: 2}
+optimization: {learning_rate: 1e-3, pairs_per_update: 4, per_device_train_batch_size: 4,
+  max_steps: 2}
 """,
     "reward": """
 method: mine
@@ -159,8 +161,9 @@ rewards:
   safe: {function: "tests.training.test_rates:words"}
 combination: linear
 combination_parameters: {weight: 0.5}
-rollout: {responses: 2, max_response: 4}
-optimization: {learning_rate: 1e-3, pairs_per_update: 4, pairs_at_once: 4, updates: 2}
+rollout: {num_generations: 2, max_completion_length: 4}
+optimization: {learning_rate: 1e-3, pairs_per_update: 4, per_device_train_batch_size: 4,
+  max_steps: 2}
 """,
 }
 
@@ -179,7 +182,7 @@ def test_a_generation_config_that_cannot_be_saved(
     """As vicuna and Llama-2 have it; with checkpoints between."""
     work_with(RECIPES[kind])
     base = with_generation(tiny_llama, '{"eos_token_id": 2, "temperature": 0.9, "top_p": 0.6}')
-    recipe = load_recipe("mine.yaml", ["save_every=1"], base)
+    recipe = load_recipe("mine.yaml", ["save_steps=1"], base)
     assert "the trained model's says do_sample: true" in look(recipe, Path("o"), Progress(False))
     record = train(recipe, Path("out"), device="cpu")
     assert "the trained model's says do_sample: true" in record["notes"][-1]
@@ -253,7 +256,7 @@ def test_a_disk_without_room(
         train(load_recipe("mine.yaml", base=str(tiny_llama)), Path("out"), device="cpu")
     usage.free = 2_000_000
     with pytest.raises(BadInput, match=r"trained model with its checkpoints takes 0\.\d+ GB; free"):
-        train(load_recipe("mine.yaml", ["save_every=9"], str(tiny_llama)), Path("o"), device="cpu")
+        train(load_recipe("mine.yaml", ["save_steps=9"], str(tiny_llama)), Path("o"), device="cpu")
 
 
 def test_a_disk_that_is_full_in_the_end(

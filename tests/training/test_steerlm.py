@@ -24,7 +24,8 @@ layers: [mlp.down_proj]
 attributes: {{helpfulness: 1, safety: 1}}
 data: [{{name: pku, pairs: attributes, files: ["{file}"], limit: 8}}]
 tokens: {{max_length: 512, max_prompt: 64}}
-optimization: {{learning_rate: 1e-3, pairs_per_update: 8, pairs_at_once: 8, updates: 2}}
+optimization: {{learning_rate: 1e-3, pairs_per_update: 8, per_device_train_batch_size: 8,
+  max_steps: 2}}
 """
 
 

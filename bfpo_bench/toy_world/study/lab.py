@@ -132,12 +132,12 @@ class Lab:
 
 def _schedule(recipe: Recipe, sizes: Sequence[int]) -> Any:
     o = recipe.optimization
-    assert o.updates is not None, "toy recipes count updates"
+    assert o.max_steps is not None, "toy recipes count updates"
     passed = max(sizes) * len(sizes) if recipe.mixing == "buffered" else sum(sizes)
     return Schedule(
         recipe.mixing,
         tuple(sizes),
         o.pairs_per_update,
-        epochs=o.updates * o.pairs_per_update / passed,
+        epochs=o.max_steps * o.pairs_per_update / passed,
         seed=recipe.seed,
     )

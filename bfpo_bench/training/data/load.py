@@ -49,8 +49,6 @@ def load_set(wanted: DataRecipe, seed: int = 42) -> LoadedSet:
     parts = _parts(wanted)
     if wanted.format is not None and wanted.format not in FORMATS:
         raise unknown_name("format of preference data", wanted.format, FORMATS)
-    if wanted.limit is not None and wanted.limit < 1:
-        raise BadInput(f"the limit of set {wanted.name!r} should be at least 1.")
     records: list[PreferenceRecord] = []
     faults: list[BadInput] = []
     formats = []
@@ -128,15 +126,7 @@ def draw(records: list[T], limit: int | None, seed: int) -> list[T]:
 
 
 def _parts(wanted: DataRecipe) -> Iterator[Rows]:
-    """The rows of each file, or of the hub's data set, opened one after the other.
-
-    Raises:
-        BadInput: no file and no hub id, or both.
-    """
-    if bool(wanted.files) == bool(wanted.hub):
-        raise BadInput(
-            f"set {wanted.name!r} needs either files or a data set on the hub, not both."
-        )
+    """The rows of each file, or of the hub's data set, opened one after the other."""
     if wanted.hub is None:
         return map(file_rows, map(Path, wanted.files))
     revision, split = PINNED.get(wanted.hub, (None, "train"))

@@ -3,7 +3,7 @@
 RLOO (Ahmadian et al. 2024) is PPO's clipped objective with a leave-one-out baseline in the place of
 a value network: several responses are sampled to each prompt, and the advantage of one is its
 reward less the mean of the others'. The reward is the recipe's combination less
-``kl · log(π / π_ref)``. TRL no longer has the PPO that the paper's MORL row was trained with.
+``beta · log(π / π_ref)``. TRL no longer has the PPO that the paper's MORL row was trained with.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class PreparedOnPolicy:
     def updates(self) -> int:
         """Number of updates."""
         o = self.recipe.optimization
-        responses = sum(len(one.prompts) for one in self.sets) * self.recipe.rollout.responses
-        return o.updates or max(1, round(o.epochs * responses / o.pairs_per_update))
+        responses = sum(len(one.prompts) for one in self.sets) * self.recipe.rollout.num_generations
+        return o.max_steps or max(1, round(o.num_train_epochs * responses / o.pairs_per_update))
 
     def batches(self, processes: int = 1) -> tuple[int, int]:
         """Responses that go through one device at a time, and such batches in an update.
@@ -74,7 +74,7 @@ class PreparedOnPolicy:
         Raises:
             BadInput: an update cannot be split into whole groups of responses to one prompt.
         """
-        o, group = self.recipe.optimization, self.recipe.rollout.responses
+        o, group = self.recipe.optimization, self.recipe.rollout.num_generations
         share, rest = divmod(o.pairs_per_update, processes)
         if rest or share % group:
             raise BadInput(
@@ -82,7 +82,8 @@ class PreparedOnPolicy:
                 f"processes into whole groups of {group} responses to a prompt; make "
                 "optimization.pairs_per_update a multiple of their product."
             )
-        at_once = max(n for n in range(1, share + 1) if share % n == 0 and n <= o.pairs_at_once)
+        most = o.per_device_train_batch_size
+        at_once = max(n for n in range(1, share + 1) if share % n == 0 and n <= most)
         return at_once, share // at_once
 
 
@@ -144,17 +145,12 @@ def rollout_settings(rollout: RolloutRecipe) -> dict[str, Any]:
     """
     from trl import RLOOConfig
 
-    settings = {
-        "num_generations": rollout.responses,
-        "max_completion_length": rollout.max_response,
-        "temperature": rollout.temperature,
-        "top_p": rollout.top_p,
-        "beta": rollout.kl,
-        "epsilon": rollout.clip,
-        "use_vllm": rollout.engine == "vllm",
-    }
+    # But for where it samples, they are called as TRL calls them.
+    settings = dataclasses.asdict(rollout)
+    options, engine = settings.pop("vllm"), settings.pop("engine")
+    settings["use_vllm"] = engine == "vllm"
     known = [f.name for f in dataclasses.fields(RLOOConfig) if f.name.startswith("vllm_")]
-    for name, option in rollout.vllm.items():
+    for name, option in options.items():
         if f"vllm_{name}" not in known:
             names = [one.removeprefix("vllm_") for one in known]
             raise unknown_name("option of TRL's vLLM:", name, names)

@@ -45,8 +45,8 @@ from bfpo_bench.training.trainable import choose_weights
 
 MEMORY = (
     "the GPU's memory does not suffice for sampling and training on responses; lower "
-    "optimization.pairs_per_update (sampled together), optimization.pairs_at_once or "
-    "rollout.max_response, or set gradient_checkpointing: true (--set key=value)."
+    "optimization.pairs_per_update (sampled together), optimization.per_device_train_batch_size or "
+    "rollout.max_completion_length, or set gradient_checkpointing: true (--set key=value)."
 )
 
 
@@ -59,7 +59,7 @@ def train_on_policy(
 ) -> dict[str, Any]:
     """Trains on a global reward of the policy's own responses and writes a checkpoint.
 
-    Run again with the same arguments, it goes on from the newest checkpoint of ``save_every``; one
+    Run again with the same arguments, it goes on from the newest checkpoint of ``save_steps``; one
     that is finished is read.
 
     Returns:
@@ -112,7 +112,7 @@ def train_on_policy(
         if checkpoint is not None:
             multiplier.value = KeptMultiplier.read(checkpoint)
     with opened_rewards(prepared.rewards, recipe.rewards, progress, state.device) as rates:
-        reward = GlobalReward(rates, prepared.combination, recipe.rollout.responses)
+        reward = GlobalReward(rates, prepared.combination, recipe.rollout.num_generations)
         trainer = rloo_trainer(prepared, model, settings, reward, callbacks)
         trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
         with progress.stage(f"train {recipe.method}", prepared.updates, unit="updates"):

@@ -76,17 +76,17 @@ class Prepared:
         """
         recipe = self.recipe.optimization
         sizes = tuple(len(one.tokens) for one in self.sets)
-        epochs = recipe.epochs
-        if recipe.updates is not None:
+        epochs = recipe.num_train_epochs
+        if recipe.max_steps is not None:
             buffered = self.recipe.mixing == "buffered"
             passed = max(sizes) * len(sizes) if buffered else sum(sizes)
-            epochs = recipe.updates * recipe.pairs_per_update / passed
+            epochs = recipe.max_steps * recipe.pairs_per_update / passed
         share = max(1, recipe.pairs_per_update // world)
-        # The fewest batches that stay within pairs_at_once and split the share evenly.
+        # The fewest batches that are small enough and split the share evenly.
         accumulation = next(
             n
             for n in range(1, share + 1)
-            if share % n == 0 and (share // n <= recipe.pairs_at_once or n == share)
+            if share % n == 0 and (share // n <= recipe.per_device_train_batch_size or n == share)
         )
         return Schedule(
             self.recipe.mixing,

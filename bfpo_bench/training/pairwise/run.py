@@ -52,7 +52,7 @@ def train_preferences(
 ) -> dict[str, Any]:
     """Trains with a pairwise loss and writes a checkpoint.
 
-    Run again with the same arguments, it goes on from the newest checkpoint of ``save_every``; one
+    Run again with the same arguments, it goes on from the newest checkpoint of ``save_steps``; one
     that is finished is read.
 
     Args:
@@ -254,8 +254,8 @@ def loop_settings(
     return {
         "output_dir": str(output),
         "learning_rate": o.learning_rate,
-        "lr_scheduler_type": o.schedule,
-        "warmup_steps": math.ceil(o.warmup * updates),
+        "lr_scheduler_type": o.lr_scheduler_type,
+        "warmup_steps": math.ceil(o.warmup_ratio * updates),
         "weight_decay": o.weight_decay,
         "max_grad_norm": o.max_grad_norm,
         "gradient_accumulation_steps": accumulation,
@@ -267,8 +267,8 @@ def loop_settings(
         "logging_steps": max(1, updates // 100),
         # Otherwise a loss that is no number is logged as one.
         "logging_nan_inf_filter": False,
-        "save_strategy": "no" if recipe.save_every is None else "steps",
-        "save_steps": recipe.save_every or 500,
+        "save_strategy": "no" if recipe.save_steps is None else "steps",
+        "save_steps": recipe.save_steps or 500,
         "save_total_limit": 2,
         "use_cpu": state.device.type == "cpu",
         "disable_tqdm": True,

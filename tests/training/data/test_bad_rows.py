@@ -204,13 +204,6 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load(broken)
 
 
-def test_a_set_without_rows_to_read() -> None:
-    with pytest.raises(BadInput, match="needs either files or a data set on the hub"):
-        rows.read("toy")
-    with pytest.raises(BadInput, match="limit of set 'toy' should be at least 1"):
-        rows.read("toy", hub="a/b", limit=0)
-
-
 def test_the_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
 

@@ -94,5 +94,3 @@ def test_rows_that_are_no_prompts(tmp_path: Path, tokenizer: Any) -> None:
         load(tokenizer, write(tmp_path, rows[1:]), skip_bad_rows=True)
     with pytest.raises(BadInput, match="unknown way to take prompts from set 'mine': 'bfpo'"):
         load(tokenizer, write(tmp_path, rows), pairs="bfpo")
-    with pytest.raises(BadInput, match="needs either files or a data set on the hub, not both"):
-        load(tokenizer, ())

@@ -74,7 +74,7 @@ def recipe_of(kind: str, folder: Path, base: Path, *changes: str) -> Recipe:
                 name: {"function": "tests.training.pairwise.test_margin:length"}
                 for name in ("helpful", "safe")
             },
-            "rollout": {"responses": 2, "max_response": 4},
+            "rollout": {"num_generations": 2, "max_completion_length": 4},
         },
     }[kind]
     pairs = {"preference": "helpful", "sft": "chat", "reward": "prompts"}[kind]
@@ -84,7 +84,7 @@ def recipe_of(kind: str, folder: Path, base: Path, *changes: str) -> Recipe:
         "precision": "fp32",
         "layers": ["mlp.down_proj"],
         "data": [{"name": "mine", "pairs": pairs, "files": [str(folder / "rows.jsonl")]}],
-        "optimization": {"pairs_per_update": 2, "pairs_at_once": 2, "updates": 2},
+        "optimization": {"pairs_per_update": 2, "per_device_train_batch_size": 2, "max_steps": 2},
         **more,
     }
     (folder / "mine.yaml").write_text(json.dumps(content), encoding="utf-8")

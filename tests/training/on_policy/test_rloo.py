@@ -26,12 +26,12 @@ from bfpo_bench.training.train import train
 SMALL = [
     "data.0.limit=50",
     "data.1.limit=100",
-    "rollout.max_response=32",
+    "rollout.max_completion_length=32",
     "optimization.pairs_per_update=48",
-    "optimization.pairs_at_once=48",
+    "optimization.per_device_train_batch_size=48",
     "optimization.learning_rate=5e-3",
-    "optimization.schedule=constant",
-    "optimization.warmup=0",
+    "optimization.lr_scheduler_type=constant",
+    "optimization.warmup_ratio=0",
 ]
 
 NewRecipe = Callable[..., Recipe]
@@ -64,7 +64,7 @@ def test_the_weight_says_which_objective_rises(new_recipe: NewRecipe, tmp_path: 
     ends = {}
     for weight in (0, 1):
         recipe = new_recipe(
-            "morl", f"combination_parameters.weight={weight}", "optimization.updates=12"
+            "morl", f"combination_parameters.weight={weight}", "optimization.max_steps=12"
         )
         record = train(recipe, tmp_path / f"weight-{weight}", device="cpu")
         reward = curve(record, "reward")
@@ -75,7 +75,7 @@ def test_the_weight_says_which_objective_rises(new_recipe: NewRecipe, tmp_path: 
         tokens = curve(record, "completions/mean_length")
         divergence = [k * n for k, n in zip(curve(record, "kl"), tokens, strict=True)]
         assert abs(divergence[0]) < 1e-3
-        assert 0 < divergence[-1] < (1 - reward[0]) / recipe.rollout.kl
+        assert 0 < divergence[-1] < (1 - reward[0]) / recipe.rollout.beta
         ends[weight] = {
             name: sum(curve(record, f"objectives/{name}")[-3:]) / 3 for name in ("helpful", "safe")
         }
@@ -104,9 +104,9 @@ def test_the_multiplier_rises_and_an_interrupted_training_goes_on(
     recipe = new_recipe(
         "lagrangian",
         "combination_parameters.threshold=1.5",  # no policy satisfies it
-        "optimization.updates=4",
+        "optimization.max_steps=4",
         "optimization.pairs_per_update=16",
-        "save_every=2",
+        "save_steps=2",
     )
     whole = train(recipe, tmp_path / "whole", device="cpu")
     multiplier = curve(whole, "multiplier")
@@ -146,7 +146,7 @@ def test_the_multiplier_rises_and_an_interrupted_training_goes_on(
 def test_every_combination_trains(new_recipe: NewRecipe, tmp_path: Path, name: str) -> None:
     recipe = new_recipe(
         name,
-        "optimization.updates=1",
+        "optimization.max_steps=1",
         "optimization.pairs_per_update=8",
         "lora.rank=2",
         "layers=[down_proj]",
@@ -158,11 +158,12 @@ def test_every_combination_trains(new_recipe: NewRecipe, tmp_path: Path, name: s
 
 
 def test_the_dry_run_counts_prompts_and_rewards(new_recipe: NewRecipe, tmp_path: Path) -> None:
-    text = look(new_recipe("morl", "optimization.updates=7"), tmp_path / "o", Progress(show=False))
+    recipe = new_recipe("morl", "optimization.max_steps=7")
+    text = look(recipe, tmp_path / "o", Progress(show=False))
     assert "helpfulness: 50 prompts" in text
     assert "7 updates of 48 responses, 4 to each of 12 prompts, 48 at once" in text
     assert "beside the policy: 1, about" in text  # the reference
-    prepared = prepare_on_policy(new_recipe("morl", "optimization.updates=null"), Progress(False))
+    prepared = prepare_on_policy(new_recipe("morl", "optimization.max_steps=null"), Progress(False))
     assert prepared.updates == round(150 * 4 / 48)
 
 
@@ -202,13 +203,13 @@ def test_prompts_begin_with_bos_where_the_template_writes_it(
             "a reward comes from one of 'model', 'judge', 'function' and 'label'",
         ),
         (["rewards.safe={label: safe}"], "new responses have no 'label'"),
-        (["rollout.responses=1"], "'responses' must be at least 2"),
-        (["rollout.responses=5"], "it must be a multiple of 'responses'"),
-        (["rollout.kl=-1"], "'kl' must be 0 or more"),
-        (["rollout.clip=1"], "'clip' is a share between 0 and 1"),
-        (["rollout.temperature=0"], "'temperature' must be above 0"),
-        (["rollout.top_p=0"], "'top_p' is a share above 0"),
-        (["rollout.max_response=0"], "'max_response' must be at least 1"),
+        (["rollout.num_generations=1"], "num_generations must be at least 2, not 1"),
+        (["rollout.num_generations=5"], "it must be a multiple of 'num_generations'"),
+        (["rollout.beta=-1"], "rollout, beta must be at least 0"),
+        (["rollout.epsilon=1"], "epsilon must be less than 1"),
+        (["rollout.temperature=0"], "temperature must be more than 0"),
+        (["rollout.top_p=0"], "top_p must be more than 0"),
+        (["rollout.max_completion_length=0"], "max_completion_length must be at least 1"),
         (["mixing=buffered"], "prompts are always 'shuffled'"),
         (["margin={label: safe}"], "a 'margin' belongs to a preference recipe"),
         (
@@ -233,7 +234,7 @@ def short(prompts: list[Any], responses: list[str]) -> list[float]:
 
 def test_an_update_is_split_into_whole_groups(new_recipe: NewRecipe) -> None:
     prepared = prepare_on_policy(
-        new_recipe("morl", "optimization.pairs_at_once=5"), Progress(show=False)
+        new_recipe("morl", "optimization.per_device_train_batch_size=5"), Progress(show=False)
     )
     assert prepared.batches() == (4, 12)
     assert prepared.batches(processes=3) == (4, 4)
@@ -287,7 +288,7 @@ def test_memory_that_does_not_suffice(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(GlobalReward, "__call__", full)
-    recipe = new_recipe("morl", "optimization.updates=1", "optimization.pairs_per_update=8")
+    recipe = new_recipe("morl", "optimization.max_steps=1", "optimization.pairs_per_update=8")
     with pytest.raises(RunFailed, match="does not suffice for sampling and training on responses"):
         train(recipe, tmp_path / "out", device="cpu")
     shutil.rmtree(tmp_path / "out")

@@ -29,7 +29,8 @@ precision: fp32
 layers: [mlp.down_proj]
 data: [{{name: pku, pairs: helpful, files: ["{file}"], limit: 8}}]
 tokens: {{max_length: 256, max_prompt: 128}}
-optimization: {{learning_rate: 1e-3, pairs_per_update: 8, pairs_at_once: 8, updates: 2}}
+optimization: {{learning_rate: 1e-3, pairs_per_update: 8, per_device_train_batch_size: 8,
+  max_steps: 2}}
 """
 
 LENGTHS = f"{{function: '{__name__}:length', scale: 0.01}}"

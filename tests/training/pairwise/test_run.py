@@ -29,7 +29,7 @@ precision: fp32
 layers: [mlp.down_proj]
 data: [{name: one, pairs: bfpo, files: [pairs.jsonl]}]
 tokens: {max_length: 512, max_prompt: 256}
-optimization: {learning_rate: 1e-3, pairs_per_update: 4, pairs_at_once: 2}
+optimization: {learning_rate: 1e-3, pairs_per_update: 4, per_device_train_batch_size: 2}
 """
 
 Get = Callable[..., Recipe]
@@ -54,7 +54,7 @@ def losses(record: dict[str, Any]) -> list[float]:
 def test_what_is_written_and_that_it_loads(get: Get, tiny_llama: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    recipe = get("tokens.chat_template=zephyr", "report_to=[]", "save_every=2")
+    recipe = get("tokens.chat_template=zephyr", "report_to=[]", "save_steps=2")
     record = train(recipe, Path("out"), device="cpu")
     out = Path("out")
     assert {path.name for path in out.iterdir()} == {
@@ -139,7 +139,7 @@ def test_three_methods_pay_for_one_pass_and_hold_one_model(
 def test_a_training_that_was_killed_ends_as_one_that_was_not(
     get: Get, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = get("optimization.epochs=2", "save_every=2", "optimization.warmup=0")
+    recipe = get("optimization.num_train_epochs=2", "save_steps=2", "optimization.warmup_ratio=0")
     whole = train(recipe, Path("whole"), device="cpu")
     step = run.PreferenceTrainer.training_step
 
@@ -153,7 +153,7 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(
         train(recipe, Path("cut"), device="cpu")
     monkeypatch.setattr(run.PreferenceTrainer, "training_step", step)
     with pytest.raises(BadInput, match="unfinished training with another recipe; go on with"):
-        train(get("optimization.epochs=3", "save_every=2"), Path("cut"), device="cpu")
+        train(get("optimization.num_train_epochs=3", "save_steps=2"), Path("cut"), device="cpu")
     resumed = train(recipe, Path("cut"), device="cpu")
     assert len(losses(whole)) == 6
     assert losses(resumed) == losses(whole)
@@ -163,20 +163,24 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(
 
 
 def test_a_finished_training_is_read(get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = get("optimization.updates=1")
+    recipe = get("optimization.max_steps=1")
     record = train(recipe, Path("out"), device="cpu")
     monkeypatch.setattr(run, "load_model", None)
     assert train(recipe, Path("out"), device="cpu") == json.loads(json.dumps(record))
-    changes = ["optimization.updates=1"]
+    changes = ["optimization.max_steps=1"]
     same = bfpo_bench.train("mine.yaml", "out", recipe.base, changes, device="cpu")
     assert same["started"] == record["started"]
     with pytest.raises(BadInput, match="finished training already, with another recipe"):
-        train(get("optimization.updates=2"), Path("out"), device="cpu")
+        train(get("optimization.max_steps=2"), Path("out"), device="cpu")
 
 
 def test_the_seed_decides_adapters(get: Get) -> None:
     """In both parts: where they begin, and what dropout leaves out."""
-    changes = ("lora={rank: 2, dropout: 0.2}", "optimization.updates=2", "optimization.warmup=0")
+    changes = (
+        "lora={rank: 2, dropout: 0.2}",
+        "optimization.max_steps=2",
+        "optimization.warmup_ratio=0",
+    )
     one, same, other = (
         train(get(*changes, f"seed={seed}"), Path(name), device="cpu")
         for name, seed in (("one", 1), ("same", 1), ("other", 2))
