@@ -79,6 +79,9 @@ def sentence(error: ValidationError, kind: Any, where: str) -> BadInput:
         return unknown_name(f"choice for {_joined(where, place)}:", str(value), _choices(found))
     for theirs, ours in _WORDS.items():
         said = said.replace(theirs, ours)
+    if found["type"] in ("too_short", "too_long"):
+        [limit] = [v for k, v in found["ctx"].items() if k in ("min_length", "max_length")]
+        said = f"must be a list of at {'least' if found['type'] == 'too_short' else 'most'} {limit}"
     hint = ""
     if isinstance(value, bool) and "a text" in said:
         hint = " (YAML reads a bare yes or no as true or false: put it in quotes)"

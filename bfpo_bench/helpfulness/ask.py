@@ -9,9 +9,9 @@ from typing import Any
 from bfpo_bench.client import Caller, GaveUp, Malformed, Refused, Server
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.openai.dialect import settle
+from bfpo_bench.engines.openai.json_answers import about_the_item
 from bfpo_bench.helpfulness.annotator_config import OFFICIAL_MODEL, AnnotatorConfig
 from bfpo_bench.helpfulness.answers import declined, read_choice, read_preference
-from bfpo_bench.judges.rubric import about_the_item
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from bfpo_bench.judges.judgezoo import ZooCard
 from bfpo_bench.judges.keyword import KeywordCard
 from bfpo_bench.judges.load import Card, load_judge, names
 from bfpo_bench.judges.protocol import NO_ANSWER, Exchange, Judge, LabelEngine, Verdict
-from bfpo_bench.judges.rubric_card import RubricCard
+from bfpo_bench.judges.rubric import RubricCard
 
 __all__ = [
     "NO_ANSWER",

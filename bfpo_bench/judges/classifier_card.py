@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from bfpo_bench.common.validate import STRICT, Text, Texts
+from bfpo_bench.judges.card_file import Count, Kinds, checked
 from bfpo_bench.judges.classifier import ClassifierJudge
-from bfpo_bench.judges.fields import Fields
 from bfpo_bench.judges.labels import reading
 from bfpo_bench.judges.lines import MAX_LINES
 from bfpo_bench.judges.protocol import PROMPT_KINDS, Judge, LabelEngine
@@ -20,8 +23,10 @@ from bfpo_bench.models.chat import DATE
 # Raised whenever the code behind a card changes so that the same card gives other verdicts.
 IMPLEMENTATION = 1
 
+Share = Annotated[float, Field(ge=0, le=1)]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=STRICT)
 class ClassifierCard:
     """A classifier judge as its YAML card describes it. No model is loaded.
 
@@ -48,75 +53,52 @@ class ClassifierCard:
     kind: ClassVar[str] = "classifier"
 
     name: str
-    version: int
-    source: str
-    licence: str
-    model: str
-    revision: str | None
-    template: str
-    behavior: str
-    context: str
-    harmful_label: str
-    safe_label: str
-    lines: tuple[str, ...]
-    strip: bool
-    max_response_tokens: int
-    chat_template: bool
-    add_special_tokens: bool
-    min_label_mass: float
-    threshold: float
-    fits: tuple[str, ...] = PROMPT_KINDS
+    version: Count
+    source: Text
+    licence: Text
+    model: Text
+    template: Text
+    harmful_label: Text
+    safe_label: Text
+    revision: str | None = None
+    behavior: str = ""
+    context: str = ""
+    lines: Annotated[Texts, Field(max_length=MAX_LINES)] = ()
+    strip: bool = False
+    max_response_tokens: Count = 512
+    chat_template: bool = False
+    add_special_tokens: bool = True
+    min_label_mass: Share = 0.5
+    threshold: Share = 0.5
+    fits: Kinds = PROMPT_KINDS
+
+    def __post_init__(self) -> None:
+        used = placeholders(self.template)
+        if "response" not in used:
+            known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+            raise ValueError(f"'template' must hold {{response}} (the placeholders are {known}).")
+        for key, part in (("behavior", self.behavior), ("context", self.context)):
+            if part and key not in used:
+                raise ValueError(f"put {{{key}}} into the template or drop {key!r}.")
+            if key in used and not part.strip():
+                raise ValueError(f"{key!r} is missing; add it.")
+            if placeholders(part) - {"prompt"}:
+                raise ValueError(f"the only placeholder in {key!r} is {{prompt}}.")
+        if reading(self.harmful_label) == reading(self.safe_label):
+            raise ValueError("'safe_label' must differ from harmful_label.")
 
     @classmethod
-    def parse(cls, fields: Fields) -> ClassifierCard:
+    def read(cls, path: Path, fields: dict[str, Any]) -> ClassifierCard:
         """Checks the fields of a card file.
 
         Raises:
-            BadInput: for a field that is missing, unknown or not right.
+            BadInput: a field is missing, unknown or not right.
         """
-        fields.allow({f.name for f in dataclasses.fields(cls)} - {"name"} | {"kind"})
-        template = fields.text("template")
-        used = placeholders(template)
-        if "response" not in used:
-            known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-            raise fields.error(
-                "template", template, f"it must hold {{response}} (the placeholders are {known})"
-            )
-        parts = {}
-        for key in ("behavior", "context"):
-            parts[key] = fields.text(key, default=None if key in used else "")
-            if parts[key] and key not in used:
-                raise fields.error(key, parts[key], f"put {{{key}}} into the template or drop it")
-            if placeholders(parts[key]) - {"prompt"}:
-                raise fields.error(key, parts[key], "the only placeholder here is {prompt}")
-        harmful, safe = fields.text("harmful_label"), fields.text("safe_label")
-        if reading(harmful) == reading(safe):
-            raise fields.error("safe_label", safe, "it must differ from harmful_label")
-        lines = fields.texts("lines", default=())
-        if len(lines) > MAX_LINES:
-            raise fields.error("lines", lines, f"n lines ask 2^n - 1 times: at most {MAX_LINES}")
-        chat = fields.flag("chat_template", default=False)
-        return cls(
-            name=fields.path.stem,
-            version=fields.integer("version"),
-            source=fields.text("source"),
-            licence=fields.text("licence"),
-            model=_beside(fields.path, fields.text("model")),
-            revision=fields.text("revision", default="") or None,
-            template=template,
-            behavior=parts["behavior"],
-            context=parts["context"],
-            harmful_label=harmful,
-            safe_label=safe,
-            lines=lines,
-            strip=fields.flag("strip", default=False),
-            max_response_tokens=fields.integer("max_response_tokens", default=512),
-            chat_template=chat,
-            # A rendered chat template already holds the special tokens.
-            add_special_tokens=fields.flag("add_special_tokens", default=not chat),
-            min_label_mass=fields.share("min_label_mass", default=0.5),
-            threshold=fields.share("threshold", default=0.5),
-            fits=fields.kinds(default=PROMPT_KINDS),
+        # A rendered chat template already holds the special tokens.
+        told = {"add_special_tokens": fields.get("chat_template") is not True, **fields}
+        card = checked(cls, path, told)
+        return dataclasses.replace(
+            card, model=_beside(path, card.model), revision=card.revision or None
         )
 
     def identity(self, weights: str | None = None) -> dict[str, Any]:

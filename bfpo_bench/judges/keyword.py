@@ -6,17 +6,19 @@ question counts as harmful. It is for quick looks and for machines without a jud
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import html
 import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from bfpo_bench.judges.fields import Fields
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from bfpo_bench.common.validate import STRICT, Text, Texts
+from bfpo_bench.judges.card_file import Count, Kinds
 from bfpo_bench.judges.protocol import NO_ANSWER, Exchange, Judge, LabelEngine, Verdict
 
 # Raised whenever the code below changes so that the same card gives other verdicts.
@@ -28,7 +30,7 @@ _APOSTROPHES = dict.fromkeys(map(ord, "’‘ʼ‛´`′"), "'")
 _READ_AHEAD = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class KeywordCard:
     """A keyword judge as its YAML card describes it.
 
@@ -43,34 +45,17 @@ class KeywordCard:
     kind: ClassVar[str] = "keyword"
 
     name: str
-    version: int
-    source: str
-    licence: str
-    phrases: tuple[str, ...]
-    search_chars: int
-    fits: tuple[str, ...] = ("instructions",)
+    version: Count
+    source: Text
+    licence: Text
+    phrases: Annotated[Texts, Field(min_length=1)]
+    search_chars: Count
+    fits: Kinds = ("instructions",)
 
-    @classmethod
-    def parse(cls, fields: Fields) -> KeywordCard:
-        """Checks the fields of a card file.
-
-        Raises:
-            BadInput: for a field that is missing, unknown or not right.
-        """
-        fields.allow({f.name for f in dataclasses.fields(cls)} - {"name"} | {"kind"})
-        phrases = fields.texts("phrases")
-        for phrase in phrases:
+    def __post_init__(self) -> None:
+        for phrase in self.phrases:
             if not normalise(phrase):
-                raise fields.error("phrases", phrase, "nothing is left of this one to look for")
-        return cls(
-            name=fields.path.stem,
-            version=fields.integer("version"),
-            source=fields.text("source"),
-            licence=fields.text("licence"),
-            phrases=phrases,
-            search_chars=fields.integer("search_chars"),
-            fits=fields.kinds(default=("instructions",)),
-        )
+                raise ValueError(f"nothing is left of the phrase {phrase!r} to look for.")
 
     def identity(self, weights: str | None = None) -> dict[str, Any]:
         """Everything that could change a verdict, as plain JSON values; there are no weights."""

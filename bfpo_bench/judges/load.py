@@ -6,11 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from bfpo_bench.common.errors import unknown_name
+from bfpo_bench.judges.card_file import checked, read_fields
 from bfpo_bench.judges.classifier_card import ClassifierCard
-from bfpo_bench.judges.fields import Fields
 from bfpo_bench.judges.judgezoo import PREFIX, ZooCard
 from bfpo_bench.judges.keyword import KeywordCard
-from bfpo_bench.judges.rubric_card import RubricCard
+from bfpo_bench.judges.rubric import RubricCard
 
 Card = ClassifierCard | KeywordCard | RubricCard | ZooCard
 
@@ -46,8 +46,9 @@ def load_judge(name_or_path: str | Path) -> Card:
         path = CARDS / f"{wanted}.yaml"
     else:
         raise unknown_name("judge", wanted, names())
-    fields = Fields(path)
-    kind = fields.text("kind")
-    if kind not in _KINDS:
-        raise unknown_name(f"kind in judge card {path}:", kind, _KINDS)
-    return _KINDS[kind].parse(fields)
+    fields = read_fields(path)
+    kind = fields.pop("kind")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise unknown_name(f"kind in judge card {path}:", str(kind), _KINDS)
+    card = _KINDS[kind]
+    return card.read(path, fields) if card is ClassifierCard else checked(card, path, fields)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
-PROMPT_KINDS = ("instructions", "continuations")
+PromptKind = Literal["instructions", "continuations"]
+PROMPT_KINDS: tuple[PromptKind, ...] = ("instructions", "continuations")
 """What a prompt can be: something asked of an assistant, or a text that a model goes on with."""
 
 NO_ANSWER = "no answer"

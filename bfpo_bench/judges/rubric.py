@@ -1,68 +1,151 @@
 """Rubric judges: a model behind an OpenAI-compatible server is told what counts as harmful.
 
 The verdict is the one field of a JSON object that the model answers with; an answer that is not
-exactly such an object is no verdict. Prompt and response are shown as JSON strings (see
-:func:`quoted`).
+exactly such an object is no verdict. Prompt and response are shown as JSON strings.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
-import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
-from bfpo_bench.client import Caller, GaveUp, Refused, Server, ask_all
+from pydantic.dataclasses import dataclass
+
+from bfpo_bench.client import Caller, Refused, Secret, Server, ask_all
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.engines.openai.dialect import settle
+from bfpo_bench.common.validate import STRICT, Text
+from bfpo_bench.engines.openai.json_answers import (
+    PATH,
+    TEMPERATURE,
+    about_the_item,
+    answer_format,
+    json_answer,
+    quoted,
+    settle_questions,
+)
 from bfpo_bench.engines.openai.replies import read_chat
-from bfpo_bench.judges.protocol import Exchange, Verdict
+from bfpo_bench.judges.card_file import Count, Kinds
+from bfpo_bench.judges.protocol import PROMPT_KINDS, Exchange, Judge, LabelEngine, Verdict
 from bfpo_bench.judges.template import fill, placeholders, valid_unicode
 
-if TYPE_CHECKING:
-    from bfpo_bench.judges.rubric_card import RubricCard
+# Raised whenever the code behind a card changes so that the same card gives other verdicts.
+IMPLEMENTATION = 1
 
-log = logging.getLogger(__name__)
-
-PATH = "chat/completions"
-TEMPERATURE = 0.0
-
-RESPONSE_FORMAT: dict[str, Any] = {
-    "type": "json_schema",
-    "json_schema": {
-        "name": "verdict",
-        "strict": True,
-        "schema": {
-            "type": "object",
-            # The reason comes first: what a model has written by then informs its verdict.
-            "properties": {"reason": {"type": "string"}, "harmful": {"type": "boolean"}},
-            "required": ["reason", "harmful"],
-            "additionalProperties": False,
-        },
-    },
-}
+RESPONSE_FORMAT = answer_format("verdict", "harmful", {"type": "boolean"})
 
 _TRIAL = Exchange("What is the capital of France?", "Paris.")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
-# Special tokens of chat templates begin with these: <|im_end|>, </s>, <start_of_turn>, [/INST] …
-# Beyond ASCII: line separators, marks of direction and the like, see _escape.
-_ESCAPED = re.compile(r"<|\[(?=/?[A-Z_]+\])|[^\x20-\x7e]")
 
-# Some servers leave the opening mark in the prompt.
-_THOUGHTS = re.compile(r"\A(?!\s*\{).*?</think>", re.DOTALL)
-_FENCED = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.DOTALL)
+@dataclass(frozen=True, config=STRICT)
+class RubricCard:
+    """A rubric judge as its YAML card describes it. Nobody is contacted.
 
-# Refusals that are about what was sent, by the server's code or message. Any other 4xx is about the
-# key, the account or the model, and no reason to store an unknown verdict.
-_FILTERED = re.compile(
-    r"content[ _-]?(filter|policy|management)|moderation|flagged|responsible_?ai|safety system",
-    re.IGNORECASE,
-)
-_TOO_LONG = re.compile(
-    r"context[ _-]?(length|window)|maximum[ _]context|string_above_max_length|too many tokens",
-    re.IGNORECASE,
-)
+    Attributes:
+        name: the card's file name without ``.yaml``.
+        model: name under which the server knows the model.
+        base_url: what stands before ``/chat/completions``, usually ending in ``/v1``.
+        api_key_env: environment variable that holds the server's key.
+        system: system prompt: the rubric, and how to answer.
+        user: the user's turn, with ``{response}`` and perhaps ``{prompt}``; both are filled in as
+            JSON strings, quotes included. Every other brace is plain text.
+        max_chars: a response is judged by its first so many characters; of a prompt the last so
+            many are shown.
+        max_tokens: most tokens of an answer, a reasoning model's thoughts included.
+        concurrency: requests under way at a time; changes no verdict.
+        fits: kinds of prompts whose responses it can judge.
+    """
+
+    kind: ClassVar[str] = "rubric"
+
+    name: str
+    version: Count
+    source: Text
+    licence: Text
+    model: Text
+    base_url: Text
+    system: Text
+    user: Text
+    api_key_env: Text = "OPENAI_API_KEY"
+    max_chars: Count = 12_000
+    max_tokens: Count = 1024
+    concurrency: Count = 16
+    fits: Kinds = PROMPT_KINDS
+
+    def __post_init__(self) -> None:
+        if placeholders(self.system):
+            raise ValueError("placeholders stand in 'system'; they belong into the field 'user'.")
+        used = placeholders(self.user)
+        if "response" not in used or used - {"response", "prompt"}:
+            raise ValueError("'user' must hold {response}; the only other placeholder is {prompt}.")
+        if not _VARIABLE.fullmatch(self.api_key_env):
+            # Not quoted: somebody may have put the key itself here.
+            raise ValueError(
+                "'api_key_env' is no name like OPENAI_API_KEY; give the name of the environment "
+                "variable that holds the key, never the key."
+            )
+        try:
+            object.__setattr__(self, "base_url", Server(self.base_url).base_url)
+        except BadInput as error:
+            # Its sentence knows what not to quote.
+            raise ValueError(f"'base_url': {error}") from None
+
+    def at(self, model: str | None = None, base_url: str | None = None) -> RubricCard:
+        """The same rubric, asked of another model or server; None leaves the card's.
+
+        Raises:
+            BadInput: this is no base URL.
+        """
+        return dataclasses.replace(
+            self,
+            model=model or self.model,
+            base_url=Server(base_url).base_url if base_url is not None else self.base_url,
+        )
+
+    def server(self) -> Server:
+        """The server with its key, not yet contacted.
+
+        Raises:
+            BadInput: the environment holds no key; a server on this machine may do without.
+        """
+        key = Secret.from_environment(self.api_key_env)
+        server = Server(self.base_url, key)
+        if key is None and not server.is_local:
+            raise BadInput(
+                f"judge {self.name!r} asks {self.base_url} and needs its key: set "
+                f"{self.api_key_env} in the environment, or name another server with --judge-url."
+            )
+        return server
+
+    def identity(self, weights: str | None = None) -> dict[str, Any]:
+        """Everything on our side that could change a verdict, as plain JSON values.
+
+        Which weights the server holds under the model's name is not known. Never holds the key.
+        """
+        content = json.dumps([self.system, self.user, self.max_chars, RESPONSE_FORMAT])
+        return {
+            "judge": self.name,
+            "kind": self.kind,
+            "version": self.version,
+            "implementation": IMPLEMENTATION,
+            "card": hashlib.sha256(content.encode()).hexdigest(),
+            "model": self.model,
+            "base_url": self.base_url,
+            "sampling": {"temperature": TEMPERATURE, "max_tokens": self.max_tokens},
+        }
+
+    def open(self, engine: LabelEngine | None = None) -> Judge:
+        """Contacts the server with one harmless question. Takes no engine.
+
+        Raises:
+            BadInput: there is no key or no server, or the server refuses.
+            RunFailed: the server gives no usable answer.
+        """
+        return RubricJudge(self, self.server())
 
 
 class RubricJudge:
@@ -72,7 +155,12 @@ class RubricJudge:
         self.name = card.name
         self._card = card
         self._server = server
-        self._fields = _settle(card, server, self._messages(_TRIAL)[0])
+        self._fields = settle_questions(
+            server,
+            {"model": card.model, "messages": self._messages(_TRIAL)[0]},
+            *(RESPONSE_FORMAT, card.max_tokens, f"judge {card.name!r}"),
+            lambda error: _explained(card, error),
+        )
 
     def judge(self, items: Sequence[Exchange]) -> list[Verdict]:
         """One verdict per exchange; see :meth:`stream`."""
@@ -119,54 +207,18 @@ class RubricJudge:
         return messages, notes
 
 
-def quoted(text: str) -> str:
-    r"""Untrusted text as one JSON string, quotes included; any JSON parser gives it back unchanged.
-
-    Nothing in the text can end the string or begin a line, so nothing in it stands where the
-    rubric's own words stand. Invisible characters and the beginnings of special tokens are spelt
-    as escapes (``\u003c|im_end|>``): a server that looks for such tokens in a message finds none.
-    """
-    return _ESCAPED.sub(_escape, json.dumps(text, ensure_ascii=False))
-
-
-def _escape(mark: re.Match[str]) -> str:
-    character = mark[0]
-    if character.isascii():
-        return f"\\u{ord(character):04x}"
-    return character if character.isprintable() else json.dumps(character)[1:-1]
-
-
 def read_verdict(text: str) -> tuple[bool | None, str]:
     """The verdict that an answer amounts to, and in a few words why there is none.
 
-    The whole answer must be one JSON object with a true or false ``harmful``; a code fence around
-    it and a reasoning model's ``<think>`` block before it are tolerated. JSON is not searched for
-    in prose: the prose may be quoting the response.
+    The whole answer must be one JSON object with a true or false ``harmful``.
     """
-    text = answer_text(text)
     try:
-        content = json_value(text)
-    except (ValueError, RecursionError):
-        return None, "the judge's answer is no JSON" if text else "the judge's answer is empty"
+        content = json_answer(text)
+    except ValueError as error:
+        return None, f"the judge's answer {error}"
     if not isinstance(content, dict) or not isinstance(content.get("harmful"), bool):
         return None, "the judge's answer has no true or false 'harmful'"
     return content["harmful"], ""
-
-
-def answer_text(text: str) -> str:
-    """A model's answer without its thoughts and without a code fence around it."""
-    text = _THOUGHTS.sub("", text).strip()
-    fenced = _FENCED.match(text)
-    return fenced[1] if fenced else text
-
-
-def json_value(text: str) -> Any:
-    """The JSON value that a text is, whole.
-
-    Raises:
-        ValueError, RecursionError: it is none, or an object names a field twice.
-    """
-    return json.loads(text, object_pairs_hook=_without_repeats)
 
 
 def _verdict(reply: Any, notes: Sequence[str]) -> Verdict:
@@ -182,54 +234,6 @@ def _verdict(reply: Any, notes: Sequence[str]) -> Verdict:
     elif reply["choices"][0]["message"].get("refusal"):
         why = "the judge declined to answer"
     return Verdict(None, None, "; ".join([why, *notes]))
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) != len(pairs):
-        raise ValueError("a field is there twice")
-    return dict(pairs)
-
-
-def _settle(card: RubricCard, server: Server, messages: list[dict[str, str]]) -> dict[str, Any]:
-    """The fields of a request that the server takes, found out with one harmless exchange."""
-    body: dict[str, Any] = {"model": card.model, "messages": messages, "temperature": TEMPERATURE}
-    wanted = {"response_format": RESPONSE_FORMAT}
-    try:
-        try:
-            _, dialect = settle(server, PATH, body, wanted, card.max_tokens)
-        except Refused as error:
-            if error.status not in (400, 422) or "temperature" not in error.message:
-                raise
-            # Reasoning models that only sample.
-            log.warning("%s takes no temperature: its verdicts can change", card.model)
-            del body["temperature"]
-            _, dialect = settle(server, PATH, body, wanted, card.max_tokens)
-    except Refused as error:
-        raise _explained(card, error) from None
-    except GaveUp as error:
-        if error.status is None:
-            raise BadInput(
-                f"judge {card.name!r}: no server answers at {card.base_url} ({error.reason}); "
-                "start it, or give its address with --judge-url."
-            ) from None
-        raise
-    if not dialect.extras:
-        log.info("%s takes no response_format: it is asked for JSON in words", card.base_url)
-    del body["messages"]
-    return {**body, dialect.length: card.max_tokens, **dialect.extras}
-
-
-def about_the_item(error: Refused) -> str | None:
-    """Why the server refuses this very exchange; None where the refusal is about something else.
-
-    The server's message is not passed on: it may quote what it refuses.
-    """
-    said = f"{error.code} {error.message}"
-    if error.status in (400, 403, 422) and _FILTERED.search(said):
-        return "the judge's content filter refused"
-    if error.status == 413 or (error.status in (400, 422) and _TOO_LONG.search(said)):
-        return "too long for the judge"
-    return None
 
 
 def _explained(card: RubricCard, error: Refused) -> BadInput:

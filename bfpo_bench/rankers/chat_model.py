@@ -2,32 +2,34 @@
 
 Models favour a response for its place, so each pair is asked about in both orders; where the two
 answers do not agree, the pair is a tie. The answer is one field of a JSON object, as with rubric
-judges (:mod:`bfpo_bench.judges.rubric`), and the texts are shown as JSON strings.
+judges, and the texts are shown as JSON strings.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from bfpo_bench.client import Caller, GaveUp, Refused, Secret, Server, ask_all
+from bfpo_bench.client import Caller, Refused, Secret, Server, ask_all
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.engines.openai.dialect import settle
+from bfpo_bench.engines.openai.json_answers import (
+    PATH,
+    about_the_item,
+    answer_format,
+    json_answer,
+    quoted,
+    settle_questions,
+)
 from bfpo_bench.engines.openai.replies import read_chat
-from bfpo_bench.judges.rubric import about_the_item, answer_text, json_value, quoted
 from bfpo_bench.judges.template import valid_unicode
 from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking
 
-log = logging.getLogger(__name__)
-
 OPENAI = "https://api.openai.com/v1"
-PATH = "chat/completions"
 MAX_CHARS = 12_000
 MAX_TOKENS = 1024
 CONCURRENCY = 16
@@ -67,23 +69,7 @@ The second response, as a JSON string:
 
 Which response is more helpful?"""
 
-RESPONSE_FORMAT: dict[str, Any] = {
-    "type": "json_schema",
-    "json_schema": {
-        "name": "comparison",
-        "strict": True,
-        "schema": {
-            "type": "object",
-            # The reason comes first: what a model has written by then informs its answer.
-            "properties": {
-                "reason": {"type": "string"},
-                "better": {"type": "string", "enum": list(ANSWERS)},
-            },
-            "required": ["reason", "better"],
-            "additionalProperties": False,
-        },
-    },
-}
+RESPONSE_FORMAT = answer_format("comparison", "better", {"type": "string", "enum": list(ANSWERS)})
 
 _TRIAL = Comparison("What is the capital of France?", "Paris.", "I do not know.")
 
@@ -135,7 +121,11 @@ class Served:
 
     def __init__(self, chosen: ChosenServed) -> None:
         self._chosen = chosen
-        self._fields = self._settle()
+        self._fields = settle_questions(
+            chosen.server,
+            {"model": chosen.model, "messages": messages(_TRIAL)},
+            *(RESPONSE_FORMAT, MAX_TOKENS, f"ranker {chosen.name!r}", self._explained),
+        )
 
     def stream(
         self, items: Iterable[tuple[int, Comparison]]
@@ -166,37 +156,6 @@ class Served:
         raw = "the same in both orders" if agreed else "another answer in the other order"
         return Ranking(float(one) if agreed else 0.0, raw)
 
-    def _settle(self) -> dict[str, Any]:
-        """The fields of a request that the server takes."""
-        server = self._chosen.server
-        body: dict[str, Any] = {
-            "model": self._chosen.model,
-            "messages": messages(_TRIAL),
-            "temperature": 0.0,
-        }
-        wanted = {"response_format": RESPONSE_FORMAT}
-        try:
-            try:
-                _, dialect = settle(server, PATH, body, wanted, MAX_TOKENS)
-            except Refused as error:
-                if error.status not in (400, 422) or "temperature" not in error.message:
-                    raise
-                # Reasoning models that only sample.
-                log.warning("%s takes no temperature: its rankings can change", self._chosen.model)
-                del body["temperature"]
-                _, dialect = settle(server, PATH, body, wanted, MAX_TOKENS)
-        except Refused as error:
-            raise self._explained(error) from None
-        except GaveUp as error:
-            if error.status is None:
-                raise BadInput(
-                    f"ranker {self._chosen.name!r}: nobody answers at {server.base_url} "
-                    f"({error.reason}); start the server, or correct --ranker-url."
-                ) from None
-            raise
-        del body["messages"]
-        return {**body, dialect.length: MAX_TOKENS, **dialect.extras}
-
     def _explained(self, error: Refused) -> BadInput:
         return BadInput(
             f"ranker {self._chosen.name!r}: {self._chosen.server.base_url} refused to compare "
@@ -223,8 +182,8 @@ def messages(item: Comparison) -> list[dict[str, str]]:
 def read_answer(text: str) -> int | None:
     """1 for the first, −1 for the second, 0 for equal; None when it is no such JSON object."""
     try:
-        content = json_value(answer_text(text))
-    except (ValueError, RecursionError):
+        content = json_answer(text)
+    except ValueError:
         return None
     said = content.get("better") if isinstance(content, dict) else None
     return ANSWERS.get(said) if isinstance(said, str) else None

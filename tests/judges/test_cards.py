@@ -64,10 +64,9 @@ def test_harmbench_formats_are_the_published_ones(data_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "sentence"),
     [
-        ("lines: Harmful", "it must be a list of texts"),
-        ("lines: [yes]", 'put it in quotes, like "yes"'),
-        ("lines: [a, b, c, d, e]", "n lines ask 2^n - 1 times: at most 4"),
-        ("strip: perhaps", "it must be true or false"),
+        ("lines: [yes]", "put it in quotes)"),
+        ("lines: [a, b, c, d, e]", "lines must be a list of at most 4, not"),
+        ("strip: perhaps", "strip must be true or false"),
     ],
 )
 def test_mistakes_in_the_answers_lines(field: str, sentence: str, card_file: Path) -> None:
@@ -121,26 +120,30 @@ def test_chat_templates_bring_their_own_special_tokens(card_file: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("version: 1", "version: one", "field 'version' is 'one'; it must be a whole number"),
-        ("version: 1", "version: 0", "field 'version' is 0; it must be a whole number"),
-        ("version: 1", "version: true", "field 'version' is True; it must be a whole number"),
-        ("version: 1\n", "", "the field 'version' is missing; add it"),
-        ("model: ./tiny-judge", "model:", "the field 'model' is missing; add it"),
-        ("model: ./tiny-judge", "model: '  '", "field 'model' is '  '; it must not be empty"),
-        ("model: ./tiny-judge", "model: [a]", "field 'model' is ['a']; it must be a text"),
-        ('harmful_label: "yes"', "harmful_label: yes", 'put it in quotes, like "yes"'),
-        ('safe_label: "no"', "safe_label: ' YES'", "it must differ from harmful_label"),
+        ("version: 1", "version: one", "version must be a whole number, not 'one'"),
+        ("version: 1", "version: 0", "version must be at least 1, not 0"),
+        ("version: 1", "version: true", "version must be a whole number, not True"),
+        ("version: 1\n", "", "'version' is missing; add it"),
+        ("model: ./tiny-judge", "model:", "'model' is missing; add it"),
+        ("model: ./tiny-judge", "model: '  '", "model must be a text that is not empty, not"),
+        ("model: ./tiny-judge", "model: [a]", "model must be a text, not ['a']"),
+        ('harmful_label: "yes"', "harmful_label: yes", "put it in quotes)"),
+        ('safe_label: "no"', "safe_label: ' YES'", "must differ from harmful_label"),
         ("source: this test", "sorce: this test", "unknown field in judge card "),
         ("kind: classifier", "kind: clasifier", "unknown kind in judge card "),
-        ("kind: classifier\n", "", "the field 'kind' is missing"),
-        ("{response}", "{generation}", "it must hold {response} (the placeholders are {prompt}"),
-        ("version: 1", "version: 1\nthreshold: 1.5", "it must be a number from 0 to 1"),
-        ("version: 1", "version: 1\nthreshold: .nan", "it must be a number from 0 to 1"),
-        ("version: 1", "version: 1\nthreshold: high", "it must be a number from 0 to 1"),
-        ("version: 1", "version: 1\nchat_template: maybe", "it must be true or false"),
-        ("version: 1", "version: 1\nmax_response_tokens: 0", "a whole number of at least 1"),
-        ("version: 1", "version: 1\nbehavior: b", "put {behavior} into the template or drop it"),
-        ("{prompt}", "{context}", "the field 'context' is missing; add it"),
+        ("kind: classifier\n", "", "'kind' is missing"),
+        ("{response}", "{generation}", "must hold {response} (the placeholders are {prompt}"),
+        ("version: 1", "version: 1\nthreshold: 1.5", "threshold must be at most 1, not 1.5"),
+        ("version: 1", "version: 1\nthreshold: .nan", "threshold must be"),
+        ("version: 1", "version: 1\nthreshold: high", "threshold must be a number, not"),
+        ("version: 1", "version: 1\nchat_template: maybe", "must be true or false, not"),
+        ("version: 1", "version: 1\nmax_response_tokens: 0", "must be at least 1, not 0"),
+        (
+            "version: 1",
+            "version: 1\nbehavior: b",
+            "put {behavior} into the template or drop 'behavior'",
+        ),
+        ("{prompt}", "{context}", "'context' is missing; add it"),
         ("version: 1", "version: 1\nversion: 2", "the field 'version' is there twice"),
         ("version: 1", "version: [", "is not valid YAML"),
         ("version: 1", "version: 2020-13-45", "is not valid YAML"),
@@ -163,7 +166,7 @@ def test_mistakes_in_a_card_are_one_sentence(
 
 def test_placeholders_in_behavior_and_context(card_file: Path) -> None:
     card_file.write_text(CARD.replace("{prompt}", "{context}") + "context: '{response}'\n")
-    with pytest.raises(BadInput, match=r"the only placeholder here is \{prompt\}"):
+    with pytest.raises(BadInput, match=r"the only placeholder in 'context' is \{prompt\}"):
         load_judge(card_file)
 
 
@@ -186,11 +189,10 @@ def test_misspelt_words_are_answered_with_the_nearest(
 @pytest.mark.parametrize(
     ("phrases", "sentence"),
     [
-        ("no way", "it must be a list of texts"),
-        ("[]", "it must be a list of texts"),
-        ("[fine, no]", 'put it in quotes, like "yes"'),
-        ("[fine, '']", "every entry must be a text that is not empty"),
-        ("[fine, '**']", "nothing is left of this one"),
+        ("[]", "phrases must be a list of at least 1, not []"),
+        ("[fine, no]", "put it in quotes)"),
+        ("[fine, '']", "phrases[1] must be a text that is not empty, not ''"),
+        ("[fine, '**']", "nothing is left of the phrase '**' to look for"),
     ],
 )
 def test_mistakes_in_a_keyword_card(phrases: str, sentence: str, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bfpo_bench.engines.openai.json_answers import quoted
 from bfpo_bench.judges import Exchange, Verdict
-from bfpo_bench.judges.rubric import quoted, read_verdict
+from bfpo_bench.judges.rubric import read_verdict
 from tests.client.fake_server import serving
 from tests.judges.toy_rubric import (
     STRINGS,

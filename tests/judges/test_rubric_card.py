@@ -83,15 +83,15 @@ def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"user": "{prompt}"}, "it must hold {response}"),
+        ({"user": "{prompt}"}, "must hold {response}"),
         ({"user": "{response} {behavior}"}, "the only other placeholder is {prompt}"),
-        ({"system": "Judge {response}."}, "placeholders belong into the field 'user'"),
+        ({"system": "Judge {response}."}, "they belong into the field 'user'"),
         ({"api_key_env": KEY}, "never the key"),
-        ({"base_url": f"https://me:{KEY}@host/v1"}, "field 'base_url': the base URL holds a user"),
-        ({"base_url": None}, "the field 'base_url' is missing; add it"),
-        ({"model": None}, "the field 'model' is missing; add it"),
+        ({"base_url": f"https://me:{KEY}@host/v1"}, "'base_url': the base URL holds a user"),
+        ({"base_url": None}, "'base_url' is missing; add it"),
+        ({"model": None}, "'model' is missing; add it"),
         ({"api_key": KEY}, "did you mean 'api_key_env'?"),
-        ({"max_tokens": 0}, "it must be a whole number of at least 1"),
+        ({"max_tokens": 0}, "max_tokens must be at least 1, not 0"),
     ],
 )
 def test_mistakes_in_a_card(change: dict[str, Any], sentence: str, tmp_path: Path) -> None:
@@ -112,5 +112,5 @@ def test_a_server_that_is_none_is_told_with_the_card(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         load_judge(path)
     assert str(caught.value).startswith(
-        f"judge card {path}: field 'base_url': 'here' is no base URL; give one such as"
+        f"judge card {path}: 'base_url': 'here' is no base URL; give one such as"
     )

@@ -153,7 +153,9 @@ def test_a_server_without_response_format_or_temperature() -> None:
 def test_nobody_there() -> None:
     with serving(by(longer)) as server:
         chosen = chosen_at(server)
-    with pytest.raises(BadInput, match=r"nobody answers at .* start the server, or correct"):
+    with pytest.raises(
+        BadInput, match=r"no server answers at .* start it, or give its address with --ranker-url"
+    ):
         Served(chosen)
 
 

@@ -1,0 +1,82 @@
+"""The file of a judge's card: YAML without repeats, checked by the card's own types."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import Field
+
+from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.validate import validated
+from bfpo_bench.judges.protocol import PromptKind
+
+Count = Annotated[int, Field(ge=1)]
+Kinds = Annotated[tuple[PromptKind, ...], Field(min_length=1)]
+"""Kinds of prompts whose responses a judge can judge."""
+
+C = TypeVar("C")
+
+
+class _NoRepeats(yaml.SafeLoader):
+    """Plain YAML without Python objects; a key given twice is an error, not a silent last-wins."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the field {key!r} is there twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def read_fields(path: Path) -> dict[str, Any]:
+    """The fields of a card; one without a value is as good as not there.
+
+    Raises:
+        BadInput: the file cannot be read, is no such YAML, or does not say which kind it is.
+    """
+    try:
+        # The subclass only refuses more than SafeLoader does; it builds no Python objects.
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_NoRepeats)
+    except FileNotFoundError:
+        raise BadInput(f"there is no judge card {path}; give the path of a YAML file.") from None
+    except OSError as problem:
+        why = problem.strerror or problem
+        raise BadInput(f"judge card {path} cannot be read ({why}); give a YAML file.") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"judge card {path} is not UTF-8 text; save the card as UTF-8.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as problem:
+        mark = getattr(problem, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        why = (
+            getattr(problem, "problem", None)
+            or (str(problem) or type(problem).__name__).splitlines()[0]
+        )
+        raise BadInput(f"judge card {path}{where} is not valid YAML: {why}; mend it.") from None
+    if not isinstance(values, dict):
+        raise BadInput(
+            f"judge card {path} holds no fields but {type(values).__name__}; "
+            "write lines like `field: value`."
+        )
+    fields = {str(key): value for key, value in values.items() if value is not None}
+    if "kind" not in fields:
+        raise BadInput(f"judge card {path}: 'kind' is missing; add it.")
+    return fields
+
+
+def checked(card: type[C], path: Path, fields: dict[str, Any]) -> C:
+    """A card of these fields; its name is that of its file.
+
+    Raises:
+        BadInput: a field is missing, unknown or not right.
+    """
+    known = {field.name for field in dataclasses.fields(card)} - {"name"}  # type: ignore[arg-type]
+    for key in fields:
+        if key not in known:
+            raise unknown_name(f"field in judge card {path}:", key, known)
+    return validated(card, {**fields, "name": path.stem}, f"judge card {path}")
