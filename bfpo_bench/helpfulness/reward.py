@@ -25,7 +25,7 @@ from bfpo_bench.run.store import OutcomeRecord, ResponseRecord, Store
 if TYPE_CHECKING:
     import torch
 
-_AT_ONCE = 64
+_AT_ONCE = 16
 """Responses that are rated before their rewards are stored."""
 
 
@@ -75,11 +75,9 @@ def mean_reward(
                 for start in range(0, len(missing), _AT_ONCE):
                     part = missing[start : start + _AT_ONCE]
                     prompts = [(("user", one.question),) for one in part]
-                    for batch in loaded.batches(prompts, [one.response for one in part]):
-                        rated_now = [part[number] for number, _ in batch]
-                        rewards = [float(row[column]) for _, row in batch]
-                        _store(store, metric, rated_now, rewards)
-                        progress.advance(len(batch))
+                    rewards = loaded.rate(prompts, [one.response for one in part])
+                    _store(store, metric, part, rewards[:, column].tolist())
+                    progress.advance(len(part))
         return make_look(metric, store.outcomes(TASK, metric))
 
 
