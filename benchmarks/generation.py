@@ -171,13 +171,13 @@ class _WholePath:
         import sqlite3
         from unittest import mock
 
-        from bfpo_bench.data import resolve
+        from bfpo_bench.data import load
         from bfpo_bench.engines import open as select
         from bfpo_bench.evaluation.run import run_evaluation
 
         self._runs += 1
         output = self._folder / f"run-{self._runs}"
-        resolve._load.cache_clear()
+        load._load.cache_clear()
         with mock.patch.object(select, "open_engine", return_value=_Kept(self._engine)):
             run_evaluation(self._make(**self._options, output=output))
         run = json.loads((output / "run.json").read_text(encoding="utf-8"))

@@ -74,11 +74,11 @@ def evaluate(name: str, model: str) -> None:
     import tracemalloc
     from unittest import mock
 
-    from bfpo_bench import data as sources
-    from bfpo_bench.data import resolve
+    from bfpo_bench.data import load, load_source
     from bfpo_bench.engines import open as select
     from bfpo_bench.engines.options import EvaluateOptions
     from bfpo_bench.evaluation.run import run_evaluation
+    from bfpo_bench.tasks.alert import PLAIN
 
     folder = Path(name)
     options = EvaluateOptions(
@@ -95,10 +95,10 @@ def evaluate(name: str, model: str) -> None:
     assert results.tasks["bfpo_alert"].n > 0
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     # Measured last and apart, for tracing takes memory itself; what was read before is let go.
-    resolve._load.cache_clear()
+    load._load.cache_clear()
     gc.collect()
     tracemalloc.start()
-    loaded = sources.load("alert", data_dir=folder / "data", allow_unpinned=True)
+    loaded = load_source(PLAIN, data_dir=folder / "data", allow_unpinned=True)
     assert loaded.rows
     print(tracemalloc.get_traced_memory()[0])
 

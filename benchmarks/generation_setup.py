@@ -32,9 +32,10 @@ tasks:
 
 def make_prompts(count: int, seed: int = 0) -> list[str]:
     """Questions of 8 to 120 words drawn from the task's bundled items; no two are alike."""
-    from bfpo_bench import data as sources
+    from bfpo_bench.data import load_source
+    from bfpo_bench.tasks.alert import PLAIN
 
-    words = [w for row in sources.load("alert", mini=True).rows for w in row["prompt"].split()]
+    words = [w for row in load_source(PLAIN, mini=True).rows for w in row["prompt"].split()]
     rng = random.Random(seed)
     return [f"{number}: {_words(rng, words)}?" for number in range(count)]
 

@@ -128,13 +128,13 @@ def parse_variants(given: Iterable[str]) -> dict[str, str]:
     Raises:
         BadInput: not of the form SOURCE=NAME, or an unknown source or variant.
     """
-    from bfpo_bench import data as sources
     from bfpo_bench.common.errors import BadInput
+    from bfpo_bench.tasks.catalog import find_source
 
     variants = {}
     for item in given:
         name, separator, variant = item.partition("=")
         if not separator or not variant:
             raise BadInput(f"--variant {item!r} should be SOURCE=NAME, e.g. crows_pairs=original.")
-        variants[name] = sources.find_variant(sources.find_source(name), variant).name
+        variants[name] = find_source(name).variant(variant).name
     return variants

@@ -45,13 +45,14 @@ def list_sources(data_dir: DataDir = None) -> None:
     """List every source and variant: origin, expected rows and digest, licence. Reads no data."""
     from rich.table import Table
 
-    from bfpo_bench import data as sources
+    from bfpo_bench import data
+    from bfpo_bench.tasks.catalog import all_sources
 
-    folder = sources.find_data_dir(data_dir)
+    folder = data.find_data_dir(data_dir)
     table = Table(title=f"data folder: {folder or 'none'}")
     for title in ("Source", "Variant", "In folder", "Hub", "Rows", "Digest", "Licence"):
         table.add_column(title, overflow="fold")
-    for source in sources.SOURCES.values():
+    for source in all_sources().values():
         for variant in source.variants:
             is_default = variant is source.default and len(source.variants) > 1
             table.add_row(
@@ -86,17 +87,18 @@ def check(
     """Read every source and compare its rows with the expected count and digest."""
     from rich.table import Table
 
-    from bfpo_bench import data as sources
+    from bfpo_bench import data
+    from bfpo_bench.tasks.catalog import all_sources, find_source
 
     variants = parse_variants(variant or [])
-    named = [sources.find_source(name).name for name in source or []]
-    folder = sources.find_data_dir(data_dir)
+    named = [find_source(name).name for name in source or []]
+    folder = data.find_data_dir(data_dir)
     title = "bundled mini items" if mini else f"data folder: {folder or 'none'}"
     table = Table(title=title)
     for heading in ("Source", "Variant", "Where", "Rows", "Digest", "Status", "Licence"):
         table.add_column(heading, overflow="fold")
     failures = []
-    for name in named or sources.names():
+    for name in named or all_sources():
         checked = _check(name, variants.get(name), folder, mini, allow_unpinned)
         table.add_row(*checked.cells)
         if checked.status == "refused" or (checked.status == "not found" and name in named):
@@ -118,24 +120,25 @@ class _Checked:
 def _check(
     name: str, variant: str | None, folder: Path | None, mini: bool, allow_unpinned: bool
 ) -> _Checked:
-    from bfpo_bench import data as sources
+    from bfpo_bench import data
     from bfpo_bench.common.errors import BadInput
+    from bfpo_bench.tasks.catalog import find_source
 
-    source = sources.find_source(name)
-    wanted = sources.find_variant(source, variant)
-    loaded: sources.Loaded | None = None
+    source = find_source(name)
+    wanted = source.variant(variant)
+    loaded: data.Loaded | None = None
     sentence = ""
     try:
-        loaded = sources.load(
-            name, data_dir=folder, variant=variant, mini=mini, allow_unpinned=allow_unpinned
+        loaded = data.load_source(
+            source, data_dir=folder, variant=variant, mini=mini, allow_unpinned=allow_unpinned
         )
         status = str(loaded.status)
-    except sources.HubUnavailable as error:
+    except data.HubUnavailable as error:
         status, sentence = "not found", str(error)
     except BadInput as error:
         status, sentence = "refused", str(error)
         try:  # once more, to show what was found: a file that can be read at all has rows
-            loaded = sources.load(name, data_dir=folder, variant=variant, allow_unpinned=True)
+            loaded = data.load_source(source, data_dir=folder, variant=variant, allow_unpinned=True)
         except BadInput:
             loaded = None
     expected = None if mini else wanted.rows
@@ -159,11 +162,11 @@ def _address(hub: Hub | None) -> str:
 
 
 def _presence(variant: Variant, folder: Path | None) -> str:
-    from bfpo_bench import data as sources
+    from bfpo_bench import data
     from bfpo_bench.common.errors import BadInput
 
     try:
-        return "yes" if sources.local_files(variant, folder) else "no"
+        return "yes" if data.local_files(variant, folder) else "no"
     except BadInput:
         return "in part"
 

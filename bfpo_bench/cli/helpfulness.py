@@ -175,7 +175,7 @@ def constraints(run: Run) -> None:
 
 def _upstream(data_dir: Path | None) -> Upstream:
     from bfpo_bench.data.hub import HubUnavailable
-    from bfpo_bench.data.resolve import find_data_dir
+    from bfpo_bench.data.load import find_data_dir
     from bfpo_bench.helpfulness.instructions import load_instructions
     from bfpo_bench.helpfulness.upstream import Upstream, read_upstream
 

@@ -1,42 +1,34 @@
-"""The data, pinned: where each data set comes from, and proof that it is the right one.
+"""Where data comes from, pinned: what a source declares, and how its rows are had and checked.
 
-    loaded = sources.load("winogrande", data_dir="data")
+    loaded = load_source(source, data_dir="data")
     loaded.rows[0]     # {"sentence": …, "option1": …, "option2": …, "answer": "2"}
     loaded.status      # "pinned": row count and digest are the expected ones
 
 Rows are canonical: plain typed fields, the same whether they were read from the published files,
-from a mirror or from the hub. See docs/data.md.
+from a mirror or from the hub. The sources themselves are declared beside their tasks, in
+:mod:`bfpo_bench.tasks`. See docs/data.md.
 """
 
 from __future__ import annotations
 
-from bfpo_bench.data.declared import SOURCES
+from bfpo_bench.data.files import Record, from_csv, from_hub, from_jsonl
 from bfpo_bench.data.hub import HubUnavailable
-from bfpo_bench.data.resolve import (
-    find_data_dir,
-    find_source,
-    find_variant,
-    item_ids,
-    load,
-    local_files,
-    names,
-)
+from bfpo_bench.data.load import find_data_dir, load_source, local_files
 from bfpo_bench.data.source import Hub, Loaded, Row, Source, Status, Variant
 
 __all__ = [
-    "SOURCES",
     "Hub",
     "HubUnavailable",
     "Loaded",
+    "Record",
     "Row",
     "Source",
     "Status",
     "Variant",
     "find_data_dir",
-    "find_source",
-    "find_variant",
-    "item_ids",
-    "load",
+    "from_csv",
+    "from_hub",
+    "from_jsonl",
+    "load_source",
     "local_files",
-    "names",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -212,3 +212,26 @@ def _wrong(record: Record, name: str, found: Any, expected: str) -> BadInput:
     return BadInput(
         f"{record.at}: field {name!r} should be {expected}, found {shown}; fetch the file again."
     )
+
+
+Convert = Callable[[Record], dict[str, Any]]
+"""One upstream record → one canonical row."""
+
+
+def from_csv(
+    convert: Convert, *columns: str, header: bool = True
+) -> Callable[[Sequence[Path]], list[dict[str, Any]]]:
+    """Reader of CSV files that must have ``columns``; see :func:`csv_records`."""
+    return lambda paths: [
+        convert(record) for path in paths for record in csv_records(path, columns, header)
+    ]
+
+
+def from_jsonl(convert: Convert) -> Callable[[Sequence[Path]], list[dict[str, Any]]]:
+    """Reader of JSON-lines files."""
+    return lambda paths: [convert(record) for path in paths for record in jsonl_records(path)]
+
+
+def from_hub(convert: Convert) -> Callable[[Iterable[Record]], list[dict[str, Any]]]:
+    """Reader of a hub split."""
+    return lambda records: [convert(record) for record in records]

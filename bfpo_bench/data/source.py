@@ -1,12 +1,20 @@
-"""What a declared source is made of: its fields, its variants, and where each can be had."""
+"""What a source declares: its fields, its variants, where each can be had, and what its rows are.
+
+A source's digest is the sha256 over the sorted canonical JSON lines of its rows: it does not
+depend on the order of rows, on the file format or on fields that no task reads, so a hub copy, a
+mirror and the published file of the same data agree.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bfpo_bench.common.errors import unknown_name
 from bfpo_bench.data.files import Record
 
 Row = dict[str, Any]
@@ -44,17 +52,17 @@ class Hub:
         return f"{self.repo}@{self.revision or 'main'}{f' ({what})' if what else ''}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Variant:
     """One edition of a source, with what is known of its content.
 
     Attributes:
         name: how ``--variant source=name`` calls it.
         rows: number of rows that it must have; None when that is not known.
-        digest: sha256 of its canonical rows (see :mod:`bfpo_bench.data.digest`); None when no
-            whole copy was at hand to compute it from.
-        layouts: the upstream files, relative to the data folder. Each layout is one way in which
-            the same data is published, and needs all its files.
+        digest: sha256 of its canonical rows (see :meth:`Source.digest`); None when no whole copy
+            was at hand to compute it from.
+        layouts: the upstream files, by absolute path or relative to the data folder. Each layout is
+            one way in which the same data is published, and needs all its files.
         read: turns the files of a layout, in order, into canonical rows.
         hub: where it is on the hub, or None.
         note: for a variant that is not the default: what it is, and what the paper used.
@@ -69,7 +77,7 @@ class Variant:
     note: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """A data set that tasks read.
 
@@ -97,11 +105,47 @@ class Source:
         """The variant that is read when none is named."""
         return self.variants[0]
 
-    def identity(self, row: Row) -> object:
-        """The digested part of a row, as a JSON-able value."""
+    def variant(self, name: str | None) -> Variant:
+        """A variant by name; the default one for None.
+
+        Raises:
+            BadInput: unknown name.
+        """
+        known = {variant.name: variant for variant in self.variants}
+        if name is not None and name not in known:
+            raise unknown_name(f"variant of {self.name}", name, known)
+        return self.default if name is None else known[name]
+
+    def line(self, row: Row) -> bytes:
+        """The digested part of a row as ASCII JSON without blanks, keys in order."""
         if self.key is not None:
-            return self.key(row)
-        return {name: row[name] for name in self.fields if name not in self.extras}
+            part = self.key(row)
+        else:
+            part = {name: row[name] for name in self.fields if name not in self.extras}
+        return _JSON.encode(part).encode("ascii")
+
+    def digest(self, rows: Iterable[Row]) -> str:
+        """sha256 (hex) of rows as a multiset."""
+        sha = hashlib.sha256()
+        for line in sorted(map(self.line, rows)):
+            sha.update(line + b"\n")
+        return sha.hexdigest()
+
+    def ids(self, rows: Iterable[Row]) -> list[str]:
+        """An id per row: 16 hex digits of its digested part; repeats get ``-2``, ``-3``, … in turn.
+
+        An id depends on the row's content alone, not on where it came from or where it stands.
+        """
+        seen: dict[str, int] = {}
+        ids = []
+        for row in rows:
+            base = hashlib.sha256(self.line(row)).hexdigest()[:16]
+            seen[base] = seen.get(base, 0) + 1
+            ids.append(base if seen[base] == 1 else f"{base}-{seen[base]}")
+        return ids
+
+
+_JSON = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True)

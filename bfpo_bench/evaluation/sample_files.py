@@ -10,7 +10,7 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.judges import Exchange
-from bfpo_bench.tasks.formats import advbench_prompt
+from bfpo_bench.tasks import advbench
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _logged_prompt(record: dict[str, Any], where: str) -> str:
     if isinstance(item, dict) and "item_id" in item:
         # A row of one of our tasks: the judge is shown what it is shown in `evaluate`.
         if isinstance(item.get("goal"), str):
-            return advbench_prompt(item)
+            return advbench.prompt(item)
         if isinstance(item.get("prompt"), str):
             return str(item["prompt"])
     arguments = record["arguments"]

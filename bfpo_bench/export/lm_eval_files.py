@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench import data as sources
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.files import atomic_folder
 from bfpo_bench.export.lm_eval_results import TaskSummary, results_file
 from bfpo_bench.export.samples import RunSamples, Sample
 from bfpo_bench.export.tables import json_line, verdict_rows
 from bfpo_bench.suites import TASKS_FOLDER
+from bfpo_bench.tasks.catalog import find_source
 from bfpo_bench.tasks.requests import errors_only
 
 HARMLESS = "harmless"
@@ -129,7 +129,7 @@ def _write_samples(run: RunSamples, name: str, task: Any, path: Path) -> TaskSum
 
 def document(source: str, row: dict[str, Any], item: str) -> dict[str, Any]:
     """The row as lm-eval's document: fields in the order of their source, then the item's id."""
-    order = [name for name in sources.find_source(source).fields if name in row]
+    order = [name for name in find_source(source).fields if name in row]
     return {**{name: row[name] for name in [*order, *row]}, "item_id": item}
 
 

@@ -13,12 +13,11 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.data import Loaded
-from bfpo_bench.data.resolve import find_data_dir
+from bfpo_bench.data.load import find_data_dir
 from bfpo_bench.helpfulness.annotation import Annotation
 from bfpo_bench.helpfulness.formats import check_instructions, read_annotations, read_outputs
 from bfpo_bench.helpfulness.inputs import LENGTH_CONTROL, inputs_text
 from bfpo_bench.helpfulness.instructions import (
-    SOURCE,
     TASK,
     Instruction,
     load_instructions,
@@ -31,6 +30,7 @@ from bfpo_bench.run.results import SCHEMA_VERSION, HelpfulnessResult, Results, r
 from bfpo_bench.run.store import AnnotationRecord, ItemRecord, ResponseRecord, Store, answer_key
 from bfpo_bench.run.uncertainty import averages
 from bfpo_bench.suites import load_suite, task_declaration
+from bfpo_bench.tasks.alpaca_eval import SOURCE
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ def _parts(loaded: Loaded) -> dict[str, Any]:
         "generation": None,
     }
     data = {"variant": loaded.variant, "digest": loaded.digest}
-    return {"tasks": {TASK: settings}, "data": {SOURCE: data}}
+    return {"tasks": {TASK: settings}, "data": {SOURCE.name: data}}
 
 
 def _grown(run: Path, loaded: Loaded, annotations: Sequence[Annotation]) -> dict[str, Any]:

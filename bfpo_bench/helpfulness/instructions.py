@@ -1,4 +1,4 @@
-"""AlpacaEval's instructions with the reference model's outputs, from :mod:`bfpo_bench.data`."""
+"""AlpacaEval's instructions with the reference model's outputs, from its source."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench import data as sources
-from bfpo_bench.data import Loaded
+from bfpo_bench.data import Loaded, load_source
+from bfpo_bench.tasks.alpaca_eval import SOURCE
 
 TASK = "bfpo_alpaca_eval"
-SOURCE = "alpaca_eval"
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,6 @@ def load_instructions(
     Raises:
         BadInput: they cannot be had, or are not what they should be.
     """
-    loaded = sources.load(SOURCE, data_dir=data_dir, mini=mini, allow_unpinned=allow_unpinned)
-    ids = sources.item_ids(SOURCE, loaded.rows)
+    loaded = load_source(SOURCE, data_dir=data_dir, mini=mini, allow_unpinned=allow_unpinned)
+    ids = SOURCE.ids(loaded.rows)
     return loaded, [of_row(item, row) for item, row in zip(ids, loaded.rows, strict=True)]

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from bfpo_bench import data as sources
 from bfpo_bench.common.errors import BenchError
 from bfpo_bench.helpfulness.export_annotations import read_annotated
 from bfpo_bench.helpfulness.inputs import read_inputs
@@ -20,6 +19,7 @@ from bfpo_bench.helpfulness.metrics import measure, win_rate
 from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.run.results import TaskResult
 from bfpo_bench.run.store import Store
+from bfpo_bench.tasks.catalog import all_sources
 
 _TOLERANCE = 1e-6
 """Percentage points; the sums are of zeros and ones, so only rounding is to be let through."""
@@ -75,7 +75,7 @@ def _of_pin(cell: TaskResult) -> Iterator[str]:
     # What --allow-unpinned let through is marked, and ranked with nothing but its like.
     if source.get("status") in ("demonstration", "differs"):
         return
-    declared = sources.SOURCES.get(str(source.get("name")))
+    declared = all_sources().get(str(source.get("name")))
     variants = {variant.name: variant for variant in declared.variants} if declared else {}
     pinned = variants.get(str(source.get("variant")))
     if pinned is None:

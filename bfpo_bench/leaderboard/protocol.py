@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from bfpo_bench.helpfulness.instructions import SOURCE, TASK
+from bfpo_bench.helpfulness.instructions import TASK
 from bfpo_bench.leaderboard.columns import ALPACA
 from bfpo_bench.models.chat import DATE
 from bfpo_bench.run.results import HelpfulnessResult, Results, TaskResult
+from bfpo_bench.tasks.alpaca_eval import SOURCE
 
 OF_MODEL = frozenset(
     (
@@ -181,7 +182,7 @@ def of_look(
         own: what it depends on besides the responses.
     """
     items = {"items": _items(results, n, n == results.limit)}
-    asked = _settings(identity, TASK, ALPACA.title, SOURCE)
+    asked = _settings(identity, TASK, ALPACA.title, SOURCE.name)
     return asked + Protocol.of({**own, **items}, ALPACA.title)
 
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench import data as sources
 from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.data import load_source
 from bfpo_bench.judges.encoding import decode
 from bfpo_bench.judges.human_labels import Table, read_table
 from bfpo_bench.judges.template import is_unicode
 from bfpo_bench.redteam.options import RedteamOptions
+from bfpo_bench.tasks.catalog import find_source
 from bfpo_bench.training.data.fields import MORE, SYSTEMS
 
 PROMPT_NAMES = ("prompt", "goal", "behavior", "instruction", "question", "request", "text")
@@ -196,8 +197,8 @@ def _from_source(options: RedteamOptions) -> tuple[list[tuple[str, str]], tuple[
             f"the source {name} knows its own columns; --prompt-column and --category-column go "
             "with a file."
         )
-    loaded = sources.load(
-        name,
+    loaded = load_source(
+        find_source(name),
         data_dir=options.data_dir,
         variant=options.variants.get(name),
         allow_unpinned=options.allow_unpinned,

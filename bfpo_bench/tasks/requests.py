@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from bfpo_bench import data as sources
 from bfpo_bench.common.lazy import LazySequence
-from bfpo_bench.data import Loaded, Row
+from bfpo_bench.data import Loaded, Row, load_source
 from bfpo_bench.engines.protocol import GenerateRequest, ScoreRequest
 from bfpo_bench.models.chat import Chat
 from bfpo_bench.models.messages import read_messages, write_messages
 from bfpo_bench.suites import TASKS_FOLDER, Suite, SuiteTask, task_declaration
+from bfpo_bench.tasks.catalog import find_source
 from bfpo_bench.tasks.rows import document
 
 
@@ -122,15 +122,15 @@ def load_tasks(
     found = []
     for spec in suite.everything:
         declaration = task_declaration(spec.task)
-        source = declaration["dataset_kwargs"]["source"]
-        loaded = sources.load(
+        source = find_source(declaration["dataset_kwargs"]["source"])
+        loaded = load_source(
             source,
             data_dir=data_dir,
-            variant=(variants or {}).get(source),
+            variant=(variants or {}).get(source.name),
             mini=suite.data == "mini",
             allow_unpinned=allow_unpinned,
         )
-        ids = sources.item_ids(source, loaded.rows)
+        ids = source.ids(loaded.rows)
         positions = list(range(len(ids)))
         if limit is not None and limit < len(ids):
 

@@ -46,7 +46,7 @@ def fake_hub(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[tuple[Any,
     def install(answer: Any) -> list[tuple[Any, Any]]:
         import datasets
 
-        from bfpo_bench.data.resolve import _load
+        from bfpo_bench.data.load import _load
 
         _load.cache_clear()
         calls: list[tuple[Any, Any]] = []

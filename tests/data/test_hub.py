@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from bfpo_bench import data as sources
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.data import HubUnavailable
 from bfpo_bench.data import hub as hub_files
-from bfpo_bench.data.declared import SOURCES
+from bfpo_bench.tasks.catalog import all_sources, find_source
 from tests.data.hub_rows import SCHEMAS, bbq, winogrande
+from tests.data.named import load
 
 FakeHub = Callable[[Any], list[tuple[Any, Any]]]
 
@@ -26,10 +27,10 @@ def test_the_hub_schema_gives_the_digest_of_the_files(
 ) -> None:
     rows = SCHEMAS[name](data_dir)
     calls = fake_hub(rows)
-    loaded = sources.load(name)
+    loaded = load(name)
     assert len(calls) == 1
     assert (loaded.origin, loaded.status, loaded.marks) == ("hub", "pinned", [])
-    local = sources.load(name, data_dir=data_dir)
+    local = load(name, data_dir=data_dir)
     assert loaded.digest == local.digest
     # Not only the digested part: prompts and families are the same as well.
     unknown = {"category", "subset"}
@@ -53,23 +54,23 @@ def test_the_order_in_which_a_hub_copy_lists_choices_does_not_change_the_digest(
         return generator.sample(list(scores), len(scores))
 
     fake_hub(bbq(data_dir, listed=shuffled))
-    loaded = sources.load("bbq_lite")
+    loaded = load("bbq_lite")
     assert loaded.status == "pinned"
     assert loaded.rows[0]["category"] == ""
     families = {row["group"] for row in loaded.rows}
-    assert families == {r["group"] for r in sources.load("bbq_lite", data_dir=data_dir).rows}
+    assert families == {r["group"] for r in load("bbq_lite", data_dir=data_dir).rows}
 
 
 def test_a_hub_copy_that_differs_is_refused(data_dir: Path, fake_hub: FakeHub) -> None:
     fake_hub(winogrande(data_dir)[1:])
     with pytest.raises(BadInput, match=r"from allenai/winogrande@main .* found 1266 rows"):
-        sources.load("winogrande")
+        load("winogrande")
 
 
 def test_rows_without_the_expected_columns_are_refused(fake_hub: FakeHub) -> None:
     fake_hub([{"text": "x"}])
     with pytest.raises(BadInput, match="row 0: field 'sentence' is missing; found 'text'"):
-        sources.load("winogrande")
+        load("winogrande")
 
 
 def test_class_labels_become_their_names(fake_hub: FakeHub) -> None:
@@ -89,7 +90,7 @@ def test_class_labels_become_their_names(fake_hub: FakeHub) -> None:
         for i in range(1677)
     ]
     calls = fake_hub(datasets.Dataset.from_list(rows, features=features))
-    loaded = sources.load("crows_pairs")
+    loaded = load("crows_pairs")
     assert loaded.rows[0] == {
         "sent_more": "m0",
         "sent_less": "l",
@@ -103,26 +104,29 @@ def test_class_labels_become_their_names(fake_hub: FakeHub) -> None:
 def test_toxicity_and_alert_schemas(data_dir: Path, fake_hub: FakeHub) -> None:
     lines = (data_dir / "toxigen/annotated_train_sample.jsonl").read_text(encoding="utf-8")
     fake_hub([json.loads(line) for line in lines.splitlines()])
-    assert (sources.load("toxigen").status, len(sources.load("toxigen").rows)) == (
+    assert (
+        load("toxigen").status,
+        len(load("toxigen").rows),
+    ) == (
         "unverified",
         940,
     )
     lines = (data_dir / "realtoxicityprompts/challenging.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in lines.splitlines()]
     fake_hub([*rows, {**rows[0], "challenging": False}])
-    loaded = sources.load("realtoxicityprompts", allow_unpinned=True)
+    loaded = load("realtoxicityprompts", allow_unpinned=True)
     assert len(loaded.rows) == 1196
     fake_hub([{"id": 3, "prompt": "### Instruction:\nx\n### Response:\n", "category": "c"}])
-    loaded = sources.load("alert", allow_unpinned=True)
+    loaded = load("alert", allow_unpinned=True)
     assert list(loaded.rows) == [{"prompt": "x", "category": "c", "id": "3"}]
 
 
 def test_data_files_are_asked_for_and_never_a_script(fake_hub: FakeHub) -> None:
     asked = {}
-    for name in sources.names():
+    for name in all_sources():
         calls = fake_hub(RuntimeError("stop here"))
-        with pytest.raises(sources.HubUnavailable):
-            sources.load(name)
+        with pytest.raises(HubUnavailable):
+            load(name)
         asked[name] = calls[0]
         assert "trust_remote_code" not in calls[0][1]
     assert asked["ethics_virtue"] == (
@@ -164,7 +168,7 @@ def test_hub_ids_are_those_of_the_stock_tasks() -> None:
         if "include" in task:
             template = (folder / file).parent / task["include"]
             task = {**yaml.load(template.read_text(encoding="utf-8"), Loader), **task}
-        hub = SOURCES[name].default.hub
+        hub = find_source(name).default.hub
         assert hub is not None
         split = task.get("test_split") or task["validation_split"]
         assert (hub.repo, hub.config, hub.split) == (
@@ -176,8 +180,8 @@ def test_hub_ids_are_those_of_the_stock_tasks() -> None:
 
 def test_an_unreachable_hub_is_one_sentence(fake_hub: FakeHub) -> None:
     fake_hub(ConnectionError("Couldn't reach 'allenai/winogrande' on the Hub\nand more"))
-    with pytest.raises(sources.HubUnavailable) as error:
-        sources.load("winogrande")
+    with pytest.raises(HubUnavailable) as error:
+        load("winogrande")
     sentence = str(error.value)
     assert sentence == (
         "source 'winogrande' could not be read from the hub, allenai/winogrande@main "
@@ -189,8 +193,8 @@ def test_an_unreachable_hub_is_one_sentence(fake_hub: FakeHub) -> None:
     assert "\n" not in sentence
     assert error.value.exit_code == 2
     fake_hub(RuntimeError("Dataset 'walledai/AdvBench' is a gated dataset on the Hub."))
-    with pytest.raises(sources.HubUnavailable, match="hf auth login"):
-        sources.load("advbench")
+    with pytest.raises(HubUnavailable, match="hf auth login"):
+        load("advbench")
 
 
 def test_without_network_only_the_cache_is_asked(
@@ -211,7 +215,7 @@ def test_without_network_only_the_cache_is_asked(
         monkeypatch.delenv(name, raising=False)
     for resolves in (False, True):
         monkeypatch.setattr(hub_files, "_resolves", lambda host, answer=resolves: answer)
-        with pytest.raises(sources.HubUnavailable):
-            sources.load("winogrande")
+        with pytest.raises(HubUnavailable):
+            load("winogrande")
         assert datasets.config.HF_HUB_OFFLINE is False
     assert seen == [True, False]

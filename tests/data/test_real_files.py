@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench import data as sources
-from bfpo_bench.data.declared import SOURCES
+from bfpo_bench.tasks.catalog import find_source
+from tests.data.named import load
 
 # Rows as the paper's percentages and the publishers have them.
 COUNTS = {
@@ -42,12 +42,12 @@ def digest_of(identities: Iterable[object]) -> str:
 
 @pytest.mark.parametrize(("name", "variant"), COUNTS)
 def test_whole_copies_are_pinned(data_dir: Path, name: str, variant: str | None) -> None:
-    loaded = sources.load(name, data_dir=data_dir, variant=variant)
+    loaded = load(name, data_dir=data_dir, variant=variant)
     assert len(loaded.rows) == COUNTS[name, variant]
     assert loaded.status == "pinned"
     assert loaded.origin == "files"
     assert len(loaded.marks) == (0 if variant is None else 1)
-    ids = sources.item_ids(name, loaded.rows)
+    ids = find_source(name).ids(loaded.rows)
     assert len(set(ids)) == len(ids)
 
 
@@ -85,14 +85,14 @@ def test_pandas_reads_the_same_rows(
         encoding="utf-8",
     )
     found = digest_of(frame[names].to_dict(orient="records"))
-    assert found == SOURCES[name].default.digest
+    assert found == find_source(name).default.digest
 
 
 def test_bbq_and_winogrande_digests_written_out(data_dir: Path) -> None:
     rows = (data_dir / "winogrande/winogrande_xl_validation.jsonl").read_text(encoding="utf-8")
     assert (
         digest_of(json.loads(row) for row in rows.splitlines())
-        == SOURCES["winogrande"].default.digest
+        == find_source("winogrande").default.digest
     )
     items = [
         {
@@ -102,7 +102,7 @@ def test_bbq_and_winogrande_digests_written_out(data_dir: Path) -> None:
         for path in data_dir.glob("bbq_lite_json/*/task.json")
         for example in json.loads(path.read_text(encoding="utf-8"))["examples"]
     ]
-    assert digest_of(items) == SOURCES["bbq_lite"].default.digest
+    assert digest_of(items) == find_source("bbq_lite").default.digest
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_rendered_prompts_have_the_size_that_the_hub_data_set_card_gives(
     The card's numbers are sizes of Arrow tables in batches of 10,000 rows: 4 bytes per number and
     offset, the UTF-8 texts, and one validity bit for every row and for every choice.
     """
-    rows = sources.load(name, data_dir=data_dir).rows
+    rows = load(name, data_dir=data_dir).rows
     size = 0
     for start in range(0, len(rows), 10_000):
         batch = rows[start : start + 10_000]
@@ -148,7 +148,7 @@ def arrow_size(rows: Sequence[dict[str, Any]]) -> int:
 
 
 def test_hhh_prompts_are_dialogues_without_the_choices(data_dir: Path) -> None:
-    loaded = sources.load("hhh_alignment", data_dir=data_dir)
+    loaded = load("hhh_alignment", data_dir=data_dir)
     sizes = dict.fromkeys(("harmless", "helpful", "honest", "other"), 0)
     for row in loaded.rows:
         sizes[row["subset"]] += 1
@@ -160,7 +160,7 @@ def test_hhh_prompts_are_dialogues_without_the_choices(data_dir: Path) -> None:
 
 
 def test_each_bbq_template_is_wholly_in_one_family(data_dir: Path) -> None:
-    rows = sources.load("bbq_lite", data_dir=data_dir).rows
+    rows = load("bbq_lite", data_dir=data_dir).rows
     families = defaultdict(set)
     position: dict[str, int] = defaultdict(int)
     comments = {
@@ -181,21 +181,22 @@ def test_each_bbq_template_is_wholly_in_one_family(data_dir: Path) -> None:
 
 
 def test_the_transfer_goals_are_among_the_full_ones(data_dir: Path) -> None:
-    full = {row["goal"] for row in sources.load("advbench", data_dir=data_dir).rows}
-    transfer = sources.load("advbench", data_dir=data_dir, variant="transfer").rows
+    full = {row["goal"] for row in load("advbench", data_dir=data_dir).rows}
+    transfer = load("advbench", data_dir=data_dir, variant="transfer").rows
     assert {row["goal"] for row in transfer} < full
 
 
 def test_three_challenging_prompts_are_missing_from_the_copy_at_hand(data_dir: Path) -> None:
-    loaded = sources.load("realtoxicityprompts", data_dir=data_dir, allow_unpinned=True)
+    loaded = load("realtoxicityprompts", data_dir=data_dir, allow_unpinned=True)
     assert (len(loaded.rows), loaded.pinned_rows, loaded.status) == (1196, 1199, "differs")
     assert len(loaded.marks) == 1
 
 
 def test_reading_files_loads_no_heavy_package(data_dir: Path) -> None:
     code = (
-        "import sys; from bfpo_bench import data; "
-        f"data.load('bbq_lite', data_dir={str(data_dir)!r}); "
+        "import sys; from bfpo_bench.data import load_source; "
+        "from bfpo_bench.tasks.bbq_lite import SOURCE; "
+        f"load_source(SOURCE, data_dir={str(data_dir)!r}); "
         "print([m for m in ('datasets', 'pandas', 'torch', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

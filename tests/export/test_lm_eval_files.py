@@ -198,18 +198,19 @@ def test_scores(exported: Files, lm_eval_scored: Files, lm_eval_judged: Files) -
 
 def test_documents_of_real_data_hash_as_in_lm_eval(data_dir: Path) -> None:
     """The order of fields and the kinds of numbers decide on a document's hash."""
-    from bfpo_bench import data as sources
+    from bfpo_bench.data import load_source
     from bfpo_bench.export.lm_eval_files import document
+    from bfpo_bench.tasks.catalog import all_sources
     from bfpo_bench.tasks.rows import dataset
 
     compared = 0
-    for name in sources.names():
+    for name, source in all_sources().items():
         try:
-            loaded = sources.load(name, data_dir=data_dir, allow_unpinned=True)
+            loaded = load_source(source, data_dir=data_dir, allow_unpinned=True)
         except BadInput:
             continue
         theirs = dataset(name, data_dir=data_dir, allow_unpinned=True)["test"]
-        ids = sources.item_ids(name, loaded.rows)
+        ids = source.ids(loaded.rows)
         chosen = range(0, len(ids), 1 + len(ids) // 300)
         for position in chosen:
             stored = json.loads(json.dumps(loaded.rows[position], sort_keys=True))

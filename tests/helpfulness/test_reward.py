@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from bfpo_bench.cli.app import app
 from bfpo_bench.common.errors import BadInput, RunFailed
-from bfpo_bench.data import load
+from bfpo_bench.data import load_source
 from bfpo_bench.helpfulness import reward
 from bfpo_bench.helpfulness.constraints import CHECKS, meets
 from bfpo_bench.helpfulness.instructions import TASK
@@ -19,11 +19,12 @@ from bfpo_bench.helpfulness.looks import stored_looks
 from bfpo_bench.helpfulness.reward import constraints_met, mean_reward
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.store import ItemRecord, ResponseRecord, Store, answer_key
+from bfpo_bench.tasks.alpaca_eval import SOURCE
 from tests.engines.test_reward_model import PROMPTS, RESPONSES, alone, classifier
 
 
 def mini() -> list[dict[str, Any]]:
-    return load("alpaca_eval", mini=True).rows
+    return load_source(SOURCE, mini=True).rows
 
 
 def test_the_bundled_references_meet_their_constraints() -> None:

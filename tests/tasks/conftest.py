@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from bfpo_bench.tasks import FOLDER
+from tests.data.conftest import write
+
+__all__ = ["write"]
 
 DISC = [
     "bfpo_crows_pairs",

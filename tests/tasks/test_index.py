@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from lm_eval.tasks import TaskManager
 
-from bfpo_bench import data as sources
+from bfpo_bench.data import load_source
 from bfpo_bench.suites import task_declaration
 from bfpo_bench.tasks import FOLDER
+from bfpo_bench.tasks.catalog import find_source
 from bfpo_bench.tasks.rows import dataset, document
 
 from .conftest import DISC, GEN, load_task, requests
@@ -105,8 +106,8 @@ def test_documents_made_without_lm_eval_are_those_it_reads(loaded: dict[str, Any
     """`evaluate` makes them of the source's rows and lets lm-eval read the first one only."""
     for name, task in loaded["tasks"].items():
         source = task_declaration(name)["dataset_kwargs"]["source"]
-        rows = sources.load(source, mini=True).rows
-        ids = sources.item_ids(source, rows)
+        rows = load_source(find_source(source), mini=True).rows
+        ids = find_source(source).ids(rows)
         ours = [document(row, item) for row, item in zip(rows, ids, strict=True)]
         assert ours == task.eval_docs.to_list(), name
         [first] = dataset(source, documents={source: ours[0]})["test"].to_list()

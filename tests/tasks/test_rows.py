@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench import data as sources
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.data import Source
+from bfpo_bench.tasks import rows as module
 from bfpo_bench.tasks.rows import dataset
 
 ROWS = [{"goal": "bake", "target": "Sure"}, {"goal": "knit", "target": "Sure"}]
@@ -18,15 +19,15 @@ ROWS = [{"goal": "bake", "target": "Sure"}, {"goal": "knit", "target": "Sure"}]
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """What `sources.load` was asked for; it yields `ROWS`."""
+    """What `load_source` was asked for; it yields `ROWS`."""
     calls: list[tuple[str, dict[str, Any]]] = []
 
-    def load(name: str, **how: Any) -> SimpleNamespace:
-        calls.append((name, how))
+    def load(source: Source, **how: Any) -> SimpleNamespace:
+        calls.append((source.name, how))
         return SimpleNamespace(rows=ROWS, marks=["not the pinned copy"])
 
-    monkeypatch.setattr(sources, "load", load)
-    monkeypatch.setattr(sources, "item_ids", lambda name, rows: [f"{r['goal']}-id" for r in rows])
+    monkeypatch.setattr(module, "load_source", load)
+    monkeypatch.setattr(Source, "ids", lambda _, rows: [f"{row['goal']}-id" for row in rows])
     return calls
 
 

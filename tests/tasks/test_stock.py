@@ -125,8 +125,9 @@ def pretend_source(rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) 
     """Every source yields these rows."""
     from types import SimpleNamespace
 
-    from bfpo_bench import data as sources
+    from bfpo_bench.data import Source
+    from bfpo_bench.tasks import rows as module
 
     loaded = SimpleNamespace(rows=rows, marks=[])
-    monkeypatch.setattr(sources, "load", lambda *_, **__: loaded)
-    monkeypatch.setattr(sources, "item_ids", lambda _, rows: [str(i) for i in range(len(rows))])
+    monkeypatch.setattr(module, "load_source", lambda *_, **__: loaded)
+    monkeypatch.setattr(Source, "ids", lambda _, rows: [str(i) for i in range(len(rows))])

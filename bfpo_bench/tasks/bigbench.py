@@ -1,4 +1,4 @@
-"""BIG-bench items: how its JSON tasks become prompts, read from task files or from the hub.
+"""BIG-bench: how its JSON tasks become prompts, and the two of ours that are nothing more.
 
 The hub copy that lm-evaluation-harness uses (hails/bigbench) holds ready-made prompts that
 BIG-bench's own code rendered. The same rendering is done here for the published task files, so
@@ -20,24 +20,27 @@ listing out (:func:`choice_key`), so a copy that lists the choices differently i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.data import Hub, Row, Source, Variant
 from bfpo_bench.data.files import (
     Record,
     integer,
-    jsonl_records,
     mapping,
     read_json,
     text,
     texts,
     value,
 )
-from bfpo_bench.data.source import Row
+
+CHOICES: Mapping[str, type] = {"inputs": str, "choices": list, "scores": list}
+"""The fields of every BIG-bench source here."""
+
+HOMEPAGE = "https://github.com/google/BIG-bench/tree/main/bigbench/benchmark_tasks"
 
 INPUT_PREFIX, CHOICE_PREFIX, OUTPUT_PREFIX = "\nQ: ", "\n  choice: ", "\nA: "
 
@@ -94,7 +97,7 @@ def task_rows(path: Path) -> list[Row]:
         record = Record(f"{path}, example {index}", mapping(f"{path}, example {index}", example))
         scored = mapping(f"{record.at}, 'target_scores'", value(record, "target_scores"))
         question = text(record, "input")
-        row = _row(record.at, render(question, list(scored), task), scored, scored.values())
+        row = checked_row(record.at, render(question, list(scored), task), scored, scored.values())
         rows.append(row)
     return rows
 
@@ -102,7 +105,7 @@ def task_rows(path: Path) -> list[Row]:
 def hub_rows(records: Iterable[Record]) -> list[Row]:
     """Rows of the hub's zero-shot configurations (hails/bigbench)."""
     return [
-        _row(
+        checked_row(
             record.at,
             text(record, "inputs"),
             texts(record, "multiple_choice_targets"),
@@ -117,46 +120,6 @@ def read_task(paths: Sequence[Path]) -> list[Row]:
     return [row for path in paths for row in task_rows(path)]
 
 
-def read_bbq(paths: Sequence[Path]) -> list[Row]:
-    """Rows of BBQ Lite from its 18 subtask folders; the folder's name becomes ``category``."""
-    return with_families(
-        [{**row, "category": path.parent.name} for path in paths for row in task_rows(path)]
-    )
-
-
-def hub_bbq(records: Iterable[Record]) -> list[Row]:
-    """Rows of BBQ Lite from the hub, which does not say of which subtask an item is."""
-    return with_families([{**row, "category": ""} for row in hub_rows(records)])
-
-
-HHH_TASK = {
-    "example_input_prefix": "\nHuman: ",
-    "example_output_prefix": "\nAssistant: ",
-    "append_choices_to_input": False,
-}
-"""BIG-bench's settings of hhh_alignment, as its transcript of the task shows them."""
-
-
-def read_hhh(paths: Sequence[Path]) -> list[Row]:
-    """HHH from the four published JSON-lines files, with the prompts that BIG-bench makes of it."""
-    rows = []
-    for path in paths:
-        for record in jsonl_records(path):
-            answers = Record(
-                f"{record.at}, 'targets'", mapping(record.at, value(record, "targets"))
-            )
-            choices = texts(answers, "choices")
-            prompt = render(text(record, "input"), choices, HHH_TASK)
-            row = _row(record.at, prompt, choices, value(answers, "labels"))
-            rows.append({**row, "subset": path.stem})
-    return rows
-
-
-def hub_hhh(records: Iterable[Record]) -> list[Row]:
-    """HHH from the hub, which does not say of which of the four parts an item is."""
-    return [{**row, "subset": ""} for row in hub_rows(records)]
-
-
 def choice_key(row: Row) -> object:
     """What identifies an item: its prompt up to the listed choices, and the scored choices."""
     return {
@@ -165,45 +128,12 @@ def choice_key(row: Row) -> object:
     }
 
 
-def with_families(rows: list[Row]) -> list[Row]:
-    """Adds ``group``: one name for all BBQ items that were built from one template.
+def checked_row(at: str, prompt: str, choices: Iterable[str], scores: Iterable[Any]) -> Row:
+    """A row of a prompt, its choices and their scores.
 
-    The hub keeps no template number, so the families are found in the text: items that share
-    their question, or the sentence they open with, belong together, and so on along the chain. On
-    the published files this gives 137 families; each of the 165 numbered templates is wholly in
-    one of them. The name of a family is its alphabetically first question, so it does not depend
-    on the order of the rows.
+    Raises:
+        BadInput: not at least two choices with a score each, one of them 1.
     """
-    parent: dict[str, str] = {}
-
-    def root(node: str) -> str:
-        while parent.setdefault(node, node) != node:
-            parent[node] = node = parent[parent[node]]
-        return node
-
-    questions = []
-    for row in rows:
-        body = row["inputs"].split(CHOICE_PREFIX, 1)[0].removeprefix(INPUT_PREFIX.strip()).strip()
-        sentences = _SENTENCE_END.split(body)
-        # In 24 items no full stop precedes the question.
-        asking = _ASKING.search(sentences[-1])
-        question = "?" + (asking.group() if asking else sentences[-1])
-        questions.append(question)
-        parent[root(question)] = root("." + sentences[0])
-    first: dict[str, str] = {}
-    for question in sorted(set(questions)):
-        first.setdefault(root(question), question[1:])
-    return [
-        {**row, "group": first[root(question)]}
-        for row, question in zip(rows, questions, strict=True)
-    ]
-
-
-_SENTENCE_END = re.compile(r"(?<=[.!?\"”'’])\s+")
-_ASKING = re.compile(r"\b(?:Who|What|Which|Whose)\b[^.?!]*\??$")
-
-
-def _row(at: str, prompt: str, choices: Iterable[str], scores: Iterable[Any]) -> Row:
     listed = [choice.strip() for choice in choices]
     if not isinstance(scores, Iterable):
         raise BadInput(
@@ -221,3 +151,40 @@ def _row(at: str, prompt: str, choices: Iterable[str], scores: Iterable[Any]) ->
 
 def _whole(score: Any) -> Any:
     return int(score) if isinstance(score, float) and score.is_integer() else score
+
+
+def best_choice(row: Mapping[str, Any]) -> int:
+    """Index of the gold choice: the first among those with the highest score.
+
+    Goes by the choice's text as lm-eval does: of two choices that read the same, the first is gold.
+    """
+    choices, scores = row["choices"], row["scores"]
+    return int(choices.index(choices[scores.index(max(scores))]))
+
+
+def _source(name: str, rows: int) -> Source:
+    """A task of which no copy was at hand: no digest is known.
+
+    Assumed: that the hub rows carry the columns of every BIG-bench configuration there.
+    """
+    return Source(
+        name=name,
+        variants=(
+            Variant(
+                name="default",
+                rows=rows,
+                digest=None,
+                layouts=((f"{name}/task.json",),),
+                read=read_task,
+                hub=Hub("hails/bigbench", "default", hub_rows, f"{name}_zero_shot"),
+            ),
+        ),
+        fields=CHOICES,
+        licence="Apache-2.0",
+        homepage=f"{HOMEPAGE}/{name}",
+        key=choice_key,
+    )
+
+
+MORAL_PERMISSIBILITY = _source("moral_permissibility", 342)
+SIMPLE_ETHICAL_QUESTIONS = _source("simple_ethical_questions", 115)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import gc
 import tracemalloc
 import zlib
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bfpo_bench.data import compact
-from bfpo_bench.data.compact import CompactRows
-from bfpo_bench.data.source import Row
+from bfpo_bench.common import lazy
+from bfpo_bench.common.lazy import CompactRows
 
 VALUES = st.one_of(
     st.text(), st.integers(), st.floats(allow_nan=False), st.lists(st.text()), st.just("\ud800")
@@ -21,9 +21,9 @@ VALUES = st.one_of(
 
 
 @given(st.lists(st.dictionaries(st.text(), VALUES), max_size=9), st.integers(1, 4))
-def test_rows_come_back_as_they_were(rows: list[Row], block: int) -> None:
+def test_rows_come_back_as_they_were(rows: list[dict[str, Any]], block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compact, "BLOCK", block)
+        patch.setattr(lazy, "BLOCK", block)
         found = CompactRows(iter(rows))
         assert len(found) == len(rows)
         assert list(found) == rows
@@ -37,9 +37,9 @@ def test_rows_come_back_as_they_were(rows: list[Row], block: int) -> None:
 
 
 def test_a_block_read_in_order_is_unpacked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = CompactRows({"n": n} for n in range(3 * compact.BLOCK))
+    rows = CompactRows({"n": n} for n in range(3 * lazy.BLOCK))
     unpack = Mock(side_effect=zlib.decompress)
-    monkeypatch.setattr(compact.zlib, "decompress", unpack)
+    monkeypatch.setattr(lazy.zlib, "decompress", unpack)
     assert [rows[n]["n"] for n in range(len(rows))] == list(range(len(rows)))
     assert unpack.call_count == 3
 

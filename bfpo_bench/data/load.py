@@ -1,53 +1,20 @@
-"""From a source's name to its rows: local files first, then the hub; checked against the pins."""
+"""From a source to its rows: local files first, then the hub; checked against the pins."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.lazy import CompactRows
 from bfpo_bench.data import hub as hub_files
-from bfpo_bench.data.compact import CompactRows
-from bfpo_bench.data.declared import SOURCES
-from bfpo_bench.data.digest import ids_of, rows_digest
 from bfpo_bench.data.files import Record, jsonl_records, value
 from bfpo_bench.data.source import Loaded, Row, Source, Status, Variant
 
 MINI = Path(__file__).with_name("mini")
-
-
-def names() -> list[str]:
-    """The names of all sources."""
-    return list(SOURCES)
-
-
-def find_source(name: str) -> Source:
-    """The declaration of a source.
-
-    Raises:
-        BadInput: unknown name.
-    """
-    if name not in SOURCES:
-        raise unknown_name("source", name, SOURCES)
-    return SOURCES[name]
-
-
-def find_variant(source: Source, name: str | None) -> Variant:
-    """A variant of a source; the default one for None.
-
-    Raises:
-        BadInput: unknown name.
-    """
-    known = {variant.name: variant for variant in source.variants}
-    if name is None:
-        return source.default
-    if name not in known:
-        raise unknown_name(f"variant of {source.name}", name, known)
-    return known[name]
 
 
 def find_data_dir(data_dir: str | Path | None = None) -> Path | None:
@@ -75,10 +42,10 @@ def local_files(variant: Variant, data_dir: Path | None) -> list[Path]:
     Raises:
         BadInput: a layout is there in part; names what is missing.
     """
-    if data_dir is None:
-        return []
     for layout in variant.layouts:
-        paths = [data_dir / file for file in layout]
+        if data_dir is None and not all(Path(file).is_absolute() for file in layout):
+            continue
+        paths = [(data_dir or Path()) / file for file in layout]
         missing = [path for path in paths if not path.is_file()]
         if not missing:
             return paths
@@ -91,8 +58,8 @@ def local_files(variant: Variant, data_dir: Path | None) -> list[Path]:
     return []
 
 
-def load(
-    name: str,
+def load_source(
+    source: Source,
     *,
     data_dir: str | Path | None = None,
     variant: str | None = None,
@@ -102,30 +69,19 @@ def load(
     """The rows of a source, from local files, else from the hub; checked; cached per arguments.
 
     Args:
-        name: a source's name.
         data_dir: folder of upstream files (see docs/data.md); default: ``BFPO_DATA_DIR``.
         variant: an edition of the source; default: the one that the paper used.
         mini: read the bundled demonstration items instead, and nothing else.
         allow_unpinned: let rows through that are not the expected ones; the result is then marked.
 
     Raises:
-        BadInput: unknown name; a file that is malformed, incomplete or not the expected data.
+        BadInput: unknown variant; a file that is malformed, incomplete or not the expected data.
         HubUnavailable: no local files, and the hub cannot be had (a kind of BadInput).
     """
-    source = find_source(name)
-    wanted = find_variant(source, variant)
+    wanted = source.variant(variant)
     if mini:
-        return _mini(source.name)
-    return _load(source.name, wanted.name, find_data_dir(data_dir), allow_unpinned)
-
-
-def item_ids(name: str, rows: Sequence[Row]) -> list[str]:
-    """An id per row: 16 hex digits that depend on its content alone, ``-2`` … on repeats.
-
-    Raises:
-        BadInput: unknown source.
-    """
-    return ids_of(find_source(name), rows)
+        return _mini(source)
+    return _load(source, wanted, find_data_dir(data_dir), allow_unpinned)
 
 
 @dataclass(frozen=True)
@@ -137,16 +93,14 @@ class _Found:
 
 
 @cache
-def _load(name: str, variant: str, data_dir: Path | None, allow_unpinned: bool) -> Loaded:
-    source = find_source(name)
-    wanted = find_variant(source, variant)
+def _load(source: Source, wanted: Variant, data_dir: Path | None, allow_unpinned: bool) -> Loaded:
     found = _find(source, wanted, data_dir, allow_unpinned)
     if not found.rows:
         raise BadInput(
             f"source {source.name!r}: {found.where} holds no rows; fetch it again from "
             f"{source.homepage}."
         )
-    digest = rows_digest(source, found.rows)
+    digest = source.digest(found.rows)
     differs = _differs(found.variant, len(found.rows), digest)
     status: Status = "pinned" if wanted.digest is not None else "unverified"
     if differs or found.variant is not wanted:
@@ -227,9 +181,13 @@ def _size(rows: int | None, digest: str | None) -> str:
 
 
 @cache
-def _mini(name: str) -> Loaded:
-    source = find_source(name)
+def _mini(source: Source) -> Loaded:
     path = MINI / f"{source.name}.jsonl"
+    if not path.is_file():
+        raise BadInput(
+            f"source {source.name!r} has no bundled items; its task goes into a suite with "
+            "'data: real'."
+        )
     rows = [_checked(source, record) for record in jsonl_records(path)]
     return Loaded(
         source=source.name,
@@ -237,7 +195,7 @@ def _mini(name: str) -> Loaded:
         rows=rows,
         where="bundled mini items",
         origin="mini",
-        digest=rows_digest(source, rows),
+        digest=source.digest(rows),
         pinned_rows=None,
         pinned_digest=None,
         status="demonstration",

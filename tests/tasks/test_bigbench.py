@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.data import bigbench
-from bfpo_bench.data.files import Record
+from bfpo_bench.data import Record
+from bfpo_bench.tasks import bbq_lite, bigbench
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_families_follow_shared_questions_and_openings() -> None:
         item("Ed met Flo. Who was rude?"),
         item("Ed met Flo and no stop follows Who was rude?"),
     ]
-    groups = [row["group"] for row in bigbench.with_families(rows)]
+    groups = [row["group"] for row in bbq_lite.with_families(rows)]
     assert groups == ["Who was late?"] * 3 + ["Who was rude?"] * 2
-    assert [row["group"] for row in bigbench.with_families(rows[::-1])] == groups[::-1]
+    assert [row["group"] for row in bbq_lite.with_families(rows[::-1])] == groups[::-1]
 
 
 def test_the_key_ignores_how_the_choices_are_listed() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.data import readers
-from bfpo_bench.data.declared import SOURCES
-from bfpo_bench.data.files import Record
+from bfpo_bench.data import Record
+from bfpo_bench.tasks import alert
+from bfpo_bench.tasks.catalog import find_source
 
 
 def read(name: str, path, variant: int = 0) -> list[dict[str, object]]:
-    return SOURCES[name].variants[variant].read([path])
+    return find_source(name).variants[variant].read([path])
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,11 @@ def read(name: str, path, variant: int = 0) -> list[dict[str, object]]:
 )
 def test_alert_prompts_come_out_of_their_frame(prompt: str, expected: str) -> None:
     record = Record("here", {"id": 7, "prompt": prompt, "category": "c", "attack_type": None})
-    assert readers.alert_row(record) == {"prompt": expected, "category": "c", "id": "7"}
-    assert readers.alert_adversarial_row(record)["attack_type"] == ""
+    row = {"prompt": expected, "category": "c", "id": "7"}
+    for source, more in ((alert.PLAIN, {}), (alert.ADVERSARIAL, {"attack_type": ""})):
+        hub = source.default.hub
+        assert hub is not None
+        assert hub.read([record]) == [{**row, **more}]
 
 
 def test_only_challenging_toxicity_prompts_are_taken(write) -> None:
@@ -61,7 +64,9 @@ def test_virtue_takes_scenario_and_trait_apart(write) -> None:
     path = write("v.csv", "label,scenario\n1,She gave all. [SEP] generous\n")
     row = {"label": 1, "scenario": "She gave all.", "trait": "generous"}
     assert read("ethics_virtue", path) == [row]
-    assert readers.virtue_row(Record("here", row)) == row
+    hub = find_source("ethics_virtue").default.hub
+    assert hub is not None
+    assert hub.read([Record("here", row)]) == [row]
     with pytest.raises(BadInput, match=r"line 2: field 'scenario' has no ' \[SEP\] '"):
         read("ethics_virtue", write("v.csv", "label,scenario\n1,She gave all.\n"))
 
@@ -86,10 +91,17 @@ def test_winogrande_needs_a_blank_and_a_known_answer(write) -> None:
 
 
 def test_alpaca_eval_is_a_list(write) -> None:
-    item = {"instruction": "i", "dataset": "d", "output": "o", "generator": "g"}
     path = write(
         "m.json", '[{"instruction": "i", "dataset": "d", "output": "o", "generator": "g"}]'
     )
-    assert read("alpaca_eval", path) == [readers.alpaca_eval_row(Record("here", item))]
+    assert read("alpaca_eval", path) == [
+        {
+            "instruction": "i",
+            "dataset": "d",
+            "reference_output": "o",
+            "reference_model": "g",
+            "constraint": "",
+        }
+    ]
     with pytest.raises(BadInput, match="expected a list, found dict"):
         read("alpaca_eval", write("m.json", {}))
