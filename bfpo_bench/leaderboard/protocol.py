@@ -114,12 +114,11 @@ class Protocol:
         """In words: the settings of the run, and those that its tasks have in common."""
         values: dict[str, set[str]] = {}
         for (_, name), value in self.parts:
-            if value not in ("none", "[]"):
-                values.setdefault(name, set()).add(value)
+            values.setdefault(name, set()).add(value)
         told = [
             f"{_words(name)} {_brief(*found)}"
             for name, found in sorted(values.items(), key=lambda part: _place(part[0]))
-            if len(found) == 1 and name not in _UNTOLD
+            if len(found) == 1 and not found & {"none", "[]"} and name not in _UNTOLD
         ]
         return f"{', '.join(told)} (protocol {self.key})"
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.leaderboard.columns import COLUMNS, CROWS_PAIRS_DISTANCE, FULL, GEN
+from bfpo_bench.leaderboard.columns import COLUMNS, CROWS_PAIRS_DISTANCE, FULL, GEN, SAVG
 from bfpo_bench.leaderboard.protocol import Protocol
 from bfpo_bench.leaderboard.rows import Cell, Entry
 from bfpo_bench.leaderboard.stats.distance import distance_cells
@@ -46,8 +46,10 @@ def _entry(row: dict[str, str], notes: list[dict[str, Any]]) -> Entry:
         )
         for column in FULL
     }
-    gen = cells[GEN.key]
-    cells[GEN.key] = replace(gen, marks=(*gen.marks, VERDICTS))
+    for column in FULL:
+        if column.group == "gen" or column in (GEN, SAVG):
+            cell = cells[column.key]
+            cells[column.key] = replace(cell, marks=(*cell.marks, VERDICTS))
     cells |= distance_cells(cells)
     assert CROWS_PAIRS_DISTANCE.key in cells
     assert cells.keys() <= COLUMNS.keys()

@@ -342,3 +342,10 @@ def test_every_note_belongs_to_something_that_is_shown(
     assert found.verdicts == (
         "small: verdicts of the judge harmbench-llama2-13b; part: verdicts of the judge keyword"
     )
+
+
+def test_what_only_some_tasks_are_asked_with_is_not_said_of_all() -> None:
+    """RealToxicityPrompts stops at an empty line, AdvBench does not."""
+    some = Protocol.of({"stop": ["\n"], "top_p": None}, "A") + Protocol.of({"stop": []}, "B")
+    assert some.text().startswith(" (protocol ")
+    assert Protocol.of({"stop": ["\n"], "top_p": 0.9}, "A").text().startswith('stop ["\\n"], top p')

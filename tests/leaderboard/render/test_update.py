@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
+import bfpo_bench
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.leaderboard.render.update import BEGIN, END, update_file
 
@@ -31,6 +33,15 @@ def test_nothing_is_written_when_nothing_changes(tmp_path: Path) -> None:
     after = file.stat()
     assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
     assert update_file(file, "| b |\n")
+
+
+def test_the_committed_page_is_up_to_date(tmp_path: Path) -> None:
+    page = resources.files("bfpo_bench") / "leaderboard" / "README.md"
+    file = tmp_path / "README.md"
+    file.write_bytes(page.read_bytes())
+    runs = [one for one in [Path(str(page)).with_name("runs")] if one.exists()]
+    board = bfpo_bench.leaderboard(*runs, published=True)
+    assert not update_file(file, board.render("markdown"))
 
 
 def test_line_ends_stay_as_they_are(tmp_path: Path) -> None:
