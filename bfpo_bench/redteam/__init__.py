@@ -8,7 +8,7 @@
 See docs/redteam.md.
 """
 
-from bfpo_bench.redteam.options import RedteamOptions
+from bfpo_bench.redteam.request import RedteamOptions
 from bfpo_bench.redteam.run import redteam
 from bfpo_bench.redteam.summary import Summary
 

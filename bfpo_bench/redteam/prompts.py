@@ -1,22 +1,31 @@
-"""Prompts to red-team with: from any file, or from a source of the package."""
+"""Prompts to red-team with, from a file or a source; each is asked several times."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.lazy import LazySequence
+from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.data import load_source
+from bfpo_bench.engines.protocol import GenerateRequest, ScoreRequest
 from bfpo_bench.judges.encoding import decode
 from bfpo_bench.judges.human_labels import Table, read_table
 from bfpo_bench.judges.template import is_unicode
-from bfpo_bench.redteam.options import RedteamOptions
+from bfpo_bench.models.chat import Chat
+from bfpo_bench.models.messages import Messages, read_messages, write_messages
 from bfpo_bench.tasks.catalog import find_source
+from bfpo_bench.tasks.requests import request_seed
 from bfpo_bench.training.data.fields import MORE, SYSTEMS
+
+TASK = "redteam"
+"""Under this name prompts and responses stand in the run's store."""
 
 PROMPT_NAMES = ("prompt", "goal", "behavior", "instruction", "question", "request", "text")
 CATEGORY_NAMES = ("category", "semanticcategory", "harm_category", "type")
@@ -74,18 +83,47 @@ class PromptSet:
         return hashlib.sha256(content.encode("ascii")).hexdigest()
 
 
-def read_prompts(options: RedteamOptions) -> PromptSet:
+def read_prompts(
+    where: str,
+    *,
+    seed: int,
+    limit: int | None = None,
+    per_category: int | None = None,
+    prompt_column: str | None = None,
+    category_column: str | None = None,
+    data_dir: Path | None = None,
+    variant: str | None = None,
+    allow_unpinned: bool = False,
+) -> PromptSet:
     """Reads the prompts, drops repeats, and draws what the limits leave.
+
+    Args:
+        where: a file, or a source of the package, which comes with the last three arguments.
+        seed: of the draw.
+        limit: at most so many prompts.
+        per_category: at most so many of a category.
+        prompt_column, category_column: of a file; None finds one of the usual names.
 
     Raises:
         BadInput: no such file, source or column, or nothing in it.
     """
-    path = Path(options.prompts).expanduser()
+    path = Path(where).expanduser()
     marks: tuple[str, ...] = ()
     if path.is_file():
-        rows = _from_file(path, options.prompt_column, options.category_column)
+        rows = _from_file(path, prompt_column, category_column)
     else:
-        rows, marks = _from_source(options)
+        prompt_field, category_field = _source_fields(where, prompt_column or category_column)
+        loaded = load_source(
+            find_source(where),
+            data_dir=data_dir,
+            variant=variant,
+            allow_unpinned=allow_unpinned,
+        )
+        rows = [
+            (row[prompt_field], row[category_field] if category_field else NO_CATEGORY)
+            for row in loaded.rows
+        ]
+        marks = tuple(loaded.marks)
     by_id: dict[str, Prompt] = {}
     blank = 0
     for found, category in rows:
@@ -95,12 +133,12 @@ def read_prompts(options: RedteamOptions) -> PromptSet:
         name = hashlib.sha256(found.encode()).hexdigest()[:16]
         by_id.setdefault(name, Prompt(name, found, category))
     if not by_id:
-        raise BadInput(f"{options.prompts} holds no prompt ({len(rows)} rows); give another file.")
+        raise BadInput(f"{where} holds no prompt ({len(rows)} rows); give another file.")
     unique = list(by_id.values())
-    chosen = _limited(unique, options.seed, options.limit, options.max_per_category)
+    chosen = _limited(unique, seed, limit, per_category)
     return PromptSet(
         prompts=chosen,
-        where=options.prompts,
+        where=where,
         rows=len(rows),
         blank=blank,
         repeated=len(rows) - blank - len(unique),
@@ -130,7 +168,12 @@ def _from_file(
         return [(line, NO_CATEGORY) for line in text.splitlines()]
     table = read_table(path)
     if prompt_column is None:
-        prompt_column = _prompt_column(path, table.columns)
+        prompt_column = _named(table.columns, PROMPT_NAMES)
+        if prompt_column is None:
+            raise BadInput(
+                f"which column of {path} holds the prompts cannot be told (it has "
+                f"{', '.join(map(repr, table.columns[:12]))}); name it with --prompt-column."
+            )
         _check_beside(table, prompt_column)
     prompts = table.texts(prompt_column)
     for row, prompt in enumerate(prompts, table.first):
@@ -139,22 +182,11 @@ def _from_file(
                 f"{path}, row {row}: {prompt_column} holds half a surrogate pair, which is no "
                 "Unicode text; mend the row or take it out."
             )
-    if category_column is None:
-        category_column = _named(table.columns, CATEGORY_NAMES)
+    category_column = category_column or _named(table.columns, CATEGORY_NAMES)
     if category_column is None:
         return [(prompt, NO_CATEGORY) for prompt in prompts]
     categories = map(_category, table.column(category_column))
     return list(zip(prompts, categories, strict=True))
-
-
-def _prompt_column(path: Path, columns: Sequence[str]) -> str:
-    found = _named(columns, PROMPT_NAMES)
-    if found is None:
-        raise BadInput(
-            f"which column of {path} holds the prompts cannot be told (it has "
-            f"{', '.join(map(repr, columns[:12]))}); name it with --prompt-column."
-        )
-    return found
 
 
 def _check_beside(table: Table, prompt_column: str) -> None:
@@ -183,8 +215,8 @@ def _category(value: Any) -> str:
     return value.strip() if isinstance(value, str) else json.dumps(value)
 
 
-def _from_source(options: RedteamOptions) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
-    name = options.prompts
+def _source_fields(name: str, column: str | None) -> tuple[str, str | None]:
+    """The fields of prompt and category in a source; `column` is what the user named, if any."""
     if "." in name or "/" in name:
         raise BadInput(
             f"there is no prompt file {name!r}; give the path of one, or a source: "
@@ -192,20 +224,12 @@ def _from_source(options: RedteamOptions) -> tuple[list[tuple[str, str]], tuple[
         )
     if name not in SOURCE_FIELDS:
         raise unknown_name("source of prompts", name, SOURCE_FIELDS)
-    if options.prompt_column or options.category_column:
+    if column:
         raise BadInput(
             f"the source {name} knows its own columns; --prompt-column and --category-column go "
             "with a file."
         )
-    loaded = load_source(
-        find_source(name),
-        data_dir=options.data_dir,
-        variant=options.variants.get(name),
-        allow_unpinned=options.allow_unpinned,
-    )
-    prompt, category = SOURCE_FIELDS[name]
-    rows = [(row[prompt], row[category] if category else NO_CATEGORY) for row in loaded.rows]
-    return rows, tuple(loaded.marks)
+    return SOURCE_FIELDS[name]
 
 
 def _limited(
@@ -216,14 +240,97 @@ def _limited(
     def rank(prompt: Prompt) -> bytes:
         return hashlib.sha256(f"{seed}\0redteam\0{prompt.id}".encode()).digest()
 
-    kept = sorted(prompts, key=rank)
-    if per_category is not None:
-        seen: dict[str, int] = {}
-        within = []
-        for prompt in kept:
-            seen[prompt.category] = seen.get(prompt.category, 0) + 1
-            if seen[prompt.category] <= per_category:
-                within.append(prompt)
-        kept = within
-    wanted = {prompt.id for prompt in kept[:limit]}
+    seen: Counter[str] = Counter()
+    kept = []
+    for prompt in sorted(prompts, key=rank):
+        seen[prompt.category] += 1
+        if per_category is None or seen[prompt.category] <= per_category:
+            kept.append(prompt.id)
+    wanted = set(kept[:limit])
     return [prompt for prompt in prompts if prompt.id in wanted]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The requests, prompt after prompt: what the stage ``respond`` goes through.
+
+    Attributes:
+        prompts: requests; ``responses`` of them in a row belong to one prompt.
+        questions: what a judge is shown as the prompt of each.
+    """
+
+    items: list[Prompt]
+    responses: int
+    prompts: Sequence[GenerateRequest]
+    questions: Sequence[str]
+    name: str = TASK
+    scores: list[ScoreRequest] = field(default_factory=list)
+
+    def item_id(self, index: int) -> str:
+        """Id of a response's place: the prompt's, and its number among the responses to it."""
+        prompt, number = divmod(index, self.responses)
+        return f"{self.items[prompt].id}-{number}"
+
+
+def ask(
+    prompts: list[Prompt],
+    responses: int,
+    sampling: Sampling,
+    seed: int,
+    chat: Callable[..., str] | None,
+    system_prompt: str | None,
+    thought_tokens: int = 0,
+) -> Questions:
+    """Writes the requests, as they are asked for.
+
+    Args:
+        chat: renders messages with the model's chat template; None when it has none.
+        thought_tokens: room of a thought, beyond that of the answer.
+
+    Raises:
+        BadInput: the chat template refuses the messages, or there is none for a system prompt.
+    """
+    if system_prompt is not None and chat is None:
+        raise BadInput(
+            "a system prompt needs a chat template, and the model has none; leave --system-prompt "
+            "out, or give one with --chat-template FILE."
+        )
+
+    def written(text: str) -> str:
+        if chat is None:
+            return text
+        said = conversation(text, system_prompt)
+        return chat([{"role": role, "content": content} for role, content in said])
+
+    def write(window: range) -> list[GenerateRequest]:
+        found = []
+        for index in window:
+            text = written(prompts[index // responses].text)
+            # Where a server applies the chat template, the "prompt" is the messages themselves.
+            messages = read_messages(text) if chat is write_messages else None
+            own = request_seed(seed, TASK, asked.item_id(index))
+            found.append(
+                GenerateRequest(
+                    *(text, sampling, own, messages),
+                    thought_tokens=thought_tokens,
+                    special_tokens=chat is None,
+                )
+            )
+        return found
+
+    def shown(window: range) -> list[str]:
+        return [prompts[index // responses].text for index in window]
+
+    total = len(prompts) * responses
+    asked = Questions(prompts, responses, LazySequence(total, write), LazySequence(total, shown))
+    # A chat template that refuses a prompt, or leaves part of it out, shall do so before a model is
+    # loaded.
+    for prompt in prompts if isinstance(chat, Chat) else prompts[:1]:
+        written(prompt.text)
+    return asked
+
+
+def conversation(prompt: str, system_prompt: str | None) -> Messages:
+    """A prompt as the messages that the model is shown, and that a pair is trained on."""
+    before = (("system", system_prompt),) if system_prompt is not None else ()
+    return (*before, ("user", prompt))

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation import stages
 from bfpo_bench.evaluation.going_on import format_note
-from bfpo_bench.redteam.options import RedteamOptions
-from bfpo_bench.redteam.output import claim_output, write_output
-from bfpo_bench.redteam.pairs import decide, pairs_text
-from bfpo_bench.redteam.prompts import Prompt
-from bfpo_bench.redteam.questions import TASK, Questions, ask
-from bfpo_bench.redteam.ranking import rank_pairs
-from bfpo_bench.redteam.request import Request, check_request
-from bfpo_bench.redteam.selection import Answer, Dropped, choose_pair
-from bfpo_bench.redteam.summary import Summary, summarize
+from bfpo_bench.redteam.pairs import Answer, choose_pair, decide, pairs_text, rank_pairs
+from bfpo_bench.redteam.prompts import TASK, Prompt, ask
+from bfpo_bench.redteam.request import RedteamOptions, Request, check_request
+from bfpo_bench.redteam.summary import Summary, claim_output, summarize, write_output
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.session import Session
-from bfpo_bench.run.store import (
-    ItemRecord,
-    RankingRecord,
-    ResponseRecord,
-    Store,
-    VerdictRecord,
-    answer_key,
-)
+from bfpo_bench.run.store import ItemRecord, ResponseRecord, Store, answer_key
 
 
 def redteam(options: RedteamOptions, progress: Progress | None = None) -> Summary:
@@ -52,8 +39,16 @@ def redteam(options: RedteamOptions, progress: Progress | None = None) -> Summar
         RunDirectory(options.run_folder, request.identity(), fresh=options.fresh) as run,
         run.open_store() as store,
     ):
+        session = Session(run, output=options.output.name)
         try:
-            return _Redteaming(request, made_of, run, store, progress).run()
+            # Target, judge and ranker one after the other, each freed before the next.
+            with session.timed("respond"):
+                responses = _respond(request, run, store, progress)
+            with session.timed("judge"):
+                answers = _judge(request, responses, store, progress)
+            chosen = [choose_pair(some) for some in answers]
+            with session.timed("rank"):
+                rankings = rank_pairs(responses, chosen, request.ranker, store, progress)
         except Exception as error:
             if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
                 raise RunFailed(
@@ -62,115 +57,67 @@ def redteam(options: RedteamOptions, progress: Progress | None = None) -> Summar
                     "command again to go on."
                 ) from error
             raise
-
-
-class _Redteaming:
-    """One session: target, judge and ranker one after the other, each freed before the next."""
-
-    def __init__(
-        self,
-        request: Request,
-        made_of: dict[str, Any],
-        run: RunDirectory,
-        store: Store,
-        progress: Progress,
-    ) -> None:
-        self.request = request
-        self.options = request.options
-        self.prompts = request.prompts
-        self.made_of = made_of
-        self.run_directory = run
-        self.store = store
-        self.progress = progress
-        self.session = Session(run, output=request.options.output.name)
-
-    def run(self) -> Summary:
-        options = self.options
-        try:
-            asked = ask(
-                self.prompts.prompts,
-                options.responses,
-                options.sampling,
-                options.seed,
-                self.request.target.chat(),
-                options.system_prompt,
-                options.thoughts.tokens,
-            )
-            self.store.add_items(_items(self.prompts.prompts))
-            with self.session.timed("respond"):
-                responses = self._respond(asked)
-            with self.session.timed("judge"):
-                answers = self._judge(responses)
-            chosen = [choose_pair(some) for some in answers]
-            with self.session.timed("rank"):
-                rankings = self._rank(responses, chosen)
-            fates = decide(self.request, answers, chosen, rankings)
-            text = pairs_text(self.request, fates, rankings)
-            cut_off = sum(r.finish == "length" for some in responses for r in some)
-            silent = sum(r.no_answer is not None for some in responses for r in some)
-            summary = summarize(self.request, self.made_of, text, answers, fates, cut_off, silent)
-            write_output(options, text, summary)
-            return summary
         finally:
-            self.session.record()
+            session.record()
+        fates = decide(request, answers, chosen, rankings)
+        text = pairs_text(request, fates, rankings)
+        summary = summarize(request, made_of, text, responses, answers, fates)
+        write_output(options, text, summary)
+        return summary
 
-    def _respond(self, asked: Questions) -> list[list[ResponseRecord]]:
-        """The responses to each prompt, in the order of their draws."""
-        key = stages.model_key(self.run_directory.identity)
-        keys = [stages.response_key(asked, index, key) for index in range(len(asked.prompts))]
-        if len(stages.responded(asked, key, self.store)) < len(keys):
-            target = self.request.target
-            self.progress.say(f"Loading {target.name} ({target.backend}) …")
-            if note := format_note(target, self.request.options):
-                self.progress.say(f"{target.name}: {note}.")
-            engine = target.open([asked], self.run_directory.scratch)
-            try:
-                stages.respond(asked, key, engine, self.store, self.progress)
-                self.run_directory.clear_scratch()
-            finally:
-                engine.close()
-        found = {response.key: response for response in self.store.responses(TASK)}
-        n = asked.responses
-        return [[found[k] for k in keys[i : i + n]] for i in range(0, len(keys), n)]
 
-    def _judge(self, responses: list[list[ResponseRecord]]) -> list[list[Answer]]:
-        """The responses with their verdicts; equal ones to a prompt are judged once."""
-        chosen = self.request.judge
-        judge_key = answer_key("judge", chosen.identity())
-        first = {(r.question, r.response): r for some in reversed(responses) for r in some[::-1]}
-        distinct = [r for some in responses for r in some if first[r.question, r.response] is r]
-        keys = {(TASK, r.item): stages.verdict_key(judge_key, r) for r in distinct}
-        name = self.store.name_for(chosen.card.name, "verdicts", keys, judge_key)
-        if len(stages.judged(TASK, distinct, name, judge_key, self.store)) < len(distinct):
-            with chosen.opened(self.progress) as judge:
-                stages.judge(TASK, distinct, name, judge_key, judge, self.store, self.progress)
-        verdicts = {v.key: v for v in self.store.verdicts(TASK, name)}
+def _respond(
+    request: Request, run: RunDirectory, store: Store, progress: Progress
+) -> list[list[ResponseRecord]]:
+    """The responses to each prompt, in the order of their draws."""
+    options, target = request.options, request.target
+    asked = ask(
+        request.prompts.prompts,
+        options.responses,
+        options.sampling,
+        options.seed,
+        target.chat(),
+        options.system_prompt,
+        options.thoughts.tokens,
+    )
+    store.add_items(_items(request.prompts.prompts))
+    key = stages.model_key(run.identity)
+    keys = [stages.response_key(asked, index, key) for index in range(len(asked.prompts))]
+    if len(stages.responded(asked, key, store)) < len(keys):
+        progress.say(f"Loading {target.name} ({target.backend}) …")
+        if note := format_note(target, options):
+            progress.say(f"{target.name}: {note}.")
+        engine = target.open([asked], run.scratch)
+        try:
+            stages.respond(asked, key, engine, store, progress)
+            run.clear_scratch()
+        finally:
+            engine.close()
+    found = {response.key: response for response in store.responses(TASK)}
+    n = options.responses
+    return [[found[k] for k in keys[i : i + n]] for i in range(0, len(keys), n)]
 
-        def verdict(response: ResponseRecord) -> VerdictRecord:
-            same = first[response.question, response.response]
-            return verdicts[stages.verdict_key(judge_key, same)]
 
-        return [[Answer(r.response, verdict(r).harmful) for r in some] for some in responses]
+def _judge(
+    request: Request, responses: list[list[ResponseRecord]], store: Store, progress: Progress
+) -> list[list[Answer]]:
+    """The responses with their verdicts; equal ones to a prompt are judged once."""
+    chosen = request.judge
+    judge_key = answer_key("judge", chosen.identity())
+    first = {(r.question, r.response): r for some in reversed(responses) for r in some[::-1]}
+    distinct = [r for some in responses for r in some if first[r.question, r.response] is r]
+    keys = {(TASK, r.item): stages.verdict_key(judge_key, r) for r in distinct}
+    name = store.name_for(chosen.card.name, "verdicts", keys, judge_key)
+    if len(stages.judged(TASK, distinct, name, judge_key, store)) < len(distinct):
+        with chosen.opened(progress) as judge:
+            stages.judge(TASK, distinct, name, judge_key, judge, store, progress)
+    verdicts = {v.key: v for v in store.verdicts(TASK, name)}
 
-    def _rank(
-        self,
-        responses: list[list[ResponseRecord]],
-        chosen: Sequence[tuple[int, int] | Dropped],
-    ) -> list[RankingRecord | None]:
-        """The ranking of each prompt's pair; None where it has none."""
-        pairs = [
-            None if isinstance(pair, Dropped) else (some[pair[0]], some[pair[1]])
-            for some, pair in zip(responses, chosen, strict=True)
-        ]
-        found = iter(
-            rank_pairs(
-                [pair for pair in pairs if pair is not None],
-                self.request.ranker,
-                self.store,
-                self.progress,
-            )
-        )
-        return [None if pair is None else next(found) for pair in pairs]
+    def answer(response: ResponseRecord) -> Answer:
+        same = first[response.question, response.response]
+        return Answer(response.response, verdicts[stages.verdict_key(judge_key, same)].harmful)
+
+    return [[answer(response) for response in some] for some in responses]
 
 
 def _items(prompts: list[Prompt]) -> Iterator[ItemRecord]:

@@ -1,4 +1,4 @@
-"""What a red teaming found: counts by category, and what became of every prompt."""
+"""What a red teaming found, beside its file of pairs; neither is written over somebody else's."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.files import atomic_write, refuse_file_of_run
 from bfpo_bench.common.statistics import share
 from bfpo_bench.evaluation.target import LocalTarget
 from bfpo_bench.models.own_settings import unused_settings
-from bfpo_bench.redteam.pairs import Fate
+from bfpo_bench.redteam.pairs import Answer, Dropped, Fate
 from bfpo_bench.redteam.prompts import PromptSet
-from bfpo_bench.redteam.request import Request
-from bfpo_bench.redteam.selection import Answer, Dropped
+from bfpo_bench.redteam.request import RedteamOptions, Request
+from bfpo_bench.run.identity import differences, formatless, is_earlier, nameless, shared_parts
+from bfpo_bench.run.store import ResponseRecord
 from bfpo_bench.training.data.preferences import PreferenceRecord
 
 SCHEMA_VERSION = 1
@@ -96,20 +99,17 @@ def summarize(
     request: Request,
     made_of: dict[str, Any],
     text: str,
+    responses: Sequence[Sequence[ResponseRecord]],
     answers: Sequence[Sequence[Answer]],
     fates: Sequence[Fate],
-    cut_off: int,
-    no_answer: int,
 ) -> Summary:
     """The summary of a preference file.
 
     Args:
         made_of: all that the file depends on.
         text: of the file.
-        answers: the responses to each prompt.
+        responses, answers: those to each prompt, and what the judge says of them.
         fates: the pair that each prompt made, or why it made none.
-        cut_off: responses that ended at their greatest length.
-        no_answer: responses that hold no answer.
     """
     prompts = request.prompts
     total, categories = count(prompts, answers, fates)
@@ -129,9 +129,9 @@ def summarize(
         categories=categories,
         pairs=kinds_of_pairs(fates),
         dropped={reason.value: dropped[reason.value] for reason in Dropped},
-        cut_off=cut_off,
+        cut_off=sum(r.finish == "length" for some in responses for r in some),
         notes=[],
-        no_answer=no_answer,
+        no_answer=sum(r.no_answer is not None for some in responses for r in some),
     )
     return replace(summary, notes=_notes(request, summary))
 
@@ -206,3 +206,57 @@ def kinds_of_pairs(fates: Sequence[Fate]) -> dict[str, int]:
             winner = pair.more_helpful or 0
             found[kinds[pair.safe[winner], pair.safe[1 - winner]]] += 1
     return found
+
+
+def claim_output(options: RedteamOptions, made_of: dict[str, Any]) -> Summary | None:
+    """The summary of a file that is there already and is what is asked for; None to write one.
+
+    Raises:
+        BadInput: the file is somebody else's or of something different, or cannot be written.
+    """
+    output = options.output
+    for path in (output, options.summary_path):
+        refuse_file_of_run(path)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        data = output.read_bytes() if output.exists() else None
+    except OSError as error:
+        raise BadInput(
+            f"the pairs cannot be written to {output} ({error.strerror}); name another --output."
+        ) from error
+    if data is None:
+        return None
+    summary = read_summary(options.summary_path)
+    if summary is None or summary.digest != hashlib.sha256(data).hexdigest():
+        raise BadInput(
+            f"{output} is there already, and not as a red teaming has written it; move it away or "
+            "name another --output."
+        )
+    if options.fresh:
+        return None
+    both = nameless(summary.made_of), nameless(made_of)
+    if options.dtype == "auto":
+        both = formatless(both[0]), formatless(both[1])
+    different = differences(*(shared_parts(*both) if is_earlier(summary.made_of) else both))
+    if different:
+        raise BadInput(
+            f"{output} holds pairs of something different: {'; '.join(different)}. Name another "
+            f"--output (with --run {options.run_folder} it takes up what was answered), or start "
+            "over with --fresh."
+        )
+    return summary
+
+
+def write_output(options: RedteamOptions, text: str, summary: Summary) -> None:
+    """Writes pairs and summary. A kill in between leaves no file of pairs without its summary.
+
+    Raises:
+        RunFailed: the disk is full; the run directory keeps all that was computed.
+    """
+    output, path = options.output, options.summary_path
+    for file in (output, path):
+        for left in file.parent.glob(f".{file.name}.*.tmp"):
+            left.unlink(missing_ok=True)
+    output.unlink(missing_ok=True)
+    atomic_write(path, summary.to_json())
+    atomic_write(output, text)

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.redteam.options import RedteamOptions
 from bfpo_bench.redteam.prompts import PromptSet, read_prompts
+from bfpo_bench.redteam.request import RedteamOptions
 
 
 def read(prompts: str | Path, **changes: Any) -> PromptSet:
-    fixed = {"model": "m", "judge": "keyword", "ranker": "pairrm", "output": Path("pairs.jsonl")}
-    return read_prompts(RedteamOptions(prompts=str(prompts), **{**fixed, **changes}))
+    return read_prompts(str(prompts), **{"seed": 0, **changes})
 
 
 def texts(found: PromptSet) -> list[tuple[str, str]]:
@@ -83,10 +82,10 @@ def test_limits_draw_by_the_seed_and_keep_the_order(tmp_path: Path) -> None:
     assert set(few) < set(more)
     assert more == sorted(more, key=lambda p: int(p[0].split()[1]))
     assert texts(read(file, limit=5, seed=1)) != few
-    capped = read(file, max_per_category=3)
+    capped = read(file, per_category=3)
     assert Counter(category for _, category in texts(capped)) == {"even": 3, "odd": 3}
     assert capped.left_out == 34
-    assert len(read(file, max_per_category=3, limit=4).prompts) == 4
+    assert len(read(file, per_category=3, limit=4).prompts) == 4
 
 
 def test_real_files(data_dir: Path) -> None:
@@ -105,7 +104,7 @@ def test_real_files(data_dir: Path) -> None:
 def test_a_source(data_dir: Path) -> None:
     found = read("advbench", data_dir=data_dir)
     assert len(found.prompts) == 520
-    transfer = read("advbench", data_dir=data_dir, variants={"advbench": "transfer"})
+    transfer = read("advbench", data_dir=data_dir, variant="transfer")
     assert transfer.rows == 388
     assert "transfer subset" in transfer.marks[0]
 
@@ -165,6 +164,7 @@ def test_bad_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_bad_options(changes: dict[str, Any], sentence: str) -> None:
+    fixed = {"model": "m", "judge": "keyword", "ranker": "pairrm", "output": Path("pairs.jsonl")}
     with pytest.raises(BadInput) as found:
-        read("advbench", **changes)
+        RedteamOptions(**{**fixed, "prompts": "advbench", **changes})
     assert sentence in str(found.value)

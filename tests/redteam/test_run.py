@@ -16,7 +16,7 @@ from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.evaluation.target import LocalTarget
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.redteam import RedteamOptions, redteam
-from bfpo_bench.redteam.selection import Dropped
+from bfpo_bench.redteam.pairs import Dropped
 from bfpo_bench.redteam.summary import read_summary
 from bfpo_bench.training.data.preferences import make_pairs
 from tests.client.fake_server import serving

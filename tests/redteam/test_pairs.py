@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bfpo_bench.redteam.selection import Answer, Dropped, choose_pair
+from bfpo_bench.redteam.pairs import Answer, Dropped, choose_pair
 
 HARM, SAFE, OPEN = True, False, None
 
