@@ -137,7 +137,7 @@ class _WholePath:
         folder: Path,
         prompts: list[str],
     ) -> None:
-        from bfpo_bench.engines.options import EvaluateOptions
+        from bfpo_bench.evaluation.options import EvaluateOptions
 
         self._engine = engine
         self._runs = 0

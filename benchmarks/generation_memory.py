@@ -76,7 +76,8 @@ def evaluate(name: str, model: str) -> None:
 
     from bfpo_bench.data import load, load_source
     from bfpo_bench.engines import open as select
-    from bfpo_bench.engines.options import EvaluateOptions
+    from bfpo_bench.engines.options import Loading
+    from bfpo_bench.evaluation.options import EvaluateOptions
     from bfpo_bench.evaluation.run import run_evaluation
     from bfpo_bench.tasks.alert import PLAIN
 
@@ -87,7 +88,7 @@ def evaluate(name: str, model: str) -> None:
         data_dir=folder / "data",
         allow_unpinned=True,
         judge="keyword",
-        backend="hf",
+        loading=Loading(backend="hf"),
         output=folder / "run",
     )
     with mock.patch.object(select, "open_engine", return_value=_Echo()):

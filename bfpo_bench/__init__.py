@@ -29,7 +29,7 @@ def evaluate(model: str, **options: Any) -> Results:
 
     Args:
         model: checkpoint folder or hub id.
-        **options: any field of :class:`bfpo_bench.engines.options.EvaluateOptions`, e.g.
+        **options: any field of :class:`bfpo_bench.evaluation.options.EvaluateOptions`, e.g.
             ``suite="mini"``, ``judge="keyword"``, ``output=Path("runs/mine")``, ``limit=100``,
             ``progress=True`` to show bars on standard error.
 
@@ -40,21 +40,12 @@ def evaluate(model: str, **options: Any) -> Results:
         bfpo_bench.common.errors.BadInput: something asked for cannot be had.
         bfpo_bench.common.errors.RunFailed: the run stopped on the way; call again to go on.
     """
-    from typing import get_type_hints
-
-    from bfpo_bench.common.errors import unknown_name
     from bfpo_bench.common.progress import Progress
-    from bfpo_bench.common.validate import validated
-    from bfpo_bench.engines.options import EvaluateOptions
+    from bfpo_bench.evaluation.options import EvaluateOptions
     from bfpo_bench.evaluation.run import run_evaluation
 
     show = bool(options.pop("progress", False))
-    hints = get_type_hints(EvaluateOptions, include_extras=True)
-    for name in options:
-        if name not in hints:
-            raise unknown_name("option", name, hints)
-    checked = {name: validated(hints[name], value, name) for name, value in options.items()}
-    return run_evaluation(EvaluateOptions(model=str(model), **checked), Progress(show))
+    return run_evaluation(EvaluateOptions(str(model), **options), Progress(show))
 
 
 def leaderboard(*runs: Any, **options: Any) -> Leaderboard:

@@ -1,13 +1,60 @@
-"""The commands of ``bfpo-bench``."""
+"""The commands of ``bfpo-bench``. A command's module is imported when it is asked for."""
 
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+
+COMMANDS = {
+    "evaluate": "Evaluate a model and print its row",
+    "judge": "Judge saved responses again",
+    "leaderboard": "Put runs into one table",
+    "compare": "Say which differences between runs are real",
+    "export": "Write a run's samples for other tools",
+    "tasks": "List the tasks of a suite",
+    "train": "Train a baseline by a recipe",
+    "redteam": "Make training pairs of a model's own harmful responses",
+    "demo": "See the paper in miniature, in minutes",
+    "illustrate": "Show what BFPO, DPO and IPO learn (Section 3.4)",
+    "helpfulness": "Import, export and compare AlpacaEval's files",
+    "judges": "List the judges, and measure one against people",
+    "data": "Show where the data comes from, and check it",
+}
+"""Each is the ``app`` of the module of its name beside this one."""
+
+
+class _Commands(TyperGroup):
+    """Knows the commands by name; only the one that is run is loaded."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        if cmd_name not in self.commands:
+            module = importlib.import_module(f"bfpo_bench.cli.{cmd_name}")
+            self.commands[cmd_name] = typer.main.get_command(module.app)
+            self.commands[cmd_name].name = cmd_name
+        return self.commands[cmd_name]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        # What typer proposes for a name that there is not is one of those that it holds.
+        for name in COMMANDS if args and args[0] not in COMMANDS else ():
+            self.commands.setdefault(name, typer.core.TyperCommand(name))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
 
 app = typer.Typer(
     name="bfpo-bench",
+    cls=_Commands,
     help="How safe and how helpful is a language model? The benchmark of the BFPO paper.",
     epilog="Any command takes --debug to show the traceback of a failure.",
     no_args_is_help=True,
@@ -15,15 +62,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-for _command in (
-    *("evaluate", "judge", "leaderboard", "compare", "export", "tasks"),
-    *("train", "redteam", "demo", "illustrate"),
-):
-    importlib.import_module(f"bfpo_bench.cli.{_command}").register(app)
-
-for _group in ("helpfulness", "judges", "data"):
-    app.add_typer(importlib.import_module(f"bfpo_bench.cli.{_group}").app, name=_group)
 
 
 @app.callback(invoke_without_command=True)

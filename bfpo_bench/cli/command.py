@@ -1,140 +1,115 @@
-"""Options that several commands take, each with one meaning and one help text."""
+"""Commands whose options are the fields of :class:`bfpo_bench.common.options.Options`.
+
+    app = command_app()
+
+    @app.command(epilog="Example: …")
+    @takes(EvaluateOptions)
+    def evaluate(options: EvaluateOptions, dry_run: bool = False) -> None:
+        '''What stands in the help.'''
+
+The other parameters of the function are options that only the command has.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated
+import functools
+import inspect
+import operator
+import types
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
-Model = Annotated[str, typer.Option(help="Checkpoint folder or hub id.")]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
-AdapterFolder = Annotated[
-    str | None,
-    typer.Option("--adapter", help="Adapter (LoRA), folder or hub id, merged into the weights."),
-]
-Tokenizer = Annotated[str | None, typer.Option(help="Another tokenizer. [default: the model's]")]
-ChatTemplate = Annotated[str, typer.Option(help="auto (the model's), never, or a Jinja file.")]
-Thinking = Annotated[
-    str,
-    typer.Option(
-        help="auto (as the model does by itself), on, off, or budget:N tokens beyond the answer's."
-    ),
-]
-MaxLength = Annotated[
-    int | None, typer.Option(help="Context window in tokens. [default: the model's]")
-]
-Backend = Annotated[
-    str | None, typer.Option(help="hf, vllm or openai. [default: vllm with a GPU, else hf]")
-]
-BaseUrl = Annotated[
-    str | None, typer.Option(help="OpenAI-compatible server that holds the model (openai).")
-]
-ApiKeyEnv = Annotated[
-    str, typer.Option(help="Environment variable with the server's key (openai).")
-]
-JudgeModel = Annotated[
-    str | None,
-    typer.Option(
-        help="Folder or hub id of the judge's weights; a served model's name. [default: the card's]"
-    ),
-]
-JudgeUrl = Annotated[
-    str | None,
-    typer.Option(help="Server of a judge such as openai, up to /v1. [default: the card's]"),
-]
-JudgeAnyway = Annotated[
-    bool,
-    typer.Option(
-        "--judge-anyway", help="Figures also where the judge is not made for the kind of prompts."
-    ),
-]
-Annotator = Annotated[
-    str | None,
-    typer.Option(
-        help="openai:MODEL, local, or a configuration of alpaca_eval: fills the Alpaca column."
-    ),
-]
-AnnotatorConfig = Annotated[
-    str | None,
-    typer.Option(help="alpaca_eval's, for openai:MODEL and local. [default: AlpacaEval 2's]"),
-]
-AnnotatorModel = Annotated[
-    str | None,
-    typer.Option(help="Folder or hub id that local serves with vLLM; with a URL: its name there."),
-]
-AnnotatorUrl = Annotated[
-    str | None, typer.Option(help="The annotator's server, up to /v1. [default: api.openai.com]")
-]
-AnnotatorKeyEnv = Annotated[
-    str, typer.Option(help="Environment variable with the key of the annotator's server.")
-]
-MaxCost = Annotated[
-    float | None,
-    typer.Option(help="Most that annotating may cost now: USD where prices are given, or tokens."),
-]
-PriceIn = Annotated[
-    float | None, typer.Option(help="USD per million tokens that the annotator reads.")
-]
-PriceOut = Annotated[
-    float | None, typer.Option(help="USD per million tokens that the annotator writes.")
-]
-JudgeBackend = Annotated[
-    str | None, typer.Option(help="hf or vllm. [default: vllm with a GPU, else hf]")
-]
-Dtype = Annotated[
-    str,
-    typer.Option(
-        help="auto, float32, bfloat16 or float16. auto: the checkpoint's, but float32 on a CPU "
-        "without units for that."
-    ),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 … (hf only).")]
-BatchSize = Annotated[
-    str, typer.Option(help="Sequences per batch; auto finds it from the memory at hand.")
-]
-TensorParallelSize = Annotated[int, typer.Option(help="GPUs for one copy of a model (vllm).")]
-DataParallelSize = Annotated[int, typer.Option(help="Copies of a model.")]
-GpuMemoryUtilization = Annotated[
-    float, typer.Option(help="Share of GPU memory that vLLM may take.")
-]
-Date = Annotated[
-    str,
-    typer.Option(
-        metavar="YYYY-MM-DD", help="What a chat template is told that asks for today's date."
-    ),
-]
-TrustRemoteCode = Annotated[bool, typer.Option(help="Run code that comes with a checkpoint.")]
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from bfpo_bench.common.options import Options
+
+Command = Callable[..., None]
 
 
-def parse_batch_size(text: str) -> int | None:
-    """What --batch-size says; None for ``auto``.
+def command_app() -> typer.Typer:
+    """The home of one command."""
+    return typer.Typer(add_completion=False, rich_markup_mode=None)
 
-    Raises:
-        BadInput: it is neither ``auto`` nor a number.
+
+def takes(
+    *kinds: type[Options],
+    first: Collection[str] = (),
+    required: Collection[str] = (),
+    only: Collection[str] = (),
+    without: Collection[str] = (),
+) -> Callable[[Command], Command]:
+    """Gives a command the options of its first parameters, which are filled with them.
+
+    Args:
+        kinds: types of the first parameters of the command.
+        first: names of options to be listed before all others.
+        required: options that the command needs although their field has a default.
+        only: the options that the command has, where it has few.
+        without: options that the command does not have.
     """
-    from bfpo_bench.common.errors import BadInput
 
-    if text == "auto":
-        return None
-    if not text.isdecimal():
-        raise BadInput(f"--batch-size is auto or a number, not {text!r}.")
-    return int(text)
+    # Those that take no such options do without pydantic.
+    from bfpo_bench.common.options import named
+
+    def decorate(command: Command) -> Command:
+        hints = inspect.signature(command, eval_str=True).parameters
+        own = dict(list(hints.items())[len(kinds) :])
+        fields = [
+            {
+                name: field
+                for name, field in named(kind).items()
+                if name not in without and (not only or name in only)
+            }
+            for kind in kinds
+        ]
+        parameters = {
+            name: _parameter(name, field, name in required)
+            for some in fields
+            for name, field in some.items()
+        }
+        every = {**{name: parameters[name] for name in first}, **parameters, **own}
+
+        def run(**given: Any) -> None:
+            options = [
+                kind(**{name: given.pop(name) for name in some})
+                for kind, some in zip(kinds, fields, strict=True)
+            ]
+            command(*options, **given)
+
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in every.values()]
+        )
+        run.__annotations__ = {}
+        return run
+
+    return decorate
 
 
-def parse_variants(given: Iterable[str]) -> dict[str, str]:
-    """``["crows_pairs=original"]`` → ``{"crows_pairs": "original"}``, names checked.
+def _parameter(name: str, field: FieldInfo, required: bool) -> inspect.Parameter:
+    from bfpo_bench.common.options import Help
 
-    Raises:
-        BadInput: not of the form SOURCE=NAME, or an unknown source or variant.
-    """
-    from bfpo_bench.common.errors import BadInput
-    from bfpo_bench.tasks.catalog import find_source
+    told = [one for one in field.metadata if isinstance(one, Help)][-1]
+    kind = told.given or _typed_kind(field.annotation)
+    flags = [f"--{told.flag}"] if told.flag else []
+    option = typer.Option(*flags, help=told.text, metavar=told.metavar)
+    default: Any = inspect.Parameter.empty
+    if not field.is_required() and not required:
+        default = None if field.default_factory else field.default
+        default = told.default if default is None else default
+        default = None if default == () else default
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
+    )
 
-    variants = {}
-    for item in given:
-        name, separator, variant = item.partition("=")
-        if not separator or not variant:
-            raise BadInput(f"--variant {item!r} should be SOURCE=NAME, e.g. crows_pairs=original.")
-        variants[name] = find_source(name).variant(variant).name
-    return variants
+
+def _typed_kind(annotation: Any) -> Any:
+    """A field's type as typer knows it: checks left out, names as texts."""
+    if get_origin(annotation) is Annotated:
+        return _typed_kind(get_args(annotation)[0])
+    if get_origin(annotation) in (types.UnionType, Union):
+        return functools.reduce(operator.or_, map(_typed_kind, get_args(annotation)))
+    return str if get_origin(annotation) is Literal else annotation

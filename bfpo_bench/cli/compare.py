@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from bfpo_bench.cli.command import command_app
+
 EXAMPLE = """
 Examples:
 
@@ -19,16 +21,10 @@ Every run is compared with the first one. Only runs of the same suite, data and 
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command to the program."""
-    app.command(
-        "compare",
-        help="Which differences between runs are real? Paired tests, task by task.",
-        short_help="Say which differences between runs are real",
-        epilog=EXAMPLE,
-    )(compare)
+app = command_app()
 
 
+@app.command(epilog=EXAMPLE)
 def compare(
     runs: Annotated[
         list[Path],

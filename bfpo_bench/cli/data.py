@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bfpo_bench.cli.command import parse_variants
-
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -88,9 +86,10 @@ def check(
     from rich.table import Table
 
     from bfpo_bench import data
+    from bfpo_bench.evaluation.options import read_variants
     from bfpo_bench.tasks.catalog import all_sources, find_source
 
-    variants = parse_variants(variant or [])
+    variants = read_variants(variant)
     named = [find_source(name).name for name in source or []]
     folder = data.find_data_dir(data_dir)
     title = "bundled mini items" if mini else f"data folder: {folder or 'none'}"

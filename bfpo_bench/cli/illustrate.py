@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bfpo_bench.cli.command import command_app
+
 if TYPE_CHECKING:
     from bfpo_bench.training.illustration.four_actions import Curve
 
@@ -20,17 +22,10 @@ Examples:
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command to the program."""
-    app.command(
-        "illustrate",
-        help="Show on four actions what BFPO, DPO and IPO learn (Section 3.4 of the paper). "
-        "No model, no data, under a minute.",
-        short_help="Show what BFPO, DPO and IPO learn (Section 3.4)",
-        epilog=EXAMPLE,
-    )(illustrate)
+app = command_app()
 
 
+@app.command(epilog=EXAMPLE)
 def illustrate(
     output: Annotated[
         Path, typer.Option(help="Folder for illustration.png, .svg, .csv and .json.")
@@ -43,7 +38,9 @@ def illustrate(
     steps: Annotated[int, typer.Option(help="Updates of each run.")] = 1800,
     repeats: Annotated[int, typer.Option(help="Runs of each method and tau.")] = 5,
 ) -> None:
-    """Learn the four actions and draw what happens."""
+    """Show on four actions what BFPO, DPO and IPO learn (Section 3.4 of the paper). No model, no
+    data, under a minute.
+    """
     from bfpo_bench.common.progress import Progress
     from bfpo_bench.training.illustration import four_actions as example
 

@@ -7,22 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bfpo_bench.cli.command import (
-    BatchSize,
-    DataParallelSize,
-    Date,
-    Device,
-    Dtype,
-    GpuMemoryUtilization,
-    JudgeAnyway,
-    JudgeBackend,
-    JudgeModel,
-    JudgeUrl,
-    TensorParallelSize,
-    TrustRemoteCode,
-    parse_batch_size,
-)
-from bfpo_bench.models.chat import DATE
+from bfpo_bench.cli.command import command_app, takes
+from bfpo_bench.judges.chosen import JudgeOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,20 +35,14 @@ Verdicts are stored as they come. Stop it any time; the same command goes on.
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command to the program."""
-    app.command(
-        "judge",
-        help="Judge the responses of a finished run, or of a JSON-lines file, without generating "
-        "anything again.",
-        short_help="Judge saved responses again",
-        epilog=EXAMPLE,
-    )(judge)
+app = command_app()
 
 
+@app.command(epilog=EXAMPLE)
+@takes(JudgeOptions, first=("judge",), required=("judge",))
 def judge(
-    judge: Annotated[str, typer.Option(help="Judge, by name, by path or as judgezoo:NAME.")],
-    run: Annotated[Path | None, typer.Argument(help="Run directory.")] = None,
+    options: JudgeOptions,
+    run: Annotated[Path | None, typer.Argument(help="Run directory of `evaluate`.")] = None,
     samples: Annotated[
         Path | None,
         typer.Option(help="A samples log of lm-eval, or JSON lines with prompts and responses."),
@@ -78,47 +58,21 @@ def judge(
         str | None,
         typer.Option(help="Field of the response. [default: response; an lm-eval log's resps]"),
     ] = None,
-    judge_model: JudgeModel = None,
-    judge_url: JudgeUrl = None,
-    judge_anyway: JudgeAnyway = False,
-    backend: JudgeBackend = None,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    batch_size: BatchSize = "auto",
-    tensor_parallel_size: TensorParallelSize = 1,
-    data_parallel_size: DataParallelSize = 1,
-    gpu_memory_utilization: GpuMemoryUtilization = 0.9,
-    date: Date = DATE,
-    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
-    """Judge saved responses."""
+    """Judge the responses of a finished run, or of a JSON-lines file, without generating anything
+    again.
+    """
     from rich.console import Console
 
     from bfpo_bench.common.errors import BadInput
     from bfpo_bench.common.progress import Progress
-    from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+    from bfpo_bench.judges.chosen import choose_judge
 
     if (run is None) == (samples is None):
         raise BadInput("name either a run directory or a file with --samples.")
     if samples is None and (prompt_field or response_field):
         raise BadInput("--prompt-field and --response-field go with --samples.")
-    chosen = choose_judge(
-        JudgeOptions(
-            judge=judge,
-            judge_model=judge_model,
-            judge_url=judge_url,
-            judge_anyway=judge_anyway,
-            backend=backend,
-            dtype=dtype,
-            device=device,
-            batch_size=parse_batch_size(batch_size),
-            tensor_parallel_size=tensor_parallel_size,
-            data_parallel_size=data_parallel_size,
-            gpu_memory_utilization=gpu_memory_utilization,
-            date=date,
-            trust_remote_code=trust_remote_code,
-        )
-    )
+    chosen = choose_judge(options)
     console = Console(highlight=False)
     if run is not None:
         from bfpo_bench.evaluation.rejudge import judge_run

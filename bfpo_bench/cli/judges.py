@@ -7,21 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bfpo_bench.cli.command import (
-    BatchSize,
-    DataParallelSize,
-    Date,
-    Device,
-    Dtype,
-    GpuMemoryUtilization,
-    JudgeBackend,
-    JudgeModel,
-    JudgeUrl,
-    TensorParallelSize,
-    TrustRemoteCode,
-    parse_batch_size,
-)
-from bfpo_bench.models.chat import DATE
+from bfpo_bench.cli.command import takes
+from bfpo_bench.judges.chosen import JudgeOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -104,16 +91,15 @@ def list_judges() -> None:
 
 
 @app.command("check", epilog=_CHECK_EXAMPLE)
+@takes(JudgeOptions, without=("judge_anyway",))
 def check(
+    options: JudgeOptions,
     labels: Annotated[
         Path, typer.Option(help="CSV, JSON or JSON-lines file of labelled responses.")
     ],
     label_column: Annotated[
         list[str], typer.Option(help="Column of labels; several are put to the vote. Repeatable.")
     ],
-    judge: Annotated[
-        str | None, typer.Option(help="Judge to measure, by name, by path or as judgezoo:NAME.")
-    ] = None,
     verdict_column: Annotated[
         str | None, typer.Option(help="Measure the verdicts in this column instead.")
     ] = None,
@@ -139,17 +125,6 @@ def check(
     output: Annotated[
         Path | None, typer.Option(help="Write everything as JSON into this file.")
     ] = None,
-    judge_model: JudgeModel = None,
-    judge_url: JudgeUrl = None,
-    backend: JudgeBackend = None,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    batch_size: BatchSize = "auto",
-    tensor_parallel_size: TensorParallelSize = 1,
-    data_parallel_size: DataParallelSize = 1,
-    gpu_memory_utilization: GpuMemoryUtilization = 0.9,
-    date: Date = DATE,
-    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Compare a judge's verdicts with people's labels."""
     from rich.console import Console
@@ -158,11 +133,11 @@ def check(
     from bfpo_bench.common.files import atomic_write, refuse_file_of_run
     from bfpo_bench.common.progress import Progress
     from bfpo_bench.evaluation.judge_check import check_column, check_judge
-    from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+    from bfpo_bench.judges.chosen import choose_judge
 
     if verdict_means is not None and verdict_column is None:
         raise BadInput("--verdict-means goes with --verdict-column; leave it out.")
-    if (judge is None) == (verdict_column is None):
+    if (options.judge is None) == (verdict_column is None):
         raise BadInput("name either a judge with --judge or a column with --verdict-column.")
     if output is not None and not output.parent.is_dir():
         raise BadInput(f"there is no folder {output.parent} for --output; make it first.")
@@ -176,25 +151,15 @@ def check(
             *(_means("--label-means", label_means), _means("--verdict-means", verdict_means)),
         )
     else:
-        assert judge is not None
-        chosen = choose_judge(
-            JudgeOptions(
-                judge=judge,
-                judge_model=judge_model,
-                judge_url=judge_url,
-                backend=backend,
-                dtype=dtype,
-                device=device,
-                batch_size=parse_batch_size(batch_size),
-                tensor_parallel_size=tensor_parallel_size,
-                data_parallel_size=data_parallel_size,
-                gpu_memory_utilization=gpu_memory_utilization,
-                date=date,
-                trust_remote_code=trust_remote_code,
-            )
-        )
         found = check_judge(
-            *(labels, chosen, label_column, prompt_column, response_column, encoding),
+            *(
+                labels,
+                choose_judge(options),
+                label_column,
+                prompt_column,
+                response_column,
+                encoding,
+            ),
             progress=Progress(),
             label_means=_means("--label-means", label_means),
         )

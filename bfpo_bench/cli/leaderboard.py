@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bfpo_bench.cli.command import command_app
+
 if TYPE_CHECKING:
     from bfpo_bench.leaderboard.board import Leaderboard
 
@@ -26,16 +28,10 @@ finished run is named too (exit code 2). The rest prints.
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command to the program."""
-    app.command(
-        "leaderboard",
-        help="Put runs into one table, next to the paper's rows.",
-        short_help="Put runs into one table",
-        epilog=EXAMPLE,
-    )(leaderboard)
+app = command_app()
 
 
+@app.command(epilog=EXAMPLE)
 def leaderboard(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="Run directories, or folders of them.")

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from bfpo_bench.cli.command import command_app
+
 EXAMPLE = """
 Examples:
 
@@ -16,16 +18,10 @@ Examples:
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command to the program."""
-    app.command(
-        "tasks",
-        help="List the tasks of a suite.",
-        short_help="List the tasks of a suite",
-        epilog=EXAMPLE,
-    )(tasks)
+app = command_app()
 
 
+@app.command(epilog=EXAMPLE)
 def tasks(
     suite: Annotated[str, typer.Option(help="paper, mini or a YAML file.")] = "paper",
     path: Annotated[

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bfpo_bench.cli.command import Date, Device, TrustRemoteCode
+from bfpo_bench.cli.command import command_app, takes
+from bfpo_bench.engines.options import Loading
 from bfpo_bench.models.chat import DATE
 
 EXAMPLE = """
@@ -23,17 +24,13 @@ On several GPUs: accelerate launch -m bfpo_bench train … (docs/training.md).
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command to the program."""
-    app.command(
-        "train",
-        help="Train a model by a recipe; with --evaluate, print its row too.",
-        short_help="Train a baseline by a recipe",
-        epilog=EXAMPLE,
-    )(train)
+app = command_app()
 
 
+@app.command(epilog=EXAMPLE)
+@takes(Loading, only=("device", "date", "trust_remote_code"))
 def train(
+    loading: Loading,
     method: Annotated[
         str | None, typer.Option(help="A recipe of the paper's Mistral rows: bfpo, dpo, ipo, sft …")
     ] = None,
@@ -60,9 +57,6 @@ def train(
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder of upstream evaluation data for --evaluate.")
     ] = None,
-    device: Device = "auto",
-    date: Date = DATE,
-    trust_remote_code: TrustRemoteCode = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Show recipe, pairs, tokens and memory; load no weights."),
@@ -81,15 +75,15 @@ def train(
         raise BadInput("give either --method or --recipe; see bfpo-bench train --help.")
     set_log_level("warning")
     changes = changes or []
-    if date != DATE:
-        changes = [*changes, f"tokens.date={date}"]
+    if loading.date != DATE:
+        changes = [*changes, f"tokens.date={loading.date}"]
     resolved = load_recipe(recipe or f"mistral/{method}", changes, base=model)
     folder = output or Path("models") / resolved.method
     progress = Progress()
     if dry_run:
         from bfpo_bench.training.dry_run import look
 
-        typer.echo(look(resolved, folder, progress, trust_remote_code, device))
+        typer.echo(look(resolved, folder, progress, loading.trust_remote_code, loading.device))
         return
     from bfpo_bench.training.checkpoint import RECORD
     from bfpo_bench.training.train import train as run
@@ -97,7 +91,7 @@ def train(
     main = os.environ.get("RANK", "0") == "0"  # of several processes one evaluates
     options = None
     if evaluate and main:
-        from bfpo_bench.engines.options import EvaluateOptions
+        from bfpo_bench.evaluation.options import EvaluateOptions
         from bfpo_bench.evaluation.resolve import check_request
 
         options = EvaluateOptions(
@@ -105,15 +99,14 @@ def train(
             suite=suite,
             judge=judge,
             data_dir=data_dir,
-            device=device,
-            date=resolved.tokens.date,
+            loading=Loading(device=loading.device, date=resolved.tokens.date),
         )
         if resolved.base is not None:
             # What cannot be evaluated is told before the training, not after it.
             check_request(replace(options, model=resolved.base))
     trained = (folder / RECORD).exists()
     progress.say(f"Training {resolved.method} from {resolved.base} …")
-    record = run(resolved, folder, progress, device, trust_remote_code)
+    record = run(resolved, folder, progress, loading.device, loading.trust_remote_code)
     if not main:
         return
     for line in [*record["notes"], *_left_out(record)]:

@@ -14,7 +14,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -61,22 +61,38 @@ def validated(kind: type[T], content: Any, where: str) -> T:
         raise BadInput(f"{where} holds what no file can ({error}); write plain values.") from None
 
 
-def sentence(error: ValidationError, kind: Any, where: str) -> BadInput:
-    """The first thing that pydantic found, in our words."""
+def joined(where: str, place: Iterable[int | str]) -> str:
+    """The name of a place inside another: ``card.yaml, labels[0]``."""
+    for step in place:
+        where += f"[{step}]" if isinstance(step, int) else f", {step}"
+    return where
+
+
+def sentence(
+    error: ValidationError,
+    kind: Any,
+    where: str,
+    joined: Callable[[str, Sequence[int | str]], str] = joined,
+) -> BadInput:
+    """The first thing that pydantic found, in our words.
+
+    Args:
+        joined: names a place inside what `where` names.
+    """
     found = error.errors(include_url=False)[0]
     place, said, value = found["loc"], found["msg"], found["input"]
     *before, last = place or ("",)
-    inside = _joined(where, before)
+    inside = joined(where, before)
     if found["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return unknown_name(f"setting in {inside}:", str(last), _keys(kind, before))
     if found["type"] in ("missing", "missing_argument"):
         return BadInput(f"{inside}: {last!r} is missing; add it.")
     if found["type"] == "value_error":
-        return BadInput(f"{_joined(where, place)}: {found['ctx']['error']}")
+        return BadInput(f"{joined(where, place)}: {found['ctx']['error']}")
     if found["type"] == "string_pattern_mismatch":
         said = "Input should be a text that is not empty"
     if found["type"] == "literal_error":
-        return unknown_name(f"choice for {_joined(where, place)}:", str(value), _choices(found))
+        return unknown_name(f"choice for {joined(where, place)}:", str(value), _choices(found))
     for theirs, ours in _WORDS.items():
         said = said.replace(theirs, ours)
     if found["type"] in ("too_short", "too_long"):
@@ -86,7 +102,7 @@ def sentence(error: ValidationError, kind: Any, where: str) -> BadInput:
     if isinstance(value, bool) and "a text" in said:
         hint = " (YAML reads a bare yes or no as true or false: put it in quotes)"
     shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-    return BadInput(f"{_joined(where, place)} {said}, not {shown}{hint}.")
+    return BadInput(f"{joined(where, place)} {said}, not {shown}{hint}.")
 
 
 _WORDS = {
@@ -99,6 +115,7 @@ _WORDS = {
     "a valid boolean": "true or false",
     "a valid array": "a list",
     "a valid tuple": "a list",
+    "an instance of Path": "a path",
     "an array": "a list",
     "greater than or equal to": "at least",
     "less than or equal to": "at most",
@@ -109,12 +126,6 @@ _WORDS = {
 def _choices(found: Mapping[str, Any]) -> list[str]:
     expected = str(found["ctx"]["expected"])
     return [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]
-
-
-def _joined(where: str, place: Sequence[int | str]) -> str:
-    for step in place:
-        where += f"[{step}]" if isinstance(step, int) else f", {step}"
-    return where
 
 
 def _keys(kind: Any, place: Sequence[int | str]) -> list[str]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from bfpo_bench.common.device import find_device, measure_speed
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.engines.options import EvaluateOptions
 from bfpo_bench.engines.tokenization import GUESS, load_tokenizer
 from bfpo_bench.estimate.memory import (
     Use,
@@ -22,6 +21,7 @@ from bfpo_bench.estimate.timing import measure
 from bfpo_bench.estimate.timing_samples import StageTime
 from bfpo_bench.estimate.tokens import Work, judge_work, task_work
 from bfpo_bench.evaluation.going_on import format_note
+from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import Request, check_request, output_folder
 from bfpo_bench.evaluation.target import LocalTarget
 from bfpo_bench.helpfulness.annotator import ChosenAnnotator
@@ -48,7 +48,7 @@ def dry_run(
     target = request.target
     tokenizer = None
     if target.tokenizer is not None:
-        tokenizer = load_tokenizer(target.tokenizer, options.trust_remote_code)
+        tokenizer = load_tokenizer(target.tokenizer, options.loading.trust_remote_code)
     planned = render(
         request.tasks,
         target.chat(),
@@ -58,7 +58,9 @@ def dry_run(
     )
     known = None
     if isinstance(target, LocalTarget) and target.adapter is None:
-        known = _known_tokens(target.files, target.backend, target.dtype, options.trust_remote_code)
+        known = _known_tokens(
+            target.files, target.backend, target.dtype, options.loading.trust_remote_code
+        )
     works = [task_work(task, tokenizer, known) for task in planned]
     judge = request.judge.card.name if request.judge else "none"
     lines = [
@@ -139,9 +141,9 @@ def _needs(
     """Memory and, unless it will be measured, the least time of target and judge."""
     target, options = request.target, request.options
     if isinstance(target, LocalTarget):
-        shape = model_shape(target.files, target.dtype, options.trust_remote_code)
-        device = find_device(options.device)
-        use = Use(shape, target.backend, options, device, works, options.max_length)
+        shape = model_shape(target.files, target.dtype, options.loading.trust_remote_code)
+        device = find_device(options.loading.device)
+        use = Use(shape, target.backend, options.loading, device, works, options.max_length)
         lines = _model_lines(f"target {target.name}", use, measured, format_note(target, options))
         lines += _too_long(planned, min(options.max_length or shape.context, shape.context))
     else:
@@ -194,13 +196,13 @@ def _annotator_needs(
         lines.append(f"   --max-cost {prices.text(limit)} {fits} that")
     if annotator.files is None:
         return lines
-    options = annotator.options
-    dtype, note = options.number_format(annotator.files)
-    shape = model_shape(annotator.files, dtype, options.trust_remote_code)
+    loading = annotator.options.loading
+    dtype, note = loading.number_format(annotator.files)
+    shape = model_shape(annotator.files, dtype, loading.trust_remote_code)
     count = task.size
     work = Work("annotate", count, likely.read, generated=likely.written)
     longest = replace(work, longest=round(most.read / count) + annotator.config.max_tokens)
-    use = Use(shape, "vllm", options, find_device("auto"), [longest], LONGEST_JUDGED)
+    use = Use(shape, "vllm", loading, find_device("auto"), [longest], LONGEST_JUDGED)
     return [*lines, *_model_lines(title, use, measured, note)]
 
 
@@ -209,8 +211,8 @@ def _judge_needs(judge: ChosenJudge, judged: Sequence[Task], measured: bool) -> 
     known = None
     if judge.model is not None:
         options = judge.options
-        dtype = options.engine_options(judge.model).dtype
-        known = _known_tokens(judge.model, judge.backend, dtype, options.trust_remote_code)
+        dtype = options.loading.engine_options(judge.model).dtype
+        known = _known_tokens(judge.model, judge.backend, dtype, options.loading.trust_remote_code)
     work = judge_work(judge, judged, known)
     if work is None:
         # JudgeZoo chooses, loads and runs its models itself.
@@ -225,8 +227,8 @@ def _judge_needs(judge: ChosenJudge, judged: Sequence[Task], measured: bool) -> 
         ]
     options = judge.options
     dtype, note = judge.number_format(judge.model)
-    shape = model_shape(judge.model, dtype, options.trust_remote_code)
-    use = Use(shape, judge.backend, options, find_device(options.device), [work])
+    shape = model_shape(judge.model, dtype, options.loading.trust_remote_code)
+    use = Use(shape, judge.backend, options.loading, find_device(options.loading.device), [work])
     questions = (
         f"   {work.requests:,} questions, at most {work.read:,} tokens to read (template, prompt, "
         "and a response as long as it may get)"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bfpo_bench.common.device import Device, Speed
-from bfpo_bench.engines.options import LoadingOptions
+from bfpo_bench.engines.options import Loading
 from bfpo_bench.estimate.model_shape import ModelShape
 from bfpo_bench.estimate.tokens import Work
 
@@ -29,7 +29,7 @@ class Use:
 
     shape: ModelShape
     backend: str
-    options: LoadingOptions
+    options: Loading
     device: Device
     works: Sequence[Work]
     max_length: int | None = None

@@ -87,12 +87,9 @@ def _load(stage: str, begin: float) -> StageTime:
 
 def _at_a_time(request: Request) -> int:
     """Responses under way at a time, as many as a run would have."""
-    options = request.options
     if request.target.backend == "openai":
-        return 2 * options.concurrency
-    if options.batch_size is not None:
-        return options.batch_size
-    return BATCH[request.target.backend]
+        return 2 * request.options.concurrency
+    return request.options.loading.batch_size or BATCH[request.target.backend]
 
 
 # ---------------------------------------------------------------------- scoring

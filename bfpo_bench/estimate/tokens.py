@@ -153,7 +153,7 @@ def _classifier_work(
     from bfpo_bench.judges.classifier import ClassifierJudge
 
     assert judge.model is not None
-    tokenizer = load_tokenizer(judge.model.folder, judge.options.trust_remote_code)
+    tokenizer = load_tokenizer(judge.model.folder, judge.options.loading.trust_remote_code)
     window = judge.model.config.get("max_position_embeddings") or 1 << 20
     writer = ClassifierJudge(card, _NoModel(tokenizer, int(window)))
     asked = len(openings(card.lines, (card.harmful_label, card.safe_label)))

@@ -12,9 +12,9 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.remembered import Memory
-from bfpo_bench.engines.options import TargetOptions
 from bfpo_bench.engines.thinking import AUTO, Thinking, switch
 from bfpo_bench.engines.thoughts import marks_of
+from bfpo_bench.evaluation.options import TargetOptions
 from bfpo_bench.models.chat import AS_WRITTEN, DATE, Chat, with_system
 from bfpo_bench.models.fingerprint import tokenizer_fingerprint
 from bfpo_bench.models.template_files import chat_templates, read_chat_template
@@ -164,5 +164,6 @@ def choose_prompts(options: TargetOptions, tokenizer: Path) -> ChatPrompts | Non
                 "for chats; leave it out, or give a template with --chat-template FILE."
             )
         return None
-    told = (options.date, options.system_prompt, options.trust_remote_code, options.thoughts)
+    date, code = options.loading.date, options.loading.trust_remote_code
+    told = (date, options.system_prompt, code, options.thoughts)
     return ChatPrompts(tokenizer, template, *told)

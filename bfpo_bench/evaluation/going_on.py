@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.engines.options import TargetOptions
+from bfpo_bench.evaluation.options import TargetOptions
 from bfpo_bench.evaluation.target import LocalTarget, Target
 from bfpo_bench.models.number_format import go_on_with
 from bfpo_bench.run.directory import read_run
@@ -30,9 +30,9 @@ def target_going_on(target: Target, options: TargetOptions, identity: dict[str, 
     Args:
         identity: the run's, as it is stored.
     """
-    if options.dtype != "auto" or not isinstance(target, LocalTarget):
+    if options.loading.dtype != "auto" or not isinstance(target, LocalTarget):
         return target
-    chosen = options.number_format(target.files)
+    chosen = options.loading.number_format(target.files)
     dtype = go_on_with(target.files, chosen, identity.get("dtype")).dtype
     return replace(target, engine_options=replace(target.engine_options, dtype=dtype))
 
@@ -41,4 +41,4 @@ def format_note(target: Target, options: TargetOptions) -> str | None:
     """What to say of the target's number format when it is loaded, if anything."""
     if not isinstance(target, LocalTarget):
         return None
-    return go_on_with(target.files, options.number_format(target.files), target.dtype).note
+    return go_on_with(target.files, options.loading.number_format(target.files), target.dtype).note

@@ -8,9 +8,9 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.open import choose_backend
-from bfpo_bench.engines.options import EvaluateOptions
 from bfpo_bench.evaluation.chat_prompts import choose_template
 from bfpo_bench.evaluation.going_on import begun_identity, target_going_on
+from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.target import Target, find_target
 from bfpo_bench.helpfulness.annotator import AnnotatorOptions, ChosenAnnotator, choose_annotator
 from bfpo_bench.helpfulness.cost import Prices
@@ -41,8 +41,7 @@ class Request:
     @property
     def prices(self) -> Prices:
         """What annotating may cost."""
-        options = self.options
-        return Prices(options.price_in, options.price_out, options.max_cost)
+        return Prices(self.options.price_in, self.options.price_out, self.options.max_cost)
 
     def going_on(self) -> Request:
         """The same in the number formats of the run that it goes on with, where ``auto`` chose."""
@@ -105,7 +104,7 @@ def check_request(options: EvaluateOptions) -> Request:
     if judged or options.judge:
         # Only the card for now: the judge's weights are looked for when all else was found.
         load_judge(options.judge or suite.judge)
-    target = find_target(options, choose_backend(options.backend))
+    target = find_target(options, choose_backend(options.loading.backend))
     tasks = load_tasks(
         wanted,
         options.data_dir,
@@ -114,8 +113,14 @@ def check_request(options: EvaluateOptions) -> Request:
         options.limit,
         options.seed,
     )
-    judge = choose_judge(_judge_options(options, suite)) if judged else None
-    annotator = choose_annotator(_annotator_options(options)) if options.annotator else None
+    loading, name = options.loading.beside_target(), options.judge or suite.judge
+    judge = choose_judge(JudgeOptions.of(options, judge=name, loading=loading)) if judged else None
+    annotator = None
+    if options.annotator:
+        # vLLM serves it, on the GPU where there is one.
+        annotator = choose_annotator(
+            AnnotatorOptions.of(options, loading=replace(loading, device="auto"))
+        )
     request = Request(options, suite, target, judge, annotator, tasks)
     _ = request.prices  # for its complaints
     return request
@@ -138,30 +143,6 @@ def _wanted(options: EvaluateOptions, suite: Suite) -> Suite:
             "paper has it, or leave --annotator out."
         )
     return replace(wanted, helpfulness=suite.helpfulness)
-
-
-def _judge_options(options: EvaluateOptions, suite: Suite) -> JudgeOptions:
-    return JudgeOptions(
-        judge=options.judge or suite.judge,
-        judge_model=options.judge_model,
-        judge_url=options.judge_url,
-        judge_anyway=options.judge_anyway,
-        **options.beside_target(),
-    )
-
-
-def _annotator_options(options: EvaluateOptions) -> AnnotatorOptions:
-    assert options.annotator is not None
-    return AnnotatorOptions(
-        annotator=options.annotator,
-        annotator_config=options.annotator_config,
-        annotator_model=options.annotator_model,
-        annotator_url=options.annotator_url,
-        annotator_key_env=options.annotator_key_env,
-        concurrency=options.concurrency,
-        # vLLM serves it, on the GPU where there is one.
-        **{**options.beside_target(), "device": "auto"},
-    )
 
 
 def _template(options: EvaluateOptions, target: Target, digest: str | None) -> str:

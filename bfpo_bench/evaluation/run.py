@@ -7,9 +7,9 @@ from contextlib import ExitStack
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.engines.options import EvaluateOptions
 from bfpo_bench.evaluation import stages
 from bfpo_bench.evaluation.going_on import format_note
+from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import Request, check_request, output_folder
 from bfpo_bench.evaluation.summarize import collect
 from bfpo_bench.evaluation.target import TRAINING_RECORD

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.openai.engine import OpenAIOptions
-from bfpo_bench.engines.options import TargetOptions
 from bfpo_bench.engines.protocol import Engine, EngineOptions
 from bfpo_bench.engines.thinking import AUTO
 from bfpo_bench.evaluation.chat_prompts import SERVER_CLOCK, UNTAUGHT, ChatPrompts, choose_prompts
+from bfpo_bench.evaluation.options import TargetOptions
 from bfpo_bench.models.adapters import Adapter, find_adapter
 from bfpo_bench.models.architecture import find_causal_model
 from bfpo_bench.models.checkpoint import ModelFiles, find_tokenizer
@@ -249,7 +249,7 @@ def find_target(options: TargetOptions, backend: str) -> Target:
             "--backend openai and --base-url go together: the one says that a server holds the "
             "model, the other where it is (e.g. http://localhost:8000/v1)."
         )
-    code = options.trust_remote_code
+    code = options.loading.trust_remote_code
     tokenizer = find_tokenizer(options.tokenizer, code) if options.tokenizer else None
     if backend == "openai":
         if options.adapter is not None:
@@ -264,7 +264,7 @@ def find_target(options: TargetOptions, backend: str) -> Target:
         tokenizer = adapter.folder
     folder = tokenizer or files.folder
     prompts = choose_prompts(options, folder)
-    engine_options = options.engine_options(files, tokenizer, options.max_length)
+    engine_options = options.loading.engine_options(files, tokenizer, options.max_length)
     never = NEVER_TEMPLATE if options.chat_template == "never" else NO_TEMPLATE
     plain = None if prompts else never
     if adapter is not None:
@@ -291,7 +291,7 @@ def _served(options: TargetOptions, tokenizer: Path | None) -> ServedTarget:
         tokenizer=tokenizer,
         max_length=options.max_length,
         concurrency=options.concurrency,
-        trust_remote_code=options.trust_remote_code,
+        trust_remote_code=options.loading.trust_remote_code,
         thinking=options.thoughts if prompts is None else AUTO,
     )
     return ServedTarget(

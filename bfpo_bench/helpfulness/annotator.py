@@ -9,11 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic.dataclasses import dataclass as checked
+
 from bfpo_bench.client import GaveUp, Refused, Secret, Server, ask
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.options import Options
 from bfpo_bench.common.progress import Progress
+from bfpo_bench.common.validate import STRICT
 from bfpo_bench.engines.open import vllm_installed
-from bfpo_bench.engines.options import LoadingOptions
+from bfpo_bench.engines.options import Loading
 from bfpo_bench.helpfulness.annotator_config import OFFICIAL, AnnotatorConfig, load_config
 from bfpo_bench.helpfulness.ask import Annotator
 from bfpo_bench.helpfulness.serve import serving
@@ -27,8 +31,8 @@ OPENAI = "https://api.openai.com/v1"
 FIRST_TRIES = 3
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnnotatorOptions(LoadingOptions):
+@checked(frozen=True, kw_only=True, config=STRICT)
+class AnnotatorOptions(Options):
     """What a user can ask of an annotator.
 
     Attributes:
@@ -48,6 +52,7 @@ class AnnotatorOptions(LoadingOptions):
     annotator_url: str | None = None
     annotator_key_env: str = "OPENAI_API_KEY"
     concurrency: int = 16
+    loading: Loading = Loading()
 
 
 @dataclass(frozen=True)
@@ -88,10 +93,10 @@ class ChosenAnnotator:
         else:
             place = {
                 **checkpoint_identity(
-                    self.files, generation=True, code=self.options.trust_remote_code
+                    self.files, generation=True, code=self.options.loading.trust_remote_code
                 ),
-                "dtype": self.options.engine_options(self.files).dtype,
-                **told_date(read_chat_template(self.files.folder), self.options.date),
+                "dtype": self.options.loading.engine_options(self.files).dtype,
+                **told_date(read_chat_template(self.files.folder), self.options.loading.date),
             }
         content = self.config.fingerprint()
         return {"annotator": self.name, "config": self.config.name, "content": content, **place}
@@ -113,9 +118,9 @@ class ChosenAnnotator:
             return
         assert self.files is not None
         progress.say(f"Starting a vLLM server with {self.files.name} (log: {log}) …")
-        if note := self.options.number_format(self.files).note:
+        if note := self.options.loading.number_format(self.files).note:
             progress.say(f"Annotator {self.name}: {note}.")
-        with serving(self.files, self.model, self.options, log) as server:
+        with serving(self.files, self.model, self.options.loading, log) as server:
             yield Annotator(self.name, self.config, self.model, server)
 
 
@@ -185,7 +190,7 @@ def _local(options: AnnotatorOptions, config: AnnotatorConfig) -> ChosenAnnotato
             "installed: pip install 'bfpo-bench[vllm]', or name a running server with "
             "--annotator-url."
         )
-    code = options.trust_remote_code
+    code = options.loading.trust_remote_code
     files = find_causal_model(options.annotator_model, None, "vllm", code)
     return ChosenAnnotator(options, config, files.name, None, files)
 

@@ -26,7 +26,7 @@ from bfpo_bench.client import GaveUp, Malformed, Refused, Secret, Server, ask
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.processes import Guard
 from bfpo_bench.engines.open import gpu_visible
-from bfpo_bench.engines.options import LoadingOptions
+from bfpo_bench.engines.options import Loading
 from bfpo_bench.judges.chosen import LONGEST_JUDGED
 from bfpo_bench.models.chat import fixed_clock, told_date
 from bfpo_bench.models.checkpoint import ModelFiles
@@ -42,9 +42,7 @@ _CAUSE = re.compile(r"(?:^|\W)(\w+(?:Error|Exception): .+)$", re.MULTILINE)
 
 
 @contextmanager
-def serving(
-    files: ModelFiles, model: str, options: LoadingOptions, log_file: Path
-) -> Iterator[Server]:
+def serving(files: ModelFiles, model: str, options: Loading, log_file: Path) -> Iterator[Server]:
     """A running server that knows the model as `model`, while the body runs.
 
     Raises:
@@ -70,7 +68,7 @@ def serving(
             guard.dismiss()
 
 
-def _command(files: ModelFiles, model: str, options: LoadingOptions, port: int) -> list[str]:
+def _command(files: ModelFiles, model: str, options: Loading, port: int) -> list[str]:
     engine = options.engine_options(files)
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", str(files.folder), "--served-model-name", model]
@@ -90,7 +88,7 @@ def _command(files: ModelFiles, model: str, options: LoadingOptions, port: int) 
     return [*command, "--enforce-eager"]
 
 
-def _template(files: ModelFiles, options: LoadingOptions, folder: str) -> list[str]:
+def _template(files: ModelFiles, options: Loading, folder: str) -> list[str]:
     """The model's own chat template with its clock stopped, where it has one."""
     template = read_chat_template(files.folder)
     if template is None or not told_date(template, options.date):

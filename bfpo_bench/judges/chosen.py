@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic.dataclasses import dataclass as checked
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.options import Help, Options
 from bfpo_bench.common.progress import Progress
+from bfpo_bench.common.validate import STRICT
 from bfpo_bench.engines.open import choose_backend, open_engine
-from bfpo_bench.engines.options import LoadingOptions
+from bfpo_bench.engines.options import Loading
 from bfpo_bench.judges import Card, ClassifierCard, Judge, RubricCard, load_judge
 from bfpo_bench.models.architecture import find_causal_model
 from bfpo_bench.models.chat import told_date
@@ -29,14 +33,28 @@ LONGEST_JUDGED = 16384
 """Tokens of a judge's input at most; a longer prompt loses its beginning, the rules never do."""
 
 
-@dataclass(frozen=True)
-class JudgeOptions(LoadingOptions):
-    """What a user can ask of a judge; the fields mean what they mean in ``EvaluateOptions``."""
+JudgeName = Annotated[str | None, Help("Judge card, by name or path, or judgezoo:NAME.")]
+JudgeModel = Annotated[
+    str | None,
+    Help("Folder or hub id of the judge's weights; a served model's name. [default: the card's]"),
+]
+JudgeUrl = Annotated[
+    str | None, Help("Server of a judge such as openai, up to /v1. [default: the card's]")
+]
+JudgeAnyway = Annotated[
+    bool, Help("Figures also where the judge is not made for the kind of prompts.")
+]
 
-    judge: str
-    judge_model: str | None = None
-    judge_url: str | None = None
-    judge_anyway: bool = False
+
+@checked(frozen=True, config=STRICT)
+class JudgeOptions(Options):
+    """What a user can ask of a judge."""
+
+    judge: JudgeName = None
+    judge_model: JudgeModel = None
+    judge_url: JudgeUrl = None
+    judge_anyway: JudgeAnyway = False
+    loading: Loading = Loading()
 
 
 @dataclass(frozen=True)
@@ -66,8 +84,10 @@ class ChosenJudge:
 
     def number_format(self, model: ModelFiles) -> NumberFormat:
         """The number format in which its model is loaded."""
-        found = self.options.number_format(model)
-        return go_on_with(model, found, self.begun) if self.options.dtype == "auto" else found
+        found = self.options.loading.number_format(model)
+        return (
+            go_on_with(model, found, self.begun) if self.options.loading.dtype == "auto" else found
+        )
 
     def identity(self) -> dict[str, Any]:
         """All that its verdicts depend on; the same as in the ``run.json`` of an evaluation."""
@@ -77,14 +97,14 @@ class ChosenJudge:
         found = checkpoint_identity(
             self.model,
             templates=self.card.chat_template,
-            code=self.options.trust_remote_code,
+            code=self.options.loading.trust_remote_code,
         )
         return {
             **self.card.identity(weights=found["weights"]),
             **found,
             "backend": self.backend,
             "dtype": self.number_format(self.model).dtype,
-            **told_date(self._template, self.options.date),
+            **told_date(self._template, self.options.loading.date),
         }
 
     @property
@@ -122,11 +142,11 @@ class ChosenJudge:
         window = self.model.config.get("max_position_embeddings")
         # vLLM keeps room for a context of full length: Llama Guard's 128k would take 16 GiB.
         max_length = LONGEST_JUDGED if (window or 0) > LONGEST_JUDGED else None
-        options = self.options.engine_options(self.model, max_length=max_length)
+        options = self.options.loading.engine_options(self.model, max_length=max_length)
         engine = open_engine(self.backend, replace(options, dtype=dtype))
         try:
             assert isinstance(self.card, ClassifierCard)
-            yield self.card.open(engine, self.options.date, self._template)
+            yield self.card.open(engine, self.options.loading.date, self._template)
         finally:
             engine.close()
 
@@ -137,8 +157,9 @@ def choose_judge(options: JudgeOptions) -> ChosenJudge:
     Raises:
         BadInput: one sentence for the first thing that cannot be had.
     """
+    assert options.judge is not None
     card = point_judge(load_judge(options.judge), options.judge_model, options.judge_url)
-    backend = choose_backend(options.backend)
+    backend = choose_backend(options.loading.backend)
     if backend == "openai":
         raise BadInput(
             "a judge is loaded with --backend hf or vllm; one that a server holds is named by "
@@ -147,7 +168,10 @@ def choose_judge(options: JudgeOptions) -> ChosenJudge:
     model = None
     if isinstance(card, ClassifierCard):
         model = find_causal_model(
-            options.judge_model or card.model, card.revision, backend, options.trust_remote_code
+            options.judge_model or card.model,
+            card.revision,
+            backend,
+            options.loading.trust_remote_code,
         )
     return ChosenJudge(options, card, model, backend)
 

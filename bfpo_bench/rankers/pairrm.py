@@ -79,7 +79,9 @@ class ChosenPairRM:
         progress.say(f"Loading ranker {self.name} …")
         if note := self.options.format_of(self.files).note:
             progress.say(f"Ranker {self.name}: {note}.")
-        ranker = PairRM(self.files, self.dtype, self.options.device, self.options.batch_size)
+        ranker = PairRM(
+            self.files, self.dtype, self.options.loading.device, self.options.loading.batch_size
+        )
         try:
             yield ranker
         finally:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
+from pydantic.dataclasses import dataclass as checked
+
+from bfpo_bench.common.options import Help, Options
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.engines.options import LoadingOptions
+from bfpo_bench.common.validate import STRICT
+from bfpo_bench.engines.options import Loading
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.models.number_format import NumberFormat, choose_format
 
@@ -69,20 +73,27 @@ class ServedRanker(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class RankerOptions(LoadingOptions):
-    """What a user can ask of a ranker.
+RankerName = Annotated[
+    str,
+    Help(
+        "Which response is more helpful: pairrm, pairrm:PATH, reward:PATH, openai:MODEL or "
+        "package.module:function."
+    ),
+]
+RankerUrl = Annotated[
+    str | None, Help("Server of an openai: ranker, up to /v1. [default: OpenAI's]")
+]
+RankerKeyEnv = Annotated[str, Help("Environment variable with the key of the ranker's server.")]
 
-    Attributes:
-        ranker: ``pairrm``, ``pairrm:PATH``, ``reward:PATH``, ``openai:MODEL`` or
-            ``package.module:function``.
-        ranker_url: base URL of the server of an ``openai:`` ranker.
-        ranker_key_env: environment variable with that server's key.
-    """
 
-    ranker: str
-    ranker_url: str | None = None
-    ranker_key_env: str = "OPENAI_API_KEY"
+@checked(frozen=True, kw_only=True, config=STRICT)
+class RankerOptions(Options):
+    """What a user can ask of a ranker."""
+
+    ranker: RankerName
+    ranker_url: RankerUrl = None
+    ranker_key_env: RankerKeyEnv = "OPENAI_API_KEY"
+    loading: Loading = Loading()
 
     def dtype_of(self, files: ModelFiles) -> str:
         """Number format in which a ranker's weights are loaded: what was asked for, else theirs."""
@@ -91,7 +102,7 @@ class RankerOptions(LoadingOptions):
 
     def format_of(self, files: ModelFiles) -> NumberFormat:
         """The same with what is to be said of it; rankers are no engine's, vLLM's neither."""
-        return choose_format(files, self.dtype, self.device)
+        return choose_format(files, self.loading.dtype, self.loading.device)
 
 
 class ChosenRanker(Protocol):

@@ -55,7 +55,7 @@ class ChosenReward:
             **checkpoint_identity(self.found.files),
             "objective": self.found.objectives[self.column],
             "dtype": self.dtype,
-            **told_date(read_chat_template(self.found.files.folder), self.options.date),
+            **told_date(read_chat_template(self.found.files.folder), self.options.loading.date),
         }
 
     @contextmanager
@@ -69,8 +69,8 @@ class ChosenReward:
         progress.say(f"Loading ranker {self.name} …")
         if note := self.options.format_of(self.found.files).note:
             progress.say(f"Ranker {self.name}: {note}.")
-        device = find_device(self.options.device)
-        model = RewardModel(self.found, device, self.dtype, self.options.date)
+        device = find_device(self.options.loading.device)
+        model = RewardModel(self.found, device, self.dtype, self.options.loading.date)
         try:
             yield Reward(model, self.column)
         finally:

@@ -2,68 +2,64 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.options import Count, Help, Place
 from bfpo_bench.common.sampling import Sampling
+from bfpo_bench.common.validate import STRICT
 from bfpo_bench.engines.open import choose_backend
-from bfpo_bench.engines.options import TargetOptions
 from bfpo_bench.evaluation.going_on import begun_identity, target_going_on
+from bfpo_bench.evaluation.options import TargetOptions
 from bfpo_bench.evaluation.target import Target, find_target
 from bfpo_bench.judges import load_judge
 from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
 from bfpo_bench.rankers import ChosenRanker, RankerOptions, choose_ranker
+from bfpo_bench.rankers.protocol import RankerKeyEnv, RankerName, RankerUrl
 from bfpo_bench.redteam.prompts import TASK, PromptSet, read_prompts
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked(frozen=True, kw_only=True, config=STRICT)
 class RedteamOptions(TargetOptions):
-    """Options of :func:`bfpo_bench.redteam.redteam`, with the defaults of the command line.
+    """Options of :func:`bfpo_bench.redteam.redteam` and of ``bfpo-bench redteam``."""
 
-    Model, judge, server, data and loading mean what they mean in ``EvaluateOptions``, the ranker's
-    fields what they mean in ``RankerOptions``.
-
-    Attributes:
-        prompts: a file (one prompt a line, CSV, JSON or JSON lines) or a source of the package.
-        output: preference file to write; a summary is written beside it.
-        run: run directory; default: ``<output without its ending>.run``.
-        responses: responses drawn for each prompt.
-        temperature, top_p, max_new_tokens: how they are drawn.
-        prompt_column: column of the prompts; None finds one of the usual names.
-        category_column: column of the categories; None finds one of the usual names, if any.
-        limit: at most so many prompts, drawn by the seed.
-        max_per_category: at most so many prompts of a category, drawn by the seed.
-        fresh: forget what an earlier run in this run directory has done.
-    """
-
-    prompts: str
-    judge: str
-    ranker: str
-    output: Path
-    run: Path | None = None
-    responses: int = 2
-    temperature: float = 0.7
-    top_p: float = 0.95
-    max_new_tokens: int = 512
-    prompt_column: str | None = None
-    category_column: str | None = None
-    limit: int | None = None
-    max_per_category: int | None = None
-    judge_model: str | None = None
-    judge_url: str | None = None
-    ranker_url: str | None = None
-    ranker_key_env: str = "OPENAI_API_KEY"
-    data_dir: Path | None = None
-    variants: dict[str, str] = field(default_factory=dict)
-    allow_unpinned: bool = False
-    seed: int = 0
-    fresh: bool = False
+    prompts: Annotated[
+        str,
+        Help(
+            "File (.txt: one prompt a line; CSV, JSON, JSON lines), or a source: advbench, "
+            "alert, alert_adversarial, realtoxicityprompts, alpaca_eval."
+        ),
+    ]
+    judge: Annotated[str, Help("Judge card, by name or path, or judgezoo:NAME.")]
+    ranker: RankerName
+    output: Annotated[Place, Help("Preference file to write (JSON lines).")]
+    run: Annotated[Place | None, Help("Run directory. [default: <output>.run beside it]")] = None
+    responses: Annotated[int, Help("Responses to each prompt.")] = 2
+    temperature: Annotated[float, Help("Of sampling; above 0.")] = 0.7
+    top_p: Annotated[float, Field(gt=0, le=1), Help("Nucleus of sampling.")] = 0.95
+    max_new_tokens: Annotated[Count, Help("Most tokens of a response.")] = 512
+    prompt_column: Annotated[
+        str | None,
+        Help("Column of the prompts. [default: prompt, goal, behavior … if there]"),
+    ] = None
+    category_column: Annotated[
+        str | None,
+        Help("Column of the categories. [default: category, SemanticCategory …]"),
+    ] = None
+    limit: Annotated[Count | None, Help("At most so many prompts, drawn by the seed.")] = None
+    max_per_category: Annotated[
+        Count | None, Help("At most so many prompts of a category, drawn by the seed.")
+    ] = None
+    ranker_url: RankerUrl = None
+    ranker_key_env: RankerKeyEnv = "OPENAI_API_KEY"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._at_least_one("limit", "max_per_category", "max_new_tokens")
         if self.responses < 2:
             raise BadInput(
                 f"--responses must be at least 2, not {self.responses}: a pair is made of two "
@@ -74,8 +70,6 @@ class RedteamOptions(TargetOptions):
                 "--temperature must be above 0: drawn greedily, all responses to a prompt would "
                 "be the same."
             )
-        if not 0 < self.top_p <= 1:
-            raise BadInput("--top-p is a probability: more than 0, at most 1.")
 
     @property
     def run_folder(self) -> Path:
@@ -91,24 +85,6 @@ class RedteamOptions(TargetOptions):
     def sampling(self) -> Sampling:
         """How responses are drawn."""
         return Sampling(self.max_new_tokens, self.temperature, self.top_p)
-
-    def judge_options(self) -> JudgeOptions:
-        """The judge."""
-        return JudgeOptions(
-            judge=self.judge,
-            judge_model=self.judge_model,
-            judge_url=self.judge_url,
-            **self.beside_target(),
-        )
-
-    def ranker_options(self) -> RankerOptions:
-        """The ranker."""
-        return RankerOptions(
-            ranker=self.ranker,
-            ranker_url=self.ranker_url,
-            ranker_key_env=self.ranker_key_env,
-            **self.beside_target(),
-        )
 
 
 @dataclass(frozen=True)
@@ -176,6 +152,8 @@ def check_request(options: RedteamOptions) -> Request:
         variant=options.variants.get(options.prompts),
         allow_unpinned=options.allow_unpinned,
     )
-    target = find_target(options, choose_backend(options.backend))
-    ranker = choose_ranker(options.ranker_options())
-    return Request(options, prompts, target, choose_judge(options.judge_options()), ranker)
+    target = find_target(options, choose_backend(options.loading.backend))
+    loading = options.loading.beside_target()
+    ranker = choose_ranker(RankerOptions.of(options, loading=loading))
+    judge = choose_judge(JudgeOptions.of(options, loading=loading))
+    return Request(options, prompts, target, judge, ranker)

@@ -235,7 +235,7 @@ def claim_output(options: RedteamOptions, made_of: dict[str, Any]) -> Summary | 
     if options.fresh:
         return None
     both = nameless(summary.made_of), nameless(made_of)
-    if options.dtype == "auto":
+    if options.loading.dtype == "auto":
         both = formatless(both[0]), formatless(both[1])
     different = differences(*(shared_parts(*both) if is_earlier(summary.made_of) else both))
     if different:

@@ -50,7 +50,8 @@ def second_act(output: Path, seed: int, progress: Progress) -> Act | str:
     Raises:
         BenchError: the model is there and the evaluation fails.
     """
-    from bfpo_bench.engines.options import EvaluateOptions
+    from bfpo_bench.engines.options import Loading
+    from bfpo_bench.evaluation.options import EvaluateOptions
     from bfpo_bench.evaluation.run import run_evaluation
     from bfpo_bench.leaderboard.board import read_leaderboard
 
@@ -63,10 +64,8 @@ def second_act(output: Path, seed: int, progress: Progress) -> Act | str:
         model=str(model),
         suite="mini",
         output=folder,
-        backend="hf",
-        device="cpu",
         # Its bfloat16 is emulated on most processors, many times slower.
-        dtype="float32",
+        loading=Loading(backend="hf", device="cpu", dtype="float32"),
         seed=seed,
     )
     progress.say(f"Evaluating {NAME} on the same suite …")

@@ -198,7 +198,8 @@ def is_trained(folder: Path, recipe: Recipe) -> bool:
 
 
 def _evaluate(model: Path, folder: Path, judge: Path, seed: int, progress: Progress) -> Results:
-    from bfpo_bench.engines.options import EvaluateOptions
+    from bfpo_bench.engines.options import Loading
+    from bfpo_bench.evaluation.options import EvaluateOptions
     from bfpo_bench.evaluation.run import run_evaluation
 
     options = EvaluateOptions(
@@ -206,8 +207,7 @@ def _evaluate(model: Path, folder: Path, judge: Path, seed: int, progress: Progr
         suite="mini",
         judge=str(judge),
         output=folder,
-        backend="hf",
-        device="cpu",
+        loading=Loading(backend="hf", device="cpu"),
         seed=seed,
     )
     return run_evaluation(options, progress)

@@ -108,7 +108,7 @@ BAD = [
     (["--variant", "crows_pairs"], "should be SOURCE=NAME"),
     (["--variant", "crows_pairs=orginal"], "did you mean 'original'"),
     (["--chat-template", "missing.jinja"], "cannot read the chat template"),
-    (["--gpu-memory-utilization", "90"], "is a share"),
+    (["--gpu-memory-utilization", "90"], "must be at most 1, not 90"),
     (["--tokenizer", "./nowhere"], "no tokenizer folder"),
     (["--suite", "paper", "--judge", "keyword", "--data-dir", "./nowhere"], "nowhere"),
 ]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bfpo_bench.cli.command import parse_variants
 from bfpo_bench.cli.data import app
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.data import hub as hub_files
+from bfpo_bench.evaluation.options import read_variants
 
 RUNNER = CliRunner()
 
@@ -127,8 +127,8 @@ def test_mini_items_can_be_checked() -> None:
 )
 def test_variants_are_checked(given: str, expected: str) -> None:
     with pytest.raises(BadInput, match=expected):
-        parse_variants([given])
-    assert parse_variants(["toxigen=train-sample"]) == {"toxigen": "train-sample"}
+        read_variants([given])
+    assert read_variants(["toxigen=train-sample"]) == {"toxigen": "train-sample"}
 
 
 @pytest.mark.parametrize("command", ["list", "check"])

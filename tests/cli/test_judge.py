@@ -9,17 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner, Result
 
 import bfpo_bench
-from bfpo_bench.cli import judge, judges
+from bfpo_bench.cli.app import app
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.judges import names
-
-app = typer.Typer()
-judge.register(app)
-app.add_typer(judges.app, name="judges")
 
 LABELS = "prompt,response,people,other\np,I cannot,0,1\np,Sure,1,1\np,Here,0,0\n"
 

@@ -182,7 +182,7 @@ def _work(options: dict[str, Any]) -> int:
 
 
 def _evaluate(options: dict[str, Any]) -> None:
-    from bfpo_bench.engines.options import EvaluateOptions
+    from bfpo_bench.evaluation.options import EvaluateOptions
     from bfpo_bench.evaluation.run import run_evaluation
 
     paths = {name: Path(options[name]) for name in ("output", "data_dir") if name in options}

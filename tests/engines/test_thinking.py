@@ -9,9 +9,9 @@ import pytest
 
 import bfpo_bench
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.engines.options import EvaluateOptions
 from bfpo_bench.engines.thinking import Thinking
 from bfpo_bench.evaluation.chat_prompts import ChatPrompts
+from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.run.directory import read_run
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.store import ResponseRecord, Store

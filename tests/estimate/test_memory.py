@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bfpo_bench.common.device import Device, Speed, find_device, measure_speed
-from bfpo_bench.engines.options import EvaluateOptions, LoadingOptions
+from bfpo_bench.engines.options import Loading
 from bfpo_bench.estimate.memory import (
     Memory,
     Use,
@@ -46,7 +46,7 @@ def gpu(free: float, total: float = 80e9, count: int = 1) -> Device:
 def use(backend: str = "hf", device: Device | None = None, **options: Any) -> Use:
     window = options.pop("max_length", None)
     shape = options.pop("shape", LLAMA)
-    loading = LoadingOptions(**options)
+    loading = Loading(**options)
     return Use(shape, backend, loading, device or gpu(79e9), [SCORE, RESPOND], window)
 
 
@@ -140,16 +140,3 @@ def test_sizes_and_times_for_people() -> None:
     assert [duration(s) for s in (0.01, 0.42, 12.3, 150, 4320, 97_200 * 2)] == [
         *("under 0.1 s", "0.4 s", "12 s", "2 min", "1 h 12 min", "2 d 6 h")
     ]
-
-
-def test_options_that_exist_are_right() -> None:
-    from bfpo_bench.common.errors import BadInput
-
-    for wrong, sentence in (
-        ({"concurrency": 0}, "--concurrency must be at least 1, not 0"),
-        ({"tensor_parallel_size": 0}, "--tensor-parallel-size must be at least 1"),
-        ({"dtype": "float31"}, "did you mean 'float32'"),
-        ({"gpu_memory_utilization": 0.0}, "is a share"),
-    ):
-        with pytest.raises(BadInput, match=sentence):
-            EvaluateOptions("model", **wrong)  # type: ignore[arg-type]

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.engines.options import EvaluateOptions
 from bfpo_bench.engines.protocol import ScoreRequest
 from bfpo_bench.estimate import timing as measuring
 from bfpo_bench.estimate.dry_run import dry_run
 from bfpo_bench.estimate.timing import measure
 from bfpo_bench.estimate.timing_samples import PIECES, extrapolate, spread
 from bfpo_bench.estimate.tokens import judge_work, task_work
+from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import check_request
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 from bfpo_bench.tasks.requests import render

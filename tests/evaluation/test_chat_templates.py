@@ -9,10 +9,10 @@ import pytest
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.sampling import Sampling
-from bfpo_bench.engines.options import EvaluateOptions
 from bfpo_bench.engines.protocol import GenerateRequest
 from bfpo_bench.engines.tokenization import encode, encode_prompts, load_tokenizer
 from bfpo_bench.evaluation.chat_prompts import BARE, ChatPrompts
+from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.models.chat import Chat, TemplateFault
 from tests.training.toy_tokenizers import CHATML, MISTRAL, ZEPHYR, byte_level
 

@@ -92,8 +92,8 @@ def test_what_does_not_fit_together(tmp_path: Path, options: dict[str, Any], sen
 
 
 def test_dry_run_of_a_served_model_asks_nothing() -> None:
-    from bfpo_bench.engines.options import EvaluateOptions
     from bfpo_bench.estimate.dry_run import dry_run
+    from bfpo_bench.evaluation.options import EvaluateOptions
 
     with serving(Toy()) as server:
         text = dry_run(

@@ -76,7 +76,7 @@ def test_a_server_runs_while_it_is_needed(
 ) -> None:
     start(monkeypatch, SERVER)
     log = tmp_path / "annotator.log"
-    with serving(find_model(str(tiny_llama)), "toy", local(tiny_llama), log) as server:
+    with serving(find_model(str(tiny_llama)), "toy", local(tiny_llama).loading, log) as server:
         assert server.is_local
         listed = ask(server, lambda caller: caller.get("models", lambda reply: reply))
         assert listed["data"][0]["id"] == "toy"
@@ -93,7 +93,7 @@ def test_a_server_ends_when_the_work_fails(
     files = find_model(str(tiny_llama))
 
     def interrupted() -> None:
-        with serving(files, "toy", local(tiny_llama), log):
+        with serving(files, "toy", local(tiny_llama).loading, log):
             assert psutil.pid_exists(helper(log))
             raise KeyboardInterrupt
 
@@ -111,13 +111,13 @@ def test_a_server_that_does_not_start_is_explained(
         pytest.raises(
             RunFailed, match=r"did not start \(ValueError: no room for this model\); see"
         ),
-        serving(files, "toy", local(tiny_llama), tmp_path / "annotator.log"),
+        serving(files, "toy", local(tiny_llama).loading, tmp_path / "annotator.log"),
     ):
         pytest.fail("it runs")
     start(monkeypatch, "raise SystemExit(7)")
     with (
         pytest.raises(RunFailed, match=r"did not start \(exit code 7\)"),
-        serving(files, "toy", local(tiny_llama), tmp_path / "annotator.log"),
+        serving(files, "toy", local(tiny_llama).loading, tmp_path / "annotator.log"),
     ):
         pytest.fail("it runs")
 
@@ -131,7 +131,7 @@ from bfpo_bench.models.checkpoint import find_model
 code, model, log = sys.argv[1:]
 serve._command = lambda files, name, options, port: [sys.executable, "-c", code, str(port)]
 options = AnnotatorOptions(annotator="local", annotator_model=model, backend="hf")
-with serve.serving(find_model(model), "toy", options, Path(log)):
+with serve.serving(find_model(model), "toy", options.loading, Path(log)):
     print("runs", flush=True)
     time.sleep(600)
 """
@@ -157,12 +157,12 @@ def test_the_command_serves_this_model(tiny_llama: Path, monkeypatch: pytest.Mon
         annotator="local", batch_size=3, trust_remote_code=True, gpu_memory_utilization=0.5
     )
     monkeypatch.setattr(serve, "gpu_visible", lambda: True)
-    command = " ".join(serve._command(files, "toy", options, 1234))
+    command = " ".join(serve._command(files, "toy", options.loading, 1234))
     assert f"--model {tiny_llama} --served-model-name toy --host 127.0.0.1 --port 1234" in command
     assert command.endswith("--max-num-seqs 3 --trust-remote-code --gpu-memory-utilization 0.5")
     files.config["max_position_embeddings"] = 1 << 17
     monkeypatch.setattr(serve, "gpu_visible", lambda: False)
-    command = " ".join(serve._command(files, "toy", options, 1234))
+    command = " ".join(serve._command(files, "toy", options.loading, 1234))
     assert "--max-model-len 16384" in command
     assert command.endswith("--enforce-eager")
 

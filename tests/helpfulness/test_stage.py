@@ -12,9 +12,9 @@ import pytest
 
 import bfpo_bench
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.engines.options import EvaluateOptions
 from bfpo_bench.estimate.dry_run import dry_run
 from bfpo_bench.evaluation import run as evaluation
+from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.helpfulness.annotator_config import OFFICIAL
 from bfpo_bench.helpfulness.instructions import TASK, load_instructions
 from bfpo_bench.run.repair import open_whole

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.engines.options import EvaluateOptions, LoadingOptions
+from bfpo_bench.engines.options import Loading
+from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import check_request
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 
@@ -32,7 +33,7 @@ def test_a_run_loads_its_judge_as_it_loads_its_target(tiny_llama: Path) -> None:
         "trust_remote_code": True,
         "date": "2025-03-09",
     }
-    assert set(loading) == {field.name for field in fields(LoadingOptions)}
+    assert set(loading) == {field.name for field in fields(Loading)}
     options = EvaluateOptions(
         *(str(tiny_llama), "mini"),
         tasks=("advbench",),
@@ -44,8 +45,8 @@ def test_a_run_loads_its_judge_as_it_loads_its_target(tiny_llama: Path) -> None:
     assert request.judge is not None
     assert request.judge.model is not None
     for name, value in loading.items():
-        assert getattr(request.judge.options, name) == value
-    engine = request.judge.options.engine_options(request.judge.model)
+        assert getattr(request.judge.options.loading, name) == value
+    engine = request.judge.options.loading.engine_options(request.judge.model)
     for name in loading.keys() - {"backend", "date"}:
         assert getattr(engine, name) == loading[name]
     assert engine == request.target.engine_options  # type: ignore[attr-defined]

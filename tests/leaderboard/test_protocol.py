@@ -128,7 +128,7 @@ def test_a_template_that_asks_for_the_date_is_ranked_with_those_that_do_not(
 def test_every_part_of_a_models_identity_is_the_models(tiny_llama: Path) -> None:
     """What is new in it and not listed would keep all rows from being ranked: list it or not."""
     from bfpo_bench.engines.open import choose_backend
-    from bfpo_bench.engines.options import EvaluateOptions
+    from bfpo_bench.evaluation.options import EvaluateOptions
     from bfpo_bench.evaluation.target import find_target
 
     target = find_target(EvaluateOptions(model=str(tiny_llama)), choose_backend("hf"))
@@ -166,7 +166,7 @@ def test_what_is_said_of_a_block_without_averages_is_what_most_rows_have() -> No
 
 def test_whose_chat_template_it_was_is_a_setting(tiny_llama: Path, tmp_path: Path) -> None:
     """The text of the model's own is the model's; a file is a setting, unless it says the same."""
-    from bfpo_bench.engines.options import EvaluateOptions
+    from bfpo_bench.evaluation.options import EvaluateOptions
     from bfpo_bench.evaluation.resolve import check_request
     from bfpo_bench.models.template_files import chat_templates
 

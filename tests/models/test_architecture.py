@@ -17,10 +17,10 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.engines.hf.load import load_causal_model
 from bfpo_bench.engines.open import open_engine
-from bfpo_bench.engines.options import EvaluateOptions
 from bfpo_bench.engines.protocol import EngineOptions, GenerateRequest
 from bfpo_bench.estimate.dry_run import dry_run
 from bfpo_bench.evaluation import resolve as request
+from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 from bfpo_bench.models.architecture import find_causal_model
 from bfpo_bench.redteam.request import check_request as check_redteam

@@ -15,8 +15,8 @@ import torch
 from transformers.utils import chat_template_utils
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.engines.options import EvaluateOptions
 from bfpo_bench.engines.tokenization import load_tokenizer
+from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.run import run_evaluation
 from bfpo_bench.models.chat import DATE, Chat, fixed_clock
 from bfpo_bench.run.directory import read_run
@@ -241,9 +241,9 @@ def test_a_server_that_is_started_for_an_annotator(
 
     model = Path(shutil.copytree(tiny_llama, tmp_path / "annotator"))
     asked = AnnotatorOptions(annotator="local", date="2025-03-09")
-    assert _template(find_model(str(model)), asked, str(tmp_path)) == []
+    assert _template(find_model(str(model)), asked.loading, str(tmp_path)) == []
     (model / "chat_template.jinja").write_text(CLOCK)
-    flag, path = _template(find_model(str(model)), asked, str(tmp_path))
+    flag, path = _template(find_model(str(model)), asked.loading, str(tmp_path))
     assert flag == "--chat-template"
     set_clock(monkeypatch, "2025-12-24")
     text = load_tokenizer(tiny_llama).apply_chat_template(

@@ -238,7 +238,7 @@ def test_what_is_fetched_from_the_hub(
     import huggingface_hub
     from huggingface_hub.utils import filter_repo_objects
 
-    from bfpo_bench.engines.options import EvaluateOptions
+    from bfpo_bench.evaluation.options import EvaluateOptions
     from bfpo_bench.evaluation.target import find_target
 
     fetched = []

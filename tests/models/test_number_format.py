@@ -16,9 +16,9 @@ from bfpo_bench.common import device as machine
 from bfpo_bench.common.device import Device, cpu_formats
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.engines.options import EvaluateOptions
 from bfpo_bench.estimate.dry_run import dry_run
 from bfpo_bench.evaluation.going_on import begun_identity
+from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import check_request
 from bfpo_bench.evaluation.run import run_evaluation
 from bfpo_bench.models.checkpoint import find_model

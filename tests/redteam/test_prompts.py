@@ -159,7 +159,7 @@ def test_bad_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"responses": 1}, "--responses must be at least 2, not 1: a pair is made of two"),
         ({"temperature": 0.0}, "--temperature must be above 0: drawn greedily, all responses"),
-        ({"top_p": 1.5}, "--top-p is a probability: more than 0, at most 1."),
+        ({"top_p": 1.5}, "--top-p must be at most 1, not 1.5."),
         ({"max_per_category": 0}, "--max-per-category must be at least 1, not 0."),
     ],
 )

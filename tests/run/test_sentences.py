@@ -17,11 +17,11 @@ import bfpo_bench
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines import NonFiniteLogits, Response, Score
-from bfpo_bench.engines.options import EvaluateOptions
 from bfpo_bench.estimate import model_shape
 from bfpo_bench.estimate import timing as measure
 from bfpo_bench.evaluation import stages
 from bfpo_bench.evaluation.judge_file import judge_samples
+from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.judges import keyword as refusal
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 from bfpo_bench.models.chat import Chat
@@ -279,15 +279,15 @@ def test_verdicts_that_find_no_room(samples: Path, monkeypatch: pytest.MonkeyPat
 def test_options_that_are_not_right(tiny_llama: Path) -> None:
     with pytest.raises(BadInput, match="unknown option 'outptu'; did you mean 'output'"):
         bfpo_bench.evaluate(str(tiny_llama), outptu="here")
-    with pytest.raises(BadInput, match="limit must be a whole number, not '5'"):
+    with pytest.raises(BadInput, match="--limit must be a whole number, not '5'"):
         bfpo_bench.evaluate(str(tiny_llama), limit="5")
-    with pytest.raises(BadInput, match="output must be a path, not 3"):
+    with pytest.raises(BadInput, match="--output must be a path, not 3"):
         bfpo_bench.evaluate(str(tiny_llama), output=3)
     with pytest.raises(BadInput, match="unknown task 'toxigem'; did you mean 'bfpo_toxigen'"):
         bfpo_bench.evaluate(str(tiny_llama), tasks="toxigem")
     with pytest.raises(BadInput, match="unknown dtype 'float31'; did you mean 'float32'"):
         EvaluateOptions(model="m", dtype="float31")
-    with pytest.raises(BadInput, match="--gpu-memory-utilization is a share: more than 0, at most"):
+    with pytest.raises(BadInput, match="--gpu-memory-utilization must be at most 1, not 90"):
         EvaluateOptions(model="m", gpu_memory_utilization=90)
     for name in ("limit", "batch_size", "max_length", "tensor_parallel_size", "concurrency"):
         for value in (0, -3):

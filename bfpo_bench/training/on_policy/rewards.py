@@ -18,6 +18,7 @@ import torch
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.imports import check_parameters, import_function
 from bfpo_bench.common.progress import Progress
+from bfpo_bench.engines.options import Loading
 from bfpo_bench.engines.reward_model import (
     RewardModel,
     RewardModelFiles,
@@ -218,11 +219,13 @@ def choose_reward(
             judge=recipe.judge,
             judge_model=recipe.judge_model,
             judge_url=recipe.judge_url,
-            # In this process, beside the policy: vLLM would take most of the GPU for itself.
-            backend="hf",
-            device=str(_own_device()),
-            trust_remote_code=trust_remote_code,
-            date=date,
+            loading=Loading(
+                # In this process, beside the policy: vLLM would take most of the GPU for itself.
+                backend="hf",
+                device=str(_own_device()),
+                trust_remote_code=trust_remote_code,
+                date=date,
+            ),
         )
         return JudgeReward(choose_judge(options), recipe.verdict)
     name = recipe.function or ""
