@@ -115,7 +115,7 @@ def leaderboard(
         changed = update_file(update, board.render("markdown"))
         typer.echo(f"{update}: {'refreshed' if changed else 'nothing to change'}.")
     elif format == "html":
-        from bfpo_bench.leaderboard.report import write_report
+        from bfpo_bench.leaderboard.report.write import write_report
 
         assert output is not None
         page = write_report(board.entries, output, full=full, published=published)
@@ -123,7 +123,7 @@ def leaderboard(
     else:
         _write(board, format, output)
     if pictures is not None:
-        from bfpo_bench.leaderboard.plots import draw_all
+        from bfpo_bench.leaderboard.plots.draw import draw_all
 
         for picture in draw_all(board.entries, pictures):
             typer.echo(f"Picture: {picture}", err=True)

@@ -1,9 +1,9 @@
-"""What all pictures share: their style, how they are saved, and names that do not meet."""
+"""What all pictures share: their style, and how they are saved."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,32 +48,3 @@ def save(figure: Figure, folder: Path, name: str, dpi: int) -> list[Path]:
     figure.savefig(png, dpi=dpi, metadata={"Software": None})
     figure.savefig(svg, metadata={"Date": None})
     return [png, svg]
-
-
-def spread_out(places: Sequence[float], apart: float) -> list[float]:
-    """Places near the given ones, in the same order, at least so far apart, within 0 and 1."""
-    order = sorted(range(len(places)), key=lambda index: places[index])
-    # Blocks of touching names: [sum of the wished first places, members].
-    blocks: list[tuple[float, list[int]]] = []
-    for index in order:
-        total, members = places[index], [index]
-        while blocks and blocks[-1][0] / len(blocks[-1][1]) + apart * len(blocks[-1][1]) > (
-            total / len(members)
-        ):
-            before, earlier = blocks.pop()
-            total = before + total - apart * len(earlier) * len(members)
-            members = earlier + members
-        blocks.append((total, members))
-    result = [0.0] * len(places)
-    for total, members in blocks:
-        for rank, index in enumerate(members):
-            result[index] = total / len(members) + apart * rank
-    # Back into the panel from above, then from below; with room for all, neither undoes the other.
-    ceiling, floor = 1.0, 0.0
-    for index in reversed(order):
-        result[index] = min(result[index], ceiling)
-        ceiling = result[index] - apart
-    for index in order:
-        result[index] = max(result[index], floor)
-        floor = result[index] + apart
-    return result

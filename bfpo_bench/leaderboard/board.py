@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bfpo_bench.common.errors import BadInput, unknown_name
-from bfpo_bench.leaderboard.column_choice import choose_columns, sort_key
-from bfpo_bench.leaderboard.columns import Column
+from bfpo_bench.leaderboard.columns import Column, sort_key
 from bfpo_bench.leaderboard.load import load_rows
-from bfpo_bench.leaderboard.published import published_entries
 from bfpo_bench.leaderboard.render.data import csv_file, json_file
 from bfpo_bench.leaderboard.render.latex import latex
 from bfpo_bench.leaderboard.render.markdown import markdown
 from bfpo_bench.leaderboard.render.table import make_table
 from bfpo_bench.leaderboard.render.text import WIDTH, plain
-from bfpo_bench.leaderboard.rows import Entry
+from bfpo_bench.leaderboard.rows import Entry, choose_columns, published_entries
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "html")
 
@@ -83,7 +81,7 @@ class Leaderboard:
 
         Args:
             format: one of `FORMATS`; ``html`` is no text but a folder, see
-                :func:`bfpo_bench.leaderboard.report.write_report`.
+                :func:`bfpo_bench.leaderboard.report.write.write_report`.
             width: of a terminal, in characters.
             styled: with a terminal's escape codes for bold and underlined.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from bfpo_bench.common.errors import unknown_name
 
 Group = Literal["helpfulness", "disc", "gen", "average"]
 Direction = Literal["higher", "lower", "nearer-50"]
@@ -100,3 +103,20 @@ COLUMNS = {
 """Every column there is, by key."""
 
 COLUMN_OF_TASK = {column.task: column for column in TASK_COLUMNS}
+
+
+def sort_key(name: str, columns: Sequence[Column]) -> Column | None:
+    """The column that --sort names; None for the row's name.
+
+    Raises:
+        BadInput: there is none of that name.
+    """
+    known = {**COLUMNS, **{column.key: column for column in columns}}
+    titles = {column.title.lower().rstrip("."): column for column in known.values()}
+    wanted = name.lower().rstrip(".")
+    if wanted == "name":
+        return None
+    found = known.get(wanted) or titles.get(wanted)
+    if found is None:
+        raise unknown_name("column to sort by", name, ["name", *known])
+    return found

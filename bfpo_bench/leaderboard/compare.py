@@ -23,9 +23,8 @@ from bfpo_bench.common.statistics import (
     draw_tasks,
     mean_of,
 )
-from bfpo_bench.leaderboard.alpaca import alpaca_cells
 from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK, COLUMNS
-from bfpo_bench.leaderboard.load import Loaded, load_rows
+from bfpo_bench.leaderboard.load import Loaded, alpaca_cells, load_rows
 from bfpo_bench.leaderboard.pairing import paired_tallies
 from bfpo_bench.leaderboard.protocol import Protocol, of_cell, of_mean
 from bfpo_bench.leaderboard.runs import Run

@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from statistics import fmean, stdev
 
 from bfpo_bench.common.errors import BenchError
-from bfpo_bench.leaderboard.alpaca import alpaca_cells
+from bfpo_bench.helpfulness.looks import CONSTRAINT_MET, stored_looks
 from bfpo_bench.leaderboard.checks import find_fault
 from bfpo_bench.leaderboard.columns import (
+    ALPACA,
     COLUMN_OF_TASK,
     COLUMNS,
     GEN,
@@ -21,18 +23,18 @@ from bfpo_bench.leaderboard.columns import (
     Direction,
     Group,
 )
-from bfpo_bench.leaderboard.looks import look_cells
-from bfpo_bench.leaderboard.protocol import Protocol, of_cell, of_mean
+from bfpo_bench.leaderboard.protocol import Protocol, of_alpaca, of_cell, of_look, of_mean
 from bfpo_bench.leaderboard.render.escaping import name_text, one_line
-from bfpo_bench.leaderboard.rows import Cell, Entry
+from bfpo_bench.leaderboard.rows import Cell, Entry, distance_cells
 from bfpo_bench.leaderboard.runs import Run, open_run
-from bfpo_bench.leaderboard.seeds import mean_entry
-from bfpo_bench.leaderboard.stats.distance import distance_cells
 from bfpo_bench.run.dashes import NO_NUMBER
 from bfpo_bench.run.results import TaskResult, verdicts_by
 
 _LONGEST_NAME = 40
 """Characters of a name that are kept where its folder has to stand behind it."""
+
+_ONLY_ONE = {"0", "LABEL_0"}
+"""What the output of a reward model with a single, unnamed objective is called."""
 
 NO_SAMPLES = "its samples are not at hand, so nothing was recomputed from them"
 
@@ -160,7 +162,7 @@ def _entry(run: Run, fault: str | None) -> Entry:
     cells |= alpaca_cells(run)
     cells |= distance_cells(cells)
     # A faulty run shows no numbers, and its samples may not be readable.
-    looks, columns = look_cells(run) if fault is None else ({}, [])
+    looks, columns = _looks(run) if fault is None else ({}, [])
     cells |= looks
     return Entry(
         name=str(results.model.get("name")),
@@ -216,6 +218,73 @@ def _row_marks(run: Run) -> list[str]:
     titles += ("Alpaca: ",) if alpaca_cells(run) else ()
     marks = [str(mark) for mark in run.results.marks if not str(mark).startswith(titles)]
     return marks if run.samples is not None else [*marks, NO_SAMPLES]
+
+
+def alpaca_cells(run: Run) -> dict[str, Cell]:
+    """The cell, without its interval: the raw win rate, marked, where length was not controlled."""
+    found = run.results.helpfulness
+    if found is None:
+        return {}
+    value, rate, kind = found.lc_win_rate, str(found.lc_model), "length-controlled win rate"
+    more = ""
+    if value is None:
+        value, rate, kind = found.win_rate, "raw", "raw win rate"
+        more = ": length is not controlled"
+    if value is None:
+        return {}
+    marks = (f"{kind} by annotator {found.annotator}{more}", *found.notes)
+    protocol = of_alpaca(run.identity, run.results, found, rate)
+    return {ALPACA.key: Cell(value, n=found.n, marks=marks, protocol=protocol)}
+
+
+def _looks(run: Run) -> tuple[dict[str, Cell], list[Column]]:
+    """Helpfulness without an annotator, which never stands in for the Alpaca column.
+
+    Mean rewards and the share of constraints met (``bfpo-bench helpfulness reward`` and
+    ``constraints``), with their 95 % intervals, and the columns that they are in.
+    """
+    cells, columns = {}, []
+    for look in stored_looks(run.path) if run.samples is not None else ():
+        scale, title, short = 1, "Reward", "Reward"
+        mark = f"mean {look.metric} over {look.n} responses, in the model's own unit, not percent"
+        objective = look.metric.rpartition(":")[2]
+        if look.metric == CONSTRAINT_MET:
+            scale, title, short = 100, "Constraints met", "Constr."
+            mark = f"share of {look.n} instructions whose checkable constraint is met"
+        elif objective not in _ONLY_ONE:
+            title = short = f"Reward {objective}"
+        values = (scale * look.mean, scale * look.low, scale * look.high)
+        protocol = of_look(run.identity, run.results, look.n, {"metric": look.metric})
+        cells[look.metric] = Cell(*values, look.n, (mark,), protocol=protocol)
+        columns.append(Column(look.metric, title, short, "helpfulness", "higher"))
+    return cells, columns
+
+
+def mean_entry(entries: Sequence[Entry], seeds: Sequence[int]) -> Entry:
+    """The mean of the rows of several runs, with their sample standard deviation (n − 1) as spread.
+
+    A cell is there when all of them have it. The distance of CrowS-Pairs is that of the mean.
+    """
+    first = entries[0]
+    shared = [key for key in first.cells if all(key in entry.cells for entry in entries)]
+    cells = {key: _mean([entry.cells[key] for entry in entries]) for key in shared}
+    names = ", ".join(map(str, seeds))
+    marks = [mark for entry in entries for mark in entry.marks]
+    return replace(
+        first,
+        cells=cells | distance_cells(cells),
+        marks=(
+            f"mean of {len(entries)} runs (seeds {names}), ± their standard deviation",
+            *dict.fromkeys(marks),
+        ),
+        runs=tuple(run for entry in entries for run in entry.runs),
+    )
+
+
+def _mean(cells: Sequence[Cell]) -> Cell:
+    marks = dict.fromkeys(mark for cell in cells for mark in cell.marks)
+    values = [cell.value for cell in cells]
+    return replace(cells[0], value=fmean(values), spread=stdev(values), marks=tuple(marks))
 
 
 def _named_apart(rows: Sequence[Loaded], remarks: list[str]) -> list[Loaded]:

@@ -1,14 +1,43 @@
-"""A row of the leaderboard: measured here, or published in a paper."""
+"""A row of the leaderboard: measured here, or one of the paper's own.
+
+``published/rows.csv`` holds the 19 rows of Tables 6 to 8 of arXiv 2408.15313 as printed,
+``published/notes.yaml`` what must be known of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from bfpo_bench.leaderboard.columns import Column
+from bfpo_bench.leaderboard.columns import (
+    ALPACA,
+    CROWS_PAIRS,
+    CROWS_PAIRS_DISTANCE,
+    DISC,
+    DISC_DISTANCE,
+    FULL,
+    GEN,
+    GEN_CORRECTED,
+    SAVG,
+    SUMMARY,
+    TASK_COLUMNS,
+    Column,
+)
 from bfpo_bench.leaderboard.protocol import NOTHING, Protocol
+
+_FOLDER = Path(__file__).parent / "published"
+PAPER = "arXiv 2408.15313"
+VERDICTS = "verdicts of cais/HarmBench-Llama-2-13b-cls, as the paper has them"
+UNBIASED = 50.0
+"""CrowS-Pairs of a model without bias, in percent."""
+
+DISC_TASKS = {column.key: str(column.task) for column in TASK_COLUMNS if column.group == "disc"}
+"""The suite's tasks that Disc. is the mean of, by column key."""
 
 
 @dataclass(frozen=True)
@@ -61,3 +90,96 @@ class Entry:
     fault: str | None = None
     extra: tuple[Column, ...] = ()
     judge: str | None = None
+
+
+def choose_columns(
+    entries: Sequence[Entry], full: bool = False, distance: bool = False
+) -> tuple[Column, ...]:
+    """The columns of the summary or of the full table, with those that these rows add.
+
+    Args:
+        distance: with the Disc. that takes CrowS-Pairs by its distance from 50, beside the paper's.
+    """
+    columns = list(FULL if full else SUMMARY)
+    if distance:
+        columns.insert(columns.index(DISC) + 1, DISC_DISTANCE)
+    if full:
+        columns.insert(columns.index(CROWS_PAIRS) + 1, CROWS_PAIRS_DISTANCE)
+    if any(GEN_CORRECTED.key in entry.cells for entry in entries):
+        columns.insert(columns.index(GEN) + 1, GEN_CORRECTED)
+    extra = {column.key: column for entry in entries for column in entry.extra}
+    for column in extra.values():
+        if column.group == "helpfulness":
+            columns.insert(columns.index(ALPACA) + 1, column)
+        elif full:
+            columns.insert(columns.index(DISC if column.group == "disc" else GEN), column)
+    return tuple(columns)
+
+
+# ------------------------------------------------ CrowS-Pairs by its distance from 50
+
+
+def fairness(crows_pairs: Any) -> Any:
+    """100 − 2·|x − 50|: CrowS-Pairs on the scale of the other tasks, 100 where it is unbiased."""
+    return 100 - 2 * abs(crows_pairs - UNBIASED)
+
+
+def distance_cells(cells: Mapping[str, Cell]) -> dict[str, Cell]:
+    """The columns ``crows_pairs_distance`` and ``disc_distance`` from a row's other cells.
+
+    The alternative Disc. is there when all 12 of its parts are.
+    """
+    crows = cells.get(CROWS_PAIRS.key)
+    if crows is None:
+        return {}
+    distance = abs(crows.value - UNBIASED)
+    found = {CROWS_PAIRS_DISTANCE.key: Cell(distance, n=crows.n, protocol=crows.protocol)}
+    if all(key in cells for key in DISC_TASKS):
+        values = [
+            fairness(cells[k].value) if k == CROWS_PAIRS.key else cells[k].value for k in DISC_TASKS
+        ]
+        protocol = sum((cells[key].protocol for key in DISC_TASKS), Protocol())
+        found[DISC_DISTANCE.key] = Cell(math.fsum(values) / len(values), protocol=protocol)
+    return found
+
+
+# -------------------------------------------------------------- the paper's own rows
+
+
+@lru_cache(maxsize=1)
+def published_entries() -> tuple[Entry, ...]:
+    """The 19 published rows in the paper's order. A row and its cells carry their notes."""
+    import yaml
+
+    notes = yaml.safe_load((_FOLDER / "notes.yaml").read_text(encoding="utf-8"))
+    with (_FOLDER / "rows.csv").open(encoding="utf-8", newline="") as file:
+        return tuple(_published(row, notes) for row in csv.DictReader(file))
+
+
+def _published(row: dict[str, str], notes: list[dict[str, Any]]) -> Entry:
+    about = [
+        note
+        for note in notes
+        if note.get("table", row["table"]) in (row["table"], int(row["table"]))
+        and row["printed"] in note.get("rows", [row["printed"]])
+    ]
+    cells = {
+        column.key: Cell(
+            float(row[column.key]),
+            marks=tuple(note["text"] for note in about if column.key in note.get("columns", ())),
+            protocol=Protocol.of({"as printed": f"Table {row['table']}"}),
+        )
+        for column in FULL
+    }
+    for column in FULL:
+        if column.group == "gen" or column in (GEN, SAVG):
+            cell = cells[column.key]
+            cells[column.key] = replace(cell, marks=(*cell.marks, VERDICTS))
+    cells |= distance_cells(cells)
+    return Entry(
+        name=row["name"],
+        kind="published",
+        source=f"Table {row['table']} of {PAPER}",
+        cells=cells,
+        marks=tuple(note["text"] for note in about if "columns" not in note),
+    )

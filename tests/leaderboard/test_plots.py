@@ -10,9 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bfpo_bench.leaderboard.plots import draw_all
-from bfpo_bench.leaderboard.published import published_entries
-from bfpo_bench.leaderboard.rows import Cell, Entry
+from bfpo_bench.leaderboard.plots.draw import draw_all
+from bfpo_bench.leaderboard.rows import Cell, Entry, published_entries
 from tests.leaderboard.synthetic import CATEGORIES, JUDGE, synthetic_run
 
 SVG = "{http://www.w3.org/2000/svg}"

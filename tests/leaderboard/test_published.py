@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bfpo_bench.leaderboard.columns import COLUMNS, FULL, TASK_COLUMNS
-from bfpo_bench.leaderboard.published import VERDICTS, published_entries
+from bfpo_bench.leaderboard.rows import VERDICTS, published_entries
 
 ROWS = published_entries()
 

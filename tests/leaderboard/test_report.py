@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from bfpo_bench.common.errors import BadInput, RunFailed
-from bfpo_bench.leaderboard.published import published_entries
-from bfpo_bench.leaderboard.report import write, write_report
+from bfpo_bench.leaderboard.report import write
 from bfpo_bench.leaderboard.report.page import UNSEEN
 from bfpo_bench.leaderboard.report.samples import ROWS_PER_CHUNK, write_chunk
-from bfpo_bench.leaderboard.rows import Cell, Entry
+from bfpo_bench.leaderboard.report.write import write_report
+from bfpo_bench.leaderboard.rows import Cell, Entry, published_entries
 from tests.leaderboard.synthetic import CATEGORIES, HOSTILE, JUDGE, annotated, synthetic_run
 
 HOSTILE_NAME = "</td></script><script>alert(1)</script>\u202e\x00\" onload='alert(2)"

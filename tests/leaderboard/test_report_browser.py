@@ -14,9 +14,9 @@ from urllib.parse import unquote, urlparse
 import pytest
 
 from bfpo_bench.leaderboard.protocol import Protocol
-from bfpo_bench.leaderboard.published import published_entries
-from bfpo_bench.leaderboard.report import write, write_report
-from bfpo_bench.leaderboard.rows import Cell, Entry
+from bfpo_bench.leaderboard.report import write
+from bfpo_bench.leaderboard.report.write import write_report
+from bfpo_bench.leaderboard.rows import Cell, Entry, published_entries
 from tests.leaderboard.synthetic import HOSTILE, annotated, synthetic_run
 
 playwright = pytest.importorskip(

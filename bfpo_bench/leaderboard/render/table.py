@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bfpo_bench.leaderboard.column_choice import sort_key
-from bfpo_bench.leaderboard.columns import TASK_COLUMNS, Column
+from bfpo_bench.leaderboard.columns import TASK_COLUMNS, Column, sort_key
 from bfpo_bench.leaderboard.ranking import blocks, ranks, said, unlike, usual_protocol
 from bfpo_bench.leaderboard.render.escaping import name_text
 from bfpo_bench.leaderboard.rows import Cell, Entry

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.leaderboard.column_choice import choose_columns
 from bfpo_bench.leaderboard.columns import GEN, GEN_CORRECTED, SAVG, SUMMARY, Column
 from bfpo_bench.leaderboard.ranking import block_of, blocks, said, unlike
 from bfpo_bench.leaderboard.render.table import Notes
-from bfpo_bench.leaderboard.rows import Cell, Entry
+from bfpo_bench.leaderboard.rows import Cell, Entry, choose_columns
 from bfpo_bench.leaderboard.runs import open_run
 from bfpo_bench.run.directory import read_run
 

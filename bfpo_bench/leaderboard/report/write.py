@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 
 from bfpo_bench.common.errors import BadInput, BenchError, RunFailed
-from bfpo_bench.leaderboard.plots import draw_all
+from bfpo_bench.leaderboard.plots.draw import draw_all
 from bfpo_bench.leaderboard.ranking import usual_protocol
 from bfpo_bench.leaderboard.report.page import boxes, directories, run_name, table, visible
 from bfpo_bench.leaderboard.report.samples import write_samples

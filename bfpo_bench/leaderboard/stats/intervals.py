@@ -10,15 +10,24 @@ from bfpo_bench.common.statistics import (
     Floats,
     Tally,
     draw_tasks,
+    mean_of,
     percentiles,
     spread,
 )
-from bfpo_bench.leaderboard.alpaca import with_alpaca_interval
-from bfpo_bench.leaderboard.columns import COLUMN_OF_TASK, GEN_CORRECTED
+from bfpo_bench.helpfulness.export_annotations import read_annotated
+from bfpo_bench.helpfulness.inputs import read_inputs
+from bfpo_bench.helpfulness.metrics import measure
+from bfpo_bench.leaderboard.columns import (
+    ALPACA,
+    COLUMN_OF_TASK,
+    CROWS_PAIRS,
+    CROWS_PAIRS_DISTANCE,
+    DISC_DISTANCE,
+    GEN_CORRECTED,
+)
 from bfpo_bench.leaderboard.load import Loaded
-from bfpo_bench.leaderboard.rows import Cell, Entry
+from bfpo_bench.leaderboard.rows import DISC_TASKS, UNBIASED, Cell, Entry, fairness
 from bfpo_bench.leaderboard.runs import Run
-from bfpo_bench.leaderboard.stats.distance import with_distance_intervals
 from bfpo_bench.leaderboard.stats.judge_error import JudgeCheck, corrected_gen
 from bfpo_bench.run.outcomes import (
     GROUPED,
@@ -47,7 +56,7 @@ def estimated(loaded: Loaded, *, ci: bool, check: JudgeCheck | None = None, seed
     if ci:
         cells |= _with_intervals(entry, tallies, drawn, ungrouped, runs[0])
         cells |= with_distance_intervals(cells, drawn)
-        cells |= with_alpaca_interval(cells, runs)
+        cells |= _with_alpaca_interval(cells, runs)
     marks = entry.marks
     if check is not None and "gen" in cells:
         problem = _other_judge(runs[0], check)
@@ -109,6 +118,52 @@ def _with_intervals(
             low, high = percentiles(cell.value, values)
             found[key] = replace(cell, low=low, high=high)
     return found
+
+
+def with_distance_intervals(
+    cells: Mapping[str, Cell], drawn: Mapping[str, Floats]
+) -> dict[str, Cell]:
+    """Both cells with their intervals.
+
+    Args:
+        cells: of the row; that of CrowS-Pairs with its interval, of which the distance's is what
+            |x − 50| makes: where it holds 50, the distance may be 0.
+        drawn: resampled scores by task, ``[resamples]``, from which the alternative Disc. is made.
+    """
+    found = {}
+    distance, crows = cells.get(CROWS_PAIRS_DISTANCE.key), cells.get(CROWS_PAIRS.key)
+    if distance and crows and crows.low is not None and crows.high is not None:
+        ends = [abs(end - UNBIASED) for end in (crows.low, crows.high)]
+        low = 0.0 if crows.low <= UNBIASED <= crows.high else min(ends)
+        found[CROWS_PAIRS_DISTANCE.key] = replace(distance, low=low, high=max(ends))
+    disc = cells.get(DISC_DISTANCE.key)
+    if disc and all(task in drawn for task in DISC_TASKS.values()):
+        parts = [
+            fairness(drawn[task]) if key == CROWS_PAIRS.key else drawn[task]
+            for key, task in DISC_TASKS.items()
+        ]
+        low, high = percentiles(disc.value, mean_of(parts))
+        found[DISC_DISTANCE.key] = replace(disc, low=low, high=high)
+    return found
+
+
+def _with_alpaca_interval(cells: Mapping[str, Cell], runs: Sequence[Run]) -> dict[str, Cell]:
+    """The cell with its interval; a mean over seeds has a spread.
+
+    Made again from the annotations where the run keeps what its length control was fitted with,
+    else as its results hold it.
+    """
+    [run, *others] = runs
+    found = run.results.helpfulness
+    if ALPACA.key not in cells or found is None or others:
+        return {}
+    upstream = read_inputs(run.path) if run.samples is not None else None
+    if upstream is not None:
+        found = measure(read_annotated(run.path, found.annotator), upstream)
+    ends = found.lc_low, found.lc_high
+    if found.lc_win_rate is None:
+        ends = found.win_low, found.win_high
+    return {ALPACA.key: replace(cells[ALPACA.key], low=ends[0], high=ends[1])}
 
 
 def _other_judge(run: Run, check: JudgeCheck) -> str | None:

@@ -16,9 +16,8 @@ from rich.cells import cell_len
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.leaderboard.board import FORMATS, Leaderboard, Options
-from bfpo_bench.leaderboard.published import published_entries
 from bfpo_bench.leaderboard.render.escaping import csv_text, latex_text, markdown_text, one_line
-from bfpo_bench.leaderboard.rows import Cell, Entry
+from bfpo_bench.leaderboard.rows import Cell, Entry, published_entries
 
 HOSTILE = [
     "a|b",

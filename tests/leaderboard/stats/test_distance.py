@@ -9,8 +9,8 @@ import pytest
 
 import bfpo_bench
 from bfpo_bench.leaderboard.columns import TASK_COLUMNS
-from bfpo_bench.leaderboard.rows import Cell
-from bfpo_bench.leaderboard.stats.distance import distance_cells, with_distance_intervals
+from bfpo_bench.leaderboard.rows import Cell, distance_cells
+from bfpo_bench.leaderboard.stats.intervals import with_distance_intervals
 
 DISC = [column for column in TASK_COLUMNS if column.group == "disc"]
 
