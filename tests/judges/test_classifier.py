@@ -282,7 +282,8 @@ def test_white_space_is_taken_away_where_the_card_says_so(sentencepiece: Any) ->
 
 def test_a_chat_template_that_writes_bos_is_given_no_second_one(sentencepiece: Any) -> None:
     engine = scripted(sentencepiece, 0.9, 0.1)
-    card = classifier(template="{prompt}|{response}", chat_template=True, add_special_tokens=True)
+    own = {"template": "{prompt}|{response}", "behavior": "", "context": ""}
+    card = classifier(**own, chat_template=True, add_special_tokens=True)
     special = []
     for bos in ("\n {{ bos_token }}", ""):
         template = bos + "{{ messages[0].content }}<answer>"
