@@ -17,8 +17,8 @@ from bfpo_bench.engines.tokenization import (
 )
 from bfpo_bench.judges import ClassifierCard, Exchange, RubricCard
 from bfpo_bench.judges.chosen import ChosenJudge
-from bfpo_bench.judges.lines import openings
-from bfpo_bench.judges.template import fill
+from bfpo_bench.judges.labels import openings
+from bfpo_bench.judges.protocol import fill
 from bfpo_bench.tasks.requests import Task
 
 T = TypeVar("T")

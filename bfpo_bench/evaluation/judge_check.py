@@ -11,7 +11,6 @@ from typing import Any
 
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.common.statistics import CONFIDENCE, RESAMPLES
-from bfpo_bench.evaluation.stages import JUDGE_CHUNK
 from bfpo_bench.judges import Exchange, judge_all
 from bfpo_bench.judges.agreement import Confusion, Measure, count, measures
 from bfpo_bench.judges.chosen import ChosenJudge
@@ -134,7 +133,7 @@ def check_judge(
         chosen.opened(progress) as judge,
         progress.stage(f"judge {path.name}", len(wanted), 0, "verdicts"),
     ):
-        for batch in judge_all(judge, (items[i] for i in wanted), (), JUDGE_CHUNK):
+        for batch in judge_all(judge, (items[i] for i in wanted), ()):
             for number, verdict in batch:
                 verdicts[wanted[number]] = verdict.harmful
             progress.advance(len(batch))

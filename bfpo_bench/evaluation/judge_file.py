@@ -21,7 +21,6 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.common.statistics import share
 from bfpo_bench.engines.thoughts import split
 from bfpo_bench.evaluation.sample_files import Sample, read_samples
-from bfpo_bench.evaluation.stages import JUDGE_CHUNK
 from bfpo_bench.judges import NO_ANSWER, Exchange, Judge, Verdict, judge_all
 from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.run.store import answer_key
@@ -122,7 +121,7 @@ def _verdicts(
                 keys.append(key)
                 yield sample.exchange
 
-    for batch in judge_all(judge, exchanges(), (), JUDGE_CHUNK):
+    for batch in judge_all(judge, exchanges(), ()):
         yield {keys[number]: verdict for number, verdict in batch}
     if silent:
         yield silent

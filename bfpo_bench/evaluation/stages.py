@@ -25,10 +25,6 @@ from bfpo_bench.run.store import (
 from bfpo_bench.tasks.requests import Asked, Task
 from bfpo_bench.tasks.rows import document
 
-JUDGE_CHUNK = 256
-"""Responses that a judge which runs here plans its batches for; fixed, so that a resumed run forms
-the same ones."""
-
 
 def store_items(task: Task, store: Store) -> None:
     """Notes the items of a task with their rows."""
@@ -271,7 +267,7 @@ def judge(
         asked = [i for i in range(len(responses)) if i not in silent]
         exchanges = (Exchange(r.question, r.response) for r in responses if r.no_answer is None)
         known_already = {place for place, i in enumerate(asked) if i in done}
-        for batch in judge_all(judge, exchanges, known_already, JUDGE_CHUNK):
+        for batch in judge_all(judge, exchanges, known_already):
             store.add_verdicts(record(asked[place], verdict) for place, verdict in batch)
             fresh = [verdict for place, verdict in batch if place not in known_already]
             unknown += sum(verdict.harmful is None for verdict in fresh)

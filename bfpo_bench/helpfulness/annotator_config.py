@@ -21,7 +21,7 @@ import yaml
 
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.helpfulness.answers import READERS, Step
-from bfpo_bench.judges.template import valid_unicode
+from bfpo_bench.judges.protocol import valid_unicode
 
 OFFICIAL = "weighted_alpaca_eval_gpt4_turbo"
 """AlpacaEval 2's own; its model, gpt-4-1106-preview, was shut down in 2026."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bfpo_bench.common.errors import unknown_name
 from bfpo_bench.judges.card_file import checked, read_fields
-from bfpo_bench.judges.classifier_card import ClassifierCard
+from bfpo_bench.judges.classifier import ClassifierCard
 from bfpo_bench.judges.judgezoo import PREFIX, ZooCard
 from bfpo_bench.judges.keyword import KeywordCard
 from bfpo_bench.judges.rubric import RubricCard

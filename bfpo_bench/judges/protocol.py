@@ -1,14 +1,26 @@
-"""What goes into a judge, what comes out, and what an engine must offer to serve one."""
+"""What goes into a judge, what comes out, and what an engine must offer to serve one.
+
+Untrusted text is put into a card's template in one pass, and nothing that was put in is looked at
+again: ``str.format`` would trip over any other brace in a template, and filling one placeholder
+after the other would let a response that holds ``{behavior}`` pull the behavior into itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Iterator, Sequence
+import re
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
+
+from bfpo_bench.common.batches import answer_missing
 
 PromptKind = Literal["instructions", "continuations"]
 PROMPT_KINDS: tuple[PromptKind, ...] = ("instructions", "continuations")
 """What a prompt can be: something asked of an assistant, or a text that a model goes on with."""
+
+JUDGE_CHUNK = 256
+"""Responses that a judge which runs here plans its batches for; fixed, so that a resumed run forms
+the same ones."""
 
 NO_ANSWER = "no answer"
 """Begins ``raw`` where a response holds nothing that could be judged: its verdict is unknown."""
@@ -46,34 +58,27 @@ class Judge(Protocol):
     def name(self) -> str: ...
 
     def judge(self, items: Sequence[Exchange]) -> list[Verdict]:
-        """One verdict per exchange, in the same order; a verdict depends on its exchange alone."""
-        ...
+        """One verdict per exchange, in the same order; a verdict depends on its exchange alone.
 
-
-@runtime_checkable
-class BatchJudge(Judge, Protocol):
-    """A judge that is computed here, batch after batch, each of which may take a while."""
-
-    def in_batches(
-        self, items: Sequence[Exchange], known: Container[int]
-    ) -> Iterator[list[tuple[int, Verdict]]]:
-        """Verdicts on `items` by their numbers, each batch as soon as it is there.
-
-        Batches are planned from all items; those whose answers are all `known` are left out.
+        A judge may also be :class:`~.batches.Served` or :class:`~.batches.Batched`.
         """
         ...
 
 
-@runtime_checkable
-class ServedJudge(Judge, Protocol):
-    """A judge behind a server, where every verdict is asked for by itself and may cost money.
+def judge_all(
+    judge: Judge, items: Iterable[Exchange], known: Container[int], chunk: int | None = None
+) -> Iterator[list[tuple[int, Verdict]]]:
+    """The verdicts that are missing, each batch as soon as it is there.
 
-    What is asked beside it changes nothing in a verdict, so a known one is never asked for again.
+    Args:
+        items: read as they are needed.
+        known: numbers (from 0) of those whose verdicts are stored.
+        chunk: exchanges that batches are planned for; None: `JUDGE_CHUNK`.
+
+    Returns:
+        batches of (number, verdict).
     """
-
-    def stream(self, items: Iterable[tuple[int, Exchange]]) -> Iterator[list[tuple[int, Verdict]]]:
-        """Verdicts on numbered exchanges, handed out as they come; `items` is read as needed."""
-        ...
+    return answer_missing(judge, judge.judge, items, known, chunk or JUDGE_CHUNK)
 
 
 class LabelEngine(Protocol):
@@ -112,3 +117,36 @@ class BatchLabelEngine(LabelEngine, Protocol):
     ) -> Iterator[list[tuple[int, list[float]]]]:
         """Numbered rows; batches of nothing but ``done`` prompts are left out."""
         ...
+
+
+PLACEHOLDERS = ("prompt", "behavior", "context", "response")
+_MARK = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+
+
+def placeholders(template: str) -> set[str]:
+    """Names of the placeholders that occur in ``template``; every other brace is plain text."""
+    return set(_MARK.findall(template))
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """``template`` with its placeholders replaced; those without a value are left standing."""
+    return _MARK.sub(lambda mark: values.get(mark[1], mark[0]), template)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text holds no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def valid_unicode(text: str) -> str:
+    """``text`` with lone surrogates replaced by U+FFFD, because tokenizers take valid UTF-8 only.
+
+    A surrogate pair that stands as two characters becomes the one character it means.
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -29,8 +29,16 @@ from bfpo_bench.engines.openai.json_answers import (
 )
 from bfpo_bench.engines.openai.replies import read_chat
 from bfpo_bench.judges.card_file import Count, Kinds
-from bfpo_bench.judges.protocol import PROMPT_KINDS, Exchange, Judge, LabelEngine, Verdict
-from bfpo_bench.judges.template import fill, placeholders, valid_unicode
+from bfpo_bench.judges.protocol import (
+    PROMPT_KINDS,
+    Exchange,
+    Judge,
+    LabelEngine,
+    Verdict,
+    fill,
+    placeholders,
+    valid_unicode,
+)
 
 # Raised whenever the code behind a card changes so that the same card gives other verdicts.
 IMPLEMENTATION = 1

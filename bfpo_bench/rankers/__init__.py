@@ -1,6 +1,5 @@
 """Rankers: which of two responses is more helpful? See docs/redteam.md."""
 
-from bfpo_bench.rankers.batches import rank_all
 from bfpo_bench.rankers.load import choose_ranker
 from bfpo_bench.rankers.protocol import (
     ChosenRanker,
@@ -8,7 +7,7 @@ from bfpo_bench.rankers.protocol import (
     Ranker,
     RankerOptions,
     Ranking,
-    ServedRanker,
+    rank_all,
 )
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "Ranker",
     "RankerOptions",
     "Ranking",
-    "ServedRanker",
     "choose_ranker",
     "rank_all",
 ]

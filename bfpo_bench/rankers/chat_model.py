@@ -26,7 +26,7 @@ from bfpo_bench.engines.openai.json_answers import (
     settle_questions,
 )
 from bfpo_bench.engines.openai.replies import read_chat
-from bfpo_bench.judges.template import valid_unicode
+from bfpo_bench.judges.protocol import valid_unicode
 from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking
 
 OPENAI = "https://api.openai.com/v1"
@@ -130,7 +130,7 @@ class Served:
     def stream(
         self, items: Iterable[tuple[int, Comparison]]
     ) -> Iterator[list[tuple[int, Ranking]]]:
-        """See :class:`ServedRanker`.
+        """See :class:`~.batches.Served`.
 
         Raises:
             BadInput: the server refuses to serve us, e.g. because the key was withdrawn.

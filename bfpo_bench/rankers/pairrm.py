@@ -28,8 +28,7 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.batching import pending, plan_batches
 from bfpo_bench.models.checkpoint import ModelFiles, find_model
 from bfpo_bench.models.fingerprint import checkpoint_identity
-from bfpo_bench.rankers.batches import of_both
-from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking
+from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking, of_both
 
 PAIRRM = "llm-blender/PairRM-hf"
 
@@ -139,7 +138,7 @@ class PairRM:
     def in_batches(
         self, items: Sequence[Comparison], known: Container[int] = ()
     ) -> Iterator[list[tuple[int, Ranking]]]:
-        """See :class:`BatchRanker`."""
+        """See :class:`~.batches.Batched`."""
         both = [*items, *(Comparison(i.prompt, i.second, i.first) for i in items)]
         for batch in of_both(len(items), known, partial(self._logits, both)):
             yield [

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, TypeVar
 
 from pydantic.dataclasses import dataclass as checked
 
+from bfpo_bench.common.batches import Served, answer_missing
 from bfpo_bench.common.options import Help, Options
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.common.validate import STRICT
 from bfpo_bench.engines.options import Loading
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.models.number_format import NumberFormat, choose_format
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -44,33 +47,52 @@ class Ranker(Protocol):
     """Anything that says which of two responses is more helpful."""
 
     def rank(self, items: Sequence[Comparison]) -> list[Ranking]:
-        """One ranking per comparison, in order; each depends on its comparison alone."""
-        ...
+        """One ranking per comparison, in order; each depends on its comparison alone.
 
-
-@runtime_checkable
-class BatchRanker(Ranker, Protocol):
-    """A ranker that is computed here, batch after batch, each of which may take a while."""
-
-    def in_batches(
-        self, items: Sequence[Comparison], known: Container[int]
-    ) -> Iterator[list[tuple[int, Ranking]]]:
-        """Rankings on `items` by their numbers, each batch as soon as it is there.
-
-        Batches are planned from all items; those whose answers are all `known` are left out.
+        A ranker may also be :class:`~.batches.Batched`.
         """
         ...
 
 
-@runtime_checkable
-class ServedRanker(Protocol):
-    """A ranker behind a server, where every answer is asked for by itself and may cost money."""
+AnyRanker = Ranker | Served[Comparison, Ranking]
 
-    def stream(
-        self, items: Iterable[tuple[int, Comparison]]
-    ) -> Iterator[list[tuple[int, Ranking]]]:
-        """Rankings of numbered comparisons as they come; `items` is read as needed."""
-        ...
+
+def rank_all(
+    ranker: AnyRanker, items: Iterable[Comparison], known: Container[int], chunk: int
+) -> Iterator[list[tuple[int, Ranking]]]:
+    """The rankings that are missing, each batch as soon as it is there.
+
+    Args:
+        items: read as they are needed.
+        known: numbers (from 0) of those whose rankings are stored.
+        chunk: comparisons that batches are planned for.
+
+    Returns:
+        batches of (number, ranking).
+    """
+    return answer_missing(ranker, getattr(ranker, "rank", None), items, known, chunk)
+
+
+def of_both(
+    count: int,
+    known: Container[int],
+    batches: Callable[[set[int]], Iterable[list[tuple[int, Answer]]]],
+) -> Iterator[list[tuple[int, tuple[Answer, Answer]]]]:
+    """What is known of both sides of comparisons, batch by batch.
+
+    Args:
+        count: of the comparisons.
+        known: numbers of those that are ranked.
+        batches: takes the places that are not needed and hands out answers by place: of a
+            comparison's first side at its number, of its second `count` places further.
+    """
+    rows: dict[int, Answer] = {}
+    for batch in batches({place for place in range(2 * count) if place % count in known}):
+        rows.update(batch)
+        ended = dict.fromkeys(place % count for place, _ in batch)
+        both = [number for number in ended if number in rows and number + count in rows]
+        if both:
+            yield [(number, (rows.pop(number), rows.pop(number + count))) for number in both]
 
 
 RankerName = Annotated[
@@ -117,6 +139,6 @@ class ChosenRanker(Protocol):
         """All that its rankings depend on, as plain JSON values. Never holds a key."""
         ...
 
-    def opened(self, progress: Progress) -> AbstractContextManager[Ranker | ServedRanker]:
+    def opened(self, progress: Progress) -> AbstractContextManager[AnyRanker]:
         """The ranker, its model loaded while the body runs."""
         ...

@@ -16,8 +16,7 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.models.chat import told_date
 from bfpo_bench.models.fingerprint import checkpoint_identity
 from bfpo_bench.models.template_files import read_chat_template
-from bfpo_bench.rankers.batches import of_both
-from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking
+from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking, of_both
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,7 +114,7 @@ class Reward:
     def in_batches(
         self, items: Sequence[Comparison], known: Container[int] = ()
     ) -> Iterator[list[tuple[int, Ranking]]]:
-        """See :class:`BatchRanker`."""
+        """See :class:`~.batches.Batched`."""
         prompts = [(("user", item.prompt),) for item in items]
         texts = [item.first for item in items] + [item.second for item in items]
         for batch in of_both(len(items), known, partial(self._model.batches, prompts * 2, texts)):

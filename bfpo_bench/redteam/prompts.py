@@ -17,7 +17,7 @@ from bfpo_bench.data import load_source
 from bfpo_bench.engines.protocol import GenerateRequest, ScoreRequest
 from bfpo_bench.judges.encoding import decode
 from bfpo_bench.judges.human_labels import Table, read_table
-from bfpo_bench.judges.template import is_unicode
+from bfpo_bench.judges.protocol import is_unicode
 from bfpo_bench.models.chat import Chat
 from bfpo_bench.models.messages import Messages, read_messages, write_messages
 from bfpo_bench.tasks.catalog import find_source

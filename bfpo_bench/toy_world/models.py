@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bfpo_bench.judges import ClassifierCard, load_judge
-from bfpo_bench.judges.template import fill
+from bfpo_bench.judges.protocol import fill
 from bfpo_bench.toy_world.examples import Example, judge_example, target_example
 from bfpo_bench.toy_world.fit import Progress, Sample, Shape, fit, new_llama
 from bfpo_bench.toy_world.made import make_once

@@ -206,13 +206,13 @@ def _hook(at: list[Any] | None, writes: Path) -> None:
     """Has the process note what it writes, and die at the wanted moment of the wanted write."""
     from bfpo_bench.client import pool
     from bfpo_bench.engines.vllm import engine as vllm_engine
-    from bfpo_bench.evaluation import stages
+    from bfpo_bench.judges import protocol
     from bfpo_bench.redteam import output, ranking
     from bfpo_bench.run import directory as rundir
     from bfpo_bench.run.store import Store
 
     # Many small commits, in the undisturbed run as well.
-    stages.JUDGE_CHUNK = ranking.RANK_CHUNK = 3
+    protocol.JUDGE_CHUNK = ranking.RANK_CHUNK = 3
     vllm_engine.HAND_OUT_SECONDS = pool.HAND_OUT_SECONDS = 0.0
     counts: dict[str, int] = {}
     notes = writes.open("a")

@@ -176,7 +176,7 @@ def test_tokens_of_a_classifier_judge(tiny_llama: Path, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     from bfpo_bench.judges import ClassifierCard
-    from bfpo_bench.judges.template import fill
+    from bfpo_bench.judges.protocol import fill
 
     _, (task,) = planned(options(tiny_llama, tmp_path / "never", tasks=("advbench",)))
     chosen = choose_judge(

@@ -14,7 +14,7 @@ import pytest
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.evaluation import judge_file as module
 from bfpo_bench.evaluation.judge_file import JudgedSamples, judge_samples
-from bfpo_bench.judges import Exchange, Verdict
+from bfpo_bench.judges import Exchange, Verdict, protocol
 from bfpo_bench.judges import keyword as refusal
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 
@@ -48,7 +48,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Exchange]:
         return judge(self, items)
 
     monkeypatch.setattr(refusal.KeywordJudge, "judge", watched)
-    monkeypatch.setattr(module, "JUDGE_CHUNK", 3)
+    monkeypatch.setattr(protocol, "JUDGE_CHUNK", 3)
     return seen
 
 
@@ -183,7 +183,7 @@ def test_a_file_that_changes_meanwhile_is_noticed(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge = refusal.KeywordJudge.judge
-    monkeypatch.setattr(module, "JUDGE_CHUNK", 3)
+    monkeypatch.setattr(protocol, "JUDGE_CHUNK", 3)
 
     def meddling(self: Any, items: Sequence[Exchange]) -> list[Verdict]:
         file.write_text('{"prompt": "new", "response": "new"}\n', encoding="utf-8")

@@ -14,9 +14,8 @@ import pytest
 
 import bfpo_bench
 from bfpo_bench.common.errors import BadInput, RunFailed
-from bfpo_bench.evaluation import stages
 from bfpo_bench.evaluation.rejudge import judge_run, verdicts_of
-from bfpo_bench.judges import Exchange, Verdict, load_judge
+from bfpo_bench.judges import Exchange, Verdict, load_judge, protocol
 from bfpo_bench.judges import keyword as refusal
 from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
 from bfpo_bench.leaderboard.runs import open_run
@@ -155,7 +154,7 @@ def test_an_interrupted_judgement_goes_on(
             raise KeyboardInterrupt
         return judge(self, items)
 
-    monkeypatch.setattr(stages, "JUDGE_CHUNK", 2)
+    monkeypatch.setattr(protocol, "JUDGE_CHUNK", 2)
     monkeypatch.setattr(refusal.KeywordJudge, "judge", stops)
     with pytest.raises(KeyboardInterrupt):
         judge_run(run, strict)

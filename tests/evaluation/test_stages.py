@@ -11,9 +11,10 @@ import pytest
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation import stages
 from bfpo_bench.judges import Exchange, Verdict
+from bfpo_bench.judges.protocol import JUDGE_CHUNK
 from bfpo_bench.run.store import ResponseRecord, Store
 
-COUNT = stages.JUDGE_CHUNK + 44
+COUNT = JUDGE_CHUNK + 44
 
 
 class Undecided:
@@ -59,6 +60,6 @@ def test_unknown_verdicts_of_an_earlier_sitting_count(tmp_path: Path) -> None:
         store.add_responses(records)
         with pytest.raises(KeyboardInterrupt):
             sit(Undecided(chunks=1), store)
-        assert len(store.verdicts("t", "mine")) == stages.JUDGE_CHUNK
+        assert len(store.verdicts("t", "mine")) == JUDGE_CHUNK
         assert sit(Undecided(), store)[-1] == f"{COUNT // 4} unknown"
         assert store.verdict_counts("t", "mine") == {True: 0, False: 225, None: 75}

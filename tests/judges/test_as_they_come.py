@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+from bfpo_bench.common.batches import Batched
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines import EngineOptions, open_engine, reward_model
 from bfpo_bench.engines.prefix.scorer import Scorer
 from bfpo_bench.evaluation import stages
 from bfpo_bench.judges import Exchange, Judge
 from bfpo_bench.judges.judgezoo import ZooCard
-from bfpo_bench.judges.protocol import BatchJudge
 from bfpo_bench.models.checkpoint import find_model
 from bfpo_bench.rankers import Comparison, Ranking, rank_all
 from bfpo_bench.rankers.function import FunctionRanker
@@ -118,7 +118,7 @@ class Piecemeal(TinyEngine):
 def test_a_verdict_waits_for_all_its_questions(sentencepiece: Any, tiny_engine: TinyEngine) -> None:
     engine = Piecemeal(sentencepiece, tiny_engine.model)
     judge = classifier(GUARD, min_label_mass=0.0).open(engine)
-    assert isinstance(judge, BatchJudge)
+    assert isinstance(judge, Batched)
     batches = list(judge.in_batches(ITEMS, {1}))
     assert engine.done == set(range(7, 14))
     assert [[number for number, _ in batch] for batch in batches] == [[3], [2], [1], [0]]
@@ -141,7 +141,7 @@ def test_judgezoo_is_given_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("importlib.import_module", lambda _: Module)
     judge = ZooCard("judgezoo:harmbench").open()
-    assert isinstance(judge, BatchJudge)
+    assert isinstance(judge, Batched)
     batches = list(judge.in_batches([Exchange("p", str(i)) for i in range(40)], set(range(16))))
     assert sizes == [16, 8]
     assert [number for batch in batches for number, _ in batch] == list(range(16, 40))

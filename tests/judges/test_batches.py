@@ -16,6 +16,7 @@ import yaml
 
 import bfpo_bench
 from bfpo_bench.client import pool
+from bfpo_bench.common import batches
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation.judge_file import judge_samples
 from bfpo_bench.evaluation.rejudge import judge_run
@@ -23,7 +24,6 @@ from bfpo_bench.judges import Exchange, Verdict, judge_all
 from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
 from bfpo_bench.judges.judgezoo import ServedZooJudge, ZooCard, ZooJudge
 from bfpo_bench.judges.load import CARDS
-from bfpo_bench.judges.protocol import ServedJudge
 from bfpo_bench.run.store import Store
 from tests.client.fake_server import FakeServer, Handler, serving
 from tests.judges.toy_rubric import honest, shown
@@ -92,9 +92,9 @@ def test_which_judges_of_judgezoo_are_served(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("importlib.import_module", lambda _: Module)
     bought, local = ZooCard("judgezoo:pair").open(), ZooCard("judgezoo:harmbench").open()
     assert isinstance(local, ZooJudge)
-    assert not isinstance(local, ServedJudge)
+    assert not isinstance(local, batches.Served)
     assert isinstance(bought, ServedZooJudge)
-    assert isinstance(bought, ServedJudge)
+    assert isinstance(bought, batches.Served)
     [first, second] = judge_all(bought, exchanges(3), {1}, 256)
     assert [number for number, _ in first + second] == [0, 2]
     assert {verdict.p_harmful for _, verdict in first + second} == {0.75}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bfpo_bench.judges.template import PLACEHOLDERS, fill, placeholders, valid_unicode
+from bfpo_bench.judges.protocol import PLACEHOLDERS, fill, placeholders, valid_unicode
 
 # Braces and letters that cannot spell a placeholder between them.
 LITERAL = st.text(alphabet="{}%$\\ab\n", max_size=12)

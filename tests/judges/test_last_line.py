@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bfpo_bench.judges.lines import last_line, logsumexp, openings
+from bfpo_bench.judges.labels import last_line, logsumexp, openings
 
 LABELS = ("yes", "no")
 
