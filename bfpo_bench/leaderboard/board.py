@@ -10,10 +10,8 @@ from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.leaderboard.columns import Column, sort_key
 from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.render.data import csv_file, json_file
-from bfpo_bench.leaderboard.render.latex import latex
-from bfpo_bench.leaderboard.render.markdown import markdown
 from bfpo_bench.leaderboard.render.table import make_table
-from bfpo_bench.leaderboard.render.text import WIDTH, plain
+from bfpo_bench.leaderboard.render.text import WIDTH, latex, markdown, plain
 from bfpo_bench.leaderboard.rows import Entry, choose_columns, published_entries
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "html")

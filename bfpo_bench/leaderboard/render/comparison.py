@@ -17,10 +17,8 @@ from bfpo_bench.leaderboard.render.escaping import (
     name_text,
     one_line,
 )
-from bfpo_bench.leaderboard.render.latex import latex
-from bfpo_bench.leaderboard.render.markdown import markdown
 from bfpo_bench.leaderboard.render.table import Section, Shown, Table
-from bfpo_bench.leaderboard.render.text import WIDTH, plain, wrapped
+from bfpo_bench.leaderboard.render.text import WIDTH, latex, markdown, plain, wrapped
 from bfpo_bench.leaderboard.stats.paired import Difference, Pair, end_text, p_text, signed
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json")
