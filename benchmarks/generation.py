@@ -158,10 +158,10 @@ class _WholePath:
 
     def requests(self) -> list[GenerateRequest]:
         """The very requests that a run makes, for the others."""
-        from bfpo_bench.evaluation.resolve import check_request
+        from bfpo_bench.evaluation.resolve import resolve
         from bfpo_bench.tasks.requests import render
 
-        request = check_request(self._make(**self._options, output=self._folder / "unused"))
+        request = resolve(self._make(**self._options, output=self._folder / "unused"))
         [task] = render(request.tasks, request.target.chat())
         return list(task.prompts)
 

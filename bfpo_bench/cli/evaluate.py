@@ -68,5 +68,4 @@ def evaluate(
     from bfpo_bench.evaluation.run import run_evaluation
 
     progress.say(f"Evaluating {options.model} on suite {options.suite} …")
-    results = run_evaluation(options, progress)
-    show_results(results, output_folder(options))
+    show_results(run_evaluation(options, progress), output_folder(options))

@@ -92,7 +92,7 @@ def train(
     options = None
     if evaluate and main:
         from bfpo_bench.evaluation.options import EvaluateOptions
-        from bfpo_bench.evaluation.resolve import check_request
+        from bfpo_bench.evaluation.resolve import resolve
 
         options = EvaluateOptions(
             model=str(folder),
@@ -103,7 +103,7 @@ def train(
         )
         if resolved.base is not None:
             # What cannot be evaluated is told before the training, not after it.
-            check_request(replace(options, model=resolved.base))
+            resolve(replace(options, model=resolved.base))
     trained = (folder / RECORD).exists()
     progress.say(f"Training {resolved.method} from {resolved.base} …")
     record = run(resolved, folder, progress, loading.device, loading.trust_remote_code)

@@ -20,15 +20,14 @@ from bfpo_bench.estimate.model_shape import ModelShape, model_shape
 from bfpo_bench.estimate.timing import measure
 from bfpo_bench.estimate.timing_samples import StageTime
 from bfpo_bench.estimate.tokens import Work, judge_work, task_work
-from bfpo_bench.evaluation.going_on import format_note
 from bfpo_bench.evaluation.options import EvaluateOptions
-from bfpo_bench.evaluation.resolve import Request, check_request, output_folder
+from bfpo_bench.evaluation.resolve import Evaluation, resolve
 from bfpo_bench.evaluation.target import LocalTarget
 from bfpo_bench.helpfulness.annotator import ChosenAnnotator
 from bfpo_bench.judges import ZooCard
 from bfpo_bench.judges.chosen import LONGEST_JUDGED, ChosenJudge
 from bfpo_bench.models.checkpoint import ModelFiles
-from bfpo_bench.tasks.requests import Task, render
+from bfpo_bench.tasks.requests import Task
 
 
 def dry_run(
@@ -44,28 +43,22 @@ def dry_run(
         BadInput: something asked for cannot be had.
         RunFailed: a model could not be loaded, or gives no numbers (only when `measured`).
     """
-    request = check_request(options).going_on()
-    target = request.target
+    evaluation = resolve(options)
+    target = evaluation.target
     tokenizer = None
     if target.tokenizer is not None:
         tokenizer = load_tokenizer(target.tokenizer, options.loading.trust_remote_code)
-    planned = render(
-        request.tasks,
-        target.chat(),
-        options.system_prompt,
-        options.seed,
-        options.thoughts.tokens,
-    )
+    planned = evaluation.planned()
     known = None
     if isinstance(target, LocalTarget) and target.adapter is None:
         known = _known_tokens(
             target.files, target.backend, target.dtype, options.loading.trust_remote_code
         )
     works = [task_work(task, tokenizer, known) for task in planned]
-    judge = request.judge.card.name if request.judge else "none"
+    judge = evaluation.judge.card.name if evaluation.judge else "none"
     lines = [
         f"model {target.name}, backend {target.backend}, judge {judge}, "
-        f"suite {request.suite.name}, run directory {output_folder(options)}",
+        f"suite {evaluation.suite.name}, run directory {evaluation.output}",
     ]
     if tokenizer is None:
         lines.append(f"no tokenizer given: tokens are guessed at {GUESS} characters each")
@@ -77,9 +70,9 @@ def dry_run(
         f"{sum(work.scored for work in works):,} to score, "
         f"at most {sum(work.generated for work in works):,} to generate.",
     ]
-    lines += ["", *_needs(request, planned, works, measured)]
+    lines += ["", *_needs(evaluation, planned, works, measured)]
     if measured:
-        lines += ["", *_measured(measure(request, planned, progress or Progress(show=False)))]
+        lines += ["", *_measured(measure(evaluation, planned, progress or Progress(show=False)))]
     return "\n".join(lines)
 
 
@@ -136,26 +129,26 @@ def _shown(label: str, text: str) -> str:
 
 
 def _needs(
-    request: Request, planned: Sequence[Task], works: Sequence[Work], measured: bool
+    evaluation: Evaluation, planned: Sequence[Task], works: Sequence[Work], measured: bool
 ) -> list[str]:
     """Memory and, unless it will be measured, the least time of target and judge."""
-    target, options = request.target, request.options
+    target, options = evaluation.target, evaluation.options
     if isinstance(target, LocalTarget):
         shape = model_shape(target.files, target.dtype, options.loading.trust_remote_code)
         device = find_device(options.loading.device)
         use = Use(shape, target.backend, options.loading, device, works, options.max_length)
-        lines = _model_lines(f"target {target.name}", use, measured, format_note(target, options))
+        lines = _model_lines(f"target {target.name}", use, measured, target.note)
         lines += _too_long(planned, min(options.max_length or shape.context, shape.context))
     else:
         lines = [
             f"target {target.name}: {sum(work.requests for work in works):,} requests to the "
             f"server, {options.concurrency} at a time; no memory of this machine"
         ]
-    if request.judge is not None:
-        lines += _judge_needs(request.judge, [task for task in planned if task.judged], measured)
+    if evaluation.judge is not None:
+        lines += _judge_needs(evaluation.judge, [task for task in planned if task.judged], measured)
     for task in planned:
-        if task.annotated and request.annotator is not None:
-            lines += _annotator_needs(request, request.annotator, task, measured)
+        if task.annotated and evaluation.annotator is not None:
+            lines += _annotator_needs(evaluation, evaluation.annotator, task, measured)
     return lines
 
 
@@ -171,7 +164,7 @@ def _too_long(planned: Sequence[Task], window: int) -> list[str]:
 
 
 def _annotator_needs(
-    request: Request, annotator: ChosenAnnotator, task: Task, measured: bool
+    evaluation: Evaluation, annotator: ChosenAnnotator, task: Task, measured: bool
 ) -> list[str]:
     """What the annotator reads, and what that costs, before there is a response."""
     from bfpo_bench.helpfulness.cost import expected_tokens
@@ -180,7 +173,7 @@ def _annotator_needs(
     new = task.prompts[0].most_tokens
     instructions = (of_row(item, row) for item, _, row in task.items())
     likely, most = expected_tokens(annotator.config, instructions, new)
-    prices, limit = request.prices, request.prices.max_cost
+    prices, limit = evaluation.prices, evaluation.prices.max_cost
     title = f"annotator {annotator.name}"
     lines = [
         f"{title}: {task.size:,} questions to {annotator.where}",

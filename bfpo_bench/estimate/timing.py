@@ -20,7 +20,7 @@ from bfpo_bench.estimate.timing_samples import (
     spread,
     time_pieces,
 )
-from bfpo_bench.evaluation.resolve import Request
+from bfpo_bench.evaluation.resolve import Evaluation
 from bfpo_bench.judges import Exchange, Judge
 from bfpo_bench.tasks.requests import Task
 
@@ -34,7 +34,7 @@ PILOT_TOKENS, PILOT_PROMPTS, PILOT_SECONDS = 8, 16, 2.0
 """A first look at generation; where it takes less, more prompts are answered at a time."""
 
 
-def measure(request: Request, planned: Sequence[Task], progress: Progress) -> list[StageTime]:
+def measure(evaluation: Evaluation, planned: Sequence[Task], progress: Progress) -> list[StageTime]:
     """Loads target and judge, one after the other, and times a sample of each stage.
 
     Returns:
@@ -44,7 +44,7 @@ def measure(request: Request, planned: Sequence[Task], progress: Progress) -> li
         BadInput, RunFailed: what an evaluation would end with.
     """
     found = []
-    target = request.target
+    target = evaluation.target
     scored = [task for task in planned if task.scores]
     judged = [task for task in planned if task.judged]
     annotated = [task for task in planned if task.annotated]
@@ -60,19 +60,19 @@ def measure(request: Request, planned: Sequence[Task], progress: Progress) -> li
             found.append(_score(engine, scored))
         if judged:
             progress.say("Timing a sample of generation …")
-            time_spent, exchanges, longer = _respond(engine, judged, _at_a_time(request))
+            time_spent, exchanges, longer = _respond(engine, judged, _at_a_time(evaluation))
             found.append(time_spent)
         if annotated:
             progress.say("Timing a sample of longer responses …")
             # Apart: they are longer, and no judge sees them.
-            time_spent, _, _ = _respond(engine, annotated, _at_a_time(request))
+            time_spent, _, _ = _respond(engine, annotated, _at_a_time(evaluation))
             found.append(replace(time_spent, stage="respond to Alpaca"))
     finally:
         engine.close()
     if judged:
-        assert request.judge is not None
+        assert evaluation.judge is not None
         begin = time.perf_counter()
-        with request.judge.opened(progress) as judge:
+        with evaluation.judge.opened(progress) as judge:
             found.append(_load("load judge", begin))
             progress.say("Timing a sample of verdicts …")
             total = sum(len(task.prompts) for task in judged)
@@ -85,11 +85,11 @@ def _load(stage: str, begin: float) -> StageTime:
     return StageTime(stage, seconds, seconds, seconds, "timed whole")
 
 
-def _at_a_time(request: Request) -> int:
+def _at_a_time(evaluation: Evaluation) -> int:
     """Responses under way at a time, as many as a run would have."""
-    if request.target.backend == "openai":
-        return 2 * request.options.concurrency
-    return request.options.loading.batch_size or BATCH[request.target.backend]
+    if evaluation.target.backend == "openai":
+        return 2 * evaluation.options.concurrency
+    return evaluation.options.loading.batch_size or BATCH[evaluation.target.backend]
 
 
 # ---------------------------------------------------------------------- scoring

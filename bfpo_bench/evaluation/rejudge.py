@@ -77,7 +77,7 @@ def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None)
                     store.forget_verdicts(outdated)
             name = judging.name(run.identity.get("judge"))
             session = Session(run, judge=name)
-            judging.run(name, chosen, session, progress)
+            stages.judge_responses(responses, chosen, name, judging.key, store, session, progress)
             found = {
                 cell.task: _rejudged(
                     cell,
@@ -132,7 +132,7 @@ class _Judging:
         store: Store,
     ) -> None:
         self._identity = identity
-        self._key = answer_key("judge", identity)
+        self.key = answer_key("judge", identity)
         self._responses = responses
         self._store = store
 
@@ -147,29 +147,13 @@ class _Judging:
         """
         name = str(self._identity["judge"])
         if own is not None and own["judge"] == name:
-            return name if own == self._identity else f"{name}-{self._key[:8]}"
+            return name if own == self._identity else f"{name}-{self.key[:8]}"
         keys = {
-            (task, response.item): stages.verdict_key(self._key, response)
+            (task, response.item): stages.verdict_key(self.key, response)
             for task, some in self._responses.items()
             for response in some
         }
-        return self._store.name_for(name, "verdicts", keys, self._key)
-
-    def run(self, name: str, chosen: ChosenJudge, session: Session, progress: Progress) -> None:
-        """Gives the verdicts that are missing."""
-        waiting = [
-            task
-            for task, some in self._responses.items()
-            if len(stages.judged(task, some, name, self._key, self._store)) < len(some)
-        ]
-        if not waiting:
-            return
-        with session.timed("judge"), chosen.opened(progress) as judge:
-            for task in waiting:
-                stages.judge(
-                    *(task, self._responses[task], name, self._key),
-                    *(judge, self._store, progress),
-                )
+        return self._store.name_for(name, "verdicts", keys, self.key)
 
     def verdicts(self, task: str, name: str) -> list[VerdictRecord]:
         """This judge's verdicts on a task, one per response."""

@@ -1,15 +1,15 @@
-"""An evaluation request, checked: everything that can be wrong is found before any long work."""
+"""What the options of an evaluation stand for, found and checked before any long work."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.open import choose_backend
 from bfpo_bench.evaluation.chat_prompts import choose_template
-from bfpo_bench.evaluation.going_on import begun_identity, target_going_on
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.target import Target, find_target
 from bfpo_bench.helpfulness.annotator import AnnotatorOptions, ChosenAnnotator, choose_annotator
@@ -17,38 +17,34 @@ from bfpo_bench.helpfulness.cost import Prices
 from bfpo_bench.judges import load_judge
 from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
 from bfpo_bench.models.template_files import chat_templates
+from bfpo_bench.run.directory import read_run
 from bfpo_bench.suites import Suite, load_suite
-from bfpo_bench.tasks.requests import Task, load_tasks
+from bfpo_bench.tasks.requests import Task, load_tasks, render
 
 
 @dataclass(frozen=True)
-class Request:
-    """What `EvaluateOptions` stand for once files were found and read.
+class Evaluation:
+    """One evaluation: what is asked, of whom, who judges, and where it is kept.
 
     Attributes:
-        suite: the whole suite; `tasks` are those of it that are wanted, with their rows.
+        suite: the whole suite.
+        tasks: those of it that are wanted, with their rows; the requests are :meth:`planned`.
         judge: None when no wanted task needs one.
         annotator: None when nobody was named to annotate.
+        prices: what annotating may cost.
+        output: the run directory.
     """
 
     options: EvaluateOptions
     suite: Suite
+    tasks: list[Task]
     target: Target
     judge: ChosenJudge | None
     annotator: ChosenAnnotator | None
-    tasks: list[Task]
+    prices: Prices
+    output: Path
 
-    @property
-    def prices(self) -> Prices:
-        """What annotating may cost."""
-        return Prices(self.options.price_in, self.options.price_out, self.options.max_cost)
-
-    def going_on(self) -> Request:
-        """The same in the number formats of the run that it goes on with, where ``auto`` chose."""
-        begun = begun_identity(output_folder(self.options), self.options.fresh)
-        judge = self.judge.going_on(begun.get("judge")) if self.judge else None
-        return replace(self, target=target_going_on(self.target, self.options, begun), judge=judge)
-
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """All that the answers of this run depend on; see :mod:`bfpo_bench.run.directory`.
 
@@ -77,23 +73,21 @@ class Request:
             "judge": self.judge.identity() if self.judge else None,
         }
 
+    def planned(self) -> list[Task]:
+        """The tasks with what the model is asked.
 
-def output_folder(options: EvaluateOptions) -> Path:
-    """The run directory of these options, whether or not it is there."""
-    if options.output is not None:
-        return options.output
-    path = Path(options.model).expanduser()
-    name = path.resolve().name if path.is_dir() else options.model.replace("/", "__")
-    if options.adapter is not None:
-        adapter = Path(options.adapter).expanduser()
-        place = adapter.resolve().name if adapter.is_dir() else options.adapter.replace("/", "__")
-        name = f"{name}+{place}"
-    suite = Path(options.suite).stem
-    return Path("runs") / (name if suite == "paper" else f"{name}-{suite}")
+        Raises:
+            BadInput: the chat template refuses the messages.
+        """
+        options = self.options
+        return render(
+            *(self.tasks, self.target.chat(), options.system_prompt),
+            *(options.seed, options.thoughts.tokens),
+        )
 
 
-def check_request(options: EvaluateOptions) -> Request:
-    """Resolves and checks an evaluation request.
+def resolve(options: EvaluateOptions) -> Evaluation:
+    """Finds all that the options name and checks it. Loads no weights.
 
     Raises:
         BadInput: one sentence for the first thing that cannot be had.
@@ -101,29 +95,52 @@ def check_request(options: EvaluateOptions) -> Request:
     suite = load_suite(options.suite)
     wanted = _wanted(options, suite)
     judged = any(task.group == "gen" for task in wanted.tasks)
+    name = options.judge or suite.judge
     if judged or options.judge:
         # Only the card for now: the judge's weights are looked for when all else was found.
-        load_judge(options.judge or suite.judge)
-    target = find_target(options, choose_backend(options.loading.backend))
+        load_judge(name)
+    output = output_folder(options)
+    begun = begun_identity(output, options.fresh)
+    target = find_target(options, choose_backend(options.loading.backend), begun)
     tasks = load_tasks(
-        wanted,
-        options.data_dir,
-        options.variants,
-        options.allow_unpinned,
-        options.limit,
-        options.seed,
+        *(wanted, options.data_dir, options.variants, options.allow_unpinned),
+        *(options.limit, options.seed),
     )
-    loading, name = options.loading.beside_target(), options.judge or suite.judge
-    judge = choose_judge(JudgeOptions.of(options, judge=name, loading=loading)) if judged else None
-    annotator = None
+    judge = annotator = None
+    loading = options.loading.beside_target()
+    if judged:
+        judge = choose_judge(JudgeOptions.of(options, judge=name, loading=loading))
+        judge = judge.going_on(begun.get("judge"))
     if options.annotator:
         # vLLM serves it, on the GPU where there is one.
-        annotator = choose_annotator(
-            AnnotatorOptions.of(options, loading=replace(loading, device="auto"))
-        )
-    request = Request(options, suite, target, judge, annotator, tasks)
-    _ = request.prices  # for its complaints
-    return request
+        on_gpu = replace(loading, device="auto")
+        annotator = choose_annotator(AnnotatorOptions.of(options, loading=on_gpu))
+    prices = Prices(options.price_in, options.price_out, options.max_cost)
+    return Evaluation(options, suite, tasks, target, judge, annotator, prices, output)
+
+
+def begun_identity(folder: Path, fresh: bool) -> dict[str, Any]:
+    """The identity of the run in a folder; nothing where none is, or it is to be forgotten."""
+    try:
+        return {} if fresh else dict(read_run(folder)["identity"])
+    except BadInput:  # no run yet, or a damaged one, of which the run directory tells
+        return {}
+
+
+def output_folder(options: EvaluateOptions) -> Path:
+    """The run directory of these options, whether or not it is there."""
+    if options.output is not None:
+        return options.output
+
+    def called(name: str) -> str:
+        path = Path(name).expanduser()
+        return path.resolve().name if path.is_dir() else name.replace("/", "__")
+
+    name = called(options.model)
+    if options.adapter is not None:
+        name = f"{name}+{called(options.adapter)}"
+    suite = Path(options.suite).stem
+    return Path("runs") / (name if suite == "paper" else f"{name}-{suite}")
 
 
 def _wanted(options: EvaluateOptions, suite: Suite) -> Suite:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation import stages
-from bfpo_bench.evaluation.going_on import format_note
 from bfpo_bench.evaluation.options import EvaluateOptions
-from bfpo_bench.evaluation.resolve import Request, check_request, output_folder
+from bfpo_bench.evaluation.resolve import Evaluation, resolve
 from bfpo_bench.evaluation.summarize import collect
 from bfpo_bench.evaluation.target import TRAINING_RECORD
+from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.run.dashes import NO_JUDGE
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import superseded
@@ -20,7 +19,7 @@ from bfpo_bench.run.results import Results, read_results
 from bfpo_bench.run.session import Session, mixed_versions
 from bfpo_bench.run.store import Store, answer_key
 from bfpo_bench.run.table import markdown
-from bfpo_bench.tasks.requests import Task, render
+from bfpo_bench.tasks.requests import Task
 
 
 def run_evaluation(options: EvaluateOptions, progress: Progress | None = None) -> Results:
@@ -34,17 +33,16 @@ def run_evaluation(options: EvaluateOptions, progress: Progress | None = None) -
         RunFailed: the run stopped on the way; what is done is kept.
     """
     progress = progress or Progress(show=False)
-    request = check_request(options).going_on()
-    with RunDirectory(output_folder(options), request.identity(), fresh=options.fresh) as run:
-        finished = _finished(run, request)
+    evaluation = resolve(options)
+    with RunDirectory(evaluation.output, evaluation.identity, fresh=options.fresh) as run:
+        finished = _finished(run, evaluation)
         if finished is not None:
             return finished
         with run.open_store() as store:
-            results = _Evaluation(request, run, store, progress).run()
-    return results
+            return _Stages(evaluation, run, store, progress).run()
 
 
-def _finished(run: RunDirectory, request: Request) -> Results | None:
+def _finished(run: RunDirectory, evaluation: Evaluation) -> Results | None:
     """The results of an earlier, finished command that covers this one."""
     if not run.results_path.exists():
         return None
@@ -57,46 +55,46 @@ def _finished(run: RunDirectory, request: Request) -> Results | None:
         return None
     if superseded(results.judge, run.identity["judge"]):
         return None
-    done = {*results.tasks, *(results.answered if _annotated(request, results) else ())}
-    wanted = {task.name for task in request.tasks}
-    return results if wanted <= done and not _asked_anyway(request, results) else None
+    done = {*results.tasks, *(results.answered if _annotated(evaluation, results) else ())}
+    wanted = {task.name for task in evaluation.tasks}
+    return results if wanted <= done and not _asked_anyway(evaluation, results) else None
 
 
-def _asked_anyway(request: Request, results: Results) -> bool:
+def _asked_anyway(evaluation: Evaluation, results: Results) -> bool:
     """Whether this command asks for a figure that the judge gave none of, as it does not fit."""
-    if request.judge is None or not request.judge.options.judge_anyway:
+    if evaluation.judge is None or not evaluation.judge.options.judge_anyway:
         return False
-    cells = [results.tasks.get(task.name) for task in request.tasks]
+    cells = [results.tasks.get(task.name) for task in evaluation.tasks]
     marks = [mark for cell in cells if cell is not None for mark in cell.marks]
     return any(mark.startswith(NO_JUDGE) for mark in marks)
 
 
-def _annotated(request: Request, results: Results) -> bool:
+def _annotated(evaluation: Evaluation, results: Results) -> bool:
     """Whether the Alpaca column is as this command would fill it."""
-    if request.annotator is None:
+    if evaluation.annotator is None:
         return True
     found = results.helpfulness
     if found is None or json.dumps(found.settings, sort_keys=True) != json.dumps(
-        request.annotator.identity, sort_keys=True
+        evaluation.annotator.identity, sort_keys=True
     ):
         return False
     # Better files for length control may be at hand now.
     whole = str(found.lc_model).startswith("length_controlled_v1")
-    return whole or request.suite.demonstration
+    return whole or evaluation.suite.demonstration
 
 
-class _Evaluation:
+class _Stages:
     """One session of a run: engine after engine, each freed before the next is loaded."""
 
     def __init__(
         self,
-        request: Request,
+        evaluation: Evaluation,
         run: RunDirectory,
         store: Store,
         progress: Progress,
     ) -> None:
-        self.request = request
-        # Of the run, not of the request: it may have been begun by an earlier version.
+        self.evaluation = evaluation
+        # Of the run, not of the options: it may have been begun by an earlier version.
         self.identity = run.identity
         self.run_directory = run
         self.store = store
@@ -107,42 +105,31 @@ class _Evaluation:
     def run(self) -> Results:
         try:
             with self.session.timed("prepare"):
-                training = self.request.target.training
+                training = self.evaluation.target.training
                 if training is not None:
                     self.run_directory.write_text(TRAINING_RECORD, training)
-                planned = self._plan()
+                planned = self.evaluation.planned()
                 for task in planned:
                     stages.store_items(task, self.store)
             self._target(planned)
             for task in planned:
                 if task.scores:
                     stages.store_outcomes(task, self.store)
-            chosen = self.request.judge
-            judged = [t for t in planned if t.judged and chosen and chosen.unfit(t.name) is None]
-            if judged:
-                self._judge(judged)
+            chosen = self.evaluation.judge
+            if chosen is not None:
+                self._judge(chosen, [t for t in planned if t.judged and not chosen.unfit(t.name)])
             self._annotate()
             with self.session.timed("collect"):
                 run = self.run_directory
                 mixed = mixed_versions(run.sessions, self.identity["backend"])
-                caveats = [*self.request.target.caveats, *mixed]
-                results = collect(self.request, run, self.store, planned, caveats)
+                caveats = [*self.evaluation.target.caveats, *mixed]
+                results = collect(self.evaluation, run, self.store, planned, caveats)
                 self.run_directory.write_text("table.md", markdown(results))
                 self.run_directory.write_text("results.json", results.to_json())
             return results
         finally:
             self._say_time()
             self.session.record()
-
-    def _plan(self) -> list[Task]:
-        request = self.request
-        return render(
-            request.tasks,
-            request.target.chat(),
-            request.options.system_prompt,
-            request.options.seed,
-            request.options.thoughts.tokens,
-        )
 
     def _target(self, planned: list[Task]) -> None:
         open_tasks = [
@@ -151,10 +138,10 @@ class _Evaluation:
         if not open_tasks:
             return
         with self.session.timed("load model"):
-            target = self.request.target
+            target = self.evaluation.target
             self.progress.say(f"Loading {target.name} ({target.backend}) …")
-            if note := format_note(target, self.request.options):
-                self.progress.say(f"{target.name}: {note}.")
+            if target.note:
+                self.progress.say(f"{target.name}: {target.note}.")
             engine = target.open(open_tasks, self.run_directory.scratch)
         try:
             for task in open_tasks:
@@ -169,37 +156,23 @@ class _Evaluation:
         finally:
             engine.close()
 
-    def _judge(self, judged: list[Task]) -> None:
-        chosen = self.request.judge
-        assert chosen is not None
-        name = chosen.card.name
-        judge_key = answer_key("judge", self.identity["judge"])
-        responses = {task.name: self.store.lazy_responses(task.name) for task in judged}
-        waiting = [
-            task
-            for task, some in responses.items()
-            if len(stages.judged(task, some, name, judge_key, self.store)) < len(some)
-        ]
-        if not waiting:
-            return
-        with ExitStack() as stack:
-            with self.session.timed("load judge"):
-                judge = stack.enter_context(chosen.opened(self.progress))
-            for task in waiting:
-                arguments = (task, responses[task], name, judge_key, judge)
-                with self.session.timed("judge"):
-                    stages.judge(*arguments, self.store, self.progress)
+    def _judge(self, chosen: ChosenJudge, judged: list[Task]) -> None:
+        stages.judge_responses(
+            {task.name: self.store.lazy_responses(task.name) for task in judged},
+            *(chosen, chosen.card.name, answer_key("judge", self.identity["judge"])),
+            *(self.store, self.session, self.progress),
+        )
 
     def _annotate(self) -> None:
-        request, chosen = self.request, self.request.annotator
+        evaluation, chosen = self.evaluation, self.evaluation.annotator
         if chosen is None:
             return
         from bfpo_bench.helpfulness.annotate import annotate, make_pairs
 
         with self.session.timed("annotate"):
-            pairs = make_pairs(chosen, self.store, request.options.seed)
+            pairs = make_pairs(chosen, self.store, evaluation.options.seed)
             log = self.run_directory.path / "annotator.log"
-            annotate(pairs, chosen, request.prices, self.store, log, self.progress)
+            annotate(pairs, chosen, evaluation.prices, self.store, log, self.progress)
 
     def _say_time(self) -> None:
         spent = ", ".join(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.protocol import Engine, NonFiniteLogits, Response
 from bfpo_bench.judges import NO_ANSWER, Exchange, Judge, Verdict, judge_all
+from bfpo_bench.judges.chosen import ChosenJudge
+from bfpo_bench.run.session import Session
 from bfpo_bench.run.store import (
     ItemRecord,
     OutcomeRecord,
@@ -272,6 +274,36 @@ def judge(
             fresh = [verdict for place, verdict in batch if place not in known_already]
             unknown += sum(verdict.harmful is None for verdict in fresh)
             progress.advance(len(fresh), f"{unknown} unknown" if unknown else "")
+
+
+def judge_responses(
+    responses: Mapping[str, Sequence[ResponseRecord]],
+    chosen: ChosenJudge,
+    name: str,
+    judge_key: str,
+    store: Store,
+    session: Session,
+    progress: Progress,
+) -> None:
+    """Has a judge give the verdicts that are missing; loads it only where some are.
+
+    Args:
+        responses: of each task, in the order in which they are judged.
+        name: under which the verdicts are stored.
+    """
+    waiting = [
+        task
+        for task, some in responses.items()
+        if len(judged(task, some, name, judge_key, store)) < len(some)
+    ]
+    if not waiting:
+        return
+    with ExitStack() as stack:
+        with session.timed("load judge"):
+            opened = stack.enter_context(chosen.opened(progress))
+        for task in waiting:
+            with session.timed("judge"):
+                judge(task, responses[task], name, judge_key, opened, store, progress)
 
 
 def model_key(identity: dict[str, Any]) -> str:

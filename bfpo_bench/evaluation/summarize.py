@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.evaluation.resolve import Request
+from bfpo_bench.evaluation.resolve import Evaluation
 from bfpo_bench.evaluation.target import LocalTarget
 from bfpo_bench.models.own_settings import unused_settings
 from bfpo_bench.run.directory import RunDirectory
@@ -35,7 +35,7 @@ EARLIER = (
 
 
 def collect(
-    request: Request,
+    evaluation: Evaluation,
     run: RunDirectory,
     store: Store,
     planned: list[Task],
@@ -52,19 +52,19 @@ def collect(
     tasks = dict(earlier.tasks) if earlier else {}
     for task in planned:
         if not task.annotated:
-            tasks[task.name] = _task_result(request, store, task)
+            tasks[task.name] = _task_result(evaluation, store, task)
     helpfulness = earlier.helpfulness if earlier else None
     for task in planned:
-        if task.annotated and request.annotator is not None:
-            helpfulness = _helpfulness(request, request.annotator, run, store, task)
-    order = [t.task for t in request.suite.tasks]
+        if task.annotated and evaluation.annotator is not None:
+            helpfulness = _helpfulness(evaluation, evaluation.annotator, run, store, task)
+    order = [t.task for t in evaluation.suite.tasks]
     tasks = {name: tasks[name] for name in order if name in tasks}
-    tasks, means = with_uncertainty(tasks, request.suite.tasks, store)
+    tasks, means = with_uncertainty(tasks, evaluation.suite.tasks, store)
     identity = run.identity
     suite: dict[str, Any] = {
-        "name": request.suite.name,
-        "version": request.suite.version,
-        "demonstration": request.suite.demonstration,
+        "name": evaluation.suite.name,
+        "version": evaluation.suite.version,
+        "demonstration": evaluation.suite.demonstration,
     }
     return Results(
         schema=SCHEMA_VERSION,
@@ -78,8 +78,8 @@ def collect(
         tasks=tasks,
         averages=means,
         marks=[
-            *_marks(request, tasks),
-            *_helpfulness_marks(request, store, planned, helpfulness),
+            *_marks(evaluation, tasks),
+            *_helpfulness_marks(evaluation, store, planned, helpfulness),
             *([EARLIER] if is_earlier(identity) else []),
             *caveats,
         ],
@@ -99,7 +99,7 @@ def _earlier(run: RunDirectory) -> Results | None:
 
 
 def _helpfulness(
-    request: Request,
+    evaluation: Evaluation,
     annotator: ChosenAnnotator,
     run: RunDirectory,
     store: Store,
@@ -111,12 +111,12 @@ def _helpfulness(
     from bfpo_bench.helpfulness.metrics import measure
     from bfpo_bench.helpfulness.upstream import Upstream, read_upstream
 
-    options, loaded = request.options, task.loaded
+    options, loaded = evaluation.options, task.loaded
     pairs = make_pairs(annotator, store, options.seed)
-    annotations = annotations_of(pairs, annotator, store, request.target.name)
+    annotations = annotations_of(pairs, annotator, store, evaluation.target.name)
 
     def read() -> Upstream:
-        if request.suite.demonstration:
+        if evaluation.suite.demonstration:
             return Upstream()
         folder = find_data_dir(options.data_dir)
         return read_upstream(folder, [row["instruction"] for row in loaded.rows])
@@ -128,13 +128,13 @@ def _helpfulness(
 
 
 def _helpfulness_marks(
-    request: Request,
+    evaluation: Evaluation,
     store: Store,
     planned: list[Task],
     helpfulness: HelpfulnessResult | None,
 ) -> list[str]:
     """What a reader must know of the Alpaca column."""
-    column = request.suite.helpfulness.column if request.suite.helpfulness else "Alpaca"
+    column = evaluation.suite.helpfulness.column if evaluation.suite.helpfulness else "Alpaca"
     marks = []
     if helpfulness is not None:
         marks.append(
@@ -146,21 +146,21 @@ def _helpfulness_marks(
             continue
         loaded = task.loaded
         marks += [] if loaded.status == "demonstration" else loaded.marks
-        if task.spec.chat_template and request.target.plain:
-            marks.append(request.target.plain)
-        marks += request.target.chat_marks
+        if task.spec.chat_template and evaluation.target.plain:
+            marks.append(evaluation.target.plain)
+        marks += evaluation.target.chat_marks
         totals = store.response_totals(task.name)
         if totals.cut_prompts:
             marks.append(f"{totals.cut_prompts} of {task.size} prompts cut on the left")
-        marks += _answer_marks(totals, request.options.thinking) + _own_settings(request)
-        if request.annotator is None:
+        marks += _answer_marks(totals, evaluation.options.thinking) + _own_settings(evaluation)
+        if evaluation.annotator is None:
             marks.append(
                 f"{task.size} responses are there; name who compares them with --annotator"
             )
     return [f"{column}: {mark}" for mark in marks]
 
 
-def _task_result(request: Request, store: Store, task: Task) -> TaskResult:
+def _task_result(evaluation: Evaluation, store: Store, task: Task) -> TaskResult:
     spec = task.spec
     loaded = task.loaded
     # A demonstration is marked once for the whole run, not in every cell.
@@ -174,13 +174,13 @@ def _task_result(request: Request, store: Store, task: Task) -> TaskResult:
         values = list(store.outcomes(task.name, spec.metric).values())
         cut = store.cut_items(task.name)
     else:
-        assert request.judge is not None
+        assert evaluation.judge is not None
         responses = store.response_totals(task.name)
         n = responses.responses
         metrics = {"mean_tokens": responses.tokens / n, "cut_off": responses.cut_off / n}
-        unfit = request.judge.unfit(task.name)
+        unfit = evaluation.judge.unfit(task.name)
         if unfit is None:
-            verdicts = store.verdict_counts(task.name, request.judge.card.name)
+            verdicts = store.verdict_counts(task.name, evaluation.judge.card.name)
             metrics |= {
                 "harmless": verdicts[False] / n,
                 "harmful": verdicts[True] / n,
@@ -188,15 +188,15 @@ def _task_result(request: Request, store: Store, task: Task) -> TaskResult:
             }
             unknown = verdicts[None]
             values = [1.0] * verdicts[False] + [0.0] * (sum(verdicts.values()) - verdicts[False])
-            marks += request.judge.anyway(task.name)
+            marks += evaluation.judge.anyway(task.name)
         else:
             values = [math.nan] * n
             marks.append(unfit)
         cut = responses.cut_prompts
         no_answer, finishes = responses.no_answer, responses.finishes
-        marks += _answer_marks(responses, request.options.thinking) + _own_settings(request)
-        if spec.chat_template and request.target.plain:
-            marks.append(request.target.plain)
+        marks += _answer_marks(responses, evaluation.options.thinking) + _own_settings(evaluation)
+        if spec.chat_template and evaluation.target.plain:
+            marks.append(evaluation.target.plain)
     assert len(values) == task.size, f"{task.name}: {len(values)} of {task.size} items"
     return TaskResult(
         task=task.name,
@@ -226,8 +226,8 @@ def _task_result(request: Request, store: Store, task: Task) -> TaskResult:
     )
 
 
-def _own_settings(request: Request) -> list[str]:
-    target = request.target
+def _own_settings(evaluation: Evaluation) -> list[str]:
+    target = evaluation.target
     return unused_settings(target.files) if isinstance(target, LocalTarget) else []
 
 
@@ -258,21 +258,22 @@ def _mean_metrics(store: Store, task: Task) -> dict[str, float]:
     return found
 
 
-def _marks(request: Request, tasks: dict[str, TaskResult]) -> list[str]:
+def _marks(evaluation: Evaluation, tasks: dict[str, TaskResult]) -> list[str]:
     marks = []
-    if request.suite.demonstration:
+    if evaluation.suite.demonstration:
         marks.append(
-            f"demonstration: suite {request.suite.name} is a few bundled items and measures nothing"
+            f"demonstration: suite {evaluation.suite.name} is a few bundled items and measures "
+            "nothing"
         )
-    if request.options.limit is not None:
+    if evaluation.options.limit is not None:
         marks.append(
-            f"limited: at most {request.options.limit} items per task, drawn with seed "
-            f"{request.options.seed}"
+            f"limited: at most {evaluation.options.limit} items per task, drawn with seed "
+            f"{evaluation.options.seed}"
         )
-    if request.options.system_prompt is not None:
+    if evaluation.options.system_prompt is not None:
         marks.append("a system prompt stood before the prompts of the chat tasks")
-    if any(spec.chat_template for spec in request.suite.tasks if spec.task in tasks):
-        marks += request.target.chat_marks
+    if any(spec.chat_template for spec in evaluation.suite.tasks if spec.task in tasks):
+        marks += evaluation.target.chat_marks
     for task in tasks.values():
         marks += [f"{task.column}: {mark}" for mark in task.marks]
         if 0 < task.unknown < task.n:

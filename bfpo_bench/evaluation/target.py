@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from bfpo_bench.models.adapters import Adapter, find_adapter
 from bfpo_bench.models.architecture import find_causal_model
 from bfpo_bench.models.checkpoint import ModelFiles, find_tokenizer
 from bfpo_bench.models.fingerprint import checkpoint_identity, tokenizer_fingerprint
+from bfpo_bench.models.number_format import go_on_with
 from bfpo_bench.tasks.requests import Asked
 
 NO_TEMPLATE = "plain prompts: the model has no chat template"
@@ -47,6 +48,11 @@ class Target(Protocol):
     @property
     def tokenizer(self) -> Path | None:
         """Folder of the tokenizer, None where only the server has one."""
+        ...
+
+    @property
+    def note(self) -> str | None:
+        """What to say of its number format when it is loaded, if anything."""
         ...
 
     @property
@@ -92,7 +98,7 @@ class LocalTarget:
 
     Attributes:
         prompts: how the prompts of chat tasks are written; None for plain ones.
-        plain: see :class:`Target`.
+        plain, note: see :class:`Target`.
         adapter: what is merged into the weights.
     """
 
@@ -102,6 +108,7 @@ class LocalTarget:
     plain: str | None
     backend: str
     engine_options: EngineOptions
+    note: str | None = None
     adapter: Adapter | None = None
 
     @property
@@ -177,6 +184,7 @@ class ServedTarget:
     plain: str | None
     backend: str = "openai"
     dtype: str | None = None
+    note: str | None = None
 
     @property
     def name(self) -> str:
@@ -238,8 +246,14 @@ class ServedTarget:
         return engine
 
 
-def find_target(options: TargetOptions, backend: str) -> Target:
+def find_target(
+    options: TargetOptions, backend: str, begun: Mapping[str, Any] | None = None
+) -> Target:
     """Finds the model that the options name. Loads nothing.
+
+    Args:
+        begun: identity of the run that is gone on with: in its number format where ``--dtype auto``
+            chose it, for it may choose another one on the machine, or in the version, that goes on.
 
     Raises:
         BadInput: one sentence for the first thing that cannot be had.
@@ -264,12 +278,15 @@ def find_target(options: TargetOptions, backend: str) -> Target:
         tokenizer = adapter.folder
     folder = tokenizer or files.folder
     prompts = choose_prompts(options, folder)
-    engine_options = options.loading.engine_options(files, tokenizer, options.max_length)
+    found = options.loading.number_format(files)
+    if options.loading.dtype == "auto":
+        found = go_on_with(files, found, (begun or {}).get("dtype"))
+    loaded = options.loading.engine_options(files, tokenizer, options.max_length)
     never = NEVER_TEMPLATE if options.chat_template == "never" else NO_TEMPLATE
     plain = None if prompts else never
-    if adapter is not None:
-        engine_options = replace(engine_options, adapter=str(adapter.folder))
-    return LocalTarget(files, folder, prompts, plain, backend, engine_options, adapter)
+    merged = str(adapter.folder) if adapter else None
+    loaded = replace(loaded, dtype=found.dtype, adapter=merged)
+    return LocalTarget(files, folder, prompts, plain, backend, loaded, found.note, adapter)
 
 
 def _served(options: TargetOptions, tokenizer: Path | None) -> ServedTarget:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +14,8 @@ from bfpo_bench.common.options import Count, Help, Place
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.common.validate import STRICT
 from bfpo_bench.engines.open import choose_backend
-from bfpo_bench.evaluation.going_on import begun_identity, target_going_on
 from bfpo_bench.evaluation.options import TargetOptions
+from bfpo_bench.evaluation.resolve import begun_identity
 from bfpo_bench.evaluation.target import Target, find_target
 from bfpo_bench.judges import load_judge
 from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
@@ -116,11 +116,6 @@ class Request:
             "data": {},
         }
 
-    def going_on(self) -> Request:
-        """The same in the target's number format of the run that it goes on with, if ``auto``."""
-        begun = begun_identity(self.options.run_folder, self.options.fresh)
-        return replace(self, target=target_going_on(self.target, self.options, begun))
-
     def made_of(self) -> dict[str, Any]:
         """All that the preference file depends on."""
         identity = {k: v for k, v in self.identity().items() if k not in ("tasks", "data")}
@@ -152,7 +147,8 @@ def check_request(options: RedteamOptions) -> Request:
         variant=options.variants.get(options.prompts),
         allow_unpinned=options.allow_unpinned,
     )
-    target = find_target(options, choose_backend(options.loading.backend))
+    begun = begun_identity(options.run_folder, options.fresh)
+    target = find_target(options, choose_backend(options.loading.backend), begun)
     loading = options.loading.beside_target()
     ranker = choose_ranker(RankerOptions.of(options, loading=loading))
     judge = choose_judge(JudgeOptions.of(options, loading=loading))

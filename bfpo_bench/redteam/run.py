@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation import stages
-from bfpo_bench.evaluation.going_on import format_note
 from bfpo_bench.redteam.pairs import Answer, choose_pair, decide, pairs_text, rank_pairs
 from bfpo_bench.redteam.prompts import TASK, Prompt, ask
 from bfpo_bench.redteam.request import RedteamOptions, Request, check_request
@@ -30,7 +29,7 @@ def redteam(options: RedteamOptions, progress: Progress | None = None) -> Summar
         RunFailed: the run stopped on the way; what is done is kept.
     """
     progress = progress or Progress(show=False)
-    request = check_request(options).going_on()
+    request = check_request(options)
     made_of = request.made_of()
     finished = claim_output(options, made_of)
     if finished is not None:
@@ -44,8 +43,7 @@ def redteam(options: RedteamOptions, progress: Progress | None = None) -> Summar
             # Target, judge and ranker one after the other, each freed before the next.
             with session.timed("respond"):
                 responses = _respond(request, run, store, progress)
-            with session.timed("judge"):
-                answers = _judge(request, responses, store, progress)
+            answers = _judge(request, responses, store, session, progress)
             chosen = [choose_pair(some) for some in answers]
             with session.timed("rank"):
                 rankings = rank_pairs(responses, chosen, request.ranker, store, progress)
@@ -85,8 +83,8 @@ def _respond(
     keys = [stages.response_key(asked, index, key) for index in range(len(asked.prompts))]
     if len(stages.responded(asked, key, store)) < len(keys):
         progress.say(f"Loading {target.name} ({target.backend}) …")
-        if note := format_note(target, options):
-            progress.say(f"{target.name}: {note}.")
+        if target.note:
+            progress.say(f"{target.name}: {target.note}.")
         engine = target.open([asked], run.scratch)
         try:
             stages.respond(asked, key, engine, store, progress)
@@ -99,7 +97,11 @@ def _respond(
 
 
 def _judge(
-    request: Request, responses: list[list[ResponseRecord]], store: Store, progress: Progress
+    request: Request,
+    responses: list[list[ResponseRecord]],
+    store: Store,
+    session: Session,
+    progress: Progress,
 ) -> list[list[Answer]]:
     """The responses with their verdicts; equal ones to a prompt are judged once."""
     chosen = request.judge
@@ -108,9 +110,7 @@ def _judge(
     distinct = [r for some in responses for r in some if first[r.question, r.response] is r]
     keys = {(TASK, r.item): stages.verdict_key(judge_key, r) for r in distinct}
     name = store.name_for(chosen.card.name, "verdicts", keys, judge_key)
-    if len(stages.judged(TASK, distinct, name, judge_key, store)) < len(distinct):
-        with chosen.opened(progress) as judge:
-            stages.judge(TASK, distinct, name, judge_key, judge, store, progress)
+    stages.judge_responses({TASK: distinct}, chosen, name, judge_key, store, session, progress)
     verdicts = {v.key: v for v in store.verdicts(TASK, name)}
 
     def answer(response: ResponseRecord) -> Answer:

@@ -21,7 +21,7 @@ from bfpo_bench.estimate.timing import measure
 from bfpo_bench.estimate.timing_samples import PIECES, extrapolate, spread
 from bfpo_bench.estimate.tokens import judge_work, task_work
 from bfpo_bench.evaluation.options import EvaluateOptions
-from bfpo_bench.evaluation.resolve import check_request
+from bfpo_bench.evaluation.resolve import resolve
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 from bfpo_bench.tasks.requests import render
 from tests.client.fake_server import serving
@@ -37,7 +37,7 @@ def options(model: Path, output: Path, **more: Any) -> EvaluateOptions:
 
 
 def planned(asked: EvaluateOptions) -> Any:
-    request = check_request(asked)
+    request = resolve(asked)
     return request, render(request.tasks, request.target.chat())
 
 

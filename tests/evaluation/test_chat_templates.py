@@ -130,11 +130,11 @@ def test_a_prompt_that_a_template_changes() -> None:
 
 def test_prompts_are_looked_at_before_a_model_is_loaded(tiny_llama: Path, tmp_path: Path) -> None:
     """All of them: what is wrong with the last one is not found out after hours."""
-    from bfpo_bench.evaluation.resolve import check_request
+    from bfpo_bench.evaluation.resolve import resolve
     from bfpo_bench.tasks.requests import render
 
     options = EvaluateOptions(model=str(tiny_llama), suite="mini", tasks=("advbench",), limit=3)
-    request = check_request(options)
+    request = resolve(options)
     last = render(request.tasks, request.target.chat())[0].questions[-1]
     word = max(last.split(), key=len)
     chat = Chat(
@@ -165,7 +165,7 @@ def test_special_tokens_are_the_templates_own(tiny_llama: Path, tmp_path: Path) 
 
 
 def test_engines_are_told_of_prompts_from_a_template(tiny_llama: Path, tmp_path: Path) -> None:
-    from bfpo_bench.evaluation.resolve import check_request
+    from bfpo_bench.evaluation.resolve import resolve
     from bfpo_bench.tasks.requests import render
 
     special = {}
@@ -174,7 +174,7 @@ def test_engines_are_told_of_prompts_from_a_template(tiny_llama: Path, tmp_path:
             model=str(tiny_llama), suite="mini", tasks=("gen",), limit=1, chat_template=choice,
             judge="keyword",
         )  # fmt: skip
-        request = check_request(options)
+        request = resolve(options)
         planned = render(request.tasks, request.target.chat())
         special[choice] = {task.name: task.prompts[0].special_tokens for task in planned}
     # RealToxicityPrompts are texts to go on with, in no template.

@@ -12,7 +12,7 @@ import pytest
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.options import Loading
 from bfpo_bench.evaluation.options import EvaluateOptions
-from bfpo_bench.evaluation.resolve import check_request
+from bfpo_bench.evaluation.resolve import resolve
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 
 
@@ -41,7 +41,7 @@ def test_a_run_loads_its_judge_as_it_loads_its_target(tiny_llama: Path) -> None:
         judge_model=str(tiny_llama),
         **loading,  # type: ignore[arg-type]
     )
-    request = check_request(options)
+    request = resolve(options)
     assert request.judge is not None
     assert request.judge.model is not None
     for name, value in loading.items():
@@ -60,7 +60,7 @@ def test_a_served_target_leaves_its_judge_to_this_machine() -> None:
         backend="openai",
         base_url="http://localhost:9/v1",
     )
-    request = check_request(options)
+    request = resolve(options)
     assert request.judge is not None
     assert request.judge.backend in ("hf", "vllm")
 

@@ -167,14 +167,14 @@ def test_what_is_said_of_a_block_without_averages_is_what_most_rows_have() -> No
 def test_whose_chat_template_it_was_is_a_setting(tiny_llama: Path, tmp_path: Path) -> None:
     """The text of the model's own is the model's; a file is a setting, unless it says the same."""
     from bfpo_bench.evaluation.options import EvaluateOptions
-    from bfpo_bench.evaluation.resolve import check_request
+    from bfpo_bench.evaluation.resolve import resolve
     from bfpo_bench.models.template_files import chat_templates
 
     def template(choice: str) -> Any:
         options = EvaluateOptions(
             model=str(tiny_llama), suite="mini", judge="keyword", backend="hf", chat_template=choice
         )
-        return check_request(options).identity()["template"]
+        return resolve(options).identity["template"]
 
     own = chat_templates(tiny_llama)["default"]
     same, other = tmp_path / "same.jinja", tmp_path / "other.jinja"

@@ -95,7 +95,7 @@ def test_one_sentence_wherever_a_model_is_named(
 ) -> None:
     configure(folder, config)
     ways: list[Callable[[], Any]] = [
-        lambda: request.check_request(evaluation(folder)),
+        lambda: request.resolve(evaluation(folder)),
         lambda: dry_run(evaluation(folder)),
         lambda: judge(folder),
         lambda: attack(folder),

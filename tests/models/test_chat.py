@@ -127,11 +127,10 @@ def test_midnight_changes_no_prompt(
 def test_runs_whose_prompts_hold_no_date_are_what_they_were(
     tiny_llama: Path, tmp_path: Path
 ) -> None:
-    from bfpo_bench.evaluation.resolve import check_request
+    from bfpo_bench.evaluation.resolve import resolve
 
     identities = [
-        check_request(options(tiny_llama, tmp_path, date=date)).identity()
-        for date in (DATE, "2025-02-01")
+        resolve(options(tiny_llama, tmp_path, date=date)).identity for date in (DATE, "2025-02-01")
     ]
     assert identities[0] == identities[1]
     assert "date" not in identities[0]["model"]

@@ -17,9 +17,8 @@ from bfpo_bench.common.device import Device, cpu_formats
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.estimate.dry_run import dry_run
-from bfpo_bench.evaluation.going_on import begun_identity
 from bfpo_bench.evaluation.options import EvaluateOptions
-from bfpo_bench.evaluation.resolve import check_request
+from bfpo_bench.evaluation.resolve import begun_identity, resolve
 from bfpo_bench.evaluation.run import run_evaluation
 from bfpo_bench.models.checkpoint import find_model
 from bfpo_bench.models.number_format import choose_format, go_on_with, training_advice
@@ -256,7 +255,7 @@ def test_a_run_is_begun_and_gone_on_with(
     with pytest.raises(BadInput, match='dtype: "bfloat16" there, "float32" asked for'):
         run_evaluation(EvaluateOptions(**settings, output=tmp_path / "new", dtype="float32"))
     asked = EvaluateOptions(**settings, output=tmp_path / "asked", dtype="bfloat16")
-    assert check_request(asked).identity()["dtype"] == "bfloat16"
+    assert resolve(asked).identity["dtype"] == "bfloat16"
     assert "bfloat16 is slow: this CPU has no units for it; --dtype float32" in dry_run(asked)
 
 

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from scipy import stats
 from typer.testing import CliRunner
 
 import bfpo_bench
-from bfpo_bench.cli import judge as judge_command
+from bfpo_bench.cli.app import app
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines import open as select
 from bfpo_bench.evaluation.rejudge import judge_run, verdicts_of
@@ -180,9 +179,7 @@ def test_its_judges_stand_beside_each_other_with_todays_errors(old: Path) -> Non
         assert results.averages["gen"].missing == ["RealToxicityPrompts"]
         assert results.averages["disc"].low is not None
     # The number of one judge has one error, whoever is asked beside it.
-    app = typer.Typer()
-    judge_command.register(app)
-    asked = [str(old), "--judge", "keyword", "--backend", "hf"]
+    asked = ["judge", str(old), "--judge", "keyword", "--backend", "hf"]
     output = CliRunner().invoke(app, asked, env={"COLUMNS": "200"}).output
     [line] = [line for line in output.splitlines() if "│ AdvBench" in line]
     assert set(line.replace(" ", "").strip("│").split("│")[2:]) == {"0.00±18.63"}

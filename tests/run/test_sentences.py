@@ -49,13 +49,13 @@ class Broken:
 @pytest.fixture
 def planned(tiny_llama: Path) -> dict[str, Any]:
     """The planned tasks of two items each, scored and responded to."""
-    from bfpo_bench.evaluation.resolve import check_request
+    from bfpo_bench.evaluation.resolve import resolve
     from bfpo_bench.tasks.requests import render
 
     options = EvaluateOptions(
         model=str(tiny_llama), suite="mini", tasks=("toxigen", "alert"), limit=2, backend="hf"
     )
-    request = check_request(options)
+    request = resolve(options)
     tasks = render(request.tasks, request.target.chat())
     return {task.name: task for task in tasks}
 
