@@ -42,10 +42,11 @@ def make_runs(folder: Path, count: int) -> list[Path]:
 
 def timed(runs: list[Path], ci: bool) -> tuple[float, float]:
     """Seconds of wall clock and of the processor."""
-    from bfpo_bench.leaderboard.board import Options, read_leaderboard
+    from bfpo_bench.leaderboard.board import read_leaderboard
+    from bfpo_bench.leaderboard.options import LeaderboardOptions
 
     wall, cpu = time.perf_counter(), time.process_time()
-    board = read_leaderboard(runs, Options(published=True, full=True, ci=ci))
+    board = read_leaderboard(runs, LeaderboardOptions(published=True, full=True, ci=ci))
     board.render()
     assert not board.problems, board.problems
     assert not board.faults, board.faults

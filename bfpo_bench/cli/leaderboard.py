@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bfpo_bench.cli.command import command_app
+from bfpo_bench.cli.command import command_app, takes
+from bfpo_bench.leaderboard.options import FILES, FORMATS, LeaderboardOptions, check_format
 
 if TYPE_CHECKING:
     from bfpo_bench.leaderboard.board import Leaderboard
@@ -32,19 +34,13 @@ app = command_app()
 
 
 @app.command(epilog=EXAMPLE)
+@takes(LeaderboardOptions)
 def leaderboard(
+    options: LeaderboardOptions,
     runs: Annotated[
         list[Path] | None, typer.Argument(help="Run directories, or folders of them.")
     ] = None,
-    published: Annotated[
-        bool, typer.Option("--published", help="The paper's 19 rows too, set apart.")
-    ] = False,
-    full: Annotated[
-        bool, typer.Option("--full", help="Every task instead of the summary.")
-    ] = False,
-    format: Annotated[
-        str, typer.Option(help="terminal, markdown, latex, csv, json or html.")
-    ] = "terminal",
+    format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS[:-1])} or html.")] = "terminal",
     output: Annotated[
         Path | None, typer.Option(help="File to write (html: folder). [default: print]")
     ] = None,
@@ -52,27 +48,9 @@ def leaderboard(
         Path | None,
         typer.Option(help="Markdown file whose table is refreshed in place, between its markers."),
     ] = None,
-    sort: Annotated[
-        str | None, typer.Option(help="Column, by key or title, or name. [default: savg]")
-    ] = None,
-    ci: Annotated[bool, typer.Option("--ci", help="Show 95 % intervals.")] = False,
-    transposed: Annotated[
-        bool, typer.Option("--transposed", help="Models side by side, tasks below each other.")
-    ] = False,
-    crows_pairs: Annotated[
-        str, typer.Option(help="distance adds a Disc. that rewards CrowS-Pairs near 50.")
-    ] = "paper",
-    judge: Annotated[
-        str | None, typer.Option(help="Show this judge's verdicts. [default: each run's own]")
-    ] = None,
-    judge_check: Annotated[
-        Path | None,
-        typer.Option(help="Output of `judges check`: adds Gen. corrected for the judge's errors."),
-    ] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="Folder for the pictures too, as PNG and SVG.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Write over an output file that is there.")
     ] = False,
@@ -80,11 +58,12 @@ def leaderboard(
     """Put runs into one table, next to the paper's rows."""
     from bfpo_bench.common.errors import BadInput
     from bfpo_bench.common.files import refuse_file_of_run
-    from bfpo_bench.leaderboard.board import Options, check_format, read_leaderboard
+    from bfpo_bench.leaderboard.board import read_leaderboard
 
     check_format(format)
-    if format == "html" and output is None:
-        raise BadInput("a report is a folder: name it with --output.")
+    if format in FILES and output is None:
+        kind = "a report is a folder" if format == "html" else f"{format} is no text"
+        raise BadInput(f"{kind}: name it with --output.")
     if update is not None and (output is not None or format not in ("terminal", "markdown")):
         raise BadInput(
             "--update writes Markdown into its own file; leave --format and --output out."
@@ -96,18 +75,10 @@ def leaderboard(
             refuse_file_of_run(place)
     if pictures is not None and pictures.exists() and not pictures.is_dir():
         raise BadInput(f"{pictures} is a file; name a folder for the pictures.")
-    options = Options(
-        published=published or format == "html",
-        full=full,
+    published = options.published
+    if format == "html" or pictures is not None:
         # Reports and pictures show how sure a number is.
-        ci=ci or format == "html" or pictures is not None,
-        sort=sort,
-        transposed=transposed,
-        crows_pairs=crows_pairs,
-        judge=judge,
-        judge_check=judge_check,
-        seed=seed,
-    )
+        options = replace(options, ci=True, published=published or format == "html")
     board = read_leaderboard(runs or [], options)
     if update is not None:
         from bfpo_bench.leaderboard.render.update import update_file
@@ -118,7 +89,7 @@ def leaderboard(
         from bfpo_bench.leaderboard.report.write import write_report
 
         assert output is not None
-        page = write_report(board.entries, output, full=full, published=published)
+        page = write_report(board.entries, output, full=options.full, published=published)
         typer.echo(f"Report: {page}")
     else:
         _write(board, format, output)
@@ -131,13 +102,21 @@ def leaderboard(
 
 
 def _write(board: Leaderboard, format: str, output: Path | None) -> None:
+    import io
     import shutil
     import sys
 
     if output is not None:
         from bfpo_bench.common.files import atomic_write
 
-        atomic_write(output, board.render(format))
+        content: str | bytes
+        if format == "parquet":
+            file = io.BytesIO()
+            board.to_frame().to_parquet(file, index=False)
+            content = file.getvalue()
+        else:
+            content = board.render(format)
+        atomic_write(output, content)
         typer.echo(f"Table: {output}")
         return
     width = shutil.get_terminal_size((100, 24)).columns

@@ -77,12 +77,13 @@ def atomic_folder(path: Path, force: bool) -> Iterator[Path]:
             path.rmdir()
 
 
-def atomic_write(path: Path, text: str) -> None:
-    """Writes a text file by way of a neighbour and a rename."""
+def atomic_write(path: Path, content: str | bytes) -> None:
+    """Writes a file, texts in UTF-8, by way of a neighbour and a rename."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -21,28 +21,22 @@ def leaderboard(*runs: Any, **options: Any) -> Leaderboard:
 
     Args:
         *runs: run directories, or folders of them.
-        **options: any field of :class:`bfpo_bench.leaderboard.board.Options`, e.g.
+        **options: any field of :class:`bfpo_bench.leaderboard.options.LeaderboardOptions`, e.g.
             ``published=True``, ``full=True``, ``ci=True``, ``sort="gen"``.
 
     Returns:
-        rows and table: ``str(board)``, ``board.render("markdown")``, ``board.entries``.
+        rows and table: ``str(board)``, ``board.render("markdown")``, ``board.to_frame()``,
+        ``board.entries``.
 
     Raises:
         bfpo_bench.common.errors.BadInput: nothing to show was named, or an option is none.
     """
-    from dataclasses import fields
     from pathlib import Path
 
-    from bfpo_bench.common.errors import unknown_name
-    from bfpo_bench.leaderboard.board import Options, read_leaderboard
+    from bfpo_bench.leaderboard.board import read_leaderboard
+    from bfpo_bench.leaderboard.options import LeaderboardOptions
 
-    known = [field.name for field in fields(Options)]
-    for name in options:
-        if name not in known:
-            raise unknown_name("option of a leaderboard", name, known)
-    if options.get("judge_check") is not None:
-        options["judge_check"] = Path(options["judge_check"])
-    return read_leaderboard([Path(run) for run in runs], Options(**options))
+    return read_leaderboard([Path(run) for run in runs], LeaderboardOptions(**options))
 
 
 class _Callable(ModuleType):

@@ -5,43 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.leaderboard.columns import Column, sort_key
 from bfpo_bench.leaderboard.load import load_rows
-from bfpo_bench.leaderboard.render.data import csv_file, json_file
+from bfpo_bench.leaderboard.options import FILES, LeaderboardOptions, check_format
+from bfpo_bench.leaderboard.render.data import csv_file, frame, json_file
 from bfpo_bench.leaderboard.render.table import make_table
 from bfpo_bench.leaderboard.render.text import WIDTH, latex, markdown, plain
 from bfpo_bench.leaderboard.rows import Entry, choose_columns, published_entries
 
-FORMATS = ("terminal", "markdown", "latex", "csv", "json", "html")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a leaderboard shows.
-
-    Attributes:
-        published: the paper's own rows too.
-        full: every task instead of the summary.
-        ci: 95 % intervals.
-        sort: a column's key or title, or ``name``; by default by falling Savg.
-        transposed: models side by side.
-        crows_pairs: ``"distance"`` adds a Disc. that takes CrowS-Pairs by its distance from 50.
-        judge: show the verdicts of this judge instead of each run's own.
-        judge_check: what ``judges check --output`` wrote of the judge; adds the corrected Gen.
-        seed: of the bootstrap.
-    """
-
-    published: bool = False
-    full: bool = False
-    ci: bool = False
-    sort: str | None = None
-    transposed: bool = False
-    crows_pairs: str = "paper"
-    judge: str | None = None
-    judge_check: Path | None = None
-    seed: int = 0
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -55,7 +31,7 @@ class Leaderboard:
     """
 
     entries: tuple[Entry, ...]
-    options: Options
+    options: LeaderboardOptions
     problems: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -74,22 +50,32 @@ class Leaderboard:
             if entry.fault is not None
         )
 
+    def to_frame(self) -> DataFrame:
+        """One row per row as a pandas frame, with intervals, items, notes and protocols.
+
+        Its columns are those of :func:`bfpo_bench.leaderboard.render.data.frame`.
+        """
+        return frame(self.entries, self.columns)
+
     def render(self, format: str = "terminal", width: int = WIDTH, styled: bool = False) -> str:
         """The table in a format that is text.
 
         Args:
             format: one of `FORMATS`; ``html`` is no text but a folder, see
-                :func:`bfpo_bench.leaderboard.report.write.write_report`.
+                :func:`bfpo_bench.leaderboard.report.write.write_report`, nor is ``parquet``:
+                ``to_frame().to_parquet(…)``.
             width: of a terminal, in characters.
             styled: with a terminal's escape codes for bold and underlined.
 
         Raises:
-            BadInput: no such format.
+            BadInput: no such format, or one that is no text.
         """
         columns = self.columns
         check_format(format)
+        if format in FILES:
+            raise BadInput(f"{format} is no text; write it with `bfpo-bench leaderboard --output`.")
         if format == "csv":
-            return csv_file(self.entries, columns, self.options.ci)
+            return csv_file(self.to_frame(), columns, self.options.ci)
         if format == "json":
             return json_file(self.entries, columns)
         options = self.options
@@ -110,13 +96,9 @@ class Leaderboard:
         return self.render()
 
 
-def check_format(format: str) -> None:
-    """Raises BadInput for a format that there is not."""
-    if format not in FORMATS:
-        raise unknown_name("leaderboard format", format, FORMATS)
-
-
-def read_leaderboard(runs: Sequence[Path], options: Options | None = None) -> Leaderboard:
+def read_leaderboard(
+    runs: Sequence[Path], options: LeaderboardOptions | None = None
+) -> Leaderboard:
     """Reads and checks runs and makes their rows.
 
     A folder that is no run costs its row, not the table: see ``Leaderboard.problems``.
@@ -125,13 +107,11 @@ def read_leaderboard(runs: Sequence[Path], options: Options | None = None) -> Le
         runs: run directories, or folders of them.
 
     Raises:
-        BadInput: nothing to show was named, or an option is none.
+        BadInput: nothing to show was named, or there is no such column to sort by.
     """
-    options = options or Options()
+    options = options or LeaderboardOptions()
     if not runs and not options.published:
         raise BadInput("name run directories, or ask for the paper's rows with --published.")
-    if options.crows_pairs not in ("paper", "distance"):
-        raise unknown_name("way to take CrowS-Pairs", options.crows_pairs, ["paper", "distance"])
     check = None
     if options.judge_check is not None:
         from bfpo_bench.leaderboard.stats.judge_error import read_check

@@ -11,8 +11,9 @@ together, and the tasks of all pairs together.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from bfpo_bench.common.statistics import (
     draw_tasks,
     mean_of,
 )
+from bfpo_bench.common.text import valid_text
 from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK, COLUMNS
 from bfpo_bench.leaderboard.load import Loaded, alpaca_cells, load_rows
 from bfpo_bench.leaderboard.pairing import paired_tallies
@@ -30,6 +32,9 @@ from bfpo_bench.leaderboard.protocol import Protocol, of_cell, of_mean
 from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.leaderboard.stats.paired import Difference, Pair, difference, holm, settled
 from bfpo_bench.run.results import TaskResult, verdicts_by
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 _AVERAGES = ("disc", "gen", "savg")
 _PAIRED = ("items", "win rate")
@@ -51,6 +56,32 @@ class Comparison:
     warnings: tuple[str, ...]
     remarks: tuple[str, ...] = ()
     verdicts: str | None = None
+
+    def to_frame(self) -> DataFrame:
+        """One row per pair and column, as a pandas frame.
+
+        Columns: first, other (names, not to be trusted), first_score, other_score (percent), the
+        rest of :class:`bfpo_bench.leaderboard.stats.paired.Difference`, and warnings.
+        """
+        import pandas
+
+        rows = [
+            {
+                "first": pair.first,
+                "other": pair.other,
+                "first_score": d.first,
+                "other_score": d.other,
+                **{
+                    name: value
+                    for name, value in asdict(d).items()
+                    if name not in ("first", "other")
+                },
+                "warnings": "; ".join(self.warnings),
+            }
+            for pair in self.pairs
+            for d in pair.differences
+        ]
+        return pandas.DataFrame(valid_text(rows)).astype({"n": "Int64"})
 
 
 def compare_runs(

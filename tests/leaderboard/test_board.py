@@ -13,7 +13,8 @@ import pytest
 import bfpo_bench
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.statistics import wilson
-from bfpo_bench.leaderboard.board import Options, read_leaderboard
+from bfpo_bench.leaderboard.board import read_leaderboard
+from bfpo_bench.leaderboard.options import LeaderboardOptions
 from bfpo_bench.run.store import Store
 from tests.leaderboard.synthetic import TRUTH, Draw, group_of, synthetic_run
 
@@ -31,7 +32,7 @@ def test_from_python(small_run: Path, other_run: Path) -> None:
 def test_bad_options() -> None:
     with pytest.raises(BadInput, match="name run directories, or ask for the paper's rows"):
         bfpo_bench.leaderboard()
-    with pytest.raises(BadInput, match="unknown option of a leaderboard 'publised'; did you mean"):
+    with pytest.raises(BadInput, match="unknown option 'publised'; did you mean"):
         bfpo_bench.leaderboard(publised=True)
     with pytest.raises(BadInput, match="unknown way to take CrowS-Pairs 'dist'; did you mean"):
         bfpo_bench.leaderboard(published=True, crows_pairs="dist")
@@ -108,7 +109,7 @@ def test_groups_that_are_not_at_hand_are_said_to_be(small_run: Path, tmp_path: P
 
 
 def test_problems_and_faults_are_told_and_the_rest_shown(small_run: Path, tmp_path: Path) -> None:
-    board = read_leaderboard([tmp_path / "nothing", small_run], Options())
+    board = read_leaderboard([tmp_path / "nothing", small_run], LeaderboardOptions())
     assert len(board.problems) == 1
     assert "small" in str(board)
     assert board.faults == ()
@@ -129,7 +130,7 @@ def rows_read(monkeypatch: pytest.MonkeyPatch, run: Path, **options: Any) -> int
         return rows
 
     monkeypatch.setattr(Store, "_select", counting)
-    board = read_leaderboard([run], Options(**options))
+    board = read_leaderboard([run], LeaderboardOptions(**options))
     monkeypatch.undo()
     assert board.faults == ()
     return count
@@ -155,7 +156,7 @@ def test_neither_torch_nor_its_kin_is_imported(small_run: Path) -> None:
     code = (
         "import sys, bfpo_bench\n"
         f"board = bfpo_bench.leaderboard({str(small_run)!r}, published=True, ci=True, full=True)\n"
-        "for format in ('terminal', 'markdown', 'latex', 'csv', 'json'):\n"
+        "for format in ('terminal', 'markdown', 'latex', 'json'):\n"
         "    board.render(format)\n"
         "heavy = {'torch', 'transformers', 'datasets', 'lm_eval', 'vllm', 'pandas', 'scipy',\n"
         "         'matplotlib'}\n"

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from dataclasses import asdict
-from importlib import metadata
 
 from bfpo_bench.common.errors import unknown_name
 from bfpo_bench.leaderboard.compare import Comparison
+from bfpo_bench.leaderboard.render.data import csv_of, json_of
 from bfpo_bench.leaderboard.render.escaping import (
-    csv_text,
     latex_text,
     markdown_text,
     name_text,
@@ -22,7 +18,6 @@ from bfpo_bench.leaderboard.render.text import WIDTH, latex, markdown, plain, wr
 from bfpo_bench.leaderboard.stats.paired import Difference, Pair, end_text, p_text, signed
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json")
-SCHEMA_VERSION = 1
 _SECTIONS = {
     "average": "Averages",
     "helpfulness": "Helpfulness",
@@ -50,9 +45,11 @@ def render(comparison: Comparison, format: str = "terminal", width: int = WIDTH)
     """
     check_format(format)
     if format == "json":
-        return _json(comparison)
+        pairs = [{**asdict(pair), "conclusion": pair.conclusion} for pair in comparison.pairs]
+        about = {name: value for name, value in vars(comparison).items() if name != "pairs"}
+        return json_of({**about, "pairs": pairs})
     if format == "csv":
-        return _csv(comparison)
+        return csv_of(comparison.to_frame(), digits=None)
     texts = []
     for pair in comparison.pairs:
         table = _table(pair, comparison)
@@ -118,30 +115,3 @@ def _texts(d: Difference) -> tuple[str, ...]:
         f"{d.detectable:.2f}",
         str(d.n) if d.n is not None else "",
     )
-
-
-def _csv(comparison: Comparison) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = [name for name in Difference.__dataclass_fields__ if name not in ("first", "other")]
-    writer.writerow(["first", "other", "first_score", "other_score", *names, "warnings"])
-    warnings = csv_text("; ".join(comparison.warnings))
-    for pair in comparison.pairs:
-        for d in pair.differences:
-            values = [getattr(d, name) for name in names]
-            cells = [csv_text(v) if isinstance(v, str) else v for v in values]
-            about = [csv_text(pair.first), csv_text(pair.other), d.first, d.other]
-            writer.writerow([*about, *("" if v is None else v for v in cells), warnings])
-    return text.getvalue()
-
-
-def _json(comparison: Comparison) -> str:
-    content = {
-        "schema": SCHEMA_VERSION,
-        "bfpo_bench": metadata.version("bfpo-bench"),
-        "warnings": list(comparison.warnings),
-        "remarks": list(comparison.remarks),
-        "verdicts": comparison.verdicts,
-        "pairs": [{**asdict(pair), "conclusion": pair.conclusion} for pair in comparison.pairs],
-    }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

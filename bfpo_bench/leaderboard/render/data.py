@@ -1,63 +1,111 @@
-"""Rows as CSV and JSON, for programs: unrounded, with everything that is known of a cell."""
+"""Rows as a pandas frame and as files for programs: unrounded, with all that is known of a cell."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from bfpo_bench.common.text import valid_text
 from bfpo_bench.leaderboard.columns import Column
 from bfpo_bench.leaderboard.render.escaping import csv_text
 from bfpo_bench.leaderboard.rows import Cell, Entry
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 SCHEMA_VERSION = 1
 _DIGITS = 6
+_PARTS = {
+    "": "float64",
+    "_low": "float64",
+    "_high": "float64",
+    "_spread": "float64",
+    "_n": "Int64",
+    "_notes": "str",
+    "_protocol": "str",
+}
+"""What is known of a number, by what stands behind the column's key."""
 
 
-def csv_file(entries: Sequence[Entry], columns: Sequence[Column], ci: bool = False) -> str:
-    """One line per row; a missing number is an empty field. Rows with a ``fault`` have no numbers.
+def frame(entries: Sequence[Entry], columns: Sequence[Column]) -> DataFrame:
+    """One row per row of the table; a missing number is NaN, and a faulty row has none.
+
+    Columns: name, kind, source, runs (their number), judge; of each column of the table, by its
+    key, ``savg`` (percent), ``savg_low``, ``savg_high``, ``savg_spread`` (over seeds), ``savg_n``
+    (items), ``savg_notes`` and ``savg_protocol`` (what it was measured with, in words and by the
+    key that ranked numbers share); fault, notes. Names are not to be trusted.
+    """
+    import pandas
+
+    kinds = dict.fromkeys(("name", "kind", "source"), "str") | {"runs": "int64", "judge": "str"}
+    kinds |= {column.key + part: kind for column in columns for part, kind in _PARTS.items()}
+    kinds |= {"fault": "str", "notes": "str"}
+    rows = [
+        {
+            "name": entry.name,
+            "kind": entry.kind,
+            "source": entry.source,
+            "runs": len(entry.runs),
+            "judge": entry.judge,
+            **{
+                column.key + part: value
+                for column in columns
+                if entry.fault is None and (cell := entry.cells.get(column.key))
+                for part, value in _known(cell).items()
+            },
+            "fault": entry.fault,
+            "notes": "; ".join(entry.marks),
+        }
+        for entry in entries
+    ]
+    return pandas.DataFrame(valid_text(rows), columns=list(kinds)).astype(kinds)
+
+
+def _known(cell: Cell) -> dict[str, Any]:
+    values = (cell.value, cell.low, cell.high, cell.spread, cell.n, "; ".join(cell.marks))
+    return dict(zip(_PARTS, (*values, cell.protocol.text()), strict=True))
+
+
+def csv_file(rows: DataFrame, columns: Sequence[Column], ci: bool = False) -> str:
+    """One line per row of a frame; a missing number is an empty field.
 
     Args:
         ci: with the ends of each interval as ``<column>_low`` and ``<column>_high``.
     """
     parts = ("", "_low", "_high") if ci else ("",)
-    seeds = any(cell.spread is not None for entry in entries for cell in entry.cells.values())
     names = [column.key + part for column in columns for part in parts]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    head = ["name", "kind", "source", "runs", "judge", *names]
-    spread = [f"{column.key}_spread" for column in columns] if seeds else []
-    writer.writerow([*head, *spread, "fault", "notes"])
-    for entry in entries:
-        cells = entry.cells if entry.fault is None else {}
-        numbers: list[Any] = []
-        for column in columns:
-            cell = cells.get(column.key)
-            values = (cell.value, cell.low, cell.high) if cell else (None, None, None)
-            numbers += [_number(value) for value in values[: len(parts)]]
-        if seeds:
-            found = (cells.get(column.key) for column in columns)
-            numbers += [_number(cell.spread if cell else None) for cell in found]
-        about = [csv_text(entry.name), entry.kind, csv_text(entry.source), len(entry.runs)]
-        about.append(csv_text(entry.judge or ""))
-        notes = "; ".join(entry.marks)
-        writer.writerow([*about, *numbers, csv_text(entry.fault or ""), csv_text(notes)])
-    return text.getvalue()
+    spread = [f"{column.key}_spread" for column in columns]
+    if rows[spread].notna().any(axis=None):
+        names += spread
+    return csv_of(rows[["name", "kind", "source", "runs", "judge", *names, "fault", "notes"]])
+
+
+def csv_of(rows: DataFrame, digits: int | None = _DIGITS) -> str:
+    """A frame as CSV, in which no spreadsheet takes a text for a formula."""
+    texts = rows.select_dtypes("str")
+    safe = rows.assign(**{name: texts[name].fillna("").map(csv_text) for name in texts})
+    if digits is not None:
+        safe = safe.round(digits)
+    return str(safe.to_csv(index=False, lineterminator="\n"))
 
 
 def json_file(entries: Sequence[Entry], columns: Sequence[Column]) -> str:
     """Columns and rows with all their cells, intervals, notes and run directories."""
-    content = {
-        "schema": SCHEMA_VERSION,
-        "bfpo_bench": metadata.version("bfpo-bench"),
-        "columns": [asdict(column) for column in columns],
-        "rows": [_row(entry, columns) for entry in entries],
-    }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return json_of(
+        {
+            "columns": [asdict(column) for column in columns],
+            "rows": [_row(entry, columns) for entry in entries],
+        }
+    )
+
+
+def json_of(content: Mapping[str, Any]) -> str:
+    """A JSON text that says which version of which layout it is."""
+    about = {"schema": SCHEMA_VERSION, "bfpo_bench": metadata.version("bfpo-bench")}
+    return json.dumps({**about, **content}, indent=2, ensure_ascii=False) + "\n"
 
 
 def _row(entry: Entry, columns: Sequence[Column]) -> dict[str, Any]:
@@ -84,7 +132,3 @@ def _cell(cell: Cell) -> dict[str, Any]:
     for (column, name), value in cell.protocol.parts:
         protocol.setdefault(column or "run", {})[name] = value
     return {**asdict(cell), "protocol": protocol, "protocol_key": cell.protocol.key}
-
-
-def _number(value: float | None) -> float | str:
-    return "" if value is None else round(value, _DIGITS)

@@ -15,7 +15,9 @@ import pytest
 from rich.cells import cell_len
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.leaderboard.board import FORMATS, Leaderboard, Options
+from bfpo_bench.common.text import valid_text
+from bfpo_bench.leaderboard.board import Leaderboard
+from bfpo_bench.leaderboard.options import FILES, FORMATS, LeaderboardOptions
 from bfpo_bench.leaderboard.render.escaping import csv_text, latex_text, markdown_text, one_line
 from bfpo_bench.leaderboard.rows import Cell, Entry, published_entries
 
@@ -53,7 +55,7 @@ def board(**options: object) -> Leaderboard:
         for i, name in enumerate(HOSTILE)
     )
     faulty = replace(entries[1], fault=f"bad {HOSTILE[1]}", name=f"{HOSTILE[1]}2")
-    return Leaderboard((*entries, faulty, *published_entries()), Options(**options))  # type: ignore[arg-type]
+    return Leaderboard((*entries, faulty, *published_entries()), LeaderboardOptions(**options))  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------- markdown
@@ -123,7 +125,9 @@ def test_latex_is_well_formed(options: dict[str, bool]) -> None:
 def test_latex_is_set_and_no_wider_than_the_text(options: dict[str, bool], tmp_path: Path) -> None:
     """By LaTeX itself, where there is one."""
     hostile = board(**options).render("latex")
-    published = Leaderboard(tuple(published_entries()), Options(**options)).render("latex")  # type: ignore[arg-type]
+    published = Leaderboard(tuple(published_entries()), LeaderboardOptions(**options)).render(
+        "latex"
+    )  # type: ignore[arg-type]
     fitted = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{\begin{tabular}"
     for text in (hostile, published):
         assert text.count(fitted) == 1
@@ -166,9 +170,30 @@ def test_csv_reads_back_and_is_no_formula() -> None:
 
 def test_csv_has_the_spread_over_seeds() -> None:
     cells = {"savg": Cell(1.0, spread=0.25)}
-    one = Leaderboard((Entry("a", "measured", "runs/a", cells),), Options())
+    one = Leaderboard((Entry("a", "measured", "runs/a", cells),), LeaderboardOptions())
     [row] = csv.DictReader(io.StringIO(one.render("csv")))
     assert row["savg_spread"] == "0.25"
+
+
+def test_a_frame_has_all_that_is_known_of_a_number(tmp_path: Path) -> None:
+    import pandas
+
+    whole = board()
+    frame = whole.to_frame()
+    assert len(frame) == len(whole.entries)
+    assert list(frame["name"][: len(HOSTILE)]) == [valid_text(name) for name in HOSTILE]
+    for row, entry in zip(frame.to_dict("records"), whole.entries, strict=True):
+        for column in whole.columns:
+            cell = entry.cells.get(column.key)
+            if cell is None or entry.fault is not None:
+                assert pandas.isna(row[column.key])
+                continue
+            assert row[column.key] == cell.value
+            assert row[f"{column.key}_notes"] == valid_text("; ".join(cell.marks))
+            assert row[f"{column.key}_protocol"].endswith(f"(protocol {cell.protocol.key})")
+    assert (frame["savg_n"][0], frame["savg_low"][0], frame["savg_high"][0]) == (10, 49, 60)
+    frame.to_parquet(tmp_path / "table.parquet")
+    assert pandas.read_parquet(tmp_path / "table.parquet")["savg"][3] == 53
 
 
 # ----------------------------------------------------------------------------- JSON
@@ -191,7 +216,7 @@ def test_json_holds_everything_unchanged() -> None:
 @pytest.mark.parametrize("options", [{}, {"full": True, "ci": True}, {"transposed": True}])
 def test_terminal_lines_fit_and_steer_nothing(width: int, options: dict[str, bool]) -> None:
     entries = [entry for entry in board().entries if len(entry.name) < 40]
-    text = Leaderboard(tuple(entries), Options(**options)).render(width=width)  # type: ignore[arg-type]
+    text = Leaderboard(tuple(entries), LeaderboardOptions(**options)).render(width=width)  # type: ignore[arg-type]
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202a-\u202e\u200b]", text)
     table = text.split("\n* best")[0].splitlines()
     ruled = [line for line in table if line.startswith("─")]
@@ -206,7 +231,7 @@ def test_styles_in_a_terminal_are_ours_alone() -> None:
 
 
 def test_numbers_stand_below_each_other() -> None:
-    lines = str(Leaderboard(published_entries(), Options())).splitlines()
+    lines = str(Leaderboard(published_entries(), LeaderboardOptions())).splitlines()
     rows = [line for line in lines if re.match(r"\S.*\d\.\d\d", line) and "of arXiv" not in line]
     # The last number of every row ends in the same place, whatever signs stand behind it.
     ends = {re.search(r"\d+\.\d\d(?!.*\d\.\d\d)", line).end() for line in rows[:19]}  # type: ignore[union-attr]
@@ -214,7 +239,7 @@ def test_numbers_stand_below_each_other() -> None:
 
 
 def test_no_rows() -> None:
-    assert str(Leaderboard((), Options())).startswith("No rows.")
+    assert str(Leaderboard((), LeaderboardOptions())).startswith("No rows.")
 
 
 # ---------------------------------------------------------------------------- others
@@ -225,8 +250,11 @@ def test_one_line() -> None:
     assert one_line("abcdef", 4) == "abc…"
 
 
-def test_every_format_is_text_but_html() -> None:
-    for name in FORMATS[:-1]:
-        assert isinstance(board().render(name), str)
+def test_every_format_is_text_but_those_of_files() -> None:
+    for name in FORMATS:
+        if name not in FILES:
+            assert isinstance(board().render(name), str)
+    with pytest.raises(BadInput, match="html is no text; write it with `bfpo-bench leaderboard"):
+        board().render("html")
     with pytest.raises(BadInput, match="unknown leaderboard format 'markdwn'; did you mean"):
         board().render("markdwn")

@@ -11,7 +11,8 @@ import pytest
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.statistics import draw_tasks, tally_share
-from bfpo_bench.leaderboard.board import Options, read_leaderboard
+from bfpo_bench.leaderboard.board import read_leaderboard
+from bfpo_bench.leaderboard.options import LeaderboardOptions
 from bfpo_bench.leaderboard.stats.judge_error import (
     JudgeCheck,
     corrected_gen,
@@ -169,7 +170,7 @@ def test_what_judges_check_writes_is_read(tmp_path: Path) -> None:
 
 
 def gen(run: Path, file: Path) -> Any:
-    [entry] = read_leaderboard([run], Options(judge_check=file)).entries
+    [entry] = read_leaderboard([run], LeaderboardOptions(judge_check=file)).entries
     return entry
 
 
@@ -183,7 +184,7 @@ def test_the_corrected_gen_stands_beside_the_raw_one(small_run: Path, tmp_path: 
     assert raw.value == pytest.approx(np.mean(tasks))
     assert cell.low <= cell.value <= cell.high
     assert "sensitivity 92/100, specificity 170/200" in cell.marks[0]
-    board = read_leaderboard([small_run], Options(judge_check=tmp_path / "check.json"))
+    board = read_leaderboard([small_run], LeaderboardOptions(judge_check=tmp_path / "check.json"))
     assert "Gen. corrected" in str(board)
 
 
