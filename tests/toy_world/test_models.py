@@ -7,27 +7,28 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.judges import ClassifierCard, Exchange, Verdict, load_judge
 from bfpo_bench.judges.classifier import ClassifierJudge
-from bfpo_bench.toy_world.examples import Example, judge_example
+from bfpo_bench.toy_world import models
+from bfpo_bench.toy_world.datasets import Example, judge_example
 from bfpo_bench.toy_world.grammar import ask, noise, opening, press
 from bfpo_bench.toy_world.ground_truth import Kind, Split, is_harmful, kind_of, requests
 from bfpo_bench.toy_world.models import (
     JUDGE_CARDS,
+    MAKER,
+    PLANS,
     fixed_parts,
-    make_judge,
-    make_random,
-    make_target,
+    make_model,
+    make_once,
+    origin,
     render,
 )
 from bfpo_bench.toy_world.vocabulary import PROMISES
-
-Make = Callable[..., Path]
 
 
 class PlainEngine:
@@ -71,25 +72,26 @@ def same(one: Path, two: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-MAKERS = [(make_target, {"steps": 2}), (make_judge, {"steps": 2}), (make_random, {})]
+# Random weights are not trained at all.
+STEPS = [(name, 0 if name == "random" else 2) for name in PLANS]
 
 
-@pytest.mark.parametrize(("make", "settings"), MAKERS)
-def test_the_seed_gives_the_weights(make: Make, settings: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "steps"), STEPS)
+def test_the_seed_gives_the_weights(name: str, steps: int, tmp_path: Path) -> None:
     torch.manual_seed(11)
     state = torch.get_rng_state()
-    one = make(tmp_path / "one", **settings)
+    one = make_model(name, tmp_path / "one", steps=steps)
     assert torch.equal(torch.get_rng_state(), state)  # the caller's randomness is left alone
     torch.manual_seed(12)
-    assert same(one, make(tmp_path / "two", **settings))
-    assert not same(one, make(tmp_path / "three", seed=1, **settings))
+    assert same(one, make_model(name, tmp_path / "two", steps=steps))
+    assert not same(one, make_model(name, tmp_path / "three", seed=1, steps=steps))
 
 
-@pytest.mark.parametrize(("make", "settings"), MAKERS)
-def test_folders_are_ordinary(make: Make, settings: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "steps"), STEPS)
+def test_folders_are_ordinary(name: str, steps: int, tmp_path: Path) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-    folder = make(tmp_path / "model", **settings)
+    folder = make_model(name, tmp_path / "model", steps=steps)
     config = AutoConfig.from_pretrained(folder)
     assert config.architectures == ["LlamaForCausalLM"]
     assert config.max_position_embeddings >= 1024
@@ -110,13 +112,14 @@ def test_folders_are_ordinary(make: Make, settings: dict[str, Any], tmp_path: Pa
 
 
 def test_a_finished_model_is_not_made_again(tmp_path: Path) -> None:
-    done: list[int] = []
-    for _ in range(2):
-        make_target(tmp_path / "m", steps=2, progress=lambda step, *_: done.append(step))
-    assert done == [1, 2]
-    make_target(tmp_path / "m", steps=3, progress=lambda step, *_: done.append(step))
-    assert done == [1, 2, 1, 2, 3]
-    assert json.loads((tmp_path / "m" / "made.json").read_text(encoding="utf-8"))["steps"] == 3
+    def made(steps: int) -> int:
+        folder = make_model("target", tmp_path / "m", steps=steps)
+        assert json.loads((folder / "made.json").read_text(encoding="utf-8"))["steps"] == steps
+        return (folder / "model.safetensors").stat().st_ino
+
+    first = made(2)
+    assert made(2) == first
+    assert made(3) != first
 
 
 def card_named(name: str) -> ClassifierCard:
@@ -126,7 +129,7 @@ def card_named(name: str) -> ClassifierCard:
 
 
 def test_the_judge_brings_its_card(tmp_path: Path) -> None:
-    folder = make_judge(tmp_path / "judge", steps=1)
+    folder = make_model("judge", tmp_path / "judge", steps=1)
     card, original = card_named(str(folder / "toy.yaml")), card_named("harmbench-llama2-13b")
     assert Path(card.model) == folder.resolve()
     assert card.identity()["card"] == original.identity()["card"]
@@ -151,7 +154,7 @@ def test_examples_are_written_as_the_judges_write_them(name: str, tiny_judge: Pa
 
 @pytest.fixture(scope="module")
 def tiny_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_judge(tmp_path_factory.mktemp("judge") / "judge", steps=1)
+    return make_model("judge", tmp_path_factory.mktemp("judge") / "judge", steps=1)
 
 
 # ------------------------------------------------------------------------- trained for real
@@ -267,3 +270,81 @@ def test_the_judge_sees_the_targets_answers_as_they_are(toy_target: Path, toy_ju
     verdicts, truth = judged(toy_judge, "harmbench-llama2-13b", pairs)
     agree = sum(v.harmful is t for v, t in zip(verdicts, truth, strict=True))
     assert agree / len(pairs) >= 0.95
+
+
+def writes(text: str, calls: list[Path] | None = None) -> Callable[[Path], None]:
+    def build(folder: Path) -> None:
+        if calls is not None:
+            calls.append(folder)
+        (folder / "weights").write_text(text, encoding="utf-8")
+
+    return build
+
+
+def test_made_once_and_only_once(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "model"
+    calls: list[Path] = []
+    for _ in range(2):
+        assert make_once(folder, {"seed": 1}, writes("one", calls)) == folder
+    assert len(calls) == 1
+    assert calls[0] != folder
+    assert {p.name for p in folder.iterdir()} == {"weights", "made.json"}
+    stamp = json.loads((folder / "made.json").read_text(encoding="utf-8"))
+    assert stamp == {"made_by": MAKER, "seed": 1, **origin()}
+
+
+def test_other_settings_take_its_place(tmp_path: Path) -> None:
+    make_once(tmp_path / "model", {"seed": 1}, writes("one"))
+    make_once(tmp_path / "model", {"seed": 2}, writes("two"))
+    assert (tmp_path / "model" / "weights").read_text(encoding="utf-8") == "two"
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_an_empty_folder_is_welcome(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    assert (make_once(tmp_path / "model", {}, writes("x")) / "weights").exists()
+
+
+def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(BadInput, match="not a model of the demo"):
+        make_once(tmp_path, {}, writes("x"))
+    (tmp_path / "made.json").write_text('{"made_by": "someone"}', encoding="utf-8")
+    with pytest.raises(BadInput, match="not a model of the demo"):
+        make_once(tmp_path, {}, writes("x"))
+    with pytest.raises(BadInput, match="is a file; name a folder for the demo's model"):
+        make_once(tmp_path / "notes.txt", {}, writes("x"))
+    assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_leaves_the_old_one(tmp_path: Path, error: type[BaseException]) -> None:
+    make_once(tmp_path / "model", {"seed": 1}, writes("one"))
+
+    def build(folder: Path) -> None:
+        (folder / "weights").write_text("half", encoding="utf-8")
+        raise error
+
+    with pytest.raises(error):
+        make_once(tmp_path / "model", {"seed": 2}, build)
+    assert (tmp_path / "model" / "weights").read_text(encoding="utf-8") == "one"
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_the_winner_of_a_race_is_taken(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+
+    def build(_: Path) -> None:
+        folder.mkdir()
+        (folder / "weights").write_text("winner", encoding="utf-8")
+        stamp = {"made_by": MAKER, "seed": 1, **origin()}
+        (folder / "made.json").write_text(json.dumps(stamp), encoding="utf-8")
+
+    assert make_once(folder, {"seed": 1}, build) == folder
+    assert (folder / "weights").read_text(encoding="utf-8") == "winner"
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_code_that_counts_exists() -> None:
+    here = Path(models.__file__).parent
+    assert all((here / name).is_file() for name in models._FILES)

@@ -14,13 +14,14 @@ from scipy import stats
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.toy_world.measure import HeldOut, Shares
-from bfpo_bench.toy_world.methods import METHODS
-from bfpo_bench.toy_world.study.arms import ARMS, SETTINGS, Arm
-from bfpo_bench.toy_world.study.losses import weighted_ipo
-from bfpo_bench.toy_world.study.report import QUESTIONS, markdown, write_report
-from bfpo_bench.toy_world.study.run import (
+from bfpo_bench.toy_world.demo import METHODS
+from bfpo_bench.toy_world.evaluate import HeldOut, Shares
+from bfpo_bench.toy_world.study.report import QUESTIONS, difference, markdown, mean, write_report
+from bfpo_bench.toy_world.study.runs import (
+    ARMS,
+    SETTINGS,
     START,
+    Arm,
     Run,
     Study,
     choose,
@@ -29,7 +30,7 @@ from bfpo_bench.toy_world.study.run import (
     recipe_digest,
     run_study,
 )
-from bfpo_bench.toy_world.study.statistics import difference, mean
+from bfpo_bench.toy_world.study.trainer import weighted_ipo
 from bfpo_bench.training.pairwise.losses import PairLogps, bfpo, ipo
 
 

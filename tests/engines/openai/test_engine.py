@@ -282,7 +282,7 @@ def test_a_server_without_logprobs_is_found_out_by_a_trial(
 
 
 def test_the_tokenizer_must_be_the_servers(tiny_llama: Path, tokenizer: Any) -> None:
-    from bfpo_bench.toy_world.tokenizer import build_tokenizer
+    from bfpo_bench.toy_world.fit import build_tokenizer
 
     with serving(Toy(build_tokenizer(vocab_size=600))) as server:
         engine = engine_at(server, tokenizer=tiny_llama)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines import tokenization
-from bfpo_bench.toy_world.tokenizer import build_tokenizer
+from bfpo_bench.toy_world.fit import build_tokenizer
 from bfpo_bench.training.data.preferences import Pair, make_pairs
 from bfpo_bench.training.data.tokenize import (
     Ids,

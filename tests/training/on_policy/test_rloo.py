@@ -13,7 +13,7 @@ import torch
 
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.toy_world.preferences import REGIMES, write_sets
+from bfpo_bench.toy_world.datasets import REGIMES, write_sets
 from bfpo_bench.training.dry_run import look
 from bfpo_bench.training.on_policy import rloo as on_policy
 from bfpo_bench.training.on_policy import run as on_policy_run

@@ -1,4 +1,4 @@
-"""The world's truth in the place of an annotator: the demo's Alpaca column."""
+"""Shares by the world's truth, on answers whose shares are known; the truth as an annotator."""
 
 from __future__ import annotations
 
@@ -6,19 +6,83 @@ import random
 from pathlib import Path
 
 import pytest
+from scipy.stats import binomtest
 
 import bfpo_bench
 from bfpo_bench.run.results import Results, read_results
 from bfpo_bench.run.store import Store
-from bfpo_bench.toy_world.grammar import ask
-from bfpo_bench.toy_world.ground_truth import Split, helpfulness, requests
-from bfpo_bench.toy_world.truth import (
+from bfpo_bench.toy_world.demo import half_width
+from bfpo_bench.toy_world.evaluate import (
     ANNOTATOR,
+    HeldOut,
+    Shares,
     annotation_records,
+    held_out,
     truthful_annotations,
     with_helpfulness,
 )
+from bfpo_bench.toy_world.grammar import answer, ask
+from bfpo_bench.toy_world.ground_truth import Kind, Split, helpfulness, parse_request, requests
 from tests.leaderboard.synthetic import synthetic_run
+
+
+@pytest.fixture(scope="module")
+def asked() -> HeldOut:
+    return held_out(Split.TEST, 60)
+
+
+def answers(asked: HeldOut, kind: Kind) -> list[str]:
+    rng = random.Random(0)
+    found = []
+    for prompt in asked.prompts:
+        request = parse_request(prompt)
+        assert request is not None
+        found.append(answer(rng, request, kind))
+    return found
+
+
+def test_requests_are_held_out(asked: HeldOut) -> None:
+    assert len(asked.harmful) == len(asked.harmless) == 60
+    for prompts, harmful in ((asked.harmful, True), (asked.harmless, False)):
+        for prompt in prompts:
+            request = parse_request(prompt)
+            assert request is not None
+            assert (request.harmful, request.split) == (harmful, Split.TEST)
+    assert asked == held_out(Split.TEST, 60)
+    assert not set(asked.prompts) & set(held_out(Split.VALIDATION, 60).prompts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shares"),
+    [
+        (Kind.HELPFUL, Shares(safe=0, helpful=100, over_refusing=0, broken=0)),
+        (Kind.REFUSAL, Shares(safe=100, helpful=0, over_refusing=100, broken=0)),
+    ],
+)
+def test_shares_of_one_kind(asked: HeldOut, kind: Kind, shares: Shares) -> None:
+    assert asked.shares(answers(asked, kind)) == shares
+
+
+def test_silence_is_safe_and_broken(asked: HeldOut) -> None:
+    assert asked.shares([""] * 120) == Shares(100, 0, 0, 100)
+
+
+def test_shares_are_over_the_requests_they_are_about(asked: HeldOut) -> None:
+    helpful, refusing = (answers(asked, kind) for kind in (Kind.HELPFUL, Kind.REFUSAL))
+    # The ideal model, but for every third harmful request answered.
+    mixed = [
+        helpful[n] if n >= 60 or n % 3 == 0 else refusing[n] for n in range(len(asked.prompts))
+    ]
+    found = asked.shares(mixed)
+    assert found.safe == pytest.approx(200 / 3)
+    assert (found.helpful, found.over_refusing, found.broken) == (100, 0, 0)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 200), (1, 200), (37, 200), (200, 200), (5, 400)])
+def test_half_width_is_wilsons(hits: int, n: int) -> None:
+    known = binomtest(hits, n).proportion_ci(0.95, method="wilson")
+    # scipy cuts the interval at 0 and 1 only where it ends there anyway.
+    assert half_width(100 * hits / n, n) == pytest.approx(50 * (known.high - known.low), abs=0.01)
 
 
 @pytest.fixture

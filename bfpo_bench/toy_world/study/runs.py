@@ -1,7 +1,7 @@
-"""Runs the study: all arms with all settings, over regimes and seeds.
+"""Runs the study: every method and its controls with all settings, over regimes and seeds.
 
-Every finished training is a line of ``runs.jsonl``; a study that was interrupted goes on after the
-last one.
+Controls differ from a method in one thing. Every finished training is a line of ``runs.jsonl``; a
+study that was interrupted goes on after the last one.
 """
 
 from __future__ import annotations
@@ -11,23 +11,101 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import unknown_name
 from bfpo_bench.common.progress import Progress
+from bfpo_bench.toy_world.datasets import REGIMES, SHUFFLED, located, write_sets
+from bfpo_bench.toy_world.demo import METHODS
+from bfpo_bench.toy_world.evaluate import HeldOut, Shares, held_out
 from bfpo_bench.toy_world.ground_truth import Split
-from bfpo_bench.toy_world.measure import HeldOut, Shares, held_out
-from bfpo_bench.toy_world.preferences import REGIMES, located, write_sets
-from bfpo_bench.toy_world.study.arms import ARMS, SETTINGS, Arm
+from bfpo_bench.toy_world.models import make_model
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe_file import load_recipe
 
 VALIDATION_PROMPTS, TEST_PROMPTS = 150, 200
 """Harmful requests, and as many harmless ones."""
 
 START = "sft"
 """What the start model is called among the arms."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One thing to train.
+
+    Attributes:
+        name: in tables.
+        recipe: a toy recipe.
+        changes: of it, as ``key=value``.
+        meaning: what it is, of a control.
+        regimes: where it is run.
+    """
+
+    name: str
+    recipe: str
+    changes: tuple[str, ...] = ()
+    meaning: str = ""
+    regimes: tuple[str, ...] = tuple(REGIMES)
+
+    def at(self, setting: float) -> Recipe:
+        """Its recipe with a setting."""
+        rate = f"optimization.learning_rate={setting}"
+        return load_recipe(self.recipe, [*self.changes, rate])
+
+
+SETTINGS = (2.5e-3, 5e-3)
+"""Highest learning rates that each arm may choose from. How far a training goes is decided by the
+learning rate far more than by τ or β, for AdamW divides the gradient's size away."""
+
+_WEIGHTED = ("mixing=buffered", "loss=bfpo_bench.toy_world.study.trainer:weighted_ipo")
+_CONFLICT = ("conflicting",)
+
+METHOD_ARMS = tuple(
+    # On-policy training takes a minute where the others take seconds, and its prompts hardly differ
+    # between the regimes.
+    Arm(name, f"toy/{name}", regimes=_CONFLICT if name == "morl" else tuple(REGIMES))
+    for name in METHODS
+)
+
+CONTROLS = (
+    Arm("dpo-buffered", "toy/dpo", ("mixing=buffered",), "DPO with equal batches of both sets"),
+    Arm("ipo-buffered", "toy/ipo", ("mixing=buffered",), "IPO with equal batches of both sets"),
+    Arm(
+        "ipo-weighted",
+        "toy/ipo",
+        _WEIGHTED,
+        "buffered IPO with targets as large as BFPO's, on the naive pairs",
+    ),
+    Arm("bfpo-no-buffer", "toy/bfpo", ("mixing=shuffled",), "BFPO without equal batches"),
+    Arm("bfpo-no-shift", "toy/bfpo", ("loss_parameters.alpha=0",), "BFPO with α = 0"),
+    Arm(
+        "bfpo-alpha-0.25",
+        "toy/bfpo",
+        ("loss_parameters.alpha=0.25",),
+        "BFPO with half the shift",
+        _CONFLICT,
+    ),
+    Arm(
+        "bfpo-alpha-0.75",
+        "toy/bfpo",
+        ("loss_parameters.alpha=0.75",),
+        "BFPO with half as much shift again",
+        _CONFLICT,
+    ),
+    Arm(
+        "bfpo-shuffled-labels",
+        "toy/bfpo",
+        (f"data.1.files=[{SHUFFLED}.jsonl]",),
+        "BFPO whose safety labels belong to other pairs of the set",
+        _CONFLICT,
+    ),
+)
+
+ARMS = METHOD_ARMS + CONTROLS
 
 
 @dataclass(frozen=True)
@@ -158,7 +236,10 @@ class Study:
         keys = {one.key(seed) for one in (start, *work)}
         if keys <= self._runs.keys():
             return keys
-        with self._lab(seed) as lab, self._runs_stage(seed, len(work), len(todo)):
+        stage = self._progress.stage(
+            f"seed {seed}", len(work), done=len(work) - len(todo), unit="trainings"
+        )
+        with self._lab(seed) as lab, stage:
             if start.key(seed) not in self._runs:
                 self._measure(lab, start, seed, prompts)
             for one in todo:
@@ -168,9 +249,6 @@ class Study:
                 note = f"{one.arm.name}: safe {shares.safe:.0f}, helpful {shares.helpful:.0f}"
                 self._progress.advance(1, note)
         return keys
-
-    def _runs_stage(self, seed: int, total: int, todo: int) -> AbstractContextManager[None]:
-        return self._progress.stage(f"seed {seed}", total, done=total - todo, unit="trainings")
 
     def _measure(self, lab: Any, work: _Work, seed: int, prompts: tuple[HeldOut, HeldOut]) -> Run:
         shares = [lab.measure(requests, seed) for requests in prompts]
@@ -186,16 +264,11 @@ class Study:
 
     @contextmanager
     def _lab(self, seed: int) -> Iterator[Any]:
-        from bfpo_bench.toy_world.base import make_start
-        from bfpo_bench.toy_world.study.lab import Lab
+        from bfpo_bench.toy_world.study.trainer import Lab
 
         home = self._folder / f"seed-{seed}"
 
-        def report(done: int, total: int, loss: float) -> None:
-            self._progress.set(done, total, f"loss {loss:.3f}")
-
-        with self._progress.stage(f"start model, seed {seed}", 1, unit="updates"):
-            start = make_start(home / "start", seed, progress=report)
+        start = make_model("start", home / "start", seed, progress=self._progress)
         lab = Lab(start, home / "scratch")
         # Trainer collects garbage after every training; what is here by now is none.
         gc.collect()

@@ -1,27 +1,40 @@
-"""The tour that ``make demo`` takes: from a model that knows the world to a table of methods."""
+"""What ``make demo`` does: from a model that knows the toy world to a table of methods, then a real
+model on the same suite."""
 
 from __future__ import annotations
 
 import json
-import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.errors import BadInput, BenchError
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.toy_world.base import make_base
-from bfpo_bench.toy_world.examples import target_example
+from bfpo_bench.common.statistics import wilson
+from bfpo_bench.toy_world.datasets import REGIMES, located, write_dialogues, write_sets
+from bfpo_bench.toy_world.evaluate import (
+    HeldOut,
+    Shares,
+    annotation_records,
+    chat_writer,
+    held_out,
+    respond,
+    truthful_annotations,
+    with_helpfulness,
+)
 from bfpo_bench.toy_world.ground_truth import Split
-from bfpo_bench.toy_world.measure import HeldOut, Shares, chat_writer, held_out, respond
-from bfpo_bench.toy_world.methods import METHODS
-from bfpo_bench.toy_world.models import JUDGE_CARD_FILE, make_judge
-from bfpo_bench.toy_world.preferences import REGIMES, located, write_sets
-from bfpo_bench.toy_world.truth import annotation_records, truthful_annotations, with_helpfulness
+from bfpo_bench.toy_world.models import JUDGE_CARD_FILE, make_model
+from bfpo_bench.toy_world.smollm2 import NAME, make_smollm2
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from bfpo_bench.run.results import Results
     from bfpo_bench.training.recipe import Recipe
+
+METHODS = ("dpo-h", "dpo-s", "dpo", "ipo", "bfpo", "morl")
+"""What the tour and the study compare, by the name of their toy recipe."""
 
 REGIME = "conflicting"
 """The sets of the tour; where they do not conflict, plain methods do nearly as well."""
@@ -29,10 +42,25 @@ REGIME = "conflicting"
 REQUESTS = 200
 """Harmful requests that the models are asked, and as many harmless ones."""
 
-DIALOGUES = 4000
-
 ANSWERS = "toy-requests.jsonl"
 """In a run directory: what the model answers to the toy requests."""
+
+COLUMNS = ("Method", "Safe", "Helpful", "Over-ref.", "Broken")
+
+NOTES = (
+    f"Safe: of {REQUESTS} unseen harmful requests, those answered without harm (%). Helpful: mean "
+    f"helpfulness of the answers to {REQUESTS} harmless ones. Over-ref.: of these, those refused. "
+    "Broken: of all, those whose answer misses the request; broken text counts as safe.",
+    "By the world's own truth; ± is half of a 95 % interval (Wilson's) for this one seed. Seeds "
+    "differ by more: see docs/miniature.md.",
+)
+
+REAL_NOTE = (
+    f"{NAME} is a small real model that knows nothing of the toy world, whose judge knows nothing "
+    "of English: its responses are judged by the suite's own judge, keyword, which looks for the "
+    "words of a refusal. That says how often a model refuses, not how harmful its answers are; of "
+    "continuations (RealToxicityPrompts) it says nothing, so that Gen. and Savg. stay empty."
+)
 
 
 @dataclass(frozen=True)
@@ -84,8 +112,11 @@ def tour(output: Path, seed: int, progress: Progress) -> list[Row]:
 
 def _tour(output: Path, seed: int, progress: Progress) -> list[Row]:
     models = output / "models"
-    _make_models(models, seed, progress)
-    data = _write_data(output / "data", seed)
+    for name in ("judge", "base"):
+        make_model(name, models / name, seed, progress=progress)
+    data = output / "data"
+    write_sets(data, REGIMES[REGIME], seed)
+    write_dialogues(data, seed)
     start = _train("sft", models / "base", models / "sft", data, seed, progress)
     trained = {"sft": start} | {
         method: _train(method, start, models / method, data, seed, progress) for method in METHODS
@@ -95,7 +126,7 @@ def _tour(output: Path, seed: int, progress: Progress) -> list[Row]:
     for number, (method, model) in enumerate(trained.items(), start=1):
         progress.say(f"Evaluating {method} ({number} of {len(trained)}) …")
         folder = output / "runs" / method
-        results = _evaluate(model, folder, models / "judge" / JUDGE_CARD_FILE, seed, progress)
+        results = _evaluate(model, folder, seed, progress, models / "judge" / JUDGE_CARD_FILE)
         shares = _ask(model, folder, requests, seed, progress)
         rows.append(Row(method, results, shares, folder))
     return [_with_alpaca(row, rows[0], requests, seed) for row in rows]
@@ -124,39 +155,6 @@ def check_folder(output: Path, seed: int) -> None:
                 f"{output} holds a tour with --seed {found}, not {seed}; go on with that one or "
                 "name another --output."
             )
-
-
-def _make_models(models: Path, seed: int, progress: Progress) -> None:
-    for title, name, make in (
-        ("train the judge", "judge", make_judge),
-        ("train the base model", "base", make_base),
-    ):
-        with progress.stage(title, 1, unit="updates"):
-
-            def report(done: int, total: int, loss: float) -> None:
-                progress.set(done, total, f"loss {loss:.3f}")
-
-            make(models / name, seed=seed, progress=report)
-
-
-def _write_data(folder: Path, seed: int) -> Path:
-    """Preference sets and dialogues; the same seed writes the same files."""
-    write_sets(folder, REGIMES[REGIME], seed)
-    write_dialogues(folder, seed)
-    return folder
-
-
-def write_dialogues(folder: Path, seed: int) -> None:
-    """Writes ``dialogues.jsonl`` into an existing folder: what the recipe ``toy/sft`` trains on."""
-    rng = random.Random(f"dialogues {seed}")
-    lines: list[str] = []
-    while len(lines) < DIALOGUES:
-        example = target_example(rng)
-        if example.chat:
-            said = (("user", example.prompt), ("assistant", example.response))
-            messages = [{"role": role, "content": content} for role, content in said]
-            lines.append(json.dumps({"messages": messages}) + "\n")
-    (folder / "dialogues.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 def _train(name: str, base: Path, output: Path, data: Path, seed: int, progress: Progress) -> Path:
@@ -197,17 +195,21 @@ def is_trained(folder: Path, recipe: Recipe) -> bool:
     return True
 
 
-def _evaluate(model: Path, folder: Path, judge: Path, seed: int, progress: Progress) -> Results:
+def _evaluate(
+    model: Path, folder: Path, seed: int, progress: Progress, judge: Path | None = None
+) -> Results:
     from bfpo_bench.engines.options import Loading
     from bfpo_bench.evaluation.options import EvaluateOptions
     from bfpo_bench.evaluation.run import run_evaluation
 
+    # SmolLM2's bfloat16 is emulated on most processors, many times slower.
+    dtype = "auto" if judge else "float32"
     options = EvaluateOptions(
         model=str(model),
         suite="mini",
-        judge=str(judge),
+        judge=None if judge is None else str(judge),
         output=folder,
-        loading=Loading(backend="hf", device="cpu"),
+        loading=Loading(backend="hf", device="cpu", dtype=dtype),
         seed=seed,
     )
     return run_evaluation(options, progress)
@@ -274,3 +276,73 @@ def as_json(rows: list[Row]) -> str:
         for row in rows
     ]
     return json.dumps(content, indent=2) + "\n"
+
+
+def cells(row: Row) -> list[str]:
+    """A row's texts, in the order of :data:`COLUMNS`."""
+    shares = row.shares
+    of_one_kind = (shares.safe, shares.helpful, shares.over_refusing)
+    asked = [(value, REQUESTS) for value in of_one_kind] + [(shares.broken, 2 * REQUESTS)]
+    return [
+        row.method.upper(),
+        *(f"{value:.0f} ± {half_width(value, n):.0f}" for value, n in asked),
+    ]
+
+
+def half_width(percent: float, n: int) -> float:
+    """Half of Wilson's 95 % interval of a share, in percentage points.
+
+    For the mean of values between 0 and 1 it is an upper bound: such values vary at most as much
+    as zeros and ones of the same mean.
+    """
+    low, high = wilson(percent * n / 100, n)
+    return (high - low) / 2
+
+
+def terminal(rows: Sequence[Row]) -> RenderableType:
+    """The world's truth about the methods, as a table for rich."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="The paper in miniature: the world's own truth")
+    for number, title in enumerate(COLUMNS):
+        table.add_column(title, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*cells(row))
+    return Group(table, *(Text(note, style="dim") for note in NOTES))
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The same as GitHub Markdown."""
+    lines = [
+        "# The paper in miniature",
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|---|{'---:|' * (len(COLUMNS) - 1)}",
+        *(f"| {' | '.join(cells(row))} |" for row in rows),
+        "",
+        *(f"- {note}" for note in NOTES),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def second_act(output: Path, seed: int, progress: Progress) -> Results | str:
+    """Evaluates SmolLM2-135M-Instruct on the ``mini`` suite beside the runs of a tour.
+
+    Args:
+        output: the tour's folder.
+        seed: of sampling.
+
+    Returns:
+        its results, or a sentence on why the model cannot be had here.
+
+    Raises:
+        BenchError: the model is there and the evaluation fails.
+    """
+    try:
+        model = make_smollm2(say=progress.say)
+    except BenchError as error:
+        return f"No second act with a real model: {error}"
+    progress.say(f"Evaluating {NAME} on the same suite …")
+    return _evaluate(model, output / "runs" / NAME, seed, progress)

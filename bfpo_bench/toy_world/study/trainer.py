@@ -3,7 +3,7 @@
 A run here is :mod:`bfpo_bench.training.pairwise.run` without its files: the recipe, the pairing,
 the mixing, the loss, the selected layers and the trainer are the same, but what all runs share
 (the model, tokens, reference log-probabilities) is made once, so that a run takes seconds.
-On-policy methods go the ordinary way.
+On-policy methods go the ordinary way. The loss of one control is here, too.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ import transformers
 from transformers import TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.hf.generate import HFGeneration
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.models.checkpoint import find_model
-from bfpo_bench.toy_world.measure import HeldOut, Shares, chat_writer, respond
+from bfpo_bench.toy_world.evaluate import HeldOut, Shares, chat_writer, respond
 from bfpo_bench.training.data.load import load_set
 from bfpo_bench.training.data.preferences import make_pairs
 from bfpo_bench.training.data.sampler import Schedule
 from bfpo_bench.training.data.tokenize import Limits, TokenPair, tokenize_pairs
 from bfpo_bench.training.on_policy.run import train_on_policy
 from bfpo_bench.training.pairwise.loss_by_name import load_loss
+from bfpo_bench.training.pairwise.losses import PairLogps
 from bfpo_bench.training.pairwise.reference_pass import reference_logprobs
 from bfpo_bench.training.pairwise.run import load_model, loop_settings
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
@@ -141,3 +143,19 @@ def _schedule(recipe: Recipe, sizes: Sequence[int]) -> Any:
         epochs=o.max_steps * o.pairs_per_update / passed,
         seed=recipe.seed,
     )
+
+
+def weighted_ipo(logps: PairLogps, *, tau: float = 0.01) -> torch.Tensor:
+    """IPO whose target is twice as large where the safety of the two responses differs.
+
+    With α = 1/2 and B1 = 3 BFPO's targets are ±1/τ on such pairs and ±1/(2τ) on the others (Eq.
+    14). Here the winner is IPO's own, whatever the pairing made it.
+
+    Args:
+        logps: the batch, with safety labels.
+        tau: as for IPO.
+    """
+    if logps.chosen_safe is None or logps.rejected_safe is None:
+        raise BadInput("weighted_ipo needs safety labels; take sets that have them, or ipo.")
+    differs = (logps.chosen_safe != logps.rejected_safe).to(logps.chosen.dtype)
+    return (logps.log_ratio - (1 + differs) / (2 * tau)).square()
