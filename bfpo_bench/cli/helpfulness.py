@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bfpo_bench.helpfulness.looks import Look
+    from bfpo_bench.helpfulness.metrics import MeanMetric
     from bfpo_bench.helpfulness.upstream import Upstream
     from bfpo_bench.run.results import HelpfulnessResult
 
@@ -157,7 +157,7 @@ def reward(
 
     from bfpo_bench.common.progress import Progress
     from bfpo_bench.engines.hf.load import find_device
-    from bfpo_bench.helpfulness.reward import mean_reward
+    from bfpo_bench.helpfulness.rewards import mean_reward
 
     found = mean_reward(run, reward_model, objective, None, find_device(device), Progress())
     _show_look(Console(highlight=False), found)
@@ -168,7 +168,7 @@ def constraints(run: Run) -> None:
     """Share of the mini suite's instructions whose checkable constraint is met."""
     from rich.console import Console
 
-    from bfpo_bench.helpfulness.reward import constraints_met
+    from bfpo_bench.helpfulness.rewards import constraints_met
 
     _show_look(Console(highlight=False), constraints_met(run))
 
@@ -176,7 +176,7 @@ def constraints(run: Run) -> None:
 def _upstream(data_dir: Path | None) -> Upstream:
     from bfpo_bench.data.hub import HubUnavailable
     from bfpo_bench.data.load import find_data_dir
-    from bfpo_bench.helpfulness.instructions import load_instructions
+    from bfpo_bench.helpfulness.annotation import load_instructions
     from bfpo_bench.helpfulness.upstream import Upstream, read_upstream
 
     try:
@@ -212,7 +212,7 @@ def _show(console: Console, model: str, found: HelpfulnessResult) -> None:
     _notes(console, found.notes)
 
 
-def _show_look(console: Console, found: Look) -> None:
+def _show_look(console: Console, found: MeanMetric) -> None:
     console.print(
         f"{found.metric}: {found.mean:.4f}, 95 % interval {found.low:.4f} to {found.high:.4f}, "
         f"{found.n} responses",

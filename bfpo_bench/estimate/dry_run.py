@@ -167,8 +167,8 @@ def _annotator_needs(
     evaluation: Evaluation, annotator: ChosenAnnotator, task: Task, measured: bool
 ) -> list[str]:
     """What the annotator reads, and what that costs, before there is a response."""
+    from bfpo_bench.helpfulness.annotation import of_row
     from bfpo_bench.helpfulness.cost import expected_tokens
-    from bfpo_bench.helpfulness.instructions import of_row
 
     new = task.prompts[0].most_tokens
     instructions = (of_row(item, row) for item, _, row in task.items())

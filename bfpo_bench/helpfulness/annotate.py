@@ -16,12 +16,11 @@ from pathlib import Path
 from bfpo_bench.client import Caller, ask_all
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.helpfulness.annotation import TIE, Annotation
+from bfpo_bench.helpfulness.annotation import TASK, TIE, Annotation, Instruction, of_row
 from bfpo_bench.helpfulness.annotator import ChosenAnnotator
 from bfpo_bench.helpfulness.annotator_config import is_swapped
 from bfpo_bench.helpfulness.ask import Annotator, Answer
 from bfpo_bench.helpfulness.cost import Budget, Prices, Tokens, guessed_tokens
-from bfpo_bench.helpfulness.instructions import TASK, Instruction, of_row
 from bfpo_bench.run.store import AnnotationRecord, ResponseRecord, Store, answer_key, known
 
 DECLINED_WAITS = (5.0, 20.0)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.tokenization import GUESS
+from bfpo_bench.helpfulness.annotation import Instruction
 from bfpo_bench.helpfulness.annotator_config import AnnotatorConfig
-from bfpo_bench.helpfulness.instructions import Instruction
 
 MILLION = 1_000_000
 

@@ -9,9 +9,14 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.files import atomic_folder
-from bfpo_bench.helpfulness.annotation import Annotation
-from bfpo_bench.helpfulness.formats import ModelOutput, write_annotations, write_outputs
-from bfpo_bench.helpfulness.instructions import TASK, of_row
+from bfpo_bench.helpfulness.annotation import (
+    TASK,
+    Annotation,
+    ModelOutput,
+    of_row,
+    write_annotations,
+    write_outputs,
+)
 from bfpo_bench.run.directory import read_run
 from bfpo_bench.run.results import read_results
 from bfpo_bench.run.store import Store

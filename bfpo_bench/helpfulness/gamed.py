@@ -18,8 +18,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from bfpo_bench.helpfulness.length_control import Gamed
-from bfpo_bench.helpfulness.logistic import Floats, sigmoid
+from bfpo_bench.helpfulness.length_control import Floats, Gamed, sigmoid
 
 GAMED_BASELINES = ("gpt4_1106_preview_verbose", "gpt4_1106_preview_concise")
 

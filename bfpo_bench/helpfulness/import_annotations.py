@@ -14,15 +14,17 @@ from typing import Any
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.data import Loaded
 from bfpo_bench.data.load import find_data_dir
-from bfpo_bench.helpfulness.annotation import Annotation
-from bfpo_bench.helpfulness.formats import check_instructions, read_annotations, read_outputs
-from bfpo_bench.helpfulness.inputs import LENGTH_CONTROL, inputs_text
-from bfpo_bench.helpfulness.instructions import (
+from bfpo_bench.helpfulness.annotation import (
     TASK,
+    Annotation,
     Instruction,
+    check_instructions,
     load_instructions,
     of_row,
+    read_annotations,
+    read_outputs,
 )
+from bfpo_bench.helpfulness.inputs import LENGTH_CONTROL, inputs_text
 from bfpo_bench.helpfulness.metrics import measure
 from bfpo_bench.helpfulness.upstream import read_upstream
 from bfpo_bench.run.directory import RunDirectory, read_run

@@ -1,10 +1,11 @@
-"""AlpacaEval 2's metrics over one model's annotations."""
+"""AlpacaEval 2's metrics over one model's annotations, and means without an annotator."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -16,18 +17,20 @@ from bfpo_bench.common.statistics import (
     percentiles,
     spread,
     tally_items,
+    wilson,
 )
-from bfpo_bench.helpfulness.annotation import TIE, Annotation
+from bfpo_bench.helpfulness.annotation import TASK, TIE, Annotation
 from bfpo_bench.helpfulness.length_control import (
     FOLDS,
     REPLICATES,
     Comparisons,
+    Floats,
     bootstrap_length_control,
     fit_length_control,
 )
-from bfpo_bench.helpfulness.logistic import Floats
 from bfpo_bench.helpfulness.upstream import Upstream
 from bfpo_bench.run.results import HelpfulnessResult
+from bfpo_bench.run.store import Store
 
 _NO_WIDTH = 0.005
 """Percentage points; a narrower interval has two ends that print alike."""
@@ -168,3 +171,46 @@ def _win_spread(preferences: Sequence[float | None], seed: int) -> Spread:
     """The leaderboard's, whose prior gives 805 losses of 805 an interval, too."""
     tally = win_tally([preferences])
     return spread(tally, win_draws(tally, seed)[:, 0])
+
+
+# ---------------------------------------------------- means of what reward models and programs say
+
+CONSTRAINT_MET = "constraint_met"
+"""Metric of the mini suite's instructions: 1 where the response meets the constraint."""
+
+
+@dataclass(frozen=True)
+class MeanMetric:
+    """A mean over a run's responses.
+
+    Attributes:
+        metric: under which the store has the values, e.g. ``reward:ArmoRM…:helpsteer-helpfulness``.
+        mean: in the unit of the values.
+        low, high: 95 % interval: by bootstrap over instructions, Wilson's of a share.
+        n: responses.
+    """
+
+    metric: str
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def stored_means(run: Path) -> list[MeanMetric]:
+    """Every such mean that a run holds."""
+    with Store(run / "samples.sqlite", read_only=True) as store:
+        query = "SELECT DISTINCT metric FROM outcomes WHERE task = ? ORDER BY metric"
+        metrics = [metric for (metric,) in store.select(query, TASK)]
+        return [mean_metric(metric, store.outcomes(TASK, metric)) for metric in metrics]
+
+
+def mean_metric(metric: str, values: Mapping[str, float]) -> MeanMetric:
+    """The mean of a metric's values by item."""
+    numbers = np.array(list(values.values()))
+    mean = float(numbers.mean())
+    if metric == CONSTRAINT_MET:
+        low, high = wilson(float(numbers.sum()), len(numbers))
+        return MeanMetric(metric, mean, low / 100, high / 100, len(numbers))
+    drawn = bootstrap_weights(len(numbers), REPLICATES) @ numbers / len(numbers)
+    return MeanMetric(metric, mean, *percentiles(mean, drawn), len(numbers))

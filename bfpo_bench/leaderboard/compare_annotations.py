@@ -13,10 +13,10 @@ from bfpo_bench.helpfulness.annotation import Annotation
 from bfpo_bench.helpfulness.length_control import (
     FOLDS,
     REPLICATES,
+    Floats,
     bootstrap_length_control,
     fit_length_control,
 )
-from bfpo_bench.helpfulness.logistic import Floats
 from bfpo_bench.helpfulness.metrics import comparisons, win_draws, win_tally
 from bfpo_bench.helpfulness.upstream import Upstream
 from bfpo_bench.leaderboard.stats.paired import Difference, difference

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from bfpo_bench.common.errors import BenchError
-from bfpo_bench.helpfulness.looks import CONSTRAINT_MET, stored_looks
+from bfpo_bench.helpfulness.metrics import CONSTRAINT_MET, stored_means
 from bfpo_bench.leaderboard.checks import find_fault
 from bfpo_bench.leaderboard.columns import (
     ALPACA,
@@ -244,7 +244,7 @@ def _looks(run: Run) -> tuple[dict[str, Cell], list[Column]]:
     ``constraints``), with their 95 % intervals, and the columns that they are in.
     """
     cells, columns = {}, []
-    for look in stored_looks(run.path) if run.samples is not None else ():
+    for look in stored_means(run.path) if run.samples is not None else ():
         scale, title, short = 1, "Reward", "Reward"
         mark = f"mean {look.metric} over {look.n} responses, in the model's own unit, not percent"
         objective = look.metric.rpartition(":")[2]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from bfpo_bench.helpfulness.instructions import TASK
+from bfpo_bench.helpfulness.annotation import TASK
 from bfpo_bench.leaderboard.columns import ALPACA
 from bfpo_bench.models.chat import DATE
 from bfpo_bench.run.results import HelpfulnessResult, Results, TaskResult

@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from bfpo_bench.helpfulness.annotation import TIE, Annotation
-from bfpo_bench.helpfulness.instructions import TASK
+from bfpo_bench.helpfulness.annotation import TASK, TIE, Annotation
 from bfpo_bench.run.store import AnnotationRecord, answer_key
 from bfpo_bench.toy_world.datasets import PRESSED
 from bfpo_bench.toy_world.grammar import ask, press

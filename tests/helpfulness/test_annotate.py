@@ -21,10 +21,10 @@ from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.helpfulness import annotate as stage
 from bfpo_bench.helpfulness.annotate import annotate, annotations_of, make_pairs
+from bfpo_bench.helpfulness.annotation import TASK
 from bfpo_bench.helpfulness.annotator import AnnotatorOptions, ChosenAnnotator, choose_annotator
 from bfpo_bench.helpfulness.annotator_config import OFFICIAL
 from bfpo_bench.helpfulness.cost import Prices
-from bfpo_bench.helpfulness.instructions import TASK
 from bfpo_bench.run.store import ItemRecord, ResponseRecord, Store
 from tests.client.fake_server import FakeServer, Handler, serving
 from tests.helpfulness.package import install_package

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.helpfulness.formats import (
+from bfpo_bench.helpfulness.annotation import (
     check_instructions,
     read_annotations,
     read_outputs,

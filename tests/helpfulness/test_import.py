@@ -19,6 +19,7 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.data.hub import HubUnavailable
 from bfpo_bench.helpfulness import metrics
 from bfpo_bench.helpfulness import upstream as files
+from bfpo_bench.helpfulness.annotation import TASK
 from bfpo_bench.helpfulness.export_annotations import (
     export_helpfulness,
     read_annotated,
@@ -26,7 +27,6 @@ from bfpo_bench.helpfulness.export_annotations import (
 )
 from bfpo_bench.helpfulness.import_annotations import Imported, import_annotations
 from bfpo_bench.helpfulness.inputs import LENGTH_CONTROL, better_inputs, read_inputs
-from bfpo_bench.helpfulness.instructions import TASK
 from bfpo_bench.helpfulness.upstream import read_upstream
 from bfpo_bench.leaderboard import compare_annotations as comparing
 from bfpo_bench.leaderboard.compare_annotations import compare_helpfulness
@@ -364,7 +364,7 @@ def test_the_commands(
     for figure in ("-5.54", *(f"{one.lc_win_rate:.2f}" for one in held if one)):
         assert figure in compared
     # The runs hold what their numbers were fitted with: none other comes out without the files.
-    monkeypatch.setattr("bfpo_bench.helpfulness.instructions.load_instructions", unavailable)
+    monkeypatch.setattr("bfpo_bench.helpfulness.annotation.load_instructions", unavailable)
     assert said("compare", *there) == compared
     # One of before holds it not; what is at hand must then give the number that it holds.
     old = shutil.copytree(there[0], tmp_path / "old")

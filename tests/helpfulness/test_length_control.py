@@ -12,8 +12,7 @@ import pytest
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.statistics import bootstrap_weights
 from bfpo_bench.helpfulness import upstream as files
-from bfpo_bench.helpfulness.annotation import Annotation
-from bfpo_bench.helpfulness.formats import read_annotations
+from bfpo_bench.helpfulness.annotation import Annotation, read_annotations
 from bfpo_bench.helpfulness.gamed import GAMED_BASELINES, Published, rebuild_gamed
 from bfpo_bench.helpfulness.length_control import (
     STRENGTHS,
@@ -21,8 +20,9 @@ from bfpo_bench.helpfulness.length_control import (
     Gamed,
     bootstrap_length_control,
     fit_length_control,
+    fit_logistic,
+    sigmoid,
 )
-from bfpo_bench.helpfulness.logistic import fit_logistic, sigmoid
 from bfpo_bench.helpfulness.metrics import comparisons, measure
 from bfpo_bench.helpfulness.upstream import Upstream, read_upstream
 from tests.helpfulness.real import MODELS, annotations_file, instructions, leaderboard, table

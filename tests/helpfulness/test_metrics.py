@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench.helpfulness.annotation import Annotation
-from bfpo_bench.helpfulness.formats import read_annotations
+from bfpo_bench.helpfulness.annotation import Annotation, read_annotations
 from bfpo_bench.helpfulness.metrics import discrete_win_rate, mean_length, measure, win_rate
 from bfpo_bench.helpfulness.upstream import Upstream
 from tests.helpfulness.real import MODELS, annotations_file, leaderboard

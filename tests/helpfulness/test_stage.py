@@ -15,8 +15,8 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.estimate.dry_run import dry_run
 from bfpo_bench.evaluation import run as evaluation
 from bfpo_bench.evaluation.options import EvaluateOptions
+from bfpo_bench.helpfulness.annotation import TASK, load_instructions
 from bfpo_bench.helpfulness.annotator_config import OFFICIAL
-from bfpo_bench.helpfulness.instructions import TASK, load_instructions
 from bfpo_bench.run.repair import open_whole
 from bfpo_bench.run.results import Results, read_results
 from bfpo_bench.run.store import (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import bfpo_bench
-from bfpo_bench.helpfulness.instructions import TASK
+from bfpo_bench.helpfulness.annotation import TASK
 from bfpo_bench.run.store import OutcomeRecord, Store
 
 REWARD = "reward:armorm@12345678:helpsteer-helpfulness"

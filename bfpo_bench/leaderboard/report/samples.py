@@ -37,8 +37,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.helpfulness.annotation import TASK as ALPACA_TASK
 from bfpo_bench.helpfulness.annotation import TIE
-from bfpo_bench.helpfulness.instructions import TASK as ALPACA_TASK
 from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK
 from bfpo_bench.run.directory import read_run
 from bfpo_bench.run.store import AnnotationRecord, ResponseRecord, Store, VerdictRecord

@@ -12,11 +12,10 @@ from typer.testing import CliRunner
 from bfpo_bench.cli.app import app
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.data import load_source
-from bfpo_bench.helpfulness import reward
-from bfpo_bench.helpfulness.constraints import CHECKS, meets
-from bfpo_bench.helpfulness.instructions import TASK
-from bfpo_bench.helpfulness.looks import stored_looks
-from bfpo_bench.helpfulness.reward import constraints_met, mean_reward
+from bfpo_bench.helpfulness import rewards
+from bfpo_bench.helpfulness.annotation import TASK
+from bfpo_bench.helpfulness.metrics import stored_means
+from bfpo_bench.helpfulness.rewards import CHECKS, constraints_met, mean_reward, meets
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.store import ItemRecord, ResponseRecord, Store, answer_key
 from bfpo_bench.tasks.alpaca_eval import SOURCE
@@ -96,7 +95,7 @@ def test_share_of_constraints_met(tmp_path: Path) -> None:
     assert found.mean == pytest.approx((len(rows) - 5) / len(rows))
     assert found.low < found.mean < found.high < 1
     assert (found.metric, found.n) == ("constraint_met", len(rows))
-    assert stored_looks(run) == [found]
+    assert stored_means(run) == [found]
     done = CliRunner().invoke(app, ["helpfulness", "constraints", str(run)])
     assert f"constraint_met: {found.mean:.4f}, 95 % interval" in done.output
 
@@ -116,7 +115,7 @@ def test_mean_reward_is_that_of_each_response_alone(
     rows = [{"instruction": prompt[-1][1]} for prompt in PROMPTS if len(prompt) == 1]
     answers = [r for p, r in zip(PROMPTS, RESPONSES, strict=True) if len(p) == 1]
     run = made_run(tmp_path / "run", rows, answers)
-    monkeypatch.setattr(reward, "_AT_ONCE", 1)
+    monkeypatch.setattr(rewards, "_AT_ONCE", 1)
     found = mean_reward(run, str(model), objective="1")
     single = [n for n, prompt in enumerate(PROMPTS) if len(prompt) == 1]
     assert found.mean == pytest.approx(float(alone(model)[single, 1].mean()), abs=1e-5)

@@ -1,24 +1,24 @@
 """Helpfulness without an annotator: what a reward model, or a program, says of the same responses.
 
-Both write one value for each response into the store's ``outcomes``; their means are
-:mod:`~.looks`.
+Both write one value for each response into the store's ``outcomes``; their means are columns of
+their own and never the Alpaca column. A program says whether a response meets its instruction's
+checkable constraint: ``data/mini/README.md`` describes the kinds.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.common.errors import BadInput, RunFailed, unknown_name
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.helpfulness.constraints import meets
-from bfpo_bench.helpfulness.instructions import TASK
-from bfpo_bench.helpfulness.looks import CONSTRAINT_MET, Look, make_look
-from bfpo_bench.models.number_format import choose_format
+from bfpo_bench.helpfulness.annotation import TASK
+from bfpo_bench.helpfulness.metrics import CONSTRAINT_MET, MeanMetric, mean_metric
 from bfpo_bench.run.directory import RunDirectory, read_run
 from bfpo_bench.run.store import OutcomeRecord, ResponseRecord, Store
 
@@ -36,7 +36,7 @@ def mean_reward(
     revision: str | None = None,
     device: torch.device | None = None,
     progress: Progress | None = None,
-) -> Look:
+) -> MeanMetric:
     """Mean reward of a run's responses to AlpacaEval's instructions.
 
     Rewards are stored as they come; the same call goes on where an earlier one stopped.
@@ -53,6 +53,7 @@ def mean_reward(
     from bfpo_bench.engines.hf.load import find_device
     from bfpo_bench.engines.reward_model import RewardModel, find_reward_model
     from bfpo_bench.models.fingerprint import checkpoint_digest
+    from bfpo_bench.models.number_format import choose_format
 
     progress = progress or Progress(show=False)
     content = read_run(run)
@@ -78,10 +79,10 @@ def mean_reward(
                     rewards = loaded.rate(prompts, [one.response for one in part])
                     _store(store, metric, part, rewards[:, column].tolist())
                     progress.advance(len(part))
-        return make_look(metric, store.outcomes(TASK, metric))
+        return mean_metric(metric, store.outcomes(TASK, metric))
 
 
-def constraints_met(run: Path) -> Look:
+def constraints_met(run: Path) -> MeanMetric:
     """Share of the mini suite's instructions whose checkable constraint is met, from 0 to 1.
 
     Raises:
@@ -98,7 +99,7 @@ def constraints_met(run: Path) -> Look:
             )
         met = [float(meets(_constraint(rows[one.item]), one.response)) for one in responses]
         _store(store, CONSTRAINT_MET, responses, met)
-        return make_look(CONSTRAINT_MET, store.outcomes(TASK, CONSTRAINT_MET))
+        return mean_metric(CONSTRAINT_MET, store.outcomes(TASK, CONSTRAINT_MET))
 
 
 def _responses(run: Path, store: Store) -> list[ResponseRecord]:
@@ -128,3 +129,58 @@ def _store(
         OutcomeRecord(TASK, one.item, metric, value)
         for one, value in zip(responses, values, strict=True)
     )
+
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
+
+
+def meets(constraint: Mapping[str, Any], response: str) -> bool:
+    """Whether a response meets a constraint such as ``{"kind": "max_words", "value": 12}``.
+
+    White space around a response is cut off first, a word is what stands between white space, and
+    an empty response meets no constraint.
+
+    Raises:
+        BadInput: there is no such kind, or it lacks its parameter.
+    """
+    kind = str(constraint.get("kind"))
+    if kind not in CHECKS:
+        raise unknown_name("kind of constraint", kind, CHECKS)
+    parameters = {name: value for name, value in constraint.items() if name != "kind"}
+    text = response.strip()
+    try:
+        return bool(text) and CHECKS[kind](text, **parameters)
+    except TypeError:
+        raise BadInput(
+            f"the constraint {json.dumps(dict(constraint))} has not the parameters of its kind; "
+            "see data/mini/README.md."
+        ) from None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text, parse_constant=_refused), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _refused(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+CHECKS: dict[str, Callable[..., bool]] = {
+    "max_words": lambda text, value: len(text.split()) <= value,
+    "min_words": lambda text, value: len(text.split()) >= value,
+    "contains": lambda answer, *, text: text.casefold() in answer.casefold(),
+    "not_contains": lambda answer, text: text.casefold() not in answer.casefold(),
+    "starts_with": lambda answer, text: answer.startswith(text),
+    "ends_with": lambda answer, text: answer.endswith(text),
+    "line_count": lambda text, value: sum(map(bool, map(str.strip, text.splitlines()))) == value,
+    "all_lowercase": lambda text: text == text.lower() and text != text.upper(),
+    "all_uppercase": lambda text: text == text.upper() and text != text.lower(),
+    "is_json": _is_json,
+    "is_number": lambda text, value: (
+        _NUMBER.fullmatch(text) is not None and len(text) < 100 and float(text) == value
+    ),
+}
+"""What a kind asks of a response that is not empty, by name."""
