@@ -1,9 +1,7 @@
-"""The device that models run on: its memory, and how fast it computes."""
+"""The device that models run on, and its memory."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,19 +36,6 @@ class Device:
     def is_gpu(self) -> bool:
         """Whether this is a GPU of CUDA or ROCm."""
         return self.name.startswith("cuda")
-
-
-@dataclass(frozen=True)
-class Speed:
-    """What a device was seen to do.
-
-    Attributes:
-        flops: floating-point operations a second in a product of large matrices.
-        bandwidth: bytes a second read from memory in a product of a matrix and a vector.
-    """
-
-    flops: float
-    bandwidth: float
 
 
 def find_device(name: str = "auto") -> Device:
@@ -106,48 +91,3 @@ def _container() -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return (int(limit), used - int(stat.get("file", 0))) if limit.isdecimal() else None
-
-
-def measure_speed(device: str, dtype: str) -> Speed:
-    """Times products of random matrices on the device for well under a second.
-
-    Args:
-        device: as in :class:`Device`.
-        dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``; anything else counts as bfloat16.
-    """
-    import torch
-
-    kind = getattr(torch, dtype) if dtype in ("float32", "float16") else torch.bfloat16
-    gpu = device.startswith("cuda")
-
-    def wait() -> None:
-        if gpu:
-            torch.cuda.synchronize(device)
-
-    def seconds(run: Callable[[], object], budget: float) -> float:
-        """The shortest of the runs that the budget allows, after one to warm up."""
-        run()
-        wait()
-        best, begin = float("inf"), time.perf_counter()
-        while time.perf_counter() - begin < budget or best == float("inf"):
-            start = time.perf_counter()
-            run()
-            wait()
-            best = min(best, time.perf_counter() - start)
-        return best
-
-    with torch.inference_mode():
-        side = 4096 if gpu else 256
-        while True:
-            left = torch.rand(side, side, dtype=kind, device=device)
-            spent = seconds(lambda a=left: a @ a, 0.1)  # type: ignore[misc]
-            # A CPU without units for this dtype is slow enough at 256.
-            if gpu or spent > 0.02 or side >= 1024:
-                break
-            side *= 2
-        flops = 2 * side**3 / spent
-        rows = (1 << 28 if gpu else 1 << 26) // (4096 * kind.itemsize)
-        matrix = torch.ones(rows, 4096, dtype=kind, device=device)
-        vector = torch.ones(4096, dtype=kind, device=device)
-        bandwidth = rows * 4096 * kind.itemsize / seconds(lambda: matrix @ vector, 0.1)
-    return Speed(flops, bandwidth)

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bfpo_bench.common.device import find_device, measure_speed
+from bfpo_bench.common.device import find_device
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.tokenization import GUESS, load_tokenizer
 from bfpo_bench.estimate.memory import (
-    Use,
+    ModelShape,
+    ModelUse,
     duration,
     gigabytes,
-    least_seconds,
     memory_need,
     memory_verdict,
+    model_shape,
 )
-from bfpo_bench.estimate.model_shape import ModelShape, model_shape
-from bfpo_bench.estimate.timing import measure
-from bfpo_bench.estimate.timing_samples import StageTime
-from bfpo_bench.estimate.tokens import Work, judge_work, task_work
+from bfpo_bench.estimate.timing import StageTime, measure
+from bfpo_bench.estimate.tokens import Workload, judge_work, task_work
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import Evaluation, resolve
 from bfpo_bench.evaluation.target import LocalTarget
@@ -33,7 +32,7 @@ from bfpo_bench.tasks.requests import Task
 def dry_run(
     options: EvaluateOptions, measured: bool = False, progress: Progress | None = None
 ) -> str:
-    """Text with the first prompt of every task, the tokens, and the memory and time they need.
+    """Text with the first prompt of every task, the tokens, and the memory they need.
 
     Args:
         measured: load the models and time a short sample of each stage. Either way nothing is
@@ -70,8 +69,10 @@ def dry_run(
         f"{sum(work.scored for work in works):,} to score, "
         f"at most {sum(work.generated for work in works):,} to generate.",
     ]
-    lines += ["", *_needs(evaluation, planned, works, measured)]
-    if measured:
+    lines += ["", *_needs(evaluation, planned, works)]
+    if not measured:
+        lines += ["", "Time: --measure loads the models and times a sample of each stage."]
+    else:
         lines += ["", *_measured(measure(evaluation, planned, progress or Progress(show=False)))]
     return "\n".join(lines)
 
@@ -99,7 +100,7 @@ def _known_tokens(
     return embedding_count(load_causal_model(files.folder, dtype, meta, trust_remote_code))
 
 
-def _task_lines(task: Task, work: Work) -> list[str]:
+def _task_lines(task: Task, work: Workload) -> list[str]:
     lines = [
         f"── {task.name}: {task.size} of {len(task.ids)} items",
         f"   data: {task.loaded.where} ({task.loaded.status})",
@@ -128,16 +129,14 @@ def _shown(label: str, text: str) -> str:
 # ------------------------------------------------------------------- what it needs
 
 
-def _needs(
-    evaluation: Evaluation, planned: Sequence[Task], works: Sequence[Work], measured: bool
-) -> list[str]:
-    """Memory and, unless it will be measured, the least time of target and judge."""
+def _needs(evaluation: Evaluation, planned: Sequence[Task], works: Sequence[Workload]) -> list[str]:
+    """Memory of target, judge and annotator; what the latter cost."""
     target, options = evaluation.target, evaluation.options
     if isinstance(target, LocalTarget):
         shape = model_shape(target.files, target.dtype, options.loading.trust_remote_code)
         device = find_device(options.loading.device)
-        use = Use(shape, target.backend, options.loading, device, works, options.max_length)
-        lines = _model_lines(f"target {target.name}", use, measured, target.note)
+        use = ModelUse(shape, target.backend, options.loading, device, works, options.max_length)
+        lines = _model_lines(f"target {target.name}", use, target.note)
         lines += _too_long(planned, min(options.max_length or shape.context, shape.context))
     else:
         lines = [
@@ -145,10 +144,10 @@ def _needs(
             f"server, {options.concurrency} at a time; no memory of this machine"
         ]
     if evaluation.judge is not None:
-        lines += _judge_needs(evaluation.judge, [task for task in planned if task.judged], measured)
+        lines += _judge_needs(evaluation.judge, [task for task in planned if task.judged])
     for task in planned:
         if task.annotated and evaluation.annotator is not None:
-            lines += _annotator_needs(evaluation, evaluation.annotator, task, measured)
+            lines += _annotator_needs(evaluation, evaluation.annotator, task)
     return lines
 
 
@@ -163,9 +162,7 @@ def _too_long(planned: Sequence[Task], window: int) -> list[str]:
     ]
 
 
-def _annotator_needs(
-    evaluation: Evaluation, annotator: ChosenAnnotator, task: Task, measured: bool
-) -> list[str]:
+def _annotator_needs(evaluation: Evaluation, annotator: ChosenAnnotator, task: Task) -> list[str]:
     """What the annotator reads, and what that costs, before there is a response."""
     from bfpo_bench.helpfulness.annotation import of_row
     from bfpo_bench.helpfulness.cost import expected_tokens
@@ -193,13 +190,13 @@ def _annotator_needs(
     dtype, note = loading.number_format(annotator.files)
     shape = model_shape(annotator.files, dtype, loading.trust_remote_code)
     count = task.size
-    work = Work("annotate", count, likely.read, generated=likely.written)
+    work = Workload("annotate", count, likely.read, generated=likely.written)
     longest = replace(work, longest=round(most.read / count) + annotator.config.max_tokens)
-    use = Use(shape, "vllm", loading, find_device("auto"), [longest], LONGEST_JUDGED)
-    return [*lines, *_model_lines(title, use, measured, note)]
+    use = ModelUse(shape, "vllm", loading, find_device("auto"), [longest], LONGEST_JUDGED)
+    return [*lines, *_model_lines(title, use, note)]
 
 
-def _judge_needs(judge: ChosenJudge, judged: Sequence[Task], measured: bool) -> list[str]:
+def _judge_needs(judge: ChosenJudge, judged: Sequence[Task]) -> list[str]:
     title = f"judge {judge.card.name}"
     known = None
     if judge.model is not None:
@@ -221,15 +218,17 @@ def _judge_needs(judge: ChosenJudge, judged: Sequence[Task], measured: bool) -> 
     options = judge.options
     dtype, note = judge.number_format(judge.model)
     shape = model_shape(judge.model, dtype, options.loading.trust_remote_code)
-    use = Use(shape, judge.backend, options.loading, find_device(options.loading.device), [work])
+    use = ModelUse(
+        shape, judge.backend, options.loading, find_device(options.loading.device), [work]
+    )
     questions = (
         f"   {work.requests:,} questions, at most {work.read:,} tokens to read (template, prompt, "
         "and a response as long as it may get)"
     )
-    return [*_model_lines(title, use, measured, note), questions]
+    return [*_model_lines(title, use, note), questions]
 
 
-def _model_lines(title: str, use: Use, measured: bool, note: str | None) -> list[str]:
+def _model_lines(title: str, use: ModelUse, note: str | None) -> list[str]:
     need, device = memory_need(use), use.device
     each = " on each GPU" if device.is_gpu and use.options.tensor_parallel_size > 1 else ""
     lines = [
@@ -247,8 +246,7 @@ def _model_lines(title: str, use: Use, measured: bool, note: str | None) -> list
     lines.append(f"   activations and logits about {gigabytes(need.activations)}")
     if need.reserved is not None:
         lines.append(f"   vLLM takes {gigabytes(need.reserved)} whatever it needs")
-    lines.append(f"   {memory_verdict(use, need)}")
-    return lines if measured else lines + _least(use)
+    return [*lines, f"   {memory_verdict(use, need)}"]
 
 
 def _weights(shape: ModelShape) -> str:
@@ -257,22 +255,8 @@ def _weights(shape: ModelShape) -> str:
     return f"{shape.parameters:,} parameters{packed} in {shape.dtype}; files: {stored}"
 
 
-def _least(use: Use) -> list[str]:
-    if use.shape.quantised:
-        return ["   time: not known for packed weights; --measure times a sample"]
-    speed = measure_speed(use.device.name, use.shape.dtype)
-    found = least_seconds(use, speed)
-    stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in found.items())
-    limit = ", every response at its limit" if "respond" in found else ""
-    return [
-        f"   time at full speed{limit}: {stages}; real runs take longer, --measure times a sample",
-        f"   (just measured: {speed.flops / 1e12:.3g} TFLOP/s in {use.shape.dtype}, "
-        f"{gigabytes(speed.bandwidth)}/s)",
-    ]
-
-
 def _measured(found: Sequence[StageTime]) -> list[str]:
-    lines = ["Time, from a sample of each stage (range: its fastest and its slowest piece):"]
+    lines = ["Time, from a sample of each stage (range: its fastest and its slowest):"]
     for stage in found:
         between = ""
         if stage.low != stage.high:

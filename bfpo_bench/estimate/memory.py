@@ -1,15 +1,21 @@
-"""What a run needs: memory and time of a model, from its shape, its work and the device."""
+"""What a model needs of memory: its shape, from config and file headers, and its work on a device.
+
+No weight is loaded.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from bfpo_bench.common.device import Device, Speed
+from bfpo_bench.common.device import Device
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.options import Loading
-from bfpo_bench.estimate.model_shape import ModelShape
-from bfpo_bench.estimate.tokens import Work
+from bfpo_bench.estimate.tokens import Workload
+from bfpo_bench.models.checkpoint import ModelFiles, safetensors_header
+from bfpo_bench.models.config_values import cached_values, hidden, intermediate, number
 
 BATCH = {"hf": 128, "vllm": 256}
 """Responses under way at a time, where the user names no --batch-size."""
@@ -17,9 +23,160 @@ BATCH = {"hf": 128, "vllm": 256}
 SCORED_TOKENS = {True: 8192, False: 2048}
 """Tokens that go through the layers at one time (on a GPU, on a CPU)."""
 
+_FLOATS = ("F64", "F32", "BF16", "F16")  # loaded in the dtype of the run
+_ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+# ------------------------------------------------------------------------- shape
+
 
 @dataclass(frozen=True)
-class Use:
+class CacheLayer:
+    """What one layer keeps of a sequence.
+
+    Attributes:
+        values: numbers for each token: those of its keys and of its values.
+        window: most tokens that are kept; None keeps all.
+    """
+
+    values: int
+    window: int | None
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """How large a model is, loaded in the dtype of a run.
+
+    Attributes:
+        parameters: numbers in the weights, tied ones once; packed numbers of a quantised
+            checkpoint are not among them.
+        weight_bytes: of the loaded weights.
+        stored_bytes: the same as the files hold them, by their dtype there.
+        quantised: whether the files hold packed numbers.
+        dtype: of the loaded weights.
+        cache: see :class:`CacheLayer`, ``[layers]``.
+        hidden, intermediate, vocabulary: widths of the residual stream, the feed-forward layer and
+            the logits.
+        context: tokens that the model was made for.
+    """
+
+    parameters: int
+    weight_bytes: int
+    stored_bytes: dict[str, int]
+    quantised: bool
+    dtype: str
+    cache: tuple[CacheLayer, ...]
+    hidden: int
+    intermediate: int
+    vocabulary: int
+    context: int
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one number of an activation."""
+        return _ITEM_BYTES.get(self.dtype, 2)
+
+    def cache_bytes(self, tokens: int) -> int:
+        """Bytes of the keys and values of one sequence of so many tokens."""
+        kept = (
+            layer.values * (tokens if layer.window is None else min(tokens, layer.window))
+            for layer in self.cache
+        )
+        return sum(kept) * self.item_bytes
+
+
+def model_shape(files: ModelFiles, dtype: str, trust_remote_code: bool = False) -> ModelShape:
+    """Reads the shape of a model.
+
+    Args:
+        dtype: the weights are loaded in; ``"auto"`` where the checkpoint names none.
+
+    Raises:
+        BadInput: transformers cannot read the config.
+    """
+    config = _text_config(files, trust_remote_code)
+    tensors = _tensors(files, config)
+    stored: dict[str, int] = {}
+    parameters = packed = 0
+    for tensor in tensors.values():
+        kind, size = tensor["dtype"], math.prod(tensor["shape"])
+        begin, end = tensor["data_offsets"]
+        stored[kind] = stored.get(kind, 0) + end - begin
+        if kind not in _FLOATS:
+            packed += end - begin
+            continue
+        parameters += size
+    return ModelShape(
+        parameters=parameters,
+        weight_bytes=parameters * _ITEM_BYTES.get(dtype, 2) + packed,
+        stored_bytes=stored,
+        quantised=packed > 0,
+        dtype=dtype,
+        cache=_cache_layers(config),
+        hidden=hidden(config),
+        intermediate=intermediate(config),
+        vocabulary=number(config, "vocab_size") or 1,
+        context=number(config, "max_position_embeddings") or 2048,
+    )
+
+
+def _text_config(files: ModelFiles, trust_remote_code: bool) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(str(files.folder), trust_remote_code=trust_remote_code)
+        return config.get_text_config(decoder=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        raise BadInput(
+            f"transformers cannot read {files.folder / 'config.json'} "
+            f"({reason[0] if reason else type(error).__name__}); the model may need a newer "
+            "transformers, or --trust-remote-code."
+        ) from error
+
+
+def _tensors(files: ModelFiles, config: Any) -> dict[str, dict[str, Any]]:
+    """Every tensor of the weight files that takes memory of its own."""
+    found: dict[str, dict[str, Any]] = {}
+    for file in files.weights:
+        found.update(safetensors_header(file))
+    if getattr(config, "tie_word_embeddings", False) and any(map(_is_input_embedding, found)):
+        # A copy of the input embedding that some checkpoints carry along.
+        found = {n: tensor for n, tensor in found.items() if not n.endswith("lm_head.weight")}
+    return found
+
+
+def _is_input_embedding(name: str) -> bool:
+    return name.endswith(("embed_tokens.weight", "wte.weight", "embed_in.weight"))
+
+
+def _cache_layers(config: Any) -> tuple[CacheLayer, ...]:
+    """The layers of the cache that transformers makes for this config."""
+    from transformers import DynamicCache
+
+    values = cached_values(config)
+    try:
+        made = DynamicCache(config=config).layers
+    except Exception:  # kinds of layers that it has no cache for
+        made = []
+    if not made:
+        return tuple(CacheLayer(own, None) for own in values)
+    layers = []
+    for own, layer in zip(values, made, strict=False):
+        # Layers of linear attention keep a state whose size does not grow with the text.
+        if not hasattr(layer, "keys"):
+            continue
+        window = getattr(layer, "sliding_window", None)
+        # transformers keeps window - 1 tokens: the next one completes the window.
+        layers.append(CacheLayer(own, None if window is None else int(window) - 1))
+    return tuple(layers)
+
+
+# ------------------------------------------------------------------------ memory
+
+
+@dataclass(frozen=True)
+class ModelUse:
     """A model, how and where it is loaded, and what is asked of it.
 
     Attributes:
@@ -31,7 +188,7 @@ class Use:
     backend: str
     options: Loading
     device: Device
-    works: Sequence[Work]
+    works: Sequence[Workload]
     max_length: int | None = None
 
 
@@ -68,7 +225,7 @@ class Memory:
         return self.weights + self.batch + self.activations
 
 
-def memory_need(use: Use) -> Memory:
+def memory_need(use: ModelUse) -> Memory:
     """The memory that a model needs for its work, on each of its GPUs (or in all, on a CPU)."""
     shape, works, options, device = use.shape, use.works, use.options, use.device
     vllm = use.backend == "vllm"
@@ -103,7 +260,7 @@ def memory_need(use: Use) -> Memory:
     )
 
 
-def memory_verdict(use: Use, need: Memory) -> str:
+def memory_verdict(use: ModelUse, need: Memory) -> str:
     """Whether it fits, in one sentence; if not, what to change."""
     options, device = use.options, use.device
     room = device.free if need.reserved is None else min(device.free, need.reserved)
@@ -126,7 +283,7 @@ def memory_verdict(use: Use, need: Memory) -> str:
     return "fits."
 
 
-def _advice(use: Use, need: Memory, room: int) -> str:
+def _advice(use: ModelUse, need: Memory, room: int) -> str:
     shape, options, device = use.shape, use.options, use.device
     left = room - need.weights - need.activations
     if left > 0 and need.token > 0 and use.backend == "vllm":
@@ -145,29 +302,6 @@ def _advice(use: Use, need: Memory, room: int) -> str:
         ways.append("lower --data-parallel-size")
     ways.append("take a device with more memory, or a smaller or quantised model")
     return "; or ".join(ways) + "."
-
-
-def least_seconds(use: Use, speed: Speed) -> dict[str, float]:
-    """Seconds of each stage with the device at full speed and every response at its limit.
-
-    Reading costs 2 operations for every used parameter and token; a step of generation costs the
-    same for each sequence, but at least one reading of the weights and of the keys and values.
-    Attention's own operations (a few percent at these lengths) are left out.
-    """
-    shape, options, device = use.shape, use.options, use.device
-    devices = options.tensor_parallel_size * options.data_parallel_size if device.is_gpu else 1
-    sequences = options.batch_size or BATCH[use.backend]
-    found: dict[str, float] = {}
-    for work in use.works:
-        seconds = 2 * shape.used_parameters * work.read / speed.flops
-        if work.new:
-            steps = work.new * math.ceil(work.requests / sequences)
-            at_a_time = min(sequences, work.requests)
-            computed = 2 * shape.used_parameters * work.generated / speed.flops
-            moved = shape.weight_bytes + at_a_time * shape.cache_bytes(work.longest - work.new // 2)
-            seconds += max(computed, steps * moved / speed.bandwidth)
-        found[work.stage] = found.get(work.stage, 0.0) + seconds / devices
-    return found
 
 
 def gigabytes(size: float) -> str:

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.protocol import Engine, GenerateRequest, NonFiniteLogits, ScoreRequest
 from bfpo_bench.estimate.memory import BATCH
-from bfpo_bench.estimate.timing_samples import (
-    PIECES,
-    StageTime,
-    at_most,
-    extrapolate,
-    spread,
-    time_pieces,
-)
 from bfpo_bench.evaluation.resolve import Evaluation
 from bfpo_bench.judges import Exchange, Judge
 from bfpo_bench.tasks.requests import Task
@@ -28,10 +20,34 @@ SCORE_SECONDS = 20.0
 """About the longest that timing the scoring may take."""
 
 RESPONSE_SECONDS = 20.0
-"""About the longest that one piece of generation may take; longer responses are cut short."""
+"""About the longest that one sample of generation may take; longer responses are cut short."""
 
 PILOT_TOKENS, PILOT_PROMPTS, PILOT_SECONDS = 8, 16, 2.0
 """A first look at generation; where it takes less, more prompts are answered at a time."""
+
+SAMPLES = 3
+"""Timed samples of each stage; their spread is the uncertainty."""
+
+SAMPLE_SECONDS = 1.0
+"""Samples of judging grow until one takes so long."""
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """The time of one stage, extrapolated.
+
+    Attributes:
+        stage: ``"load model"``, ``"score"``, ``"respond"``, ``"load judge"`` or ``"judge"``.
+        seconds: expected for the whole run.
+        low, high: the same by the fastest and by the slowest sample.
+        note: what was timed.
+    """
+
+    stage: str
+    seconds: float
+    low: float
+    high: float
+    note: str
 
 
 def measure(evaluation: Evaluation, planned: Sequence[Task], progress: Progress) -> list[StageTime]:
@@ -103,11 +119,11 @@ def _score(engine: Engine, tasks: Sequence[Task]) -> StageTime:
     """
     questions = 4
 
-    def session(piece: int) -> tuple[float, int, float]:
+    def blocks(sample: int) -> tuple[float, int, float]:
         """Seconds and choices of a block of each task, and seconds of all tasks by them."""
         spent, asked, whole = 0.0, 0, 0.0
         for task in tasks:
-            block = _block(task.scores, questions, piece)
+            block = _block(task.scores, questions, sample)
             begin = time.perf_counter()
             with _broken_model_is_told():
                 for batch in engine.score(block):
@@ -118,29 +134,29 @@ def _score(engine: Engine, tasks: Sequence[Task]) -> StageTime:
             whole += seconds * len(task.scores) / len(block)
         return spent, asked, whole
 
-    session(0)  # to warm up
-    pilot, _, _ = session(0)
-    affordable = questions * SCORE_SECONDS / PIECES / max(pilot, 1e-6)
+    blocks(0)  # to warm up
+    pilot, _, _ = blocks(0)
+    affordable = questions * SCORE_SECONDS / SAMPLES / max(pilot, 1e-6)
     questions = max(questions, min(512, int(affordable)))
-    sessions = [session(piece) for piece in range(PIECES)]
-    wholes = [whole for _, _, whole in sessions]
-    total, asked = sum(len(task.scores) for task in tasks), sessions[0][1]
+    rounds = [blocks(sample) for sample in range(SAMPLES)]
+    wholes = [whole for _, _, whole in rounds]
+    total, asked = sum(len(task.scores) for task in tasks), rounds[0][1]
     return StageTime(
         "score",
-        sum(wholes) / PIECES,
+        sum(wholes) / SAMPLES,
         min(wholes),
         max(wholes),
-        f"{total:,} choices, timed {PIECES} × {asked} in blocks of each task",
+        f"{total:,} choices, timed {SAMPLES} × {asked} in blocks of each task",
     )
 
 
-def _block(scores: Sequence[ScoreRequest], questions: int, piece: int) -> list[ScoreRequest]:
+def _block(scores: Sequence[ScoreRequest], questions: int, sample: int) -> list[ScoreRequest]:
     """All choices of so many neighbouring questions, or of as many as there are."""
     choices = 1
     while choices < len(scores) and scores[choices].group == scores[0].group:
         choices += 1
     wanted = min(len(scores), questions * choices)
-    first = round((len(scores) - wanted) * piece / max(1, PIECES - 1))
+    first = round((len(scores) - wanted) * sample / max(1, SAMPLES - 1))
     while first > 0 and scores[first - 1].group == scores[first].group:
         first -= 1
     last = min(len(scores), first + wanted)
@@ -162,10 +178,10 @@ def _respond(
     limit = max(task.prompts[0].sampling.max_new_tokens for task in tasks)
     exchanges: list[Exchange] = []
 
-    def run(piece: int, most: int) -> float:
+    def run(sample: int, most: int) -> float:
         prompts: list[GenerateRequest] = []
         questions: list[str] = []
-        for place, index in spread(counts, size, piece):
+        for place, index in spread(counts, size, sample):
             prompt, sampling = tasks[place].prompts[index], tasks[place].prompts[index].sampling
             new = min(most, sampling.max_new_tokens)
             prompts.append(replace(prompt, sampling=replace(sampling, max_new_tokens=new)))
@@ -185,7 +201,10 @@ def _respond(
     affordable = int(PILOT_TOKENS * RESPONSE_SECONDS / max(pilot, 1e-6))
     most = min(limit, max(PILOT_TOKENS, affordable))
     found = extrapolate(
-        "respond", "responses", sum(counts), [(run(piece, most), size) for piece in range(PIECES)]
+        "respond",
+        "responses",
+        sum(counts),
+        [(run(sample, most), size) for sample in range(SAMPLES)],
     )
     longer = limit / most
     return at_most(found, longer, f", cut at {most} of {limit} new tokens"), exchanges, longer
@@ -195,12 +214,12 @@ def _respond(
 
 
 def _judge(judge: Judge, exchanges: Sequence[Exchange], total: int, longer: float) -> StageTime:
-    def run(size: int, piece: int) -> int:
-        start = piece * size
+    def run(size: int, sample: int) -> int:
+        start = sample * size
         judge.judge([exchanges[(start + i) % len(exchanges)] for i in range(size)])
         return size
 
-    found = extrapolate("judge", "verdicts", total, time_pieces(run, min(4, total), total))
+    found = extrapolate("judge", "verdicts", total, time_samples(run, min(4, total), total))
     return at_most(found, longer, " of responses that were cut")
 
 
@@ -213,3 +232,83 @@ def _broken_model_is_told() -> Iterator[None]:
             "the model gave NaN logits in the sample; its weights are damaged or its numbers "
             "overflow (try --dtype float32 or bfloat16)."
         ) from None
+
+
+# ---------------------------------------------------------------------- samples
+
+
+def spread(counts: Sequence[int], size: int, sample: int) -> list[tuple[int, int]]:
+    """Places at equal distances in several lists that are laid end to end.
+
+    Args:
+        counts: lengths of the lists.
+        size: how many places.
+        sample: 0 to ``SAMPLES - 1``; each has places of its own.
+
+    Returns:
+        (number of the list, index in it) of each place.
+    """
+    total = sum(counts)
+    found = []
+    for step in range(size):
+        position = int((step + (sample + 0.5) / SAMPLES) * total / size)
+        for place, count in enumerate(counts):
+            if position < count:
+                found.append((place, position))
+                break
+            position -= count
+    return found
+
+
+def time_samples(run: Callable[[int, int], int], size: int, most: int) -> list[tuple[float, int]]:
+    """Seconds and requests of each sample, once samples are large enough to be timed.
+
+    Args:
+        run: does the work of a sample of a size; returns the number of its requests.
+        size: to begin with.
+        most: larger samples than that are pointless.
+    """
+
+    def timed(sample: int) -> tuple[float, int]:
+        begin = time.perf_counter()
+        requests = run(size, sample)
+        return time.perf_counter() - begin, requests
+
+    timed(0)  # to warm up
+    while True:
+        spent, _ = timed(0)
+        if spent >= SAMPLE_SECONDS or size >= most:
+            break
+        size = min(most, math.ceil(size * min(8.0, 1.2 * SAMPLE_SECONDS / max(spent, 1e-6))))
+    return [timed(sample) for sample in range(SAMPLES)]
+
+
+def extrapolate(
+    stage: str, unit: str, total: int, samples: Sequence[tuple[float, int]]
+) -> StageTime:
+    """The time of a whole stage from its timed samples.
+
+    Args:
+        unit: what its requests are called.
+        total: requests of the stage.
+        samples: (seconds, requests) of each.
+    """
+    seconds, requests = (sum(values) for values in zip(*samples, strict=True))
+    each = [spent / count for spent, count in samples]
+    rate = requests / seconds
+    shown = f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
+    return StageTime(
+        stage,
+        seconds=total / rate,
+        low=total * min(each),
+        high=total * max(each),
+        note=f"{total:,} {unit} at {shown}/s, timed {len(samples)} × {requests // len(samples)}",
+    )
+
+
+def at_most(found: StageTime, longer: float, why: str) -> StageTime:
+    """The same where the whole run's requests may take so many times longer than the sample's."""
+    if longer <= 1:
+        return found
+    high = found.high * longer
+    return replace(found, seconds=(found.low + high) / 2, high=high, note=found.note + why)

@@ -28,7 +28,7 @@ SAMPLE = 100
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """What is asked of a model.
 
     Attributes:
@@ -38,7 +38,6 @@ class Work:
         scored: of these, tokens whose log-probability is wanted.
         generated: tokens that come out, at most.
         longest: tokens of the longest request of the sample, what it generates included.
-        new: tokens that one response may have.
     """
 
     stage: str
@@ -47,7 +46,6 @@ class Work:
     scored: int = 0
     generated: int = 0
     longest: int = 0
-    new: int = 0
 
 
 def evenly(texts: Sequence[T], count: int) -> Iterator[T]:
@@ -56,7 +54,7 @@ def evenly(texts: Sequence[T], count: int) -> Iterator[T]:
         yield texts[index]
 
 
-def task_work(task: Task, tokenizer: Any, known: int | None = None) -> Work:
+def task_work(task: Task, tokenizer: Any, known: int | None = None) -> Workload:
     """Tokens of a task, scaled up from a sample.
 
     Args:
@@ -75,7 +73,7 @@ def task_work(task: Task, tokenizer: Any, known: int | None = None) -> Work:
             _check(known, chain.from_iterable(encoded))
             sizes = [(len(a), len(b)) for a, b in encoded]
         scale = len(task.scores) / len(sizes)
-        return Work(
+        return Workload(
             "score",
             len(task.scores),
             read=round(scale * sum(a + b for a, b in sizes)),
@@ -89,13 +87,12 @@ def task_work(task: Task, tokenizer: Any, known: int | None = None) -> Work:
         _check(known, rows)
         counts = [float(len(ids)) for ids in rows]
     new = task.prompts[0].most_tokens
-    return Work(
+    return Workload(
         "respond",
         len(task.prompts),
         read=round(len(task.prompts) * sum(counts) / len(counts)),
         generated=len(task.prompts) * new,
         longest=round(max(counts)) + new,
-        new=new,
     )
 
 
@@ -104,7 +101,9 @@ def _check(known: int | None, rows: Iterable[Sequence[int]]) -> None:
         check_known(rows, known)
 
 
-def judge_work(judge: ChosenJudge, tasks: Sequence[Task], known: int | None = None) -> Work | None:
+def judge_work(
+    judge: ChosenJudge, tasks: Sequence[Task], known: int | None = None
+) -> Workload | None:
     """Tokens that a judge reads (and, on a server, writes) for the responses of these tasks.
 
     A response is taken to be as long as it may get: the tokens of template and prompt are counted
@@ -131,7 +130,7 @@ def judge_work(judge: ChosenJudge, tasks: Sequence[Task], known: int | None = No
         new = task.prompts[0].most_tokens
         requests += len(task.prompts)
         read += round(len(task.prompts) * (sum(shown) / len(shown) / GUESS + new))
-    return Work("judge", requests, read, generated=requests * card.max_tokens)
+    return Workload("judge", requests, read, generated=requests * card.max_tokens)
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ class _NoModel:
 
 def _classifier_work(
     judge: ChosenJudge, card: ClassifierCard, tasks: Sequence[Task], known: int | None
-) -> Work:
+) -> Workload:
     from bfpo_bench.judges.classifier import ClassifierJudge
 
     assert judge.model is not None
@@ -169,4 +168,4 @@ def _classifier_work(
         requests += count
         read += round(count * (sum(counts) / len(counts) + response))
         longest = max(longest, round(max(counts)) + response)
-    return Work("judge", requests, read, scored=requests, longest=longest)
+    return Workload("judge", requests, read, scored=requests, longest=longest)

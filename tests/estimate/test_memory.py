@@ -1,30 +1,36 @@
-"""Memory and time from shapes, against figures worked out by hand."""
+"""Shapes against the models that transformers makes, memory against figures worked out by hand."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from bfpo_bench.common.device import Device, Speed, find_device, measure_speed
+from bfpo_bench.common.device import Device, find_device
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.options import Loading
 from bfpo_bench.estimate.memory import (
+    CacheLayer,
     Memory,
-    Use,
+    ModelShape,
+    ModelUse,
     duration,
     gigabytes,
-    least_seconds,
     memory_need,
     memory_verdict,
+    model_shape,
 )
-from bfpo_bench.estimate.model_shape import CacheLayer, ModelShape
-from bfpo_bench.estimate.tokens import Work
+from bfpo_bench.estimate.tokens import Workload
+from bfpo_bench.models.checkpoint import ModelFiles, find_model
 
 # Llama 3.1 8B: 8,030,261,248 parameters; 32 layers with 8 heads of 128 for keys and values.
 LLAMA = ModelShape(
     parameters=8_030_261_248,
-    used_parameters=8_030_261_248 - 128_256 * 4096,
     weight_bytes=16_060_522_496,
     stored_bytes={"BF16": 16_060_522_496},
     quantised=False,
@@ -35,19 +41,19 @@ LLAMA = ModelShape(
     vocabulary=128_256,
     context=131_072,
 )
-SCORE = Work("score", requests=1000, read=100_000, scored=4000, longest=300)
-RESPOND = Work("respond", requests=500, read=20_000, generated=256_000, longest=600, new=512)
+SCORE = Workload("score", requests=1000, read=100_000, scored=4000, longest=300)
+RESPOND = Workload("respond", requests=500, read=20_000, generated=256_000, longest=600)
 
 
 def gpu(free: float, total: float = 80e9, count: int = 1) -> Device:
     return Device("cuda", "GPU H100", int(free), int(total), count)
 
 
-def use(backend: str = "hf", device: Device | None = None, **options: Any) -> Use:
+def use(backend: str = "hf", device: Device | None = None, **options: Any) -> ModelUse:
     window = options.pop("max_length", None)
     shape = options.pop("shape", LLAMA)
     loading = Loading(**options)
-    return Use(shape, backend, loading, device or gpu(79e9), [SCORE, RESPOND], window)
+    return ModelUse(shape, backend, loading, device or gpu(79e9), [SCORE, RESPOND], window)
 
 
 def test_keys_and_values_of_llama() -> None:
@@ -62,7 +68,7 @@ def test_keys_and_values_of_llama() -> None:
 
 
 def test_a_judge_in_hf_keeps_no_keys_and_values() -> None:
-    judge = replace(use(), works=[Work("judge", 500, 400_000, longest=900)])
+    judge = replace(use(), works=[Workload("judge", 500, 400_000, longest=900)])
     assert memory_need(judge).single == memory_need(judge).batch == 0
     assert memory_need(replace(judge, backend="vllm")).batch > 0
 
@@ -75,7 +81,7 @@ def test_a_model_split_over_gpus_and_copies_on_a_cpu() -> None:
     assert three.weights == 3 * one.weights
 
 
-def verdict(asked: Use) -> str:
+def verdict(asked: ModelUse) -> str:
     return memory_verdict(asked, memory_need(asked))
 
 
@@ -102,18 +108,6 @@ def test_what_does_not_fit_says_what_to_lower() -> None:
     assert "lower --data-parallel-size" in verdict(copies)
 
 
-def test_seconds_at_full_speed_in_closed_form() -> None:
-    shape = replace(LLAMA, used_parameters=10**9, weight_bytes=2 * 10**9, cache=())
-    slow_memory = least_seconds(use(shape=shape), Speed(flops=1e12, bandwidth=1e9))
-    assert slow_memory["score"] == pytest.approx(2e9 * 100_000 / 1e12)
-    # 500 responses, 128 at a time: 4 × 512 steps, each reads 2 GB at 1 GB/s.
-    assert slow_memory["respond"] == pytest.approx(2e9 * 20_000 / 1e12 + 4 * 512 * 2)
-    slow_units = least_seconds(use(shape=shape), Speed(flops=1e12, bandwidth=1e15))
-    assert slow_units["respond"] == pytest.approx(2e9 * 276_000 / 1e12)
-    two = least_seconds(use(shape=shape, data_parallel_size=2), Speed(1e12, 1e9))
-    assert two["respond"] == pytest.approx(slow_memory["respond"] / 2)
-
-
 def test_vllm_takes_its_share_of_a_gpu_only() -> None:
     assert memory_need(use("vllm", gpu_memory_utilization=0.5)).reserved == int(40e9)
     cpu = Device("cpu", "CPU", int(60e9), int(64e9))
@@ -127,10 +121,6 @@ def test_the_device_at_hand() -> None:
     device = find_device("cpu")
     assert not device.is_gpu
     assert 0 < device.free <= device.total <= psutil.virtual_memory().total
-    for dtype in ("float32", "bfloat16"):
-        speed = measure_speed("cpu", dtype)
-        assert speed.flops > 1e6
-        assert speed.bandwidth > 1e6
 
 
 def test_sizes_and_times_for_people() -> None:
@@ -140,3 +130,114 @@ def test_sizes_and_times_for_people() -> None:
     assert [duration(s) for s in (0.01, 0.42, 12.3, 150, 4320, 97_200 * 2)] == [
         *("under 0.1 s", "0.4 s", "12 s", "2 min", "1 h 12 min", "2 d 6 h")
     ]
+
+
+# ------------------------------------------------------------------------- shape
+
+SMALL = {
+    "vocab_size": 96,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
+GEMMA = {**SMALL, "head_dim": 16, "sliding_window": 8}
+LATENT = {
+    **SMALL,
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 8,
+    "q_lora_rank": 8,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 4,
+    "v_head_dim": 6,
+    "first_k_dense_replace": 4,
+}
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "grouped queries": ("Llama", SMALL),
+    "tied embeddings": ("Llama", {**SMALL, "tie_word_embeddings": True}),
+    "a head of its own size": ("Qwen3", {**SMALL, "head_dim": 24}),
+    "one sliding window": ("Mistral", {**SMALL, "sliding_window": 8}),
+    "every other layer slides": ("Gemma2", GEMMA),
+    "five of six layers slide": ("Gemma3", {**GEMMA, "num_hidden_layers": 7}),
+    "names of GPT-2": (
+        "GPT2",
+        {"vocab_size": 96, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
+    ),
+    "latent attention": ("DeepseekV3", LATENT),
+}
+Maker = Callable[[str, dict[str, Any]], tuple[ModelFiles, Any]]
+
+
+@pytest.fixture
+def make(tiny_llama: Path, tmp_path: Path) -> Maker:
+    """A random model of some kind as files, and the same model loaded."""
+
+    def made(kind: str, settings: dict[str, Any]) -> tuple[ModelFiles, Any]:
+        import transformers
+
+        text = "Text" if kind == "Gemma3" else ""
+        config = getattr(transformers, f"{kind}{text}Config")(**settings)
+        suffix = "LMHeadModel" if kind == "GPT2" else "ForCausalLM"
+        model = getattr(transformers, f"{kind}{suffix}")(config)
+        model.save_pretrained(tmp_path / kind)
+        shutil.copy(tiny_llama / "tokenizer.json", tmp_path / kind)
+        return find_model(str(tmp_path / kind)), model.eval()
+
+    return made
+
+
+@pytest.mark.parametrize(("kind", "settings"), MODELS.values(), ids=MODELS.keys())
+def test_weights_and_cache_are_those_of_the_model(
+    make: Maker, kind: str, settings: dict[str, Any]
+) -> None:
+    files, model = make(kind, settings)
+    shape = model_shape(files, "float32")
+    parameters = list(model.parameters())
+    assert shape.parameters == sum(p.numel() for p in parameters)
+    assert shape.weight_bytes == sum(p.numel() * p.element_size() for p in parameters)
+    assert sum(shape.stored_bytes.values()) == shape.weight_bytes
+    for tokens in (1, 7, 8, 9, 40):
+        cache = model(torch.zeros(1, tokens, dtype=torch.long), use_cache=True).past_key_values
+        kept = [part for layer in cache.layers for part in (layer.keys, layer.values)]
+        assert shape.cache_bytes(tokens) == sum(p.numel() * p.element_size() for p in kept)
+
+
+def test_the_fixture_model_in_two_dtypes(tiny_llama: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    files = find_model(str(tiny_llama))
+    for dtype in ("float32", "bfloat16"):
+        model = AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=dtype)
+        shape = model_shape(files, dtype)
+        assert shape.weight_bytes == sum(p.numel() * p.element_size() for p in model.parameters())
+        cache = model(torch.zeros(3, 11, dtype=torch.long), use_cache=True).past_key_values
+        kept = [part for layer in cache.layers for part in (layer.keys, layer.values)]
+        assert 3 * shape.cache_bytes(11) == sum(p.numel() * p.element_size() for p in kept)
+
+
+def test_packed_weights_keep_their_bytes(tiny_llama: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "packed"
+    shutil.copytree(tiny_llama, folder)
+    tensors = load_file(folder / "model.safetensors")
+    whole = model_shape(find_model(str(folder)), "bfloat16")
+    name = next(name for name in tensors if name.endswith("q_proj.weight"))
+    numbers = tensors.pop(name).numel()
+    tensors[name.replace("weight", "qweight")] = torch.zeros(numbers // 8, dtype=torch.int32)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    packed = model_shape(find_model(str(folder)), "bfloat16")
+    assert packed.quantised
+    assert not whole.quantised
+    assert whole.weight_bytes - packed.weight_bytes == 2 * numbers - numbers // 2
+
+
+def test_a_config_that_transformers_does_not_know(tiny_llama: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    shutil.copytree(tiny_llama, folder)
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(config.replace('"llama"', '"of-tomorrow"'))
+    with pytest.raises(BadInput, match="the model may need a newer transformers"):
+        model_shape(find_model(str(folder)), "float32")

@@ -17,8 +17,7 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.protocol import ScoreRequest
 from bfpo_bench.estimate import timing as measuring
 from bfpo_bench.estimate.dry_run import dry_run
-from bfpo_bench.estimate.timing import measure
-from bfpo_bench.estimate.timing_samples import PIECES, extrapolate, spread
+from bfpo_bench.estimate.timing import SAMPLES, extrapolate, measure, spread
 from bfpo_bench.estimate.tokens import judge_work, task_work
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import resolve
@@ -41,16 +40,16 @@ def planned(asked: EvaluateOptions) -> Any:
     return request, render(request.tasks, request.target.chat())
 
 
-# ----------------------------------------------------------------------- pieces
+# ----------------------------------------------------------------------- samples
 
 
 @given(
     st.lists(st.integers(1, 50), min_size=1, max_size=5),
     st.integers(1, 40),
-    st.integers(0, PIECES - 1),
+    st.integers(0, SAMPLES - 1),
 )
-def test_a_piece_is_spread_over_all_lists(counts: list[int], size: int, piece: int) -> None:
-    found = spread(counts, size, piece)
+def test_a_sample_is_spread_over_all_lists(counts: list[int], size: int, sample: int) -> None:
+    found = spread(counts, size, sample)
     assert len(found) == size
     assert all(0 <= index < counts[place] for place, index in found)
     positions = [sum(counts[:place]) + index for place, index in found]
@@ -59,15 +58,15 @@ def test_a_piece_is_spread_over_all_lists(counts: list[int], size: int, piece: i
         assert len(set(found)) == size
 
 
-def test_the_pieces_are_other_ones() -> None:
-    pieces = [set(spread([100, 60], 16, piece)) for piece in range(PIECES)]
-    assert len(set.union(*pieces)) == 16 * PIECES
+def test_the_samples_are_other_ones() -> None:
+    samples = [set(spread([100, 60], 16, sample)) for sample in range(SAMPLES)]
+    assert len(set.union(*samples)) == 16 * SAMPLES
 
 
 @pytest.mark.parametrize("questions", [1, 3, 7, 100])
 def test_blocks_hold_whole_questions_from_the_first_to_the_last(questions: int) -> None:
     scores = [ScoreRequest("c", str(n), group=g) for g in range(10) for n in range(3 + g % 2)]
-    blocks = [measuring._block(scores, questions, piece) for piece in range(PIECES)]
+    blocks = [measuring._block(scores, questions, sample) for sample in range(SAMPLES)]
     for block in blocks:
         for group in {request.group for request in block}:
             whole = [request for request in scores if request.group == group]
@@ -109,7 +108,7 @@ def test_the_text_of_a_measured_dry_run(tiny_llama: Path, tmp_path: Path) -> Non
     assert re.search(rf"   score: .*; {choices} choices, timed 3 × \d+", text)
     assert re.search(r"   respond: .*; 48 responses at [\d.]+/s", text)
     assert re.search(r"In all about .* \(.* to .*\)\. Nothing was stored\.", text)
-    assert "full speed" not in text
+    assert "--measure" not in text
     assert list(tmp_path.iterdir()) == []
 
 
@@ -151,7 +150,7 @@ def test_a_served_model_is_asked_a_few_requests(tmp_path: Path) -> None:
         assert server.seen == []
         assert "target toy: 76 requests to the server, 2 at a time; no memory" in text
         measured = dry_run(asked, measured=True)
-        assert len(server.seen) > PIECES
+        assert len(server.seen) > SAMPLES
     assert "In all about" in measured
     assert list(tmp_path.iterdir()) == []
 

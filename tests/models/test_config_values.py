@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import transformers
 
-from bfpo_bench.estimate.model_shape import _cache_layers
+from bfpo_bench.estimate.memory import _cache_layers
 from bfpo_bench.models.config_values import cached_values, hidden, intermediate, number
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "head_dim": 8}

@@ -17,7 +17,7 @@ import bfpo_bench
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines import NonFiniteLogits, Response, Score
-from bfpo_bench.estimate import model_shape
+from bfpo_bench.estimate import memory
 from bfpo_bench.estimate import timing as measure
 from bfpo_bench.evaluation import stages
 from bfpo_bench.evaluation.judge_file import judge_samples
@@ -136,7 +136,7 @@ def test_an_architecture_that_nobody_knows(tiny_llama: Path, tmp_path: Path) -> 
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "lama9"}))
     with pytest.raises(BadInput) as caught:
-        model_shape._text_config(find_model(str(folder)), trust_remote_code=False)
+        memory._text_config(find_model(str(folder)), trust_remote_code=False)
     assert str(caught.value).startswith(f"transformers cannot read {folder / 'config.json'} (")
     assert "lama9" in str(caught.value)
     assert str(caught.value).endswith(
