@@ -119,7 +119,7 @@ class ChosenAnnotator:
         assert self.files is not None
         progress.say(f"Starting a vLLM server with {self.files.name} (log: {log}) …")
         if note := self.options.loading.number_format(self.files).note:
-            progress.say(f"Annotator {self.name}: {note}.")
+            progress.note(f"Annotator {self.name}: {note}.")
         with serving(self.files, self.model, self.options.loading, log) as server:
             yield Annotator(self.name, self.config, self.model, server)
 

@@ -138,7 +138,7 @@ class ChosenJudge:
         progress.say(f"Loading judge {self.card.name} ({self.backend}) …")
         dtype, note = self.number_format(self.model)
         if note:
-            progress.say(f"Judge {self.card.name}: {note}.")
+            progress.note(f"Judge {self.card.name}: {note}.")
         window = self.model.config.get("max_position_embeddings")
         # vLLM keeps room for a context of full length: Llama Guard's 128k would take 16 GiB.
         max_length = LONGEST_JUDGED if (window or 0) > LONGEST_JUDGED else None

@@ -67,7 +67,7 @@ class ChosenReward:
 
         progress.say(f"Loading ranker {self.name} …")
         if note := self.options.format_of(self.found.files).note:
-            progress.say(f"Ranker {self.name}: {note}.")
+            progress.note(f"Ranker {self.name}: {note}.")
         device = find_device(self.options.loading.device)
         model = RewardModel(self.found, device, self.dtype, self.options.loading.date)
         try:
