@@ -158,7 +158,6 @@ def compare_annotations(
     first: Sequence[Annotation],
     second: Sequence[Annotation],
     upstream: Upstream,
-    margin: float = MARGIN,
     seed: int = 0,
 ) -> Comparison:
     """Compares raw and length-controlled win rates by one annotator on the same instructions.
