@@ -20,12 +20,11 @@ from bfpo_bench.common.validate import STRICT
 from bfpo_bench.engines.open import choose_backend, open_engine
 from bfpo_bench.engines.options import Loading
 from bfpo_bench.judges import Card, ClassifierCard, Judge, RubricCard, load_judge
-from bfpo_bench.models.architecture import find_causal_model
-from bfpo_bench.models.chat import told_date
+from bfpo_bench.models.chat import read_chat_template, told_date
 from bfpo_bench.models.checkpoint import ModelFiles
+from bfpo_bench.models.config import find_causal_model
 from bfpo_bench.models.fingerprint import checkpoint_identity
 from bfpo_bench.models.number_format import NumberFormat, go_on_with
-from bfpo_bench.models.template_files import read_chat_template
 from bfpo_bench.run.dashes import ANYWAY, unfit_mark
 from bfpo_bench.suites import prompt_kind
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.models.chat import told_date
+from bfpo_bench.models.chat import read_chat_template, told_date
 from bfpo_bench.models.fingerprint import checkpoint_identity
-from bfpo_bench.models.template_files import read_chat_template
 from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking, of_both
 
 if TYPE_CHECKING:

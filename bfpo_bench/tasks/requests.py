@@ -16,8 +16,7 @@ from bfpo_bench.common.lazy import LazySequence
 from bfpo_bench.common.loggers import errors_only
 from bfpo_bench.data import Loaded, Row, load_source
 from bfpo_bench.engines.protocol import GenerateRequest, ScoreRequest
-from bfpo_bench.models.chat import Chat
-from bfpo_bench.models.messages import read_messages, write_messages
+from bfpo_bench.models.chat import Chat, read_messages, write_messages
 from bfpo_bench.suites import TASKS_FOLDER, Suite, SuiteTask, task_declaration
 from bfpo_bench.tasks.catalog import find_source
 from bfpo_bench.tasks.rows import document
