@@ -95,7 +95,7 @@ def planned(count: int, monkeypatch: pytest.MonkeyPatch) -> Task:
         status="unverified",
         marks=[],
     )
-    data = Task(spec, 1, loaded, [f"{i:08d}" for i in range(count)], list(range(count)))
+    data = Task(spec, loaded, [f"{i:08d}" for i in range(count)], list(range(count)))
     task = LmEvalTask()
     monkeypatch.setattr(plan, "_lm_eval_tasks", lambda *_: [task])
     [found] = plan.render([data], None)

@@ -29,7 +29,7 @@ def tasks(
     ] = False,
 ) -> None:
     """List the tasks of a suite."""
-    from bfpo_bench.suites import TASKS_FOLDER, load_suite, task_declaration
+    from bfpo_bench.suites import TASKS_FOLDER, load_suite
 
     if path:
         typer.echo(TASKS_FOLDER)
@@ -42,7 +42,6 @@ def tasks(
     for title in ("Task", "Column", "Group", "Metric", "Chat", "Sampling", "Source", "Version"):
         table.add_column(title, no_wrap=title == "Task")
     for task in chosen.everything:
-        declaration = task_declaration(task.task)
         generation = task.generation
         sampling = ""
         if generation is not None:
@@ -55,7 +54,7 @@ def tasks(
             task.metric,
             "yes" if task.chat_template else "no",
             sampling,
-            declaration["dataset_kwargs"]["source"],
-            str(declaration["metadata"]["version"]),
+            task.source,
+            str(task.version),
         )
     Console(highlight=False).print(table)

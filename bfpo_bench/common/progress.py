@@ -60,11 +60,7 @@ class Lines:
             self._write()
 
     def _write(self) -> None:
-        _write_line(self.text())
-
-
-def _write_line(text: str) -> None:
-    print(f"{time.strftime('%H:%M')} {text}", file=sys.stderr, flush=True)
+        print(f"{time.strftime('%H:%M')} {self.text()}", file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -171,10 +167,3 @@ class Progress:
             from rich.console import Console
 
             Console(stderr=True, highlight=False).print(text, markup=False)
-
-    def note(self, text: str) -> None:
-        """One line to know what is computed, e.g. in what number format; it stands in logs too."""
-        if self._by_line:
-            _write_line(text)
-        else:
-            self.say(text)

@@ -79,11 +79,13 @@ def sentence(
     Args:
         joined: names a place inside what `where` names.
     """
-    found = error.errors(include_url=False)[0]
+    unknown = ("extra_forbidden", "unexpected_keyword_argument")
+    # A key that nobody knows is named first: a missing one is missing because of it.
+    found = min(error.errors(include_url=False), key=lambda one: one["type"] not in unknown)
     place, said, value = found["loc"], found["msg"], found["input"]
     *before, last = place or ("",)
     inside = joined(where, before)
-    if found["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+    if found["type"] in unknown:
         return unknown_name(f"setting in {inside}:", str(last), _keys(kind, before))
     if found["type"] in ("missing", "missing_argument"):
         return BadInput(f"{inside}: {last!r} is missing; add it.")

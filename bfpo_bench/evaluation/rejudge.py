@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
@@ -29,9 +29,7 @@ from bfpo_bench.run.results_files import results_file, results_files
 from bfpo_bench.run.session import Session, mixed_versions
 from bfpo_bench.run.store import ResponseRecord, Store, VerdictRecord, answer_key
 from bfpo_bench.run.uncertainty import with_uncertainty
-
-if TYPE_CHECKING:
-    from bfpo_bench.suites import SuiteTask
+from bfpo_bench.suites import PromptKind, SuiteTask, prompt_kind, task_names
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None)
                 f"{path} holds no responses (its tasks are {', '.join(before.tasks)}); evaluate "
                 "advbench, realtoxicityprompts, alert or alert_adversarial first."
             )
-        unfit = {cell.task: chosen.unfit(cell.task) for cell in cells}
+        unfit = {cell.task: chosen.unfit(_kind(run, cell.task)) for cell in cells}
         if all(unfit.values()):
             raise BadInput(
                 f"{path} holds only responses that judge {chosen.card.name} is not made for "
@@ -83,7 +81,7 @@ def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None)
                     cell,
                     judging.verdicts(cell.task, name),
                     unfit[cell.task],
-                    chosen.anyway(cell.task),
+                    chosen.anyway(_kind(run, cell.task)),
                 )
                 for cell in cells
             }
@@ -170,6 +168,12 @@ def _finished(run: RunDirectory) -> Results:
         ) from None
 
 
+def _kind(run: RunDirectory, task: str) -> PromptKind:
+    """What the task's prompts are; the run remembers it of one that is not the package's."""
+    kept = run.identity["tasks"].get(task, {}).get("prompts")
+    return kept or (prompt_kind(task) if task in task_names() else "instructions")
+
+
 def _responses(path: Path, store: Store, cell: TaskResult) -> list[ResponseRecord]:
     responses = store.responses(cell.task)
     if len(responses) != cell.n:
@@ -227,7 +231,7 @@ def _sure(
 ) -> tuple[dict[str, TaskResult], dict[str, Average]]:
     """Cells and averages with standard errors and intervals."""
     # Group, task and column are all that averages look at, and a cell has them as well.
-    tasks, means = with_uncertainty(cells, cast("list[SuiteTask]", list(cells.values())), store)
+    tasks, means = with_uncertainty(cells, cast(list[SuiteTask], list(cells.values())), store)
     # What the run never did is missing still.
     columns = {cell.column for cell in cells.values()}
     for name, mean in before.averages.items():

@@ -16,7 +16,7 @@ from bfpo_bench.helpfulness.annotator import AnnotatorOptions, ChosenAnnotator, 
 from bfpo_bench.helpfulness.cost import Prices
 from bfpo_bench.judges import load_judge
 from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
-from bfpo_bench.models.chat import chat_templates
+from bfpo_bench.models.template_files import chat_templates
 from bfpo_bench.run.directory import read_run
 from bfpo_bench.suites import Suite, load_suite
 from bfpo_bench.tasks.requests import Task, load_tasks, render
@@ -177,8 +177,10 @@ def _template(options: EvaluateOptions, target: Target, digest: str | None) -> s
 def _task_identity(task: Task) -> dict[str, Any]:
     generation = task.spec.generation
     return {
-        "version": task.version,
+        "version": task.spec.version,
         "metric": task.spec.metric,
         "chat_template": task.spec.chat_template,
         "generation": None if generation is None else generation.as_dict(),
+        # Whoever judges the run later knows the package's tasks, and no others.
+        **({} if task.spec.packaged else {"prompts": task.spec.prompts}),
     }

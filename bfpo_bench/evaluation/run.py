@@ -117,7 +117,8 @@ class _Stages:
                     stages.store_outcomes(task, self.store)
             chosen = self.evaluation.judge
             if chosen is not None:
-                self._judge(chosen, [t for t in planned if t.judged and not chosen.unfit(t.name)])
+                judged = [t for t in planned if t.judged and not chosen.unfit(t.spec.prompts)]
+                self._judge(chosen, judged)
             self._annotate()
             with self.session.timed("collect"):
                 run = self.run_directory
@@ -141,7 +142,7 @@ class _Stages:
             target = self.evaluation.target
             self.progress.say(f"Loading {target.name} ({target.backend}) …")
             if target.note:
-                self.progress.note(f"{target.name}: {target.note}.")
+                self.progress.say(f"{target.name}: {target.note}.")
             engine = target.open(open_tasks, self.run_directory.scratch)
         try:
             for task in open_tasks:

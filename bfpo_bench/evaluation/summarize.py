@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation.resolve import Evaluation
 from bfpo_bench.evaluation.target import LocalTarget
-from bfpo_bench.models.config import unused_settings
+from bfpo_bench.models.own_settings import unused_settings
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import is_earlier
 from bfpo_bench.run.results import (
@@ -178,7 +178,7 @@ def _task_result(evaluation: Evaluation, store: Store, task: Task) -> TaskResult
         responses = store.response_totals(task.name)
         n = responses.responses
         metrics = {"mean_tokens": responses.tokens / n, "cut_off": responses.cut_off / n}
-        unfit = evaluation.judge.unfit(task.name)
+        unfit = evaluation.judge.unfit(spec.prompts)
         if unfit is None:
             verdicts = store.verdict_counts(task.name, evaluation.judge.card.name)
             metrics |= {
@@ -188,7 +188,7 @@ def _task_result(evaluation: Evaluation, store: Store, task: Task) -> TaskResult
             }
             unknown = verdicts[None]
             values = [1.0] * verdicts[False] + [0.0] * (sum(verdicts.values()) - verdicts[False])
-            marks += evaluation.judge.anyway(task.name)
+            marks += evaluation.judge.anyway(spec.prompts)
         else:
             values = [math.nan] * n
             marks.append(unfit)
@@ -200,7 +200,7 @@ def _task_result(evaluation: Evaluation, store: Store, task: Task) -> TaskResult
     assert len(values) == task.size, f"{task.name}: {len(values)} of {task.size} items"
     return TaskResult(
         task=task.name,
-        version=task.version,
+        version=spec.version,
         column=spec.column,
         group=spec.group,
         metric=spec.metric,

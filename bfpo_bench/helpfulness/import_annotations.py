@@ -31,7 +31,7 @@ from bfpo_bench.run.directory import RunDirectory, read_run
 from bfpo_bench.run.results import SCHEMA_VERSION, HelpfulnessResult, Results, read_results
 from bfpo_bench.run.store import AnnotationRecord, ItemRecord, ResponseRecord, Store, answer_key
 from bfpo_bench.run.uncertainty import averages
-from bfpo_bench.suites import load_suite, task_declaration
+from bfpo_bench.suites import Suite, load_suite
 from bfpo_bench.tasks.alpaca_eval import SOURCE
 
 log = logging.getLogger(__name__)
@@ -146,16 +146,17 @@ def _identity(loaded: Loaded, annotations: Sequence[Annotation]) -> dict[str, An
         "max_length": None,
         "system_prompt": None,
         "suite": {"name": suite.name, "version": suite.version},
-        **_parts(loaded),
+        **_parts(loaded, suite),
         "limit": None,
         "seed": 0,
         "judge": None,
     }
 
 
-def _parts(loaded: Loaded) -> dict[str, Any]:
+def _parts(loaded: Loaded, suite: Suite) -> dict[str, Any]:
+    assert suite.helpfulness is not None
     settings = {
-        "version": task_declaration(TASK)["metadata"]["version"],
+        "version": suite.helpfulness.version,
         "metric": "win_rate",
         "chat_template": None,
         "generation": None,
@@ -176,7 +177,7 @@ def _grown(run: Path, loaded: Loaded, annotations: Sequence[Annotation]) -> dict
         return {**_identity(loaded, annotations), "judge": before.get("judge")}
     _finished(run)
     if TASK not in before["tasks"]:
-        parts = _parts(loaded)
+        parts = _parts(loaded, load_suite("paper"))
         return {**before, **{part: {**before[part], **parts[part]} for part in parts}}
     with Store(run / "samples.sqlite", read_only=True) as store:
         answered = {

@@ -20,13 +20,14 @@ from bfpo_bench.common.validate import STRICT
 from bfpo_bench.engines.open import choose_backend, open_engine
 from bfpo_bench.engines.options import Loading
 from bfpo_bench.judges import Card, ClassifierCard, Judge, RubricCard, load_judge
-from bfpo_bench.models.chat import read_chat_template, told_date
+from bfpo_bench.models.architecture import find_causal_model
+from bfpo_bench.models.chat import told_date
 from bfpo_bench.models.checkpoint import ModelFiles
-from bfpo_bench.models.config import find_causal_model
 from bfpo_bench.models.fingerprint import checkpoint_identity
 from bfpo_bench.models.number_format import NumberFormat, go_on_with
+from bfpo_bench.models.template_files import read_chat_template
 from bfpo_bench.run.dashes import ANYWAY, unfit_mark
-from bfpo_bench.suites import prompt_kind
+from bfpo_bench.suites import PromptKind
 
 LONGEST_JUDGED = 16384
 """Tokens of a judge's input at most; a longer prompt loses its beginning, the rules never do."""
@@ -113,16 +114,14 @@ class ChosenJudge:
         wanted = model is not None and isinstance(card, ClassifierCard) and card.chat_template
         return read_chat_template(model.folder) if wanted and model else None
 
-    def unfit(self, task: str) -> str | None:
-        """Why it gives no figure for a task: the mark of its cell. None where it gives one."""
-        kind = prompt_kind(task)
+    def unfit(self, kind: PromptKind) -> str | None:
+        """Why it gives no figure for prompts of a kind: the mark of their cell. None if it does."""
         if kind in self.card.fits or self.options.judge_anyway:
             return None
         return unfit_mark(self.card.name, self.card.fits, kind)
 
-    def anyway(self, task: str) -> list[str]:
+    def anyway(self, kind: PromptKind) -> list[str]:
         """What must be said of a figure that was asked for although the judge is unfit."""
-        kind = prompt_kind(task)
         if kind in self.card.fits:
             return []
         fits = " and ".join(self.card.fits)
@@ -137,7 +136,7 @@ class ChosenJudge:
         progress.say(f"Loading judge {self.card.name} ({self.backend}) …")
         dtype, note = self.number_format(self.model)
         if note:
-            progress.note(f"Judge {self.card.name}: {note}.")
+            progress.say(f"Judge {self.card.name}: {note}.")
         window = self.model.config.get("max_position_embeddings")
         # vLLM keeps room for a context of full length: Llama Guard's 128k would take 16 GiB.
         max_length = LONGEST_JUDGED if (window or 0) > LONGEST_JUDGED else None

@@ -19,6 +19,7 @@ from bfpo_bench.helpfulness.metrics import measure, win_rate
 from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.run.results import TaskResult
 from bfpo_bench.run.store import Store
+from bfpo_bench.suites import task_names
 from bfpo_bench.tasks.catalog import all_sources
 
 _TOLERANCE = 1e-6
@@ -78,6 +79,8 @@ def _of_pin(cell: TaskResult) -> Iterator[str]:
     declared = all_sources().get(str(source.get("name")))
     variants = {variant.name: variant for variant in declared.variants} if declared else {}
     pinned = variants.get(str(source.get("variant")))
+    if declared is None and cell.task not in task_names():
+        return  # a task of somebody's own, with a source of its own
     if pinned is None:
         yield f"{cell.column} names data that this bfpo-bench does not know ({source.get('name')})"
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 from bfpo_bench.common.statistics import Tally
 from bfpo_bench.leaderboard.columns import ALPACA
 from bfpo_bench.leaderboard.load import Loaded
-from bfpo_bench.run.outcomes import GROUPED, item_groups, item_values, item_wins, pooled
+from bfpo_bench.run.outcomes import item_groups, item_values, item_wins, pooled
 from bfpo_bench.run.store import Store
 
 
@@ -36,12 +36,10 @@ def paired_tallies(first: Loaded, other: Loaded, tasks: Sequence[str]) -> dict[s
                     for item, value in given.items():
                         values.setdefault(item, []).append(value)
                 sides.append(values)
-            groups: dict[str, str] | None = None
-            if task in GROUPED:
-                # The same item is the same row, so any run of the first model knows its group.
-                groups = {}
-                for run in first.runs:
-                    groups = groups | (item_groups(stores[run.path], task) or {})
+            # The same item is the same row, so any run of the first model knows its group.
+            groups: dict[str, str] = {}
+            for run in first.runs:
+                groups |= item_groups(stores[run.path], task) or {}
             if sides[0].keys() & sides[1].keys():
                 found[task] = pooled(sides, groups or None)
         wins = [_wins(model, stores) for model in (first, other)]

@@ -12,13 +12,7 @@ from collections.abc import Iterable, Sequence
 from bfpo_bench.common.statistics import Tally, tally_groups, tally_items, tally_share
 from bfpo_bench.run.results import TaskResult
 from bfpo_bench.run.store import Store
-
-GROUPED = {
-    "bfpo_bbq_lite": "group",
-    "bfpo_ethics_deontology": "scenario",
-    "bfpo_ethics_virtue": "scenario",
-}
-"""The field of a task's rows that names an item's group."""
+from bfpo_bench.suites import group_field, grouped_tasks
 
 NO_GROUPS = "its interval takes the items as independent, because their groups are not at hand"
 """What must be known of a grouped task whose groups cannot be read."""
@@ -37,9 +31,10 @@ def tallies_of(
         if cell.score is None:
             continue
         tally = None
-        if cell.task in GROUPED:
-            tally = _grouped(store, cell) if store is not None else None
-            ungrouped |= {cell.task} if tally is None else set()
+        field = group_field(cell.task)
+        if field is not None and cell.group != "gen":
+            tally = _grouped(store, cell, field) if store is not None else None
+            ungrouped |= {cell.task} & grouped_tasks().keys() if tally is None else set()
         found[cell.task] = tally or _single(store, cell)
     return found, ungrouped
 
@@ -57,11 +52,15 @@ def item_values(store: Store, cell: TaskResult, judge: str | None) -> dict[str, 
 
 def item_groups(store: Store, task: str) -> dict[str, str] | None:
     """The group of each item of a task; None where they come singly or the groups are unknown."""
-    if task not in GROUPED:
+    field = group_field(task)
+    if field is None:
         return None
-    query = "SELECT item, json_extract(row, ?) FROM items WHERE task = ?"
-    groups = dict(store.select(query, f"$.{GROUPED[task]}", task))
-    return groups if all(groups.values()) else None
+    query = (
+        "SELECT item, json_extract(row, ?) FROM items i WHERE task = ? "
+        "AND EXISTS (SELECT 1 FROM outcomes o WHERE o.task = i.task)"
+    )
+    groups = dict(store.select(query, f"$.{field}", task))
+    return groups if groups and all(groups.values()) else None
 
 
 def item_wins(store: Store, annotator: str) -> list[tuple[str, float]]:
@@ -96,12 +95,12 @@ def _single(store: Store | None, cell: TaskResult) -> Tally:
     return tally_items([[v] for v in store.outcomes(cell.task, cell.metric).values()])
 
 
-def _grouped(store: Store, cell: TaskResult) -> Tally | None:
+def _grouped(store: Store, cell: TaskResult, field: str) -> Tally | None:
     query = (
         "SELECT json_extract(i.row, ?), COUNT(*), SUM(o.value) FROM items i JOIN outcomes o "
         "ON o.task = i.task AND o.item = i.item WHERE i.task = ? AND o.metric = ? GROUP BY 1"
     )
-    rows = store.select(query, f"$.{GROUPED[cell.task]}", cell.task, cell.metric)
+    rows = store.select(query, f"$.{field}", cell.task, cell.metric)
     if not all(group for group, _, _ in rows):
         return None
     return tally_groups([size for _, size, _ in rows], [[points] for _, _, points in rows])

@@ -1,29 +1,39 @@
-"""Suites: which tasks are run, in which column and group, and how."""
+"""Suites: which tasks are run, in which column and group, and how. See docs/suites.md."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.sampling import Sampling
+from bfpo_bench.common.validate import STRICT, Text, validated
 
-PACKAGE = Path(__file__).parent.parent
-TASKS_FOLDER = PACKAGE / "tasks"
-SUITES_FOLDER = PACKAGE / "suites"
+TASKS_FOLDER = Path(__file__).parent.parent / "tasks"
+SUITES_FOLDER = Path(__file__).parent
+
+Group = Literal["disc", "gen", "helpfulness"]
+Direction = Literal["higher", "lower", "nearer-50"]
+PromptKind = Literal["instructions", "continuations"]
+
+JUDGED = ("harmless", "win_rate")
+"""Metrics of tasks whose responses somebody compares: a judge, or an annotator."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class SuiteTask:
     """One column of the table.
 
     Attributes:
-        task: name of an lm-eval task YAML.
+        task: name of an lm-eval task.
         column: title in the table.
         group: ``"disc"`` or ``"gen"``: the average it enters; ``"helpfulness"``: none.
         metric: lm-eval's metric of the task, ``"harmless"`` for judged responses, or
@@ -31,18 +41,31 @@ class SuiteTask:
         direction: ``"higher"``, ``"lower"`` or ``"nearer-50"``.
         chat_template: whether prompts go through the model's chat template.
         generation: sampling of a judged or annotated task, None for a scored one.
+        version: goes up with every change that can change a score.
+        prompts: what a response is to the prompt; a judge says which kinds it can judge.
+        source: name of the source of its rows, or the function that gives them.
+        file: the task's YAML.
     """
 
     task: str
     column: str
-    group: Literal["disc", "gen", "helpfulness"]
+    group: Group
     metric: str
-    direction: Literal["higher", "lower", "nearer-50"]
+    direction: Direction
     chat_template: bool
-    generation: Sampling | None = None
+    generation: Sampling | None
+    version: int
+    prompts: PromptKind
+    source: str
+    file: Path
+
+    @property
+    def packaged(self) -> bool:
+        """Whether it is one of the package's own."""
+        return self.file.parent == TASKS_FOLDER
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Suite:
     """A named list of tasks.
 
@@ -95,6 +118,57 @@ class Suite:
         return replace(self, tasks=tasks, helpfulness=helpful)
 
 
+# ------------------------------------------------------------------- suite files
+
+
+@dataclass(frozen=True, config=STRICT)
+class _Drawn:
+    """Settings of a :class:`Sampling`; None where nothing is said."""
+
+    max_new_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
+
+    def over(self, sampling: Sampling) -> Sampling:
+        """A sampling with these settings in place of its own."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(sampling, **given)
+
+
+@dataclass(frozen=True, config=STRICT)
+class _Column:
+    """A task of a suite; what it says goes before what the task's YAML says."""
+
+    task: Text
+    column: Text | None = None
+    group: Group | None = None
+    metric: Text | None = None
+    direction: Direction | None = None
+    chat_template: bool | None = None
+    generation: _Drawn | None = None
+
+
+@dataclass(frozen=True, config=STRICT)
+class _SuiteFile:
+    name: Text
+    version: int
+    data: Literal["real", "mini"]
+    judge: Text
+    tasks: Annotated[tuple[_Column, ...], Field(min_length=1)] | None = None
+    helpfulness: _Column | None = None
+    like: Text | None = None
+    generation: _Drawn | None = None
+
+    def __post_init__(self) -> None:
+        if (self.tasks is None) == (self.like is None):
+            raise ValueError(
+                "a suite lists its 'tasks' or says which suite it is 'like'; give one of the two."
+            )
+        if self.like is not None and self.helpfulness is not None:
+            raise ValueError("'helpfulness' is that of the suite it is 'like'; leave it out.")
+
+
 def suite_names() -> list[str]:
     """Suites that come with the package."""
     return sorted(path.stem for path in SUITES_FOLDER.glob("*.yaml"))
@@ -110,149 +184,230 @@ def load_suite(name: str) -> Suite:
         path = SUITES_FOLDER / f"{name}.yaml"
     elif name.endswith((".yaml", ".yml")):
         path = Path(name)
+        if not path.exists():
+            raise BadInput(
+                f"there is no suite file {name!r}; give the path of a YAML file or one of "
+                f"{', '.join(suite_names())}."
+            )
     else:
         raise unknown_name("suite", name, suite_names())
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    content = _read_yaml(path, "suite")
+    if isinstance(content, dict):
+        content = dict(content)
+        if isinstance(content.get("tasks"), list):
+            content["tasks"] = [_named(task) for task in content["tasks"]]
+        if "helpfulness" in content:
+            content["helpfulness"] = _named(content["helpfulness"])
+    file = validated(_SuiteFile, content, str(path))
+    if file.like is not None:
+        other = load_suite(file.like)
+        tasks, helpful = other.tasks, other.helpfulness
+    else:
+        assert file.tasks is not None
+        tasks = tuple(
+            _column(column, path, f"{path}, task {n}") for n, column in enumerate(file.tasks, 1)
+        )
+        helpful = None
+        if file.helpfulness is not None:
+            helpful = _column(file.helpfulness, path, f"{path}, helpfulness")
+    _check_places(tasks, helpful, str(path))
+    suite = Suite(file.name, file.version, file.data, file.judge, tasks, helpful)
+    if file.generation is None:
+        return suite
+    own = {column.task for column in file.tasks or () if column.generation is not None}
+
+    def drawn(task: SuiteTask) -> SuiteTask:
+        if task.generation is None or task.task in own or file.generation is None:
+            return task
+        return replace(task, generation=file.generation.over(task.generation))
+
+    return replace(suite, tasks=tuple(map(drawn, tasks)), helpfulness=helpful and drawn(helpful))
+
+
+def _named(task: Any) -> Any:
+    """A column; the name of a task, or the path of its YAML, stands for one that says no more."""
+    return {"task": task} if isinstance(task, str) else task
+
+
+def _column(said: _Column, suite: Path, where: str) -> SuiteTask:
+    own = said.task.endswith((".yaml", ".yml"))
+    task = _task((suite.parent / said.task).resolve()) if own else _packaged(said.task)
+    given = {
+        name: value
+        for name in ("column", "group", "metric", "direction", "chat_template")
+        if (value := getattr(said, name)) is not None
+    }
+    if said.generation is not None:
+        given["generation"] = said.generation.over(Sampling())
+    elif given.get("metric", task.metric) not in JUDGED:
+        given["generation"] = None
+    found = replace(task, **given)
+    if (found.generation is None) != (found.metric not in JUDGED):
         raise BadInput(
-            f"there is no suite file {name!r}; give the path of a YAML file or one of "
-            f"{', '.join(suite_names())}."
-        ) from None
+            f"{where}: a judged task (metric harmless), and no other, has 'generation'; the metric "
+            f"here is {found.metric!r}."
+        )
+    return found
+
+
+def _check_places(tasks: tuple[SuiteTask, ...], helpful: SuiteTask | None, where: str) -> None:
+    names = [task.task for task in tasks]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInput(f"{where}: the task {name!r} stands twice in it; leave one out.")
+    for task in tasks:
+        if task.group == "helpfulness":
+            raise BadInput(
+                f"{where}: the task {task.task!r} is annotated and enters no average; name it "
+                "under 'helpfulness'."
+            )
+    if helpful is not None and helpful.group != "helpfulness":
+        raise BadInput(f"{where}, helpfulness: 'group' must be helpfulness, not {helpful.group!r}.")
+    if helpful is not None and helpful.metric != "win_rate":
+        raise BadInput(f"{where}, helpfulness: 'metric' must be win_rate, not {helpful.metric!r}.")
+
+
+# -------------------------------------------------------------------- task files
+
+_OPEN = ConfigDict(strict=True, extra="ignore")
+"""lm-eval's keys, among which ours stand."""
+
+
+@dataclass(frozen=True, config=_OPEN)
+class _Metadata:
+    """What a task's YAML says under ``metadata``.
+
+    Attributes:
+        groups: the field of a row that names the item's group, where several share their text.
+    """
+
+    version: int
+    column: Text | None = None
+    group: Literal["disc", "gen"] | None = None
+    metric: Text | None = None
+    direction: Direction | None = None
+    chat_template: bool = False
+    prompts: PromptKind = "instructions"
+    groups: Text | None = None
+
+
+@dataclass(frozen=True, config=_OPEN)
+class _Metric:
+    metric: str
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True, config=_OPEN)
+class _Kwargs:
+    source: Text | None = None
+
+
+@dataclass(frozen=True, config=_OPEN)
+class _Generation:
+    max_gen_toks: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    until: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, config=_OPEN)
+class _TaskFile:
+    task: Text
+    metadata: _Metadata
+    metric_list: Annotated[tuple[_Metric, ...], Field(min_length=1)]
+    custom_dataset: Text
+    output_type: Text = "generate_until"
+    generation_kwargs: _Generation = _Generation()
+    dataset_kwargs: _Kwargs = _Kwargs()
+
+
+@cache
+def task_names() -> tuple[str, ...]:
+    """Tasks that come with the package."""
+    paths = sorted(TASKS_FOLDER.glob("*.yaml"))
+    return tuple(path.stem for path in paths if "group" not in _read_yaml(path, "task"))
+
+
+def prompt_kind(task: str) -> PromptKind:
+    """What the responses to the prompts of a task of the package are.
+
+    Raises:
+        BadInput: the package has no such task.
+    """
+    return _packaged(task).prompts
+
+
+@cache
+def grouped_tasks() -> Mapping[str, str]:
+    """Tasks of the package in which several items share their text → the field naming the group."""
+    found = {}
+    for name in task_names():
+        content = _read_yaml(TASKS_FOLDER / f"{name}.yaml", "task")
+        groups = content["metadata"].get("groups")
+        if groups is not None:
+            found[name] = groups
+    return found
+
+
+def group_field(task: str) -> str | None:
+    """The field of a task's rows that names an item's group; None where items come singly.
+
+    A task from outside the package calls it ``group``, if it has one.
+    """
+    return grouped_tasks().get(task) if task in task_names() else "group"
+
+
+@cache
+def _packaged(task: str) -> SuiteTask:
+    if task not in task_names():
+        raise unknown_name("task", task, task_names())
+    return _task(TASKS_FOLDER / f"{task}.yaml")
+
+
+def _task(path: Path) -> SuiteTask:
+    """What a task's YAML says; functions that it names stay names."""
+    file = validated(_TaskFile, _read_yaml(path, "task"), str(path))
+    own = file.metadata
+    generation, metric = None, own.metric or file.metric_list[0].metric
+    if file.output_type == "generate_until":
+        drawn = file.generation_kwargs
+        generation = Sampling(drawn.max_gen_toks, drawn.temperature, drawn.top_p, drawn.until)
+        metric = own.metric or "harmless"
+    better: Direction = "higher" if file.metric_list[0].higher_is_better else "lower"
+    usual: Group = "disc" if generation is None else "gen"
+    return SuiteTask(
+        task=file.task,
+        column=own.column or file.task,
+        group=own.group or ("helpfulness" if metric == "win_rate" else usual),
+        metric=metric,
+        direction=own.direction or better,
+        chat_template=own.chat_template,
+        generation=generation,
+        version=own.version,
+        prompts=own.prompts,
+        source=file.dataset_kwargs.source or file.custom_dataset,
+        file=path,
+    )
+
+
+def _read_yaml(path: Path, kind: str) -> Any:
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise BadInput(
-            f"the suite file {path} cannot be read ({error.strerror}); give one that can be."
+            f"the {kind} file {path} cannot be read ({error.strerror}); give one that can be."
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         why = getattr(error, "problem", None) or str(error) or type(error).__name__
         raise BadInput(
-            f"{path}{where} is not YAML ({why.splitlines()[0]}); mend the suite."
+            f"{path}{where} is not YAML ({why.splitlines()[0]}); mend the {kind}."
         ) from error
-    return _suite(content, path)
 
 
-def _suite(content: Any, path: Path) -> Suite:
-    where = str(path)
-    _check_keys(content, Suite, where)
-    rows = content["tasks"]
-    _check_values(content, {"name": str, "version": int, "judge": str}, where)
-    if not isinstance(rows, list) or not rows:
-        raise BadInput(f"{where}: 'tasks' must be a list of at least one task.")
-    if content["data"] not in ("real", "mini"):
-        raise BadInput(f"{where}: 'data' must be real or mini, not {content['data']!r}.")
-    tasks = tuple(_suite_task(row, f"{where}, task {n}") for n, row in enumerate(rows, 1))
-    names = [t.task for t in tasks]
-    for name in names:
-        if names.count(name) > 1:
-            raise BadInput(f"{where}: the task {name!r} stands twice in it; leave one out.")
-    return Suite(
-        *(content["name"], content["version"], content["data"], content["judge"], tasks),
-        _helpfulness(content.get("helpfulness"), where),
-    )
-
-
-def _helpfulness(row: Any, where: str) -> SuiteTask | None:
-    if row is None:
-        return None
-    where = f"{where}, helpfulness"
-    task = _suite_task(row, where, ("helpfulness",))
-    if task.metric != "win_rate":
-        raise BadInput(f"{where}: 'metric' must be win_rate, not {task.metric!r}.")
-    return task
-
-
-def _suite_task(row: Any, where: str, groups: tuple[str, ...] = ("disc", "gen")) -> SuiteTask:
-    _check_keys(row, SuiteTask, where)
-    _check_values(row, {"task": str, "column": str, "metric": str, "chat_template": bool}, where)
-    if row["group"] not in groups:
-        raise BadInput(f"{where}: 'group' must be {' or '.join(groups)}, not {row['group']!r}.")
-    if row["direction"] not in ("higher", "lower", "nearer-50"):
-        raise BadInput(
-            f"{where}: 'direction' must be higher, lower or nearer-50, not {row['direction']!r}."
-        )
-    generation = row.get("generation")
-    if (generation is None) != (row["metric"] not in ("harmless", "win_rate")):
-        raise BadInput(
-            f"{where}: a judged task (metric harmless), and no other, has 'generation'; the metric "
-            f"here is {row['metric']!r}."
-        )
-    if generation is not None:
-        generation = _generation(generation, f"{where}, generation")
-    return SuiteTask(**{**row, "generation": generation})
-
-
-def _generation(content: Any, where: str) -> Sampling:
-    _check_keys(content, Sampling, where)
-    found = Sampling(**content)
-    limits: dict[str, tuple[Callable[[float], bool], str]] = {
-        "temperature": (lambda value: 0 <= value < math.inf, "0 or more"),
-        "top_p": (lambda value: 0 < value <= 1, "more than 0 and at most 1"),
-        "max_new_tokens": (lambda value: 1 <= value == value // 1, "a whole number from 1 on"),
-    }
-    for name, (fits, what) in limits.items():
-        value = getattr(found, name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not fits(value):
-            raise BadInput(f"{where}: the setting {name!r} must be {what}, not {value!r}.")
-    if not isinstance(found.stop, list | tuple) or not all(
-        isinstance(text, str) and text for text in found.stop
-    ):
-        raise BadInput(f"{where}: 'stop' must be a list of texts, not {found.stop!r}.")
-    return Sampling(
-        int(found.max_new_tokens), float(found.temperature), float(found.top_p), tuple(found.stop)
-    )
-
-
-def _check_values(content: dict[str, Any], kinds: dict[str, type], where: str) -> None:
-    words = {str: "a text", int: "a whole number", bool: "true or false"}
-    for name, kind in kinds.items():
-        value = content[name]
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise BadInput(f"{where}: the value of {name!r} must be {words[kind]}, not {value!r}.")
-
-
-def _check_keys(content: Any, kind: type, where: str) -> None:
-    """Every field without a default is there, and nothing that is no field."""
-    from dataclasses import MISSING
-
-    if not isinstance(content, dict):
-        raise BadInput(
-            f"{where}: a mapping of names to values is needed, found "
-            f"{'nothing' if content is None else type(content).__name__}."
-        )
-    known = {f.name: f for f in fields(kind)}
-    for name in content:
-        if name not in known:
-            raise unknown_name(f"field in the suite {where}:", str(name), known)
-    missing = [n for n, f in known.items() if f.default is MISSING and n not in content]
-    if missing:
-        names = ", ".join(map(repr, missing))
-        raise BadInput(f"{where} has no {names}; add what is missing.")
-
-
-def task_declaration(task: str) -> dict[str, Any]:
-    """The content of a task's YAML, read without lm-eval; functions it names stay names.
-
-    Raises:
-        BadInput: the package has no such task.
-    """
-    path = TASKS_FOLDER / f"{task}.yaml"
-    if not path.is_file():
-        known = [p.stem for p in TASKS_FOLDER.glob("bfpo_*.yaml")]
-        raise unknown_name("task", task, known)
-    content = yaml.load(path.read_text(encoding="utf-8"), Loader=_TaskLoader)
-    assert isinstance(content, dict)
-    return content
-
-
-def prompt_kind(task: str) -> str:
-    """What the responses to a task's prompts are: ``"instructions"`` or ``"continuations"``."""
-    return str(task_declaration(task).get("metadata", {}).get("prompts", "instructions"))
-
-
-class _TaskLoader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):
     """Safe YAML in which lm-eval's ``!function module.name`` is just a text."""
 
 
-_TaskLoader.add_constructor("!function", lambda _, node: str(node.value))
+_Loader.add_constructor("!function", lambda _, node: str(node.value))

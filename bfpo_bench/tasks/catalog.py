@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 
-from bfpo_bench.common.errors import unknown_name
+from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.data import Source
-from bfpo_bench.suites import TASKS_FOLDER, load_suite, task_declaration
+from bfpo_bench.suites import TASKS_FOLDER, SuiteTask, load_suite
 
 _NO_BENCHMARK = ("__init__", "catalog", "requests", "rows")
 
@@ -21,8 +21,7 @@ def all_sources() -> dict[str, Source]:
             module = import_module(f"bfpo_bench.tasks.{path.stem}")
             declared = [value for value in vars(module).values() if isinstance(value, Source)]
             found |= {source.name: source for source in declared}
-    columns = [task_declaration(spec.task) for spec in load_suite("paper").everything]
-    order = [column["dataset_kwargs"]["source"] for column in columns]
+    order = [spec.source for spec in load_suite("paper").everything]
     return {name: found[name] for name in dict.fromkeys([*order, *found])}
 
 
@@ -35,3 +34,30 @@ def find_source(name: str) -> Source:
     if name not in all_sources():
         raise unknown_name("source", name, all_sources())
     return all_sources()[name]
+
+
+def source_of(spec: SuiteTask) -> Source:
+    """The source of a task's rows.
+
+    Raises:
+        BadInput: the task names none that can be had.
+    """
+    if "." not in spec.source:
+        return find_source(spec.source)
+    # A module beside the task's YAML, found as lm-eval finds it.
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    try:
+        rows = load_yaml(spec.file)["custom_dataset"]
+    except Exception as error:
+        raise BadInput(
+            f"{spec.file}: {spec.source!r} and the functions beside it cannot be had "
+            f"({type(error).__name__}: {error}); mend the task or its module."
+        ) from error
+    source = getattr(rows, "source", None)
+    if not isinstance(source, Source):
+        raise BadInput(
+            f"{spec.file}: 'custom_dataset' names {spec.source}, which says nothing of its source; "
+            "make it with bfpo_bench.tasks.rows.RowsOf(SOURCE)."
+        )
+    return source

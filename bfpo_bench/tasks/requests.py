@@ -7,18 +7,20 @@ item, so that an item keeps one name from the source to the table.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from bfpo_bench.common.lazy import LazySequence
-from bfpo_bench.common.loggers import errors_only
 from bfpo_bench.data import Loaded, Row, load_source
 from bfpo_bench.engines.protocol import GenerateRequest, ScoreRequest
-from bfpo_bench.models.chat import Chat, read_messages, write_messages
-from bfpo_bench.suites import TASKS_FOLDER, Suite, SuiteTask, task_declaration
-from bfpo_bench.tasks.catalog import find_source
+from bfpo_bench.models.chat import Chat
+from bfpo_bench.models.messages import read_messages, write_messages
+from bfpo_bench.suites import TASKS_FOLDER, Suite, SuiteTask
+from bfpo_bench.tasks.catalog import source_of
 from bfpo_bench.tasks.rows import document
 
 
@@ -50,7 +52,6 @@ class Task:
     written as it is read, see :class:`LazySequence`.
 
     Attributes:
-        version: version of the task's YAML.
         positions: chosen rows (``--limit``), ascending: the task's items.
         ids: item ids of *all* rows.
         lm_eval_task: lm-eval's object, which knows the task's rules.
@@ -60,7 +61,6 @@ class Task:
     """
 
     spec: SuiteTask
-    version: int
     loaded: Loaded
     ids: list[str]
     positions: list[int]
@@ -119,8 +119,7 @@ def load_tasks(
     """
     found = []
     for spec in suite.everything:
-        declaration = task_declaration(spec.task)
-        source = find_source(declaration["dataset_kwargs"]["source"])
+        source = source_of(spec)
         loaded = load_source(
             source,
             data_dir=data_dir,
@@ -136,8 +135,7 @@ def load_tasks(
                 return hashlib.sha256(f"{seed}\0{task}\0{ids[position]}".encode()).digest()
 
             positions = sorted(sorted(positions, key=rank)[:limit])
-        version = int(declaration["metadata"]["version"])
-        found.append(Task(spec, version, loaded, ids, positions))
+        found.append(Task(spec, loaded, ids, positions))
     return found
 
 
@@ -187,8 +185,23 @@ def _lm_eval_tasks(tasks: Sequence[Task]) -> list[Any]:
             include_defaults=False,
             metadata={"documents": firsts},
         )
-        found = manager.load([task.name for task in tasks])["tasks"]
+        found = manager.load([t.name if t.spec.packaged else str(t.spec.file) for t in tasks])[
+            "tasks"
+        ]
     return [found[task.name] for task in tasks]
+
+
+@contextmanager
+def errors_only(*loggers: str) -> Iterator[None]:
+    """Lets these loggers say nothing below an error while the body runs."""
+    before = {name: logging.getLogger(name).level for name in loggers}
+    try:
+        for name in loggers:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 @dataclass(frozen=True)
@@ -247,12 +260,10 @@ class _Writer:
         context = own.fewshot_context(
             doc,
             num_fewshot=0,
-            system_instruction=self.system_prompt if with_chat else None,
+            system_instruction=self.system_prompt,
             apply_chat_template=with_chat,
             chat_template=self.chat,
         )
-        if not with_chat and self.system_prompt is not None:
-            context = self._after_system_prompt(context)
         return own.construct_requests(
             doc,
             context,
@@ -260,17 +271,3 @@ class _Writer:
             apply_chat_template=with_chat,
             chat_template=self.chat,
         )
-
-    def _after_system_prompt(self, context: str | list[str]) -> str | list[str]:
-        """A plain prompt, or one for each choice, with the system prompt before it.
-
-        lm-eval itself writes the two without anything between them. Here they are joined as it
-        joins a system prompt and a task's description, so that who has written the blank line that
-        it needs is asked the same by both.
-        """
-        from lm_eval.api.utils import maybe_delimit
-
-        between = self.task.lm_eval_task.config.fewshot_delimiter
-        if isinstance(context, list):
-            return [maybe_delimit(self.system_prompt, text, between) for text in context]
-        return str(maybe_delimit(self.system_prompt, context, between))

@@ -60,7 +60,7 @@ PART = {"name": "a"}
         ),
         (
             {"named": {"c": {"nam": "c"}}},
-            "recipe r, named, c: 'name' is missing; add it.",
+            "unknown setting in recipe r, named, c: 'nam'; did you mean 'name'?",
         ),
         ({"parts": [{}]}, "recipe r, parts[0]: 'name' is missing; add it."),
         ({"parts": 3}, "recipe r, parts must be a list, not 3."),

@@ -23,7 +23,7 @@ from bfpo_bench.common.statistics import share
 from bfpo_bench.run.results import Results, TaskResult
 from bfpo_bench.run.store import AnnotationRecord, ItemRecord, ResponseRecord, Store, answer_key
 from bfpo_bench.run.uncertainty import averages
-from bfpo_bench.suites import SuiteTask, load_suite, task_declaration
+from bfpo_bench.suites import SuiteTask, load_suite
 from bfpo_bench.tasks.catalog import find_source
 
 TRUTH = {
@@ -241,7 +241,7 @@ class _Task:
         unknown: float,
     ) -> None:
         self.spec, self.key = spec, _key(spec)
-        source = find_source(task_declaration(spec.task)["dataset_kwargs"]["source"])
+        source = find_source(spec.source)
         self.source = source.name
         self.variant = source.default
         self.whole = self.variant.rows or ADVERSARIAL

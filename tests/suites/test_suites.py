@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.sampling import Sampling
-from bfpo_bench.suites import Suite, load_suite, suite_names, task_declaration
+from bfpo_bench.suites import Suite, group_field, load_suite, suite_names
 
 
 def test_the_paper_suite_is_the_papers() -> None:
@@ -25,31 +26,44 @@ def test_the_paper_suite_is_the_papers() -> None:
         "bfpo_alert",
         "bfpo_alert_adversarial",
     ]
-    assert suite.judge == "harmbench-llama2-13b"
+    assert {t.metric for t in suite.tasks} == {"pct_stereotype", "acc", "harmless"}
+    assert [t.task for t in suite.tasks if t.direction != "higher"] == ["bfpo_crows_pairs"]
+    assert (suite.tasks[0].direction, suite.judge) == ("nearer-50", "harmbench-llama2-13b")
+    # As AlpacaEval runs open models (Zephyr, Vicuna and most others of its leaderboard).
+    helpful = suite.helpfulness
+    assert helpful is not None
+    assert (helpful.metric, helpful.generation) == ("win_rate", Sampling(2048, 0.7, 1.0, ()))
     assert not suite.demonstration
 
 
-def test_mini_has_the_same_columns() -> None:
+def test_mini_has_the_same_columns_and_shorter_answers() -> None:
     paper, mini = load_suite("paper"), load_suite("mini")
-    assert [(t.task, t.column, t.metric) for t in paper.tasks] == [
-        (t.task, t.column, t.metric) for t in mini.tasks
+    assert [(t.task, t.column, t.metric) for t in paper.everything] == [
+        (t.task, t.column, t.metric) for t in mini.everything
     ]
+    for task, other in zip(paper.everything, mini.everything, strict=True):
+        if task.generation is not None and other.generation is not None:
+            assert {
+                **other.generation.as_dict(),
+                "max_new_tokens": 64,
+            } == other.generation.as_dict()
+            assert other.generation.as_dict() == {
+                **task.generation.as_dict(),
+                "max_new_tokens": 64,
+            }
     assert mini.demonstration
     assert suite_names() == ["mini", "paper"]
 
 
-def test_suites_and_task_files_agree() -> None:
-    for task in load_suite("paper").tasks:
-        declaration = task_declaration(task.task)
-        assert declaration["task"] == task.task
-        if task.generation is None:
-            assert task.metric in {m["metric"] for m in declaration["metric_list"]}
-        else:
-            settings = declaration["generation_kwargs"]
-            assert settings["temperature"] == task.generation.temperature
-            assert settings.get("top_p", 1.0) == task.generation.top_p
-            assert settings["max_gen_toks"] == task.generation.max_new_tokens
-            assert tuple(settings["until"]) == task.generation.stop
+def test_items_that_share_their_text_are_known() -> None:
+    """BBQ's families of templates, and the scenes of two of the ETHICS."""
+    names = ("bbq_lite", "ethics_deontology", "ethics_virtue", "toxigen")
+    assert [group_field(f"bfpo_{name}") for name in names] == [
+        "group",
+        "scenario",
+        "scenario",
+        None,
+    ]
 
 
 def test_part_of_a_suite() -> None:
@@ -64,137 +78,137 @@ def test_part_of_a_suite() -> None:
         suite.only(["toxigne"])
 
 
+SCORED = {
+    "task": "bfpo_toxigen",
+    "column": "Hate",
+    "group": "disc",
+    "metric": "acc_norm",
+    "direction": "lower",
+    "chat_template": True,
+}
+JUDGED = {**SCORED, "task": "bfpo_advbench", "group": "gen", "metric": "harmless", "generation": {}}
+
+
+def load(tmp_path: Path, *tasks: Any, **changes: Any) -> Suite:
+    path = tmp_path / "mine.yaml"
+    suite = {"name": "x", "version": 1, "data": "mini", "judge": "keyword", "tasks": list(tasks)}
+    content = {key: value for key, value in {**suite, **changes}.items() if value is not None}
+    path.write_text(yaml.safe_dump(content))
+    return load_suite(str(path))
+
+
+def test_a_suite_of_ones_own(tmp_path: Path) -> None:
+    """A name alone, what goes before the task's YAML, and everything said as version 0.1 wanted."""
+    drawn = {"temperature": 1, "top_p": 0.5, "max_new_tokens": 8, "stop": ["\n"]}
+    suite = load(tmp_path, "bfpo_alert", SCORED, {**JUDGED, "generation": drawn})
+    paper = {task.task: task for task in load_suite("paper").tasks}
+    assert suite.tasks[0] == paper["bfpo_alert"]
+    for name, value in SCORED.items():
+        assert getattr(suite.tasks[1], name) == value
+    assert [t.generation for t in suite.tasks[1:]] == [None, Sampling(8, 1.0, 0.5, ("\n",))]
+    # What a task says of sampling is all of it; what the suite says is a change.
+    [bare] = load(tmp_path, JUDGED).tasks
+    assert bare.generation == Sampling(256, 0.0, 1.0, ())
+    [cut, own] = load(
+        tmp_path, "bfpo_advbench", {**JUDGED, "task": "bfpo_alert"}, generation={"top_p": 0.5}
+    ).tasks
+    assert (cut.generation, own.generation) == (Sampling(256, 0.7, 0.5, ()), bare.generation)
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("name: x", "has no 'version', 'data', 'judge', 'tasks'; add what is missing"),
-        ("nam: x", r"unknown field in the suite .*mine\.yaml: 'nam'; did you mean 'name'"),
+        ("name: x", ": 'version' is missing; add it."),
+        ("nam: x", ": 'nam'; did you mean 'name'"),
         (": :", r"mine\.yaml, line 1 is not YAML \(.*\); mend the suite"),
-        ("a: \0", r"is not YAML \(unacceptable character"),
+        ("a: \0", r"is not YAML \(control characters are not allowed|unacceptable character"),
         ("[" * 100_000, "is not YAML"),
         ("version: 2020-13-45", r"is not YAML \(month must be in"),
-        ("- a", "a mapping of names to values is needed, found list"),
-        ("", "a mapping of names to values is needed, found nothing"),
-        ("{name: x, version: 1, data: big, judge: j, tasks: [{}]}", "real or mini"),
-        ("{name: x, version: 1, data: mini, judge: j, tasks: []}", "at least one task"),
-        (
-            "{name: x, version: 1, data: mini, judge: j, tasks: [{task: t, column: c, group: gen, "
-            "metric: harmless, direction: higher, chat_template: true}]}",
-            r"\(metric harmless\), and no other, has 'generation'; the metric here is 'harmless'",
-        ),
+        ("- a", r"mine\.yaml must be keys and values, not \['a'\]"),
+        ("", r"mine\.yaml must be keys and values, not None"),
     ],
 )
-def test_bad_suite_files(tmp_path: Path, text: str, sentence: str) -> None:
+def test_files_that_are_no_suites(tmp_path: Path, text: str, sentence: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(BadInput, match=sentence):
         load_suite(str(path))
 
 
-SCORED = {
-    "task": "bfpo_toxigen",
-    "column": "ToxiGen",
-    "group": "disc",
-    "metric": "acc",
-    "direction": "higher",
-    "chat_template": False,
-}
-JUDGED = {**SCORED, "task": "bfpo_alert", "group": "gen", "metric": "harmless", "generation": {}}
-
-
-def load(tmp_path: Path, *tasks: dict[str, object], **changes: object) -> Suite:
-    path = tmp_path / "mine.yaml"
-    suite = {"name": "x", "version": 1, "data": "mini", "judge": "keyword", "tasks": list(tasks)}
-    path.write_text(yaml.safe_dump({**suite, **changes}))
-    return load_suite(str(path))
-
-
-def test_a_suite_of_ones_own(tmp_path: Path) -> None:
-    drawn = {"temperature": 1, "top_p": 0.5, "max_new_tokens": 8, "stop": ["\n"]}
-    suite = load(tmp_path, SCORED, {**JUDGED, "generation": drawn})
-    assert [t.generation for t in suite.tasks] == [None, Sampling(8, 1.0, 0.5, ("\n",))]
-
-
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"name": 7}, "mine.yaml: the value of 'name' must be a text, not 7."),
-        (
-            {"version": "one"},
-            "mine.yaml: the value of 'version' must be a whole number, not 'one'.",
-        ),
-        ({"version": True}, "mine.yaml: the value of 'version' must be a whole number, not True."),
-        ({"judge": ["a"]}, "mine.yaml: the value of 'judge' must be a text, not ['a']."),
+        ({"data": "big"}, "data: 'big'"),
+        ({"tasks": []}, ", tasks must be a list of at least 1"),
+        ({"name": 7}, ", name must be a text, not 7."),
+        ({"version": "one"}, ", version must be a whole number, not 'one'."),
+        ({"version": True}, ", version must be a whole number, not True."),
+        ({"judge": ["a"]}, ", judge must be a text, not ['a']."),
         (
             {"tasks": [SCORED, JUDGED, SCORED]},
-            "mine.yaml: the task 'bfpo_toxigen' stands twice in it; leave one out.",
+            ": the task 'bfpo_toxigen' stands twice in it; leave",
         ),
+        ({"tasks": ["bfpo_toxigne"]}, "unknown task 'bfpo_toxigne'; did you mean 'bfpo_toxigen'"),
+        ({"tasks": ["bfpo_disc"]}, "unknown task 'bfpo_disc'"),
+        ({"like": "paper"}, "a suite lists its 'tasks' or says which suite it is 'like'; give one"),
+        ({"tasks": None}, "a suite lists its 'tasks' or says which suite it is 'like'; give one"),
+        (
+            {"tasks": None, "like": "paper", "helpfulness": "bfpo_alpaca_eval"},
+            "'helpfulness' is that of the suite it is 'like'; leave it out.",
+        ),
+        ({"tasks": None, "like": "papr"}, "unknown suite 'papr'; did you mean 'paper'"),
+        ({"tasks": ["bfpo_alpaca_eval"]}, "'bfpo_alpaca_eval' is annotated and enters no average;"),
+        (
+            {"helpfulness": {"task": "bfpo_alert", "group": "helpfulness"}},
+            ", helpfulness: 'metric' must be win_rate, not 'harmless'.",
+        ),
+        ({"helpfulness": "bfpo_alert"}, ", helpfulness: 'group' must be helpfulness, not 'gen'."),
+        ({"tasks": [{**SCORED, "task": 1}]}, ", tasks[0], task must be a text, not 1."),
+        (
+            {"tasks": [{**SCORED, "chat_template": "no"}]},
+            ", tasks[0], chat_template must be true or false, not 'no'.",
+        ),
+        ({"tasks": [{**SCORED, "group": "both"}]}, "group: 'both'"),
+        ({"tasks": [{**SCORED, "direction": "up"}]}, "direction: 'up'"),
+        (
+            {"tasks": [{**SCORED, "generation": {}}]},
+            ", task 1: a judged task (metric harmless), and no other, has 'generation'; the metric "
+            "here is 'acc_norm'.",
+        ),
+        (
+            {"tasks": [{**SCORED, "metric": "harmless"}]},
+            ", task 1: a judged task (metric harmless), and no other, has 'generation'; the metric "
+            "here is 'harmless'.",
+        ),
+        (
+            {"generation": {"temperature": -1}},
+            ", generation, temperature must be at least 0, not -1",
+        ),
+        ({"generation": {"temperature": "hot"}}, ", temperature must be a number, not 'hot'."),
+        ({"generation": {"top_p": 0}}, ", top_p must be more than 0, not 0."),
+        (
+            {"generation": {"max_new_tokens": 1.5}},
+            ", max_new_tokens must be a whole number, not 1.5",
+        ),
+        ({"generation": {"max_new_tokens": 0}}, ", max_new_tokens must be at least 1, not 0."),
+        ({"generation": {"stop": "\n"}}, ", generation, stop must be a list, not '\\n'."),
+        ({"generation": []}, ", generation must be keys and values, not []."),
     ],
 )
-def test_fields_of_a_suite_that_are_not_right(
-    tmp_path: Path, change: dict[str, object], sentence: str
+def test_what_is_not_right_in_a_suite(
+    tmp_path: Path, change: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(BadInput) as caught:
         load(tmp_path, SCORED, **change)
-    assert str(caught.value) == f"{tmp_path}/{sentence}"
+    assert sentence in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("task", "sentence"),
-    [
-        ({**SCORED, "task": 1}, ": the value of 'task' must be a text, not 1."),
-        (
-            {**SCORED, "chat_template": "no"},
-            ": the value of 'chat_template' must be true or false, not 'no'.",
-        ),
-        ({**SCORED, "group": "both"}, ": 'group' must be disc or gen, not 'both'."),
-        (
-            {**SCORED, "direction": "up"},
-            ": 'direction' must be higher, lower or nearer-50, not 'up'.",
-        ),
-        (
-            {**JUDGED, "generation": {"temperature": -1}},
-            ", generation: the setting 'temperature' must be 0 or more, not -1.",
-        ),
-        (
-            {**JUDGED, "generation": {"temperature": "hot"}},
-            ", generation: the setting 'temperature' must be 0 or more, not 'hot'.",
-        ),
-        (
-            {**JUDGED, "generation": {"top_p": 0}},
-            ", generation: the setting 'top_p' must be more than 0 and at most 1, not 0.",
-        ),
-        (
-            {**JUDGED, "generation": {"max_new_tokens": 1.5}},
-            ", generation: the setting 'max_new_tokens' must be a whole number from 1 on, not 1.5.",
-        ),
-        (
-            {**JUDGED, "generation": {"stop": "\n"}},
-            ", generation: 'stop' must be a list of texts, not '\\n'.",
-        ),
-        ({**JUDGED, "generation": []}, ", generation: a mapping of names to values is needed, "),
-    ],
-)
-def test_tasks_of_a_suite_that_are_not_right(
-    tmp_path: Path, task: dict[str, object], sentence: str
-) -> None:
-    with pytest.raises(BadInput) as caught:
-        load(tmp_path, task)
-    assert str(caught.value).startswith(f"{tmp_path}/mine.yaml, task 1{sentence}")
-
-
-def test_suites_and_tasks_that_are_not_there(tmp_path: Path) -> None:
+def test_suites_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="unknown suite 'papr'; did you mean 'paper'"):
         load_suite("papr")
-    with pytest.raises(
-        BadInput, match=r"there is no suite file 'papr\.yaml'; give the path of a YAM"
-    ):
+    with pytest.raises(BadInput, match=r"there is no suite file 'papr\.yaml'; give the path of"):
         load_suite("papr.yaml")
     folder = tmp_path / "folder.yaml"
     folder.mkdir()
-    with pytest.raises(
-        BadInput, match=r"^the suite file .* cannot be read \(Is a directory\); give"
-    ):
+    with pytest.raises(BadInput, match=r"^the suite file .* cannot be read \(Is a directory\)"):
         load_suite(str(folder))
-    with pytest.raises(BadInput, match="unknown task 'bfpo_toxigne'; did you mean 'bfpo_toxigen'"):
-        task_declaration("bfpo_toxigne")

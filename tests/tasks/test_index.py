@@ -9,7 +9,7 @@ import pytest
 from lm_eval.tasks import TaskManager
 
 from bfpo_bench.data import load_source
-from bfpo_bench.suites import task_declaration
+from bfpo_bench.suites import load_suite
 from bfpo_bench.tasks import FOLDER
 from bfpo_bench.tasks.catalog import find_source
 from bfpo_bench.tasks.rows import dataset, document
@@ -104,8 +104,8 @@ def test_a_task_is_added_by_one_yaml_anywhere(tmp_path: Path) -> None:
 
 def test_documents_made_without_lm_eval_are_those_it_reads(loaded: dict[str, Any]) -> None:
     """`evaluate` makes them of the source's rows and lets lm-eval read the first one only."""
-    for name, task in loaded["tasks"].items():
-        source = task_declaration(name)["dataset_kwargs"]["source"]
+    for spec in load_suite("paper").tasks:
+        name, source, task = spec.task, spec.source, loaded["tasks"][spec.task]
         rows = load_source(find_source(source), mini=True).rows
         ids = find_source(source).ids(rows)
         ours = [document(row, item) for row, item in zip(rows, ids, strict=True)]

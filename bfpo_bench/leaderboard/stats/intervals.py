@@ -30,7 +30,6 @@ from bfpo_bench.leaderboard.rows import DISC_TASKS, UNBIASED, Cell, Entry, fairn
 from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.leaderboard.stats.judge_error import JudgeCheck, corrected_gen
 from bfpo_bench.run.outcomes import (
-    GROUPED,
     NO_GROUPS,
     item_groups,
     item_values,
@@ -39,6 +38,7 @@ from bfpo_bench.run.outcomes import (
 )
 from bfpo_bench.run.store import Store
 from bfpo_bench.run.uncertainty import draws_of_averages
+from bfpo_bench.suites import grouped_tasks
 
 
 def estimated(loaded: Loaded, *, ci: bool, check: JudgeCheck | None = None, seed: int = 0) -> Entry:
@@ -92,7 +92,7 @@ def _tallies(runs: Sequence[Run]) -> tuple[dict[str, Tally], set[str]]:
                 more = item_groups(store, cell.task)
                 groups = None if groups is None or more is None else groups | more
             found[cell.task] = pooled([values], groups)
-            if groups is None and cell.task in GROUPED:
+            if groups is None and cell.task in grouped_tasks():
                 ungrouped.add(cell.task)
     return found, ungrouped
 
