@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from bfpo_bench.run.results import Results
-    from bfpo_bench.training.recipe import Recipe
 
 METHODS = ("dpo-h", "dpo-s", "dpo", "ipo", "bfpo", "morl")
 """What the tour and the study compare, by the name of their toy recipe."""
@@ -158,41 +157,14 @@ def check_folder(output: Path, seed: int) -> None:
 
 
 def _train(name: str, base: Path, output: Path, data: Path, seed: int, progress: Progress) -> Path:
-    """A checkpoint by a toy recipe, unless it is there already."""
+    """A checkpoint by a toy recipe; a finished one is read."""
     from bfpo_bench.training.recipe_file import load_recipe
+    from bfpo_bench.training.train import train
 
+    progress.say(f"Training {name} by the recipe toy/{name} …")
     recipe = located(load_recipe(f"toy/{name}", [f"seed={seed}"], base=str(base)), data)
-    if not is_trained(output, recipe):
-        from bfpo_bench.training.train import train
-
-        progress.say(f"Training {name} by the recipe toy/{name} …")
-        train(recipe, output, progress, device="cpu")
+    train(recipe, output, progress, device="cpu")
     return output
-
-
-def is_trained(folder: Path, recipe: Recipe) -> bool:
-    """Whether a folder holds what a recipe makes of its base model.
-
-    Raises:
-        BadInput: it holds what another recipe or another base made.
-    """
-    from bfpo_bench.models.checkpoint import find_model
-    from bfpo_bench.models.fingerprint import weight_fingerprint
-    from bfpo_bench.training.checkpoint import RECORD
-    from bfpo_bench.training.identity import differences
-
-    path = folder / RECORD
-    if not path.is_file():
-        return False
-    record = json.loads(path.read_text(encoding="utf-8"))
-    weights = weight_fingerprint(find_model(str(recipe.base)).weights)
-    made_of = {"recipe": record["recipe"], "weights": record["base"]["weights"]}
-    if differences(made_of, {"recipe": recipe.as_dict(), "weights": weights}):
-        raise BadInput(
-            f"{folder} was trained by another recipe, from another base or with another seed; "
-            "delete it or name another --output."
-        )
-    return True
 
 
 def _evaluate(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.toy_world.demo import METHODS
 from bfpo_bench.toy_world.evaluate import HeldOut, Shares
+from bfpo_bench.toy_world.study import runs as module
 from bfpo_bench.toy_world.study.report import QUESTIONS, difference, markdown, mean, write_report
 from bfpo_bench.toy_world.study.runs import (
     ARMS,
@@ -23,7 +22,6 @@ from bfpo_bench.toy_world.study.runs import (
     START,
     Arm,
     Run,
-    Study,
     choose,
     chosen,
     read_runs,
@@ -95,11 +93,10 @@ def test_questions_name_arms() -> None:
 
 def test_a_digest_follows_the_recipe() -> None:
     one = Arm("a", "toy/bfpo")
-    assert recipe_digest(one, 0.001) == recipe_digest(replace(one, name="b"), 0.001)
+    assert recipe_digest(one.at(0.001)) == recipe_digest(replace(one, name="b").at(0.001))
     others = [replace(one, changes=("loss_parameters.alpha=0",)), Arm("a", "toy/dpo")]
-    digests = [recipe_digest(one, 0.001), recipe_digest(one, 0.002)]
-    digests += [recipe_digest(other, 0.001) for other in others]
-    assert len(set(digests)) == 4
+    recipes = [one.at(0.001), one.at(0.002), *(other.at(0.001) for other in others)]
+    assert len({recipe_digest(recipe) for recipe in recipes}) == 4
 
 
 def test_weighted_ipo_has_bfpos_targets() -> None:
@@ -156,20 +153,13 @@ class CountingLab:
         return Shares(50 + 1000 * self._rate, 80 + seed % 7, 5, 1)
 
 
-def small_study(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[CountingLab, Study]:
-    lab = CountingLab()
-
-    @contextmanager
-    def in_place(self: Study, seed: int) -> Iterator[CountingLab]:
-        yield lab
-
-    monkeypatch.setattr(Study, "_lab", in_place)
-    return lab, Study(folder, 2, ("conflicting",), Progress(show=False))
-
-
 def test_a_study_chooses_runs_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lab, study = small_study(tmp_path, monkeypatch)
-    runs = study.run()
+    def study() -> tuple[CountingLab, list[Run]]:
+        lab = CountingLab()
+        monkeypatch.setattr(module, "_lab", lambda *_: lab)
+        return lab, run_study(tmp_path, 2, ["conflicting"], Progress(show=False))
+
+    lab, runs = study()
     assert len(lab.trained) == 2 * len(ARMS) * len(SETTINGS)
     best = [run for run in chosen(runs) if run.arm != START]
     assert len(best) == 2 * len(ARMS)
@@ -178,12 +168,10 @@ def test_a_study_chooses_runs_and_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     # Cut off within the last line: only that run is done again.
     path = tmp_path / "runs.jsonl"
     path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
-    lab, study = small_study(tmp_path, monkeypatch)
-    assert study.run()
+    lab, _ = study()
     assert len(lab.trained) == 1
 
-    lab, study = small_study(tmp_path, monkeypatch)
-    again = study.run()
+    lab, again = study()
     assert lab.trained == []
     assert len(again) == len(runs)
     assert len(read_runs(tmp_path)) == len(runs)

@@ -10,8 +10,7 @@ import gc
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from bfpo_bench.common.errors import unknown_name
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.toy_world.datasets import REGIMES, SHUFFLED, located, write_sets
 from bfpo_bench.toy_world.demo import METHODS
-from bfpo_bench.toy_world.evaluate import HeldOut, Shares, held_out
+from bfpo_bench.toy_world.evaluate import Shares, held_out
 from bfpo_bench.toy_world.ground_truth import Split
 from bfpo_bench.toy_world.models import make_model
 from bfpo_bench.training.recipe import Recipe
@@ -108,12 +107,16 @@ CONTROLS = (
 ARMS = METHOD_ARMS + CONTROLS
 
 
+Key = tuple[str, str, float, int, str]
+"""Regime, arm, setting, seed and recipe: a finished run with the same is not done again."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished training and what came of it.
 
     Attributes:
-        recipe: digest of everything in the recipe but paths.
+        recipe: digest of it; paths are no part of a toy recipe.
         validation: what its setting is chosen by.
         test: what is reported.
     """
@@ -146,29 +149,18 @@ def chosen(runs: Iterable[Run]) -> list[Run]:
     return [choose(some) for some in tried.values()]
 
 
-@dataclass(frozen=True)
-class _Work:
-    """A training to do."""
-
-    regime: str
-    arm: Arm
-    setting: float
-    recipe: str
-
-    def key(self, seed: int) -> str:
-        """That of the run that it becomes."""
-        return f"{self.regime} {self.arm.name} {self.setting} {seed} {self.recipe}"
-
-
 def run_study(
     folder: Path, seeds: int, regimes: Sequence[str] | None, progress: Progress
 ) -> list[Run]:
     """Runs, or goes on with, a study on one thread.
 
     Args:
-        folder: for everything it makes.
-        seeds: how many.
+        folder: for everything it makes: models, preference sets and ``runs.jsonl``.
+        seeds: how many; seed 0, 1, …
         regimes: None takes all.
+
+    Returns:
+        all runs of the study with all settings, those of earlier sessions included.
 
     Raises:
         BadInput: there is no such regime.
@@ -181,113 +173,63 @@ def run_study(
     # accelerate looks here when its state is first made.
     os.environ.setdefault("ACCELERATE_USE_CPU", "true")
     torch.set_num_threads(1)  # a second one gains such small matrices nothing
-    return Study(folder, seeds, regimes or tuple(REGIMES), progress).run()
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = read_runs(folder)
+    prompts = (held_out(Split.VALIDATION, VALIDATION_PROMPTS), held_out(Split.TEST, TEST_PROMPTS))
+    wanted: list[Key] = []
+    for seed in range(seeds):
+        # The start model comes first, while nothing has been trained.
+        work: dict[Key, Recipe | None] = {("", START, 0.0, seed, ""): None}
+        for regime in regimes or REGIMES:
+            for arm in ARMS:
+                for setting in SETTINGS if regime in arm.regimes else ():
+                    recipe = arm.at(setting)
+                    work[regime, arm.name, setting, seed, recipe_digest(recipe)] = recipe
+        wanted += work
+        todo = [key for key in work if key not in runs]
+        if todo:
+            home, done = folder / f"seed-{seed}", len(work) - len(todo)
+            lab = _lab(home, seed, progress)
+            with progress.stage(f"seed {seed}", len(work), done=done, unit="trainings"):
+                for key in todo:
+                    if (wished := work[key]) is not None:
+                        lab.train(located(wished, _sets(home, seed, key[0])))
+                    validation, test = (lab.measure(requests, seed) for requests in prompts)
+                    runs[key] = Run(*key, validation, test)
+                    _add(folder / "runs.jsonl", runs[key])
+                    note = f"{key[1]}: safe {test.safe:.0f}, helpful {test.helpful:.0f}"
+                    progress.advance(1, note)
+    # Other seeds, regimes or recipes may have been run in this folder, too.
+    return [run for key, run in runs.items() if key in set(wanted)]
 
 
-class Study:
-    """The study in a folder.
+def _lab(home: Path, seed: int, progress: Progress) -> Any:
+    from bfpo_bench.toy_world.study.trainer import Lab
 
-    Args:
-        folder: for models, preference sets and ``runs.jsonl``.
-        seeds: how many; seed 0, 1, …
-        regimes: names of :data:`REGIMES`.
-        arms: what to compare.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        seeds: int,
-        regimes: Sequence[str],
-        progress: Progress,
-        arms: Sequence[Arm] = ARMS,
-    ) -> None:
-        self._folder = folder
-        self._seeds = range(seeds)
-        self._regimes = regimes
-        self._arms = arms
-        self._progress = progress
-        folder.mkdir(parents=True, exist_ok=True)
-        self._runs = read_runs(folder)
-
-    def run(self) -> list[Run]:
-        """All runs of the study with all settings, those of earlier sessions included."""
-        keys: set[str] = set()
-        prompts = (
-            held_out(Split.VALIDATION, VALIDATION_PROMPTS),
-            held_out(Split.TEST, TEST_PROMPTS),
-        )
-        for seed in self._seeds:
-            keys |= self._seed(seed, prompts)
-        # Other seeds, regimes or recipes may have been run in this folder, too.
-        return [run for name, run in self._runs.items() if name in keys]
-
-    def _seed(self, seed: int, prompts: tuple[HeldOut, HeldOut]) -> set[str]:
-        """Does what is left to do of a seed; the keys of all its runs."""
-        work = [
-            _Work(regime, arm, setting, recipe_digest(arm, setting))
-            for regime in self._regimes
-            for arm in self._arms
-            if regime in arm.regimes
-            for setting in SETTINGS
-        ]
-        todo = [one for one in work if one.key(seed) not in self._runs]
-        start = _Work("", Arm(START, "toy/sft"), 0.0, "")
-        keys = {one.key(seed) for one in (start, *work)}
-        if keys <= self._runs.keys():
-            return keys
-        stage = self._progress.stage(
-            f"seed {seed}", len(work), done=len(work) - len(todo), unit="trainings"
-        )
-        with self._lab(seed) as lab, stage:
-            if start.key(seed) not in self._runs:
-                self._measure(lab, start, seed, prompts)
-            for one in todo:
-                folder = self._sets(seed, one.regime)
-                lab.train(located(one.arm.at(one.setting), folder))
-                shares = self._measure(lab, one, seed, prompts).test
-                note = f"{one.arm.name}: safe {shares.safe:.0f}, helpful {shares.helpful:.0f}"
-                self._progress.advance(1, note)
-        return keys
-
-    def _measure(self, lab: Any, work: _Work, seed: int, prompts: tuple[HeldOut, HeldOut]) -> Run:
-        shares = [lab.measure(requests, seed) for requests in prompts]
-        run = Run(work.regime, work.arm.name, work.setting, seed, work.recipe, *shares)
-        self._add(run)
-        return run
-
-    def _sets(self, seed: int, regime: str) -> Path:
-        folder = self._folder / f"seed-{seed}" / regime
-        if not folder.is_dir():
-            write_sets(folder, REGIMES[regime], seed)
-        return folder
-
-    @contextmanager
-    def _lab(self, seed: int) -> Iterator[Any]:
-        from bfpo_bench.toy_world.study.trainer import Lab
-
-        home = self._folder / f"seed-{seed}"
-
-        start = make_model("start", home / "start", seed, progress=self._progress)
-        lab = Lab(start, home / "scratch")
-        # Trainer collects garbage after every training; what is here by now is none.
-        gc.collect()
-        gc.freeze()
-        yield lab
-
-    def _add(self, run: Run) -> None:
-        path = self._folder / "runs.jsonl"
-        # An interrupted session may have left a line without its end.
-        cut = path.is_file() and not path.read_bytes().endswith(b"\n")
-        with path.open("a", encoding="utf-8") as file:
-            file.write("\n" * cut + json.dumps(asdict(run)) + "\n")
-        self._runs[key(run)] = run
+    lab = Lab(make_model("start", home / "start", seed, progress=progress), home / "scratch")
+    # Trainer collects garbage after every training; what is here by now is none.
+    gc.collect()
+    gc.freeze()
+    return lab
 
 
-def read_runs(folder: Path) -> dict[str, Run]:
+def _sets(home: Path, seed: int, regime: str) -> Path:
+    if not (home / regime).is_dir():
+        write_sets(home / regime, REGIMES[regime], seed)
+    return home / regime
+
+
+def _add(path: Path, run: Run) -> None:
+    # An interrupted session may have left a line without its end.
+    cut = path.is_file() and not path.read_bytes().endswith(b"\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n" * cut + json.dumps(asdict(run)) + "\n")
+
+
+def read_runs(folder: Path) -> dict[Key, Run]:
     """The finished runs in a study's folder; a line that was cut off is no run."""
     path = folder / "runs.jsonl"
-    runs: dict[str, Run] = {}
+    runs: dict[Key, Run] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
             content = json.loads(line)
@@ -295,18 +237,13 @@ def read_runs(folder: Path) -> dict[str, Run]:
             run = Run(**{**content, **shares})
         except (ValueError, TypeError, KeyError):
             continue
-        runs[key(run)] = run
+        runs[run.regime, run.arm, run.setting, run.seed, run.recipe] = run
     return runs
 
 
-def key(run: Run) -> str:
-    """What names a run: a finished one with the same key is not done again."""
-    return f"{run.regime} {run.arm} {run.setting} {run.seed} {run.recipe}"
-
-
-def recipe_digest(arm: Arm, setting: float) -> str:
-    """16 hex digits that change with anything in an arm's recipe that is no default."""
-    text = json.dumps(_told(arm.at(setting)), sort_keys=True)
+def recipe_digest(recipe: Recipe) -> str:
+    """16 hex digits that change with anything in a recipe that is no default."""
+    text = json.dumps(_told(recipe), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
