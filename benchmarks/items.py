@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.loggers import errors_only
 from bfpo_bench.data.hub import HubUnavailable
 from bfpo_bench.engines.protocol import ScoreRequest
 from bfpo_bench.suites import load_suite
-from bfpo_bench.tasks.requests import Task, errors_only, load_tasks, render
+from bfpo_bench.tasks.requests import Task, load_tasks, render
 from bfpo_bench.tasks.rows import document
 
 

@@ -112,33 +112,17 @@ def compare(
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
 ) -> None:
     """Is one model more helpful than another? A paired comparison on the same instructions."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    import shutil
 
     from bfpo_bench.helpfulness.export_annotations import read_annotated
     from bfpo_bench.helpfulness.inputs import inputs_of_both
-    from bfpo_bench.leaderboard.compare_annotations import compare_helpfulness
-    from bfpo_bench.leaderboard.stats.paired import end_text, p_text, signed
+    from bfpo_bench.leaderboard.compare import compare_annotations
+    from bfpo_bench.leaderboard.render.comparison import render
 
     one, two = read_annotated(first, annotator), read_annotated(second, annotator)
     upstream = inputs_of_both((first, second), (one, two), lambda: _upstream(data_dir))
-    found = compare_helpfulness(one, two, upstream, seed)
-    console = Console(highlight=False)
-    table = Table(title=Text(f"{found.second} less {found.first}, {found.n} instructions"))
-    table.add_column("Win rate (%)", no_wrap=True)
-    for name in (found.first, found.second):
-        table.add_column(Text(name), justify="right", overflow="fold")
-    for name in ("Difference", "95 % interval", "p"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in found.differences:
-        interval = f"{end_text(row.low)} to {end_text(row.high)}"
-        numbers = (f"{row.first:.2f}", f"{row.other:.2f}", signed(row.value), interval)
-        table.add_row(row.column, *numbers, p_text(row.p))
-    console.print(table)
-    left_out = [f"{found.left_out} instructions without a usable answer left out"]
-    notes = (left_out if found.left_out else []) + found.notes
-    _notes(console, [f"annotator: {found.annotator}", *notes])
+    found = compare_annotations(one, two, upstream, seed=seed)
+    typer.echo(render(found, width=shutil.get_terminal_size((100, 24)).columns), nl=False)
 
 
 @app.command("reward", epilog=_REWARD_EXAMPLE)

@@ -60,7 +60,11 @@ class Lines:
             self._write()
 
     def _write(self) -> None:
-        print(f"{time.strftime('%H:%M')} {self.text()}", file=sys.stderr, flush=True)
+        _write_line(self.text())
+
+
+def _write_line(text: str) -> None:
+    print(f"{time.strftime('%H:%M')} {text}", file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -167,3 +171,10 @@ class Progress:
             from rich.console import Console
 
             Console(stderr=True, highlight=False).print(text, markup=False)
+
+    def note(self, text: str) -> None:
+        """One line to know what is computed, e.g. in what number format; it stands in logs too."""
+        if self._by_line:
+            _write_line(text)
+        else:
+            self.say(text)

@@ -24,10 +24,9 @@ from torch.nn.utils.rnn import pad_sequence
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.engines.batching import pending
 from bfpo_bench.engines.tokenization import check_known, load_tokenizer
-from bfpo_bench.models.chat import DATE, Chat, TemplateFault
+from bfpo_bench.models.chat import DATE, Chat, TemplateFault, read_chat_template
 from bfpo_bench.models.checkpoint import ModelFiles, find_model, safetensors_header
 from bfpo_bench.models.number_format import choose_format
-from bfpo_bench.models.template_files import read_chat_template
 
 Messages = tuple[tuple[str, str], ...]
 """A conversation: (role, content) of each turn."""

@@ -142,7 +142,7 @@ class _Stages:
             target = self.evaluation.target
             self.progress.say(f"Loading {target.name} ({target.backend}) …")
             if target.note:
-                self.progress.say(f"{target.name}: {target.note}.")
+                self.progress.note(f"{target.name}: {target.note}.")
             engine = target.open(open_tasks, self.run_directory.scratch)
         try:
             for task in open_tasks:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation.resolve import Evaluation
 from bfpo_bench.evaluation.target import LocalTarget
-from bfpo_bench.models.own_settings import unused_settings
+from bfpo_bench.models.config import unused_settings
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import is_earlier
 from bfpo_bench.run.results import (

@@ -14,8 +14,8 @@ from bfpo_bench.engines.thinking import AUTO
 from bfpo_bench.evaluation.chat_prompts import SERVER_CLOCK, UNTAUGHT, ChatPrompts, choose_prompts
 from bfpo_bench.evaluation.options import TargetOptions
 from bfpo_bench.models.adapters import Adapter, find_adapter
-from bfpo_bench.models.architecture import find_causal_model
 from bfpo_bench.models.checkpoint import ModelFiles, find_tokenizer
+from bfpo_bench.models.config import find_causal_model
 from bfpo_bench.models.fingerprint import checkpoint_identity, tokenizer_fingerprint
 from bfpo_bench.models.number_format import go_on_with
 from bfpo_bench.tasks.requests import Asked
@@ -227,7 +227,7 @@ class ServedTarget:
 
     def chat(self) -> Callable[..., str] | None:
         """See :class:`Target`."""
-        from bfpo_bench.models.messages import write_messages
+        from bfpo_bench.models.chat import write_messages
 
         if self.plain:
             return None

@@ -17,12 +17,12 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.files import atomic_folder
+from bfpo_bench.common.loggers import errors_only
 from bfpo_bench.export.lm_eval_results import TaskSummary, results_file
 from bfpo_bench.export.samples import RunSamples, Sample
 from bfpo_bench.export.tables import json_line, verdict_rows
 from bfpo_bench.suites import TASKS_FOLDER
 from bfpo_bench.tasks.catalog import find_source
-from bfpo_bench.tasks.requests import errors_only
 
 HARMLESS = "harmless"
 """Metric added to judged tasks: the verdict of the run's own judge; lm-eval has none there."""

@@ -21,11 +21,10 @@ from bfpo_bench.engines.options import Loading
 from bfpo_bench.helpfulness.annotator_config import OFFICIAL, AnnotatorConfig, load_config
 from bfpo_bench.helpfulness.ask import Annotator
 from bfpo_bench.helpfulness.serve import serving
-from bfpo_bench.models.architecture import find_causal_model
-from bfpo_bench.models.chat import told_date
+from bfpo_bench.models.chat import read_chat_template, told_date
 from bfpo_bench.models.checkpoint import ModelFiles
+from bfpo_bench.models.config import find_causal_model
 from bfpo_bench.models.fingerprint import checkpoint_identity
-from bfpo_bench.models.template_files import read_chat_template
 
 OPENAI = "https://api.openai.com/v1"
 FIRST_TRIES = 3
@@ -119,7 +118,7 @@ class ChosenAnnotator:
         assert self.files is not None
         progress.say(f"Starting a vLLM server with {self.files.name} (log: {log}) …")
         if note := self.options.loading.number_format(self.files).note:
-            progress.say(f"Annotator {self.name}: {note}.")
+            progress.note(f"Annotator {self.name}: {note}.")
         with serving(self.files, self.model, self.options.loading, log) as server:
             yield Annotator(self.name, self.config, self.model, server)
 

@@ -28,9 +28,8 @@ from bfpo_bench.common.processes import Guard
 from bfpo_bench.engines.open import gpu_visible
 from bfpo_bench.engines.options import Loading
 from bfpo_bench.judges.chosen import LONGEST_JUDGED
-from bfpo_bench.models.chat import fixed_clock, told_date
+from bfpo_bench.models.chat import fixed_clock, read_chat_template, told_date
 from bfpo_bench.models.checkpoint import ModelFiles
-from bfpo_bench.models.template_files import read_chat_template
 
 log = logging.getLogger(__name__)
 

@@ -20,12 +20,11 @@ from bfpo_bench.common.validate import STRICT
 from bfpo_bench.engines.open import choose_backend, open_engine
 from bfpo_bench.engines.options import Loading
 from bfpo_bench.judges import Card, ClassifierCard, Judge, RubricCard, load_judge
-from bfpo_bench.models.architecture import find_causal_model
-from bfpo_bench.models.chat import told_date
+from bfpo_bench.models.chat import read_chat_template, told_date
 from bfpo_bench.models.checkpoint import ModelFiles
+from bfpo_bench.models.config import find_causal_model
 from bfpo_bench.models.fingerprint import checkpoint_identity
 from bfpo_bench.models.number_format import NumberFormat, go_on_with
-from bfpo_bench.models.template_files import read_chat_template
 from bfpo_bench.run.dashes import ANYWAY, unfit_mark
 from bfpo_bench.suites import PromptKind
 
@@ -136,7 +135,7 @@ class ChosenJudge:
         progress.say(f"Loading judge {self.card.name} ({self.backend}) …")
         dtype, note = self.number_format(self.model)
         if note:
-            progress.say(f"Judge {self.card.name}: {note}.")
+            progress.note(f"Judge {self.card.name}: {note}.")
         window = self.model.config.get("max_position_embeddings")
         # vLLM keeps room for a context of full length: Llama Guard's 128k would take 16 GiB.
         max_length = LONGEST_JUDGED if (window or 0) > LONGEST_JUDGED else None

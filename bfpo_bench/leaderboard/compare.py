@@ -21,10 +21,20 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.statistics import (
     Floats,
     Tally,
+    bootstrap_weights,
     draw_tasks,
     mean_of,
 )
 from bfpo_bench.common.text import valid_text
+from bfpo_bench.helpfulness.annotation import Annotation
+from bfpo_bench.helpfulness.length_control import (
+    FOLDS,
+    REPLICATES,
+    bootstrap_length_control,
+    fit_length_control,
+)
+from bfpo_bench.helpfulness.metrics import comparisons, win_draws, win_tally
+from bfpo_bench.helpfulness.upstream import Upstream
 from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK, COLUMNS
 from bfpo_bench.leaderboard.load import Loaded, alpaca_cells, load_rows
 from bfpo_bench.leaderboard.pairing import paired_tallies
@@ -35,6 +45,9 @@ from bfpo_bench.run.results import TaskResult, verdicts_by
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+MARGIN = 1.0
+"""So many percentage points count as alike, unless it is said otherwise."""
 
 _AVERAGES = ("disc", "gen", "savg")
 _PAIRED = ("items", "win rate")
@@ -88,7 +101,7 @@ def compare_runs(
     paths: Sequence[Path],
     *,
     force: bool = False,
-    margin: float = 1.0,
+    margin: float = MARGIN,
     judge: str | None = None,
     seed: int = 0,
 ) -> Comparison:
@@ -132,19 +145,86 @@ def compare_runs(
     ]
     for path, other, draft in zip(paths[1:], models[1:], drafts, strict=True):
         remarks += [f"{paths[0]} and {path}: {what}" for what in _left_out(models[0], other, draft)]
-    # The averages are what a paper claims, the tasks say where it comes from: two families.
-    corrected: dict[int, float] = {}
-    for averages in (True, False):
-        family = [d for draft in drafts for d in draft if (d.group == "average") is averages]
-        values = holm([d.p for d in family])
-        corrected |= {id(d): value for d, value in zip(family, values, strict=True)}
     pairs = tuple(
-        Pair(names[0], name, tuple(settled(d, corrected[id(d)], margin) for d in draft), margin)
-        for name, draft in zip(names[1:], drafts, strict=True)
+        Pair(names[0], name, found, margin)
+        for name, found in zip(names[1:], _corrected(drafts, margin), strict=True)
     )
     judged = any(d.group == "gen" for draft in drafts for d in draft)
     verdicts = _verdicts(names, models) if judged else None
     return Comparison(pairs, tuple(warnings), tuple(remarks), verdicts)
+
+
+def compare_annotations(
+    first: Sequence[Annotation],
+    second: Sequence[Annotation],
+    upstream: Upstream,
+    seed: int = 0,
+) -> Comparison:
+    """Compares raw and length-controlled win rates by one annotator on the same instructions.
+
+    Both are resampled, and refitted, with the same weights.
+
+    Args:
+        first, second: all annotations of each model.
+        upstream: what their length control is fitted with.
+        seed: of the bootstrap.
+
+    Raises:
+        BadInput: other instructions, another annotator or reference, or too few usable answers.
+    """
+    one, two = first[0], second[0]
+    for what, this, that in (
+        ("annotated by", one.annotator, two.annotator),
+        ("compared with", one.generator_1, two.generator_1),
+    ):
+        if this != that:
+            raise BadInput(
+                f"{one.generator_2} was {what} {this} and {two.generator_2} {what} {that}; only "
+                "win rates of one annotator and reference can be compared."
+            )
+    by_text = {a.instruction: a for a in second}
+    if by_text.keys() != {a.instruction for a in first}:
+        raise BadInput(
+            f"{one.generator_2} and {two.generator_2} were annotated on different instructions; "
+            "annotate both on the same ones."
+        )
+    pairs = [
+        (a, by_text[a.instruction])
+        for a in first
+        if a.preference is not None and by_text[a.instruction].preference is not None
+    ]
+    if len(pairs) < 2 * FOLDS:
+        raise BadInput(
+            f"{one.generator_2} and {two.generator_2} have {len(pairs)} instructions with usable "
+            f"annotations in common; {2 * FOLDS} are needed."
+        )
+    sides = [[pair[side] for pair in pairs] for side in (0, 1)]
+    tally = win_tally([[a.preference for a in side] for side in sides])
+    raw = difference(
+        _WIN_RATE, ALPACA.group, 100 * tally.means, win_draws(tally, seed), tally, seed
+    )
+    weights = bootstrap_weights(len(pairs), REPLICATES, seed)
+    rates, drawn = zip(*(_length_controlled(s, upstream, weights) for s in sides), strict=True)
+    controlled = difference(
+        "Alpaca, length-controlled", ALPACA.group, np.array(rates), np.stack(drawn, axis=1)
+    )
+    with_difficulty = comparisons(sides[0], upstream).difficulty is not None
+    left_out = len(first) - len(pairs)
+    remarks = [f"win rates by annotator {one.annotator}"]
+    remarks += [f"{left_out} instructions without a usable answer left out"] if left_out else []
+    remarks += upstream.notes(one.annotator, with_difficulty)
+    [drafts] = _corrected([[raw, controlled]], MARGIN)
+    return Comparison((Pair(one.generator_2, two.generator_2, drafts, MARGIN),), (), tuple(remarks))
+
+
+def _length_controlled(
+    annotations: Sequence[Annotation], upstream: Upstream, weights: Floats
+) -> tuple[float, Floats]:
+    """The rate in percent, and what resampling makes of it."""
+    rows = comparisons(annotations, upstream)
+    gamed = upstream.gamed if rows.difficulty is not None else None
+    fit = fit_length_control(rows, gamed)
+    return fit.win_rate, bootstrap_length_control(rows, gamed, fit, weights)
 
 
 def unlike(first: Loaded, other: Loaded, said: bool = False) -> list[str]:
@@ -174,6 +254,19 @@ def _protocol(run: Run, tasks: Sequence[str], helpful: bool) -> Protocol:
 
 
 # ---------------------------------------------------------------------- details
+
+
+def _corrected(
+    drafts: Sequence[Sequence[Difference]], margin: float
+) -> list[tuple[Difference, ...]]:
+    """The differences of each pair with the verdict that follows from all p-values."""
+    corrected: dict[int, float] = {}
+    # The averages are what a paper claims, the tasks say where it comes from: two families.
+    for averages in (True, False):
+        family = [d for draft in drafts for d in draft if (d.group == "average") is averages]
+        values = holm([d.p for d in family])
+        corrected |= {id(d): value for d, value in zip(family, values, strict=True)}
+    return [tuple(settled(d, corrected[id(d)], margin) for d in draft) for draft in drafts]
 
 
 def _verdicts(names: Sequence[str], models: Sequence[Loaded]) -> str | None:

@@ -15,8 +15,8 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.hf.engine import HFEngine
 from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.models.adapters import find_adapter
-from bfpo_bench.models.architecture import find_causal_model
 from bfpo_bench.models.checkpoint import find_tokenizer
+from bfpo_bench.models.config import find_causal_model
 
 
 @register_model("bfpo-hf")

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
@@ -27,6 +28,9 @@ AS_WRITTEN = "as the chat template writes them"
 
 Messages = Sequence[Mapping[str, str]]
 """A conversation: ``role`` and ``content`` of each message."""
+
+Turns = tuple[tuple[str, str], ...]
+"""The same as (role, content) of each message, for what must not change."""
 
 _CLOCK = "strftime_now"
 _PART = re.compile(r"""["']type["']: *["']text["']""")
@@ -266,3 +270,91 @@ def with_system(prompt: str, system_prompt: str | None) -> Messages:
     """A user's turn as messages, the system prompt before it where there is one."""
     before = [{"role": "system", "content": system_prompt}] if system_prompt is not None else []
     return [*before, {"role": "user", "content": prompt}]
+
+
+# --------------------------------------------- messages for a server that writes the prompt
+
+
+def write_messages(messages: Messages, add_generation_prompt: bool = True) -> str:
+    """Messages as a text, in the place of a chat template: one JSON list.
+
+    Takes what a chat renderer takes, so that it can be handed to lm-eval as one. The text is what
+    the run directory shows as the prompt, and what the key of the answer is made of.
+    """
+    return json.dumps(
+        [{"role": m["role"], "content": m["content"]} for m in messages], ensure_ascii=False
+    )
+
+
+def read_messages(text: str) -> Turns:
+    """The messages in a text that :func:`write_messages` wrote."""
+    return tuple((message["role"], message["content"]) for message in json.loads(text))
+
+
+# ------------------------------------------- the templates in the folder of a tokenizer
+
+
+def read_chat_template(folder: Path) -> str | None:
+    """The chat template that a tokenizer folder means to be used; None where it has none.
+
+    Raises:
+        BadInput: a file that should hold it cannot be read, or none of several is the default.
+    """
+    named = chat_templates(folder)
+    if named and "default" not in named:
+        raise BadInput(
+            f"{folder} has chat templates named {', '.join(map(repr, named))} and none named "
+            "'default'; choose one of them with --chat-template NAME, or save the one that is "
+            "meant as chat_template.jinja there."
+        )
+    return named.get("default")
+
+
+def chat_templates(folder: Path) -> dict[str, str]:
+    """All chat templates of a tokenizer folder by name, wherever of the four places they stand.
+
+    ``chat_template.jinja`` comes before ``tokenizer_config.json``, as in transformers, and that
+    before the ``chat_template.json`` of older processors.
+
+    Raises:
+        BadInput: a file that should hold one cannot be read.
+    """
+    found: dict[str, str] = {}
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        for key, template in _stated(folder / name):
+            found[key] = template
+    files = {path.stem: path for path in (folder / "additional_chat_templates").glob("*.jinja")}
+    for key, path in sorted({**files, "default": folder / "chat_template.jinja"}.items()):
+        if path.is_file():
+            found[key] = _template_text(path)
+    return found
+
+
+def _stated(path: Path) -> list[tuple[str, str]]:
+    """The templates in a JSON file: under ``chat_template`` a text, or a list with names."""
+    if not path.is_file():
+        return []
+    try:
+        content = json.loads(_template_text(path)).get("chat_template")
+        if not isinstance(content, list):
+            content = [{"name": "default", "template": content}]
+        named = [(entry.get("name"), entry.get("template")) for entry in content]
+        "".join(template for _, template in named if isinstance(template, str)).encode()
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise _unreadable(path, error) from error
+    return [(name, text) for name, text in named if isinstance(name, str) and isinstance(text, str)]
+
+
+def _template_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> BadInput:
+    why = getattr(error, "strerror", None) or error
+    return BadInput(
+        f"no chat template can be read from {path} ({why}); copy the file again, or name a "
+        "template with --chat-template."
+    )

@@ -19,8 +19,8 @@ from typing import Any
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.remembered import Memory
 from bfpo_bench.models.adapters import Adapter
+from bfpo_bench.models.chat import chat_templates
 from bfpo_bench.models.checkpoint import TOKENIZER_FILES, ModelFiles, safetensors_header
-from bfpo_bench.models.template_files import chat_templates
 
 READ_BYTES = 1 << 24
 

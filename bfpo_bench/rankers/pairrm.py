@@ -77,7 +77,7 @@ class ChosenPairRM:
 
         progress.say(f"Loading ranker {self.name} …")
         if note := self.options.format_of(self.files).note:
-            progress.say(f"Ranker {self.name}: {note}.")
+            progress.note(f"Ranker {self.name}: {note}.")
         ranker = PairRM(
             self.files, self.dtype, self.options.loading.device, self.options.loading.batch_size
         )

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.models.chat import told_date
+from bfpo_bench.models.chat import read_chat_template, told_date
 from bfpo_bench.models.fingerprint import checkpoint_identity
-from bfpo_bench.models.template_files import read_chat_template
 from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking, of_both
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ class ChosenReward:
 
         progress.say(f"Loading ranker {self.name} …")
         if note := self.options.format_of(self.found.files).note:
-            progress.say(f"Ranker {self.name}: {note}.")
+            progress.note(f"Ranker {self.name}: {note}.")
         device = find_device(self.options.loading.device)
         model = RewardModel(self.found, device, self.dtype, self.options.loading.date)
         try:

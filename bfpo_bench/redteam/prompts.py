@@ -18,8 +18,7 @@ from bfpo_bench.engines.protocol import GenerateRequest, ScoreRequest
 from bfpo_bench.judges.encoding import decode
 from bfpo_bench.judges.human_labels import Table, read_table
 from bfpo_bench.judges.protocol import is_unicode
-from bfpo_bench.models.chat import Chat
-from bfpo_bench.models.messages import Messages, read_messages, write_messages
+from bfpo_bench.models.chat import Chat, Turns, read_messages, write_messages
 from bfpo_bench.tasks.catalog import find_source
 from bfpo_bench.tasks.requests import request_seed
 from bfpo_bench.training.data.fields import MORE, SYSTEMS
@@ -330,7 +329,7 @@ def ask(
     return asked
 
 
-def conversation(prompt: str, system_prompt: str | None) -> Messages:
+def conversation(prompt: str, system_prompt: str | None) -> Turns:
     """A prompt as the messages that the model is shown, and that a pair is trained on."""
     before = (("system", system_prompt),) if system_prompt is not None else ()
     return (*before, ("user", prompt))

@@ -84,7 +84,7 @@ def _respond(
     if len(stages.responded(asked, key, store)) < len(keys):
         progress.say(f"Loading {target.name} ({target.backend}) …")
         if target.note:
-            progress.say(f"{target.name}: {target.note}.")
+            progress.note(f"{target.name}: {target.note}.")
         engine = target.open([asked], run.scratch)
         try:
             stages.respond(asked, key, engine, store, progress)

@@ -14,7 +14,7 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.files import atomic_write, refuse_file_of_run
 from bfpo_bench.common.statistics import share
 from bfpo_bench.evaluation.target import LocalTarget
-from bfpo_bench.models.own_settings import unused_settings
+from bfpo_bench.models.config import unused_settings
 from bfpo_bench.redteam.pairs import Answer, Dropped, Fate
 from bfpo_bench.redteam.prompts import PromptSet
 from bfpo_bench.redteam.request import RedteamOptions, Request

@@ -7,18 +7,16 @@ item, so that an item keeps one name from the source to the table.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from bfpo_bench.common.lazy import LazySequence
+from bfpo_bench.common.loggers import errors_only
 from bfpo_bench.data import Loaded, Row, load_source
 from bfpo_bench.engines.protocol import GenerateRequest, ScoreRequest
-from bfpo_bench.models.chat import Chat
-from bfpo_bench.models.messages import read_messages, write_messages
+from bfpo_bench.models.chat import Chat, read_messages, write_messages
 from bfpo_bench.suites import TASKS_FOLDER, Suite, SuiteTask
 from bfpo_bench.tasks.catalog import source_of
 from bfpo_bench.tasks.rows import document
@@ -191,19 +189,6 @@ def _lm_eval_tasks(tasks: Sequence[Task]) -> list[Any]:
     return [found[task.name] for task in tasks]
 
 
-@contextmanager
-def errors_only(*loggers: str) -> Iterator[None]:
-    """Lets these loggers say nothing below an error while the body runs."""
-    before = {name: logging.getLogger(name).level for name in loggers}
-    try:
-        for name in loggers:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
-
-
 @dataclass(frozen=True)
 class _Writer:
     """Writes the requests of one task from lm-eval's documents."""
@@ -260,10 +245,12 @@ class _Writer:
         context = own.fewshot_context(
             doc,
             num_fewshot=0,
-            system_instruction=self.system_prompt,
+            system_instruction=self.system_prompt if with_chat else None,
             apply_chat_template=with_chat,
             chat_template=self.chat,
         )
+        if not with_chat and self.system_prompt is not None:
+            context = self._after_system_prompt(context)
         return own.construct_requests(
             doc,
             context,
@@ -271,3 +258,17 @@ class _Writer:
             apply_chat_template=with_chat,
             chat_template=self.chat,
         )
+
+    def _after_system_prompt(self, context: str | list[str]) -> str | list[str]:
+        """A plain prompt, or one for each choice, with the system prompt before it.
+
+        lm-eval itself writes the two without anything between them. Here they are joined as it
+        joins a system prompt and a task's description, so that who has written the blank line that
+        it needs is asked the same by both.
+        """
+        from lm_eval.api.utils import maybe_delimit
+
+        between = self.task.lm_eval_task.config.fewshot_delimiter
+        if isinstance(context, list):
+            return [maybe_delimit(self.system_prompt, text, between) for text in context]
+        return str(maybe_delimit(self.system_prompt, context, between))

@@ -37,7 +37,7 @@ def train(
     check_reports(recipe.report_to)
     _check_device(device)
     if advice := training_advice(recipe.precision, device):
-        progress.say(f"{advice}.")
+        progress.note(f"{advice}.")
     if recipe.kind == "sft":
         if device == "cpu":
             # accelerate looks here when its state is first made.

@@ -46,6 +46,19 @@ def test_a_short_stage_and_a_quiet_one_write_none(
     assert capsys.readouterr() == ("", "")
 
 
+def test_notes_stand_in_logs_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """In what number format a model is computed, say; markup in it is text."""
+    Progress().say("Loading m …")
+    Progress().note("m: loaded in float32 [bold]as this CPU wants[/bold].")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(
+        r"\d\d:\d\d m: loaded in float32 \[bold\]as this CPU wants\[/bold\]\.\n", err
+    )
+    Progress(show=False).note("nothing")
+    assert capsys.readouterr() == ("", "")
+
+
 def test_what_is_left_goes_by_what_was_done_since(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)

@@ -271,6 +271,32 @@ def test_a_model_without_chat_template_is_asked_plainly_and_marked(
         assert prompt == question
 
 
+@pytest.mark.parametrize(
+    ("system", "between"), [("Be brief.", "\n\n"), ("Be brief.\n\n", ""), ("Be brief: ", "")]
+)
+def test_a_system_prompt_without_a_chat_template(
+    run_mini: Callable[..., Results],
+    tiny_llama: Path,
+    tmp_path: Path,
+    system: str,
+    between: str,
+) -> None:
+    """Joined as lm-eval joins a system prompt and a task's description.
+
+    lm-eval has nothing between it and the prompt, so that its users write the blank line: they are
+    asked the same here.
+    """
+    run = tmp_path / "run"
+    options = {"chat_template": "never", "system_prompt": system, "limit": 2}
+    run_mini(run, tasks=["advbench", "realtoxicityprompts", "toxigen"], **options)
+    rows = [(row[1], row[3], row[4]) for row in contents(run)["responses"]]
+    assert {task for task, _, _ in rows} == {"bfpo_advbench", "bfpo_realtoxicityprompts"}
+    for task, prompt, question in rows:
+        # Continuations and scored tasks have no system prompt.
+        chat = task == "bfpo_advbench"
+        assert prompt == (f"{system}{between}{question}" if chat else question)
+
+
 def test_system_prompt_and_template_file(run_mini: Callable[..., Results], tmp_path: Path) -> None:
     template = tmp_path / "mine.jinja"
     template.write_text("{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<reply>")

@@ -28,8 +28,8 @@ from bfpo_bench.helpfulness.export_annotations import (
 from bfpo_bench.helpfulness.import_annotations import Imported, import_annotations
 from bfpo_bench.helpfulness.inputs import LENGTH_CONTROL, better_inputs, read_inputs
 from bfpo_bench.helpfulness.upstream import read_upstream
-from bfpo_bench.leaderboard import compare_annotations as comparing
-from bfpo_bench.leaderboard.compare_annotations import compare_helpfulness
+from bfpo_bench.leaderboard import compare as comparing
+from bfpo_bench.leaderboard.compare import compare_annotations
 from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.stats.intervals import estimated
 from bfpo_bench.run.directory import read_run
@@ -243,8 +243,8 @@ def test_weights_that_must_fit(data_dir: Path, tmp_path: Path) -> None:
 def test_comparison_of_two_models(data_dir: Path, runs: dict[str, Imported]) -> None:
     upstream = read_upstream(data_dir, instructions(data_dir))
     one, two = (read_annotated(runs[model].path) for model in MODELS)
-    found = compare_helpfulness(one, two, upstream)
-    raw, controlled = found.differences
+    [pair] = compare_annotations(one, two, upstream).pairs
+    raw, controlled = pair.differences
     assert raw.value == pytest.approx(4.797493939167703 - 10.340415705751552)
     a, b = runs[SECOND].result.lc_win_rate, runs[FIRST].result.lc_win_rate
     assert a is not None
@@ -253,13 +253,14 @@ def test_comparison_of_two_models(data_dir: Path, runs: dict[str, Imported]) -> 
     assert raw.low < raw.value < raw.high < 0
     assert controlled.high < 0
     assert controlled.p == pytest.approx(2 / 101)
-    assert (found.n, found.left_out) == (805, 0)
+    assert raw.n == 805
     # Paired: the interval is narrower than for independent samples.
     errors = [runs[model].result.standard_error or 0 for model in MODELS]
     independent = 2 * 1.96 * (errors[0] ** 2 + errors[1] ** 2) ** 0.5
     assert raw.high - raw.low < 0.95 * independent
     # A model against itself.
-    same, _ = compare_helpfulness(one, one, upstream).differences
+    [pair] = compare_annotations(one, one, upstream).pairs
+    same, _ = pair.differences
     assert same.value == 0
     # By the bootstrap's prior, as in `compare`: 805 draws do not prove that none is otherwise.
     assert (same.low, same.high) == pytest.approx((0, 0), abs=0.3)
@@ -326,11 +327,11 @@ def test_what_cannot_be_compared(runs: dict[str, Imported]) -> None:
     one, two = (read_annotated(runs[model].path) for model in MODELS)
     nothing = files.Upstream()
     with pytest.raises(BadInput, match=r"was annotated by .* only win rates of one annotator"):
-        compare_helpfulness(one, [replace(a, annotator="me") for a in two], nothing)
+        compare_annotations(one, [replace(a, annotator="me") for a in two], nothing)
     with pytest.raises(BadInput, match="were annotated on different instructions"):
-        compare_helpfulness(one, two[1:], nothing)
+        compare_annotations(one, two[1:], nothing)
     with pytest.raises(BadInput, match="have 0 instructions with usable annotations in common"):
-        compare_helpfulness(one, [replace(a, preference=None) for a in two], nothing)
+        compare_annotations(one, [replace(a, preference=None) for a in two], nothing)
 
 
 def test_runs_without_responses_or_annotations(run: Path) -> None:

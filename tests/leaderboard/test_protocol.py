@@ -168,7 +168,7 @@ def test_whose_chat_template_it_was_is_a_setting(tiny_llama: Path, tmp_path: Pat
     """The text of the model's own is the model's; a file is a setting, unless it says the same."""
     from bfpo_bench.evaluation.options import EvaluateOptions
     from bfpo_bench.evaluation.resolve import resolve
-    from bfpo_bench.models.template_files import chat_templates
+    from bfpo_bench.models.chat import chat_templates
 
     def template(choice: str) -> Any:
         options = EvaluateOptions(

@@ -11,8 +11,8 @@ import pytest
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.evaluation.chat_prompts import choose_template
+from bfpo_bench.models.chat import chat_templates, read_chat_template
 from bfpo_bench.models.checkpoint import find_model, find_tokenizer, safetensors_header
-from bfpo_bench.models.template_files import chat_templates, read_chat_template
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from bfpo_bench.engines.protocol import (
     Share,
 )
 from bfpo_bench.engines.tokenization import check_known, encode_many, encode_pairs, fit_pair
-from bfpo_bench.models.config_values import hidden, intermediate
+from bfpo_bench.models.config import hidden, intermediate
 
 log = logging.getLogger(__name__)
 

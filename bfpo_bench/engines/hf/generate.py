@@ -21,7 +21,7 @@ from bfpo_bench.engines.protocol import Done, GenerateRequest, NonFiniteLogits, 
 from bfpo_bench.engines.sampling import cut_at_stop
 from bfpo_bench.engines.thoughts import Decoder, apart
 from bfpo_bench.engines.tokenization import check_known, encode_prompts, fit_prompt
-from bfpo_bench.models.config_values import cached_values, hidden
+from bfpo_bench.models.config import cached_values, hidden
 
 log = logging.getLogger(__name__)
 

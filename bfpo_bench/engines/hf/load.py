@@ -11,6 +11,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.loggers import errors_only
 
 log = logging.getLogger(__name__)
 
@@ -86,15 +87,17 @@ def load_causal_model(
     # Loading bars of single shards say nothing that the caller has not said.
     transformers.utils.logging.disable_progress_bar()
     try:
-        model, found = AutoModelForCausalLM.from_pretrained(
-            str(folder),
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-            use_safetensors=True,
-            generation_config=generation,
-            output_loading_info=True,
-            device_map="meta" if device.type == "meta" else None,
-        )
+        # Nor do generation settings that contradict each other: none of the model's own is used.
+        with errors_only("transformers.generation.configuration_utils"):
+            model, found = AutoModelForCausalLM.from_pretrained(
+                str(folder),
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                use_safetensors=True,
+                generation_config=generation,
+                output_loading_info=True,
+                device_map="meta" if device.type == "meta" else None,
+            )
     except torch.OutOfMemoryError:
         raise
     except Exception as error:

@@ -11,8 +11,8 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.hf.load import outline
 from bfpo_bench.engines.tokenization import load_tokenizer
-from bfpo_bench.models.architecture import find_causal_model
 from bfpo_bench.models.checkpoint import ModelFiles
+from bfpo_bench.models.config import find_causal_model
 from bfpo_bench.training.data.chat_template import ChatTemplate
 from bfpo_bench.training.data.load import load_set, usable
 from bfpo_bench.training.data.preferences import LoadedSet, digest, make_pairs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,34 @@ def test_a_whole_checkpoint(folder: Path) -> None:
         if name in stored:
             assert torch.equal(tensor, stored[name])
     assert not model.training
+
+
+def test_generation_settings_that_contradict_each_other_are_no_news(folder: Path) -> None:
+    """None of them is used; what a model asks for beyond the suite is a mark of the results."""
+    from transformers import GenerationConfig
+    from transformers.utils import logging as library
+
+    settings = {"do_sample": False, "temperature": 0.6, "top_p": 0.9, "eos_token_id": 2}
+    (folder / "generation_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    said: list[str] = []
+
+    class Keeping(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    logger, keeping = logging.getLogger("transformers"), Keeping()
+    logger.addHandler(keeping)
+    try:
+        # transformers says a thing once only.
+        library.warning_once.cache_clear()
+        model = load_causal_model(folder, "auto", CPU)
+        assert said == []
+        library.warning_once.cache_clear()
+        GenerationConfig.from_pretrained(str(folder))
+        assert "generation flags are not valid" in said[0]
+    finally:
+        logger.removeHandler(keeping)
+    assert model.generation_config.temperature == 0.6
 
 
 def test_weights_that_are_not_there(folder: Path) -> None:

@@ -21,7 +21,7 @@ from bfpo_bench.engines.openai.replies import (
     score_from,
 )
 from bfpo_bench.engines.protocol import Response, Score
-from bfpo_bench.models.messages import read_messages, write_messages
+from bfpo_bench.models.chat import read_messages, write_messages
 
 ECHO = {
     "choices": [

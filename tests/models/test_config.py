@@ -1,4 +1,6 @@
-"""Models of a kind that cannot be evaluated are refused by their config, everywhere alike."""
+"""What config files say: models that cannot be evaluated are refused, everywhere alike; sizes can
+be read of every architecture; settings for generation are named where they are not used.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,15 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
+import bfpo_bench
 from bfpo_bench import redteam
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.sampling import Sampling
@@ -19,10 +24,19 @@ from bfpo_bench.engines.hf.load import load_causal_model
 from bfpo_bench.engines.open import open_engine
 from bfpo_bench.engines.protocol import EngineOptions, GenerateRequest
 from bfpo_bench.estimate.dry_run import dry_run
+from bfpo_bench.estimate.memory import _cache_layers
 from bfpo_bench.evaluation import resolve as request
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
-from bfpo_bench.models.architecture import find_causal_model
+from bfpo_bench.models.checkpoint import find_model
+from bfpo_bench.models.config import (
+    cached_values,
+    find_causal_model,
+    hidden,
+    intermediate,
+    number,
+    unused_settings,
+)
 from bfpo_bench.redteam.request import check_request as check_redteam
 from tests.toy_models import SMALL
 
@@ -206,3 +220,121 @@ def test_a_dry_run_sees_tokens_beyond_the_embedding(folder: Path, task: str) -> 
     options = EvaluateOptions(**{**vars(evaluation(folder)), "tasks": (task,)})
     with pytest.raises(BadInput, match="the model knows tokens 0 to 49; they do not belong"):
         dry_run(options)
+
+
+# ------------------------------------------------------------------------- sizes
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "head_dim": 8}
+
+
+def test_one_number_for_all_layers() -> None:
+    config = transformers.LlamaConfig(**SIZES, num_key_value_heads=2, intermediate_size=48)
+    assert (hidden(config), intermediate(config)) == (32, 48)
+    assert cached_values(config) == [2 * 2 * 8] * 4
+
+
+def test_a_number_for_each_layer() -> None:
+    """Gemma 3n: a list of widths, and layers that share what others cache."""
+    config = transformers.Gemma3nTextConfig(
+        **SIZES, num_key_value_heads=2, intermediate_size=[48, 64, 48, 48]
+    )
+    assert intermediate(config) == 64
+    assert cached_values(config) == [2 * 2 * 8] * 4
+
+
+def test_a_config_that_refuses_to_answer_for_all_layers() -> None:
+    """Gemma 4: heads of the layers that see all are larger than those of the others."""
+    config = transformers.Gemma4TextConfig(
+        **SIZES,
+        num_key_value_heads=2,
+        global_head_dim=16,
+        layer_types=["sliding_attention"] * 3 + ["full_attention"],
+    )
+    with pytest.raises(Exception, match="per-layer attribute"):
+        _ = config.head_dim
+    assert number(config, "head_dim") == 16
+    assert cached_values(config)[:3] == [2 * 2 * 8] * 3
+    assert cached_values(config)[3] % (2 * 16) == 0
+    assert len(_cache_layers(config)) == 4 - config.num_kv_shared_layers
+
+
+def test_without_heads_nothing_is_cached() -> None:
+    config = transformers.MambaConfig(hidden_size=32, num_hidden_layers=3)
+    assert cached_values(config) == [0, 0, 0]
+    assert _cache_layers(config) == ()
+    assert number(SimpleNamespace(flag=True), "flag") is None
+
+
+def test_every_causal_config_of_transformers_can_be_read() -> None:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    read = 0
+    for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        try:
+            made = getattr(transformers, CONFIG_MAPPING_NAMES[name])()
+        except Exception:  # made of other configs, or of a package that is not here
+            continue
+        config = made.get_text_config(decoder=True)
+        assert hidden(config) >= 1
+        assert intermediate(config) >= 1
+        assert all(value >= 0 for value in cached_values(config))
+        assert all(layer.values >= 0 for layer in _cache_layers(config))
+        read += 1
+    assert read > 100
+
+
+# ------------------------------------------------------- settings that are not used
+
+
+def ask(folder: Path, settings: Any, name: str = "generation_config.json") -> None:
+    before = json.loads((folder / name).read_text(encoding="utf-8"))
+    (folder / name).write_text(json.dumps({**before, **settings}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, []),
+        # What the suite says of itself, and values that do nothing.
+        ({"temperature": 0.6, "top_p": 0.9, "top_k": 20, "do_sample": True, "max_length": 99}, []),
+        ({"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "num_beams": 1}, []),
+        ({"suppress_tokens": [], "bad_words_ids": None}, []),
+        ({"repetition_penalty": 1.3}, ["repetition_penalty 1.3 was not used"]),
+        (
+            {"no_repeat_ngram_size": 3, "repetition_penalty": 1.05, "suppress_tokens": [5, 6]},
+            ["repetition_penalty 1.05, no_repeat_ngram_size 3 and suppress_tokens were not used"],
+        ),
+    ],
+)
+def test_the_mark(folder: Path, settings: dict[str, Any], told: list[str]) -> None:
+    ask(folder, settings)
+    found = unused_settings(find_model(str(folder)))
+    assert found == [f"the checkpoint's own {one}" for one in told]
+
+
+def test_where_there_is_no_generation_config_the_models_counts(folder: Path) -> None:
+    (folder / "generation_config.json").write_text("{", encoding="utf-8")
+    assert unused_settings(find_model(str(folder))) == []
+    (folder / "generation_config.json").unlink()
+    ask(folder, {"repetition_penalty": 1.2}, "config.json")
+    assert unused_settings(find_model(str(folder))) == [
+        "the checkpoint's own repetition_penalty 1.2 was not used"
+    ]
+
+
+def test_it_stands_beside_what_was_generated_and_nothing_else(folder: Path, tmp_path: Path) -> None:
+    ask(folder, {"repetition_penalty": 1.3})
+    results = bfpo_bench.evaluate(
+        str(folder),
+        suite="mini",
+        judge="keyword",
+        backend="hf",
+        device="cpu",
+        tasks=["advbench", "toxigen"],
+        limit=1,
+        output=tmp_path / "run",
+    )
+    mark = "the checkpoint's own repetition_penalty 1.3 was not used"
+    assert mark in results.tasks["bfpo_advbench"].marks
+    assert mark not in results.tasks["bfpo_toxigen"].marks
