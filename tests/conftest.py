@@ -22,7 +22,7 @@ LONGEST_FIRST = (
     *("toy_world/test_methods.py", "toy_world/test_models.py", "test_real_model.py"),
     *("cli/test_cli.py", "crash/test_kill_vllm.py", "engines/vllm/test_engine.py"),
     *("test_real_input.py", "training/on_policy/test_rloo.py", "engines/test_distributed.py"),
-    *("engines/openai/test_vllm_server.py", "helpfulness/test_serve.py", "evaluation/test_run.py"),
+    *("engines/openai/test_vllm_server.py", "evaluation/test_run.py"),
     *("tasks/test_stock.py", "tasks/test_lm_eval.py", "crash/test_kill.py"),
     *("leaderboard/test_report_browser.py", "training/test_distributed.py", "cli/test_terminal.py"),
     *("crash/test_disk.py", "crash/test_clock.py", "crash/test_kill_judge.py"),

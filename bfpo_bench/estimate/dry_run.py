@@ -192,7 +192,9 @@ def _annotator_needs(evaluation: Evaluation, annotator: ChosenAnnotator, task: T
     count = task.size
     work = Workload("annotate", count, likely.read, generated=likely.written)
     longest = replace(work, longest=round(most.read / count) + annotator.config.max_tokens)
-    use = ModelUse(shape, "vllm", loading, find_device("auto"), [longest], LONGEST_JUDGED)
+    use = ModelUse(
+        shape, annotator.backend, loading, find_device(loading.device), [longest], LONGEST_JUDGED
+    )
     return [*lines, *_model_lines(title, use, note)]
 
 

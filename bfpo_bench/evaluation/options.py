@@ -150,7 +150,7 @@ class EvaluateOptions(TargetOptions):
     ] = None
     annotator_model: Annotated[
         str | None,
-        Help("Folder or hub id that local serves with vLLM; with a URL: its name there."),
+        Help("Folder or hub id that local loads; with a URL: its name there."),
     ] = None
     annotator_url: Annotated[
         str | None, Help("The annotator's server, up to /v1. [default: api.openai.com]")

@@ -112,9 +112,7 @@ def resolve(options: EvaluateOptions) -> Evaluation:
         judge = choose_judge(JudgeOptions.of(options, judge=name, loading=loading))
         judge = judge.going_on(begun.get("judge"))
     if options.annotator:
-        # vLLM serves it, on the GPU where there is one.
-        on_gpu = replace(loading, device="auto")
-        annotator = choose_annotator(AnnotatorOptions.of(options, loading=on_gpu))
+        annotator = choose_annotator(AnnotatorOptions.of(options, loading=loading))
     prices = Prices(options.price_in, options.price_out, options.max_cost)
     return Evaluation(options, suite, tasks, target, judge, annotator, prices, output)
 

@@ -172,8 +172,7 @@ class _Stages:
 
         with self.session.timed("annotate"):
             pairs = make_pairs(chosen, self.store, evaluation.options.seed)
-            log = self.run_directory.path / "annotator.log"
-            annotate(pairs, chosen, evaluation.prices, self.store, log, self.progress)
+            annotate(pairs, chosen, evaluation.prices, self.store, self.progress)
 
     def _say_time(self) -> None:
         spent = ", ".join(

@@ -11,16 +11,17 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from bfpo_bench.client import Caller, ask_all
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.helpfulness.annotation import TASK, TIE, Annotation, Instruction, of_row
 from bfpo_bench.helpfulness.annotator import ChosenAnnotator
-from bfpo_bench.helpfulness.annotator_config import is_swapped
-from bfpo_bench.helpfulness.ask import Annotator, Answer
+from bfpo_bench.helpfulness.annotator_config import AnnotatorConfig, is_swapped
+from bfpo_bench.helpfulness.answers import Answer
 from bfpo_bench.helpfulness.cost import Budget, Prices, Tokens, guessed_tokens
+from bfpo_bench.helpfulness.local import LocalAnnotator
+from bfpo_bench.helpfulness.served import ServedAnnotator
 from bfpo_bench.run.store import AnnotationRecord, ResponseRecord, Store, answer_key, known
 
 DECLINED_WAITS = (5.0, 20.0)
@@ -78,14 +79,12 @@ def annotate(
     chosen: ChosenAnnotator,
     prices: Prices,
     store: Store,
-    log: Path,
     progress: Progress,
 ) -> None:
     """Has the pairs annotated that are not annotated yet.
 
     Args:
         prices: what it may cost.
-        log: file for what a server that is started for it has to say.
 
     Raises:
         BadInput: the endpoint refuses, or all of it would cost more than it may.
@@ -111,10 +110,32 @@ def annotate(
     work.budget.require(work.total(), len(open_pairs))
     progress.say(f"Annotating {len(open_pairs)} pairs: about {work.total().read:,} tokens to read.")
     with (
-        chosen.opened(log, progress) as annotator,
+        chosen.opened(progress) as annotator,
         progress.stage("annotate", len(pairs), len(pairs) - len(open_pairs), "pairs"),
     ):
-        work.run(annotator, writer, progress)
+        if isinstance(annotator, ServedAnnotator):
+            work.run(annotator, writer, progress)
+        else:
+            _ask_local(annotator, chosen.config, pairs, open_pairs, writer, progress)
+
+
+def _ask_local(
+    annotator: LocalAnnotator,
+    config: AnnotatorConfig,
+    pairs: Sequence[Pair],
+    missing: Sequence[Pair],
+    writer: _Writer,
+    progress: Progress,
+) -> None:
+    asked = [pair for pair in pairs if not pair.is_tie]
+    wanted = {pair.key for pair in missing}
+    done = {n for n, pair in enumerate(asked) if pair.key not in wanted}
+    unusable = 0
+    for batch in annotator.answers([config.messages(*pair.shown()) for pair in asked], done):
+        new = [(asked[n], answer) for n, answer in batch if n not in done]
+        writer.write(new)
+        unusable += sum(answer.preference is None for _, answer in new)
+        progress.advance(len(new), f"{unusable} unusable" if unusable else "")
 
 
 def stored_name(chosen: ChosenAnnotator, store: Store) -> str:
@@ -179,7 +200,7 @@ class _Work:
         """Tokens of all questions, and of their answers at most."""
         return sum(self._guesses.values(), Tokens())
 
-    def run(self, annotator: Annotator, writer: _Writer, progress: Progress) -> None:
+    def run(self, annotator: ServedAnnotator, writer: _Writer, progress: Progress) -> None:
         """Asks, in up to three rounds: what was declined is asked again after a while."""
 
         def ask(caller: Caller, pair: Pair) -> Answer:

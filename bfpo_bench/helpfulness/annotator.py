@@ -16,12 +16,13 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.options import Options
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.common.validate import STRICT
-from bfpo_bench.engines.open import vllm_installed
+from bfpo_bench.engines.open import choose_backend, open_engine
 from bfpo_bench.engines.options import Loading
 from bfpo_bench.helpfulness.annotator_config import OFFICIAL, AnnotatorConfig, load_config
-from bfpo_bench.helpfulness.ask import Annotator
-from bfpo_bench.helpfulness.serve import serving
-from bfpo_bench.models.chat import read_chat_template, told_date
+from bfpo_bench.helpfulness.local import LocalAnnotator
+from bfpo_bench.helpfulness.served import ServedAnnotator
+from bfpo_bench.judges.chosen import LONGEST_JUDGED
+from bfpo_bench.models.chat import Chat, read_chat_template, told_date
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.models.config import find_causal_model
 from bfpo_bench.models.fingerprint import checkpoint_identity
@@ -38,7 +39,7 @@ class AnnotatorOptions(Options):
         annotator: ``openai:MODEL``, ``local``, or the name of an alpaca_eval configuration, which
             is then asked of the model it was made for.
         annotator_config: configuration for the first two; default: AlpacaEval 2's.
-        annotator_model: checkpoint folder or hub id that ``local`` serves; with a URL the name
+        annotator_model: checkpoint folder or hub id that ``local`` loads; with a URL the name
             under which that server knows the model.
         annotator_url: base URL of a server.
         annotator_key_env: environment variable that holds the server's key.
@@ -60,7 +61,7 @@ class ChosenAnnotator:
 
     Attributes:
         model: name under which the server knows it.
-        server: None where one is started here, with `files`.
+        server: None where it is loaded here, from `files`.
     """
 
     options: AnnotatorOptions
@@ -78,49 +79,62 @@ class ChosenAnnotator:
         return f"{self.config.name}:{shown}"
 
     @property
+    def backend(self) -> str:
+        """What loads it, where it is loaded here."""
+        return choose_backend(self.options.loading.backend)
+
+    @property
     def where(self) -> str:
         """Where it is asked, for people."""
-        return self.server.base_url if self.server else "a vLLM server started for it"
+        return self.server.base_url if self.server else f"a model that is loaded ({self.backend})"
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """All on our side that its answers depend on, as plain JSON values; never the key."""
         place: dict[str, Any]
+        loading = self.options.loading
         if self.files is None:
             assert self.server is not None
             place = {"model": self.model, "base_url": self.server.base_url}
         else:
             place = {
-                **checkpoint_identity(
-                    self.files, generation=True, code=self.options.loading.trust_remote_code
-                ),
-                "dtype": self.options.loading.engine_options(self.files).dtype,
-                **told_date(read_chat_template(self.files.folder), self.options.loading.date),
+                **checkpoint_identity(self.files, generation=True, code=loading.trust_remote_code),
+                "backend": self.backend,
+                "dtype": loading.number_format(self.files).dtype,
+                **told_date(read_chat_template(self.files.folder), loading.date),
             }
         content = self.config.fingerprint()
         return {"annotator": self.name, "config": self.config.name, "content": content, **place}
 
     @contextmanager
-    def opened(self, log: Path, progress: Progress) -> Iterator[Annotator]:
-        """The annotator after its trial question; its server, if it is ours, runs meanwhile.
-
-        Args:
-            log: file for what a server that is started here has to say.
+    def opened(self, progress: Progress) -> Iterator[ServedAnnotator | LocalAnnotator]:
+        """The annotator, ready for questions: a served one has answered a first one; a model that
+        is loaded here is there while the body runs.
 
         Raises:
-            BadInput: the endpoint refuses, or cannot give what the configuration needs.
-            RunFailed: the server does not start, or gives no usable answer.
+            BadInput: the endpoint refuses, or cannot give what the configuration needs; the model
+                cannot be loaded or asked.
+            RunFailed: the endpoint gives no usable answer.
         """
         if self.server is not None:
             progress.say(f"Asking annotator {self.name} at {self.server.base_url} …")
-            yield Annotator(self.name, self.config, self.model, self.server)
+            yield ServedAnnotator(self.name, self.config, self.model, self.server)
             return
         assert self.files is not None
-        progress.say(f"Starting a vLLM server with {self.files.name} (log: {log}) …")
-        if note := self.options.loading.number_format(self.files).note:
+        loading = self.options.loading
+        progress.say(f"Loading annotator {self.name} ({self.backend}) …")
+        if note := loading.number_format(self.files).note:
             progress.note(f"Annotator {self.name}: {note}.")
-        with serving(self.files, self.model, self.options.loading, log) as server:
-            yield Annotator(self.name, self.config, self.model, server)
+        window = self.files.config.get("max_position_embeddings")
+        # vLLM keeps room for a context of full length.
+        longest = LONGEST_JUDGED if (window or 0) > LONGEST_JUDGED else None
+        engine = open_engine(self.backend, loading.engine_options(self.files, max_length=longest))
+        try:
+            template = read_chat_template(self.files.folder)
+            chat = Chat(engine.tokenizer, template, loading.date)
+            yield LocalAnnotator(self.name, self.config, engine, chat)
+        finally:
+            engine.close()
 
 
 def choose_annotator(options: AnnotatorOptions) -> ChosenAnnotator:
@@ -151,7 +165,7 @@ def choose_annotator(options: AnnotatorOptions) -> ChosenAnnotator:
     if options.annotator.casefold() == "local" or model:
         raise BadInput(
             f"unknown annotator {options.annotator!r}; write openai:{model or 'MODEL'} for a model "
-            "of an OpenAI-compatible endpoint, local for a server of vLLM, or the name of a "
+            "of an OpenAI-compatible endpoint, local for a model of yours, or the name of a "
             "configuration of alpaca_eval."
         )
     config = load_config(options.annotator)
@@ -181,16 +195,21 @@ def _local(options: AnnotatorOptions, config: AnnotatorConfig) -> ChosenAnnotato
     if options.annotator_model is None:
         raise BadInput(
             "--annotator local needs --annotator-url URL (a server that is running) or "
-            "--annotator-model PATH (a model that vLLM serves meanwhile)."
+            "--annotator-model PATH (a model that is loaded for it)."
         )
-    if not vllm_installed():
+    if lacking := config.needs_server:
         raise BadInput(
-            "--annotator local with --annotator-model starts a vLLM server, and vLLM is not "
-            "installed: pip install 'bfpo-bench[vllm]', or name a running server with "
-            "--annotator-url."
+            f"the annotator configuration {config.name} needs {lacking}, which a server gives: "
+            "name one with --annotator-url, or another configuration with --annotator-config."
         )
-    code = options.loading.trust_remote_code
-    files = find_causal_model(options.annotator_model, None, "vllm", code)
+    loading = options.loading
+    backend, code = choose_backend(loading.backend), loading.trust_remote_code
+    files = find_causal_model(options.annotator_model, None, backend, code)
+    if read_chat_template(files.folder) is None:
+        raise BadInput(
+            f"{files.name} has no chat template, and an annotator is asked in a chat; name an "
+            "instruction-tuned model with --annotator-model."
+        )
     return ChosenAnnotator(options, config, files.name, None, files)
 
 

@@ -70,6 +70,23 @@ class AnnotatorConfig:
         """Whether the answer is read off log-probabilities."""
         return self.steps[0][0] == "logprob_parser"
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of an answer of one token that is read off their log-probabilities."""
+        if not self.weighted or self.max_tokens != 1:
+            return ()
+        settings = self.steps[0][1]
+        return tuple(
+            {settings["numerator_token"]: 0, **dict.fromkeys(settings["denominator_tokens"])}
+        )
+
+    @property
+    def needs_server(self) -> str | None:
+        """What of an answer only a server can give; None where a model that is loaded here can."""
+        if self.weighted and not self.labels:
+            return "the log-probabilities of an answer that is first reasoned about"
+        return "calls of functions" if "tools" in self.fields else None
+
     def messages(self, instruction: str, first: str, second: str) -> list[dict[str, str]]:
         """What the annotator is shown; nothing that is put in is looked at again."""
         values = dict(zip(TEXTS, map(valid_unicode, (instruction, first, second)), strict=True))

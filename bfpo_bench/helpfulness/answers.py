@@ -12,6 +12,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bfpo_bench.client import Malformed
@@ -27,6 +28,24 @@ _UNREADABLE = (
 )
 
 _FENCED = re.compile(r"```json(.*?)```", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for one pair.
+
+    Attributes:
+        preference: 1 (the first output shown) to 2 (the second); None: no usable answer.
+        raw: the answer, plain JSON values; where it was refused, why.
+        declined: refused, by the endpoint's filter or by the model; another try may do better.
+        read, written: tokens that the endpoint counted; None where it does not say.
+    """
+
+    preference: float | None
+    raw: Any
+    declined: bool = False
+    read: int | None = None
+    written: int | None = None
 
 
 def read_preference(steps: Sequence[Step], choice: Mapping[str, Any]) -> float | None:

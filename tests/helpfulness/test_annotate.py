@@ -82,7 +82,7 @@ def choose(server: FakeServer, **options: Any) -> ChosenAnnotator:
 def run(store: Store, chosen: ChosenAnnotator, prices: Prices | None = None) -> list[float | None]:
     """Annotates; the preferences in the order of the instructions."""
     pairs = make_pairs(chosen, store, seed=0)
-    annotate(pairs, chosen, prices or Prices(), store, store.path.with_name("log"), SILENT)
+    annotate(pairs, chosen, prices or Prices(), store, SILENT)
     return [a.preference for a in annotations_of(pairs, chosen, store, "mine")]
 
 
@@ -363,7 +363,7 @@ store = Store(Path(sys.argv[2]))
 options = AnnotatorOptions(annotator="openai:toy", annotator_url=sys.argv[3], concurrency=2)
 chosen = choose_annotator(options)
 pairs = make_pairs(chosen, store, 0)
-annotate(pairs, chosen, Prices(), store, Path(sys.argv[2] + ".log"), Progress(show=False))
+annotate(pairs, chosen, Prices(), store, Progress(show=False))
 """
 
 
@@ -519,9 +519,3 @@ def test_without_key_and_endpoint_it_is_said_what_to_set(monkeypatch: pytest.Mon
         choose_annotator(options("openai:gpt-4.1", annotator_key_env="AZURE_KEY"))
     # A server on this machine may do without.
     assert choose_annotator(options("openai:x", annotator_url="http://localhost:1/v1")).server
-
-
-def test_without_vllm_no_server_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bfpo_bench.helpfulness.annotator.vllm_installed", lambda: False)
-    with pytest.raises(BadInput, match=r"vLLM is not installed: pip install 'bfpo-bench\[vllm\]'"):
-        choose_annotator(options("local", annotator_model="/models/x"))

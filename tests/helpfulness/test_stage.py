@@ -192,10 +192,7 @@ def test_a_dry_run_says_what_it_will_cost(tiny_llama: Path, tmp_path: Path) -> N
     assert not (tmp_path / "run").exists()
 
 
-def test_a_dry_run_says_what_a_local_annotator_needs(
-    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bfpo_bench.helpfulness.annotator.vllm_installed", lambda: True)
+def test_a_dry_run_says_what_a_local_annotator_needs(tiny_llama: Path) -> None:
     options = EvaluateOptions(
         model=str(tiny_llama),
         suite="mini",
@@ -205,7 +202,9 @@ def test_a_dry_run_says_what_a_local_annotator_needs(
         annotator_model=str(tiny_llama),
     )
     text = dry_run(options)
-    assert f"annotator {OFFICIAL}:tiny-llama: {MINI} questions to a vLLM server" in text
+    assert (
+        f"annotator {OFFICIAL}:tiny-llama: {MINI} questions to a model that is loaded (hf)" in text
+    )
     assert f"annotator {OFFICIAL}:tiny-llama: needs about" in text
 
 

@@ -231,26 +231,6 @@ def test_training_is_told_the_same(tiny_llama: Path, monkeypatch: pytest.MonkeyP
         load_recipe("mistral/bfpo", ["tokens.date=tomorrow"], base="m")
 
 
-def test_a_server_that_is_started_for_an_annotator(
-    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from bfpo_bench.helpfulness.annotator import AnnotatorOptions
-    from bfpo_bench.helpfulness.serve import _template
-    from bfpo_bench.models.checkpoint import find_model
-
-    model = Path(shutil.copytree(tiny_llama, tmp_path / "annotator"))
-    asked = AnnotatorOptions(annotator="local", date="2025-03-09")
-    assert _template(find_model(str(model)), asked.loading, str(tmp_path)) == []
-    (model / "chat_template.jinja").write_text(CLOCK)
-    flag, path = _template(find_model(str(model)), asked.loading, str(tmp_path))
-    assert flag == "--chat-template"
-    set_clock(monkeypatch, "2025-12-24")
-    text = load_tokenizer(tiny_llama).apply_chat_template(
-        USER, chat_template=Path(path).read_text(), tokenize=False
-    )
-    assert "Today: 09 Mar 2025" in text
-
-
 def test_a_server_that_writes_the_prompts_itself(tmp_path: Path) -> None:
     from bfpo_bench.evaluation.chat_prompts import SERVER_CLOCK
     from bfpo_bench.evaluation.target import find_target

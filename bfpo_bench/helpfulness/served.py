@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 from bfpo_bench.client import Caller, GaveUp, Malformed, Refused, Server
@@ -11,7 +10,7 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.openai.dialect import settle
 from bfpo_bench.engines.openai.json_answers import about_the_item
 from bfpo_bench.helpfulness.annotator_config import OFFICIAL_MODEL, AnnotatorConfig
-from bfpo_bench.helpfulness.answers import declined, read_choice, read_preference
+from bfpo_bench.helpfulness.answers import Answer, declined, read_choice, read_preference
 
 log = logging.getLogger(__name__)
 
@@ -20,25 +19,7 @@ TRIAL = ("What is the capital of France?", "Paris.", "I do not know.")
 LOGPROBS = ("logprobs", "top_logprobs")
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What came back for one pair.
-
-    Attributes:
-        preference: 1 (the first output shown) to 2 (the second); None: no usable answer.
-        raw: the answer, plain JSON values; where it was refused, why.
-        declined: refused, by the endpoint's filter or by the model; another try may do better.
-        read, written: tokens that the endpoint counted; None where it does not say.
-    """
-
-    preference: float | None
-    raw: Any
-    declined: bool = False
-    read: int | None = None
-    written: int | None = None
-
-
-class Annotator:
+class ServedAnnotator:
     """An annotator that has answered a first, harmless question.
 
     Args:
