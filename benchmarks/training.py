@@ -101,7 +101,7 @@ def _model_and_pairs(options: argparse.Namespace) -> tuple[Path, list[TokenPair]
     from bfpo_bench.training.data.load import load_set
     from bfpo_bench.training.data.preferences import make_pairs
     from bfpo_bench.training.data.tokenize import Limits, tokenize_pairs
-    from bfpo_bench.training.pairwise.prepare import TEMPLATES
+    from bfpo_bench.training.prepared import TEMPLATES
     from bfpo_bench.training.recipe import DataRecipe
 
     if options.data is None:

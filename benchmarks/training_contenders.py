@@ -6,7 +6,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -121,15 +121,15 @@ def _ours(
 
     from bfpo_bench.common.progress import Progress
     from bfpo_bench.training.pairwise import losses
-    from bfpo_bench.training.pairwise.margin import with_margins
-    from bfpo_bench.training.pairwise.reference_pass import reference_logprobs
+    from bfpo_bench.training.pairwise.reference import reference_logprobs
     from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 
     arguments = TrainingArguments(**settings)
     name = setup.kind.removeprefix("ours ")
     scale = {"beta": BETA} if name in ("dpo", "modpo") else {"tau": BETA}
     # Margins are rated before training; for the time of an update any will do.
-    pairs = with_margins(setup.pairs, [0.0] * len(setup.pairs)) if name == "modpo" else setup.pairs
+    margin = 0.0 if name == "modpo" else None
+    pairs = [replace(pair, margin=margin) for pair in setup.pairs]
     begin, cpu_begin = time.perf_counter(), time.process_time()
     reference = reference_logprobs(
         setup.pairs,

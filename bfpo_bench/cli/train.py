@@ -81,11 +81,11 @@ def train(
     folder = output or Path("models") / resolved.method
     progress = Progress()
     if dry_run:
-        from bfpo_bench.training.dry_run import look
+        from bfpo_bench.training.dry_run import dry_run as describe
 
-        typer.echo(look(resolved, folder, progress, loading.trust_remote_code, loading.device))
+        typer.echo(describe(resolved, folder, progress, loading.trust_remote_code, loading.device))
         return
-    from bfpo_bench.training.checkpoint import RECORD
+    from bfpo_bench.training.output import RECORD
     from bfpo_bench.training.train import train as run
 
     main = os.environ.get("RANK", "0") == "0"  # of several processes one evaluates

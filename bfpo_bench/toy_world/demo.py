@@ -137,7 +137,7 @@ def check_folder(output: Path, seed: int) -> None:
     Raises:
         BadInput: otherwise; nothing in the folder was touched.
     """
-    from bfpo_bench.training.checkpoint import RECORD
+    from bfpo_bench.training.output import RECORD
 
     try:
         output.mkdir(parents=True, exist_ok=True)

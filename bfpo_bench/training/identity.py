@@ -29,7 +29,7 @@ LATER = ("chat template", "source", *(f"base {part}" for part in BASE))
 
 def training_identity(
     recipe: Recipe,
-    made_of: Mapping[str, str],
+    provenance: Mapping[str, str],
     data: Mapping[str, str],
     template: str | None,
     tokenizer: Any,
@@ -38,7 +38,7 @@ def training_identity(
     """All that a training depends on, by content and not by where it lies.
 
     Args:
-        made_of: the base model, from :func:`base_identity`.
+        provenance: the base model, from :func:`base_identity`.
         data: digest of each set, by name.
         template: text of the recipe's chat template; None for the tokenizer's own.
         tokenizer: the base model's.
@@ -47,8 +47,8 @@ def training_identity(
     digest = None if template is None else hashlib.sha256(template.encode()).hexdigest()[:16]
     return {
         "recipe": recipe.as_dict(),
-        "base weights": made_of["weights"],
-        **{f"base {part}": made_of.get(part) for part in BASE},
+        "base weights": provenance["weights"],
+        **{f"base {part}": provenance.get(part) for part in BASE},
         "data": dict(data),
         "rewards": dict(rewards or {}),
         "chat template": digest,

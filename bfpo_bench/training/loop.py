@@ -1,31 +1,114 @@
-"""Around transformers' training loop: what is shown, what is kept on disk, and how it stops."""
+"""Around transformers' training loop: settings, learning rates, checkpoints, how it stops."""
 
 from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather
+from accelerate.utils import broadcast_object_list, gather
 from safetensors import SafetensorError
 from transformers import TrainerCallback
 
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.interrupts import held, stop_is_due
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.training.checkpoint import write_manifest
-
-STEP_MEMORY = (
-    "the GPU's memory does not suffice for a training step; lower "
-    "optimization.per_device_train_batch_size or tokens.max_length, set gradient_checkpointing: "
-    "true, or train fewer layers (--set key=value)."
-)
+from bfpo_bench.training.output import write_manifest
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.saving import check_room
 
 FULL = ("No space left", "Disk quota exceeded", "PytorchStreamWriter failed")
 """How the libraries that write checkpoints say that a disk is full."""
+
+
+def loop_settings(
+    recipe: Recipe, output: Path, updates: int, accumulation: int, state: PartialState
+) -> dict[str, Any]:
+    """Arguments of transformers' TrainingArguments for a recipe.
+
+    Args:
+        updates: their number.
+        accumulation: batches of a process in each of them.
+    """
+    o = recipe.optimization
+    return {
+        "output_dir": str(output),
+        "learning_rate": o.learning_rate,
+        "lr_scheduler_type": o.lr_scheduler_type,
+        "warmup_steps": math.ceil(o.warmup_ratio * updates),
+        "weight_decay": o.weight_decay,
+        "max_grad_norm": o.max_grad_norm,
+        "gradient_accumulation_steps": accumulation,
+        "bf16": recipe.precision == "bf16",
+        "gradient_checkpointing": recipe.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+        "seed": recipe.seed,
+        "report_to": list(recipe.report_to),
+        "logging_steps": max(1, updates // 100),
+        # Otherwise a loss that is no number is logged as one.
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no" if recipe.save_steps is None else "steps",
+        "save_steps": recipe.save_steps or 500,
+        "save_total_limit": 2,
+        "use_cpu": state.device.type == "cpu",
+        "disable_tqdm": True,
+        # Every trained weight takes part in every step; looking for others costs time.
+        "ddp_find_unused_parameters": False,
+        # One optimizer for all: fused where there is a GPU.
+        "optim": "adamw_torch_fused" if state.device.type == "cuda" else "adamw_torch",
+    }
+
+
+def share(schedule: str, warmup: int, updates: int, update: int) -> float:
+    """Learning rate of an update, as a share of the highest.
+
+    Update k of w that warm up has (k + 1) / w, so that none is spent at a rate of 0; after them
+    cosine and linear fall from 1 towards the 0 that would come after the last update. The schedules
+    of transformers begin at 0, which wastes the first update, and a training of one altogether.
+
+    Args:
+        schedule: ``cosine``, ``linear``, ``constant`` (which has no warm-up) or
+            ``constant_with_warmup``.
+        warmup: number of updates in which the rate rises.
+        updates: number of all updates.
+        update: which one, from 0.
+    """
+    if schedule == "constant":
+        return 1.0
+    if update < warmup:
+        return (update + 1) / warmup
+    if schedule == "constant_with_warmup":
+        return 1.0
+    passed = min(1.0, (update - warmup) / max(1, updates - warmup))
+    return 1.0 - passed if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * passed))
+
+
+class OwnRates:
+    """What a transformers Trainer needs beside it to go by :func:`share`."""
+
+    args: Any
+    lr_scheduler: Any
+    optimizer: Any
+    _created_lr_scheduler: bool
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The schedule of the trainer's arguments; see :meth:`transformers.Trainer`'s."""
+        if self.lr_scheduler is None:
+            rates = partial(
+                share,
+                str(getattr(self.args.lr_scheduler_type, "value", self.args.lr_scheduler_type)),
+                self.args.get_warmup_steps(num_training_steps),
+                num_training_steps,
+            )
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+                optimizer or self.optimizer, rates
+            )
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
 
 
 class Checkpoints(TrainerCallback):  # type: ignore[misc]
@@ -73,22 +156,48 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
             write_manifest(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
-def run_trainer(trainer: Any, checkpoint: Path | None, memory: str = STEP_MEMORY) -> None:
+def keep_checkpoints(
+    recipe: Recipe, output: Path, model: Any, state: PartialState, progress: Progress
+) -> Checkpoints:
+    """What saves by the clock, where the main process's disk has room for it.
+
+    Raises:
+        BadInput: it has none for what the recipe asks for.
+    """
+    mine = check_room(output, model, recipe) if state.is_main_process else None
+    room: bool
+    [room] = broadcast_object_list([mine])
+    if not room and recipe.save_minutes is not None:
+        progress.say(
+            f"The disk of {output} has no room for checkpoints, so none is kept by the clock: a "
+            "training that is cut off begins again."
+        )
+    return Checkpoints(recipe.save_minutes if room else None)
+
+
+def run_trainer(trainer: Any, checkpoint: Path | None, advice: str) -> None:
     """Trains, from a checkpoint if there is one.
 
     Args:
-        memory: what to do where the GPU's does not suffice.
+        advice: what to do where the GPU's memory does not suffice.
 
     Raises:
-        RunFailed: out of memory, or out of disk.
+        RunFailed: out of memory, out of disk, or probabilities that are no numbers.
         KeyboardInterrupt: it was asked to stop, and has after a checkpoint.
     """
     try:
         with held():
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError as error:
-        raise RunFailed(memory) from error
+        raise RunFailed(
+            f"the GPU's memory does not suffice for a training step; {advice} (--set key=value)."
+        ) from error
     except (OSError, RuntimeError, SafetensorError) as error:
+        if "probability tensor contains" in str(error):
+            raise RunFailed(
+                "the policy's probabilities are no numbers any more; lower the learning rate, or "
+                "train with precision: fp32."
+            ) from error
         if not any(said in str(error) for said in FULL):
             raise
         raise RunFailed(
@@ -111,7 +220,7 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
         self._note = ""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Takes the newest loss.
+        """Takes the newest loss or reward.
 
         Raises:
             RunFailed: it or its gradient is not a number.
@@ -126,6 +235,10 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
             self._note = f"loss {float(logs['loss']):.3f}"
             if "rewards/accuracies" in logs:
                 self._note += f", {float(logs['rewards/accuracies']):.0%} right"
+        if logs and "reward" in logs:  # on-policy, where it says more than the loss
+            self._note = f"reward {float(logs['reward']):.3f}"
+            if "kl" in logs:
+                self._note += f", KL {float(logs['kl']):.3f} a token"
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Moves the bar."""

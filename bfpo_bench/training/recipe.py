@@ -19,7 +19,7 @@ from bfpo_bench.models.chat import DATE, is_date
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 SMALLEST_FLOAT32 = 2.0**-149
 """Trained weights and their updates are float32: what is less moves nothing."""
@@ -116,7 +116,7 @@ class LoraRecipe:
 
     rank: Count = 16
     alpha: Annotated[float, Field(gt=0)] = 32.0
-    dropout: Share = 0.0
+    dropout: Fraction = 0.0
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -200,7 +200,7 @@ class OptimizationRecipe:
 
     learning_rate: Positive = 5e-7
     lr_scheduler_type: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
-    warmup_ratio: Share = 0.1
+    warmup_ratio: Fraction = 0.1
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     pairs_per_update: Count = 32

@@ -2,15 +2,17 @@
 
 What can only fail at the end is tried at the beginning: config, generation config, tokenizer and
 the model's own way of saving are written to a folder that is thrown away, before any weight is
-loaded.
+loaded. transformers reads generation configs that contradict themselves (``temperature`` without
+``do_sample``, which vicuna and Llama-2 were published with) but refuses to write them.
 """
 
 from __future__ import annotations
 
-import copy
+import json
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,9 @@ from transformers import AutoConfig, GenerationConfig
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.models.checkpoint import ModelFiles
-from bfpo_bench.training.generation_config import read_generation, with_ends
 from bfpo_bench.training.recipe import Recipe
+
+GENERATION = "generation_config.json"
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,10 @@ class Beside:
         """Writes it all."""
         self.config.save_pretrained(folder)
         self.generation.save_pretrained(folder)
+        tokenizer = deepcopy(self.tokenizer)  # the training still goes by the other template
         if self.template is not None:
-            self.tokenizer.chat_template = self.template
-        self.tokenizer.save_pretrained(folder)
+            tokenizer.chat_template = self.template
+        tokenizer.save_pretrained(folder)
 
     @property
     def while_training(self) -> GenerationConfig:
@@ -147,7 +151,7 @@ def padded(tokenizer: Any, rows: int) -> Any:
     Args:
         rows: see :func:`embedding_rows`.
     """
-    found = copy.deepcopy(tokenizer)
+    found = deepcopy(tokenizer)
     known = [t for t in (found.pad_token_id, found.eos_token_id) if t is not None and t < rows]
     # What fills up is never read: any token will do.
     found.pad_token = found.convert_ids_to_tokens([*known, 0][0])
@@ -266,3 +270,72 @@ def merge_adapters(
             tensor = tensor.float() + (change.T if layer.rstrip(".") in transposed else change)
         merged[(layer + rest).removeprefix("base_model.model.")] = tensor
     return merged
+
+
+def read_generation(folder: Path, config: Any) -> tuple[GenerationConfig, str | None]:
+    """A checkpoint's generation config, mended where it could not be saved.
+
+    Sampling settings without ``do_sample`` get it, as they were meant; of other contradictions
+    the settings are left out that make them.
+
+    Args:
+        config: the checkpoint's model config, which stands in where there is no other.
+
+    Returns:
+        the config, and what was mended as a sentence.
+    """
+    path = folder / GENERATION
+    if not path.exists():
+        return GenerationConfig.from_model_config(config), None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict):
+        return (
+            GenerationConfig.from_model_config(config),
+            f"The base model's {GENERATION} cannot be read; the trained model gets a new one.",
+        )
+    content.pop("transformers_version", None)
+    if (found := _valid(content)) is not None:
+        return found, None
+    if (found := _valid({**content, "do_sample": True})) is not None:
+        return found, (
+            f"The base model's {GENERATION} has sampling settings without do_sample, which cannot "
+            "be saved; the trained model's says do_sample: true."
+        )
+    kept: dict[str, Any] = {"do_sample": True} if content.get("do_sample") else {}
+    for name, value in content.items():
+        if _valid({**kept, name: value}) is not None:
+            kept[name] = value
+    left_out = ", ".join(name for name in content if name not in kept)
+    return GenerationConfig(**kept), (
+        f"The base model's {GENERATION} contradicts itself and cannot be saved; the trained "
+        f"model's leaves out {left_out}."
+    )
+
+
+def _valid(content: Mapping[str, Any]) -> GenerationConfig | None:
+    try:
+        # Whatever stands in the file: what it holds is checked by type nowhere else.
+        found = GenerationConfig(**deepcopy(dict(content)))
+        found.validate(strict=True)
+        list(end_ids(found))
+    except Exception:
+        return None
+    return found
+
+
+def end_ids(generation: GenerationConfig) -> list[int]:
+    """Tokens that end a response."""
+    ends = generation.eos_token_id
+    every = ends if isinstance(ends, list | tuple) else [ends]
+    return [int(token) for token in every if token is not None]
+
+
+def with_ends(generation: GenerationConfig, more: Iterable[int | None]) -> GenerationConfig:
+    """The same with more tokens that end a response."""
+    ends = list(dict.fromkeys([*end_ids(generation), *(t for t in more if t is not None)]))
+    found = deepcopy(generation)
+    found.eos_token_id = ends[0] if len(ends) == 1 else ends or None
+    return found

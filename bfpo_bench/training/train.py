@@ -1,16 +1,42 @@
-"""One way in for every kind of recipe."""
+"""From a recipe to a checkpoint: the one road of all kinds of training.
+
+prepare (read, check, count) → claim the output → load → train → save → record. What the kinds do
+otherwise stands in their :class:`~bfpo_bench.training.prepared.Prepared`.
+"""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from bfpo_bench.common.errors import BadInput
+import datasets
+import torch
+import transformers
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+from bfpo_bench.common.errors import BadInput, RunFailed, unknown_name
 from bfpo_bench.common.progress import Progress
+from bfpo_bench.engines.hf.load import find_device
+from bfpo_bench.engines.open import vllm_installed
 from bfpo_bench.models.number_format import training_advice
+from bfpo_bench.training.identity import base_identity, training_identity
+from bfpo_bench.training.loop import ProgressBar, keep_checkpoints, loop_settings, run_trainer
+from bfpo_bench.training.output import claim_output, finish_output, finished_record, training_record
+from bfpo_bench.training.prepared import Prepared, Run
 from bfpo_bench.training.recipe import Recipe
-from bfpo_bench.training.reports import check_reports
+from bfpo_bench.training.saving import save_model
+from bfpo_bench.training.trainable import choose_weights, load_model
+
+TRACKERS = ("tensorboard", "trackio", "wandb")
+"""Names of ``report_to``, which are those of their packages."""
+
+T = TypeVar("T")
 
 
 def train(
@@ -21,6 +47,9 @@ def train(
     trust_remote_code: bool = False,
 ) -> dict[str, Any]:
     """Trains by a recipe and writes a checkpoint; see docs/training.md.
+
+    Run again with the same arguments, it goes on from its newest checkpoint; a training that is
+    finished is read.
 
     Args:
         output: folder for the checkpoint; ``training.json`` in it says how it was made.
@@ -33,25 +62,129 @@ def train(
         BadInput: the recipe, its data or its model are not right (before any training).
         RunFailed: the training broke off; run again, it goes on from its newest checkpoint.
     """
-    progress = progress or Progress(show=False)
-    check_reports(recipe.report_to)
+    check_trackers(recipe)
+    _check_engine(recipe)
     _check_device(device)
+    state = join_processes(device)
+    if progress is None or not state.is_main_process:
+        progress = Progress(show=False)
     if advice := training_advice(recipe.precision, device):
         progress.note(f"{advice}.")
+    # Bars of the libraries would run through ours.
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    prepared = prepare(recipe, progress, trust_remote_code)
+    _, accumulation = prepared.batches(state.num_processes)
+    base, entries = prepared.base, prepared.entries()
+    provenance = base_identity(recipe, base.files, trust_remote_code)
+    identity = training_identity(
+        recipe,
+        provenance,
+        {entry["name"]: entry["digest"] for entry in entries},
+        base.beside.template,
+        base.tokenizer,
+        prepared.reward_identities(),
+    )
+    finished = _by_main(state, lambda: finished_record(output, identity))
+    if finished is not None:
+        return finished
+    checkpoint = _by_main(state, lambda: claim_output(output, identity))
+    if checkpoint is not None and not checkpoint.is_dir():
+        raise RunFailed(
+            f"process {state.process_index} of {state.num_processes} does not see {checkpoint}, "
+            "from which the training goes on; put --output on a disk that all nodes share."
+        )
+    run = Run(output, provenance, checkpoint, state, progress)
+    started, clock = datetime.now(UTC), time.monotonic()
+    prepared = prepared.rated(run)
+    generation = base.beside.while_training
+    model = load_model(base.files, recipe.precision, trust_remote_code, generation)
+    prepared.make_ready(model)
+    model = choose_weights(model, recipe)
+    callbacks = [ProgressBar(progress), keep_checkpoints(recipe, output, model, state, progress)]
+    settings = loop_settings(recipe, output, prepared.updates, accumulation, state)
+    with prepared.trainer(model, settings, callbacks, run) as trainer:
+        trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
+        seconds = {prepared.first_stage: time.monotonic() - clock}
+        clock = time.monotonic()
+        with progress.stage(f"train {recipe.method}", prepared.updates, unit="updates"):
+            run_trainer(trainer, checkpoint, prepared.memory_advice)
+    seconds["training"] = time.monotonic() - clock
+    save_model(trainer, base.beside, output)
+    record = training_record(
+        *(recipe, base.files, identity, entries, trainer, seconds, started),
+        notes=[*prepared.notes, *base.beside.notes],
+    )
+    if state.is_main_process:
+        finish_output(output, record)
+    state.wait_for_everyone()
+    return record
+
+
+def prepare(recipe: Recipe, progress: Progress, trust_remote_code: bool = False) -> Prepared:
+    """Everything of a training that is checked and counted before a model is loaded.
+
+    Raises:
+        BadInput: something of it cannot be had or does not go together.
+    """
     if recipe.kind == "sft":
-        if device == "cpu":
-            # accelerate looks here when its state is first made.
-            os.environ.setdefault("ACCELERATE_USE_CPU", "true")
-        from bfpo_bench.training.sft_run import train_sft
+        from bfpo_bench.training.sft import prepare_sft
 
-        return train_sft(recipe, output, progress, trust_remote_code)
+        return prepare_sft(recipe, progress, trust_remote_code)
     if recipe.kind == "reward":
-        from bfpo_bench.training.on_policy.run import train_on_policy
+        from bfpo_bench.training.on_policy.rloo import prepare_on_policy
 
-        return train_on_policy(recipe, output, progress, device, trust_remote_code)
-    from bfpo_bench.training.pairwise.run import train_preferences
+        return prepare_on_policy(recipe, progress, trust_remote_code)
+    from bfpo_bench.training.pairwise.prepare import prepare_pairs
 
-    return train_preferences(recipe, output, progress, device, trust_remote_code)
+    return prepare_pairs(recipe, progress, trust_remote_code)
+
+
+def join_processes(device: str = "auto") -> PartialState:
+    """The state of this process among those of torchrun or accelerate launch; alone without them.
+
+    Without a GPU accelerate has to be told so: otherwise each of several processes takes itself
+    for the only one, and all of them train on everything.
+
+    Args:
+        device: ``"auto"`` or ``"cpu"``.
+    """
+    if device == "cpu" or not torch.accelerator.is_available():
+        # Trainer looks here when it makes the state anew.
+        os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes")
+    return PartialState(cpu=on_cpu)
+
+
+def _by_main(state: PartialState, work: Callable[[], T]) -> T:
+    """What the main process finds, for all."""
+    [found] = broadcast_object_list([work() if state.is_main_process else None])
+    result: T = found
+    return result
+
+
+def check_trackers(recipe: Recipe) -> None:
+    """Refuses a tracker that cannot be reported to, before anything is loaded.
+
+    Raises:
+        BadInput: an unknown name, or a package that is not installed.
+    """
+    for name in recipe.report_to:
+        if name not in TRACKERS:
+            raise unknown_name("report_to", name, TRACKERS)
+        if find_spec(name) is None:
+            raise BadInput(
+                f"report_to names {name}, which is not installed; install it (pip install {name}) "
+                "or take it out of the recipe."
+            )
+
+
+def _check_engine(recipe: Recipe) -> None:
+    if recipe.rollout.engine == "vllm" and not vllm_installed():
+        raise BadInput(
+            "rollout.engine is vllm, which is not installed; run `pip install 'bfpo-bench[vllm]'` "
+            "or set rollout.engine=hf."
+        )
 
 
 def _check_device(name: str) -> None:
@@ -62,8 +195,6 @@ def _check_device(name: str) -> None:
     """
     if name in ("auto", "cpu"):
         return
-    from bfpo_bench.engines.hf.load import find_device
-
     number = find_device(name).index
     if number is not None:
         raise BadInput(

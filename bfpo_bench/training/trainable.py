@@ -1,15 +1,73 @@
-"""Which weights are trained: layers selected by name pattern, everything else frozen."""
+"""The model that is trained: found, loaded, its layers selected, and nothing in it left to chance.
+
+A loss of log-ratios compares the policy with the reference, and a clipped objective compares it
+with itself when it sampled. What a model leaves out at random while it trains (dropout, whole
+layers) or adds (a router's jitter) would stand in those ratios: the first DPO loss of a GPT-2 with
+its usual dropout of 0.1 would not be log 2. TRL's trainers switch off modules of dropout; many
+architectures keep the probability as a number of a module or of the config instead.
+"""
 
 from __future__ import annotations
 
 import difflib
+import re
 import warnings
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+import torch
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.engines.hf.load import load_causal_model, outline
+from bfpo_bench.models.checkpoint import ModelFiles
+from bfpo_bench.models.config import find_causal_model
 from bfpo_bench.training.recipe import LoraRecipe, Recipe
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+RANDOM = re.compile(r"drop|jitter")
+"""In the name of a number that says how much of something is left to chance."""
+
+TOLERANCE = 1e-3
+"""Difference of log-probabilities, relative to the largest, that is still none (16-bit weights)."""
+
+PROBE = 24
+"""Tokens that are computed both ways."""
+
+
+def find_base(recipe: Recipe, trust_remote_code: bool = False) -> ModelFiles:
+    """The model that training starts from."""
+    if recipe.base is None:
+        raise BadInput("no base model is given; name one with --model, or 'base' in the recipe.")
+    return find_causal_model(recipe.base, None, "hf", trust_remote_code)
+
+
+def trained_outline(recipe: Recipe, base: ModelFiles, trust_remote_code: bool = False) -> Any:
+    """The base model without its weights, with what the recipe does not train frozen.
+
+    Raises:
+        BadInput: a pattern of the recipe selects no layer.
+    """
+    return choose_weights(outline(base.folder, trust_remote_code), recipe)
+
+
+def load_model(
+    base: ModelFiles, precision: str, trust_remote_code: bool = False, generation: Any = None
+) -> Any:
+    """The base model on the CPU, its weights in the recipe's precision.
+
+    Args:
+        generation: its generation config meanwhile; None for that of its folder.
+
+    Raises:
+        BadInput: its folder holds no whole checkpoint of a causal language model.
+    """
+    return load_causal_model(
+        base.folder, DTYPES[precision], torch.device("cpu"), trust_remote_code, generation
+    )
 
 
 def select_layers(model: Any, patterns: Sequence[str]) -> list[str]:
@@ -62,7 +120,6 @@ def add_adapters(model: Any, lora: LoraRecipe, patterns: Sequence[str]) -> Any:
         BadInput: a pattern selects no linear layer.
     """
     from peft import LoraConfig, get_peft_model
-    from torch import nn
     from transformers.pytorch_utils import Conv1D
 
     linear = {
@@ -99,8 +156,6 @@ def choose_weights(model: Any, recipe: Recipe) -> Any:
     Raises:
         BadInput: a pattern selects nothing.
     """
-    import torch
-
     if recipe.lora is None:
         select_layers(model, recipe.layers)
         return model
@@ -118,3 +173,63 @@ def _suggestion(names: Sequence[str], pattern: str) -> str:
     near = difflib.get_close_matches(pattern, kinds, n=1, cutoff=0.4)
     listed = ", ".join(kinds[:12])
     return f"did you mean {near[0]!r}? It has {listed}." if near else f"it has {listed}."
+
+
+def leave_nothing_to_chance(model: Any) -> None:
+    """Switches off dropout and its like, so that policy and reference compute alike.
+
+    Raises:
+        BadInput: the model computes otherwise in training even so.
+    """
+    without_chance(model)
+    if (fault := chance_fault(model)) is not None:
+        raise BadInput(
+            f"{type(model).__name__} cannot be trained against a reference: {fault}; take a base "
+            "model of another architecture, or SFT."
+        )
+
+
+def without_chance(model: nn.Module) -> None:
+    """Switches off whatever a model does at random while it trains.
+
+    Its config is changed as well, since some modules look there in every step; a config to be saved
+    must be copied before.
+    """
+    for module in model.modules():
+        if isinstance(module, _DropoutNd):
+            module.p = 0.0
+        _silence(vars(module))
+    for config in {id(c): c for m in model.modules() if (c := getattr(m, "config", None))}.values():
+        for one in (config, *(c for c in vars(config).values() if hasattr(c, "to_dict"))):
+            _silence(vars(one))
+
+
+def _silence(values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and value and RANDOM.search(name):
+            values[name] = 0.0
+
+
+@torch.no_grad()
+def chance_fault(model: Any) -> str | None:
+    """Why a model cannot be compared with itself while it trains; None when it can.
+
+    Returns:
+        the reason, as the end of a sentence.
+    """
+    size = int(model.get_input_embeddings().weight.shape[0])
+    ids = (torch.arange(PROBE, device=model.device) * 7 % size)[None]
+    was = model.training
+    try:
+        right, found = (
+            torch.log_softmax(model.train(mode)(ids).logits.float(), dim=-1)
+            for mode in (False, True)
+        )
+    finally:
+        model.train(was)
+    if not torch.isfinite(right).all():
+        return None  # nothing to compare; the reference pass says what such weights are
+    if float((found - right).abs().max() / right.abs().max()) <= TOLERANCE:
+        return None
+    return "it computes otherwise while it trains than it does in evaluation"

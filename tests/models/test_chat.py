@@ -206,7 +206,7 @@ def test_training_is_told_the_same(tiny_llama: Path, monkeypatch: pytest.MonkeyP
     from bfpo_bench.training.data.chat_template import ChatTemplate
     from bfpo_bench.training.data.preferences import Pair
     from bfpo_bench.training.data.tokenize import tokenize_conversations, tokenize_pairs
-    from bfpo_bench.training.on_policy.rloo import _sampling_tokenizer
+    from bfpo_bench.training.on_policy.rloo import sampling_tokenizer
     from bfpo_bench.training.recipe_file import load_recipe
 
     tokenizer = load_tokenizer(tiny_llama)
@@ -217,7 +217,7 @@ def test_training_is_told_the_same(tiny_llama: Path, monkeypatch: pytest.MonkeyP
         set_clock(monkeypatch, day)
         [tokens], _ = tokenize_pairs([pair], tokenizer, template=CLOCK, date="2025-03-09")
         [ids], _ = tokenize_conversations(said, tokenizer, CLOCK, date="2025-03-09")
-        asked = _sampling_tokenizer(
+        asked = sampling_tokenizer(
             copy.deepcopy(tokenizer), ChatTemplate(tokenizer, CLOCK, "2025-03-09")
         ).apply_chat_template(USER, tokenize=False, add_generation_prompt=True)
         found.append((tokens, ids.tolist(), asked))
@@ -227,7 +227,7 @@ def test_training_is_told_the_same(tiny_llama: Path, monkeypatch: pytest.MonkeyP
     assert ids == tokens.prompt + tokens.chosen == tokenizer(asked + "Hello.</s>").input_ids[1:]
     recipe = load_recipe("mistral/bfpo", ["tokens.date=2025-03-09"], base="m")
     assert recipe.tokens.date == "2025-03-09"
-    with pytest.raises(BadInput, match=r"'date' of tokens is written YYYY-MM-DD, such as 2024-07"):
+    with pytest.raises(BadInput, match=r"tokens: 'date' is written YYYY-MM-DD, such as 2024-07"):
         load_recipe("mistral/bfpo", ["tokens.date=tomorrow"], base="m")
 
 

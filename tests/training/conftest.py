@@ -4,16 +4,58 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bfpo_bench.training.data.tokenize import TokenPair
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe_file import load_recipe
 from tests.toy_models import SMALL
 
 VOCABULARY = 90
+
+SETTINGS = """
+method: mine
+precision: fp32
+optimization: {learning_rate: 1e-3, pairs_per_update: 4, per_device_train_batch_size: 4}
+"""
+RECIPES = {
+    "preference": """
+loss: dpo
+data: [{name: one, pairs: bfpo, files: [pairs.jsonl]}]
+""",
+    "sft": """
+kind: sft
+data: [{name: one, pairs: helpful, files: [pairs.jsonl]}]
+""",
+    "reward": """
+kind: reward
+data: [{name: one, pairs: prompts, files: [pairs.jsonl]}]
+rewards:
+  helpful: {function: "tests.training.conftest:lengths"}
+  safe: {function: "tests.training.conftest:lengths"}
+combination: linear
+combination_parameters: {weight: 0.5}
+rollout: {num_generations: 4, max_completion_length: 4}
+""",
+}
+"""The shortest of each kind."""
+
+Mine = Callable[..., Recipe]
+"""``mine(kind, *changes, base=…)``."""
+
+
+def lengths(prompts: list[str], responses: list[str]) -> list[float]:
+    """A reward."""
+    return [float(len(response)) for response in responses]
+
+
+def losses(record: dict[str, Any]) -> list[float]:
+    """Those that were logged."""
+    return [entry["loss"] for entry in record["curves"] if "loss" in entry]
 
 
 def random_pairs(count: int, seed: int = 0) -> list[TokenPair]:
@@ -36,6 +78,15 @@ def random_pairs(count: int, seed: int = 0) -> list[TokenPair]:
         )
         for i in range(count)
     ]
+
+
+def plain_logprob(model: Any, prompt: Sequence[int], response: Sequence[int]) -> Any:
+    """Log-probability of a response by the model's ordinary forward."""
+    import torch
+
+    ids = torch.tensor([[*prompt, *response]])
+    logprobs = torch.log_softmax(model(ids).logits[0, :-1].float(), dim=-1)
+    return logprobs.gather(-1, ids[0, 1:, None])[len(prompt) - 1 :].sum()
 
 
 @pytest.fixture
@@ -79,3 +130,15 @@ def work_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
         Path("mine.yaml").write_text(recipe, encoding="utf-8")
 
     return go
+
+
+@pytest.fixture
+def mine(tiny_llama: Path, work_with: Callable[[str], None]) -> Mine:
+    """Makes a recipe of a kind over twelve pairs; paths are relative to a new working folder."""
+    work_with(SETTINGS)
+
+    def make(kind: str, *changes: str, base: Path | str = tiny_llama) -> Recipe:
+        work_with(RECIPES[kind] + SETTINGS)
+        return load_recipe("mine.yaml", changes, str(base))
+
+    return make

@@ -45,24 +45,24 @@ def main(kind: str, recipe: str, model: str, output: str) -> None:
     os.environ["ACCELERATE_USE_CPU"] = "true"
     if kind == "fsdp2":
         shard_on_cpu()
-    from bfpo_bench.training.pairwise import run
+    from bfpo_bench.training import train as road
     from bfpo_bench.training.recipe_file import load_recipe
 
     rank = os.environ["RANK"]
     # Each process its own home, as on nodes that share no disk.
     os.environ["BFPO_CACHE_DIR"] = f"{output}-cache-{rank}"
     seen: dict[str, Any] = {}
-    train = run.run_trainer
+    run_trainer = road.run_trainer
 
-    def spy(trainer: Any, checkpoint: Path | None) -> None:
-        train(trainer, checkpoint)
+    def spy(trainer: Any, checkpoint: Path | None, advice: str) -> None:
+        run_trainer(trainer, checkpoint, advice)
         seen["model"] = type(trainer.model_wrapped).__name__
         seen["processes"] = trainer.accelerator.num_processes
         seen["batches"] = len(trainer._batches)
         seen["parameter"] = type(next(trainer.model.parameters())).__name__
 
-    run.run_trainer = spy
-    run.train_preferences(load_recipe(recipe, base=model), Path(output), device="cpu")
+    road.run_trainer = spy
+    road.train(load_recipe(recipe, base=model), Path(output), device="cpu")
     Path(f"{output}-{rank}.json").write_text(json.dumps(seen), encoding="utf-8")
 
 

@@ -15,7 +15,7 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.hf.generate import end_ids
 from bfpo_bench.training.data.chat_template import ChatTemplate
-from bfpo_bench.training.dry_run import look
+from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.train import train
 from tests.training.toy_tokenizers import CHATML, ENDLESS, MISTRAL, ZEPHYR, byte_level
@@ -35,8 +35,8 @@ kind: reward
 precision: fp32
 data: [{name: one, pairs: chat, files: [chat.jsonl]}]
 rewards:
-  helpful: {function: "tests.training.test_rates:words"}
-  safe: {function: "tests.training.test_rates:words"}
+  helpful: {function: "tests.training.conftest:lengths"}
+  safe: {function: "tests.training.conftest:lengths"}
 combination: linear
 combination_parameters: {weight: 0.5}
 rollout: {num_generations: 4, max_completion_length: 12}
@@ -118,7 +118,7 @@ def test_an_end_in_plain_text_is_refused(recipe: str, work_with: Callable[[str],
     wanted = load_recipe("mine.yaml", base=str(base))
     for start in (
         lambda: train(wanted, Path("out"), device="cpu"),
-        lambda: look(wanted, Path("out"), Progress(False)),
+        lambda: dry_run(wanted, Path("out"), Progress(False)),
     ):
         with pytest.raises(
             BadInput, match=r"ends an answer with '<\|end of turn\|>\\n', of which nothing is a sp"

@@ -1,4 +1,4 @@
-"""A training that is stopped, however, goes on: what is kept meanwhile and how it ends."""
+"""Rates, what is kept meanwhile, and that a training that is stopped, however, goes on."""
 
 from __future__ import annotations
 
@@ -16,19 +16,13 @@ from bfpo_bench.common import interrupts
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.interrupts import Interrupts
 from bfpo_bench.training import loop
-from bfpo_bench.training.checkpoint import checkpoint_fault
-from bfpo_bench.training.pairwise import run
-from bfpo_bench.training.recipe_file import load_recipe
+from bfpo_bench.training.loop import share
+from bfpo_bench.training.output import checkpoint_fault
+from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 from bfpo_bench.training.train import train
+from tests.training.conftest import Mine, losses
 
-RECIPE = """
-method: mine
-loss: dpo
-precision: fp32
-layers: [mlp.down_proj]
-data: [{name: one, pairs: bfpo, files: [pairs.jsonl]}]
-optimization: {learning_rate: 1e-3, pairs_per_update: 2, per_device_train_batch_size: 2}
-"""
+SHORT = ("layers=[mlp.down_proj]", "optimization.pairs_per_update=2")
 
 
 @pytest.fixture
@@ -43,7 +37,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def during(step: int, then: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Has something happen in the middle of an update (from 0)."""
-    inner = run.PreferenceTrainer.training_step
+    inner = PreferenceTrainer.training_step
 
     def training_step(self: Any, *arguments: Any, **more: Any) -> Any:
         loss = inner(self, *arguments, **more)
@@ -51,27 +45,21 @@ def during(step: int, then: Callable[[], None], monkeypatch: pytest.MonkeyPatch)
             then()
         return loss
 
-    monkeypatch.setattr(run.PreferenceTrainer, "training_step", training_step)
+    monkeypatch.setattr(PreferenceTrainer, "training_step", training_step)
 
 
 def weights(folder: str) -> bytes:
     return Path(folder, "model.safetensors").read_bytes()
 
 
-def losses(record: dict[str, Any]) -> list[float]:
-    return [entry["loss"] for entry in record["curves"] if "loss" in entry]
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_after_the_update_that_is_under_way(
     number: int,
     taken: None,
-    tiny_llama: Path,
-    work_with: Callable[[str], None],
+    mine: Mine,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    work_with(RECIPE)
-    recipe = load_recipe("mine.yaml", base=str(tiny_llama))
+    recipe = mine("preference", *SHORT)
     whole = train(recipe, Path("whole"), device="cpu")
     assert not list(Path("whole").glob("checkpoint-*"))
     with monkeypatch.context() as patch:
@@ -82,24 +70,21 @@ def test_a_signal_stops_after_the_update_that_is_under_way(
     assert kept.name == "checkpoint-3"
     assert checkpoint_fault(kept) is None
     # When and what is kept and reported makes no other training of it.
-    changed = load_recipe("mine.yaml", ["save_minutes=5", "save_steps=4"], str(tiny_llama))
+    changed = mine("preference", *SHORT, "save_minutes=5", "save_steps=4")
     resumed = train(changed, Path("out"), device="cpu")
     assert len(losses(whole)) == 6
     assert losses(resumed) == losses(whole)
     assert weights("out") == weights("whole")
 
 
-def test_checkpoints_by_the_clock(
-    tiny_llama: Path, work_with: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checkpoints_by_the_clock(mine: Mine, monkeypatch: pytest.MonkeyPatch) -> None:
     class Killed(Exception):
         pass
 
     def kill() -> None:
         raise Killed
 
-    work_with(RECIPE)
-    recipe = load_recipe("mine.yaml", base=str(tiny_llama))
+    recipe = mine("preference", *SHORT)
     # Every look at the clock is six minutes later: one save in three of them, at 15 minutes.
     clock = iter(range(0, 360 * 10**6, 360))
     monkeypatch.setattr(loop, "time", type("Clock", (), {"monotonic": lambda: next(clock)}))
@@ -118,17 +103,44 @@ def test_checkpoints_by_the_clock(
         SafetensorError('Error while serializing: I/O error: "No space left on device"'),
     ],
 )
-def test_a_full_disk(
-    error: Exception,
-    tiny_llama: Path,
-    work_with: Callable[[str], None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_full_disk(error: Exception, mine: Mine, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise error
 
-    work_with(RECIPE)
     monkeypatch.setattr(torch, "save", full)
-    recipe = load_recipe("mine.yaml", ["save_steps=1"], str(tiny_llama))
     with pytest.raises(RunFailed, match="disk of out is full, and no checkpoint can be wri"):
-        train(recipe, Path("out"), device="cpu")
+        train(mine("preference", *SHORT, "save_steps=1"), Path("out"), device="cpu")
+
+
+def test_rates() -> None:
+    def rates(schedule: str, warmup: int, updates: int) -> list[float]:
+        return [share(schedule, warmup, updates, k) for k in range(updates)]
+
+    assert rates("linear", 2, 6) == [0.5, 1, 1, 0.75, 0.5, 0.25]
+    # (1 + cos(π k / 4)) / 2
+    assert rates("cosine", 0, 4) == pytest.approx([1, 0.8535534, 0.5, 0.1464466])
+    assert rates("constant", 2, 3) == [1, 1, 1]
+    assert rates("constant_with_warmup", 4, 6) == [0.25, 0.5, 0.75, 1, 1, 1]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant", "constant_with_warmup"])
+def test_no_update_is_spent_at_a_rate_of_0(schedule: str) -> None:
+    for updates in range(1, 12):
+        for warmup in range(updates + 1):
+            rates = [share(schedule, warmup, updates, k) for k in range(updates)]
+            assert min(rates) > 0
+            assert max(rates) == 1
+
+
+@pytest.mark.parametrize("kind", ["preference", "sft", "reward"])
+def test_a_training_of_one_update_changes_weights(kind: str, mine: Mine, tiny_llama: Path) -> None:
+    from safetensors.torch import load_file
+
+    recipe = mine(kind, "optimization.pairs_per_update=12", "optimization.max_steps=1")
+    record = train(recipe, Path("out"), device="cpu")
+    rates = [entry["learning_rate"] for entry in record["curves"] if "learning_rate" in entry]
+    assert rates == [1e-3]
+    before, after = (
+        load_file(folder / "model.safetensors") for folder in (tiny_llama, Path("out"))
+    )
+    assert not any(torch.equal(before[name].float(), after[name]) for name in before)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.training.pairwise.loss_by_name import load_loss
+from bfpo_bench.training.pairwise.losses import load_loss
 from bfpo_bench.training.recipe import RENAMED
 from bfpo_bench.training.recipe_file import load_recipe, recipe_names
 

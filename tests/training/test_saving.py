@@ -17,14 +17,19 @@ from transformers import GenerationConfig
 
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.training.dry_run import look
-from bfpo_bench.training.generation_config import read_generation
+from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.recipe import LoraRecipe
-from bfpo_bench.training.recipe_file import load_recipe
-from bfpo_bench.training.saving import Beside, merge_adapters, save_model, transposed_layers
+from bfpo_bench.training.saving import (
+    Beside,
+    merge_adapters,
+    read_generation,
+    save_model,
+    transposed_layers,
+)
 from bfpo_bench.training.train import train
 from bfpo_bench.training.trainable import add_adapters
 from tests.toy_models import SMALL
+from tests.training.conftest import RECIPES, Mine
 
 NewModel = Callable[[], Any]
 
@@ -48,7 +53,7 @@ def saved(model: Any, folder: Path, bf16: bool = False) -> Any:
         model_wrapped=model,
         args=SimpleNamespace(bf16=bf16),
     )
-    # What trainers and dropout.py do to the model's own config does not reach the disk.
+    # What is done to the model's own config does not reach the disk.
     own = copy.deepcopy(model.config)
     kept = Beside(own, GenerationConfig(eos_token_id=[2, 5]), Tokenizer(), "mine")
     model.config.use_cache = False
@@ -133,57 +138,17 @@ def test_weights_that_are_not_numbers_are_not_saved(new_model: NewModel, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-RECIPES = {
-    "preference": """
-method: mine
-loss: dpo
-precision: fp32
-lora: {rank: 2}
-data: [{name: one, pairs: bfpo, files: [pairs.jsonl]}]
-optimization: {learning_rate: 1e-3, pairs_per_update: 4, per_device_train_batch_size: 4,
-  max_steps: 2}
-""",
-    "sft": """
-method: mine
-kind: sft
-precision: fp32
-data: [{name: one, pairs: helpful, files: [pairs.jsonl]}]
-optimization: {learning_rate: 1e-3, pairs_per_update: 4, per_device_train_batch_size: 4,
-  max_steps: 2}
-""",
-    "reward": """
-method: mine
-kind: reward
-precision: fp32
-data: [{name: one, pairs: prompts, files: [pairs.jsonl]}]
-rewards:
-  helpful: {function: "tests.training.test_rates:words"}
-  safe: {function: "tests.training.test_rates:words"}
-combination: linear
-combination_parameters: {weight: 0.5}
-rollout: {num_generations: 2, max_completion_length: 4}
-optimization: {learning_rate: 1e-3, pairs_per_update: 4, per_device_train_batch_size: 4,
-  max_steps: 2}
-""",
-}
-
-
-def with_generation(model: Path, content: str) -> str:
-    """A copy of a model with such a generation config."""
-    shutil.copytree(model, "base")
-    Path("base/generation_config.json").write_text(content)
-    return "base"
-
-
 @pytest.mark.parametrize("kind", list(RECIPES))
 def test_a_generation_config_that_cannot_be_saved(
-    kind: str, tiny_llama: Path, work_with: Callable[[str], None]
+    kind: str, mine: Mine, tiny_llama: Path, tmp_path: Path
 ) -> None:
-    """As vicuna and Llama-2 have it; with checkpoints between."""
-    work_with(RECIPES[kind])
-    base = with_generation(tiny_llama, '{"eos_token_id": 2, "temperature": 0.9, "top_p": 0.6}')
-    recipe = load_recipe("mine.yaml", ["save_steps=1"], base)
-    assert "the trained model's says do_sample: true" in look(recipe, Path("o"), Progress(False))
+    """As vicuna and Llama-2 have it; with checkpoints between, and with adapters."""
+    base = Path(shutil.copytree(tiny_llama, tmp_path / "base"))
+    sampling = '{"eos_token_id": 2, "temperature": 0.9, "top_p": 0.6}'
+    (base / "generation_config.json").write_text(sampling)
+    adapters = ["lora={rank: 2}"] if kind == "preference" else []
+    recipe = mine(kind, "save_steps=1", "optimization.max_steps=2", *adapters, base=base)
+    assert "the trained model's says do_sample: true" in dry_run(recipe, Path("o"), Progress(False))
     record = train(recipe, Path("out"), device="cpu")
     assert "the trained model's says do_sample: true" in record["notes"][-1]
     found = json.loads(Path("out/generation_config.json").read_text())
@@ -224,11 +189,8 @@ def test_generation_configs_are_mended(
     assert said is None if note is None else said is not None and said in note
 
 
-def test_what_cannot_be_saved_is_told_first(
-    tiny_llama: Path, work_with: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    work_with(RECIPES["preference"])
-    recipe = load_recipe("mine.yaml", base=str(tiny_llama))
+def test_what_cannot_be_saved_is_told_first(mine: Mine, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = mine("preference")
 
     def broken(self: Any, *_: Any, **__: Any) -> None:
         raise TypeError("Object of type set is not JSON serializable")
@@ -237,7 +199,7 @@ def test_what_cannot_be_saved_is_told_first(
         patch.setattr("transformers.LlamaConfig.save_pretrained", broken)
         for start in (
             lambda: train(recipe, Path("out"), device="cpu"),
-            lambda: look(recipe, Path("out"), Progress(False)),
+            lambda: dry_run(recipe, Path("out"), Progress(False)),
         ):
             with pytest.raises(
                 BadInput, match=r"could not be saved \(Object of type set is not JSO"
@@ -246,17 +208,14 @@ def test_what_cannot_be_saved_is_told_first(
     assert not Path("out").exists()
 
 
-def test_a_disk_without_room(
-    tiny_llama: Path, work_with: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    work_with(RECIPES["sft"])
+def test_a_disk_without_room(mine: Mine, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = SimpleNamespace(free=1_000_000)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
     with pytest.raises(BadInput, match=r"has 0.001 GB free, and the trained model takes 0\.\d+ GB"):
-        train(load_recipe("mine.yaml", base=str(tiny_llama)), Path("out"), device="cpu")
+        train(mine("sft"), Path("out"), device="cpu")
     usage.free = 2_000_000
     with pytest.raises(BadInput, match=r"trained model with its checkpoints takes 0\.\d+ GB; free"):
-        train(load_recipe("mine.yaml", ["save_steps=9"], str(tiny_llama)), Path("o"), device="cpu")
+        train(mine("sft", "save_steps=9"), Path("o"), device="cpu")
 
 
 def test_a_disk_that_is_full_in_the_end(
@@ -275,26 +234,26 @@ def test_a_disk_that_is_full_in_the_end(
 
 @pytest.mark.parametrize("kind", list(RECIPES))
 def test_tokens_beyond_the_embedding(
-    kind: str, tiny_llama: Path, work_with: Callable[[str], None]
+    kind: str, mine: Mine, tiny_llama: Path, tmp_path: Path
 ) -> None:
     """A marker of the template is refused, the dry run included; a padding token does no harm."""
     from transformers import AutoTokenizer
 
-    work_with(RECIPES[kind])
-    shutil.copytree(tiny_llama, "base")
-    tokenizer = AutoTokenizer.from_pretrained("base")
+    base = Path(shutil.copytree(tiny_llama, tmp_path / "base"))
+    short = "optimization.max_steps=1"
+    tokenizer = AutoTokenizer.from_pretrained(base)
     rows = len(tokenizer)
     tokenizer.add_special_tokens({"pad_token": "<|padding|>"})
-    tokenizer.save_pretrained("base")
-    train(load_recipe("mine.yaml", base="base"), Path("out"), device="cpu")
+    tokenizer.save_pretrained(base)
+    train(mine(kind, short, base=base), Path("out"), device="cpu")
     assert AutoTokenizer.from_pretrained("out").pad_token_id == rows
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|turn|>"]})
     tokenizer.chat_template = "{{ '<|turn|>' }}" + tokenizer.chat_template
-    tokenizer.save_pretrained("base")
-    recipe = load_recipe("mine.yaml", base="base")
+    tokenizer.save_pretrained(base)
+    recipe = mine(kind, short, base=base)
     for start in (
         lambda: train(recipe, Path("new"), device="cpu"),
-        lambda: look(recipe, Path("new"), Progress(False)),
+        lambda: dry_run(recipe, Path("new"), Progress(False)),
     ):
         with pytest.raises(
             BadInput, match=rf"token {rows + 1} \('<\|turn\|>'\), and .* embedding has {rows} rows"

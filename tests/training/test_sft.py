@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.training.data.chat import load_conversations
-from bfpo_bench.training.data.preferences import Pair
+from bfpo_bench.training.data.chat import attribute_line, attributes_of, load_conversations
+from bfpo_bench.training.data.preferences import Pair, PreferenceRecord
 from bfpo_bench.training.data.tokenize import tokenize_conversations, tokenize_pairs
-from bfpo_bench.training.dry_run import look
+from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.recipe import DataRecipe, Recipe
 from bfpo_bench.training.recipe_file import load_recipe
-from bfpo_bench.training.sft import prepare_sft
+from bfpo_bench.training.sft import prepare_sft, steered_template
 from bfpo_bench.training.train import train
 from tests.training.toy_tokenizers import ENDLESS, MISTRAL, ZEPHYR, byte_level
 
@@ -126,30 +127,10 @@ def test_the_dry_run_counts_what_would_be_trained(
     sizes = {name: p.numel() for name, p in model.named_parameters()}
     trained = sum(n for name, n in sizes.items() if "down_proj" in name)
     recipe = recipe_for(tmp_path, file, tiny_llama)
-    text = look(recipe, tmp_path / "out", Progress(show=False))
+    text = dry_run(recipe, tmp_path / "out", Progress(show=False))
     assert "saferlhf: 32 conversations" in text
     assert f"{trained:,} of {sum(sizes.values()):,} parameters are trained" in text
     assert not (tmp_path / "out").exists()
-    pairs = load_recipe(
-        "mistral/bfpo",
-        [
-            f'data=[{{name: pku, pairs: bfpo, files: ["{file}"]}}]',
-            "tokens.max_length=2048",
-            "optimization.pairs_per_update=8",
-        ],
-        base=str(tiny_llama),
-    )
-    text = look(pairs, tmp_path / "out", Progress(show=False))
-    assert "pku: 32 pairs" in text
-    assert "4 updates of 8 pairs, 2 at once" in text
-    with pytest.raises(
-        BadInput, match=r"'attn_qkv' selects none of the layers; did you mean 'self_attn"
-    ):
-        look(
-            load_recipe(str(tmp_path / "sft.yaml"), ["layers=[attn_qkv]"], str(tiny_llama)),
-            tmp_path / "out",
-            Progress(show=False),
-        )
 
 
 @pytest.mark.parametrize(
@@ -175,7 +156,7 @@ def test_long_conversations_are_cut_and_counted(tmp_path: Path, tiny_llama: Path
     prepared = prepare_sft(recipe, Progress(show=False))
     assert prepared.sets[0].cut == 1
     assert max(map(len, prepared.sets[0].tokens)) == 40
-    text = look(recipe, tmp_path / "out", Progress(show=False))
+    text = dry_run(recipe, tmp_path / "out", Progress(show=False))
     tokens = sum(map(len, prepared.sets[0].tokens))
     assert f"c: 3 conversations, {tokens} tokens; cut: 1 at the end" in text
     assert "1 updates of 32 conversations, 2 at once" in text
@@ -200,19 +181,6 @@ def test_a_training_that_breaks_leaves_no_model(tmp_path: Path, tiny_llama: Path
     assert not list((tmp_path / "out").glob("*.safetensors"))
 
 
-def test_a_template_that_is_not_there(tmp_path: Path, tiny_llama: Path) -> None:
-    wanted = chats(tmp_path, [said("a", "b")])
-    changed = load_recipe(
-        _write(tmp_path, wanted, "tokens: {chat_template: zefyr}"), base=str(tiny_llama)
-    )
-    with pytest.raises(
-        BadInput, match=r"template zefyr cannot be read .*name a bundled one .zephyr"
-    ):
-        look(changed, tmp_path, Progress(show=False))
-    with pytest.raises(BadInput, match="no base model is given"):
-        look(Recipe("sft", (wanted,), None, "sft"), tmp_path, Progress(show=False))
-
-
 def _write(folder: Path, wanted: DataRecipe, more: str) -> str:
     path = folder / "t.yaml"
     [file] = wanted.files
@@ -221,3 +189,122 @@ def _write(folder: Path, wanted: DataRecipe, more: str) -> str:
         encoding="utf-8",
     )
     return str(path)
+
+
+STEERED = """
+method: steerlm
+kind: sft
+precision: fp32
+layers: [mlp.down_proj]
+attributes: {{helpfulness: 1, safety: 1}}
+data: [{{name: pku, pairs: attributes, files: ["{file}"], limit: 8}}]
+tokens: {{max_length: 512, max_prompt: 64}}
+optimization: {{learning_rate: 1e-3, pairs_per_update: 8, per_device_train_batch_size: 8,
+  max_steps: 2}}
+"""
+
+
+@pytest.fixture
+def tokenizer(tiny_llama: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny_llama)
+
+
+def test_attributes_are_what_the_labels_say() -> None:
+    record = PreferenceRecord((("user", "?"),), ("a", "b"), 1, (True, None), None, "s", "s:1")
+    assert attributes_of(record, 0) == {"helpfulness": 0, "safety": 1}
+    assert attributes_of(record, 1) == {"helpfulness": 1}
+    assert attribute_line({"helpfulness": 0, "safety": 1}) == "helpfulness: 0, safety: 1"
+
+
+def test_both_responses_are_learnt_from(data_dir: Path) -> None:
+    file = data_dir / "preference" / "pku_saferlhf_32.json"
+    rows = json.loads(file.read_text(encoding="utf-8"))
+    found, *_ = load_conversations(DataRecipe("pku", "attributes", (str(file),)), seed=0)
+    assert len(found) == 2 * len(rows)
+    for n, row in enumerate(rows):
+        for k in (0, 1):
+            helpful, safe = int(row["better_response_id"] == k), int(row[f"is_response_{k}_safe"])
+            assert found[2 * n + k] == (
+                ("system", f"helpfulness: {helpful}, safety: {safe}"),
+                ("user", row["prompt"]),
+                ("assistant", row[f"response_{k}"]),
+            )
+
+
+def test_attributes_stand_before_a_system_message(tmp_path: Path) -> None:
+    prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "?"}]
+    row = {"prompt": prompt, "responses": ["a", "b"], "safe": [True, False], "more_helpful": None}
+    (tmp_path / "p.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    found, *_ = load_conversations(DataRecipe("p", "attributes", (str(tmp_path / "p.jsonl"),)), 0)
+    assert [c[0] for c in found] == [
+        ("system", "safety: 1\nBe brief."),
+        ("system", "safety: 0\nBe brief."),
+    ]
+
+
+def test_a_set_without_labels(tmp_path: Path) -> None:
+    row = {"prompt": "?", "responses": ["a", "b"], "safe": [None, None], "more_helpful": None}
+    (tmp_path / "p.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(BadInput, match="there are no attributes to learn"):
+        load_conversations(DataRecipe("p", "attributes", (str(tmp_path / "p.jsonl"),)), 0)
+
+
+def test_the_steered_template_asks_as_training_did(tokenizer: Any) -> None:
+    wanted = {"helpfulness": 1, "safety": 1}
+    steered = steered_template(tokenizer.chat_template, wanted, tokenizer)
+    line = "helpfulness: 1, safety: 1"
+    question = {"role": "user", "content": "How?"}
+    for own, expected in ((None, line), ("Be brief.", f"{line}\nBe brief.")):
+        asked = [question] if own is None else [{"role": "system", "content": own}, question]
+        learnt = [{"role": "system", "content": expected}, question]
+        assert tokenizer.apply_chat_template(
+            asked, chat_template=steered, tokenize=False, add_generation_prompt=True
+        ) == tokenizer.apply_chat_template(learnt, tokenize=False, add_generation_prompt=True)
+
+
+def test_attributes_that_cannot_be_asked_for(tokenizer: Any) -> None:
+    with pytest.raises(BadInput, match="unknown attribute 'saftey'; did you mean 'safety'"):
+        steered_template(tokenizer.chat_template, {"saftey": 1}, tokenizer)
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('none') }}{% endif %}"
+    with pytest.raises(BadInput, match="the chat template writes no system message"):
+        steered_template(f"{refusing}{{{{ messages[0].content }}}}", {"safety": 1}, tokenizer)
+    deaf = "{% for m in messages if m['role'] != 'system' %}{{ m['content'] }}{% endfor %}"
+    with pytest.raises(BadInput, match="the chat template writes no system message"):
+        steered_template(deaf, {"safety": 1}, tokenizer)
+
+
+def test_responses_are_learnt_under_their_own_attributes_alone(
+    data_dir: Path, tiny_llama: Path, tokenizer: Any, tmp_path: Path
+) -> None:
+    """Not under those that the saved template asks for."""
+    file = data_dir / "preference" / "pku_saferlhf_32.json"
+    (tmp_path / "r.yaml").write_text(STEERED.format(file=file), encoding="utf-8")
+    recipe = load_recipe(str(tmp_path / "r.yaml"), base=str(tiny_llama))
+    prepared = prepare_sft(recipe, Progress(show=False))
+    conversations, *_ = load_conversations(recipe.data[0], recipe.seed)
+    for ids, said in zip(prepared.sets[0].tokens, conversations, strict=True):
+        text = tokenizer.apply_chat_template(
+            [{"role": role, "content": content} for role, content in said], tokenize=False
+        )
+        assert tokenizer.decode(ids) == text
+    assert "helpfulness: 1, safety: 1" in (prepared.base.beside.template or "")
+    assert prepared.base.tokenizer.chat_template == tokenizer.chat_template
+
+
+@pytest.mark.slow
+def test_a_steered_model_is_asked_like_any_other(
+    data_dir: Path, tiny_llama: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer
+
+    file = data_dir / "preference" / "pku_saferlhf_32.json"
+    (tmp_path / "r.yaml").write_text(STEERED.format(file=file), encoding="utf-8")
+    record = train(
+        load_recipe(str(tmp_path / "r.yaml"), base=str(tiny_llama)), tmp_path / "out", device="cpu"
+    )
+    assert record["data"][0]["pairs"] == 16
+    saved = AutoTokenizer.from_pretrained(tmp_path / "out")
+    text = saved.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
+    assert "helpfulness: 1, safety: 1" in text

@@ -1,6 +1,6 @@
 """One start model and one pair of preference sets in memory, and any number of trainings on them.
 
-A run here is :mod:`bfpo_bench.training.pairwise.run` without its files: the recipe, the pairing,
+A run here is :func:`bfpo_bench.training.train.train` without its files: the recipe, the pairing,
 the mixing, the loss, the selected layers and the trainer are the same, but what all runs share
 (the model, tokens, reference log-probabilities) is made once, so that a run takes seconds.
 On-policy methods go the ordinary way. The loss of one control is here, too.
@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -27,17 +26,15 @@ from bfpo_bench.models.checkpoint import find_model
 from bfpo_bench.toy_world.evaluate import HeldOut, Shares, chat_writer, respond
 from bfpo_bench.training.data.load import load_set
 from bfpo_bench.training.data.preferences import make_pairs
-from bfpo_bench.training.data.sampler import Schedule
 from bfpo_bench.training.data.tokenize import Limits, TokenPair, tokenize_pairs
-from bfpo_bench.training.on_policy.run import train_on_policy
-from bfpo_bench.training.pairwise.loss_by_name import load_loss
-from bfpo_bench.training.pairwise.losses import PairLogps
-from bfpo_bench.training.pairwise.reference_pass import reference_logprobs
-from bfpo_bench.training.pairwise.run import load_model, loop_settings
+from bfpo_bench.training.loop import loop_settings
+from bfpo_bench.training.pairwise.losses import PairLogps, load_loss
+from bfpo_bench.training.pairwise.reference import reference_logprobs
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
-from bfpo_bench.training.processes import join_processes
+from bfpo_bench.training.prepared import recipe_schedule
 from bfpo_bench.training.recipe import DataRecipe, Recipe
-from bfpo_bench.training.trainable import select_layers
+from bfpo_bench.training.train import join_processes, train
+from bfpo_bench.training.trainable import load_model, select_layers
 
 ROWS_AT_ONCE = 400
 """Responses that are generated side by side."""
@@ -70,7 +67,7 @@ class Lab:
         select_layers(self._model, recipe.layers)
         sets = [self._pairs(one, recipe) for one in recipe.data]
         pairs = [pair for one in sets for pair in one]
-        batches = list(_schedule(recipe, [len(one) for one in sets]))
+        batches = list(recipe_schedule(recipe, [len(one) for one in sets]))
         reference = reference_logprobs(
             pairs,
             self._model,
@@ -96,7 +93,7 @@ class Lab:
         output = self._scratch / "on-policy"
         shutil.rmtree(output, ignore_errors=True)
         quiet = Progress(show=False)
-        train_on_policy(replace(recipe, base=str(self._start)), output, quiet, device="cpu")
+        train(replace(recipe, base=str(self._start)), output, quiet, device="cpu")
         self._take(dict(load_model(find_model(str(output)), "fp32").named_parameters()))
 
     @torch.no_grad()
@@ -130,19 +127,6 @@ class Lab:
                 limits=Limits(recipe.tokens.max_length, recipe.tokens.max_prompt),
             )
         return self._tokens[key]
-
-
-def _schedule(recipe: Recipe, sizes: Sequence[int]) -> Any:
-    o = recipe.optimization
-    assert o.max_steps is not None, "toy recipes count updates"
-    passed = max(sizes) * len(sizes) if recipe.mixing == "buffered" else sum(sizes)
-    return Schedule(
-        recipe.mixing,
-        tuple(sizes),
-        o.pairs_per_update,
-        epochs=o.max_steps * o.pairs_per_update / passed,
-        seed=recipe.seed,
-    )
 
 
 def weighted_ipo(logps: PairLogps, *, tau: float = 0.01) -> torch.Tensor:

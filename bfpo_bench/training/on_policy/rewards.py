@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import inspect
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -37,24 +38,23 @@ Rate = Callable[[Sequence[Messages], Sequence[str]], list[float]]
 """A reward at work: one number for each prompt and response."""
 
 
-class ChosenReward(Protocol):
+class ChosenReward(ABC):
     """A reward that was found."""
 
+    @abstractmethod
     def identity(self) -> dict[str, Any]:
         """All that it depends on, as plain JSON values."""
-        ...
 
+    @abstractmethod
     def opened(self, progress: Progress, device: torch.device, models: Models) -> Rate:
         """The reward, ready to rate."""
-        ...
 
-    def try_on(self, prompts: Sequence[Messages]) -> None:
+    def try_on(self, prompts: Sequence[Messages]) -> None:  # noqa: B027
         """Tries what can be tried before anything is loaded.
 
         Raises:
             BadInput: answers to one of these prompts cannot be rated.
         """
-        ...
 
 
 class Models:
@@ -73,7 +73,7 @@ class Models:
 
 
 @dataclass(frozen=True)
-class ModelReward:
+class ModelReward(ChosenReward):
     """An objective of a reward model."""
 
     found: RewardModelFiles
@@ -102,7 +102,7 @@ class ModelReward:
 
 
 @dataclass(frozen=True)
-class JudgeReward:
+class JudgeReward(ChosenReward):
     """How safe a judge finds a response: from 0 to 1."""
 
     judge: ChosenJudge
@@ -116,9 +116,6 @@ class JudgeReward:
         """See :class:`ChosenReward`."""
         judge = models.stack.enter_context(self.judge.opened(progress))
         return lambda prompts, responses: _judged(judge, self.verdict, prompts, responses)
-
-    def try_on(self, prompts: Sequence[Messages]) -> None:
-        """See :class:`ChosenReward`; a judge is asked with the prompt's text."""
 
 
 def _judged(
@@ -145,7 +142,7 @@ def _as_text(prompt: Messages) -> str:
 
 
 @dataclass(frozen=True)
-class FunctionReward:
+class FunctionReward(ChosenReward):
     """A function of one's own: ``def reward(prompts, responses, *, parameter=default)``.
 
     ``prompts`` are conversations (lists of ``{"role": …, "content": …}``), ``responses`` texts; it

@@ -10,28 +10,38 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather
+from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
 
 from bfpo_bench.common.errors import BadInput, RunFailed, unknown_name
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.engines.tokenization import load_tokenizer
-from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.training.data.chat import PromptSet, load_prompts
 from bfpo_bench.training.data.chat_template import ChatTemplate
-from bfpo_bench.training.generation_config import end_ids
-from bfpo_bench.training.on_policy.global_reward_by_name import Combination, load_combination
-from bfpo_bench.training.on_policy.rewards import ChosenReward, Rate, choose_reward
-from bfpo_bench.training.pairwise.prepare import find_base, read_template, trained_outline
-from bfpo_bench.training.rates import OwnRates
+from bfpo_bench.training.loop import OwnRates
+from bfpo_bench.training.on_policy.global_reward import Combination, Multiplier, load_combination
+from bfpo_bench.training.on_policy.rewards import (
+    ChosenReward,
+    JudgeReward,
+    ModelReward,
+    Rate,
+    choose_reward,
+    opened_rewards,
+)
+from bfpo_bench.training.output import set_entry
+from bfpo_bench.training.prepared import Prepared, Run, left_out, open_base, tell_left_out
 from bfpo_bench.training.recipe import Recipe, RolloutRecipe
-from bfpo_bench.training.saving import Beside, beside, check_ids, embedding_rows, padded
+from bfpo_bench.training.saving import check_ids, embedding_rows, end_ids, padded
 
 NOTE = (
     "On-policy training by RLOO, PPO's clipped objective with a leave-one-out baseline; the paper "
@@ -40,51 +50,129 @@ NOTE = (
 
 
 @dataclass(frozen=True)
-class PreparedOnPolicy:
+class PreparedOnPolicy(Prepared):
     """An on-policy training ready to run.
 
     Attributes:
-        tokenizer: as it is saved with the result.
-        template: chat template of the recipe, or None for the tokenizer's own.
         sampling_tokenizer: of the training: its template's clock stands still, and it pads on the
             left.
-        beside: what is saved with the weights.
     """
 
-    recipe: Recipe
-    base: ModelFiles
-    tokenizer: Any
-    template: str | None
     sampling_tokenizer: Any
     sets: list[PromptSet]
     rewards: dict[str, ChosenReward]
     combination: Combination
-    beside: Beside
+
+    unit = "responses"
+    notes = (NOTE,)
+    memory_advice = (
+        "lower optimization.pairs_per_update (sampled together), "
+        "optimization.per_device_train_batch_size or rollout.max_completion_length, or set "
+        "gradient_checkpointing: true"
+    )
+
+    @property
+    def sizes(self) -> list[int]:
+        """See :class:`Prepared`; prompts."""
+        return [len(one.prompts) for one in self.sets]
 
     @property
     def updates(self) -> int:
-        """Number of updates."""
+        """See :class:`Prepared`; TRL draws the prompts."""
         o = self.recipe.optimization
-        responses = sum(len(one.prompts) for one in self.sets) * self.recipe.rollout.num_generations
+        responses = sum(self.sizes) * self.group
         return o.max_steps or max(1, round(o.num_train_epochs * responses / o.pairs_per_update))
 
-    def batches(self, processes: int = 1) -> tuple[int, int]:
-        """Responses that go through one device at a time, and such batches in an update.
+    @property
+    def group(self) -> int:
+        """Responses to one prompt."""
+        return self.recipe.rollout.num_generations
 
-        Raises:
-            BadInput: an update cannot be split into whole groups of responses to one prompt.
-        """
-        o, group = self.recipe.optimization, self.recipe.rollout.num_generations
-        share, rest = divmod(o.pairs_per_update, processes)
-        if rest or share % group:
-            raise BadInput(
-                f"an update of {o.pairs_per_update} responses cannot be split over {processes} "
-                f"processes into whole groups of {group} responses to a prompt; make "
-                "optimization.pairs_per_update a multiple of their product."
+    def reward_identities(self) -> dict[str, Any]:
+        """See :class:`Prepared`."""
+        return {name: reward.identity() for name, reward in self.rewards.items()}
+
+    def entries(self) -> list[dict[str, Any]]:
+        """See :class:`Prepared`."""
+        return [
+            set_entry(
+                *(one.name, len(one.prompts), one.rows, one.bad, one.tokens, one.digest),
+                too_long=one.too_long,
             )
-        most = o.per_device_train_batch_size
-        at_once = max(n for n in range(1, share + 1) if share % n == 0 and n <= most)
-        return at_once, share // at_once
+            for one in self.sets
+        ]
+
+    def describe(self) -> list[str]:
+        """See :class:`Prepared`."""
+        lines = []
+        for one in self.sets:
+            long = f", {one.too_long} longer than max_prompt left out" if one.too_long else ""
+            counts = f"{len(one.prompts):,} prompts, {one.tokens:,} tokens"
+            lines.append(f"{one.name}: {counts}{left_out(one.bad)}{long}")
+        beside = {}
+        for reward in self.rewards.values():
+            if isinstance(reward, ModelReward):
+                beside[reward.found.files.folder] = reward.found.files
+            elif isinstance(reward, JudgeReward) and reward.judge.model is not None:
+                beside[reward.judge.model.folder] = reward.judge.model
+        models = list(beside.values())
+        if self.recipe.rollout.beta > 0 and self.recipe.lora is None:
+            models.append(self.base.files)
+        if models:
+            size = sum(path.stat().st_size for model in models for path in model.weights)
+            lines.append(
+                "reward models, judges and reference beside the policy: "
+                f"{len(models)}, about {size / 1e9:.3g} GB on every device"
+            )
+        return lines
+
+    @contextmanager
+    def trainer(
+        self, model: Any, settings: dict[str, Any], callbacks: list[Any], run: Run
+    ) -> Iterator[Any]:
+        """See :class:`Prepared`: TRL's trainer over the prompts of all sets, shuffled."""
+        import datasets
+        from trl import RLOOConfig
+
+        vllm = self.recipe.rollout.engine == "vllm"
+        trainer_kind: Any = _rloo_trainer(vllm)
+        rows = [
+            {
+                "prompt": [{"role": role, "content": content} for role, content in prompt],
+                "unsafe_prompt": one.unsafe,
+            }
+            for one in self.sets
+            for prompt in one.prompts
+        ]
+        at_once, _ = self.batches(run.state.num_processes)
+        # The other engine goes by the model's generation config.
+        stops = {"stop_token_ids": end_ids(self.base.beside.generation)} if vllm else None
+        config = RLOOConfig(
+            **settings,
+            per_device_train_batch_size=at_once,
+            max_steps=self.updates,
+            generation_kwargs=stops,
+            **rollout_settings(self.recipe.rollout),
+            disable_dropout=True,
+        )
+
+        class OnPolicyTrainer(OwnRates, trainer_kind):  # type: ignore[misc]
+            pass
+
+        if (multiplier := self.combination.multiplier) is not None:
+            callbacks = [*callbacks, KeptMultiplier(multiplier)]
+            if run.checkpoint is not None:
+                multiplier.value = KeptMultiplier.read(run.checkpoint)
+        chosen, recipes = self.rewards, self.recipe.rewards
+        with opened_rewards(chosen, recipes, run.progress, run.state.device) as rates:
+            yield OnPolicyTrainer(
+                model=model,
+                args=config,
+                reward_funcs=[GlobalReward(rates, self.combination, self.group)],
+                train_dataset=datasets.Dataset.from_list(rows),
+                processing_class=self.sampling_tokenizer,
+                callbacks=callbacks,
+            )
 
 
 def prepare_on_policy(
@@ -103,38 +191,31 @@ def prepare_on_policy(
         recipe.combination or "", recipe.combination_parameters, list(rewards)
     )
     rollout_settings(recipe.rollout)
-    base = find_base(recipe, trust_remote_code)
-    model = trained_outline(recipe, base, trust_remote_code)
-    template = read_template(recipe)
-    tokenizer = load_tokenizer(base.folder, trust_remote_code)
-    chat = ChatTemplate(tokenizer, template, date)
-    kept = beside(base, model, tokenizer, template, chat.ends, trust_remote_code)
-    sampling = _sampling_tokenizer(padded(tokenizer, embedding_rows(model)), chat)
+    base = open_base(recipe, trust_remote_code)
+    rows = embedding_rows(base.outline)
+    sampling = sampling_tokenizer(padded(base.tokenizer, rows), base.chat)
     sets = []
     for wanted in recipe.data:
         with progress.stage(f"read {wanted.name}", 1, unit=""):
             one = load_prompts(wanted, recipe.seed, sampling, recipe.tokens.max_prompt)
-        for sentence in one.bad[:5]:
-            progress.say(f"left out: {sentence}")
-        if len(sampling) > embedding_rows(model):
-            texts = [chat.write(prompt, True) for prompt in one.prompts]
+        tell_left_out(one.bad, progress)
+        if len(sampling) > rows:
+            texts = [base.chat.write(prompt, True) for prompt in one.prompts]
             ids = sampling(texts, add_special_tokens=False)["input_ids"]
-            check_ids(model, sampling, ids, one.name)
+            check_ids(base.outline, sampling, ids, one.name)
         sets.append(one)
-    prepared = PreparedOnPolicy(
-        recipe, base, tokenizer, template, sampling, sets, rewards, combination, kept
-    )
+    prepared = PreparedOnPolicy(recipe, base, sampling, sets, rewards, combination)
     prepared.batches()
     for reward in rewards.values():
         reward.try_on([prompt for one in sets for prompt in one.prompts])
     return prepared
 
 
-def _sampling_tokenizer(sampling: Any, chat: ChatTemplate) -> Any:
-    sampling.padding_side = "left"
-    # It renders the prompts of the training alone: the one that is saved keeps its clock.
-    sampling.chat_template = chat.for_texts()
-    return sampling
+def sampling_tokenizer(tokenizer: Any, chat: ChatTemplate) -> Any:
+    """Makes a tokenizer that renders the prompts of the training alone: its clock stands still."""
+    tokenizer.padding_side = "left"
+    tokenizer.chat_template = chat.for_texts()
+    return tokenizer
 
 
 def rollout_settings(rollout: RolloutRecipe) -> dict[str, Any]:
@@ -232,50 +313,18 @@ class GlobalReward:
         return one_each
 
 
-def rloo_trainer(
-    prepared: PreparedOnPolicy,
-    model: Any,
-    settings: dict[str, Any],
-    reward: GlobalReward,
-    callbacks: list[Any],
-) -> Any:
-    """TRL's trainer over the prompts of all sets, shuffled.
+class KeptMultiplier(TrainerCallback, ExportableState):  # type: ignore[misc]
+    """Lets Trainer write the multiplier into its checkpoints."""
 
-    Args:
-        model: the base model, its layers selected.
-        settings: what the recipe says of loop and batches, as arguments of transformers'
-            TrainingArguments.
+    def __init__(self, multiplier: Multiplier) -> None:
+        self._multiplier = multiplier
 
-    """
-    import datasets
-    from trl import RLOOConfig
+    def state(self) -> dict[str, Any]:
+        """What Trainer writes into ``trainer_state.json``."""
+        return {"args": {}, "attributes": {"value": self._multiplier.value}}
 
-    trainer_kind: Any = _rloo_trainer(prepared.recipe.rollout.engine == "vllm")
-    rows = [
-        {
-            "prompt": [{"role": role, "content": content} for role, content in prompt],
-            "unsafe_prompt": one.unsafe,
-        }
-        for one in prepared.sets
-        for prompt in one.prompts
-    ]
-    vllm = prepared.recipe.rollout.engine == "vllm"
-    config = RLOOConfig(
-        **settings,
-        # The other engine goes by the model's generation config.
-        generation_kwargs={"stop_token_ids": end_ids(prepared.beside.generation)} if vllm else None,
-        **rollout_settings(prepared.recipe.rollout),
-        disable_dropout=True,
-    )
-
-    class OnPolicyTrainer(OwnRates, trainer_kind):  # type: ignore[misc]
-        pass
-
-    return OnPolicyTrainer(
-        model=model,
-        args=config,
-        reward_funcs=[reward],
-        train_dataset=datasets.Dataset.from_list(rows),
-        processing_class=prepared.sampling_tokenizer,
-        callbacks=callbacks,
-    )
+    @classmethod
+    def read(cls, checkpoint: Path) -> float:
+        """The multiplier at a checkpoint."""
+        content = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        return float(content["stateful_callbacks"][cls.__name__]["attributes"]["value"])

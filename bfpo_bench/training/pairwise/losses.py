@@ -2,21 +2,25 @@
 
 A loss is ``def name(logps: PairLogps, *, parameter=default) -> Tensor`` of shape [pairs], without
 reduction. A recipe names a built-in one (``loss: bfpo``) or any importable function of that form
-(``loss: package.module:function``): see :mod:`bfpo_bench.training.pairwise.loss_by_name`.
+(``loss: package.module:function``): see :func:`load_loss`.
 Equations and what theory says of them: docs/losses.md.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.errors import BadInput, BenchError, unknown_name
+from bfpo_bench.common.imports import check_parameters, import_function
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,10 @@ class PairLogps:
     def log_ratio(self) -> Tensor:
         """``log(π(chosen) π_ref(rejected) / (π(rejected) π_ref(chosen)))``, [pairs]."""
         return (self.chosen - self.ref_chosen) - (self.rejected - self.ref_rejected)
+
+
+Loss = Callable[[PairLogps], Tensor]
+"""A pairwise loss with its parameters filled in: ``[pairs]`` from the pairs' log-probabilities."""
 
 
 def dpo(logps: PairLogps, *, beta: float = 0.01, label_smoothing: float = 0.0) -> Tensor:
@@ -234,7 +242,7 @@ def rewards(logps: PairLogps, beta: float, wanted: Tensor | None = None) -> Rewa
     return Rewards(chosen, rejected, chosen - rejected, right.where(sign != 0, torch.nan))
 
 
-def wanted_sign(loss: Callable[[PairLogps], Tensor], logps: PairLogps) -> Tensor:
+def wanted_sign(loss: Loss, logps: PairLogps) -> Tensor:
     """Which way a loss wants the log-ratio of each pair to go from the reference: 1, -1 or 0.
 
     It is the sign of the loss's slope there, so it is right for any loss: always 1 for dpo and ipo,
@@ -271,3 +279,93 @@ def _positive(name: str, value: float) -> float:
     if _number(name, value) <= 0:
         raise BadInput(f"{name} must be above 0, not {value:g}.")
     return value
+
+
+BUILT_IN: dict[str, Callable[..., Tensor]] = {"bfpo": bfpo, "dpo": dpo, "ipo": ipo, "modpo": modpo}
+
+
+def load_loss(name: str, parameters: Mapping[str, Any] | None = None) -> Loss:
+    """The loss that a recipe asks for, with its parameters filled in and tried out.
+
+    Args:
+        name: ``dpo``, ``ipo``, ``bfpo``, ``modpo`` or ``package.module:function``.
+        parameters: its keyword arguments.
+
+    Returns:
+        The function of a batch; a ``functools.partial`` of the loss.
+
+    Raises:
+        BadInput: no such loss or parameter, a value out of range, or a function that does not
+            return one differentiable value per pair.
+    """
+    function = import_function("loss", name) if ":" in name else BUILT_IN.get(name)
+    if function is None:
+        raise unknown_name("loss", name, BUILT_IN)
+    parameters = dict(parameters or {})
+    _check_parameters(name, function, parameters)
+    loss = functools.partial(function, **parameters)
+    check_loss(name, loss)
+    return loss
+
+
+def check_loss(name: str, loss: Loss, *, safety: bool = True, margin: bool = True) -> None:
+    """Tries a loss on four made-up pairs, so that what it lacks is known before long work.
+
+    Args:
+        name: of the loss, for messages.
+        loss: from :func:`load_loss`.
+        safety: whether every pair of the data has safety labels.
+        margin: whether every pair has a margin.
+
+    Raises:
+        BadInput: the loss cannot work with such data.
+    """
+    values = torch.linspace(-3.0, -1.0, 4, requires_grad=True)
+    constant, length = torch.full((4,), -2.0), torch.full((4,), 2)
+    safe = torch.tensor([True, True, False, False])
+    batch = PairLogps(
+        chosen=values,
+        rejected=-5 - values,
+        ref_chosen=constant,
+        ref_rejected=constant,
+        chosen_tokens=length,
+        rejected_tokens=length,
+        chosen_safe=safe if safety else None,
+        rejected_safe=safe.flip(0) if safety else None,
+        margin=torch.zeros(4) if margin else None,
+    )
+    try:
+        result = loss(batch)
+    except BenchError:
+        raise
+    except Exception as error:
+        missing = ("" if safety else " without safety labels") + (
+            "" if margin else " without margin"
+        )
+        raise BadInput(
+            f"the loss {name} fails on pairs{missing}: {type(error).__name__}: {error}."
+        ) from error
+    shape = list(getattr(result, "shape", ()))
+    if not isinstance(result, Tensor) or shape != [4]:
+        raise BadInput(
+            f"the loss {name} must return one value per pair, a tensor of shape [pairs] without "
+            f"reduction; for 4 pairs it returned a {type(result).__name__} of shape {shape}."
+        )
+    if not result.requires_grad:
+        raise BadInput(
+            f"what the loss {name} returns has no gradient with respect to logps.chosen; it must "
+            "depend on the policy's log-probabilities."
+        )
+
+
+def _check_parameters(
+    name: str, function: Callable[..., Tensor], parameters: Mapping[str, Any]
+) -> None:
+    """Every key must be one that the function takes, and none that it needs be left out."""
+    first, *rest = inspect.signature(function).parameters.values() or (None,)
+    if first is None or first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD):
+        raise BadInput(
+            f"the loss {name} must take the batch as its first argument: "
+            "def loss(logps: PairLogps, *, parameter=default) -> Tensor."
+        )
+    check_parameters("loss", name, rest, parameters)

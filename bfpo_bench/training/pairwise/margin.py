@@ -14,14 +14,10 @@ from accelerate.utils import broadcast_object_list, gather_object
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.models.chat import DATE
-from bfpo_bench.training.checkpoint import write_json
 from bfpo_bench.training.data.preferences import Pair
-from bfpo_bench.training.data.tokenize import TokenPair
 from bfpo_bench.training.on_policy.rewards import ChosenReward, Rate, choose_reward, opened_rewards
+from bfpo_bench.training.output import MARGINS, write_json
 from bfpo_bench.training.recipe import RewardRecipe
-
-FILE = "margins.json"
-"""Margins of an unfinished training, in its output folder."""
 
 PAIRS_AT_ONCE = 64
 """Of one process, between two meetings."""
@@ -44,7 +40,7 @@ class MarginReward:
         Raises:
             BadInput, RunFailed: the reward gives no number.
         """
-        path = output / FILE
+        path = output / MARGINS
         margins: list[float]
         [margins] = broadcast_object_list([_kept(path) if state.is_main_process else None])
         if len(margins) == len(self.pairs):
@@ -84,11 +80,6 @@ def _kept(path: Path) -> list[float]:
         return [float(one) for one in json.loads(path.read_text(encoding="utf-8"))["margins"]]
     except (OSError, ValueError, TypeError, KeyError):
         return []
-
-
-def with_margins(pairs: Sequence[TokenPair], margins: Sequence[float]) -> list[TokenPair]:
-    """The pairs, each with its margin."""
-    return [replace(p, margin=margin) for p, margin in zip(pairs, margins, strict=True)]
 
 
 def choose_margin(

@@ -1,118 +1,162 @@
-"""From a recipe to tokens: everything that is checked and counted before a model is loaded."""
+"""Preference training: what is checked and counted before, and the trainer over packed pairs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from transformers import TrainingArguments
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.engines.hf.load import outline
-from bfpo_bench.engines.tokenization import load_tokenizer
-from bfpo_bench.models.checkpoint import ModelFiles
-from bfpo_bench.models.config import find_causal_model
-from bfpo_bench.training.data.chat_template import ChatTemplate
+from bfpo_bench.engines.prefix.self_check import packing_fault
 from bfpo_bench.training.data.load import load_set, usable
-from bfpo_bench.training.data.preferences import LoadedSet, digest, make_pairs
-from bfpo_bench.training.data.sampler import Schedule
+from bfpo_bench.training.data.preferences import digest, make_pairs
 from bfpo_bench.training.data.tokenize import Limits, TokenCounts, TokenPair, tokenize_pairs
-from bfpo_bench.training.pairwise.loss_by_name import Loss, check_loss, load_loss
+from bfpo_bench.training.output import set_entry
+from bfpo_bench.training.pairwise.losses import Loss, check_loss, load_loss
 from bfpo_bench.training.pairwise.margin import MarginReward, choose_margin, label_margins
+from bfpo_bench.training.pairwise.reference import reference_file, reference_logprobs
+from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
+from bfpo_bench.training.prepared import (
+    Prepared,
+    Run,
+    left_out,
+    open_base,
+    tell_left_out,
+)
 from bfpo_bench.training.recipe import Recipe
-from bfpo_bench.training.saving import Beside, beside, check_ids
-from bfpo_bench.training.trainable import choose_weights
-
-TEMPLATES = Path(__file__).parent.parent / "templates"
+from bfpo_bench.training.saving import check_ids
 
 
 @dataclass(frozen=True)
-class PreparedSet:
+class PairSet:
     """A set as it goes into training.
 
     Attributes:
-        loaded: its records, and what became of its rows.
         tokens: a pair for each record.
         counts: tokens, and what was cut.
+        rows: number of rows found.
+        bad: a sentence for each row that was left out.
         digest: of its pairs' texts and labels.
     """
 
-    loaded: LoadedSet
+    name: str
     tokens: list[TokenPair]
     counts: TokenCounts
+    rows: int
+    bad: list[str]
     digest: str
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedPairs(Prepared):
     """A preference training ready to run.
 
     Attributes:
-        template: chat template of the recipe, or None for the tokenizer's own.
-        beside: what is saved with the weights.
         margin: what is to rate the pairs before they are trained on; None where nothing is.
+        margins: what it has found, pair by pair.
     """
 
-    recipe: Recipe
-    base: ModelFiles
-    tokenizer: Any
-    template: str | None
-    sets: list[PreparedSet]
+    sets: list[PairSet]
     loss: Loss
-    beside: Beside
     margin: MarginReward | None = None
+    margins: Sequence[float] | None = None
+
+    unit = "pairs"
+    first_stage = "reference"
+    memory_advice = (
+        "lower optimization.per_device_train_batch_size or tokens.max_length, set "
+        "gradient_checkpointing: true, or train fewer layers"
+    )
 
     @property
     def pairs(self) -> list[TokenPair]:
         """All pairs, set after set: what a schedule's indices count through."""
-        return [pair for one in self.sets for pair in one.tokens]
+        pairs = [pair for one in self.sets for pair in one.tokens]
+        if self.margins is None:
+            return pairs
+        return [replace(p, margin=margin) for p, margin in zip(pairs, self.margins, strict=True)]
 
-    def schedule(self, rank: int = 0, world: int = 1) -> Schedule:
-        """Which pairs one process sees, and when.
+    @property
+    def sizes(self) -> list[int]:
+        """See :class:`Prepared`."""
+        return [len(one.tokens) for one in self.sets]
 
-        Raises:
-            BadInput: an update cannot be split into equal parts.
-        """
-        recipe = self.recipe.optimization
-        sizes = tuple(len(one.tokens) for one in self.sets)
-        epochs = recipe.num_train_epochs
-        if recipe.max_steps is not None:
-            buffered = self.recipe.mixing == "buffered"
-            passed = max(sizes) * len(sizes) if buffered else sum(sizes)
-            epochs = recipe.max_steps * recipe.pairs_per_update / passed
-        share = max(1, recipe.pairs_per_update // world)
-        # The fewest batches that are small enough and split the share evenly.
-        accumulation = next(
-            n
-            for n in range(1, share + 1)
-            if share % n == 0 and (share // n <= recipe.per_device_train_batch_size or n == share)
+    def reward_identities(self) -> dict[str, Any]:
+        """See :class:`Prepared`."""
+        return {} if self.margin is None else {"margin": self.margin.identity()}
+
+    def entries(self) -> list[dict[str, Any]]:
+        """See :class:`Prepared`."""
+        return [
+            set_entry(
+                one.name,
+                one.counts.pairs,
+                one.rows,
+                one.bad,
+                one.counts.prompt_tokens + one.counts.response_tokens,
+                one.digest,
+                cut=one.counts.cut,
+            )
+            for one in self.sets
+        ]
+
+    def describe(self) -> list[str]:
+        """See :class:`Prepared`."""
+        lines = [f"{one.name}: {one.counts}{left_out(one.bad)}" for one in self.sets]
+        return [*lines, *(["margins will be rated before training"] if self.margin else [])]
+
+    def rated(self, run: Run) -> Self:
+        """With the margins."""
+        if self.margin is None:
+            return self
+        return replace(self, margins=self.margin.rate(run.output, run.state, run.progress))
+
+    def make_ready(self, model: Any) -> None:
+        """See :class:`Prepared`."""
+        if (fault := packing_fault(model)) is not None:
+            raise BadInput(
+                f"{type(model).__name__} cannot be trained with packed pairs: {fault}; take a base "
+                "model of another architecture."
+            )
+        super().make_ready(model)
+
+    @contextmanager
+    def trainer(
+        self, model: Any, settings: dict[str, Any], callbacks: list[Any], run: Run
+    ) -> Iterator[PreferenceTrainer]:
+        """See :class:`Prepared`; the reference pass comes first."""
+        schedule = self.schedule(run.state.process_index, run.state.num_processes)
+        pairs, precision = self.pairs, self.recipe.precision
+        file = reference_file(run.provenance, model, precision)
+        parameters = self.recipe.loss_parameters
+        yield PreferenceTrainer(
+            model,
+            TrainingArguments(**settings),
+            pairs,
+            reference_logprobs(pairs, model, precision, file, run.state, run.progress),
+            list(schedule),
+            self.loss,
+            # What scales log-ratios to implicit rewards: the loss's own.
+            beta=float(parameters.get("beta", parameters.get("tau", 0.01))),
+            callbacks=callbacks,
         )
-        return Schedule(
-            self.recipe.mixing,
-            sizes,
-            recipe.pairs_per_update,
-            epochs=epochs,
-            seed=self.recipe.seed,
-            rank=rank,
-            world=world,
-            accumulation=accumulation,
-        )
 
 
-def prepare(recipe: Recipe, progress: Progress, trust_remote_code: bool = False) -> Prepared:
+def prepare_pairs(
+    recipe: Recipe, progress: Progress, trust_remote_code: bool = False
+) -> PreparedPairs:
     """Finds the base model, reads and tokenises the data, loads and tries the loss.
 
     Raises:
         BadInput: something of it cannot be had or does not go together.
     """
     loss = load_loss(recipe.loss or "", recipe.loss_parameters)
-    base = find_base(recipe, trust_remote_code)
-    model = trained_outline(recipe, base, trust_remote_code)
-    template = read_template(recipe)
-    tokenizer = load_tokenizer(base.folder, trust_remote_code)
-    ends = ChatTemplate(tokenizer, template, recipe.tokens.date).ends
-    kept = beside(base, model, tokenizer, template, ends, trust_remote_code)
+    base = open_base(recipe, trust_remote_code)
     sets, every_pair = [], []
     for wanted in recipe.data:
         loaded = load_set(wanted, recipe.seed)
@@ -123,25 +167,24 @@ def prepare(recipe: Recipe, progress: Progress, trust_remote_code: bool = False)
         with progress.stage(f"tokenise {wanted.name}", len(pairs), unit="pairs"):
             tokens, counts = tokenize_pairs(
                 pairs,
-                tokenizer,
-                template=template,
+                base.tokenizer,
+                template=base.template,
                 date=recipe.tokens.date,
                 limits=Limits(recipe.tokens.max_length, recipe.tokens.max_prompt),
-                progress=partial(_set, progress, len(pairs)),
+                progress=partial(progress.set, total=len(pairs)),
                 broken=broken,
             )
         pairs = usable(pairs, broken, wanted.name, wanted.skip_bad_rows)
-        loaded = replace(loaded, bad=[*loaded.bad, *broken.values()])
-        for sentence in loaded.bad[:5]:
-            progress.say(f"left out: {sentence}")
+        bad = [*loaded.bad, *broken.values()]
+        tell_left_out(bad, progress)
         every_pair += pairs
         used = (ids for pair in tokens for ids in (pair.prompt, pair.chosen, pair.rejected))
-        check_ids(model, tokenizer, used, wanted.name)
-        sets.append(PreparedSet(loaded, tokens, counts, digest(pairs)))
+        check_ids(base.outline, base.tokenizer, used, wanted.name)
+        sets.append(PairSet(wanted.name, tokens, counts, loaded.rows, bad, digest(pairs)))
     margin = None
     if recipe.margin is not None:
         margin = choose_margin(recipe.margin, every_pair, trust_remote_code, recipe.tokens.date)
-    prepared = Prepared(recipe, base, tokenizer, template, sets, loss, kept, margin)
+    prepared = PreparedPairs(recipe, base, sets, loss, margin)
     every = prepared.pairs
     check_loss(
         recipe.loss or "",
@@ -151,40 +194,3 @@ def prepare(recipe: Recipe, progress: Progress, trust_remote_code: bool = False)
     )
     prepared.schedule()
     return prepared
-
-
-def find_base(recipe: Recipe, trust_remote_code: bool = False) -> ModelFiles:
-    """The model that training starts from."""
-    if recipe.base is None:
-        raise BadInput("no base model is given; name one with --model, or 'base' in the recipe.")
-    return find_causal_model(recipe.base, None, "hf", trust_remote_code)
-
-
-def trained_outline(recipe: Recipe, base: ModelFiles, trust_remote_code: bool = False) -> Any:
-    """The base model without its weights, with what the recipe does not train frozen.
-
-    Raises:
-        BadInput: a pattern of the recipe selects no layer.
-    """
-    return choose_weights(outline(base.folder, trust_remote_code), recipe)
-
-
-def read_template(recipe: Recipe) -> str | None:
-    """Text of the recipe's chat template; None when it has none of its own."""
-    wanted = recipe.tokens.chat_template
-    if wanted is None:
-        return None
-    bundled = TEMPLATES / f"{wanted}.jinja"
-    try:
-        path = bundled if Path(wanted).name == wanted and bundled.is_file() else Path(wanted)
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        names = ", ".join(sorted(path.stem for path in TEMPLATES.glob("*.jinja")))
-        raise BadInput(
-            f"the chat template {wanted} cannot be read ({error}); name a bundled one ({names}) "
-            "or the path of a Jinja file."
-        ) from error
-
-
-def _set(progress: Progress, total: int, done: int) -> None:
-    progress.set(done, total)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,9 @@ from transformers import Trainer, TrainingArguments
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.engines.prefix.chains import use_chain_attention
 from bfpo_bench.training.data.tokenize import TokenPair
-from bfpo_bench.training.pairwise.losses import PairLogps, rewards, wanted_sign
+from bfpo_bench.training.loop import OwnRates
+from bfpo_bench.training.pairwise.losses import Loss, PairLogps, rewards, wanted_sign
 from bfpo_bench.training.pairwise.packing import PackedPairs, pack_pairs, response_logprobs
-from bfpo_bench.training.rates import OwnRates
-
-Loss = Callable[[PairLogps], Tensor]
-"""A pairwise loss with its parameters filled in: ``[pairs]`` from the pairs' log-probabilities."""
 
 
 class PreferenceTrainer(OwnRates, Trainer):  # type: ignore[misc]
@@ -41,7 +38,7 @@ class PreferenceTrainer(OwnRates, Trainer):  # type: ignore[misc]
         pairs: all pairs.
         reference: log-probabilities of (chosen, rejected) of each pair under the reference model.
         batches: the pairs of each micro-batch of this process, in order, for the whole training.
-        loss: see :data:`Loss`.
+        loss: with its parameters filled in.
         beta: scales log-ratios to the rewards of the metrics.
     """
 

@@ -15,7 +15,7 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.reward_model import RewardModel, find_reward_model
 from bfpo_bench.training.data.chat_template import ChatTemplate
 from bfpo_bench.training.data.preferences import Messages, Pair
-from bfpo_bench.training.dry_run import look
+from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.on_policy.rewards import choose_reward
 from bfpo_bench.training.pairwise.margin import choose_margin
 from bfpo_bench.training.recipe import Recipe, RewardRecipe
@@ -94,12 +94,12 @@ def recipe_of(kind: str, folder: Path, base: Path, *changes: str) -> Recipe:
 @pytest.mark.parametrize("kind", ["preference", "sft", "reward"])
 def test_a_row_that_the_template_refuses(kind: str, tmp_path: Path, base: Path) -> None:
     with pytest.raises(BadInput) as error:
-        look(recipe_of(kind, tmp_path, base), tmp_path / "out", Progress(show=False))
+        dry_run(recipe_of(kind, tmp_path, base), tmp_path / "out", Progress(show=False))
     assert "1 of the 8 rows of set 'mine' cannot be used" in str(error.value)
     assert f"{tmp_path / 'rows.jsonl'}, {BAD}" in str(error.value)
     assert "skip_bad_rows: true" in str(error.value)
     skipping = recipe_of(kind, tmp_path, base, "data.0.skip_bad_rows=true")
-    text = look(skipping, tmp_path / "out", Progress(show=False))
+    text = dry_run(skipping, tmp_path / "out", Progress(show=False))
     assert "mine: 7 " in text
     assert "1 rows left out" in text
 
@@ -116,7 +116,7 @@ def test_a_set_of_which_nothing_is_left(tmp_path: Path, base: Path) -> None:
     row = {"messages": said(("system", "a"), ("user", "b"), ("assistant", "c"))}
     (tmp_path / "rows.jsonl").write_text("\n".join([json.dumps(row)] * 2), encoding="utf-8")
     with pytest.raises(BadInput, match="2 of the 2 rows of set 'mine' cannot be used"):
-        look(recipe, tmp_path / "out", Progress(show=False))
+        dry_run(recipe, tmp_path / "out", Progress(show=False))
 
 
 def test_a_reward_model_whose_template_refuses_prompts(tmp_path: Path, base: Path) -> None:

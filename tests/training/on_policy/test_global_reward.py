@@ -15,10 +15,10 @@ from bfpo_bench.training.on_policy.global_reward import (
     lagrangian,
     linear,
     llama2,
+    load_combination,
     minimum,
     rbr,
 )
-from bfpo_bench.training.on_policy.global_reward_by_name import load_combination
 
 HELPFUL = torch.tensor([[0.8, 0.2, 0.5]])
 SAFE = torch.tensor([[0.1, 1.0, 0.4]])

@@ -14,10 +14,10 @@ import torch
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.toy_world.datasets import REGIMES, write_sets
-from bfpo_bench.training.dry_run import look
+from bfpo_bench.training import train as road
+from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.on_policy import rloo as on_policy
-from bfpo_bench.training.on_policy import run as on_policy_run
-from bfpo_bench.training.on_policy.global_reward_by_name import load_combination
+from bfpo_bench.training.on_policy.global_reward import load_combination
 from bfpo_bench.training.on_policy.rloo import GlobalReward, prepare_on_policy, rollout_settings
 from bfpo_bench.training.recipe import Recipe, RolloutRecipe
 from bfpo_bench.training.recipe_file import load_recipe
@@ -159,7 +159,7 @@ def test_every_combination_trains(new_recipe: NewRecipe, tmp_path: Path, name: s
 
 def test_the_dry_run_counts_prompts_and_rewards(new_recipe: NewRecipe, tmp_path: Path) -> None:
     recipe = new_recipe("morl", "optimization.max_steps=7")
-    text = look(recipe, tmp_path / "o", Progress(show=False))
+    text = dry_run(recipe, tmp_path / "o", Progress(show=False))
     assert "helpfulness: 50 prompts" in text
     assert "7 updates of 48 responses, 4 to each of 12 prompts, 48 at once" in text
     assert "beside the policy: 1, about" in text  # the reference
@@ -210,6 +210,7 @@ def test_prompts_begin_with_bos_where_the_template_writes_it(
         (["rollout.temperature=0"], "temperature must be more than 0"),
         (["rollout.top_p=0"], "top_p must be more than 0"),
         (["rollout.max_completion_length=0"], "max_completion_length must be at least 1"),
+        (["lora={dropout: 0.1}"], "'dropout' of lora would part the policy from its own"),
         (["mixing=buffered"], "prompts are always 'shuffled'"),
         (["margin={label: safe}"], "a 'margin' belongs to a preference recipe"),
         (
@@ -238,9 +239,13 @@ def test_an_update_is_split_into_whole_groups(new_recipe: NewRecipe) -> None:
     )
     assert prepared.batches() == (4, 12)
     assert prepared.batches(processes=3) == (4, 4)
-    with pytest.raises(BadInput, match="48 responses cannot be split over 5 processes into whole"):
+    with pytest.raises(
+        BadInput, match="48 responses cannot be split equally over 5 processes into whole"
+    ):
         prepared.batches(processes=5)
-    with pytest.raises(BadInput, match="over 8 processes into whole groups of 4"):
+    with pytest.raises(
+        BadInput, match=r"over 8 processes into whole groups of 4 to a prompt; .* a multiple of 32"
+    ):
         prepared.batches(processes=8)
 
 
@@ -256,7 +261,7 @@ def test_vllm_that_is_not_there(
     new_recipe: NewRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = new_recipe("morl", "rollout.engine=vllm")
-    monkeypatch.setattr(on_policy_run, "vllm_installed", lambda: False)
+    monkeypatch.setattr(road, "vllm_installed", lambda: False)
     with pytest.raises(BadInput, match=r"rollout\.engine is vllm, which is not installed"):
         train(recipe, tmp_path / "out", device="cpu")
     on_policy._rloo_trainer(vllm=False)
@@ -289,6 +294,9 @@ def test_memory_that_does_not_suffice(
 
     monkeypatch.setattr(GlobalReward, "__call__", full)
     recipe = new_recipe("morl", "optimization.max_steps=1", "optimization.pairs_per_update=8")
-    with pytest.raises(RunFailed, match="does not suffice for sampling and training on responses"):
+    with pytest.raises(
+        RunFailed,
+        match="memory does not suffice for a training step; lower optimization",
+    ):
         train(recipe, tmp_path / "out", device="cpu")
     shutil.rmtree(tmp_path / "out")

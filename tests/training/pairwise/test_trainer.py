@@ -19,16 +19,9 @@ from bfpo_bench.training.data.tokenize import TokenPair
 from bfpo_bench.training.pairwise.losses import PairLogps, bfpo, dpo, ipo
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 from bfpo_bench.training.trainable import select_layers
-from tests.training.conftest import random_pairs
+from tests.training.conftest import plain_logprob, random_pairs
 
 NewModel = Callable[[], Any]
-
-
-def plain_logprob(model: Any, prompt: Sequence[int], response: Sequence[int]) -> torch.Tensor:
-    ids = torch.tensor([[*prompt, *response]])
-    logprobs = torch.log_softmax(model(ids).logits[0, :-1].float(), dim=-1)
-    taken = logprobs.gather(-1, ids[0, 1:, None])[:, 0]
-    return taken[len(prompt) - 1 :].sum()
 
 
 def reference_of(model: Any, pairs: list[TokenPair]) -> list[tuple[float, float]]:
@@ -57,6 +50,37 @@ def arguments(folder: Path, **changes: Any) -> TrainingArguments:
     return TrainingArguments(**{**settings, **changes})
 
 
+Setup = Callable[..., PreferenceTrainer]
+
+
+@pytest.fixture
+def setup(new_model: NewModel, tmp_path: Path) -> Setup:
+    """Makes a trainer of the tiny model; the reference is the model before its first update."""
+
+    def make(
+        pairs: list[TokenPair],
+        batches: Sequence[Sequence[int]],
+        loss: Callable[[PairLogps], torch.Tensor],
+        *,
+        model: Any = None,
+        reference: Sequence[tuple[float, float]] | None = None,
+        folder: Path = tmp_path,
+        beta: float = 0.5,
+        **changes: Any,
+    ) -> PreferenceTrainer:
+        return PreferenceTrainer(
+            model or new_model(),
+            arguments(folder, **changes),
+            pairs,
+            reference or reference_of(new_model(), pairs),
+            batches,
+            loss,
+            beta=beta,
+        )
+
+    return make
+
+
 def curve(trainer: PreferenceTrainer, name: str = "loss") -> list[float]:
     return [entry[name] for entry in trainer.state.log_history if name in entry]
 
@@ -65,15 +89,13 @@ def curve(trainer: PreferenceTrainer, name: str = "loss") -> list[float]:
     "loss", [partial(dpo, beta=0.5), partial(ipo, tau=0.5), partial(bfpo, tau=0.5)]
 )
 def test_losses_are_those_of_updates_written_out_by_hand(
-    loss: Callable[[PairLogps], torch.Tensor], new_model: NewModel, tmp_path: Path
+    loss: Callable[[PairLogps], torch.Tensor], new_model: NewModel, setup: Setup
 ) -> None:
     pairs = random_pairs(12)
     reference = reference_of(new_model(), pairs)
     batches = list(Schedule("shuffled", (12,), pairs_per_update=4, epochs=2, seed=1))
     model = new_model()
-    trainer = PreferenceTrainer(
-        model, arguments(tmp_path), pairs, reference, batches, loss, beta=0.5
-    )
+    trainer = setup(pairs, batches, loss, model=model, reference=reference)
     trainer.train()
 
     by_hand = new_model()
@@ -105,21 +127,12 @@ def test_losses_are_those_of_updates_written_out_by_hand(
         assert float((mine - theirs).detach().abs().mean()) < 1e-5
 
 
-def test_batches_that_are_split_give_the_same_updates(new_model: NewModel, tmp_path: Path) -> None:
-    pairs = random_pairs(16)
-    reference = reference_of(new_model(), pairs)
+def test_batches_that_are_split_give_the_same_updates(setup: Setup) -> None:
     curves = []
     for accumulation in (1, 4):
-        schedule = Schedule("buffered", (8, 8), 8, seed=3, accumulation=accumulation)
-        trainer = PreferenceTrainer(
-            new_model(),
-            arguments(tmp_path, gradient_accumulation_steps=accumulation),
-            pairs,
-            reference,
-            list(schedule),
-            partial(bfpo, tau=0.5),
-            beta=0.5,
-        )
+        batches = list(Schedule("buffered", (8, 8), 8, seed=3, accumulation=accumulation))
+        steps = {"gradient_accumulation_steps": accumulation}
+        trainer = setup(random_pairs(16), batches, partial(bfpo, tau=0.5), **steps)
         trainer.train()
         curves.append(curve(trainer))
     assert len(curves[0]) == 2
@@ -127,22 +140,16 @@ def test_batches_that_are_split_give_the_same_updates(new_model: NewModel, tmp_p
 
 
 def test_only_selected_layers_move_and_hold_optimizer_state(
-    new_model: NewModel, tmp_path: Path
+    new_model: NewModel, setup: Setup
 ) -> None:
-    pairs = random_pairs(8)
-    reference = reference_of(new_model(), pairs)
     model = new_model()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     selected = select_layers(model, ["mlp.down_proj"])
     assert selected == [f"model.layers.{i}.mlp.down_proj.weight" for i in range(2)]
-    trainer = PreferenceTrainer(
-        model,
-        arguments(tmp_path, gradient_checkpointing=True),
-        pairs,
-        reference,
-        [[0, 1, 2, 3], [4, 5, 6, 7]],
-        partial(dpo, beta=0.5),
-        beta=0.5,
+    trainer = setup(
+        *(random_pairs(8), [[0, 1, 2, 3], [4, 5, 6, 7]], partial(dpo, beta=0.5)),
+        model=model,
+        gradient_checkpointing=True,
     )
     trainer.train()
     for name, parameter in model.named_parameters():
@@ -153,21 +160,13 @@ def test_only_selected_layers_move_and_hold_optimizer_state(
     assert len(states) == 2
 
 
-def test_a_resumed_training_has_the_same_curve(new_model: NewModel, tmp_path: Path) -> None:
-    pairs = random_pairs(24)
-    reference = reference_of(new_model(), pairs)
+def test_a_resumed_training_has_the_same_curve(setup: Setup, tmp_path: Path) -> None:
     batches = list(Schedule("buffered", (12, 12), 8, epochs=2, seed=5, accumulation=2))
 
     def train(folder: Path, resume: str | None = None, **changes: Any) -> PreferenceTrainer:
-        trainer = PreferenceTrainer(
-            new_model(),
-            arguments(folder, gradient_accumulation_steps=2, **changes),
-            pairs,
-            reference,
-            batches,
-            partial(bfpo, tau=0.5),
-            beta=0.5,
-        )
+        loss = partial(bfpo, tau=0.5)
+        more = {"folder": folder, "gradient_accumulation_steps": 2, **changes}
+        trainer = setup(random_pairs(24), batches, loss, **more)
         trainer.train(resume_from_checkpoint=resume)
         return trainer
 
@@ -178,18 +177,12 @@ def test_a_resumed_training_has_the_same_curve(new_model: NewModel, tmp_path: Pa
     assert curve(resumed) == curve(whole)
 
 
-def test_metrics_by_set_and_by_safety(new_model: NewModel, tmp_path: Path) -> None:
+def test_metrics_by_set_and_by_safety(new_model: NewModel, setup: Setup) -> None:
     pairs = random_pairs(12)
-    trainer = PreferenceTrainer(
-        new_model(),
-        arguments(tmp_path),
-        pairs,
-        # The reference likes each chosen response 1 nat less, each rejected one 2 nats more.
-        [(a - 1, b + 2) for a, b in reference_of(new_model(), pairs)],
-        [list(range(12))],
-        partial(dpo, beta=0.1),
-        beta=0.1,
-    )
+    # The reference likes each chosen response 1 nat less, each rejected one 2 nats more.
+    reference = [(a - 1, b + 2) for a, b in reference_of(new_model(), pairs)]
+    loss = partial(dpo, beta=0.1)
+    trainer = setup(pairs, [list(range(12))], loss, reference=reference, beta=0.1)
     trainer.train()
     first = trainer.state.log_history[0]
     assert first["rewards/chosen"] == pytest.approx(0.1, abs=1e-5)
@@ -205,7 +198,7 @@ def test_metrics_by_set_and_by_safety(new_model: NewModel, tmp_path: Path) -> No
     assert first["loss"] == pytest.approx(-math.log(1 / (1 + math.exp(-0.3))), abs=1e-5)
 
 
-def test_right_is_what_the_loss_wants(new_model: NewModel, tmp_path: Path) -> None:
+def test_right_is_what_the_loss_wants(new_model: NewModel, setup: Setup) -> None:
     """BFPO wants two of these four classes the other way round, and DPO none."""
     pairs = random_pairs(12)
     ways = [1.0 if pair.chosen_safe else -1.0 for pair in pairs]
@@ -215,9 +208,7 @@ def test_right_is_what_the_loss_wants(new_model: NewModel, tmp_path: Path) -> No
     ]
     shares = []
     for loss in (partial(bfpo, tau=0.5), partial(dpo, beta=0.5)):
-        trainer = PreferenceTrainer(
-            new_model(), arguments(tmp_path), pairs, reference, [list(range(12))], loss, beta=0.5
-        )
+        trainer = setup(pairs, [list(range(12))], loss, reference=reference)
         trainer.train()
         shares.append(trainer.state.log_history[0])
     assert shares[0]["rewards/accuracies"] == 1
@@ -227,20 +218,12 @@ def test_right_is_what_the_loss_wants(new_model: NewModel, tmp_path: Path) -> No
 
 
 def test_a_loss_that_is_no_number_stops_and_leaves_its_batch(
-    new_model: NewModel, tmp_path: Path
+    new_model: NewModel, setup: Setup, tmp_path: Path
 ) -> None:
     pairs = random_pairs(4)
     reference = reference_of(new_model(), pairs)
     reference[2] = (math.nan, 0.0)
-    trainer = PreferenceTrainer(
-        new_model(),
-        arguments(tmp_path),
-        pairs,
-        reference,
-        [[0, 1], [2, 3]],
-        partial(dpo, beta=0.5),
-        beta=0.5,
-    )
+    trainer = setup(pairs, [[0, 1], [2, 3]], partial(dpo, beta=0.5), reference=reference)
     with pytest.raises(RunFailed, match=r"not a number at step 2; its batch is in .*nan-batch"):
         trainer.train()
     rows = json.loads((tmp_path / "nan-batch.json").read_text(encoding="utf-8"))

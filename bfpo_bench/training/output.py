@@ -6,13 +6,20 @@ import json
 import logging
 import shutil
 import zipfile
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
 from safetensors import SafetensorError, safe_open
 
-from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.errors import BadInput, why_unwritable
+from bfpo_bench.common.files import atomic_write
+from bfpo_bench.models.checkpoint import ModelFiles
+from bfpo_bench.run.session import describe_environment, package_versions
 from bfpo_bench.training.identity import LATER, SPECIAL, differences
+from bfpo_bench.training.recipe import Recipe
 
 RECORD = "training.json"
 """How a checkpoint was trained; its presence says that training is finished."""
@@ -28,6 +35,15 @@ STATE = "trainer_state.json"
 
 MANIFEST = "whole.json"
 """Files of a checkpoint and their sizes."""
+
+SCHEMA_VERSION = 1
+"""Of the record."""
+
+NAMED = 100
+"""Bad rows of a set that are named in the record; the others are counted."""
+
+MARGINS = "margins.json"
+"""Margins of an unfinished training."""
 
 log = logging.getLogger(__name__)
 
@@ -79,10 +95,9 @@ def claim_output(folder: Path, identity: dict[str, Any]) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(started, {**identity, "updates": UPDATES})
     except OSError as error:
-        in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
-        why = "a file is in the way" if in_the_way else error.strerror
         raise BadInput(
-            f"the output {folder} cannot be written ({why}); name another folder with --output."
+            f"the output {folder} cannot be written ({why_unwritable(error)}); name another folder "
+            "with --output."
         ) from error
     return None
 
@@ -98,7 +113,7 @@ def finished_record(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | 
         return None
     record = _read(path)
     try:
-        made_of = {
+        before = {
             "recipe": record["recipe"],
             "base weights": record["base"]["weights"],
             "data": {one["name"]: one["digest"] for one in record["data"]},
@@ -107,7 +122,7 @@ def finished_record(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | 
         }
     except (KeyError, TypeError) as error:
         raise BadInput(f"{path} does not say what it is of; name another --output.") from error
-    different = differences(made_of, identity)
+    different = differences(before, identity)
     if different:
         raise BadInput(
             f"{folder} holds a finished training already, with another "
@@ -188,17 +203,123 @@ def _readable(path: Path) -> bool:
     return True
 
 
-def finish_output(folder: Path, record: dict[str, Any], card: str) -> None:
+def finish_output(folder: Path, record: dict[str, Any]) -> None:
     """Writes how the checkpoint was made, and clears what was only there to resume from."""
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "README.md").write_text(model_card(record), encoding="utf-8")
     write_json(folder / RECORD, record)
-    (folder / STARTED).unlink(missing_ok=True)
+    for name in (STARTED, MARGINS):
+        (folder / name).unlink(missing_ok=True)
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes a file whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    atomic_write(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def set_entry(
+    name: str, pairs: int, rows: int, bad: list[str], tokens: int, digest: str, **counts: int
+) -> dict[str, Any]:
+    """What the record says of a set.
+
+    Args:
+        pairs: what is trained on: pairs, conversations or prompts.
+        rows: those found.
+        bad: a sentence for each row that was left out.
+        digest: of what is trained on.
+        counts: what else happened to them: ``cut``, ``too_long``.
+    """
+    return {
+        "name": name,
+        "pairs": pairs,
+        "rows": rows,
+        "left_out": len(bad),
+        "bad_rows": bad[:NAMED],
+        **counts,
+        "tokens": tokens,
+        "digest": digest,
+    }
+
+
+def training_record(
+    recipe: Recipe,
+    base: ModelFiles,
+    identity: Mapping[str, Any],
+    data: Sequence[Mapping[str, Any]],
+    trainer: Any,
+    seconds: Mapping[str, float],
+    started: datetime,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The content of ``training.json`` of a finished training.
+
+    Args:
+        identity: from :func:`training_identity`.
+        data: from :func:`set_entry`, for each set.
+        trainer: the transformers Trainer that has run.
+        seconds: spent, by stage.
+        started: when the training began, with its time zone.
+        notes: what a reader of the row should know.
+    """
+    parameters = trainer.model.parameters()
+    return {
+        "schema": SCHEMA_VERSION,
+        "method": recipe.method,
+        "recipe": recipe.as_dict(),
+        "base": {"name": base.name, "revision": base.revision, "weights": identity["base weights"]},
+        "notes": list(notes),
+        "data": [dict(one) for one in data],
+        "rewards": identity["rewards"],
+        **{part: identity[part] for part in (*LATER, SPECIAL) if part in identity},
+        "updates": trainer.state.max_steps,
+        "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+        "processes": trainer.args.world_size,
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": {stage: round(value, 2) for stage, value in seconds.items()},
+        "curves": trainer.state.log_history,
+        "versions": package_versions(),
+        "environment": describe_environment(),
+    }
+
+
+def model_card(record: dict[str, Any]) -> str:
+    """Markdown for the ``README.md`` beside the weights.
+
+    Args:
+        record: content of ``training.json``.
+    """
+    sets = "\n".join(
+        f"| {one['name']} | {one['pairs']:,} | {one.get('tokens', '')} | {one.get('cut', '')} |"
+        for one in record["data"]
+    )
+    losses = [entry["loss"] for entry in record["curves"] if "loss" in entry]
+    ends = f"The last logged loss is {losses[-1]:.4f}." if losses else ""
+    notes = "".join(f"\n{note}\n" for note in record["notes"])
+    return f"""---
+base_model: {record["base"]["name"]}
+library_name: transformers
+tags: [bfpo-bench, {record["method"]}]
+---
+
+# {record["method"]} on {record["base"]["name"]}
+
+Trained by bfpo-bench: {record["updates"]:,} updates of {record["trained_parameters"]:,} parameters
+in {record["seconds"]["training"]:.0f} s. {ends}
+`training.json` holds the recipe, digests of data and weights, versions and learning curves.
+{notes}
+| set | items | tokens | cut to fit |
+|---|---|---|---|
+{sets}
+
+## Recipe
+
+```yaml
+{as_yaml(record["recipe"])}```
+"""
+
+
+def as_yaml(recipe: Mapping[str, Any]) -> str:
+    """A recipe as a file that says the same."""
+    # Through JSON, because YAML would write tuples as tagged ones.
+    return yaml.safe_dump(json.loads(json.dumps(recipe)), sort_keys=False, allow_unicode=True)

@@ -9,18 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import PartialState
 from safetensors.torch import save_file
 
-from bfpo_bench.common.errors import BadInput, RunFailed
-from bfpo_bench.training.checkpoint import (
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.training.output import (
     checkpoint_fault,
     claim_output,
     finish_output,
     finished_record,
     write_manifest,
 )
-from bfpo_bench.training.pairwise import run
 
 IDENTITY = {"recipe": {"layers": ("a",)}, "base weights": "w", "data": {"one": "d"}}
 
@@ -144,27 +142,41 @@ def test_a_finished_training(tmp_path: Path) -> None:
     out = tmp_path / "out"
     claim_output(out, IDENTITY)
     saved_state(out, 8)
-    finish_output(out, {"method": "dpo"}, "# A card")
-    assert json.loads((out / "training.json").read_text()) == {"method": "dpo"}
+    record = {**SAID, "base": {"name": "b"}, "data": [{"name": "one", "pairs": 12}]}
+    finish_output(out, record)
+    assert json.loads((out / "training.json").read_text()) == json.loads(json.dumps(record))
+    card = (out / "README.md").read_text()
+    assert "# dpo on b" in card
+    assert "| one | 12 |  |  |" in card
     assert sorted(path.name for path in out.iterdir()) == ["README.md", "training.json"]
     with pytest.raises(BadInput, match=r"out holds a finished training already; name another"):
         claim_output(out, IDENTITY)
 
 
 RECIPE = {"loss": "dpo", "base": "here", "data": ({"name": "one", "files": ("a.jsonl",)},)}
+SAID = {
+    "method": "dpo",
+    "recipe": RECIPE,
+    "updates": 3,
+    "trained_parameters": 9,
+    "notes": [],
+    "curves": [],
+    "seconds": {"training": 2.0},
+}
+"""What a card says of any training."""
 MADE = {**IDENTITY, "recipe": RECIPE, "rewards": {"margin": {"objective": 3}}}
 
 
 def finished(folder: Path) -> dict[str, Any]:
     """What a training of MADE leaves."""
     record = {
-        "recipe": RECIPE,
-        "base": {"weights": "w"},
-        "data": [{"name": "one", "digest": "d"}],
+        **SAID,
+        "base": {"name": "b", "weights": "w"},
+        "data": [{"name": "one", "pairs": 12, "digest": "d"}],
         "rewards": {"margin": {"objective": 3}},
     }
     claim_output(folder, MADE)
-    finish_output(folder, record, "# A card")
+    finish_output(folder, record)
     return json.loads(json.dumps(record))
 
 
@@ -219,11 +231,3 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         claim_output(tmp_path / "file" / "out", MADE)
     with pytest.raises(BadInput, match=r"/proc/out cannot be written \(No such file"):
         claim_output(Path("/proc/out"), MADE)
-
-
-def test_a_checkpoint_that_one_node_does_not_see(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run, "claim_output", lambda *_: tmp_path / "checkpoint-8")
-    with pytest.raises(RunFailed, match=r"checkpoint-8, from which the training goes on; put --"):
-        run.claim_together(tmp_path, IDENTITY, PartialState(cpu=True))
