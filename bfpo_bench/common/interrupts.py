@@ -16,19 +16,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 INTERRUPTED = 130
 # Where Python says that the frames of its import machinery come from.
 _IMPORTS = "<frozen importlib._bootstrap>"
-# The files of this package in which nothing is begun that would have to be wound up.
-_PACKAGE = Path(__file__).parent.parent
-_HARMLESS = (f"{_PACKAGE}/cli/", f"{_PACKAGE}/__main__.py")
-_OURS = f"{_PACKAGE}/"
-_WAIT_SECONDS = 0.05
 # A shorter wait is not worth a sentence.
-_SAY_AFTER = 20
+_SAY_AFTER_SECONDS = 1.0
 
 
 class Interrupts:
@@ -36,18 +30,19 @@ class Interrupts:
 
     An exception that an extension module meets while it initialises becomes an error of the
     module's own or ends the process (libtorch aborts: ``terminate called after throwing an
-    instance of 'pybind11::error_already_set'``), and what it leaves is half imported. So a first
-    signal in an import ends the process if the command has begun nothing yet, and otherwise waits
-    for the import to end, seconds at most. A second Ctrl-C never waits.
+    instance of 'pybind11::error_already_set'``), and what it leaves is half imported. So a signal
+    in an import ends the process there and then, as by default: what was computed is stored.
+
+    Args:
+        quiet: say nothing then, as befits a worker whose parent speaks.
 
     ``seen``: that there was one is kept, because even so somebody may swallow it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool = False) -> None:
         global _installed
         self.seen = False
-        self._waits = 0
-        self._ours = False
+        self._quiet = quiet
         self._held = self._due = False
         # A shell starts background jobs with Ctrl-C switched off; that is left so.
         for number, default in (
@@ -79,42 +74,32 @@ class Interrupts:
         return self._due
 
     def _came(self, number: int, frame: FrameType | None) -> None:
-        if self.seen and not self._ours:
+        if self.seen:
             if number == signal.SIGTERM:
                 return
             os._exit(INTERRUPTED)
         self.seen = True
-        self._ours = False
         if self._held:
             self._due = True
+            # Not threading.Timer: it takes locks that the interrupted code may hold.
             _thread.start_new_thread(self._patience, ())
             return
-        files = _importing(frame)
-        if files is None:
-            raise KeyboardInterrupt
-        if not any(file.startswith(_OURS) and not file.startswith(_HARMLESS) for file in files):
-            say_stopped()
-            os._exit(INTERRUPTED)
-        self._wait(number)
+        while frame is not None:
+            if frame.f_code.co_filename == _IMPORTS:
+                if not self._quiet:
+                    say_stopped()
+                os._exit(INTERRUPTED)
+            frame = frame.f_back
+        raise KeyboardInterrupt
 
     def _patience(self) -> None:
-        time.sleep(_SAY_AFTER * _WAIT_SECONDS)
+        time.sleep(_SAY_AFTER_SECONDS)
         if self._due:
-            _say_waiting()
-
-    def _wait(self, number: int) -> None:
-        """Has the signal come again a little later."""
-        self._waits += 1
-        if self._waits == _SAY_AFTER:
-            _say_waiting()
-        # Not threading.Timer: it takes locks that the interrupted code may hold.
-        _thread.start_new_thread(self._again, (number,))
-
-    def _again(self, number: int) -> None:
-        time.sleep(_WAIT_SECONDS)
-        self._ours = True
-        # To the thread itself, so that a blocking call there ends too.
-        signal.pthread_kill(threading.main_thread().ident or 0, number)
+            print(
+                "Stopping as soon as what is under way is done; Ctrl-C again stops at once.",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 _installed: Interrupts | None = None
@@ -150,26 +135,6 @@ def _in_child() -> None:
 os.register_at_fork(after_in_child=_in_child)
 
 
-def _say_waiting() -> None:
-    print(
-        "Stopping as soon as what is under way is done; Ctrl-C again stops at once.",
-        file=sys.stderr,
-        flush=True,
-    )
-
-
 def say_stopped() -> None:
     """The last sentence of a command that was interrupted."""
     print("Stopped. Run the same command again to go on.", file=sys.stderr, flush=True)
-
-
-def _importing(frame: FrameType | None) -> list[str] | None:
-    """The files of the functions that wait for the outermost import under way; None without one."""
-    files: list[str] | None = None
-    while frame is not None:
-        if frame.f_code.co_filename == _IMPORTS:
-            files = []
-        elif files is not None:
-            files.append(frame.f_code.co_filename)
-        frame = frame.f_back
-    return files

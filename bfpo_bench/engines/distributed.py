@@ -236,7 +236,7 @@ def _device_groups(copies: int, width: int) -> list[str | None]:
 
 def _process(*arguments: Any) -> None:
     """Main function of a worker process."""
-    Interrupts()
+    Interrupts(quiet=True)
     try:
         _work(*arguments)
     except KeyboardInterrupt:
