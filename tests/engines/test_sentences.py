@@ -91,9 +91,11 @@ def numbers(change: Callable[[list[Any]], list[Any]]) -> Callable[[Handler], Non
         ),
     ],
 )
-def test_servers_without_log_probabilities(act: Callable[[Handler], None], seen: str) -> None:
+def test_servers_without_log_probabilities(
+    tiny_llama: Path, act: Callable[[Handler], None], seen: str
+) -> None:
     with serving(act) as server, pytest.raises(BadInput) as caught:
-        engine_at(server).check([SCORE], [])
+        engine_at(server, tokenizer=tiny_llama).check([SCORE], [])
     asked = "gives no log-probabilities of a prompt (asked for completions with echo and logprobs"
     assert str(caught.value).startswith(f"{server.url} {asked}, got: ")
     caught.match(seen)
@@ -112,42 +114,19 @@ def test_servers_that_take_no_token_ids(tiny_llama: Path) -> None:
     with serving(act) as server, pytest.raises(BadInput) as caught:
         engine_at(server, tokenizer=tiny_llama).check([SCORE], [])
     assert str(caught.value) == (
-        f"{server.url} takes no prompt as token ids (HTTP 400: prompt must be a string); leave "
-        "--tokenizer out, then prompts are sent as text."
+        f"{server.url} takes no prompt as token ids (HTTP 400: prompt must be a string); only "
+        "the generative tasks can run against it (--tasks gen); for the others serve the model "
+        "with vLLM, or use --backend hf or vllm."
     )
 
 
-def test_servers_that_put_nothing_before_a_text() -> None:
-    toy = Toy()
-    toy.bos = False
-    with serving(toy) as server, pytest.raises(BadInput) as caught:
-        list(engine_at(server).score([ScoreRequest("", "it is mine", 0)]))
-    assert "puts no token before a text, so its first token has no log-probability" in str(
-        caught.value
-    )
-
-
-def test_tokens_in_which_the_continuation_cannot_be_found() -> None:
-    def act(handler: Handler) -> None:
-        """Writes the tokens of a prompt in another way than they stand in the prompt."""
-        send = handler.reply
-
-        def changed(content: Any, status: int = 200, **headers: str) -> None:
-            for choice in content.get("choices", []):
-                if choice["logprobs"] and handler.content["prompt"] == "it is mine":
-                    choice["logprobs"]["tokens"] = ["<?>"] * len(choice["logprobs"]["tokens"])
-            if handler.content and handler.content["prompt"] == "it is":
-                content["usage"] = {"prompt_tokens": 99}
-            send(content, status, **headers)
-
-        handler.reply = changed  # type: ignore[method-assign]
-        Toy()(handler)
-
-    with serving(act) as server, pytest.raises(BadInput) as caught:
-        list(engine_at(server).score([SCORE]))
+def test_scoring_needs_the_served_models_tokenizer() -> None:
+    with serving(Toy()) as server, pytest.raises(BadInput) as caught:
+        engine_at(server).check([SCORE], [])
     assert str(caught.value) == (
-        "the border between a context and the continuation ' mine' cannot be found in the "
-        "server's tokens; give the served model's tokenizer with --tokenizer."
+        f"scoring with {server.url} needs the served model's tokenizer, so that the very tokens "
+        "are scored that other backends score; give its folder or hub id with --tokenizer, or run "
+        "the generative tasks alone with --tasks gen."
     )
 
 
@@ -178,7 +157,7 @@ def test_servers_of_another_protocol() -> None:
 def test_servers_whose_model_is_unknown_or_broken(tiny_llama: Path) -> None:
     with serving(Toy()) as server:
         with pytest.raises(BadInput) as caught:
-            engine_at(server, model="toys").check([SCORE], [])
+            engine_at(server, model="toys", tokenizer=tiny_llama).check([SCORE], [])
         assert str(caught.value) == (f"unknown model at {server.url} 'toys'; did you mean 'toy'?")
     toy = Toy(load_tokenizer(tiny_llama))
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.protocol import ScoreRequest
+from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.estimate import timing as measuring
 from bfpo_bench.estimate.dry_run import dry_run
 from bfpo_bench.estimate.timing import SAMPLES, extrapolate, measure, spread
@@ -136,14 +137,15 @@ def test_a_broken_model_is_found_before_anything_is_paid(tiny_llama: Path, tmp_p
             dry_run(options(folder, tmp_path / "never", tasks=(task,)), measured=True)
 
 
-def test_a_served_model_is_asked_a_few_requests(tmp_path: Path) -> None:
-    toy = Toy()
+def test_a_served_model_is_asked_a_few_requests(tiny_llama: Path, tmp_path: Path) -> None:
+    toy = Toy(load_tokenizer(tiny_llama))
     with serving(toy) as server:
         asked = EvaluateOptions(
             *("toy", "mini", tmp_path / "never", ("toxigen", "advbench")),
             judge="keyword",
             backend="openai",
             base_url=server.url,
+            tokenizer=str(tiny_llama),
             concurrency=2,
         )
         text = dry_run(asked)

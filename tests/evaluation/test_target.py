@@ -11,9 +11,10 @@ import pytest
 
 import bfpo_bench
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.engines.tokenization import encode_pairs, load_tokenizer
 from bfpo_bench.run.results import Results
 from tests.client.fake_server import FakeServer, serving
-from tests.engines.openai.toy_openai import SENTENCE_BREAK, Toy, logprob
+from tests.engines.openai.toy_openai import Toy, logprob
 
 KEY = "sk-planted-0123456789abcdef"
 
@@ -35,20 +36,22 @@ def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
     return found
 
 
-def test_scores_and_chats_of_a_server(tmp_path: Path) -> None:
+def test_scores_and_chats_of_a_server(tiny_llama: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    with serving(Toy()) as server:
-        results = run(server, folder, tasks=["toxigen", "alert"], system_prompt="Be brief.")
+    tokenizer = load_tokenizer(tiny_llama)
+    options: dict[str, Any] = {"tasks": ["toxigen", "alert"], "system_prompt": "Be brief."}
+    with serving(Toy(tokenizer)) as server:
+        results = run(server, folder, **options, tokenizer=str(tiny_llama))
         asked = len(server.seen)
-        assert run(server, folder, tasks=["toxigen", "alert"], system_prompt="Be brief.") == results
+        assert run(server, folder, **options, tokenizer=str(tiny_llama)) == results
         assert len(server.seen) == asked
     assert results.backend == "openai"
     assert results.model["server"] == {"base_url": server.url, "model": "toy"}
-    for continuation, loglikelihood in rows(
-        folder, "SELECT continuation, loglikelihood FROM scores"
+    for *texts, loglikelihood in rows(
+        folder, "SELECT context, continuation, loglikelihood FROM scores"
     ):
-        expected = sum(map(logprob, SENTENCE_BREAK.findall(continuation)))
-        assert loglikelihood == pytest.approx(expected)
+        [(_, ids)] = encode_pairs(tokenizer, [(texts[0], texts[1])])
+        assert loglikelihood == pytest.approx(sum(logprob(f"token_id:{i}") for i in ids))
     for prompt, question in rows(folder, "SELECT prompt, question FROM responses"):
         assert json.loads(prompt) == [
             {"role": "system", "content": "Be brief."},

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+import math
+import re
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from bfpo_bench.client import Caller, Refused, Server, ask_all
-from bfpo_bench.common.errors import BadInput
+from bfpo_bench.client import Caller, GaveUp, Refused, Server, ask_all
+from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.engines.openai import replies
-from bfpo_bench.engines.openai import requests as asking
-from bfpo_bench.engines.openai.dialect import Dialect, look_up
-from bfpo_bench.engines.openai.probe import probe_labels, probe_response, probe_scores
+from bfpo_bench.engines.openai.dialect import Dialect, look_up, not_numbers
+from bfpo_bench.engines.openai.probe import (
+    path_of,
+    probe_labels,
+    probe_response,
+    probe_scores,
+    sampling_fields,
+)
 from bfpo_bench.engines.protocol import (
     Done,
     GenerateRequest,
@@ -33,11 +40,25 @@ from bfpo_bench.engines.tokenization import (
     load_tokenizer,
 )
 
+T = TypeVar("T")
+
 CHUNK = 256
 """Requests tokenised at a time: enough to be fast, few enough to stay flat in memory."""
 
 UNKNOWN_LENGTH = 1 << 30
 """Context window where neither the server nor the user says: nothing is cut."""
+
+SEED_BITS = 31
+"""Servers keep seeds in integers of various sizes; this fits all of them."""
+
+TOO_LONG = re.compile(
+    r"context (length|window|size)|max_model_len|too (long|many tokens)|maximum .*\btokens", re.I
+)
+
+NO_SCORE = Score(math.nan, False)
+"""Where the model's logits are no numbers: whoever asked names the item."""
+
+FILTER_CODES = ("content_filter", "content_policy_violation")
 
 
 @dataclass(frozen=True)
@@ -47,7 +68,8 @@ class OpenAIOptions:
     Attributes:
         server: where, with which key and how patiently.
         model: name under which the server knows the model.
-        tokenizer: folder of the served model's tokenizer; None: prompts are sent as text.
+        tokenizer: folder of the served model's tokenizer; None: prompts are sent as text
+            and nothing can be scored.
         max_length: context window in tokens; None asks the server.
         concurrency: requests under way at a time.
         trust_remote_code: run code that comes with the tokenizer.
@@ -99,7 +121,6 @@ class OpenAIEngine(Labels):
         self.max_length = options.max_length or self._served.max_length or UNKNOWN_LENGTH
         self._settled: dict[str, Dialect] = {}
         self._labels: dict[tuple[int, ...], dict[str, Any]] = {}
-        self._bos = True
 
     def check(self, scores: Sequence[ScoreRequest], prompts: Sequence[GenerateRequest]) -> None:
         """Finds out by tiny requests whether the server can answer requests like these.
@@ -110,11 +131,11 @@ class OpenAIEngine(Labels):
         """
         try:
             if scores:
-                self._settle_scores(scores)
+                self._settle_scores()
             for prompt in prompts:
                 self._settle_respond(prompt)
         except NonFiniteLogits:
-            raise asking.broken_model(self.options.model, self._server) from None
+            raise self._broken_model() from None
 
     # ------------------------------------------------------------------ scoring
 
@@ -127,16 +148,16 @@ class OpenAIEngine(Labels):
         if first is None:
             return
         try:
-            dialect = self._settle_scores(requests)
+            dialect = self._settle_scores()
         except NonFiniteLogits:
-            yield [(first, asking.NO_SCORE)]
+            yield [(first, NO_SCORE)]
             return
         fixed = {"model": self.options.model, "echo": True, "logprobs": 1, "temperature": 0}
         fixed |= {dialect.length: 1, **dialect.extras}
         # The server generates one token after the prompt, so one less fits than its window holds.
         window = self.max_length - 2
 
-        def by_ids() -> Iterator[tuple[int, tuple[list[int], list[int], int]]]:
+        def tasks() -> Iterator[tuple[int, tuple[list[int], list[int], int]]]:
             missing = [i for i in range(len(requests)) if i not in known]
             for begin in range(0, len(missing), CHUNK):
                 chunk = missing[begin : begin + CHUNK]
@@ -144,38 +165,28 @@ class OpenAIEngine(Labels):
                 for index, pair in zip(chunk, encode_pairs(self.tokenizer, texts), strict=True):
                     yield index, fit_pair(*pair, window)
 
-        def ask_ids(caller: Caller, pair: tuple[list[int], list[int], int]) -> Score:
+        def work(caller: Caller, pair: tuple[list[int], list[int], int]) -> Score:
             context, continuation, cut = pair
 
             def read(reply: Any) -> Score:
                 return replies.score_by_ids(replies.read_echo(reply), context, continuation)
 
-            body = {**fixed, "prompt": context + continuation}
-            return replace(asking.post(caller, "completions", body, read), cut_tokens=cut)
+            try:
+                found = _post(
+                    caller, "completions", {**fixed, "prompt": context + continuation}, read
+                )
+            except (Refused, GaveUp) as error:
+                if not not_numbers(error):
+                    raise
+                found = NO_SCORE
+            return replace(found, cut_tokens=cut)
 
-        def by_text() -> Iterator[tuple[int, tuple[str, str]]]:
-            for index, request in enumerate(requests):
-                if index not in known:
-                    yield index, asking.move_blanks(request.context, request.continuation)
+        yield from ask_all(self._server, tasks(), work, self.options.concurrency)
 
-        def ask_text(caller: Caller, pair: tuple[str, str]) -> Score:
-            return asking.score_text(caller, fixed, *pair)
-
-        limit = self.options.concurrency
-        if self.tokenizer is not None:
-            yield from ask_all(self._server, by_ids(), asking.or_no_score(ask_ids), limit)
-        else:
-            yield from ask_all(self._server, by_text(), asking.or_no_score(ask_text), limit)
-
-    def _settle_scores(self, requests: Sequence[ScoreRequest]) -> Dialect:
+    def _settle_scores(self) -> Dialect:
         if "score" not in self._settled:
-            self._settled["score"], self._bos = probe_scores(
+            self._settled["score"] = probe_scores(
                 self._server, self.options.model, self.tokenizer, self._served.names
-            )
-        if not self._bos and any(not request.context.strip() for request in requests):
-            raise BadInput(
-                f"{self._server.base_url} puts no token before a text, so its first token has no "
-                "log-probability; give the served model's tokenizer with --tokenizer."
             )
         return self._settled["score"]
 
@@ -212,7 +223,7 @@ class OpenAIEngine(Labels):
             def read(reply: Any) -> list[float]:
                 return replies.read_next(reply, labels)[0]
 
-            return asking.post(caller, "completions", {**fixed, "prompt": ids}, read)
+            return _post(caller, "completions", {**fixed, "prompt": ids}, read)
 
         yield from ask_all(self._server, tasks(), work, self.options.concurrency)
 
@@ -223,7 +234,7 @@ class OpenAIEngine(Labels):
                     self._server, self.options.model, self.tokenizer, labels, self._served.names
                 )
             except NonFiniteLogits:
-                raise asking.broken_model(self.options.model, self._server) from None
+                raise self._broken_model() from None
         return self._labels[labels]
 
     # --------------------------------------------------------------- generation
@@ -254,7 +265,11 @@ class OpenAIEngine(Labels):
 
     def _prepare(self, request: GenerateRequest) -> _Prompt:
         if request.messages is not None:
-            return _Prompt(request, asking.message_objects(request.messages), 0)
+            return _Prompt(
+                request,
+                [{"role": role, "content": content} for role, content in request.messages],
+                0,
+            )
         if self.tokenizer is None:
             return _Prompt(request, request.prompt, 0)
         [ids] = encode_prompts(self.tokenizer, [request])
@@ -262,29 +277,29 @@ class OpenAIEngine(Labels):
 
     def _respond_one(self, caller: Caller, prompt: _Prompt) -> Response:
         request = prompt.request
-        dialect = self._settled[asking.kind(request)]
+        dialect = self._settled[path_of(request)]
         body = {
             "model": self.options.model,
-            **asking.sampling_fields(request),
+            **sampling_fields(request),
             **dialect.extras,
             dialect.length: request.most_tokens,
         }
         if "seed" in body:
-            body["seed"] = asking.seed(request)
+            body["seed"] = request.seed % (1 << SEED_BITS)
         chat = request.messages is not None
         body["messages" if chat else "prompt"] = prompt.content
         read = replies.read_chat if chat else replies.read_completion
         try:
-            answer = asking.post(caller, asking.path_of(request), body, read)
+            answer = _post(caller, path_of(request), body, read)
         except Refused as error:
-            if not asking.filtered(error):
+            if not _filtered(error):
                 raise
             return Response("", 0, 0, prompt.cut, "content_filter")
         answer = replace(answer, cut_tokens=prompt.cut)
         return told_apart(answer, request, self._decoder)
 
     def _settle_respond(self, request: GenerateRequest) -> None:
-        kind = asking.kind(request)
+        kind = path_of(request)
         if kind not in self._settled:
             marked = self._decoder is not None and self._decoder.special
             self._settled[kind] = probe_response(
@@ -292,5 +307,34 @@ class OpenAIEngine(Labels):
                 *(self.options.thinking, marked),
             )
 
+    def _broken_model(self) -> RunFailed:
+        return RunFailed(
+            f"the log-probabilities of {self.options.model!r} at {self._server.base_url} are NaN "
+            "or infinite; its weights are damaged or its numbers overflow (serve it in float32 or "
+            "bfloat16)."
+        )
+
     def close(self) -> None:
         """See :class:`bfpo_bench.engines.Engine`. The server and its model stay as they are."""
+
+
+def _post(caller: Caller, path: str, body: dict[str, Any], read: Callable[[Any], T]) -> T:
+    """Asks; says what helps where the server finds the prompt too long."""
+    try:
+        return caller.post(path, body, read)
+    except Refused as error:
+        if error.status not in (400, 413, 422) or not TOO_LONG.search(error.message):
+            raise
+        raise BadInput(
+            f"a prompt is too long for {caller.server.base_url} ({error.message}); with the served "
+            "model's --tokenizer (and --max-length, if the server does not tell) prompts that are "
+            "no chats are cut on the left."
+        ) from None
+
+
+def _filtered(error: Refused) -> bool:
+    """Whether a provider's content filter, not the server, refused the prompt."""
+    if error.code in FILTER_CODES:
+        return True
+    # OpenAI's reasoning models: "Invalid prompt: your prompt was flagged as …".
+    return error.code == "invalid_prompt" and "flagged" in error.message

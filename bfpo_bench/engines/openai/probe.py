@@ -16,7 +16,6 @@ from bfpo_bench.engines.openai.replies import (
     read_echo,
     read_next,
 )
-from bfpo_bench.engines.openai.requests import path_of, sampling_fields
 from bfpo_bench.engines.protocol import GenerateRequest
 from bfpo_bench.engines.thinking import AUTO, Thinking
 from bfpo_bench.engines.tokenization import encode
@@ -40,27 +39,29 @@ ONLY_GENERATIVE = (
 )
 
 
-def probe_scores(
-    server: Server, model: str, tokenizer: Any, names: Sequence[str] = ()
-) -> tuple[Dialect, bool]:
+def probe_scores(server: Server, model: str, tokenizer: Any, names: Sequence[str] = ()) -> Dialect:
     """Checks that the server gives the log-probabilities of a prompt.
 
     Args:
-        tokenizer: the served model's, None where prompts are to be sent as text.
+        tokenizer: the served model's.
         names: the models that the server lists.
 
     Returns:
-        how to ask, and whether a token stands before the first one of a text (BOS), so that the
-        first has a log-probability.
+        how to ask.
 
     Raises:
-        BadInput: it gives none, or the tokenizer is another one than the server's.
+        BadInput: it gives none, or the tokenizer is missing or another one than the server's.
         NonFiniteLogits: they are no numbers.
     """
+    if tokenizer is None:
+        raise BadInput(
+            f"scoring with {server.base_url} needs the served model's tokenizer, so that the very "
+            "tokens are scored that other backends score; give its folder or hub id with "
+            "--tokenizer, or run the generative tasks alone with --tasks gen."
+        )
     body = {"model": model, "prompt": PROBE_TEXT, "echo": True, "logprobs": 1, "temperature": 0}
-    extras = AS_IDS if tokenizer is not None else {}
     try:
-        reply, dialect = settle(server, "completions", body, extras, names=names)
+        reply, dialect = settle(server, "completions", body, AS_IDS, names=names)
     except (Refused, GaveUp) as error:
         gave_up = isinstance(error, GaveUp) and error.status not in (200, 500)
         if gave_up or error.status in (401, 403):
@@ -68,16 +69,13 @@ def probe_scores(
         seen = error.message if isinstance(error, Refused) else error.reason
         raise _no_logprobs(server, f"HTTP {error.status}, {seen!r}") from None
     echo = _echo(server, reply)
-    if tokenizer is None:
-        first = echo.tokens[0].strip()
-        return dialect, not (first and PROBE_TEXT.startswith(first))
     ids = encode(tokenizer, PROBE_TEXT)
     try:
         reply, _ = settle(server, "completions", {**body, "prompt": ids}, dialect.extras)
     except Refused as error:
         raise BadInput(
             f"{server.base_url} takes no prompt as token ids (HTTP {error.status}: "
-            f"{error.message}); leave --tokenizer out, then prompts are sent as text."
+            f"{error.message}); {ONLY_GENERATIVE}"
         ) from None
     sent = _echo(server, reply)
     # A server may leave the BOS token out of a text; of ids it has to take what it gets.
@@ -87,7 +85,7 @@ def probe_scores(
             f"is {len(ids)} tokens here and {len(echo.tokens)} other ones there); give the served "
             "model's own with --tokenizer."
         )
-    return dialect, True
+    return dialect
 
 
 def _echo(server: Server, reply: Any) -> Echo:
@@ -224,3 +222,17 @@ def _probe_response(
         log.warning("%s takes no seed: sampled responses cannot be had again", server.base_url)
     kept = {name: value for name, value in dialect.extras.items() if name != "logprobs"}
     return Dialect(dialect.length, kept)
+
+
+def path_of(request: GenerateRequest) -> str:
+    """Where a request for a response goes."""
+    return "completions" if request.messages is None else "chat/completions"
+
+
+def sampling_fields(request: GenerateRequest) -> dict[str, Any]:
+    """How the response is drawn, in the protocol's own fields."""
+    sampling = request.sampling
+    fields: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+    if sampling.stop:
+        fields["stop"] = list(sampling.stop)
+    return fields

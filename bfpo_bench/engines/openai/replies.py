@@ -39,7 +39,7 @@ def read_echo(reply: Any) -> Echo:
     tokens = _list(listed.get("tokens"), "tokens")
     values = _list(listed.get("token_logprobs"), "token_logprobs")
     tops = listed.get("top_logprobs") or [None] * len(tokens)
-    count = prompt_tokens(reply)
+    count = _usage(reply).get("prompt_tokens")
     if count is None:
         # Asked for one generated token.
         count = len(tokens) - 1
@@ -61,38 +61,13 @@ def score_by_ids(echo: Echo, context: Sequence[int], continuation: Sequence[int]
         raise Malformed(f"a prompt of {len(ids)} tokens came back as {len(echo.tokens)}")
     if echo.tokens[0].startswith(TOKEN_ID) and echo.tokens != [f"{TOKEN_ID}{i}" for i in ids]:
         raise Malformed("the prompt came back as other tokens")
-    score = score_from(echo, len(context))
-    if score is None:
-        raise Malformed("a token of the continuation has no log-probability")
-    return score
-
-
-def score_from(echo: Echo, start: int) -> Score | None:
-    """Score of the tokens from `start` on; None where one of them has no log-probability."""
-    total, greedy = 0.0, True
+    total, greedy, start = 0.0, True, len(context)
     for value, top in zip(echo.logprobs[start:], echo.top[start:], strict=True):
         if value is None:
-            return None
+            raise Malformed("a token of the continuation has no log-probability")
         total += value
         greedy = greedy and top is not None and value >= top
     return Score(total, greedy)
-
-
-def border(tokens: Sequence[str], continuation: str) -> int | None:
-    """Index of the token with which a continuation begins, found in the tokens' own texts.
-
-    `text_offset` would say the same where a server fills it, but vLLM counts the written form of
-    special tokens in it and others leave it out. Reading backwards needs neither.
-
-    Returns:
-        None where no token begins exactly there: one spans the border, or a character is split
-        over several tokens, so that their texts do not add up to it.
-    """
-    text, at = "", len(tokens)
-    while at > 0 and len(text) < len(continuation):
-        at -= 1
-        text = tokens[at] + text
-    return at if text == continuation else None
 
 
 def read_completion(reply: Any) -> Response:
@@ -150,11 +125,6 @@ def read_next(reply: Any, ids: Sequence[int]) -> tuple[list[float], bool]:
         raise Malformed("tokens come as texts, not as ids")
     found = [first.get(f"{TOKEN_ID}{i}") for i in ids]
     return [-math.inf if v is None else _number(v) for v in found], None not in found
-
-
-def prompt_tokens(reply: Any) -> int | None:
-    """Tokens of the prompt as the server counted them."""
-    return _usage(reply).get("prompt_tokens")
 
 
 def _usage(reply: Any) -> dict[str, int]:

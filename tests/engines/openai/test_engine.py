@@ -24,9 +24,10 @@ from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.engines import GenerateRequest, NonFiniteLogits, ScoreRequest
 from bfpo_bench.engines.openai import dialect as dialect_module
 from bfpo_bench.engines.openai.engine import OpenAIEngine, OpenAIOptions
+from bfpo_bench.engines.protocol import Score
 from bfpo_bench.engines.tokenization import encode, encode_pairs, load_tokenizer
 from tests.client.fake_server import FakeServer, Handler, serving
-from tests.engines.openai.toy_openai import MODEL, SENTENCE_BREAK, Toy, is_best, logprob, response
+from tests.engines.openai.toy_openai import MODEL, Toy, is_best, logprob, response
 
 KEY = "sk-planted-9f8e7d6c5b4a"
 WORDS = ["bike", "mine", "yours", "borrow", "open", "paint", "move", "care", "über", "it", "the"]
@@ -61,16 +62,12 @@ def score_requests(count: int, seed: int = 0) -> list[ScoreRequest]:
 # ------------------------------------------------------------------------ scores
 
 
-def test_scores_by_text_add_up_the_continuation() -> None:
-    requests = [*score_requests(40), ScoreRequest("blanks at the end \n ", "here now", 40)]
-    with serving(Toy()) as server:
-        found = answers(engine_at(server).score(requests))
-    assert sorted(found) == list(range(41))
-    for index, request in enumerate(requests):
-        moved = request.context[len(request.context.rstrip()) :] + request.continuation
-        tokens = SENTENCE_BREAK.findall(moved)
-        assert found[index].loglikelihood == pytest.approx(sum(map(logprob, tokens)))
-        assert found[index].is_greedy == all(map(is_best, tokens))
+def check_score(tokenizer: Any, request: ScoreRequest, found: Score) -> None:
+    """Whether a score is what the toy model thinks of the continuation's own tokens."""
+    _, ids = encode_pairs(tokenizer, [(request.context, request.continuation)])[0]
+    tokens = [f"token_id:{i}" for i in ids]
+    assert found.loglikelihood == pytest.approx(sum(map(logprob, tokens)))
+    assert found.is_greedy == all(map(is_best, tokens))
 
 
 def test_scores_by_ids_are_of_the_tokens_that_other_engines_score(
@@ -81,37 +78,7 @@ def test_scores_by_ids_are_of_the_tokens_that_other_engines_score(
         found = answers(engine_at(server, tokenizer=tiny_llama).score(requests))
         assert all(isinstance(body["prompt"], list) for _, _, body in server.seen[2:])
     for index, request in enumerate(requests):
-        _, ids = encode_pairs(tokenizer, [(request.context, request.continuation)])[0]
-        tokens = [f"token_id:{i}" for i in ids]
-        assert found[index].loglikelihood == pytest.approx(sum(map(logprob, tokens)))
-        assert found[index].is_greedy == all(map(is_best, tokens))
-
-
-def test_a_token_over_the_border_belongs_to_the_context(tokenizer: Any) -> None:
-    """As in lm-evaluation-harness: what the context's own tokens leave is scored."""
-    context, continuation = "it mi", "ne is open it the"
-    with serving(Toy(tokenizer)) as server:
-        [[(_, score)]] = engine_at(server).score([ScoreRequest(context, continuation, 0)])
-        asked = [body for _, _, body in server.seen if body]
-        assert [body["prompt"] for body in asked[-2:]] == [context + continuation, context]
-    _, ids = encode_pairs(tokenizer, [(context, continuation)])[0]
-    tokens = [tokenizer.decode([i]) for i in ids]
-    assert score.loglikelihood == pytest.approx(sum(map(logprob, tokens)))
-
-
-def test_a_text_without_context_needs_a_token_before_it() -> None:
-    request = ScoreRequest("", "it is mine", 0)
-    toy = Toy()
-    with serving(toy) as server:
-        [[(_, score)]] = engine_at(server).score([request])
-        expected = sum(map(logprob, ["it", " is", " mine"]))
-        assert score.loglikelihood == pytest.approx(expected)
-        toy.bos = False
-        with pytest.raises(BadInput, match="--tokenizer"):
-            list(engine_at(server).score([request]))
-        begun = ScoreRequest("now", " it is mine", 0)
-        [[(_, score)]] = engine_at(server).score([begun])
-        assert score.loglikelihood == pytest.approx(expected - logprob("it") + logprob(" it"))
+        check_score(tokenizer, request, found[index])
 
 
 def test_contexts_are_cut_to_the_servers_window(tiny_llama: Path, tokenizer: Any) -> None:
@@ -129,7 +96,7 @@ def test_contexts_are_cut_to_the_servers_window(tiny_llama: Path, tokenizer: Any
         assert answer.prompt_tokens == 100
         assert answer.cut_tokens == len(encode(tokenizer, long.context)) - 100
         with pytest.raises(BadInput, match=r"too long .* 128 tokens"):
-            list(engine_at(server).score([long]))
+            list(engine_at(server).respond([GenerateRequest(long.context, Sampling(28), 0)]))
 
 
 # --------------------------------------------------------------------- responses
@@ -271,14 +238,17 @@ def only_generated(reply: dict[str, Any]) -> None:
     ],
 )
 def test_a_server_without_logprobs_is_found_out_by_a_trial(
-    monkeypatch: pytest.MonkeyPatch, act: Callable[[Handler], None], seen: str
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_llama: Path,
+    act: Callable[[Handler], None],
+    seen: str,
 ) -> None:
     monkeypatch.setattr(dialect_module, "PROBE_TRIES", 2)
     with serving(act) as server:
         with pytest.raises(BadInput, match=seen) as caught:
-            engine_at(server).check(score_requests(500), [])
+            engine_at(server, tokenizer=tiny_llama).check(score_requests(500), [])
         assert "--tasks gen" in str(caught.value)
-        assert len(server.seen) <= 4
+        assert len(server.seen) <= 5
 
 
 def test_the_tokenizer_must_be_the_servers(tiny_llama: Path, tokenizer: Any) -> None:
@@ -290,10 +260,10 @@ def test_the_tokenizer_must_be_the_servers(tiny_llama: Path, tokenizer: Any) -> 
             list(engine.score(score_requests(3)))
 
 
-def test_an_unknown_model_is_named_with_its_nearest() -> None:
+def test_an_unknown_model_is_named_with_its_nearest(tiny_llama: Path) -> None:
     prompt = GenerateRequest("", Sampling(9), 3, (("user", "Hello"),))
     with serving(Toy()) as server:
-        engine = engine_at(server, model="toys")
+        engine = engine_at(server, model="toys", tokenizer=tiny_llama)
         with pytest.raises(BadInput, match="'toys'; did you mean 'toy'"):
             engine.check(score_requests(3), [])
         with pytest.raises(BadInput, match="'toys'; did you mean 'toy'"):
@@ -341,16 +311,19 @@ def test_nothing_but_nan_is_noticed(tiny_llama: Path, tokenizer: Any) -> None:
             engine.label_logprobs(["is it"], [7])
 
 
-def test_nan_in_the_middle_is_a_score_that_is_no_number() -> None:
+def test_nan_in_the_middle_is_a_score_that_is_no_number(tiny_llama: Path, tokenizer: Any) -> None:
+    toy = Toy(tokenizer)
+    broken = encode(tokenizer, "it is yours")
+
     def act(handler: Handler) -> None:
-        if handler.content and "yours" in str(handler.content["prompt"]):
+        if handler.content and handler.content["prompt"] == broken:
             handler.reply({"error": {"message": "values are not JSON compliant"}}, 400)
         else:
-            Toy()(handler)
+            toy(handler)
 
     requests = [ScoreRequest("it is", more, 0) for more in (" mine", " yours")]
     with serving(act) as server:
-        found = answers(engine_at(server).score(requests))
+        found = answers(engine_at(server, tokenizer=tiny_llama).score(requests))
     assert [math.isnan(found[i].loglikelihood) for i in (0, 1)] == [False, True]
 
 
@@ -381,7 +354,8 @@ def test_no_list_of_models_is_no_hindrance() -> None:
         for _ in range(2):
             engine = engine_at(server)
             assert engine.max_length >= 1 << 20
-            assert len(answers(engine.score(score_requests(3)))) == 3
+            asked = [GenerateRequest("a", Sampling(), n) for n in range(3)]
+            assert len(answers(engine.respond(asked))) == 3
 
 
 # ---------------------------------------------------------------------- mishaps
@@ -390,8 +364,8 @@ def test_no_list_of_models_is_no_hindrance() -> None:
 class Moody(Toy):
     """Fails every request up to three times, each time in another way, and answers at leisure."""
 
-    def __init__(self, seed: int) -> None:
-        super().__init__()
+    def __init__(self, seed: int, tokenizer: Any) -> None:
+        super().__init__(tokenizer)
         self.chance = random.Random(seed)
         self.left: dict[str, int] = {}
         self.lock = threading.Lock()
@@ -426,28 +400,28 @@ class Moody(Toy):
 )
 @given(st.integers(0, 2**32), st.integers(1, 24), st.sets(st.integers(0, 29)))
 def test_answers_of_a_failing_server_are_complete_and_in_place(
-    monkeypatch: pytest.MonkeyPatch, seed: int, concurrency: int, done: set[int]
+    tiny_llama: Path, tokenizer: Any, seed: int, concurrency: int, done: set[int]
 ) -> None:
     # What the trial requests see is another test's matter.
-    toy = Toy()
-    moody = Moody(seed)
+    toy = Toy(tokenizer)
+    moody = Moody(seed, tokenizer)
     scores = score_requests(30, seed)
     prompts = [
         GenerateRequest(f"p{n}", Sampling(5), n, (("user", f"p{n}"),) if n % 2 else None)
         for n in range(30)
     ]
     with serving(lambda handler: toy(handler)) as server:
-        engine = engine_at(server, concurrency=concurrency)
+        engine = engine_at(server, tokenizer=tiny_llama, concurrency=concurrency)
         engine.check(scores, prompts)
         toy = moody
         scored = answers(engine.score(scores, done))
         responses = answers(engine.respond(prompts, done))
     assert set(scored) == set(responses) == set(range(30)) - done
     for index, score in scored.items():
-        tokens = SENTENCE_BREAK.findall(scores[index].continuation)
-        assert score.loglikelihood == pytest.approx(sum(map(logprob, tokens)))
+        check_score(tokenizer, scores[index], score)
     for index, answer in responses.items():
-        asked = [{"role": "user", "content": f"p{index}"}] if index % 2 else f"p{index}"
+        said = [{"role": "user", "content": f"p{index}"}]
+        asked = said if index % 2 else encode(tokenizer, f"p{index}")
         assert answer.text == response(asked, index)
 
 
@@ -503,13 +477,15 @@ def test_the_key_is_never_seen(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
+    tiny_llama: Path,
+    tokenizer: Any,
     mishap: str,
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setattr(dialect_module, "PROBE_TRIES", 2)
     prompts = [GenerateRequest("", Sampling(), 0, (("user", "Hello"),))]
     raised = []
-    toy: Callable[[Handler], None] = Toy()
+    toy: Callable[[Handler], None] = Toy(tokenizer)
     with caplog.at_level(logging.DEBUG), serving(lambda handler: toy(handler)) as server:
         patience = Server(
             server.url,
@@ -519,7 +495,7 @@ def test_the_key_is_never_seen(
             first_delay=0.001,
             longest_delay=0.002,
         )
-        options = OpenAIOptions(patience, MODEL)
+        options = OpenAIOptions(patience, MODEL, tiny_llama)
         engine = OpenAIEngine(options)
         engine.check(score_requests(1), prompts)
         fresh = OpenAIEngine(options)
@@ -563,10 +539,12 @@ def test_an_interrupted_question_does_not_show_the_key(monkeypatch: pytest.Monke
     assert KEY not in shown
 
 
-def test_a_failed_run_names_the_address_and_the_last_error() -> None:
-    toy: Callable[[Handler], None] = Toy()
+def test_a_failed_run_names_the_address_and_the_last_error(
+    tiny_llama: Path, tokenizer: Any
+) -> None:
+    toy: Callable[[Handler], None] = Toy(tokenizer)
     with serving(lambda handler: toy(handler)) as server:
-        engine = engine_at(server)
+        engine = engine_at(server, tokenizer=tiny_llama)
         engine.check(score_requests(1), [])
         toy = mishaps()["failing"]
         with pytest.raises(RunFailed) as caught:

@@ -7,18 +7,14 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bfpo_bench.client import Malformed
 from bfpo_bench.engines.openai.replies import (
-    border,
     read_chat,
     read_completion,
     read_echo,
     read_next,
     score_by_ids,
-    score_from,
 )
 from bfpo_bench.engines.protocol import Response, Score
 from bfpo_bench.models.chat import read_messages, write_messages
@@ -48,9 +44,8 @@ ECHO = {
 def test_the_generated_token_is_no_part_of_the_prompt() -> None:
     echo = read_echo(ECHO)
     assert echo.tokens == ["<s>", "The", " sky", " is", " blue"]
-    assert score_from(echo, 3) == Score(-0.75, True)
-    assert score_from(echo, 1) == Score(-5.75, False)
-    assert score_from(echo, 0) is None
+    assert score_by_ids(echo, [0, 1, 2], [3, 4]) == Score(-0.75, True)
+    assert score_by_ids(echo, [0], [1, 2, 3, 4]) == Score(-5.75, False)
 
 
 def test_without_a_count_of_tokens_one_is_taken_as_generated() -> None:
@@ -95,20 +90,6 @@ def test_echoes_of_other_tokens_are_refused() -> None:
         score_by_ids(echo, [0, 1, 2, 2], [3, 4])
     with pytest.raises(Malformed, match="no log-probability"):
         score_by_ids(echo, [], [0, 1, 2, 3, 4])
-
-
-@given(st.lists(st.text(min_size=1, max_size=4), min_size=1, max_size=8), st.data())
-def test_the_border_is_where_the_continuation_begins(tokens: list[str], data: Any) -> None:
-    at = data.draw(st.integers(0, len(tokens) - 1))
-    assert border(["<s>", *tokens], "".join(tokens[at:])) == at + 1
-
-
-@pytest.mark.parametrize(
-    ("tokens", "continuation"),
-    [(["ab", "cd"], "bcd"), (["a", "\ufffd", "\ufffd"], "ü"), ([], "a"), (["b"], "ab")],
-)
-def test_a_border_within_a_token_is_none(tokens: list[str], continuation: str) -> None:
-    assert border(tokens, continuation) is None
 
 
 def chat(message: Any, finish: str = "stop", **more: Any) -> dict[str, Any]:
