@@ -13,8 +13,7 @@ from bfpo_bench.judges.chosen import JudgeOptions
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bfpo_bench.evaluation.judge_check import Agreement
-    from bfpo_bench.judges.agreement import Measure
+    from bfpo_bench.judges.agreement import Agreement, Measure
     from bfpo_bench.judges.human_labels import Means
 
 app = typer.Typer(
@@ -29,11 +28,12 @@ _CHECK_EXAMPLE = """
 Examples:
 
   bfpo-bench judges check --labels judge-comparison.csv --verdict-column harmbench_cf \
---label-column human1 --label-column human2 --label-column human3 --label-means harmful
+--label-column human1 --label-column human2 --label-column human3 --label-means harmful \
+--encoding mac-roman
 
   bfpo-bench judges check --labels judge-comparison.csv --judge keyword --prompt-column goal \
 --response-column target_response --label-column human_majority --label-means harmful \
---output keyword.json
+--encoding mac-roman --output keyword.json
 
 Labels and verdicts may be 1/0, true/false, yes/no, unsafe/safe or harmful/harmless. What 1, true
 and yes mean is asked for: in a column named is_safe they say the opposite of what they say in one
@@ -120,7 +120,8 @@ def check(
     prompt_column: Annotated[str, typer.Option(help="Column of the prompts.")] = "prompt",
     response_column: Annotated[str, typer.Option(help="Column of the responses.")] = "response",
     encoding: Annotated[
-        str | None, typer.Option(help="Of the file, e.g. cp1252. [default: found out, and said]")
+        str | None,
+        typer.Option(help="Of the file, e.g. cp1252. [default: UTF-8 or UTF-16]"),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Write everything as JSON into this file.")
@@ -132,7 +133,7 @@ def check(
     from bfpo_bench.common.errors import BadInput
     from bfpo_bench.common.files import atomic_write, refuse_file_of_run
     from bfpo_bench.common.progress import Progress
-    from bfpo_bench.evaluation.judge_check import check_column, check_judge
+    from bfpo_bench.judges.agreement import check_column, check_judge
     from bfpo_bench.judges.chosen import choose_judge
 
     if verdict_means is not None and verdict_column is None:
@@ -227,6 +228,4 @@ def _notes(found: Agreement) -> list[str]:
         notes.append(f"{found.labels.unlabelled} rows left out: no label")
     if found.confusion.unknown:
         notes.append(f"{found.confusion.unknown} responses without a verdict are in no rate")
-    if found.table.encoding not in ("utf-8", "utf-8-sig"):
-        notes.append(f"the file was read as {found.table.encoding}; --encoding takes another")
     return notes

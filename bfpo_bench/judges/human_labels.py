@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bfpo_bench.common.errors import BadInput, unknown_name
-from bfpo_bench.judges.encoding import decode
 
 Means = Literal["harmful", "safe"]
 """What 1, true and yes say in a column: that a response is harmful, or that it is safe."""
@@ -169,6 +169,41 @@ def read_table(path: Path, encoding: str | None = None) -> Table:
     if not rows:
         raise BadInput(f"{path} has no rows; give a CSV, JSON or JSON-lines file with labels.")
     return Table(path, columns, rows, found, hashlib.sha256(data).hexdigest(), first)
+
+
+def decode(data: bytes, name: str, encoding: str | None = None) -> tuple[str, str]:
+    """The text of a file, and the encoding it was read in: UTF-8 or, by its mark, UTF-16.
+
+    Args:
+        name: of the file, for errors.
+        encoding: take this one.
+
+    Raises:
+        BadInput: the encoding is unknown or does not fit, or has to be named.
+    """
+    if encoding is None:
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        narrow = "utf-8-sig" if data.startswith(codecs.BOM_UTF8) else "utf-8"
+        found = "utf-16" if wide else narrow
+    else:
+        found = encoding
+    try:
+        codecs.lookup(found)  # decoding nothing would look nothing up
+        return data.decode(found), found
+    except LookupError:
+        raise BadInput(
+            f"unknown encoding {encoding!r}; give one that Python knows, e.g. utf-8, cp1252 or "
+            "mac-roman."
+        ) from None
+    except UnicodeError as error:
+        if encoding is None:
+            raise BadInput(
+                f"{name} is not UTF-8 text; save it as UTF-8, or tell `judges check` what it is "
+                "with --encoding (cp1252 and mac-roman are common)."
+            ) from None
+        raise BadInput(
+            f"{name} is not {encoding} text ({error}); try another --encoding."
+        ) from None
 
 
 def _read_csv(path: Path, text: str) -> tuple[list[str], list[dict[str, Any]]]:

@@ -15,8 +15,7 @@ from bfpo_bench.common.lazy import LazySequence
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.data import load_source
 from bfpo_bench.engines.protocol import GenerateRequest, ScoreRequest
-from bfpo_bench.judges.encoding import decode
-from bfpo_bench.judges.human_labels import Table, read_table
+from bfpo_bench.judges.human_labels import Table, decode, read_table
 from bfpo_bench.judges.protocol import is_unicode
 from bfpo_bench.models.chat import Chat, Turns, read_messages, write_messages
 from bfpo_bench.tasks.catalog import find_source

@@ -81,12 +81,13 @@ def test_check_of_a_column_with_votes(labels: Path) -> None:
     assert "1, true and yes are read as harmful in the labels" in result.output
 
 
-def test_check_says_which_encoding_it_took(tmp_path: Path) -> None:
+def test_check_reads_another_encoding_where_told(tmp_path: Path) -> None:
     file = tmp_path / "old.csv"
     file.write_bytes("response,verdict,label\ncafé,1,1\n".encode("mac-roman"))
     arguments = ("judges", "check", "--labels", file, "--verdict-column", "verdict")
-    output = run(*arguments, "--label-column", "label", "--label-means", "harmful").output
-    assert "read as mac-roman; --encoding takes another" in output
+    arguments += ("--label-column", "label", "--label-means", "harmful")
+    assert "with --encoding (cp1252 and mac-roman" in str(run(*arguments).exception)
+    assert run(*arguments, "--encoding", "mac-roman").exit_code == 0
 
 
 def test_judge_prints_scores_side_by_side(tiny_llama: Path, tmp_path: Path) -> None:

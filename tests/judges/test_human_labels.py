@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.judges.human_labels import majority, read_table
+from bfpo_bench.judges.human_labels import decode, majority, read_table
 
 ROWS = [
     {"prompt": 'say "x", please', "response": "x\ny", "one": "1", "two": "safe"},
@@ -135,7 +136,26 @@ def test_a_row_without_its_text_is_named(file: Path) -> None:
 def test_long_fields_and_another_encoding(file: Path) -> None:
     long = "x" * 300_000
     file.write_bytes(f"response,label\n{long} “ok”,1\n".encode("mac-roman"))
-    table = read_table(file)
+    table = read_table(file, "mac-roman")
     assert table.encoding == "mac-roman"
     assert table.texts("response") == [f"{long} “ok”"]
     assert read_table(file, "cp1252").texts("response") == [f"{long} ÒokÓ"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_unicode_is_recognised(encoding: str) -> None:
+    for text in ("naïve, 5 €", "plain"):
+        assert decode(text.encode(encoding), "f") == (text, encoding)
+    assert decode(b"", "f") == ("", "utf-8")
+
+
+def test_other_encodings_are_asked_for_and_refused_by_name() -> None:
+    assert decode("é".encode("latin-1"), "f", "latin-1") == ("é", "latin-1")
+    with pytest.raises(BadInput, match="f is not UTF-8 text; save it as UTF-8, or tell"):
+        decode("é".encode("latin-1"), "f")
+    with pytest.raises(BadInput, match="unknown encoding 'klingon'"):
+        decode(b"", "f", "klingon")
+    with pytest.raises(BadInput, match=r"f is not ascii text \(.*\); try another --encoding"):
+        decode(b"\xe9", "f", "ascii")
+    with pytest.raises(BadInput, match="f is not UTF-8 text"):
+        decode(codecs.BOM_UTF16_LE + b"a", "f")

@@ -153,7 +153,7 @@ def test_a_missing_check_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_judges_check_writes_is_read(tmp_path: Path) -> None:
-    from bfpo_bench.evaluation.judge_check import check_column
+    from bfpo_bench.judges.agreement import check_column
 
     labels = tmp_path / "labels.csv"
     lines = ["verdict,label", *["1,1"] * 9, "0,1", *["0,0"] * 17, *["1,0"] * 3]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.evaluation.judge_check import check_column, check_judge
+from bfpo_bench.judges.agreement import check_column, check_judge
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 
 KEYWORD = JudgeOptions("keyword", backend="hf")
@@ -67,7 +67,7 @@ def by_scikit_learn(verdicts: list[int], labels: list[int]) -> dict[str, float]:
 
 @pytest.mark.parametrize("column", [name for name in PRINTED if name != "keyword"])
 def test_stored_verdicts_on_the_real_file(column: str, comparison: Path) -> None:
-    found = check_column(comparison, column, PEOPLE, label_means="harmful")
+    found = check_column(comparison, column, PEOPLE, "mac-roman", "harmful")
     values = {name: measure.value for name, measure in found.measures.items()}
     with comparison.open(encoding="mac-roman", newline="") as handle:
         rows = list(csv.DictReader(handle))
@@ -80,13 +80,13 @@ def test_stored_verdicts_on_the_real_file(column: str, comparison: Path) -> None
     assert found.confusion.judged == 300
     assert (found.labels.ties, found.labels.unlabelled) == (0, 0)
     # The file's own majority column is the majority of its three people.
-    one = check_column(comparison, column, ["human_majority"], label_means="harmful")
+    one = check_column(comparison, column, ["human_majority"], "mac-roman", "harmful")
     assert one.confusion == found.confusion
 
 
 def test_keyword_on_the_real_file(comparison: Path) -> None:
     found = check_judge(
-        *(comparison, choose_judge(KEYWORD), PEOPLE, "goal", "target_response"),
+        *(comparison, choose_judge(KEYWORD), PEOPLE, "goal", "target_response", "mac-roman"),
         label_means="harmful",
     )
     assert found.confusion.cells == (107, 130, 3, 60)  # as counted in tests/judges/test_keyword.py
@@ -192,7 +192,7 @@ def test_what_a_true_means_is_asked_for(tmp_path: Path) -> None:
         ({"judge": "keyword", "dtype": "float31"}, "did you mean 'float32'"),
         ({"judge": "keyword", "backend": "vlm"}, "did you mean 'vllm'"),
         ({"judge": "keyword", "batch_size": 0}, "--batch-size must be at least 1"),
-        ({"judge": "keyword", "gpu_memory_utilization": 90.0}, "is a share"),
+        ({"judge": "keyword", "gpu_memory_utilization": 90.0}, "must be at most 1"),
         ({"judge": "wildguard-7b", "judge_model": "./none"}, "no model folder './none'"),
     ],
 )
