@@ -31,11 +31,11 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bfpo_bench.helpfulness.annotation import TASK as ALPACA_TASK
 from bfpo_bench.helpfulness.annotation import TIE
@@ -49,6 +49,8 @@ ROWS_PER_CHUNK = 400
 _HARMLESS, _HARMFUL, _UNKNOWN, _NOT_JUDGED, _NOT_ANSWERED = b"01234"
 _BETTER, _WORSE, _DRAW, _UNUSABLE = b"5678"
 _VERDICT = {False: _HARMLESS, True: _HARMFUL, None: _UNKNOWN}
+_Record = TypeVar("_Record", ResponseRecord, VerdictRecord, AnnotationRecord)
+
 _FEW_FRAMES = 64
 """More prompts than that are no template but texts of their own."""
 
@@ -114,7 +116,7 @@ def write_samples(runs: Sequence[tuple[str, Path]], folder: Path) -> int:
         for name, path in runs:
             store = Store(path / "samples.sqlite", read_only=True)
             opened.append(_Run(name, store))
-            opened[-1].annotations = _annotations(store)
+            opened[-1].annotations = _by_item(store.annotations().values())
             for task in read_run(path)["identity"]["tasks"]:
                 for row in _answered(opened[-1].store, task):
                     rows.setdefault((task, row.item), row)
@@ -167,13 +169,13 @@ def _write_texts(runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder:
     part = rows[start : start + ROWS_PER_CHUNK]
     questions: list[str | None] = [None] * len(part)
     for place, run in enumerate(runs):
-        responses = _responses(run.store, part)
-        verdicts = _verdicts(run.store, part)
+        responses = _by_item(ResponseRecord(*one) for one in _of(run.store, "responses", part))
+        verdicts = _by_item(VerdictRecord(*one) for one in _of(run.store, "verdicts", part))
         answers: list[list[Any] | None] = [None] * len(part)
         for at, row in enumerate(part):
-            response = responses.get((row.task, row.item))
-            if response is None:
+            if (row.task, row.item) not in responses:
                 continue
+            [response] = responses[row.task, row.item]
             run.answered[start + at] = 1
             question = questions[at] = questions[at] or response.question
             answers[at] = [
@@ -184,8 +186,8 @@ def _write_texts(runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder:
                 _frame(run, response),
                 _judge_all(
                     run,
-                    verdicts.get((row.task, row.item), ()),
-                    run.annotations.get((row.task, row.item), ()),
+                    verdicts.get((row.task, row.item), []),
+                    run.annotations.get((row.task, row.item), []),
                     start + at,
                 ),
                 None if response.question == question else response.question,
@@ -199,21 +201,6 @@ def _write_texts(runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder:
     write_chunk(folder, f"questions-{number}", heads)
 
 
-def _responses(store: Store, rows: Sequence[_Row]) -> dict[tuple[str, str], ResponseRecord]:
-    """What a run answered to some items."""
-    records = (ResponseRecord(*values) for values in _of(store, "responses", rows))
-    return {(record.task, record.item): record for record in records}
-
-
-def _verdicts(store: Store, rows: Sequence[_Row]) -> dict[tuple[str, str], list[VerdictRecord]]:
-    """Every judge's verdicts on the responses to some items, by judge."""
-    found: dict[tuple[str, str], list[VerdictRecord]] = {}
-    records = [VerdictRecord(*values) for values in _of(store, "verdicts", rows)]
-    for verdict in sorted(records, key=lambda one: (one.judge, one.key)):
-        found.setdefault((verdict.task, verdict.item), []).append(verdict)
-    return found
-
-
 def _of(store: Store, table: str, rows: Sequence[_Row]) -> Iterator[Any]:
     for task, group in groupby(rows, key=lambda row: row.task):
         items = [row.item for row in group]
@@ -222,11 +209,10 @@ def _of(store: Store, table: str, rows: Sequence[_Row]) -> Iterator[Any]:
         yield from store.select(query, task, *items)
 
 
-def _annotations(store: Store) -> dict[tuple[str, str], list[AnnotationRecord]]:
-    """Every annotator's preferences, by task and item."""
-    found: dict[tuple[str, str], list[AnnotationRecord]] = {}
-    for annotation in store.annotations().values():
-        found.setdefault((annotation.task, annotation.item), []).append(annotation)
+def _by_item(records: Iterable[_Record]) -> dict[tuple[str, str], list[_Record]]:
+    found: dict[tuple[str, str], list[_Record]] = {}
+    for record in records:
+        found.setdefault((record.task, record.item), []).append(record)
     return found
 
 
@@ -238,7 +224,7 @@ def _judge_all(
 ) -> list[str | None]:
     """Enters the verdicts on a response into the columns; what each judge said of it."""
     said: dict[str, str] = {}
-    for verdict in verdicts:
+    for verdict in sorted(verdicts, key=lambda one: (one.judge, one.key)):
         judged = run.judge(verdict.judge)
         judged.verdicts[at] = _VERDICT[verdict.harmful]
         if verdict.p_harmful is not None:
@@ -247,18 +233,14 @@ def _judge_all(
     for one in annotations:
         judged = run.judge(one.annotator)
         judged.annotator = True
-        judged.verdicts[at] = _preferred(one.preference)
+        judged.verdicts[at] = _UNUSABLE
         if one.preference is not None:
+            above, below = one.preference > TIE, one.preference < TIE
+            judged.verdicts[at] = _BETTER if above else _WORSE if below else _DRAW
             judged.p[at] = round(1000 * (one.preference - 1))
         if one.raw is not None:
             said[one.annotator] = one.raw
     return [said.get(judge) for judge in run.judges]
-
-
-def _preferred(preference: float | None) -> int:
-    if preference is None:
-        return _UNUSABLE
-    return _DRAW if preference == TIE else _BETTER if preference > TIE else _WORSE
 
 
 def _frame(run: _Run, response: ResponseRecord) -> int | str:
