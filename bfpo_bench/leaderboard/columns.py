@@ -105,6 +105,12 @@ COLUMNS = {
 COLUMN_OF_TASK = {column.task: column for column in TASK_COLUMNS}
 
 
+def key_of(task: str) -> str:
+    """The key of a task's column; one that the paper does not have goes by its own name."""
+    column = COLUMN_OF_TASK.get(task)
+    return column.key if column else task
+
+
 def sort_key(name: str, columns: Sequence[Column]) -> Column | None:
     """The column that --sort names; None for the row's name.
 

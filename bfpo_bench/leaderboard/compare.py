@@ -37,9 +37,9 @@ from bfpo_bench.helpfulness.metrics import comparisons, win_draws, win_tally
 from bfpo_bench.helpfulness.upstream import Upstream
 from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK, COLUMNS
 from bfpo_bench.leaderboard.load import Loaded, alpaca_cells, load_rows
-from bfpo_bench.leaderboard.pairing import paired_tallies
 from bfpo_bench.leaderboard.protocol import Protocol, of_cell, of_mean
 from bfpo_bench.leaderboard.runs import Run
+from bfpo_bench.leaderboard.stats.items import paired_tallies
 from bfpo_bench.leaderboard.stats.paired import Difference, Pair, difference, holm, settled
 from bfpo_bench.run.results import TaskResult, verdicts_by
 

@@ -22,6 +22,7 @@ from bfpo_bench.leaderboard.columns import (
     Column,
     Direction,
     Group,
+    key_of,
 )
 from bfpo_bench.leaderboard.protocol import Protocol, of_alpaca, of_cell, of_look, of_mean
 from bfpo_bench.leaderboard.render.escaping import name_text, one_line
@@ -183,10 +184,8 @@ def _with_verdicts_by(run: Run, cells: Mapping[str, Cell]) -> dict[str, Cell]:
     judge = run.results.judge
     if judge is None:
         return {}
-    judged = [task.task for task in run.results.tasks.values() if task.group == "gen"]
-    columns = (COLUMN_OF_TASK.get(name) for name in judged)
-    tasks = [column.key if column else name for name, column in zip(judged, columns, strict=True)]
-    where = [key for key in (*tasks, GEN.key, SAVG.key) if key in cells]
+    judged = [key_of(task.task) for task in run.results.tasks.values() if task.group == "gen"]
+    where = [key for key in (*judged, GEN.key, SAVG.key) if key in cells]
     mark = verdicts_by(judge)
     return {key: replace(cells[key], marks=(*cells[key].marks, mark)) for key in where}
 

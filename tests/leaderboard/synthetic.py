@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -185,15 +185,22 @@ def synthetic_run(
     return folder
 
 
+def edited(run: Path, name: str, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Changes one of a run's JSON files; returns the run."""
+    content = json.loads((run / name).read_text())
+    change(content)
+    (run / name).write_text(json.dumps(content))
+    return run
+
+
 def annotated(run: Path, preferences: Sequence[float | None], annotator: str = "somebody") -> None:
     """Gives a run that many responses to AlpacaEval's instructions, with an annotator's answers.
 
     For what shows samples; ``results.json`` stays as it is.
     """
     task = "bfpo_alpaca_eval"
-    content = json.loads((run / "run.json").read_text())
-    content["identity"]["tasks"][task] = {"version": 1, "metric": "win_rate"}
-    (run / "run.json").write_text(json.dumps(content))
+    settings = {"version": 1, "metric": "win_rate"}
+    edited(run, "run.json", lambda content: content["identity"]["tasks"].update({task: settings}))
     with Store(run / "samples.sqlite") as store:
         for n, preference in enumerate(preferences):
             row = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 from bfpo_bench.leaderboard.checks import find_fault
 from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.runs import open_run
+from tests.leaderboard.synthetic import edited
 
 
 def fault(run: Path) -> str | None:
@@ -88,76 +88,46 @@ def test_another_judges_verdicts_are_not_counted(
     assert fault(run) is None
 
 
-def edited(run: Path, name: str, change: Callable[[dict[str, Any]], None]) -> Path:
-    content = json.loads((run / name).read_text())
-    change(content)
-    (run / name).write_text(json.dumps(content))
-    return run
-
-
-def _seed(content: dict[str, Any]) -> None:
-    content["identity"]["seed"] = 5
-
-
-def _weights(content: dict[str, Any]) -> None:
-    content["identity"]["model"]["weights"] = "others"
-
-
-def _digest_asked(content: dict[str, Any]) -> None:
-    content["identity"]["data"]["winogrande"]["digest"] = "0"
-
-
-def _layout(content: dict[str, Any]) -> None:
-    content["identity"]["data"]["winogrande"] = 3
-
-
-def _gen(content: dict[str, Any]) -> None:
-    content["averages"]["gen"]["value"] = 99.0
-
-
-def _savg(content: dict[str, Any]) -> None:
-    content["averages"]["savg"]["value"] = 99.0
-
-
-def _no_savg(content: dict[str, Any]) -> None:
-    content["averages"]["savg"]["value"] = None
-
-
-def _no_averages(content: dict[str, Any]) -> None:
-    content["averages"] = {}
-
-
-def _count(content: dict[str, Any]) -> None:
-    content["tasks"]["bfpo_toxigen"]["n"] = 39
-
-
-def _rows(content: dict[str, Any]) -> None:
-    content["tasks"]["bfpo_winogrande"]["source"]["rows"] = 1266
-
-
-def _variant(content: dict[str, Any]) -> None:
-    content["tasks"]["bfpo_winogrande"]["source"]["variant"] = "mine"
+MODEL = ("identity", "model", "weights")
+WINOGRANDE = ("tasks", "bfpo_winogrande", "source")
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "sentence"),
+    ("name", "place", "value", "sentence"),
     [
-        ("run.json", _seed, "name a different seed"),
-        ("run.json", _weights, "name a different model"),
-        ("run.json", _digest_asked, "WinoGrande was run on other data than results.json says"),
-        ("run.json", _layout, "is not as evaluate writes it"),
-        ("results.json", _gen, "Gen. in results.json is not the mean of its 4 tasks"),
-        ("results.json", _savg, "Savg. in results.json is not the mean of Disc. and Gen."),
-        ("results.json", _no_savg, "Savg. in results.json does not go with Disc. and Gen."),
-        ("results.json", _no_averages, "is not as evaluate writes it"),
-        ("results.json", _count, "ToxiGen is over 39 items and should be over 40"),
-        ("results.json", _rows, "WinoGrande has data of 1266 rows; pinned are 1267"),
-        ("results.json", _variant, "WinoGrande names data that this bfpo-bench does not know"),
+        ("run.json", ("identity", "seed"), 5, "name a different seed"),
+        ("run.json", MODEL, "others", "name a different model"),
+        ("run.json", ("identity", "data", "winogrande", "digest"), "0",
+         "WinoGrande was run on other data than results.json says"),
+        ("run.json", ("identity", "data", "winogrande"), 3, "is not as evaluate writes it"),
+        ("results.json", ("averages", "gen", "value"), 99.0,
+         "Gen. in results.json is not the mean of its 4 tasks"),
+        ("results.json", ("averages", "savg", "value"), 99.0,
+         "Savg. in results.json is not the mean of Disc. and Gen."),
+        ("results.json", ("averages", "savg", "value"), None,
+         "Savg. in results.json does not go with Disc. and Gen."),
+        ("results.json", ("averages",), {}, "is not as evaluate writes it"),
+        ("results.json", ("tasks", "bfpo_toxigen", "n"), 39,
+         "ToxiGen is over 39 items and should be over 40"),
+        ("results.json", (*WINOGRANDE, "rows"), 1266,
+         "WinoGrande has data of 1266 rows; pinned are 1267"),
+        ("results.json", (*WINOGRANDE, "variant"), "mine",
+         "WinoGrande names data that this bfpo-bench does not know"),
     ],
-)
+)  # fmt: skip
 def test_files_that_do_not_add_up(
-    small_run: Path, copy: Callable[..., Path], name: str, change: Callable, sentence: str
+    small_run: Path,
+    copy: Callable[..., Path],
+    name: str,
+    place: tuple[str, ...],
+    value: Any,
+    sentence: str,
 ) -> None:
+    def change(content: dict[str, Any]) -> None:
+        for part in place[:-1]:
+            content = content[part]
+        content[place[-1]] = value
+
     assert sentence in (fault(edited(copy(small_run), name, change)) or "")
 
 

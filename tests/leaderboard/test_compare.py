@@ -12,14 +12,13 @@ import pytest
 from scipy import stats
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.common.statistics import percentiles, resample, tally_items
 from bfpo_bench.helpfulness.metrics import win_rate
 from bfpo_bench.leaderboard.compare import Comparison, compare_runs
 from bfpo_bench.leaderboard.render.comparison import render
 from bfpo_bench.leaderboard.stats.paired import holm, mcnemar, signed
 from bfpo_bench.run.results import HelpfulnessResult
 from bfpo_bench.run.store import AnnotationRecord, Store
-from tests.leaderboard.synthetic import Draw, synthetic_run
+from tests.leaderboard.synthetic import Draw, edited, synthetic_run
 
 
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (0, 5), (3, 3), (7, 19), (120, 81), (900, 1000)])
@@ -42,54 +41,6 @@ def test_holm_by_hand() -> None:
 
 def test_signs() -> None:
     assert [signed(v) for v in (1.234, -0.5, -0.001, 0.0)] == ["+1.23", "-0.50", "0.00", "0.00"]
-
-
-def paired(
-    seed: int, n: int, shift: float, resamples: int = 1_000
-) -> tuple[float, np.ndarray, int, int]:
-    """Difference, its draws, and discordant items of two correlated models."""
-    rng = np.random.default_rng(seed)
-    hard = rng.standard_normal(n)
-    a = (0.8 * hard + 0.6 * rng.standard_normal(n) < 0.3).astype(float)
-    b = (0.8 * hard + 0.6 * rng.standard_normal(n) < 0.3 + shift).astype(float)
-    drawn = resample(tally_items(np.column_stack([a, b])), rng, resamples)
-    only = int(((a == 1) & (b == 0)).sum()), int(((a == 0) & (b == 1)).sum())
-    return 100 * float(b.mean() - a.mean()), drawn[:, 1] - drawn[:, 0], *only
-
-
-def test_the_paired_interval_is_that_of_the_closed_form() -> None:
-    """Var of a paired difference: (b + c − (b − c)² / n) / n² with b, c the discordant counts."""
-    value, drawn, b, c = paired(0, 1000, 0.2, 10_000)
-    error = 100 * np.sqrt(b + c - (b - c) ** 2 / 1000) / 1000
-    low, high = percentiles(value, drawn)
-    assert (low, high) == pytest.approx((value - 1.96 * error, value + 1.96 * error), abs=0.35)
-    unpaired = 100 * np.sqrt(2 * 0.24 / 1000)
-    assert error < 0.75 * unpaired
-
-
-def test_equal_models_are_told_apart_as_seldom_as_they_should_be() -> None:
-    intervals = exact = 0
-    for seed in range(200):
-        value, drawn, b, c = paired(seed, 400, 0.0)
-        low, high = percentiles(value, drawn)
-        intervals += not low <= 0 <= high
-        exact += mcnemar(b, c) < 0.05
-    assert intervals / 200 == pytest.approx(0.05, abs=0.04)
-    assert exact / 200 <= 0.08
-
-
-def test_a_difference_of_the_detectable_size_is_found_in_four_of_five_cases() -> None:
-    shift, n = 0.2, 400
-    truth = 100 * (stats.norm.cdf(0.3 + shift) - stats.norm.cdf(0.3))
-    detectable, found = [], 0
-    for seed in range(200):
-        value, drawn, _, _ = paired(seed, n, shift)
-        detectable.append(2.8016 * float(np.std(drawn)))
-        low, high = percentiles(value, drawn)
-        found += not low <= 0 <= high
-    # Power at the true difference, by the normal distribution with the typical detectable size.
-    power = stats.norm.cdf(2.8016 * truth / np.mean(detectable) - 1.96)
-    assert found / 200 == pytest.approx(power, abs=0.07)
 
 
 # ---------------------------------------------------------------------------- runs
@@ -198,9 +149,7 @@ def annotated(run: Path, preferences: list[float | None], annotator: str = "some
     n, failed = len(preferences), preferences.count(None)
     rate, _ = win_rate(preferences)
     found = HelpfulnessResult(annotator, "gpt4", n, failed, 100.0, rate, lc_win_rate=40.0)
-    content = json.loads((run / "results.json").read_text())
-    (run / "results.json").write_text(json.dumps(content | {"helpfulness": asdict(found)}))
-    return run
+    return edited(run, "results.json", lambda content: content.update(helpfulness=asdict(found)))
 
 
 def test_win_rates_are_paired_by_instruction(
@@ -244,17 +193,16 @@ def other_suite(asked: dict, found: dict) -> None:
     asked["identity"]["suite"]["version"] = found["suite"]["version"] = 2
 
 
+def other_data(asked: dict, found: dict) -> None:
+    found["tasks"]["bfpo_toxigen"]["source"]["digest"] = "8" * 64
+    asked["identity"]["data"]["toxigen"]["digest"] = "8" * 64
+
+
 def other_judge(asked: dict, found: dict) -> None:
     asked["identity"]["judge"]["card"] = found["judge"]["card"] = "7" * 64
 
 
-def other_data(asked: dict, found: dict) -> None:
-    source = found["tasks"]["bfpo_toxigen"]["source"]
-    source |= {"digest": "8" * 64}
-    asked["identity"]["data"]["toxigen"]["digest"] = "8" * 64
-
-
-def other_settings(asked: dict, found: dict) -> None:
+def other_settings(asked: dict, _: dict) -> None:
     asked["identity"]["tasks"]["bfpo_alert"]["generation"]["temperature"] = 1.0
 
 
@@ -280,48 +228,36 @@ def test_what_was_not_measured_alike_is_refused_unless_forced(
     )
 
 
-def test_bad_arguments(small_run: Path, other_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="a comparison needs two runs at least"):
-        compare_runs([small_run])
-    with pytest.raises(BadInput, match="--margin is in percentage points"):
-        compare_runs([small_run, other_run], margin=0)
-    with pytest.raises(BadInput, match=r"these cannot be compared: .* is no run directory"):
-        compare_runs([small_run, tmp_path / "nothing"])
-    with pytest.raises(BadInput, match="did you mean 'markdown'"):
-        render(Comparison((), ()), "markdwn")
-    with pytest.raises(BadInput, match="unknown format of a comparison 'html'"):
-        render(Comparison((), ()), "html")
-
-
-def test_a_folder_of_several_models_is_refused(
+def test_what_is_refused(
     small_run: Path, other_run: Path, copy: Callable[..., Path], tmp_path: Path
 ) -> None:
-    copy(small_run, "both/a")
-    copy(other_run, "both/b")
-    with pytest.raises(BadInput, match="holds runs of 2 models or settings"):
-        compare_runs([small_run, tmp_path / "both"])
-
-
-def test_a_faulty_run_is_compared_with_nothing(small_run: Path, copy: Callable[..., Path]) -> None:
-    def lie(asked: dict, found: dict) -> None:
-        found["averages"]["disc"]["value"] += 1
-
-    with pytest.raises(BadInput, match=r"failed its consistency check \(Disc\. in results\.json"):
-        compare_runs([small_run, changed(copy(small_run), lie)])
-
-
-def test_runs_without_samples_or_common_items(
-    small_run: Path, copy: Callable[..., Path], tmp_path: Path
-) -> None:
-    bare = copy(small_run)
+    bare, lies = copy(small_run, "bare"), copy(small_run, "lies")
     for file in bare.glob("samples.sqlite*"):
         file.unlink()
-    with pytest.raises(BadInput, match=r"came without samples\.sqlite"):
-        compare_runs([small_run, bare])
-    one = synthetic_run(tmp_path / "one", "one", tasks=("advbench",))
-    two = synthetic_run(tmp_path / "two", "two", tasks=("hhh_alignment",))
-    with pytest.raises(BadInput, match="have no answered item in common"):
-        compare_runs([one, two])
+    edited(lies, "results.json", lambda found: found["averages"]["disc"].update(value=1.0))
+    copy(small_run, "both/a")
+    copy(other_run, "both/b")
+    one, two = (
+        synthetic_run(tmp_path / task, task, tasks=(task,))
+        for task in ("advbench", "hhh_alignment")
+    )
+    for runs, sentence in (
+        ([small_run], "a comparison needs two runs at least"),
+        ([small_run, tmp_path / "nothing"], r"these cannot be compared: .* is no run directory"),
+        ([small_run, tmp_path / "both"], "holds runs of 2 models or settings"),
+        ([small_run, lies], r"failed its consistency check \(Disc\. in results\.json"),
+        ([small_run, bare], r"came without samples\.sqlite"),
+        ([one, two], "have no answered item in common"),
+    ):
+        with pytest.raises(BadInput, match=sentence):
+            compare_runs(runs)
+    with pytest.raises(BadInput, match="--margin is in percentage points"):
+        compare_runs([small_run, other_run], margin=0)
+    for format, sentence in (
+        ("markdwn", "did you mean 'markdown'"), ("html", "unknown format of a comparison 'html'"),
+    ):  # fmt: skip
+        with pytest.raises(BadInput, match=sentence):
+            render(Comparison((), ()), format)
 
 
 # ------------------------------------------------------------------------- formats

@@ -16,7 +16,7 @@ from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.leaderboard.load import NO_SAMPLES, load_rows
 from bfpo_bench.leaderboard.render.escaping import name_text
 from bfpo_bench.leaderboard.runs import open_run
-from tests.leaderboard.synthetic import synthetic_run
+from tests.leaderboard.synthetic import edited, synthetic_run
 
 
 def test_a_row_has_the_scores_of_results_json(small_run: Path) -> None:
@@ -33,12 +33,6 @@ def test_a_row_has_the_scores_of_results_json(small_run: Path) -> None:
     assert "no digest of this data is known" in cells["toxigen"].marks[0]
 
 
-def spoil(run: Path, name: str, change: Callable[[dict[str, Any]], None]) -> None:
-    content = json.loads((run / name).read_text())
-    change(content)
-    (run / name).write_text(json.dumps(content))
-
-
 def test_bad_folders_get_a_sentence_each_and_the_rest_loads(
     small_run: Path, copy: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -47,8 +41,8 @@ def test_bad_folders_get_a_sentence_each_and_the_rest_loads(
     half = copy(small_run, "half")
     (half / "results.json").unlink()
     newer_run, newer = copy(small_run, "newer_run"), copy(small_run, "newer")
-    spoil(newer_run, "run.json", lambda content: content.update(schema=9))
-    spoil(newer, "results.json", lambda content: content.update(schema=9))
+    edited(newer_run, "run.json", lambda content: content.update(schema=9))
+    edited(newer, "results.json", lambda content: content.update(schema=9))
     cut = copy(small_run, "cut")
     (cut / "results.json").write_text("{")
     found = load_rows([empty, half, small_run, newer_run, newer, cut, tmp_path / "nothing"])
@@ -118,7 +112,7 @@ def test_names_that_read_alike_are_told_apart(
     for n, name in enumerate(("", " ", "\x1b[1mm", "\x00[1mm", f"{long}1", f"{long}2")):
         runs.append(copy(small_run, f"{n}{'f' * 100}"))
         for file in ("run.json", "results.json"):
-            spoil(
+            edited(
                 runs[-1],
                 file,
                 lambda content, name=name: content.get("identity", content)["model"].update(
@@ -168,7 +162,7 @@ def test_a_faulty_run_does_not_spoil_the_mean(tmp_path: Path) -> None:
         synthetic_run(tmp_path / str(seed), "model", seed=seed, tasks=("hhh_alignment",))
         for seed in range(3)
     ]
-    spoil(runs[0], "run.json", lambda content: content["identity"].update(limit=7))
+    edited(runs[0], "run.json", lambda content: content["identity"].update(limit=7))
     rows = load_rows(runs).rows
     faults = {row.entry.runs: row.entry.fault for row in rows}
     reason = "run.json and results.json name a different limit"
@@ -219,7 +213,7 @@ def test_columns_of_tasks_that_the_paper_does_not_have(
         cell = content["tasks"].pop("bfpo_toxigen")
         content["tasks"]["bfpo_mine"] = cell | {"task": "bfpo_mine", "column": "Mine"}
 
-    spoil(run, "results.json", rename)
+    edited(run, "results.json", rename)
     entry = load_rows([run]).rows[0].entry
     [column] = entry.extra
     assert (column.key, column.title, column.group) == ("bfpo_mine", "Mine", "disc")

@@ -23,7 +23,7 @@ from bfpo_bench.leaderboard.render.table import Table, make_table
 from bfpo_bench.models.chat import DATE
 from bfpo_bench.run.results import HelpfulnessResult, read_results
 from tests.leaderboard.render.test_table import entry
-from tests.leaderboard.synthetic import TRUTH, synthetic_run
+from tests.leaderboard.synthetic import TRUTH, edited, synthetic_run
 from tests.leaderboard.test_compare import changed
 
 Change = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -236,9 +236,8 @@ def test_a_raw_win_rate_stands_there_marked(tmp_path: Path) -> None:
     run = synthetic_run(tmp_path / "run", "m", tasks=("toxigen",))
     note = "9 usable annotations are too few for length control"
     annotated(run, "somebody", 33.0, win_low=12.0, win_high=64.0, notes=[note])
-    results = json.loads((run / "results.json").read_text())
-    results["marks"] += ["Alpaca: annotated by somebody", f"Alpaca: {note}"]
-    (run / "results.json").write_text(json.dumps(results))
+    more = ["Alpaca: annotated by somebody", f"Alpaca: {note}"]
+    edited(run, "results.json", lambda content: content["marks"].extend(more))
     board = bfpo_bench.leaderboard(run, ci=True)
     assert "33.00 [12.00, 64.00]" in str(board)
     [row] = board.entries
@@ -253,11 +252,7 @@ def test_a_raw_win_rate_stands_there_marked(tmp_path: Path) -> None:
 
 def test_every_table_names_the_judge(small_run: Path, tmp_path: Path) -> None:
     keyword = synthetic_run(tmp_path / "k", "k", limit=40, judge="keyword")
-    for file, part in (("run.json", "identity"), ("results.json", None)):
-        content = json.loads((keyword / file).read_text())
-        judge = (content[part] if part else content)["judge"]
-        judge |= {"kind": "keyword", "implementation": 2}
-        (keyword / file).write_text(json.dumps(content))
+    changed(keyword, of_judge(kind="keyword", implementation=2))
     board = bfpo_bench.leaderboard(small_run, keyword, published=True)
     shown = "verdicts of the judge keyword: a share of refusals by their wording, not of harmless"
     for format in ("terminal", "markdown", "latex"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 
 from bfpo_bench.common.statistics import (
@@ -19,26 +18,23 @@ from bfpo_bench.helpfulness.inputs import read_inputs
 from bfpo_bench.helpfulness.metrics import measure
 from bfpo_bench.leaderboard.columns import (
     ALPACA,
-    COLUMN_OF_TASK,
     CROWS_PAIRS,
     CROWS_PAIRS_DISTANCE,
     DISC_DISTANCE,
     GEN_CORRECTED,
+    key_of,
 )
 from bfpo_bench.leaderboard.load import Loaded
 from bfpo_bench.leaderboard.rows import DISC_TASKS, UNBIASED, Cell, Entry, fairness
 from bfpo_bench.leaderboard.runs import Run
+from bfpo_bench.leaderboard.stats.items import item_tally, opened
 from bfpo_bench.leaderboard.stats.judge_error import JudgeCheck, corrected_gen
 from bfpo_bench.run.outcomes import (
     NO_GROUPS,
-    item_groups,
-    item_values,
-    pooled,
     tallies_of,
 )
 from bfpo_bench.run.store import Store
 from bfpo_bench.run.uncertainty import draws_of_averages
-from bfpo_bench.suites import grouped_tasks
 
 
 def estimated(loaded: Loaded, *, ci: bool, check: JudgeCheck | None = None, seed: int = 0) -> Entry:
@@ -75,25 +71,13 @@ def _tallies(runs: Sequence[Run]) -> tuple[dict[str, Tally], set[str]]:
         with Store(first.samples, read_only=True) as store:
             return tallies_of(store, first.results.tasks.values())
     found, ungrouped = {}, set()
-    with ExitStack() as stack:
-        stores = [
-            stack.enter_context(Store(run.samples, read_only=True))
-            for run in runs
-            if run.samples is not None
-        ]
-        for cell in first.results.tasks.values():
-            if any(run.results.tasks[cell.task].score is None for run in runs):
-                continue
-            values: dict[str, list[float]] = {}
-            groups: dict[str, str] | None = {}
-            for run, store in zip(runs, stores, strict=True):
-                for item, value in item_values(store, cell, run.judge).items():
-                    values.setdefault(item, []).append(value)
-                more = item_groups(store, cell.task)
-                groups = None if groups is None or more is None else groups | more
-            found[cell.task] = pooled([values], groups)
-            if groups is None and cell.task in grouped_tasks():
-                ungrouped.add(cell.task)
+    with opened(runs) as stores:
+        for task in first.results.tasks:
+            if all(run.results.tasks[task].score is not None for run in runs):
+                tally, known = item_tally([runs], stores, task)
+                assert tally is not None
+                found[task] = tally
+                ungrouped |= set() if known else {task}
     return found, ungrouped
 
 
@@ -106,8 +90,7 @@ def _with_intervals(
 ) -> dict[str, Cell]:
     found = {}
     for name, tally in tallies.items():
-        column = COLUMN_OF_TASK.get(name)
-        key = column.key if column else name
+        key = key_of(name)
         cell = entry.cells[key]
         sure = spread(tally, drawn[name])
         more = (NO_GROUPS,) if name in ungrouped else ()
@@ -184,12 +167,8 @@ def _corrected(
     drawn: Mapping[str, Floats],
     seed: int,
 ) -> Cell:
-    names = {
-        name: (column.key if (column := COLUMN_OF_TASK.get(name)) else name)
-        for name, task in run.results.tasks.items()
-        if task.group == "gen"
-    }
-    scores = {name: cells[key].value for name, key in names.items()}
+    judged = [name for name, task in run.results.tasks.items() if task.group == "gen"]
+    scores = {name: cells[key_of(name)].value for name in judged}
     value, low, high = corrected_gen(check, scores, drawn, seed)
     marks = [
         f"corrected for the errors of {check.by}: sensitivity {check.found}/{check.harmful}, "
