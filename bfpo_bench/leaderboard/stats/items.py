@@ -10,8 +10,9 @@ from bfpo_bench.common.statistics import Tally
 from bfpo_bench.leaderboard.columns import ALPACA
 from bfpo_bench.leaderboard.load import Loaded
 from bfpo_bench.leaderboard.runs import Run
-from bfpo_bench.run.outcomes import grouped_tasks, item_groups, item_values, item_wins, pooled
+from bfpo_bench.run.outcomes import item_groups, item_values, item_wins, pooled
 from bfpo_bench.run.store import Store
+from bfpo_bench.suites import grouped_tasks
 
 Values = dict[str, list[float]]
 """By item, what the runs of a model (seeds) found."""
@@ -49,11 +50,12 @@ def item_tally(
         sides.append(values)
     groups: dict[str, str] | None = {}
     # The same item is the same row, so any run of the first model knows its group.
-    for run in models[0] if task in grouped_tasks() else ():
+    for run in models[0]:
         more = item_groups(stores[run.path], task)
         groups = None if groups is None or more is None else groups | more
     common = set.intersection(*map(set, sides))
-    return pooled(sides, groups or None) if common else None, groups is not None
+    known = groups is not None or task not in grouped_tasks()
+    return pooled(sides, groups) if common else None, known
 
 
 def paired_tallies(first: Loaded, other: Loaded, tasks: Sequence[str]) -> dict[str, Tally]:
