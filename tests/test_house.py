@@ -1,94 +1,13 @@
-"""Which part of the package may know which, read from source alone.
-
-Imports inside functions and those for types count like all others: what a module names, it knows.
-"""
+"""The house keeps its shape: rooms, floors, no circles; its page says what the code says."""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterable, Mapping
+import re
 from pathlib import Path
 
 import pytest
 
-import bfpo_bench
-
-PACKAGE = Path(bfpo_bench.__file__).parent
-
-Graph = Mapping[str, set[str]]
-"""Module → the modules of the package that it imports."""
-
-FLOORS = (
-    ("cli",),
-    ("estimate", "redteam", "toy_world"),
-    ("evaluation", "leaderboard", "training"),
-    ("helpfulness", "rankers"),
-    ("export", "judges"),
-    ("lm_eval", "tasks"),
-    ("engines", "run"),
-    ("client", "data", "models", "suites"),
-    ("common",),
-)
-"""The rooms from the roof down: each may know those of lower floors, and no other of its own."""
-
-
-def imports(root: Path, package: str) -> Graph:
-    """The imports of a package's modules among themselves; of ``package`` itself, none."""
-    files = {}
-    for path in root.rglob("*.py"):
-        parts = path.relative_to(root).with_suffix("").parts
-        files[".".join((package, *parts)).removesuffix(".__init__")] = path
-    graph: dict[str, set[str]] = {}
-    for module, path in files.items():
-        named: set[str] = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                named.update(alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{path}: imports are absolute here"
-                named.add(str(node.module))
-                named.update(f"{node.module}.{alias.name}" for alias in node.names)
-        # Who imports a module of a package also runs the package's own __init__.
-        named |= {name[:dot] for name in named for dot, sign in enumerate(name) if sign == "."}
-        graph[module] = (named & files.keys()) - {module, package}
-    return graph
-
-
-def part(module: str) -> str:
-    """The folder or file right under the package that a module belongs to."""
-    return module.split(".")[1] if "." in module else ""
-
-
-def reached(graph: Graph, start: Iterable[str]) -> set[str]:
-    """All modules that some modules import, those import, and so on; themselves included."""
-    found: set[str] = set()
-    waiting = list(start)
-    while waiting:
-        module = waiting.pop()
-        if module not in found:
-            found.add(module)
-            waiting += graph[module]
-    return found
-
-
-def circle(graph: Graph) -> list[str]:
-    """Some parts in the order in which each imports the next, the last the first; [] if none do."""
-    parts: dict[str, set[str]] = {}
-    for module, named in graph.items():
-        own = part(module)
-        parts.setdefault(own, set()).update({part(other) for other in named} - {own, ""})
-    done: set[str] = set()
-
-    def search(path: list[str]) -> list[str]:
-        for following in sorted(parts[path[-1]] - done):
-            if following in path:
-                return path[path.index(following) :]
-            if found := search([*path, following]):
-                return found
-        done.add(path[-1])
-        return []
-
-    return next((found for one in sorted(parts) if (found := search([one]))), [])
+from tests.house import FLOORS, PACKAGE, PAGE, Graph, circle, drawn, imports, part, reached
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +46,30 @@ def test_the_leaderboard_loads_no_model(graph: Graph) -> None:
     own = [module for module in graph if part(module) == "leaderboard"]
     loaders = {"engines", "judges", "rankers", "client"}
     assert sorted(module for module in reached(graph, own) if part(module) in loaders) == []
+
+
+def test_the_page_is_drawn_from_the_code(graph: Graph) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == drawn(page, graph), "run python -m tests.house"
+
+
+@pytest.mark.parametrize("name", ["architecture.md", "architecture-training.md"])
+def test_the_pages_name_what_is_there(name: str) -> None:
+    page = PAGE.with_name(name).read_text(encoding="utf-8")
+    named = set(re.findall(r"`(?:bfpo_bench/)?([a-z_]+/[\w/]+\.py)`", page))
+    assert len(named) > 10
+    places = (PACKAGE, PACKAGE / "training", PACKAGE / "training" / "data", PACKAGE.parent)
+    missing = [one for one in sorted(named) if not any((at / one).is_file() for at in places)]
+    assert not missing
+
+
+def test_the_core_road_is_short() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    road = re.findall(r"`(bfpo_bench/[\w/]+\.py)`", page)
+    assert len(road) == len(set(road)) > 12
+    lines = [(PACKAGE.parent / one).read_text(encoding="utf-8").count("\n") for one in road]
+    print(f"the core road: {len(road)} files, {sum(lines)} lines")
+    assert sum(lines) <= 3000
 
 
 def test_the_finder_finds_what_it_should(tmp_path: Path) -> None:
