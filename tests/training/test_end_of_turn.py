@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +15,11 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.hf.generate import end_ids
 from bfpo_bench.training.data.chat_template import ChatTemplate
 from bfpo_bench.training.dry_run import dry_run
-from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.train import train
+from tests.training.conftest import Mine
 from tests.training.toy_tokenizers import CHATML, ENDLESS, MISTRAL, ZEPHYR, byte_level
 
-SFT = """
-method: mine
-kind: sft
-precision: fp32
-data: [{name: one, pairs: chat, files: [chat.jsonl]}]
-optimization:
-  {learning_rate: 1e-2, pairs_per_update: 4, per_device_train_batch_size: 4, max_steps: 40,
-   lr_scheduler_type: constant}
-"""
-ON_POLICY = """
-method: mine
-kind: reward
-precision: fp32
-data: [{name: one, pairs: chat, files: [chat.jsonl]}]
-rewards:
-  helpful: {function: "tests.training.conftest:lengths"}
-  safe: {function: "tests.training.conftest:lengths"}
-combination: linear
-combination_parameters: {weight: 0.5}
-rollout: {num_generations: 4, max_completion_length: 12}
-optimization: {learning_rate: 1e-9, pairs_per_update: 4, per_device_train_batch_size: 4,
-  max_steps: 1}
-"""
+CHAT = ("data.0.pairs=chat", "data.0.files=[chat.jsonl]")
 ASKED = {"role": "user", "content": "What colour is the sky?"}
 
 
@@ -70,12 +47,13 @@ def base_with(template: str) -> Path:
     return Path("base")
 
 
-def test_chatml_on_a_base_with_another_eos(work_with: Callable[[str], None]) -> None:
+def test_chatml_on_a_base_with_another_eos(mine: Mine) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    work_with(SFT)
-    base = base_with(CHATML)
-    train(load_recipe("mine.yaml", base=str(base)), Path("out"), device="cpu")
+    fast = "optimization={learning_rate: 1e-2, lr_scheduler_type: constant, max_steps: 40}"
+    small = ("optimization.pairs_per_update=4", "optimization.per_device_train_batch_size=4")
+    taught = mine("sft", *CHAT, fast, *small, base=base_with(CHATML))
+    train(taught, Path("out"), device="cpu")
     tokenizer = AutoTokenizer.from_pretrained("out")
     turn = tokenizer.convert_tokens_to_ids("<|im_end|>")
     # Where transformers, vLLM and this package look for what ends a response.
@@ -92,8 +70,9 @@ def test_chatml_on_a_base_with_another_eos(work_with: Callable[[str], None]) -> 
 
     # Rollouts stop there too, also of a base model that does not name the token.
     Path("out/generation_config.json").write_text('{"eos_token_id": 1, "repetition_penalty": 9.0}')
-    Path("mine.yaml").write_text(ON_POLICY)
-    record = train(load_recipe("mine.yaml", base="out"), Path("on-policy"), device="cpu")
+    still = ("optimization.learning_rate=1e-9", "optimization.max_steps=1")
+    rollouts = mine("reward", *CHAT, *still, "rollout.max_completion_length=12", base="out")
+    record = train(rollouts, Path("on-policy"), device="cpu")
     [first] = [one for one in record["curves"] if "completions/clipped_ratio" in one]
     assert first["completions/clipped_ratio"] == 0
     assert first["completions/mean_length"] == len(answer)
@@ -102,20 +81,9 @@ def test_chatml_on_a_base_with_another_eos(work_with: Callable[[str], None]) -> 
     assert generation["repetition_penalty"] == 9.0
 
 
-PAIRWISE = """
-method: mine
-loss: dpo
-precision: fp32
-data: [{name: one, pairs: bfpo, files: [pairs.jsonl]}]
-optimization: {pairs_per_update: 4, per_device_train_batch_size: 4, max_steps: 1}
-"""
-
-
-@pytest.mark.parametrize("recipe", [SFT, PAIRWISE])
-def test_an_end_in_plain_text_is_refused(recipe: str, work_with: Callable[[str], None]) -> None:
-    work_with(recipe)
-    base = base_with(CHATML.replace("<|im_end|>", "<|end of turn|>"))
-    wanted = load_recipe("mine.yaml", base=str(base))
+@pytest.mark.parametrize("kind", ["sft", "preference"])
+def test_an_end_in_plain_text_is_refused(kind: str, mine: Mine) -> None:
+    wanted = mine(kind, base=base_with(CHATML.replace("<|im_end|>", "<|end of turn|>")))
     for start in (
         lambda: train(wanted, Path("out"), device="cpu"),
         lambda: dry_run(wanted, Path("out"), Progress(False)),

@@ -24,9 +24,9 @@ from bfpo_bench.training.recipe import (
     RewardRecipe,
     TokenRecipe,
 )
-from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.train import train
 from tests.engines.test_reward_model import classifier
+from tests.training.conftest import Mine
 
 DATA = (DataRecipe("one", "helpful", ("a.jsonl",)),)
 
@@ -106,14 +106,6 @@ def test_a_moved_reward_model_is_the_same(tiny_llama: Path, tmp_path: Path) -> N
     assert first == second
 
 
-RECIPE = """
-method: mine
-loss: "own_loss:hinge"
-data: [{name: d, pairs: helpful, files: [pairs.jsonl]}]
-tokens: {chat_template: mine.jinja}
-optimization: {learning_rate: 1e-3, pairs_per_update: 12, per_device_train_batch_size: 12}
-precision: fp32
-"""
 OWN = "def hinge(logps):\n    return (1 - logps.log_ratio).clamp(min=0)\n"
 TEMPLATE = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}"
@@ -122,17 +114,17 @@ TEMPLATE = (
 
 
 def test_edited_sources_and_templates_are_named(
-    work_with: Any, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+    mine: Mine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work_with(RECIPE)
     monkeypatch.syspath_prepend(Path.cwd())
     Path("own_loss.py").write_text(OWN, encoding="utf-8")
     Path("mine.jinja").write_text(TEMPLATE, encoding="utf-8")
-    recipe = load_recipe("mine.yaml", base=str(tiny_llama))
+    own = ("loss='own_loss:hinge'", "optimization.max_steps=1")
+    recipe = mine("preference", *own, "tokens.chat_template=mine.jinja")
     record = train(recipe, Path("out"), device="cpu")
     assert train(recipe, Path("out"), device="cpu") == json.loads(json.dumps(record))
     Path("mine.jinja").rename("other.jinja")
-    moved = load_recipe("mine.yaml", ["tokens.chat_template=other.jinja"], str(tiny_llama))
+    moved = mine("preference", *own, "tokens.chat_template=other.jinja")
     assert train(moved, Path("out"), device="cpu")["source"] == record["source"]
 
     Path("mine.jinja").write_text(TEMPLATE.replace("<", "["), encoding="utf-8")
