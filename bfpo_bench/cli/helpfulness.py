@@ -73,13 +73,14 @@ def import_(
     """Fill the Alpaca column from annotations made elsewhere, and print the metrics."""
     from rich.console import Console
 
-    from bfpo_bench.helpfulness.import_annotations import import_annotations
+    from bfpo_bench.helpfulness.exchange import import_annotations
 
-    done = import_annotations(run, annotations, outputs, data_dir, weights)
+    verb = "Added to" if (run / "run.json").exists() else "Made"
+    results = import_annotations(run, annotations, outputs, data_dir, weights)
+    assert results.helpfulness is not None
     console = Console(highlight=False)
-    _show(console, done.model, done.result)
-    verb = "Made" if done.made else "Added to"
-    console.print(f"{verb} the run {done.path}", soft_wrap=True, markup=False)
+    _show(console, results.model["name"], results.helpfulness)
+    console.print(f"{verb} the run {run}", soft_wrap=True, markup=False)
 
 
 @app.command("export", epilog=_EXPORT_EXAMPLE)
@@ -94,7 +95,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Write model_outputs.json and annotations.json as alpaca_eval reads them."""
-    from bfpo_bench.helpfulness.export_annotations import export_helpfulness
+    from bfpo_bench.helpfulness.exchange import export_helpfulness
 
     folder = output if output is not None else Path(f"{run.resolve().name}-alpacaeval")
     for path in export_helpfulness(run, folder, annotator, force):
@@ -114,7 +115,7 @@ def compare(
     """Is one model more helpful than another? A paired comparison on the same instructions."""
     import shutil
 
-    from bfpo_bench.helpfulness.export_annotations import read_annotated
+    from bfpo_bench.helpfulness.exchange import read_annotated
     from bfpo_bench.helpfulness.inputs import inputs_of_both
     from bfpo_bench.leaderboard.compare import compare_annotations
     from bfpo_bench.leaderboard.render.comparison import render

@@ -7,15 +7,18 @@ Fields that upstream writes and nothing here needs (``price_per_example`` …) a
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, ConfigDict
+from pydantic.dataclasses import dataclass as checked
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.text import valid_text
+from bfpo_bench.common.validate import validated
 from bfpo_bench.data import Loaded, load_source
 from bfpo_bench.tasks.alpaca_eval import SOURCE
 
@@ -23,32 +26,60 @@ TIE = 1.5
 """Preference of a draw in AlpacaEval's scale from 1 (the reference wins) to 2 (the model wins)."""
 
 
-@dataclass(frozen=True)
+TASK = "bfpo_alpaca_eval"
+
+# Fields that are not named here are left out.
+_FILE = ConfigDict(strict=True)
+
+
+def _on_the_scale(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return TIE if value == 0 else value if 1 <= value <= 2 else None
+
+
+Preference = Annotated[float | None, BeforeValidator(_on_the_scale)]
+"""From 1 (the reference wins) to 2 (the model wins); None: no usable answer. One that is NaN or
+outside the scale is none; 0 is an old way to say a draw."""
+
+
+@checked(frozen=True, config=_FILE)
 class Annotation:
-    """One instruction, two outputs and the annotator's preference, in AlpacaEval's convention.
+    """One instruction, two outputs and the annotator's preference: an entry of
+    ``annotations.json``.
 
     All texts are untrusted. ``output_1`` is the reference's whatever the order in which the
     annotator was shown the two.
 
     Attributes:
         dataset: AlpacaEval's subset: helpful_base, koala, oasst, selfinstruct or vicuna.
-        preference: 1 (the reference wins) to 2 (the model wins), 1.5 a draw; None where the
-            annotator gave no usable answer. Fractions are probabilities of a weighted annotator.
-        raw: what the annotator answered, plain JSON values; None where that is not known.
+        preference: fractions are probabilities of a weighted annotator.
+        raw_completion: what the annotator answered, plain JSON values; None where that is not
+            known.
     """
 
     instruction: str
-    dataset: str
     output_1: str
     generator_1: str
+    dataset: str
     output_2: str
     generator_2: str
     annotator: str
-    preference: float | None
-    raw: Any = None
+    preference: Preference
+    raw_completion: Any = None
 
 
-TASK = "bfpo_alpaca_eval"
+@checked(frozen=True, config=_FILE)
+class ModelOutput:
+    """What a model answered to an instruction: an entry of ``model_outputs.json``."""
+
+    dataset: str
+    instruction: str
+    output: str
+    generator: str
+
+
+Entry = TypeVar("Entry", ModelOutput, Annotation)
 
 
 @dataclass(frozen=True)
@@ -66,6 +97,14 @@ class Instruction:
     dataset: str
     reference_output: str
     reference_model: str
+
+    def annotated(
+        self, output: str, model: str, annotator: str, preference: float | None, raw: str | None
+    ) -> Annotation:
+        """A model's output as it was compared with the reference's; `raw` is JSON."""
+        told = None if raw is None else json.loads(raw)
+        shown = (self.instruction, self.reference_output, self.reference_model, self.dataset)
+        return Annotation(*shown, output, model, annotator, preference, told)
 
 
 def of_row(item: str, row: Mapping[str, Any]) -> Instruction:
@@ -95,97 +134,34 @@ def load_instructions(
     return loaded, [of_row(item, row) for item, row in zip(ids, loaded.rows, strict=True)]
 
 
-@dataclass(frozen=True)
-class ModelOutput:
-    """What a model answered to an instruction."""
-
-    instruction: str
-    output: str
-    generator: str
-    dataset: str
-
-
 def read_outputs(path: Path) -> list[ModelOutput]:
     """Reads a ``model_outputs.json``.
 
     Raises:
         BadInput: it cannot be read, is no such file, or holds the outputs of several models.
     """
-    found = [
-        ModelOutput(
-            instruction=_text(path, n, row, "instruction"),
-            output=_text(path, n, row, "output"),
-            generator=_text(path, n, row, "generator"),
-            dataset=_text(path, n, row, "dataset", ""),
-        )
-        for n, row in enumerate(_rows(path, "model outputs", "instruction, output, generator"))
-    ]
+    found = _read(path, ModelOutput, "model outputs")
     _require_one(path, "models", (one.generator for one in found))
     return found
-
-
-def write_outputs(outputs: Iterable[ModelOutput]) -> str:
-    """The text of a ``model_outputs.json``."""
-    rows = [
-        {
-            "dataset": one.dataset,
-            "instruction": one.instruction,
-            "output": one.output,
-            "generator": one.generator,
-        }
-        for one in outputs
-    ]
-    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_annotations(path: Path) -> list[Annotation]:
     """Reads an ``annotations.json``.
 
-    A preference that is null, NaN or outside 1 to 2 is no usable answer; 0, an old way to say a
-    draw, becomes 1.5.
-
     Raises:
         BadInput: it cannot be read, is no such file, or holds annotations of several models, of
             several reference models or by several annotators.
     """
-    keys = "instruction, output_1, output_2, generator_1, generator_2, preference"
-    found = [
-        Annotation(
-            instruction=_text(path, n, row, "instruction"),
-            dataset=_text(path, n, row, "dataset", ""),
-            output_1=_text(path, n, row, "output_1"),
-            generator_1=_text(path, n, row, "generator_1"),
-            output_2=_text(path, n, row, "output_2"),
-            generator_2=_text(path, n, row, "generator_2"),
-            annotator=_text(path, n, row, "annotator"),
-            preference=_preference(path, n, row),
-            raw=row.get("raw_completion"),
-        )
-        for n, row in enumerate(_rows(path, "annotations", keys))
-    ]
+    found = _read(path, Annotation, "annotations")
     _require_one(path, "models", (one.generator_2 for one in found))
     _require_one(path, "reference models", (one.generator_1 for one in found))
     _require_one(path, "annotators", (one.annotator for one in found))
     return found
 
 
-def write_annotations(annotations: Iterable[Annotation]) -> str:
-    """The text of an ``annotations.json``."""
-    rows = [
-        {
-            "instruction": one.instruction,
-            "output_1": one.output_1,
-            "generator_1": one.generator_1,
-            "dataset": one.dataset,
-            "output_2": one.output_2,
-            "generator_2": one.generator_2,
-            "annotator": one.annotator,
-            "preference": one.preference,
-            "raw_completion": one.raw,
-        }
-        for one in annotations
-    ]
-    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+def written(entries: Iterable[ModelOutput | Annotation]) -> str:
+    """The text of a ``model_outputs.json`` or an ``annotations.json``."""
+    return json.dumps([asdict(one) for one in entries], indent=2, ensure_ascii=False) + "\n"
 
 
 def check_instructions(path: Path, found: Sequence[str], expected: Sequence[str]) -> None:
@@ -216,7 +192,8 @@ def check_instructions(path: Path, found: Sequence[str], expected: Sequence[str]
         )
 
 
-def _rows(path: Path, what: str, keys: str) -> list[Mapping[str, Any]]:
+def _read(path: Path, kind: type[Entry], what: str) -> list[Entry]:
+    keys = ", ".join(field.name for field in fields(kind))
     try:
         content = valid_text(json.loads(path.read_bytes()))
     except OSError as error:
@@ -227,35 +204,8 @@ def _rows(path: Path, what: str, keys: str) -> list[Mapping[str, Any]]:
         ) from error
     if not isinstance(content, list) or not content:
         raise BadInput(f"{path} holds no {what}: a JSON list of objects with {keys} is expected.")
-    wrong = next((n for n, row in enumerate(content) if not isinstance(row, dict)), None)
-    if wrong is not None:
-        raise BadInput(f"entry {wrong} of {path} is no object with {keys}.")
-    return content
-
-
-def _text(path: Path, n: int, row: Mapping[str, Any], key: str, default: str | None = None) -> str:
-    value = row.get(key, default)
-    if not isinstance(value, str):
-        state = f"{_brief(json.dumps(value))} as {key!r}" if key in row else f"no {key!r}"
-        raise BadInput(
-            f"entry {n} of {path} has {state}, where AlpacaEval's format has a text; give the file "
-            "that alpaca_eval writes or reads."
-        )
-    return value
-
-
-def _preference(path: Path, n: int, row: Mapping[str, Any]) -> float | None:
-    value = row.get("preference", "")
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        state = "no 'preference'" if value == "" else f"{_brief(str(value))} as its preference"
-        raise BadInput(
-            f"entry {n} of {path} has {state}, where AlpacaEval's format has a number from 1 (the "
-            "reference wins) to 2, or null."
-        )
-    number = TIE if value == 0 else float(value)
-    return number if not math.isnan(number) and 1 <= number <= 2 else None
+    rows = ({"dataset": "", **row} if isinstance(row, dict) else row for row in content)
+    return [validated(kind, row, f"entry {n} of {path}") for n, row in enumerate(rows)]
 
 
 def _require_one(path: Path, what: str, names: Iterable[str]) -> None:

@@ -19,6 +19,7 @@ from bfpo_bench.common.validate import STRICT
 from bfpo_bench.engines.open import choose_backend, open_engine
 from bfpo_bench.engines.options import Loading
 from bfpo_bench.helpfulness.annotator_config import OFFICIAL, AnnotatorConfig, load_config
+from bfpo_bench.helpfulness.cost import Budget
 from bfpo_bench.helpfulness.local import LocalAnnotator
 from bfpo_bench.helpfulness.served import ServedAnnotator
 from bfpo_bench.judges.chosen import LONGEST_JUDGED
@@ -107,9 +108,14 @@ class ChosenAnnotator:
         return {"annotator": self.name, "config": self.config.name, "content": content, **place}
 
     @contextmanager
-    def opened(self, progress: Progress) -> Iterator[ServedAnnotator | LocalAnnotator]:
+    def opened(
+        self, budget: Budget, progress: Progress
+    ) -> Iterator[ServedAnnotator | LocalAnnotator]:
         """The annotator, ready for questions: a served one has answered a first one; a model that
         is loaded here is there while the body runs.
+
+        Args:
+            budget: of what a served one may cost.
 
         Raises:
             BadInput: the endpoint refuses, or cannot give what the configuration needs; the model
@@ -118,7 +124,8 @@ class ChosenAnnotator:
         """
         if self.server is not None:
             progress.say(f"Asking annotator {self.name} at {self.server.base_url} …")
-            yield ServedAnnotator(self.name, self.config, self.model, self.server)
+            of_name = (self.name, self.config, self.model, self.server)
+            yield ServedAnnotator(*of_name, self.options.concurrency, budget, progress)
             return
         assert self.files is not None
         loading = self.options.loading

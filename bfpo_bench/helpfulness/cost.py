@@ -6,10 +6,11 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.engines.tokenization import GUESS
 from bfpo_bench.helpfulness.annotation import Instruction
 from bfpo_bench.helpfulness.annotator_config import AnnotatorConfig
+from bfpo_bench.models.chat import Messages
 
 MILLION = 1_000_000
 
@@ -63,7 +64,7 @@ class Prices:
         return f"{cost:,.0f} tokens" if self.price_in is None else f"{cost:,.2f} USD"
 
 
-def guessed_tokens(messages: list[dict[str, str]], max_tokens: int) -> Tokens:
+def guessed_tokens(messages: Messages, max_tokens: int) -> Tokens:
     """Tokens of one question, guessed from its characters, and of its answer, at most."""
     characters = sum(len(message["content"]) for message in messages)
     return Tokens(characters // GUESS + 1, max_tokens)
@@ -111,6 +112,19 @@ class Budget:
                 f"most {tokens.written:,} to write, {self.prices.text(cost)} in all, more than "
                 f"--max-cost {limit:g}; raise it, or annotate a sample with --limit."
             )
+
+    def reached(self, left: int) -> RunFailed:
+        """What is to be said where so many pairs are left when the limit is reached."""
+        return RunFailed(
+            f"--max-cost {self.prices.max_cost:g} is reached: {self.spent_text()} were spent and "
+            f"{left} pairs are not annotated yet; what was paid for is kept, so raise the limit "
+            "and run the same command again."
+        )
+
+    def spent_text(self) -> str:
+        """What was spent, with its unit; empty where nothing was."""
+        cost = self.prices.cost(self.spent)
+        return self.prices.text(cost) if cost else ""
 
     def promise(self, tokens: Tokens) -> bool:
         """Whether a question may be asked; it then counts until :meth:`pay`."""

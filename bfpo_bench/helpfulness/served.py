@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
-from bfpo_bench.client import Caller, GaveUp, Malformed, Refused, Server
+from bfpo_bench.client import Caller, GaveUp, Malformed, Refused, Server, ask_all
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.openai.dialect import settle
 from bfpo_bench.engines.openai.json_answers import about_the_item
 from bfpo_bench.helpfulness.annotator_config import OFFICIAL_MODEL, AnnotatorConfig
 from bfpo_bench.helpfulness.answers import Answer, declined, read_choice, read_preference
+from bfpo_bench.helpfulness.cost import Budget, guessed_tokens
+from bfpo_bench.models.chat import Messages
 
 log = logging.getLogger(__name__)
 
 PATH = "chat/completions"
 TRIAL = ("What is the capital of France?", "Paris.", "I do not know.")
 LOGPROBS = ("logprobs", "top_logprobs")
+
+DECLINED_WAITS = (5.0, 20.0)
+"""Seconds before questions that were declined are asked a second and a third time."""
 
 
 class ServedAnnotator:
@@ -32,28 +40,81 @@ class ServedAnnotator:
         RunFailed: it gives no usable answer.
     """
 
-    def __init__(self, name: str, config: AnnotatorConfig, model: str, server: Server) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: AnnotatorConfig,
+        model: str,
+        server: Server,
+        concurrency: int,
+        budget: Budget,
+        progress: Progress,
+    ) -> None:
         self.name = name
         self.server = server
         self._config = config
         self._model = model
+        self._concurrency = concurrency
+        self._budget = budget
+        self._progress = progress
+        self._held_back = 0
         self._body = self._settle()
 
-    def ask(self, caller: Caller, messages: list[dict[str, str]]) -> Answer:
-        """The annotator's answer to one question; runs in a thread.
+    def answers(
+        self, questions: Sequence[Messages], done: Container[int] = ()
+    ) -> Iterator[list[tuple[int, Answer]]]:
+        """(index, answer) of each question that is not done, soon after it has come.
+
+        What was declined is asked again after a while, twice. When the budget does not allow
+        another question, those under way are waited for, not cut off.
 
         Raises:
             BadInput: the server refuses to serve us, e.g. because the key was withdrawn.
-            RunFailed: it gives no usable answer, however often it is asked.
+            RunFailed: it gives no usable answer, however often it is asked, or the limit is
+                reached.
         """
+        waiting = [n for n in range(len(questions)) if n not in done]
+        for wait in (*DECLINED_WAITS, None):
+            declined: list[tuple[int, Answer]] = []
+            affordable = self._affordable([(n, questions[n]) for n in waiting])
+            for batch in ask_all(self.server, affordable, self._ask, self._concurrency):
+                declined += [one for one in batch if one[1].declined]
+                yield [one for one in batch if not one[1].declined]
+            if self._held_back:
+                raise self._budget.reached(self._held_back)
+            if wait is None or not declined:
+                break
+            waiting = [n for n, _ in declined]
+            self._progress.say(
+                f"{len(waiting)} questions were declined; asking again in {wait:.0f} s …"
+            )
+            time.sleep(wait)
+        yield declined
+
+    def _affordable(
+        self, questions: Sequence[tuple[int, Messages]]
+    ) -> Iterator[tuple[int, Messages]]:
+        for place, (n, messages) in enumerate(questions):
+            if not self._budget.promise(guessed_tokens(messages, self._config.max_tokens)):
+                self._held_back = len(questions) - place
+                return
+            yield n, messages
+
+    def _ask(self, caller: Caller, messages: Messages) -> Answer:
+        """The annotator's answer to one question; runs in a thread."""
         try:
-            return caller.post(PATH, {**self._body, "messages": messages}, self._read)
+            answer = caller.post(PATH, {**self._body, "messages": messages}, self._read)
         except Refused as error:
             why = about_the_item(error)
             if why is None:
                 raise self._explained(error) from None
             why = why.replace("the judge", "the annotator")
-            return Answer(None, {"refused": f"{why} (HTTP {error.status})"}, declined=True, read=0)
+            refused = {"refused": f"{why} (HTTP {error.status})"}
+            answer = Answer(None, refused, declined=True, read=0)
+        # Here, not where answers are handed out: the next question may be too much already.
+        guess = guessed_tokens(messages, self._config.max_tokens)
+        self._budget.pay(guess, answer.read, answer.written)
+        return answer
 
     def _read(self, reply: Any) -> Answer:
         weighted = self._config.weighted

@@ -161,7 +161,7 @@ def truthful_annotations(
     for prompt, one, two in zip(prompts, reference, model, strict=True):
         gain = helpfulness(prompt, two) - helpfulness(prompt, one)
         preference = TIE if gain == 0 else 2.0 if gain > 0 else 1.0
-        found.append(Annotation(prompt, "toy", one, names[0], two, names[1], ANNOTATOR, preference))
+        found.append(Annotation(prompt, one, names[0], "toy", two, names[1], ANNOTATOR, preference))
     return found
 
 

@@ -19,7 +19,7 @@ import pytest
 from bfpo_bench.client import Server
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.helpfulness import annotate as stage
+from bfpo_bench.helpfulness import served
 from bfpo_bench.helpfulness.annotate import annotate, annotations_of, make_pairs
 from bfpo_bench.helpfulness.annotation import TASK
 from bfpo_bench.helpfulness.annotator import AnnotatorOptions, ChosenAnnotator, choose_annotator
@@ -39,7 +39,7 @@ SILENT = Progress(show=False)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_package(monkeypatch, tmp_path / "site")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setattr(stage, "DECLINED_WAITS", (0.0, 0.0))
+    monkeypatch.setattr(served, "DECLINED_WAITS", (0.0, 0.0))
     # Failures are tried again at once.
     monkeypatch.setattr(Server.__init__, "__defaults__", (None, 30.0, 4, 0.001, 0.002))
 

@@ -20,12 +20,12 @@ from bfpo_bench.data.hub import HubUnavailable
 from bfpo_bench.helpfulness import metrics
 from bfpo_bench.helpfulness import upstream as files
 from bfpo_bench.helpfulness.annotation import TASK
-from bfpo_bench.helpfulness.export_annotations import (
+from bfpo_bench.helpfulness.exchange import (
     export_helpfulness,
+    import_annotations,
     read_annotated,
     read_helpfulness,
 )
-from bfpo_bench.helpfulness.import_annotations import Imported, import_annotations
 from bfpo_bench.helpfulness.inputs import LENGTH_CONTROL, better_inputs, read_inputs
 from bfpo_bench.helpfulness.upstream import read_upstream
 from bfpo_bench.leaderboard import compare as comparing
@@ -33,7 +33,7 @@ from bfpo_bench.leaderboard.compare import compare_annotations
 from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.stats.intervals import estimated
 from bfpo_bench.run.directory import read_run
-from bfpo_bench.run.results import read_results
+from bfpo_bench.run.results import HelpfulnessResult, read_results
 from bfpo_bench.run.store import Store
 from tests.helpfulness.real import MODELS, annotations_file, instructions, outputs_file, rows
 
@@ -51,25 +51,26 @@ def _quick() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def runs(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Imported]:
+def runs(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Both models imported."""
     folder = tmp_path_factory.mktemp("runs")
-    return {
-        model: import_annotations(
-            folder / model,
-            annotations_file(data_dir, model),
-            outputs_file(data_dir, model),
-            data_dir,
-        )
-        for model in MODELS
-    }
+    for model in MODELS:
+        files = annotations_file(data_dir, model), outputs_file(data_dir, model)
+        import_annotations(folder / model, *files, data_dir)
+    return {model: folder / model for model in MODELS}
+
+
+def column(run: Path) -> HelpfulnessResult:
+    found = read_results(run / "results.json").helpfulness
+    assert found is not None
+    return found
 
 
 @pytest.fixture
-def run(runs: dict[str, Imported], tmp_path: Path) -> Path:
+def run(runs: dict[str, Path], tmp_path: Path) -> Path:
     """A copy of the first one's directory, to be changed."""
     copy = tmp_path / "copy"
-    shutil.copytree(runs[FIRST].path, copy)
+    shutil.copytree(runs[FIRST], copy)
     return copy
 
 
@@ -89,26 +90,24 @@ def saved(tmp_path: Path, content: Any) -> Path:
     return path
 
 
-def test_an_import_makes_a_run(runs: dict[str, Imported]) -> None:
-    done = runs[FIRST]
-    assert (done.made, done.model) == (True, FIRST)
-    results = read_results(done.path / "results.json")
-    assert results.helpfulness == done.result
+def test_an_import_makes_a_run(runs: dict[str, Path]) -> None:
+    results = read_results(runs[FIRST] / "results.json")
+    assert results.model["name"] == FIRST
     assert results.tasks == {}
     assert all(average.value is None for average in results.averages.values())
     assert results.marks == ["made of AlpacaEval's files: the model itself was not run here"]
-    assert read_run(done.path)["identity"]["backend"] == "import"
-    assert FIRST in (done.path / "table.md").read_text(encoding="utf-8")
+    assert read_run(runs[FIRST])["identity"]["backend"] == "import"
+    assert FIRST in (runs[FIRST] / "table.md").read_text(encoding="utf-8")
 
 
-def test_its_row_has_the_alpaca_column_only(runs: dict[str, Imported]) -> None:
-    found = load_rows([runs[FIRST].path])
+def test_its_row_has_the_alpaca_column_only(runs: dict[str, Path]) -> None:
+    found = load_rows([runs[FIRST]])
     assert found.problems == []
     [loaded] = found.rows
     entry = estimated(loaded, ci=True)
     assert entry.fault is None
     assert set(entry.cells) == {"alpaca"}
-    cell, result = entry.cells["alpaca"], runs[FIRST].result
+    cell, result = entry.cells["alpaca"], column(runs[FIRST])
     assert (cell.value, cell.low, cell.high) == (result.lc_win_rate, result.lc_low, result.lc_high)
     assert "annotator weighted_alpaca_eval_gpt4_turbo" in cell.protocol.text()
     assert loaded.entry.cells["alpaca"].low is None
@@ -116,16 +115,16 @@ def test_its_row_has_the_alpaca_column_only(runs: dict[str, Imported]) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_what_comes_in_goes_out(
-    data_dir: Path, runs: dict[str, Imported], tmp_path: Path, model: str
+    data_dir: Path, runs: dict[str, Path], tmp_path: Path, model: str
 ) -> None:
-    export_helpfulness(runs[model].path, tmp_path)
+    export_helpfulness(runs[model], tmp_path)
     assert rows(tmp_path / "model_outputs.json") == rows(outputs_file(data_dir, model))
     before = rows(annotations_file(data_dir, model))
     lost = {"price_per_example", "time_per_example"}
     kept = [{key: row[key] for key in row if key not in lost} for row in before]
     assert rows(tmp_path / "annotations.json") == kept
     with pytest.raises(BadInput, match="holds files already"):
-        export_helpfulness(runs[model].path, tmp_path)
+        export_helpfulness(runs[model], tmp_path)
 
 
 def test_a_second_import_replaces_the_annotations(
@@ -133,9 +132,9 @@ def test_a_second_import_replaces_the_annotations(
 ) -> None:
     path = changed(data_dir, tmp_path, preference=None)
     done = import_annotations(run, path, data_dir=data_dir)
-    assert not done.made
-    assert (done.result.failed, done.result.win_rate) == (805, None)
-    assert read_results(run / "results.json").helpfulness == done.result
+    assert done.helpfulness is not None
+    assert (done.helpfulness.failed, done.helpfulness.win_rate) == (805, None)
+    assert read_results(run / "results.json") == done
     with Store(run / "samples.sqlite", read_only=True) as store:
         assert len(store.annotations()) == len(store.responses(TASK)) == 805
     # Another annotator's stand beside them.
@@ -182,8 +181,7 @@ def test_annotations_of_an_evaluated_runs_own_responses(
 ) -> None:
     """Annotated elsewhere, taken up here: they must be of the very responses."""
     as_if_evaluated(run, **{TASK: {}})
-    done = import_annotations(run, changed(data_dir, tmp_path, preference=None), None, data_dir)
-    assert not done.made
+    import_annotations(run, changed(data_dir, tmp_path, preference=None), None, data_dir)
     path = saved(tmp_path, slim(data_dir, SECOND, preference=None))
     with pytest.raises(BadInput, match="annotated outputs are not the responses that"):
         import_annotations(run, path, None, data_dir)
@@ -240,13 +238,13 @@ def test_weights_that_must_fit(data_dir: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_comparison_of_two_models(data_dir: Path, runs: dict[str, Imported]) -> None:
+def test_comparison_of_two_models(data_dir: Path, runs: dict[str, Path]) -> None:
     upstream = read_upstream(data_dir, instructions(data_dir))
-    one, two = (read_annotated(runs[model].path) for model in MODELS)
+    one, two = (read_annotated(runs[model]) for model in MODELS)
     [pair] = compare_annotations(one, two, upstream).pairs
     raw, controlled = pair.differences
     assert raw.value == pytest.approx(4.797493939167703 - 10.340415705751552)
-    a, b = runs[SECOND].result.lc_win_rate, runs[FIRST].result.lc_win_rate
+    a, b = (column(runs[model]).lc_win_rate for model in (SECOND, FIRST))
     assert a is not None
     assert b is not None
     assert controlled.value == pytest.approx(a - b)
@@ -255,7 +253,7 @@ def test_comparison_of_two_models(data_dir: Path, runs: dict[str, Imported]) -> 
     assert controlled.p == pytest.approx(2 / 101)
     assert raw.n == 805
     # Paired: the interval is narrower than for independent samples.
-    errors = [runs[model].result.standard_error or 0 for model in MODELS]
+    errors = [column(runs[model]).standard_error or 0 for model in MODELS]
     independent = 2 * 1.96 * (errors[0] ** 2 + errors[1] ** 2) ** 0.5
     assert raw.high - raw.low < 0.95 * independent
     # A model against itself.
@@ -268,10 +266,10 @@ def test_comparison_of_two_models(data_dir: Path, runs: dict[str, Imported]) -> 
 
 
 def test_what_a_fit_was_made_with_is_kept_to_the_bit(
-    data_dir: Path, runs: dict[str, Imported], tmp_path: Path
+    data_dir: Path, runs: dict[str, Path], tmp_path: Path
 ) -> None:
     upstream = read_upstream(data_dir, instructions(data_dir))
-    path = runs[FIRST].path
+    path = runs[FIRST]
     kept = read_inputs(path)
     assert kept is not None
     assert kept.gamed is not None
@@ -313,7 +311,7 @@ def test_an_alpaca_value_that_was_edited_is_found(
     assert re.search(sentence, row.entry.fault or "")
 
 
-def test_an_edited_interval_is_not_shown(runs: dict[str, Imported], run: Path) -> None:
+def test_an_edited_interval_is_not_shown(runs: dict[str, Path], run: Path) -> None:
     content = json.loads((run / "results.json").read_text())
     held = dict(content["helpfulness"])
     content["helpfulness"] |= {"lc_low": 16.4, "lc_high": 16.5}
@@ -323,8 +321,8 @@ def test_an_edited_interval_is_not_shown(runs: dict[str, Imported], run: Path) -
     assert (cell.low, cell.high) == (held["lc_low"], held["lc_high"])
 
 
-def test_what_cannot_be_compared(runs: dict[str, Imported]) -> None:
-    one, two = (read_annotated(runs[model].path) for model in MODELS)
+def test_what_cannot_be_compared(runs: dict[str, Path]) -> None:
+    one, two = (read_annotated(runs[model]) for model in MODELS)
     nothing = files.Upstream()
     with pytest.raises(BadInput, match=r"was annotated by .* only win rates of one annotator"):
         compare_annotations(one, [replace(a, annotator="me") for a in two], nothing)
@@ -347,7 +345,7 @@ def test_runs_without_responses_or_annotations(run: Path) -> None:
 
 
 def test_the_commands(
-    data_dir: Path, runs: dict[str, Imported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unavailable(data_dir: Path | None) -> None:
         raise HubUnavailable("no network.")
@@ -357,7 +355,7 @@ def test_the_commands(
         assert done.exit_code == 0, done.output
         return done.output
 
-    there = (runs[FIRST].path, runs[SECOND].path)
+    there = (runs[FIRST], runs[SECOND])
     exported = said("export", there[0], "--output", tmp_path / "out")
     assert "model_outputs.json" in exported
     compared = said("compare", *there, "--data-dir", data_dir)

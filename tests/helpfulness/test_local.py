@@ -20,7 +20,7 @@ from bfpo_bench.helpfulness import annotator as choosing
 from bfpo_bench.helpfulness import local
 from bfpo_bench.helpfulness.annotate import annotate, annotations_of, make_pairs
 from bfpo_bench.helpfulness.annotator import AnnotatorOptions, ChosenAnnotator, choose_annotator
-from bfpo_bench.helpfulness.cost import Prices
+from bfpo_bench.helpfulness.cost import Budget, Prices
 from bfpo_bench.run.store import Store
 from tests.helpfulness.package import IN_WORDS, WEIGHTED, install_package
 from tests.helpfulness.test_annotate import PAIRS, expected, fill
@@ -118,7 +118,7 @@ def test_preferences_are_those_that_a_server_gives(
     # All is there: nothing is loaded again.
     assert run(store, chosen) == found
     assert (len(toy.asked), toy.closed) == (PAIRS, 1)
-    raw = found[0].raw
+    raw = found[0].raw_completion
     assert set(raw) == {"finish_reason", "index", "logprobs", "message", "text"}
     assert [one["token"] for one in raw["logprobs"]["content"][0]["top_logprobs"]] in (
         ["m", "M"],
@@ -152,7 +152,7 @@ def test_a_stopped_one_goes_on(tiny_llama: Path, toy: ToyEngine, store: Store) -
 def test_an_answer_in_words_is_generated(tiny_llama: Path, toy: ToyEngine, store: Store) -> None:
     found = run(store, choose(tiny_llama, annotator_config="alpaca_eval_gpt4"))
     assert [one.preference for one in found] == [1.0 if n % 2 else 2.0 for n in range(PAIRS)]
-    assert found[0].raw.startswith("[{'model'")
+    assert found[0].raw_completion.startswith("[{'model'")
 
 
 def test_questions_that_do_not_fit_are_counted(
@@ -179,7 +179,7 @@ def test_questions_that_do_not_fit_are_counted(
 def test_what_log_probabilities_say(
     tiny_llama: Path, toy: ToyEngine, values: tuple[float, float], preference: float | None
 ) -> None:
-    with choose(tiny_llama).opened(Progress(show=False)) as annotator:
+    with choose(tiny_llama).opened(Budget(Prices()), Progress(show=False)) as annotator:
         assert isinstance(annotator, local.LocalAnnotator)
         by_label = dict(zip("mM", values, strict=True))
         row = [by_label[label] for label in annotator._labels.values()]
@@ -221,13 +221,13 @@ def test_models_that_cannot_annotate(
     (model / "chat_template.jinja").write_text("{{ raise_exception('no system here') }}")
     with (
         pytest.raises(BadInput, match=r"chat template refuses the messages \(no system here\)"),
-        choose(model).opened(Progress(show=False)),
+        choose(model).opened(Budget(Prices()), Progress(show=False)),
     ):
         pass
     monkeypatch.setattr(local, "label_tokens", lambda engine, labels: {5: "m"})
     with (
         pytest.raises(BadInput, match="no single token of its model reads as the label 'M'"),
-        choose(tiny_llama).opened(Progress(show=False)),
+        choose(tiny_llama).opened(Budget(Prices()), Progress(show=False)),
     ):
         pass
     assert toy.closed == 2
@@ -273,7 +273,7 @@ def test_a_real_models_preferences(
     pairs = make_pairs(chosen, store, 0)
     for pair, one in list(zip(pairs, run(store, chosen), strict=True))[:6]:
         values = by_transformers(tiny_llama, chosen.config.messages(*pair.shown()))
-        [token] = one.raw["logprobs"]["content"]
+        [token] = one.raw_completion["logprobs"]["content"]
         named = {other["token"]: other["logprob"] for other in token["top_logprobs"]}
         assert named == pytest.approx(values, abs=1e-4)
         second = math.exp(values["M"]) / (math.exp(values["m"]) + math.exp(values["M"]))

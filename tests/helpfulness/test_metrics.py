@@ -55,7 +55,7 @@ def test_as_alpaca_eval_computes_them(data_dir: Path) -> None:
 
 def invented(preferences: list[float | None]) -> list[Annotation]:
     return [
-        Annotation(f"i{n}", "koala", "x" * (30 + n % 7), "ref", "y" * (30 - n % 5), "m", "a", p)
+        Annotation(f"i{n}", "x" * (30 + n % 7), "ref", "koala", "y" * (30 - n % 5), "m", "a", p)
         for n, p in enumerate(preferences)
     ]
 

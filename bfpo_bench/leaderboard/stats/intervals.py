@@ -13,7 +13,7 @@ from bfpo_bench.common.statistics import (
     percentiles,
     spread,
 )
-from bfpo_bench.helpfulness.export_annotations import read_annotated
+from bfpo_bench.helpfulness.exchange import read_annotated
 from bfpo_bench.helpfulness.inputs import read_inputs
 from bfpo_bench.helpfulness.metrics import measure
 from bfpo_bench.leaderboard.columns import (

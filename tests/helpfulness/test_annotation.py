@@ -14,8 +14,7 @@ from bfpo_bench.helpfulness.annotation import (
     check_instructions,
     read_annotations,
     read_outputs,
-    write_annotations,
-    write_outputs,
+    written,
 )
 from tests.helpfulness.real import MODELS, annotations_file, outputs_file, rows
 
@@ -37,7 +36,7 @@ def without(row: dict[str, Any], key: str) -> dict[str, Any]:
     return {k: v for k, v in row.items() if k != key}
 
 
-def written(tmp_path: Path, content: Any) -> Path:
+def file_of(tmp_path: Path, content: Any) -> Path:
     path = tmp_path / "file.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
     return path
@@ -48,9 +47,9 @@ def test_published_files_survive_reading_and_writing(data_dir: Path, model: str)
     path = annotations_file(data_dir, model)
     kept = set(ANNOTATION)
     before = [{key: row[key] for key in row if key in kept} for row in rows(path)]
-    assert json.loads(write_annotations(read_annotations(path))) == before
+    assert json.loads(written(read_annotations(path))) == before
     path = outputs_file(data_dir, model)
-    assert json.loads(write_outputs(read_outputs(path))) == rows(path)
+    assert json.loads(written(read_outputs(path))) == rows(path)
 
 
 @pytest.mark.parametrize(
@@ -58,19 +57,19 @@ def test_published_files_survive_reading_and_writing(data_dir: Path, model: str)
     [(1, 1.0), (2, 2.0), (1.5, 1.5), (0, 1.5), (None, None), (-1, None), (2.1, None)],
 )
 def test_preferences(tmp_path: Path, given: Any, expected: float | None) -> None:
-    [found] = read_annotations(written(tmp_path, [{**ANNOTATION, "preference": given}]))
+    [found] = read_annotations(file_of(tmp_path, [{**ANNOTATION, "preference": given}]))
     assert found.preference == expected
-    assert json.loads(write_annotations([found]))[0]["preference"] == expected
+    assert json.loads(written([found]))[0]["preference"] == expected
 
 
 def test_not_a_number_is_no_preference(tmp_path: Path) -> None:
     text = json.dumps([{**ANNOTATION, "preference": float("nan")}])
-    [found] = read_annotations(written(tmp_path, text))
+    [found] = read_annotations(file_of(tmp_path, text))
     assert found.preference is None
 
 
 def test_half_a_character_becomes_its_escape(tmp_path: Path) -> None:
-    [found] = read_annotations(written(tmp_path, [{**ANNOTATION, "output_2": "\ud800!"}]))
+    [found] = read_annotations(file_of(tmp_path, [{**ANNOTATION, "output_2": "\ud800!"}]))
     assert found.output_2 == r"\ud800!"
 
 
@@ -80,13 +79,10 @@ def test_half_a_character_becomes_its_escape(tmp_path: Path) -> None:
         ("[{]", r"is not JSON .*; AlpacaEval's annotations are a JSON list of objects"),
         ({"instruction": "x"}, "holds no annotations: a JSON list of objects"),
         ([], "holds no annotations"),
-        ([1], "entry 0 of .* is no object with instruction, output_1"),
-        ([{**ANNOTATION, "output_2": 3}], "entry 0 of .* has '3' as 'output_2', where AlpacaEval"),
-        ([{**ANNOTATION, "preference": "yes"}], "has 'yes' as its preference, where AlpacaEval"),
-        (
-            [{k: v for k, v in ANNOTATION.items() if k != "preference"}],
-            "has no 'preference', where",
-        ),
+        ([1], "entry 0 of .* must be keys and values, not 1"),
+        ([{**ANNOTATION, "output_2": 3}], "entry 0 of .*, output_2 must be a text, not 3"),
+        ([{**ANNOTATION, "preference": "yes"}], "preference must be a number, not 'yes'"),
+        ([without(ANNOTATION, "preference")], "entry 0 of .*: 'preference' is missing; add it"),
         (
             [ANNOTATION, {**ANNOTATION, "generator_2": "another"}],
             r"is of 2 models, 'model' \(1\), 'another' \(1\); give a file for each",
@@ -97,15 +93,15 @@ def test_half_a_character_becomes_its_escape(tmp_path: Path) -> None:
 )
 def test_bad_annotations(tmp_path: Path, content: Any, said: str) -> None:
     with pytest.raises(BadInput, match=said):
-        read_annotations(written(tmp_path, content))
+        read_annotations(file_of(tmp_path, content))
 
 
 def test_bad_outputs(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"has no 'generator', where AlpacaEval's format has a text"):
-        read_outputs(written(tmp_path, [without(OUTPUT, "generator")]))
+    with pytest.raises(BadInput, match=r"entry 0 of .*: 'generator' is missing"):
+        read_outputs(file_of(tmp_path, [without(OUTPUT, "generator")]))
     with pytest.raises(BadInput, match=r"the model outputs .* cannot be read"):
         read_outputs(tmp_path / "missing.json")
-    assert read_outputs(written(tmp_path, [OUTPUT]))[0].output == "Hi."
+    assert read_outputs(file_of(tmp_path, [OUTPUT]))[0].output == "Hi."
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Outputs and annotations made elsewhere become a run, or fill the Alpaca column of one."""
+"""A run's outputs and annotations: read, exported to AlpacaEval's files, and imported from them."""
 
 from __future__ import annotations
 
@@ -6,30 +6,34 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.files import atomic_folder
 from bfpo_bench.data import Loaded
 from bfpo_bench.data.load import find_data_dir
 from bfpo_bench.helpfulness.annotation import (
     TASK,
     Annotation,
     Instruction,
+    ModelOutput,
     check_instructions,
     load_instructions,
     of_row,
     read_annotations,
     read_outputs,
+    written,
 )
 from bfpo_bench.helpfulness.inputs import LENGTH_CONTROL, inputs_text
 from bfpo_bench.helpfulness.metrics import measure
 from bfpo_bench.helpfulness.upstream import read_upstream
 from bfpo_bench.run.directory import RunDirectory, read_run
-from bfpo_bench.run.results import SCHEMA_VERSION, HelpfulnessResult, Results, read_results
+from bfpo_bench.run.results import SCHEMA_VERSION, Results, read_results
 from bfpo_bench.run.store import AnnotationRecord, ItemRecord, ResponseRecord, Store, answer_key
+from bfpo_bench.run.table import markdown
 from bfpo_bench.run.uncertainty import averages
 from bfpo_bench.suites import Suite, load_suite
 from bfpo_bench.tasks.alpaca_eval import SOURCE
@@ -40,14 +44,102 @@ BACKEND = "import"
 """Stands in ``run.json`` where a run was made of files."""
 
 
-@dataclass(frozen=True)
-class Imported:
-    """What an import has found, and whether it made the run directory."""
+def read_helpfulness(
+    run: Path, annotator: str | None = None
+) -> tuple[list[ModelOutput], list[Annotation]]:
+    """Outputs and annotations of a run, in the order of the instructions.
 
-    model: str
-    result: HelpfulnessResult
-    path: Path
-    made: bool
+    Args:
+        annotator: whose annotations; default: those that the run's results are of, or the only
+            ones there are.
+
+    Raises:
+        BadInput: no run, or one without responses to instructions or without that annotator.
+    """
+    model = str(read_run(run)["identity"]["model"]["name"])
+    with Store(run / "samples.sqlite", read_only=True) as store:
+        items = {item.item: of_row(item.item, json.loads(item.row)) for item in store.items(TASK)}
+        responses = {one.item: one for one in store.responses(TASK)}
+        records = list(store.annotations().values())
+    if not responses:
+        raise BadInput(
+            f"{run} holds no responses to AlpacaEval's instructions; evaluate with --annotator or "
+            "import them first."
+        )
+    outputs = [
+        ModelOutput(one.dataset, one.instruction, responses[item].response, model)
+        for item, one in items.items()
+        if item in responses
+    ]
+    names = {record.annotator for record in records}
+    if annotator is not None and annotator not in names:
+        raise unknown_name(f"annotator of {run}", annotator, names or {"none"})
+    chosen = annotator or _annotator(run, names)
+    mine = {
+        record.item: record
+        for record in records
+        if record.annotator == chosen and record.item in responses
+    }
+    annotations = []
+    for item in (item for item in items if item in mine):
+        record, output = mine[item], responses[item].response
+        answer = (record.annotator, record.preference, record.raw)
+        annotations.append(items[item].annotated(output, model, *answer))
+    return outputs, annotations
+
+
+def read_annotated(run: Path, annotator: str | None = None) -> list[Annotation]:
+    """The annotations of a run; at least one.
+
+    Raises:
+        BadInput: it holds none, or as :func:`read_helpfulness`.
+    """
+    _, found = read_helpfulness(run, annotator)
+    if not found:
+        raise BadInput(
+            f"{run} holds no annotations; evaluate with --annotator or import some first."
+        )
+    return found
+
+
+def _annotator(run: Path, names: set[str]) -> str | None:
+    try:
+        found = read_results(run / "results.json").helpfulness
+    except BadInput:
+        found = None
+    if found is not None and found.annotator in names:
+        return found.annotator
+    if len(names) > 1:
+        raise BadInput(
+            f"{run} holds annotations of {len(names)} annotators, {', '.join(sorted(names))}; name "
+            "one with --annotator."
+        )
+    return next(iter(names), None)
+
+
+def export_helpfulness(
+    run: Path, output: Path, annotator: str | None = None, force: bool = False
+) -> list[Path]:
+    """Writes ``model_outputs.json`` and, where there are any, ``annotations.json``.
+
+    Args:
+        output: folder of the files.
+        force: replace files that are there.
+
+    Raises:
+        BadInput: nothing to export, or the files exist or cannot be written.
+    """
+    outputs, annotations = read_helpfulness(run, annotator)
+    texts = {"model_outputs.json": written(outputs)}
+    if annotations:
+        texts["annotations.json"] = written(annotations)
+    with atomic_folder(output, force) as folder:
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    return [output / name for name in texts]
+
+
+# ------------------------------------------------------------------------------- import
 
 
 def import_annotations(
@@ -56,7 +148,7 @@ def import_annotations(
     outputs: Path | None = None,
     data_dir: Path | None = None,
     weights: Path | None = None,
-) -> Imported:
+) -> Results:
     """Fills the Alpaca column of a run from AlpacaEval's files, and makes the run if need be.
 
     Args:
@@ -65,6 +157,9 @@ def import_annotations(
         outputs: ``model_outputs.json``; checked against the annotations, which hold them too.
         data_dir: folder with ``alpacaeval/``; default: ``BFPO_DATA_DIR``, then the hub.
         weights: published length-control weights, which must then be of these annotations.
+
+    Returns:
+        the run's results, the column among them.
 
     Raises:
         BadInput: a file is not what it should be, is of other instructions, another reference
@@ -78,21 +173,18 @@ def import_annotations(
     )
     by_text = {one.instruction: one for one in found}
     ordered = [by_text[one.instruction] for one in instructions]
-    result = replace(measure(ordered, upstream), settings={"kind": BACKEND})
+    column = replace(measure(ordered, upstream), settings={"kind": BACKEND})
     made = not (run / "run.json").exists()
     identity = _identity(loaded, ordered) if made else _grown(run, loaded, ordered)
     with RunDirectory(run, identity) as directory:
-        before = None if made else _finished(run)
+        results = _empty(identity) if made else read_results(run / "results.json")
         with directory.open_store() as store:
             annotator = _store(store, loaded, instructions, ordered)
-        results = before if before is not None else _empty(identity)
-        results = replace(results, helpfulness=replace(result, annotator=annotator))
+        results = replace(results, helpfulness=replace(column, annotator=annotator))
         directory.write_text(LENGTH_CONTROL, inputs_text(upstream, ordered[0]))
         directory.write_text("results.json", results.to_json())
-        from bfpo_bench.run.table import markdown
-
         directory.write_text("table.md", markdown(results))
-    return Imported(ordered[0].generator_2, result, run, made)
+    return results
 
 
 def _check(
@@ -175,7 +267,7 @@ def _grown(run: Path, loaded: Loaded, annotations: Sequence[Annotation]) -> dict
     if before.get("backend") == BACKEND:
         # A difference in the outputs is named when the directory is opened.
         return {**_identity(loaded, annotations), "judge": before.get("judge")}
-    _finished(run)
+    read_results(run / "results.json")  # an unfinished evaluation is finished first
     if TASK not in before["tasks"]:
         parts = _parts(loaded, load_suite("paper"))
         return {**before, **{part: {**before[part], **parts[part]} for part in parts}}
@@ -192,11 +284,6 @@ def _grown(run: Path, loaded: Loaded, annotations: Sequence[Annotation]) -> dict
             f"{run} holds; import them into a run directory of their own."
         )
     return before
-
-
-def _finished(run: Path) -> Results:
-    """Results of the run so far; an unfinished evaluation is finished first."""
-    return read_results(run / "results.json")
 
 
 def _empty(identity: dict[str, Any]) -> Results:
@@ -248,7 +335,7 @@ def _store(
             task=TASK,
             item=response.item,
             preference=annotation.preference,
-            raw=None if annotation.raw is None else json.dumps(annotation.raw),
+            raw=None if (told := annotation.raw_completion) is None else json.dumps(told),
             settings=json.dumps({"kind": BACKEND}),
         )
         for key, response, annotation in zip(keys, responses, annotations, strict=True)
