@@ -42,7 +42,7 @@ def illustrate(
     data, under a minute.
     """
     from bfpo_bench.common.progress import Progress
-    from bfpo_bench.training.illustration import four_actions as example
+    from bfpo_bench.training.illustration import figure as example
 
     curves = example.illustrate(output, tau, seed, steps, repeats, Progress())
     _show(curves, output)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from bfpo_bench.cli import illustrate as command
 from bfpo_bench.cli.app import app
 from bfpo_bench.common.errors import BadInput, RunFailed
-from bfpo_bench.training.illustration import four_actions as example
+from bfpo_bench.training.illustration import figure as example
 from bfpo_bench.training.illustration.four_actions import (
     METHODS,
     Curve,
