@@ -9,6 +9,7 @@ import pytest
 
 import bfpo_bench
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 from bfpo_bench.run.outcomes import item_groups
@@ -27,9 +28,25 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(OUTSIDE, tmp_path / "anywhere"))
 
 
-def test_it_is_small() -> None:
-    module, task = (OUTSIDE / name for name in ("sums.py", "sums.yaml"))
-    assert len(module.read_text().splitlines() + task.read_text().splitlines()) < 60
+def test_it_is_small_and_in_the_documentation() -> None:
+    module, task = ((OUTSIDE / name).read_text() for name in ("sums.py", "sums.yaml"))
+    assert len((module + task).splitlines()) < 60
+    told = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text()
+    assert module in told
+    assert task in told
+
+
+def test_the_suite_of_the_documentation(folder: Path) -> None:
+    """Every key that a suite may have."""
+    told = (Path(__file__).parents[2] / "docs" / "suites.md").read_text()
+    text = told.split("```yaml\n")[1].split("```")[0].replace("../my-tasks/", "")
+    (folder / "told.yaml").write_text(text)
+    suite = load_suite(str(folder / "told.yaml"))
+    assert [task.column for task in suite.everything] == [
+        *("ToxiGen", "Sums", "AdvBench, greedy"),
+        "Alpaca",
+    ]
+    assert suite.tasks[2].generation == Sampling(512)
 
 
 def test_it_is_evaluated_and_stands_in_the_table(folder: Path, tiny_llama: Path) -> None:
