@@ -69,17 +69,17 @@ def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None)
             }
             chosen = chosen.going_on(run.identity.get("judge"))
             judge_identity = chosen.identity()
-            judging = _Judging(judge_identity, responses, store)
             for older in results_files(path, chosen.card.name):
                 if outdated := superseded(read_results(older).judge, judge_identity):
                     store.forget_verdicts(outdated)
-            name = judging.name(run.identity.get("judge"))
+            judge_key = answer_key("judge", judge_identity)
+            name = _name(judge_identity, judge_key, run.identity.get("judge"), responses, store)
             session = Session(run, judge=name)
-            stages.judge_responses(responses, chosen, name, judging.key, store, session, progress)
+            stages.judge_responses(responses, chosen, name, judge_key, store, session, progress)
             found = {
                 cell.task: _rejudged(
                     cell,
-                    judging.verdicts(cell.task, name),
+                    store.verdicts(cell.task, name),
                     unfit[cell.task],
                     chosen.anyway(_kind(run, cell.task)),
                 )
@@ -120,42 +120,30 @@ def verdicts_of(path: Path) -> dict[str, Results]:
     return found
 
 
-class _Judging:
-    """One judge's work on the responses of a run."""
+def _name(
+    identity: dict[str, Any],
+    judge_key: str,
+    own: dict[str, Any] | None,
+    responses: dict[str, list[ResponseRecord]],
+    store: Store,
+) -> str:
+    """The name under which a judge's verdicts are stored: the card's.
 
-    def __init__(
-        self,
-        identity: dict[str, Any],
-        responses: dict[str, list[ResponseRecord]],
-        store: Store,
-    ) -> None:
-        self._identity = identity
-        self.key = answer_key("judge", identity)
-        self._responses = responses
-        self._store = store
+    Where that name belongs to another judge already (a card that was changed, other weights), the
+    beginning of the identity's hash is put behind it, so that no number mixes the two.
 
-    def name(self, own: dict[str, Any] | None) -> str:
-        """The name under which the verdicts are stored: the card's.
-
-        Where that name belongs to another judge already (a card that was changed, other weights),
-        the beginning of the identity's hash is put behind it, so that no number mixes the two.
-
-        Args:
-            own: identity of the judge of the evaluation itself.
-        """
-        name = str(self._identity["judge"])
-        if own is not None and own["judge"] == name:
-            return name if own == self._identity else f"{name}-{self.key[:8]}"
-        keys = {
-            (task, response.item): stages.verdict_key(self.key, response)
-            for task, some in self._responses.items()
-            for response in some
-        }
-        return self._store.name_for(name, "verdicts", keys, self.key)
-
-    def verdicts(self, task: str, name: str) -> list[VerdictRecord]:
-        """This judge's verdicts on a task, one per response."""
-        return self._store.verdicts(task, name)
+    Args:
+        own: identity of the judge of the evaluation itself.
+    """
+    name = str(identity["judge"])
+    if own is not None and own["judge"] == name:
+        return name if own == identity else f"{name}-{judge_key[:8]}"
+    keys = {
+        (task, response.item): stages.verdict_key(judge_key, response)
+        for task, some in responses.items()
+        for response in some
+    }
+    return store.name_for(name, "verdicts", keys, judge_key)
 
 
 def _finished(run: RunDirectory) -> Results:

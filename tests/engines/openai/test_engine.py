@@ -30,6 +30,7 @@ from tests.client.fake_server import FakeServer, Handler, serving
 from tests.engines.openai.toy_openai import MODEL, Toy, is_best, logprob, response
 
 KEY = "sk-planted-9f8e7d6c5b4a"
+CHAT = GenerateRequest("", Sampling(9), 3, (("user", "Hello"),))
 WORDS = ["bike", "mine", "yours", "borrow", "open", "paint", "move", "care", "über", "it", "the"]
 
 
@@ -140,9 +141,8 @@ def test_newer_names_of_the_length_limit_are_found() -> None:
         else:
             Toy()(handler)
 
-    request = GenerateRequest("", Sampling(9), 3, (("user", "Hello"),))
     with serving(act) as server:
-        answers(engine_at(server).respond([request]))
+        answers(engine_at(server).respond([CHAT]))
         assert server.seen[-1][2]["max_completion_tokens"] == 9
 
 
@@ -175,8 +175,12 @@ def test_label_logprobs(tiny_llama: Path, tokenizer: Any) -> None:
         assert len(server.seen) == 6
         assert server.seen[-1][2]["prompt"] in [encode(tokenizer, t) for t in ("is it", "borrow")]
         assert engine.label_logprobs([], [7]) == []
-        with pytest.raises(BadInput, match="tokenizer"):
+        with pytest.raises(BadInput) as caught:
             engine_at(server).label_logprobs(["is it"], [7])
+    assert str(caught.value) == (
+        "a classifier judge on a server needs the served model's tokenizer: its labels are tokens, "
+        "and its questions are measured in them; give its folder."
+    )
 
 
 def test_judges_need_a_server_that_names_tokens(tiny_llama: Path, tokenizer: Any) -> None:
@@ -247,8 +251,40 @@ def test_a_server_without_logprobs_is_found_out_by_a_trial(
     with serving(act) as server:
         with pytest.raises(BadInput, match=seen) as caught:
             engine_at(server, tokenizer=tiny_llama).check(score_requests(500), [])
+        assert str(caught.value).startswith(
+            f"{server.url} gives no log-probabilities of a prompt (asked for completions with echo "
+            "and logprobs, got: "
+        )
         assert "--tasks gen" in str(caught.value)
         assert len(server.seen) <= 5
+
+
+def test_servers_that_take_no_token_ids(tiny_llama: Path) -> None:
+    toy = Toy(load_tokenizer(tiny_llama))
+
+    def act(handler: Handler) -> None:
+        if handler.content and isinstance(handler.content.get("prompt"), list):
+            handler.reply({"error": {"message": "prompt must be a string"}}, 400)
+        else:
+            toy(handler)
+
+    with serving(act) as server, pytest.raises(BadInput) as caught:
+        engine_at(server, tokenizer=tiny_llama).check(score_requests(1), [])
+    assert str(caught.value) == (
+        f"{server.url} takes no prompt as token ids (HTTP 400: prompt must be a string); only "
+        "the generative tasks can run against it (--tasks gen); for the others serve the model "
+        "with vLLM, or use --backend hf or vllm."
+    )
+
+
+def test_scoring_needs_the_served_models_tokenizer() -> None:
+    with serving(Toy()) as server, pytest.raises(BadInput) as caught:
+        engine_at(server).check(score_requests(1), [])
+    assert str(caught.value) == (
+        f"scoring with {server.url} needs the served model's tokenizer, so that the very tokens "
+        "are scored that other backends score; give its folder or hub id with --tokenizer, or run "
+        "the generative tasks alone with --tasks gen."
+    )
 
 
 def test_the_tokenizer_must_be_the_servers(tiny_llama: Path, tokenizer: Any) -> None:
@@ -261,13 +297,28 @@ def test_the_tokenizer_must_be_the_servers(tiny_llama: Path, tokenizer: Any) -> 
 
 
 def test_an_unknown_model_is_named_with_its_nearest(tiny_llama: Path) -> None:
-    prompt = GenerateRequest("", Sampling(9), 3, (("user", "Hello"),))
     with serving(Toy()) as server:
         engine = engine_at(server, model="toys", tokenizer=tiny_llama)
-        with pytest.raises(BadInput, match="'toys'; did you mean 'toy'"):
+        with pytest.raises(BadInput) as caught:
             engine.check(score_requests(3), [])
+        assert str(caught.value) == f"unknown model at {server.url} 'toys'; did you mean 'toy'?"
         with pytest.raises(BadInput, match="'toys'; did you mean 'toy'"):
-            engine.check([], [prompt])
+            engine.check([], [CHAT])
+
+
+def test_servers_of_another_protocol() -> None:
+    def act(handler: Handler) -> None:
+        if handler.path == "/v1/chat/completions":
+            handler.reply({"reply": "Hello there"})
+        else:
+            Toy()(handler)
+
+    with serving(act) as server, pytest.raises(BadInput) as caught:
+        engine_at(server).check([], [CHAT])
+    assert f"{server.url}/chat/completions does not answer by the OpenAI protocol (" in str(
+        caught.value
+    )
+    assert str(caught.value).endswith("; check --base-url.")
 
 
 def test_a_model_without_chat_template_runs_on_plain_prompts() -> None:
@@ -307,8 +358,12 @@ def test_nothing_but_nan_is_noticed(tiny_llama: Path, tokenizer: Any) -> None:
         for scores, some in ((requests, []), ([], prompts)):
             with pytest.raises(RunFailed, match="NaN"):
                 engine.check(scores, some)
-        with pytest.raises(RunFailed, match="NaN"):
+        with pytest.raises(RunFailed) as failed:
             engine.label_logprobs(["is it"], [7])
+        assert str(failed.value) == (
+            f"the log-probabilities of 'toy' at {server.url} are NaN or infinite; its weights "
+            "are damaged or its numbers overflow (serve it in float32 or bfloat16)."
+        )
 
 
 def test_nan_in_the_middle_is_a_score_that_is_no_number(tiny_llama: Path, tokenizer: Any) -> None:
@@ -339,8 +394,10 @@ def test_a_refused_key_says_where_to_put_it(status: int) -> None:
 def test_nobody_there_is_said_at_once() -> None:
     with serving(Toy()) as server:
         pass
-    with pytest.raises(BadInput, match=f"no server answers at {server.url}"):
+    with pytest.raises(BadInput) as caught:
         engine_at(server)
+    assert str(caught.value).startswith(f"no server answers at {server.url} (")
+    assert str(caught.value).endswith("); start it, or correct --base-url.")
 
 
 def test_no_list_of_models_is_no_hindrance() -> None:
@@ -521,6 +578,7 @@ def test_the_key_is_never_seen(
     assert "Hello" in shown, "locals are rendered"
     assert KEY not in shown
     assert KEY[3:] not in shown
+    assert not [record for record in caplog.records if record.name.startswith("httpx")]
 
 
 def test_an_interrupted_question_does_not_show_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
