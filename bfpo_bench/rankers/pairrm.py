@@ -18,17 +18,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.batching import pending, plan_batches
 from bfpo_bench.models.checkpoint import ModelFiles, find_model
 from bfpo_bench.models.fingerprint import checkpoint_identity
-from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking, of_both
+from bfpo_bench.rankers.protocol import ChosenModel, Comparison, RankerOptions, Ranking, of_both
 
 PAIRRM = "llm-blender/PairRM-hf"
 
@@ -48,17 +46,8 @@ IMPLEMENTATION = 1
 
 
 @dataclass(frozen=True)
-class ChosenPairRM:
+class ChosenPairRM(ChosenModel):
     """A PairRM checkpoint that was found."""
-
-    name: str
-    options: RankerOptions
-    files: ModelFiles
-
-    @property
-    def dtype(self) -> str:
-        """Number format of the weights."""
-        return self.options.dtype_of(self.files)
 
     def identity(self) -> dict[str, Any]:
         """See :class:`ChosenRanker`."""
@@ -70,23 +59,10 @@ class ChosenPairRM:
             "dtype": self.dtype,
         }
 
-    @contextmanager
-    def opened(self, progress: Progress) -> Iterator[PairRM]:
-        """See :class:`ChosenRanker`."""
-        import torch
-
-        progress.say(f"Loading ranker {self.name} …")
-        if note := self.options.format_of(self.files).note:
-            progress.note(f"Ranker {self.name}: {note}.")
-        ranker = PairRM(
-            self.files, self.dtype, self.options.loading.device, self.options.loading.batch_size
-        )
-        try:
-            yield ranker
-        finally:
-            del ranker
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+    def load(self) -> PairRM:
+        """See :class:`ChosenModel`."""
+        loading = self.options.loading
+        return PairRM(self.files, self.dtype, loading.device, loading.batch_size)
 
 
 def choose_pairrm(options: RankerOptions, folder: str | None) -> ChosenPairRM:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, TypeVar
 
@@ -142,3 +143,37 @@ class ChosenRanker(Protocol):
     def opened(self, progress: Progress) -> AbstractContextManager[AnyRanker]:
         """The ranker, its model loaded while the body runs."""
         ...
+
+
+@dataclass(frozen=True)
+class ChosenModel(ABC):
+    """A ranker that is a checkpoint, which was found; see :class:`ChosenRanker`."""
+
+    name: str
+    options: RankerOptions
+    files: ModelFiles
+
+    @property
+    def dtype(self) -> str:
+        """Number format of the weights."""
+        return self.options.dtype_of(self.files)
+
+    @abstractmethod
+    def load(self) -> Ranker:
+        """The ranker with its weights."""
+
+    @contextmanager
+    def opened(self, progress: Progress) -> Iterator[Ranker]:
+        """See :class:`ChosenRanker`."""
+        import torch
+
+        progress.say(f"Loading ranker {self.name} …")
+        if note := self.options.format_of(self.files).note:
+            progress.note(f"Ranker {self.name}: {note}.")
+        ranker = self.load()
+        try:
+            yield ranker
+        finally:
+            del ranker
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()

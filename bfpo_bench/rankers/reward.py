@@ -6,16 +6,14 @@ The preference is the difference of the two rewards.
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.common.progress import Progress
 from bfpo_bench.models.chat import read_chat_template, told_date
 from bfpo_bench.models.fingerprint import checkpoint_identity
-from bfpo_bench.rankers.protocol import Comparison, RankerOptions, Ranking, of_both
+from bfpo_bench.rankers.protocol import ChosenModel, Comparison, RankerOptions, Ranking, of_both
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,22 +25,15 @@ IMPLEMENTATION = 2
 
 
 @dataclass(frozen=True)
-class ChosenReward:
+class ChosenReward(ChosenModel):
     """A reward model that was found.
 
     Attributes:
         column: which of its outputs ranks.
     """
 
-    name: str
-    options: RankerOptions
     found: RewardModelFiles
     column: int
-
-    @property
-    def dtype(self) -> str:
-        """Number format of the weights."""
-        return self.options.dtype_of(self.found.files)
 
     def identity(self) -> dict[str, Any]:
         """See :class:`ChosenRanker`."""
@@ -50,31 +41,20 @@ class ChosenReward:
             "ranker": self.name,
             "kind": "reward",
             "implementation": IMPLEMENTATION,
-            **checkpoint_identity(self.found.files),
+            **checkpoint_identity(self.files),
             "objective": self.found.objectives[self.column],
             "dtype": self.dtype,
-            **told_date(read_chat_template(self.found.files.folder), self.options.loading.date),
+            **told_date(read_chat_template(self.files.folder), self.options.loading.date),
         }
 
-    @contextmanager
-    def opened(self, progress: Progress) -> Iterator[Reward]:
-        """See :class:`ChosenRanker`."""
-        import torch
-
+    def load(self) -> Reward:
+        """See :class:`ChosenModel`."""
         from bfpo_bench.engines.hf.load import find_device
         from bfpo_bench.engines.reward_model import RewardModel
 
-        progress.say(f"Loading ranker {self.name} …")
-        if note := self.options.format_of(self.found.files).note:
-            progress.note(f"Ranker {self.name}: {note}.")
         device = find_device(self.options.loading.device)
         model = RewardModel(self.found, device, self.dtype, self.options.loading.date)
-        try:
-            yield Reward(model, self.column)
-        finally:
-            del model
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        return Reward(model, self.column)
 
 
 def choose_reward(options: RankerOptions, argument: str) -> ChosenReward:
@@ -95,7 +75,9 @@ def choose_reward(options: RankerOptions, argument: str) -> ChosenReward:
             f"the head of {found.files.name} gives {len(found.objectives)} numbers; say which one "
             f"ranks with reward:{model}#OBJECTIVE, one of {', '.join(found.objectives)}."
         )
-    return ChosenReward(options.ranker, options, found, found.column(objective or None))
+    return ChosenReward(
+        options.ranker, options, found.files, found, found.column(objective or None)
+    )
 
 
 class Reward:
