@@ -20,11 +20,15 @@ FILES = ("parquet", "html")
 class LeaderboardOptions(Options):
     """What a leaderboard shows; an option's help says what it means."""
 
-    published: Annotated[bool, Help("The paper's 19 rows too, set apart.")] = False
-    full: Annotated[bool, Help("Every task instead of the summary.")] = False
-    ci: Annotated[bool, Help("Show 95 % intervals.")] = False
+    published: Annotated[bool, Help("The paper's 19 rows too, set apart.", flag="published")] = (
+        False
+    )
+    full: Annotated[bool, Help("Every task instead of the summary.", flag="full")] = False
+    ci: Annotated[bool, Help("Show 95 % intervals.", flag="ci")] = False
     sort: Annotated[str | None, Help("Column, by key or title, or name. [default: savg]")] = None
-    transposed: Annotated[bool, Help("Models side by side, tasks below each other.")] = False
+    transposed: Annotated[
+        bool, Help("Models side by side, tasks below each other.", flag="transposed")
+    ] = False
     crows_pairs: Annotated[
         str,
         one_of("way to take CrowS-Pairs", ("paper", "distance")),

@@ -33,6 +33,12 @@ def blocks(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     return found
 
 
+def by_savg(entry: Entry) -> tuple[bool, float]:
+    """A key to sort rows by: highest Savg. first, those without one last."""
+    cell = entry.cells.get(SAVG.key)
+    return cell is None, -cell.value if cell else 0.0
+
+
 def printed(value: float) -> float:
     """The number that a table prints."""
     return float(f"{value:.2f}")

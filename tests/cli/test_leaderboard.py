@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas
 import pytest
 
 from tests.cli.test_cli import run
@@ -71,6 +72,10 @@ def test_output_files_and_what_is_refused(runs: Path, tmp_path: Path) -> None:
     assert again.returncode == 2
     assert "is there already; name another --output, or --force" in again.stderr
     assert run(*arguments, "--force").returncode == 0
+    rows = tmp_path / "table.parquet"
+    done = run("leaderboard", "--published", "--format", "parquet", "--output", str(rows))
+    assert done.returncode == 0
+    assert pandas.read_parquet(rows)["savg"][0] == 60.99
 
 
 @pytest.mark.parametrize(
@@ -79,6 +84,8 @@ def test_output_files_and_what_is_refused(runs: Path, tmp_path: Path) -> None:
         ([], "name run directories, or ask for the paper's rows with --published."),
         (["--published", "--format", "htm"], "did you mean 'html'"),
         (["--published", "--format", "html"], "a report is a folder: name it with --output."),
+        (["--published", "--format", "parquet"], "parquet is no text: name it with --output."),
+        (["--published", "--seed", "-1"], "--seed must be at least 0, not -1."),
         (["--published", "--update", "x.md", "--format", "csv"], "--update writes Markdown into"),
         (["--published", "--sort", "dics"], "did you mean 'disc'"),
         (["--published", "--pictures", __file__], "is a file; name a folder for the pictures."),

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
+import bfpo_bench
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation.rejudge import judge_run
+from bfpo_bench.helpfulness.annotation import TASK
 from bfpo_bench.leaderboard.load import NO_SAMPLES, load_rows
 from bfpo_bench.leaderboard.render.escaping import name_text
 from bfpo_bench.leaderboard.runs import open_run
+from bfpo_bench.run.store import OutcomeRecord, Store
 from tests.leaderboard.synthetic import edited, synthetic_run
 
 
@@ -218,3 +221,32 @@ def test_columns_of_tasks_that_the_paper_does_not_have(
     [column] = entry.extra
     assert (column.key, column.title, column.group) == ("bfpo_mine", "Mine", "disc")
     assert entry.cells["bfpo_mine"].n == 40
+
+
+REWARD = "reward:armorm@12345678:helpsteer-helpfulness"
+
+
+def test_rewards_and_constraints_are_columns_beside_alpaca(
+    copy: Callable[..., Path], small_run: Path, other_run: Path
+) -> None:
+    run = copy(small_run)
+    with Store(run / "samples.sqlite") as store:
+        for metric, values in ((REWARD, (-1.0, 0.5, 2.0)), ("constraint_met", (1.0, 0.0, 1.0))):
+            store.add_outcomes(
+                OutcomeRecord(TASK, f"i{n}", metric, value) for n, value in enumerate(values)
+            )
+    board = bfpo_bench.leaderboard(run, other_run)
+    titles = [column.title for column in board.columns]
+    assert titles[0] == "Alpaca"
+    assert set(titles[1:3]) == {"Constraints met", "Reward helpsteer-helpfulness"}
+    assert titles[3:] == ["Disc.", "Gen.", "Savg."]
+    [row, other] = board.entries
+    assert row.cells[REWARD].value == pytest.approx(0.5)
+    assert row.cells["constraint_met"].value == pytest.approx(200 / 3)
+    low, high = row.cells[REWARD].low, row.cells[REWARD].high
+    assert low is not None
+    assert high is not None
+    assert -1 <= low < 0.5 < high <= 2
+    assert "alpaca" not in row.cells
+    assert REWARD not in other.cells
+    assert "not percent" in " ".join(str(board).split())

@@ -12,10 +12,10 @@ from bfpo_bench.common.statistics import wilson
 from bfpo_bench.leaderboard.plots.style import (
     LOOKS,
     Look,
-    by_savg,
     framed,
     grid,
     looks_of,
+    measured,
     short_name,
 )
 from bfpo_bench.leaderboard.rows import Entry
@@ -33,7 +33,7 @@ Counts = dict[str, tuple[int, int]]
 
 def draw(entries: Sequence[Entry]) -> Figure | None:
     """The picture of the first eight measured rows; None when none has answered ALERT."""
-    runs = [entry for entry in by_savg(entries) if entry.run is not None]
+    runs = [entry for entry in measured(entries) if entry.run is not None]
     shown, looks = runs[: len(LOOKS)], looks_of(entries)
     counts = [
         (entry, {task: category_counts(entry.run, task, entry.judge) for task in _TASKS})

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bfpo_bench.leaderboard.columns import SAVG
+from bfpo_bench.leaderboard.ranking import by_savg
 from bfpo_bench.leaderboard.render.escaping import name_text
 from bfpo_bench.leaderboard.rows import Entry
 
@@ -62,19 +62,14 @@ def grid(axes: Axes, which: str) -> None:
     axes.set_axisbelow(True)
 
 
-def by_savg(entries: Sequence[Entry]) -> list[Entry]:
+def measured(entries: Sequence[Entry]) -> list[Entry]:
     """The measured rows, highest Savg. first, those without one last."""
-
-    def place(entry: Entry) -> tuple[bool, float]:
-        cell = entry.cells.get(SAVG.key)
-        return cell is None, -cell.value if cell else 0.0
-
-    return sorted((entry for entry in entries if entry.kind == "measured"), key=place)
+    return sorted((entry for entry in entries if entry.kind == "measured"), key=by_savg)
 
 
 def looks_of(entries: Sequence[Entry]) -> dict[str, Look]:
     """Look of each measured row by name, equal in all pictures; the ninth is as the first."""
-    return {entry.name: LOOKS[n % len(LOOKS)] for n, entry in enumerate(by_savg(entries))}
+    return {entry.name: LOOKS[n % len(LOOKS)] for n, entry in enumerate(measured(entries))}
 
 
 def short_name(name: str, longest: int = 34) -> str:

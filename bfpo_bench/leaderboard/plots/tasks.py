@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from bfpo_bench.leaderboard.columns import DISC, GEN, SAVG, TASK_COLUMNS, Column
 from bfpo_bench.leaderboard.plots.style import PALE, framed, short_name
-from bfpo_bench.leaderboard.ranking import blocks, ranks
+from bfpo_bench.leaderboard.ranking import blocks, by_savg, ranks
 from bfpo_bench.leaderboard.rows import Entry
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def draw(entries: Sequence[Entry]) -> Figure | None:
     ]
     rows = [
         (entry.kind, entry)
-        for entry in sorted(entries, key=lambda one: (one.kind == "published", -_savg(one)))
+        for entry in sorted(entries, key=lambda one: (one.kind == "published", by_savg(one)))
         if any(column.key in entry.cells for _, column in columns)
     ]
     if not rows:
@@ -94,8 +94,3 @@ def _readable(color: tuple[float, ...]) -> str:
     parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3]]
     luminance = 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
     return "black" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "white"
-
-
-def _savg(entry: Entry) -> float:
-    cell = entry.cells.get(SAVG.key)
-    return cell.value if cell else -1.0

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.leaderboard.columns import GEN, GEN_CORRECTED, SAVG, SUMMARY, Column
-from bfpo_bench.leaderboard.ranking import block_of, blocks, said, unlike
+from bfpo_bench.leaderboard.ranking import block_of, blocks, by_savg, said, unlike
 from bfpo_bench.leaderboard.render.table import Notes
 from bfpo_bench.leaderboard.rows import Cell, Entry, choose_columns
 from bfpo_bench.leaderboard.runs import open_run
@@ -59,7 +59,7 @@ def table(entries: Sequence[Entry]) -> dict[str, Any]:
     """Groups of heads, heads, rows and notes: best Savg. first, faulty rows last."""
     there = {key for entry in entries for key in entry.cells} | _SUMMARY_KEYS
     columns = [column for column in choose_columns(entries, full=True) if column.key in there]
-    ordered = sorted(entries, key=_place)
+    ordered = sorted(entries, key=lambda one: (one.fault is not None, by_savg(one)))
     marks: dict[tuple[int, str], str] = {}
     for block in blocks(ordered).values():
         marks |= {(row, ""): mark for row, mark in said(block).items()}
@@ -95,11 +95,6 @@ def table(entries: Sequence[Entry]) -> dict[str, Any]:
         ],
         "notes": notes.numbers,
     }
-
-
-def _place(entry: Entry) -> tuple[bool, bool, float]:
-    cell = entry.cells.get(SAVG.key)
-    return entry.fault is not None, cell is None, -cell.value if cell else 0.0
 
 
 def _group(column: Column) -> str:
