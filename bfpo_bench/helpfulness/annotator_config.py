@@ -76,9 +76,8 @@ class AnnotatorConfig:
         if not self.weighted or self.max_tokens != 1:
             return ()
         settings = self.steps[0][1]
-        return tuple(
-            {settings["numerator_token"]: 0, **dict.fromkeys(settings["denominator_tokens"])}
-        )
+        both = (settings["numerator_token"], *settings["denominator_tokens"])
+        return tuple(dict.fromkeys(both))
 
     @property
     def needs_server(self) -> str | None:

@@ -145,6 +145,22 @@ def test_an_annotator_adds_its_task(tiny_llama: Path, tmp_path: Path) -> None:
     assert results.helpfulness.n == 3
 
 
+def test_an_annotator_that_is_loaded_after_the_model(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A random model has no liking for the labels.
+    monkeypatch.setattr("bfpo_bench.helpfulness.local.LEAST_MASS", 0.0)
+    asked = {"suite": "mini", "tasks": ("alpaca",), "backend": "hf", "device": "cpu", "limit": 3}
+    local = {"annotator": "local", "annotator_model": str(tiny_llama)}
+    output = tmp_path / "run"
+    found = bfpo_bench.evaluate(str(tiny_llama), output=output, **asked, **local).helpfulness  # type: ignore[arg-type]
+    assert found is not None
+    assert (found.n, found.failed) == (3, 0)
+    assert 0 < (found.win_rate or 0) < 100
+    assert found.settings["backend"] == "hf"
+    assert not (output / "annotator.log").exists()
+
+
 def test_annotations_are_rescued_from_a_damaged_store(tmp_path: Path) -> None:
     path = tmp_path / "samples.sqlite"
     with Store(path) as store:
