@@ -23,6 +23,13 @@ SPECIAL = "special tokens"
 """The part that is there only where the tokenizer would add some to what the template writes;
 version 0.1 let it."""
 
+STEERED = "SteerLM prompt"
+"""The part that is there only where responses are told apart by attributes; until 2026-11-29 the
+attributes that are wanted in the end stood above each response's own."""
+
+SOMETIMES = (SPECIAL, STEERED)
+"""Where one of these is missing it does differ."""
+
 LATER = ("chat template", "source", *(f"base {part}" for part in BASE))
 """Parts that version 0.1 did not write; where they are missing they cannot differ."""
 
@@ -54,6 +61,7 @@ def training_identity(
         "chat template": digest,
         "source": _sources(recipe),
         **({SPECIAL: AS_WRITTEN} if Chat(tokenizer, template).adds_tokens() else {}),
+        **({STEERED: "own attributes alone"} if recipe.attributes else {}),
     }
 
 

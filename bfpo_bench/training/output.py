@@ -18,7 +18,7 @@ from bfpo_bench.common.errors import BadInput, why_unwritable
 from bfpo_bench.common.files import atomic_write
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.run.session import describe_environment, package_versions
-from bfpo_bench.training.identity import LATER, SPECIAL, differences
+from bfpo_bench.training.identity import LATER, SOMETIMES, differences
 from bfpo_bench.training.recipe import Recipe
 
 RECORD = "training.json"
@@ -118,7 +118,7 @@ def finished_record(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | 
             "base weights": record["base"]["weights"],
             "data": {one["name"]: one["digest"] for one in record["data"]},
             "rewards": record.get("rewards", {}),
-            **{part: record[part] for part in (*LATER, SPECIAL) if part in record},
+            **{part: record[part] for part in (*LATER, *SOMETIMES) if part in record},
         }
     except (KeyError, TypeError) as error:
         raise BadInput(f"{path} does not say what it is of; name another --output.") from error
@@ -271,7 +271,7 @@ def training_record(
         "notes": list(notes),
         "data": [dict(one) for one in data],
         "rewards": identity["rewards"],
-        **{part: identity[part] for part in (*LATER, SPECIAL) if part in identity},
+        **{part: identity[part] for part in (*LATER, *SOMETIMES) if part in identity},
         "updates": trainer.state.max_steps,
         "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         "processes": trainer.args.world_size,

@@ -80,6 +80,16 @@ def test_what_an_older_version_did_not_know_has_its_default(identity: Of) -> Non
     assert differences(before, identity(recipe)) == ["recipe"]
 
 
+def test_steerlm_of_before_is_another_training(identity: Of) -> None:
+    """Its responses were learnt under the wanted attributes as well."""
+    sets = (DataRecipe("one", "attributes", ("a.jsonl",)),)
+    recipe = Recipe("steerlm", sets, kind="sft", attributes={"safety": 1})
+    before = json.loads(json.dumps(identity(recipe)))
+    assert differences(before, identity(recipe)) == []
+    del before["SteerLM prompt"]
+    assert differences(before, identity(recipe)) == ["SteerLM prompt"]
+
+
 def test_rewards_count_by_what_they_are_and_not_by_their_path(identity: Of) -> None:
     def on_policy(reward: RewardRecipe) -> Recipe:
         return Recipe("morl", DATA, kind="reward", rewards={"safe": reward}, combination="linear")
