@@ -9,10 +9,11 @@ import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.errors import BadInput, BenchError, unknown_name
 
 
 def import_function(what: str, name: str, instead: Sequence[str] = ()) -> Callable[..., Any]:
@@ -45,6 +46,24 @@ def import_function(what: str, name: str, instead: Sequence[str] = ()) -> Callab
     if attribute not in functions:
         raise unknown_name(f"function of the module {module_name}:", attribute, functions)
     return functions[attribute]
+
+
+@contextmanager
+def own_code(failing: str) -> Iterator[None]:
+    """Around a call of somebody's own function, which can raise whatever it likes.
+
+    Args:
+        failing: what to call that, as the beginning of a sentence.
+
+    Raises:
+        BadInput: it raised something.
+    """
+    try:
+        yield
+    except BenchError:
+        raise
+    except Exception as error:
+        raise BadInput(f"{failing}: {type(error).__name__}: {error}.") from error
 
 
 def check_parameters(

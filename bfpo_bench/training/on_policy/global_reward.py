@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bfpo_bench.common.errors import BadInput, BenchError, unknown_name
-from bfpo_bench.common.imports import check_parameters, import_function
+from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.imports import check_parameters, import_function, own_code
 
 
 def linear(helpful: Tensor, safe: Tensor, *, weight: float) -> Tensor:
@@ -261,15 +261,8 @@ def _multiplier(name: str, parameters: Mapping[str, Any]) -> Multiplier:
 def _try(combination: Combination) -> None:
     made_up = {name: torch.tensor([[0.2, 0.9], [0.5, 0.1]]) for name in combination.takes}
     made_up.pop(UNSAFE_PROMPT, None)
-    try:
+    with own_code(f"the combination {combination.name} fails on made-up rewards"):
         result = combination(made_up, torch.tensor([[True, True], [False, False]]))
-    except BenchError:
-        raise
-    except Exception as error:  # whatever somebody's own function can raise
-        raise BadInput(
-            f"the combination {combination.name} fails on made-up rewards: "
-            f"{type(error).__name__}: {error}."
-        ) from error
     shape = list(getattr(result, "shape", ()))
     if not isinstance(result, Tensor) or shape != [2, 2]:
         raise BadInput(

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from bfpo_bench.common.errors import BadInput, RunFailed
-from bfpo_bench.common.imports import check_parameters, import_function
+from bfpo_bench.common.imports import check_parameters, import_function, own_code
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.options import Loading
 from bfpo_bench.engines.reward_model import (
@@ -174,13 +174,8 @@ class FunctionReward(ChosenReward):
         said = [
             [{"role": role, "content": content} for role, content in prompt] for prompt in prompts
         ]
-        try:
+        with own_code(f"the reward {self.name} breaks while rating {len(responses)} responses"):
             found = self.function(said, list(responses), **self.parameters)
-        except Exception as error:  # whatever somebody's own function can raise
-            raise BadInput(
-                f"the reward {self.name} breaks while rating {len(responses)} responses: "
-                f"{type(error).__name__}: {error}."
-            ) from error
         try:
             values = [float(value) for value in found]
         except (TypeError, ValueError):

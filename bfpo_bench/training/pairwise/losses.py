@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from bfpo_bench.common.errors import BadInput, BenchError, unknown_name
-from bfpo_bench.common.imports import check_parameters, import_function
+from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.imports import check_parameters, import_function, own_code
 
 
 @dataclass(frozen=True)
@@ -334,17 +334,9 @@ def check_loss(name: str, loss: Loss, *, safety: bool = True, margin: bool = Tru
         rejected_safe=safe.flip(0) if safety else None,
         margin=torch.zeros(4) if margin else None,
     )
-    try:
+    missing = ("" if safety else " without safety labels") + ("" if margin else " without margin")
+    with own_code(f"the loss {name} fails on pairs{missing}"):
         result = loss(batch)
-    except BenchError:
-        raise
-    except Exception as error:
-        missing = ("" if safety else " without safety labels") + (
-            "" if margin else " without margin"
-        )
-        raise BadInput(
-            f"the loss {name} fails on pairs{missing}: {type(error).__name__}: {error}."
-        ) from error
     shape = list(getattr(result, "shape", ()))
     if not isinstance(result, Tensor) or shape != [4]:
         raise BadInput(
