@@ -91,8 +91,7 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
     from rich.text import Text
 
     from bfpo_bench.evaluation.rejudge import verdicts_of
-    from bfpo_bench.run.dashes import ANYWAY, NO_NUMBER
-    from bfpo_bench.run.results import verdicts_by
+    from bfpo_bench.run.results import ANYWAY, NO_NUMBER, verdicts_by
     from bfpo_bench.run.table import score_text
 
     results = found.results

@@ -59,9 +59,9 @@ def plan_batches(
     return batches
 
 
-def pending(batches: Sequence[list[int]], done: Collection[int]) -> Iterator[list[int]]:
-    """The batches that hold at least one request that is not done, whole."""
-    known = done if isinstance(done, (set, frozenset)) else set(done)
+def pending(batches: Sequence[list[int]], answered: Collection[int]) -> Iterator[list[int]]:
+    """The batches that hold at least one request that is not answered, whole."""
+    known = answered if isinstance(answered, (set, frozenset)) else set(answered)
     for batch in batches:
         if not known.issuperset(batch):
             yield batch

@@ -18,7 +18,7 @@ from bfpo_bench.common import processes
 from bfpo_bench.common.errors import BadInput, BenchError, RunFailed
 from bfpo_bench.common.interrupts import Interrupts
 from bfpo_bench.engines.protocol import (
-    Done,
+    Answered,
     EngineOptions,
     GenerateRequest,
     Labels,
@@ -26,7 +26,7 @@ from bfpo_bench.engines.protocol import (
     Response,
     Score,
     ScoreRequest,
-    Share,
+    Shard,
 )
 from bfpo_bench.engines.tokenization import load_tokenizer
 
@@ -77,7 +77,7 @@ class ParallelEngine(Labels):
             # Copies on GPUs that are filled differently must still plan alike.
             budgets = [about["score_tokens"] for _, _, about in loaded]
             budget = None if None in budgets else min(budgets)
-            self._shares = [Share(rank, copies, budget) for rank in range(copies)]
+            self._shards = [Shard(rank, copies, budget) for rank in range(copies)]
             folder = Path(options.tokenizer or options.model)
             self.tokenizer = load_tokenizer(folder, options.trust_remote_code)
         except BaseException:
@@ -86,20 +86,20 @@ class ParallelEngine(Labels):
             raise
 
     def score(
-        self, requests: Sequence[ScoreRequest], done: Done = ()
+        self, requests: Sequence[ScoreRequest], answered: Answered = ()
     ) -> Iterator[list[tuple[int, Score]]]:
         """See :class:`bfpo_bench.engines.Engine`; the copies are the shares."""
-        known = set(done)
-        for orders, part in zip(self._orders, self._shares, strict=True):
+        known = set(answered)
+        for orders, part in zip(self._orders, self._shards, strict=True):
             orders.put(("score", (list(requests), known, part)))
         yield from self._batches()
 
     def respond(
-        self, requests: Sequence[GenerateRequest], done: Done = ()
+        self, requests: Sequence[GenerateRequest], answered: Answered = ()
     ) -> Generator[list[tuple[int, Response]], None, None]:
         """See :class:`bfpo_bench.engines.Engine`."""
         copies = len(self._workers)
-        known = set(done)
+        known = set(answered)
 
         def next_window(rank: int) -> range | None:
             """Sends a copy its next requests; they are few, so that memory stays flat."""
@@ -131,11 +131,11 @@ class ParallelEngine(Labels):
         prompts: Sequence[str],
         token_ids: Sequence[int],
         add_special_tokens: bool = True,
-        done: Done = (),
+        answered: Answered = (),
     ) -> Iterator[list[tuple[int, list[float]]]]:
         """See :class:`bfpo_bench.engines.Engine`; the copies are the shares."""
-        for orders, part in zip(self._orders, self._shares, strict=True):
-            order = (list(prompts), list(token_ids), add_special_tokens, set(done), part)
+        for orders, part in zip(self._orders, self._shards, strict=True):
+            order = (list(prompts), list(token_ids), add_special_tokens, set(answered), part)
             orders.put(("label_batches", order))
         yield from self._batches()
 

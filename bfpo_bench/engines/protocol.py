@@ -147,14 +147,14 @@ class EngineOptions:
     scratch: str | None = None
 
 
-Done = Collection[int]
+Answered = Collection[int]
 """Indices of requests whose answers are known already. An engine plans its batches from *all*
 requests and leaves out only batches that are known whole: what is computed together, and with it
 every floating-point rounding, is then the same with and without an interruption."""
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """The part of the batches that one of several processes computes.
 
     The engines that can be copied (hf and vLLM) take one in ``score`` and ``label_batches``. With
@@ -180,15 +180,15 @@ class Engine(Protocol):
     max_length: int
 
     def score(
-        self, requests: Sequence[ScoreRequest], done: Done = ()
+        self, requests: Sequence[ScoreRequest], answered: Answered = ()
     ) -> Iterator[list[tuple[int, Score]]]:
         """Yields batches of (index into `requests`, score), in an order of the engine's choice."""
         ...
 
     def respond(
-        self, requests: Sequence[GenerateRequest], done: Done = ()
+        self, requests: Sequence[GenerateRequest], answered: Answered = ()
     ) -> Generator[list[tuple[int, Response]], None, None]:
-        """Yields (index into `requests`, response) of what is not done, soon after it has ended."""
+        """Yields (index into `requests`, response) of the unanswered, soon after each has ended."""
         ...
 
     def label_batches(
@@ -196,7 +196,7 @@ class Engine(Protocol):
         prompts: Sequence[str],
         token_ids: Sequence[int],
         add_special_tokens: bool = True,
-        done: Done = (),
+        answered: Answered = (),
     ) -> Iterator[list[tuple[int, list[float]]]]:
         """Yields (index into `prompts`, log-probabilities of `token_ids` right after it)."""
         ...
@@ -224,7 +224,7 @@ class Labels(ABC):
         prompts: Sequence[str],
         token_ids: Sequence[int],
         add_special_tokens: bool = True,
-        done: Done = (),
+        answered: Answered = (),
     ) -> Iterator[list[tuple[int, list[float]]]]:
         """See :class:`Engine`."""
 

@@ -181,12 +181,12 @@ class RewardModel:
         return self._last[1]
 
     def batches(
-        self, prompts: Sequence[Messages], responses: Sequence[str], done: Collection[int] = ()
+        self, prompts: Sequence[Messages], responses: Sequence[str], answered: Collection[int] = ()
     ) -> Iterator[list[tuple[int, Tensor]]]:
         """Number and objectives, float32 [objectives], of each response, a batch at a time.
 
         Args:
-            done: numbers of responses whose rewards are known; batches of nothing else are left
+            answered: numbers of responses whose rewards are known; batches of nothing else are left
                 out.
         """
         inputs = [self._encode(*item) for item in zip(prompts, responses, strict=True)]
@@ -194,7 +194,7 @@ class RewardModel:
         # The longest first: memory that does not suffice is found out at once.
         order = sorted(range(len(inputs)), key=lambda n: -len(inputs[n]["input_ids"]))
         parts = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
-        for part in pending(parts, done):
+        for part in pending(parts, answered):
             yield list(zip(part, self._logits([inputs[n] for n in part]), strict=True))
 
     def _encode(self, prompt: Messages, response: str) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from bfpo_bench.evaluation.resolve import Evaluation, resolve
 from bfpo_bench.evaluation.summarize import collect
 from bfpo_bench.evaluation.target import TRAINING_RECORD
 from bfpo_bench.judges.chosen import ChosenJudge
-from bfpo_bench.run.dashes import NO_JUDGE
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import superseded
-from bfpo_bench.run.results import Results, read_results
+from bfpo_bench.run.results import NO_JUDGE, Results
+from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.session import Session, mixed_versions
 from bfpo_bench.run.store import Store, answer_key
 from bfpo_bench.run.table import markdown

@@ -14,12 +14,8 @@ from bfpo_bench.evaluation.target import LocalTarget
 from bfpo_bench.models.config import unused_settings
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import is_earlier
-from bfpo_bench.run.results import (
-    SCHEMA_VERSION,
-    Results,
-    TaskResult,
-    read_results,
-)
+from bfpo_bench.run.results import SCHEMA_VERSION, Results, TaskResult
+from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.store import ResponseTotals, Store
 from bfpo_bench.run.uncertainty import with_uncertainty
 from bfpo_bench.tasks.requests import Task

@@ -11,7 +11,8 @@ from typing import Any
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.text import valid_text
 from bfpo_bench.run.directory import read_run
-from bfpo_bench.run.results import Results, read_results
+from bfpo_bench.run.results import Results
+from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.store import ItemRecord, ResponseRecord, ScoreRecord, Store, VerdictRecord
 from bfpo_bench.suites import load_suite, suite_names
 

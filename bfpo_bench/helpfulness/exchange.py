@@ -31,7 +31,8 @@ from bfpo_bench.helpfulness.inputs import LENGTH_CONTROL, inputs_text
 from bfpo_bench.helpfulness.metrics import measure
 from bfpo_bench.helpfulness.upstream import read_upstream
 from bfpo_bench.run.directory import RunDirectory, read_run
-from bfpo_bench.run.results import SCHEMA_VERSION, Results, read_results
+from bfpo_bench.run.results import SCHEMA_VERSION, Results
+from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.store import AnnotationRecord, ItemRecord, ResponseRecord, Store, answer_key
 from bfpo_bench.run.table import markdown
 from bfpo_bench.run.uncertainty import averages

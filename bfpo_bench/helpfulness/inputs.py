@@ -19,7 +19,7 @@ from bfpo_bench.helpfulness.annotation import Annotation
 from bfpo_bench.helpfulness.length_control import Gamed, fit_length_control
 from bfpo_bench.helpfulness.metrics import comparisons
 from bfpo_bench.helpfulness.upstream import Upstream
-from bfpo_bench.run.results import read_results
+from bfpo_bench.run.results_files import read_results
 
 LENGTH_CONTROL = "length_control.json"
 SCHEMA_VERSION = 1

@@ -25,7 +25,7 @@ from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.models.config import find_causal_model
 from bfpo_bench.models.fingerprint import checkpoint_identity
 from bfpo_bench.models.number_format import NumberFormat, go_on_with
-from bfpo_bench.run.dashes import ANYWAY, unfit_mark
+from bfpo_bench.run.results import ANYWAY, unfit_mark
 from bfpo_bench.suites import PromptKind
 
 LONGEST_JUDGED = 16384

@@ -28,8 +28,7 @@ from bfpo_bench.leaderboard.protocol import Protocol, of_alpaca, of_cell, of_loo
 from bfpo_bench.leaderboard.render.escaping import name_text, one_line
 from bfpo_bench.leaderboard.rows import Cell, Entry, distance_cells
 from bfpo_bench.leaderboard.runs import Run, open_run
-from bfpo_bench.run.dashes import NO_NUMBER
-from bfpo_bench.run.results import TaskResult, verdicts_by
+from bfpo_bench.run.results import NO_NUMBER, TaskResult, verdicts_by
 
 _LONGEST_NAME = 40
 """Characters of a name that are kept where its folder has to stand behind it."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.run.directory import read_run
-from bfpo_bench.run.results import Results, read_results
-from bfpo_bench.run.results_files import results_files
+from bfpo_bench.run.results import Results
+from bfpo_bench.run.results_files import read_results, results_files
 
 
 @dataclass(frozen=True)

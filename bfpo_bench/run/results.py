@@ -8,14 +8,9 @@ The file's layout is described in docs/results.md.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-
-from bfpo_bench.common.errors import BadInput
-from bfpo_bench.run.dashes import ANYWAY, NO_NUMBER, unfit_mark
-from bfpo_bench.suites import prompt_kind
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -24,6 +19,15 @@ SCHEMA_VERSION = 1
 
 TITLES = {"disc": "Disc.", "gen": "Gen.", "savg": "Savg."}
 """What the averages are called in tables."""
+
+NO_NUMBER = "no number: "
+"""Begins the mark that says why a cell has no score."""
+
+NO_JUDGE = f"{NO_NUMBER}judge "
+"""Begins that mark where the judge is not made for the prompts."""
+
+ANYWAY = "judged anyway: "
+"""Begins the mark of a cell whose judge is not made for its prompts."""
 
 
 @dataclass(frozen=True)
@@ -205,108 +209,27 @@ def verdicts_by(judge: Mapping[str, Any]) -> str:
     return f"{by}: a share of refusals by their wording, not of harmless responses"
 
 
-def read_results(path: Path) -> Results:
-    """Reads and validates a ``results.json``.
+def unfit_mark(judge: str, fits: Sequence[str], kind: str) -> str:
+    """The mark of a cell to which its judge gives no figure.
 
-    Raises:
-        BadInput: no such file, no JSON, a newer schema, or a field missing or of a wrong kind.
+    Args:
+        judge: its name.
+        fits: kinds of prompts whose responses it can judge.
+        kind: what the cell's prompts want.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(
-            f"the results {path} cannot be read ({error.strerror}); evaluate to the end first."
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path} is not JSON ({error}); run the evaluation again.") from error
-    if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
-        raise BadInput(
-            f"{path} is no results file of bfpo-bench; give one that `evaluate` has written."
-        )
-    if content["schema"] > SCHEMA_VERSION:
-        raise BadInput(
-            f"{path} has schema {content['schema']}, this bfpo-bench knows {SCHEMA_VERSION}; "
-            "upgrade bfpo-bench to read it."
-        )
-    try:
-        cells = {name: _record(TaskResult, cell) for name, cell in content["tasks"].items()}
-        means = {name: _record(Average, mean) for name, mean in content["averages"].items()}
-        helpfulness = _helpfulness(content.get("helpfulness"))
-        parts = {"tasks": cells, "averages": means, "helpfulness": helpfulness}
-        results: Results = _record(Results, {**content, **parts})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadInput(
-            f"{path} is not a whole results file ({error}); run the same evaluate command again."
-        ) from error
-    for name, cell in cells.items():
-        if not 0 <= (cell.score or 0) <= 100 or cell.n < 1:
-            raise BadInput(
-                f"{path}: the score of {name} is not a percentage over items ({cell.score} over "
-                f"{cell.n}); run the same evaluate command again."
-            )
-    return _with_dashes(results)
+    return (
+        f"{NO_JUDGE}{judge} is made for {' and '.join(fits)}, and these prompts want {kind}; name "
+        "another judge, or ask for it with --judge-anyway"
+    )
 
 
 def without_verdicts(cell: TaskResult) -> TaskResult:
     """The cell; a judged one without any verdict has no score instead of 0."""
     if cell.group != "gen" or cell.score is None or cell.unknown < cell.n:
         return cell
-    return _emptied(cell, f"{NO_NUMBER}all {cell.n} verdicts are unknown")
+    return emptied(cell, f"{NO_NUMBER}all {cell.n} verdicts are unknown")
 
 
-def _with_dashes(results: Results) -> Results:
-    """Results of before such cells had no number: neither have their averages."""
-    judge = results.judge or {}
-    tasks = {n: _without_fit(without_verdicts(c), judge) for n, c in results.tasks.items()}
-    emptied = [cell for name, cell in tasks.items() if cell is not results.tasks[name]]
-    if not emptied:
-        return results
-    titles = [cell.column for cell in emptied]
-    gone = {"value": None, "stderr": None, "low": None, "high": None}
-    means = {
-        name: mean if name == "disc" else replace(mean, **gone, missing=mean.missing + titles)
-        for name, mean in results.averages.items()
-    }
-    marks = [*results.marks, *(f"{cell.column}: {cell.marks[-1]}" for cell in emptied)]
-    return replace(results, tasks=tasks, averages=means, marks=marks)
-
-
-def _without_fit(cell: TaskResult, judge: dict[str, Any]) -> TaskResult:
-    """The cell; a share of refusals among continuations, as version 0.1 gave it, has no score."""
-    # Of the keyword judges of then, whose cards could not say what they fit.
-    if judge.get("kind") != "keyword" or judge.get("implementation", 1) != 1:
-        return cell
-    asked_for = any(mark.startswith(ANYWAY) for mark in cell.marks)
-    if cell.group != "gen" or cell.score is None or asked_for:
-        return cell
-    fits = "instructions"
-    try:
-        kind = prompt_kind(cell.task)
-    except BadInput:  # a task of somebody's own
-        return cell
-    return cell if kind == fits else _emptied(cell, unfit_mark(str(judge["judge"]), [fits], kind))
-
-
-def _emptied(cell: TaskResult, mark: str) -> TaskResult:
+def emptied(cell: TaskResult, mark: str) -> TaskResult:
+    """The cell without a score, and the mark that says why."""
     return replace(cell, score=None, stderr=None, low=None, high=None, marks=[*cell.marks, mark])
-
-
-def _helpfulness(content: dict[str, Any] | None) -> HelpfulnessResult | None:
-    if content is None:
-        return None
-    found: HelpfulnessResult = _record(HelpfulnessResult, content)
-    return found
-
-
-def _record(kind: type[Any], content: dict[str, Any]) -> Any:
-    """An object of a file's fields; fields that have a default may be missing in older files."""
-    names = {f.name for f in fields(kind)}
-    needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
-    if not needed <= set(content) <= names:
-        different = ", ".join(sorted((needed - set(content)) | (set(content) - names)))
-        raise ValueError(f"{kind.__name__} and the file differ in {different}")
-    for name in ("score", "n"):
-        optional = name == "score" and content.get(name) is None
-        if name in content and not optional and not isinstance(content[name], (int, float)):
-            raise ValueError(f"{name} is {content[name]!r}")
-    return kind(**content)

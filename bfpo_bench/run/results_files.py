@@ -1,14 +1,28 @@
-"""The files in a run that hold the results by judges other than the run's own."""
+"""The files with results: how they are named and read, those of older versions too."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from contextlib import suppress
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
+from typing import Any
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.run.results import read_results
+from bfpo_bench.run.results import (
+    ANYWAY,
+    SCHEMA_VERSION,
+    Average,
+    HelpfulnessResult,
+    Results,
+    TaskResult,
+    emptied,
+    unfit_mark,
+    without_verdicts,
+)
+from bfpo_bench.suites import prompt_kind
 
 
 def results_file(judge: str) -> str:
@@ -40,3 +54,99 @@ def results_files(run: Path, judge: str) -> list[Path]:
 
 def _older_name(judge: str) -> str:
     return "results-" + re.sub(r"[^\w.-]", "-", judge) + ".json"
+
+
+def read_results(path: Path) -> Results:
+    """Reads and validates a ``results.json``.
+
+    Raises:
+        BadInput: no such file, no JSON, a newer schema, or a field missing or of a wrong kind.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(
+            f"the results {path} cannot be read ({error.strerror}); evaluate to the end first."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path} is not JSON ({error}); run the evaluation again.") from error
+    if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
+        raise BadInput(
+            f"{path} is no results file of bfpo-bench; give one that `evaluate` has written."
+        )
+    if content["schema"] > SCHEMA_VERSION:
+        raise BadInput(
+            f"{path} has schema {content['schema']}, this bfpo-bench knows {SCHEMA_VERSION}; "
+            "upgrade bfpo-bench to read it."
+        )
+    try:
+        cells = {name: _record(TaskResult, cell) for name, cell in content["tasks"].items()}
+        means = {name: _record(Average, mean) for name, mean in content["averages"].items()}
+        helpfulness = _helpfulness(content.get("helpfulness"))
+        parts = {"tasks": cells, "averages": means, "helpfulness": helpfulness}
+        results: Results = _record(Results, {**content, **parts})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadInput(
+            f"{path} is not a whole results file ({error}); run the same evaluate command again."
+        ) from error
+    for name, cell in cells.items():
+        if not 0 <= (cell.score or 0) <= 100 or cell.n < 1:
+            raise BadInput(
+                f"{path}: the score of {name} is not a percentage over items ({cell.score} over "
+                f"{cell.n}); run the same evaluate command again."
+            )
+    return _with_dashes(results)
+
+
+def _with_dashes(results: Results) -> Results:
+    """Results of before such cells had no number: neither have their averages."""
+    judge = results.judge or {}
+    tasks = {n: _without_fit(without_verdicts(c), judge) for n, c in results.tasks.items()}
+    emptied = [cell for name, cell in tasks.items() if cell is not results.tasks[name]]
+    if not emptied:
+        return results
+    titles = [cell.column for cell in emptied]
+    gone = {"value": None, "stderr": None, "low": None, "high": None}
+    means = {
+        name: mean if name == "disc" else replace(mean, **gone, missing=mean.missing + titles)
+        for name, mean in results.averages.items()
+    }
+    marks = [*results.marks, *(f"{cell.column}: {cell.marks[-1]}" for cell in emptied)]
+    return replace(results, tasks=tasks, averages=means, marks=marks)
+
+
+def _without_fit(cell: TaskResult, judge: dict[str, Any]) -> TaskResult:
+    """The cell; a share of refusals among continuations, as version 0.1 gave it, has no score."""
+    # Of the keyword judges of then, whose cards could not say what they fit.
+    if judge.get("kind") != "keyword" or judge.get("implementation", 1) != 1:
+        return cell
+    asked_for = any(mark.startswith(ANYWAY) for mark in cell.marks)
+    if cell.group != "gen" or cell.score is None or asked_for:
+        return cell
+    fits = "instructions"
+    try:
+        kind = prompt_kind(cell.task)
+    except BadInput:  # a task of somebody's own
+        return cell
+    return cell if kind == fits else emptied(cell, unfit_mark(str(judge["judge"]), [fits], kind))
+
+
+def _helpfulness(content: dict[str, Any] | None) -> HelpfulnessResult | None:
+    if content is None:
+        return None
+    found: HelpfulnessResult = _record(HelpfulnessResult, content)
+    return found
+
+
+def _record(kind: type[Any], content: dict[str, Any]) -> Any:
+    """An object of a file's fields; fields that have a default may be missing in older files."""
+    names = {f.name for f in fields(kind)}
+    needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+    if not needed <= set(content) <= names:
+        different = ", ".join(sorted((needed - set(content)) | (set(content) - names)))
+        raise ValueError(f"{kind.__name__} and the file differ in {different}")
+    for name in ("score", "n"):
+        optional = name == "score" and content.get(name) is None
+        if name in content and not optional and not isinstance(content[name], (int, float)):
+            raise ValueError(f"{name} is {content[name]!r}")
+    return kind(**content)

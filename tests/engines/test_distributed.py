@@ -65,7 +65,7 @@ def test_two_copies_answer_like_one(pair: Any, single: Any) -> None:
     assert answers(pair.respond(requests)) == answers(single.respond(requests))
     labels = single.label_logprobs(texts, [5, 9])
     assert pair.label_logprobs(texts, [5, 9]) == labels
-    rest = answers(pair.label_batches(texts, [5, 9], done=done))
+    rest = answers(pair.label_batches(texts, [5, 9], answered=done))
     assert set(range(30)) - done <= rest.keys()
     assert rest == {index: labels[index] for index in rest}
 

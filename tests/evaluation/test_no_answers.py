@@ -14,7 +14,8 @@ from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.export import export_run
 from bfpo_bench.judges import keyword as refusal
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
-from bfpo_bench.run.results import Results, read_results
+from bfpo_bench.run.results import Results
+from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.store import ResponseRecord, Store
 from bfpo_bench.run.table import markdown
 from tests.client.fake_server import serving

@@ -20,8 +20,7 @@ from bfpo_bench.judges import keyword as refusal
 from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
 from bfpo_bench.leaderboard.runs import open_run
 from bfpo_bench.run.directory import RunDirectory, read_run
-from bfpo_bench.run.results import read_results
-from bfpo_bench.run.results_files import results_file
+from bfpo_bench.run.results_files import read_results, results_file
 
 LIMIT = 5
 OPTIONS: dict[str, Any] = {

@@ -16,7 +16,8 @@ from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.statistics import standard_error, tally_groups
 from bfpo_bench.engines import open as select
 from bfpo_bench.leaderboard.columns import COLUMN_OF_TASK
-from bfpo_bench.run.results import Results, read_results
+from bfpo_bench.run.results import Results
+from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.table import markdown, score_text
 
 TABLES = ("items", "scores", "responses", "verdicts", "outcomes")

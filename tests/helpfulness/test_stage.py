@@ -18,7 +18,7 @@ from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.helpfulness.annotation import TASK, load_instructions
 from bfpo_bench.helpfulness.annotator_config import OFFICIAL
 from bfpo_bench.run.repair import open_whole
-from bfpo_bench.run.results import read_results
+from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.store import (
     AnnotationRecord,
     ResponseRecord,

@@ -16,7 +16,8 @@ from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 from bfpo_bench.judges.judgezoo import NAMES, ZooCard
 from bfpo_bench.judges.load import names
 from bfpo_bench.leaderboard import leaderboard
-from bfpo_bench.run.results import Results, read_results
+from bfpo_bench.run.results import Results
+from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.store import Store
 from bfpo_bench.run.table import markdown
 from bfpo_bench.suites import load_suite, prompt_kind

@@ -21,7 +21,8 @@ from bfpo_bench.leaderboard.ranking import ranks, usual_protocol
 from bfpo_bench.leaderboard.render.comparison import render
 from bfpo_bench.leaderboard.render.table import Table, make_table
 from bfpo_bench.models.chat import DATE
-from bfpo_bench.run.results import HelpfulnessResult, read_results
+from bfpo_bench.run.results import HelpfulnessResult
+from bfpo_bench.run.results_files import read_results
 from tests.leaderboard.render.test_table import entry
 from tests.leaderboard.synthetic import TRUTH, edited, synthetic_run
 from tests.leaderboard.test_compare import changed

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.engines.protocol import Done, GenerateRequest, Response
+from bfpo_bench.engines.protocol import Answered, GenerateRequest, Response
 from bfpo_bench.evaluation.target import LocalTarget
 from bfpo_bench.judges import Exchange, Verdict
 from bfpo_bench.judges.chosen import ChosenJudge
@@ -45,13 +45,13 @@ class Engine:
     backend: str = "hf"
 
     def respond(
-        self, requests: Sequence[GenerateRequest], done: Done = ()
+        self, requests: Sequence[GenerateRequest], answered: Answered = ()
     ) -> Iterator[list[tuple[int, Response]]]:
         draws: dict[str, int] = {}
         batch = []
         for index, request in enumerate(requests):
             draw = draws[request.prompt] = draws.get(request.prompt, -1) + 1
-            if index in done:
+            if index in answered:
                 continue
             if len(self.stage.asked) == self.stage.fail_after:
                 raise KeyboardInterrupt

@@ -17,7 +17,7 @@ from bfpo_bench.evaluation.target import LocalTarget
 from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.leaderboard.checks import find_fault
 from bfpo_bench.leaderboard.runs import open_run
-from bfpo_bench.run.results import read_results
+from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.session import package_versions
 
 CARD = """\

@@ -30,7 +30,7 @@ from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.report.samples import write_samples
 from bfpo_bench.run.repair import open_whole
-from bfpo_bench.run.results import read_results
+from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.store import SCHEMA_VERSION, Store, schema_1
 
 FIXTURE = Path(__file__).with_name("schema_1")

@@ -9,7 +9,8 @@ import pytest
 from scipy.stats import binomtest
 
 import bfpo_bench
-from bfpo_bench.run.results import Results, read_results
+from bfpo_bench.run.results import Results
+from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.store import Store
 from bfpo_bench.toy_world.demo import half_width
 from bfpo_bench.toy_world.evaluate import (

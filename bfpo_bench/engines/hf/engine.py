@@ -16,19 +16,19 @@ from bfpo_bench.engines.batching import power_of_two
 from bfpo_bench.engines.hf.generate import HFGeneration, embedding_count, end_ids
 from bfpo_bench.engines.hf.load import find_device, load_causal_model, not_loadable
 from bfpo_bench.engines.prefix.attention import FLEX
-from bfpo_bench.engines.prefix.packed import Wanted
+from bfpo_bench.engines.prefix.packed import Query
 from bfpo_bench.engines.prefix.scorer import Scorer, TokenRequest, continuation_request
 from bfpo_bench.engines.prefix.self_check import packing_fault
 from bfpo_bench.engines.prefix.tiles import TILES
 from bfpo_bench.engines.protocol import (
-    Done,
+    Answered,
     EngineOptions,
     GenerateRequest,
     Labels,
     Response,
     Score,
     ScoreRequest,
-    Share,
+    Shard,
 )
 from bfpo_bench.engines.tokenization import check_known, encode_many, encode_pairs, fit_pair
 from bfpo_bench.models.config import hidden, intermediate
@@ -93,13 +93,13 @@ class HFEngine(Labels, HFLM):  # type: ignore[misc]
     # ------------------------------------------------------------------ scoring
 
     def score(
-        self, requests: Sequence[ScoreRequest], done: Done = (), share: Share | None = None
+        self, requests: Sequence[ScoreRequest], answered: Answered = (), shard: Shard | None = None
     ) -> Iterator[list[tuple[int, Score]]]:
         """See :class:`bfpo_bench.engines.Engine`."""
         texts = [(r.context, r.continuation) for r in requests]
         pairs = [fit_pair(*pair, self.max_length) for pair in encode_pairs(self.tokenizer, texts)]
         asked = [continuation_request(context, more) for context, more, _ in pairs]
-        for batch in self._scorer.run(self._known(asked), done, share):
+        for batch in self._scorer.run(self._known(asked), answered, shard):
             yield [
                 (i, Score(reading.loglikelihood, reading.is_greedy, pairs[i][2]))
                 for i, reading in batch
@@ -110,8 +110,8 @@ class HFEngine(Labels, HFLM):  # type: ignore[misc]
         prompts: Sequence[str],
         token_ids: Sequence[int],
         add_special_tokens: bool = True,
-        done: Done = (),
-        share: Share | None = None,
+        answered: Answered = (),
+        shard: Shard | None = None,
     ) -> Iterator[list[tuple[int, list[float]]]]:
         """See :class:`bfpo_bench.engines.Engine`."""
         rows = encode_many(self.tokenizer, prompts, add_special_tokens)
@@ -121,8 +121,8 @@ class HFEngine(Labels, HFLM):  # type: ignore[misc]
                     f"a prompt of {len(row)} tokens is longer than the context window of "
                     f"{self.max_length}; shorten it, or take a model with a longer one."
                 )
-        asked = [TokenRequest(row, Wanted(len(row) - 1, token_ids, labels=True)) for row in rows]
-        for batch in self._scorer.run(self._known(asked), done, share):
+        asked = [TokenRequest(row, Query(len(row) - 1, token_ids, labels=True)) for row in rows]
+        for batch in self._scorer.run(self._known(asked), answered, shard):
             yield [(index, reading.logprobs) for index, reading in batch]
 
     @property
@@ -195,22 +195,22 @@ class HFEngine(Labels, HFLM):  # type: ignore[misc]
         """Refuses what nothing can be predicted from, and tokens that the model does not have."""
         known = embedding_count(self.model)
         for request in asked:
-            ids, wanted = request.ids, request.wanted
-            if wanted.start < 0 or not wanted.targets:
+            ids, query = request.ids, request.query
+            if query.start < 0 or not query.targets:
                 raise BadInput(
                     "a request has no token before the one to be scored, or none to be scored; "
                     "give a context and a continuation of at least one token each."
                 )
-            check_known((ids, wanted.targets), known)
+            check_known((ids, query.targets), known)
         return asked
 
     # --------------------------------------------------------------- generation
 
     def respond(
-        self, requests: Sequence[GenerateRequest], done: Done = ()
+        self, requests: Sequence[GenerateRequest], answered: Answered = ()
     ) -> Generator[list[tuple[int, Response]], None, None]:
         """See :class:`bfpo_bench.engines.Engine`."""
-        yield from self._generation.respond(requests, done)
+        yield from self._generation.respond(requests, answered)
 
     def _make_scorer(self) -> Scorer:
         """Packed scoring where the model can do it; plain, and a word about it, where not."""

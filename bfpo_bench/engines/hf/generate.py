@@ -17,7 +17,7 @@ from bfpo_bench.engines.hf.decode import Decoding
 from bfpo_bench.engines.hf.padding_check import ALONE, ANY, EQUAL, company
 from bfpo_bench.engines.hf.unfinished import Unfinished
 from bfpo_bench.engines.memory import halve_when_full
-from bfpo_bench.engines.protocol import Done, GenerateRequest, NonFiniteLogits, Response
+from bfpo_bench.engines.protocol import Answered, GenerateRequest, NonFiniteLogits, Response
 from bfpo_bench.engines.sampling import cut_at_stop
 from bfpo_bench.engines.thoughts import Decoder, apart
 from bfpo_bench.engines.tokenization import check_known, encode_prompts, fit_prompt
@@ -70,10 +70,10 @@ class HFGeneration:
         )
 
     def respond(
-        self, requests: Sequence[GenerateRequest], done: Done = ()
+        self, requests: Sequence[GenerateRequest], answered: Answered = ()
     ) -> Generator[list[tuple[int, Response]], None, None]:
         """See :class:`bfpo_bench.engines.Engine`."""
-        known = done if isinstance(done, (set, frozenset)) else set(done)
+        known = answered if isinstance(answered, (set, frozenset)) else set(answered)
         for begin in range(0, len(requests), WINDOW):
             window = range(begin, min(begin + WINDOW, len(requests)))
             if not known.issuperset(window):

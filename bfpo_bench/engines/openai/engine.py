@@ -21,7 +21,7 @@ from bfpo_bench.engines.openai.probe import (
     sampling_fields,
 )
 from bfpo_bench.engines.protocol import (
-    Done,
+    Answered,
     GenerateRequest,
     Labels,
     NonFiniteLogits,
@@ -140,10 +140,10 @@ class OpenAIEngine(Labels):
     # ------------------------------------------------------------------ scoring
 
     def score(
-        self, requests: Sequence[ScoreRequest], done: Done = ()
+        self, requests: Sequence[ScoreRequest], answered: Answered = ()
     ) -> Iterator[list[tuple[int, Score]]]:
         """See :class:`bfpo_bench.engines.Engine`."""
-        known = set(done)
+        known = set(answered)
         first = next((i for i in range(len(requests)) if i not in known), None)
         if first is None:
             return
@@ -195,14 +195,14 @@ class OpenAIEngine(Labels):
         prompts: Sequence[str],
         token_ids: Sequence[int],
         add_special_tokens: bool = True,
-        done: Done = (),
+        answered: Answered = (),
     ) -> Iterator[list[tuple[int, list[float]]]]:
         """See :class:`bfpo_bench.engines.Engine`.
 
         Exact on servers that take vLLM's ``logprob_token_ids``; elsewhere a token that is not
         among the 20 most probable ones has ``-inf``.
         """
-        known = set(done)
+        known = set(answered)
         left = [index for index in range(len(prompts)) if index not in known]
         if not left:
             return
@@ -240,7 +240,7 @@ class OpenAIEngine(Labels):
     # --------------------------------------------------------------- generation
 
     def respond(
-        self, requests: Sequence[GenerateRequest], done: Done = ()
+        self, requests: Sequence[GenerateRequest], answered: Answered = ()
     ) -> Generator[list[tuple[int, Response]], None, None]:
         """See :class:`bfpo_bench.engines.Engine`.
 
@@ -248,7 +248,7 @@ class OpenAIEngine(Labels):
         prompt that a provider's content filter refuses is answered by an empty response whose
         `finish` is ``"content_filter"``.
         """
-        known = set(done)
+        known = set(answered)
         for index, request in enumerate(requests):
             if index not in known:
                 try:

@@ -38,7 +38,7 @@ GPU_LOGITS_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Query:
     """Which predictions of one request are wanted.
 
     Attributes:
@@ -55,7 +55,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Readings:
+class Logprobs:
     """Log-probabilities read off a batch.
 
     Attributes:
@@ -95,7 +95,7 @@ class PackedModel:
 
     # ------------------------------------------------------------------ readings
 
-    def read(self, rows: Sequence[Row], wanted: Sequence[Sequence[Wanted]]) -> Readings:
+    def read(self, rows: Sequence[Row], queries: Sequence[Sequence[Query]]) -> Logprobs:
         """Log-probabilities of the wanted targets.
 
         Gradients flow when they are enabled; the logits are then computed again in the backward
@@ -103,7 +103,7 @@ class PackedModel:
 
         Args:
             rows: the packed requests.
-            wanted: for each row what is wanted of each of its requests, in ``row.requests``' order.
+            queries: for each row those of its requests, in ``row.requests``' order.
         """
         device = self.backbone.device
         width = max(len(row) for row in rows)
@@ -111,7 +111,7 @@ class PackedModel:
             width = padded_width(width)
         places, targets, owners = [], [], []
         owner = 0
-        for number, (row, asked) in enumerate(zip(rows, wanted, strict=True)):
+        for number, (row, asked) in enumerate(zip(rows, queries, strict=True)):
             for path, want in zip(row.paths, asked, strict=True):
                 count = len(want.targets)
                 if want.labels:
@@ -131,7 +131,7 @@ class PackedModel:
             torch.from_numpy(which.astype(np.int64)).to(device),
             torch.from_numpy(np.concatenate(targets)).to(device),
         )
-        return Readings(
+        return Logprobs(
             logprobs, greedy, torch.from_numpy(np.concatenate(owners)).to(device), owner
         )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bfpo_bench.engines.prefix.packed import Readings, Wanted
+from bfpo_bench.engines.prefix.packed import Logprobs, Query
 from bfpo_bench.engines.prefix.tree import Row
 
 
@@ -27,12 +27,12 @@ class PlainModel:
         self.model = model
         self._can_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
 
-    def read(self, rows: Sequence[Row], wanted: Sequence[Sequence[Wanted]]) -> Readings:
+    def read(self, rows: Sequence[Row], queries: Sequence[Sequence[Query]]) -> Logprobs:
         """Log-probabilities of the wanted targets.
 
         Args:
             rows: one request each.
-            wanted: for each row what is wanted of its request, ``[rows][1]``.
+            queries: for each row what is wanted of its request, ``[rows][1]``.
         """
         device = self.model.device
         width = max(len(row) for row in rows)
@@ -40,7 +40,7 @@ class PlainModel:
         ids = torch.zeros((len(rows), width), dtype=torch.long)
         for i, row in enumerate(rows):
             ids[i, : len(row)] = torch.from_numpy(row.ids)
-        wants = [want for [want] in wanted]
+        wants = [want for [want] in queries]
         first = min(want.start for want in wants)
         if self._can_keep:
             keep = torch.arange(first, width, device=device)
@@ -57,4 +57,4 @@ class PlainModel:
             logprobs.append(torch.log_softmax(some, dim=-1)[at, targets])
             greedy.append(some.argmax(dim=-1)[at] == targets)
             owners.append(torch.full((count,), i, device=device))
-        return Readings(torch.cat(logprobs), torch.cat(greedy), torch.cat(owners), len(rows))
+        return Logprobs(torch.cat(logprobs), torch.cat(greedy), torch.cat(owners), len(rows))

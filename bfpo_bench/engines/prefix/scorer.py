@@ -18,11 +18,11 @@ from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.engines.batching import pending
 from bfpo_bench.engines.prefix.attention import attention
 from bfpo_bench.engines.prefix.bins import Cost, cut_into_pieces, fill_batches, fill_rows
-from bfpo_bench.engines.prefix.packed import PackedModel, Readings, Wanted
+from bfpo_bench.engines.prefix.packed import Logprobs, PackedModel, Query
 from bfpo_bench.engines.prefix.plain import PlainModel
 from bfpo_bench.engines.prefix.rope import RopeByLength
 from bfpo_bench.engines.prefix.tree import Row, SortedRequests, batches_of_rows
-from bfpo_bench.engines.protocol import Done, Share
+from bfpo_bench.engines.protocol import Answered, Shard
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +41,11 @@ class TokenRequest:
 
     Attributes:
         ids: tokens that the model is fed, ``[tokens]``.
-        wanted: which predictions; see :class:`bfpo_bench.engines.prefix.packed.Wanted`.
+        query: which predictions; see :class:`bfpo_bench.engines.prefix.packed.Query`.
     """
 
     ids: Sequence[int]
-    wanted: Wanted
+    query: Query
 
 
 def continuation_request(context: Sequence[int], continuation: Sequence[int]) -> TokenRequest:
@@ -54,7 +54,7 @@ def continuation_request(context: Sequence[int], continuation: Sequence[int]) ->
     The model is not fed the last token: nothing is asked after it.
     """
     ids = [*context, *continuation][:-1]
-    return TokenRequest(ids, Wanted(len(context) - 1, continuation))
+    return TokenRequest(ids, Query(len(context) - 1, continuation))
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Reading:
 class Reader(Protocol):
     """A model that reads log-probabilities off rows."""
 
-    def read(self, rows: Sequence[Row], wanted: Sequence[Sequence[Wanted]]) -> Readings: ...
+    def read(self, rows: Sequence[Row], queries: Sequence[Sequence[Query]]) -> Logprobs: ...
 
 
 class Scorer:
@@ -116,19 +116,19 @@ class Scorer:
         """Tokens that went through the model so far, padding not counted."""
 
     def run(
-        self, requests: Sequence[TokenRequest], done: Done = (), share: Share | None = None
+        self, requests: Sequence[TokenRequest], answered: Answered = (), shard: Shard | None = None
     ) -> Iterator[list[tuple[int, Reading]]]:
         """Yields batches of (index into `requests`, reading).
 
         Args:
-            done: indices whose readings are known; batches of nothing else are left out.
-            share: which batches are this process's.
+            answered: indices whose readings are known; batches of nothing else are left out.
+            shard: which batches are this process's.
         """
-        plan = _Plan(requests, self, (share and share.max_tokens) or self.max_tokens)
+        plan = _Plan(requests, self, (shard and shard.max_tokens) or self.max_tokens)
         batches = plan.batches
-        if share is not None:
-            batches = batches[share.rank :: share.processes]
-        for batch in pending(batches, done):
+        if shard is not None:
+            batches = batches[shard.rank :: shard.processes]
+        for batch in pending(batches, answered):
             yield self._fitting(plan, batch)
 
     def batches(self, ordered: SortedRequests, max_tokens: int) -> list[list[list[range]]]:
@@ -158,10 +158,10 @@ class Scorer:
         full = False
         if tokens <= self._room or len(batch) == 1:
             try:
-                wanted = [[plan.requests[i].wanted for i in row.requests] for row in rows]
+                queries = [[plan.requests[i].query for i in row.requests] for row in rows]
                 self.rope.forget()
                 with attention(self._model, self._kind):
-                    readings = self._reader.read(rows, wanted)
+                    readings = self._reader.read(rows, queries)
                 self.computed_tokens += tokens
                 return list(
                     zip((i for row in rows for i in row.requests), _split(readings), strict=True)
@@ -232,8 +232,8 @@ class _Plan:
         return [ordered.lay_out(places) for places in members.values()]
 
 
-def _split(readings: Readings) -> Iterator[Reading]:
-    """Readings request by request."""
+def _split(readings: Logprobs) -> Iterator[Reading]:
+    """Logprobs request by request."""
     counts = torch.bincount(readings.owners, minlength=readings.requests).tolist()
     logprobs, greedy = readings.logprobs.tolist(), readings.greedy.tolist()
     at = 0

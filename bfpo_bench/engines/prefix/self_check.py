@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bfpo_bench.engines.prefix.attention import BLOCK, FLEX, attention, layer_windows
 from bfpo_bench.engines.prefix.bins import WIDTHS
-from bfpo_bench.engines.prefix.packed import PackedModel, Readings, Wanted
+from bfpo_bench.engines.prefix.packed import Logprobs, PackedModel, Query
 from bfpo_bench.engines.prefix.plain import PlainModel
 from bfpo_bench.engines.prefix.tree import pack
 
@@ -66,7 +66,7 @@ def packing_fault(model: Any, kind: str | None = None) -> str | None:
             found = _packed(model, requests, list(map(_last, requests)), 48 + long)
             if answers:
                 # Of all but the last one something cheap is asked, the same of each.
-                asked = [Wanted(0, [0])] * (len(answers) - 1) + [_last(answers[-1])]
+                asked = [Query(0, [0])] * (len(answers) - 1) + [_last(answers[-1])]
                 found.append(_packed(model, answers, asked, len(answers) * WANTED)[-1])
     except Exception as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -100,21 +100,21 @@ def _long_sequence(config: Any, kind: str | None, device: str) -> int:
 
 
 def _packed(
-    model: Any, requests: list[list[int]], wanted: list[Wanted], max_tokens: int
+    model: Any, requests: list[list[int]], queries: list[Query], max_tokens: int
 ) -> list[Tensor]:
     """Log-probabilities of what is wanted of each sequence, computed in rows of such length."""
     rows = pack([ids[:-1] for ids in requests], max_tokens)
-    asked = [[wanted[i] for i in row.requests] for row in rows]
+    asked = [[queries[i] for i in row.requests] for row in rows]
     readings = PackedModel(model).read(rows, asked)
     return _by_request(readings, [i for row in rows for i in row.requests])
 
 
-def _last(ids: list[int]) -> Wanted:
+def _last(ids: list[int]) -> Query:
     start = max(0, len(ids) - 1 - WANTED)
-    return Wanted(start, ids[start + 1 :])
+    return Query(start, ids[start + 1 :])
 
 
-def _by_request(readings: Readings, order: list[int]) -> list[Tensor]:
+def _by_request(readings: Logprobs, order: list[int]) -> list[Tensor]:
     """Log-probabilities of each request, in the order of the requests."""
     counts = torch.bincount(readings.owners, minlength=readings.requests).tolist()
     parts = torch.split_with_sizes(readings.logprobs.double().cpu(), counts)

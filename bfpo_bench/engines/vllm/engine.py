@@ -12,7 +12,7 @@ from typing import Any
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.processes import Guard
 from bfpo_bench.engines.protocol import (
-    Done,
+    Answered,
     EngineOptions,
     GenerateRequest,
     Labels,
@@ -20,7 +20,7 @@ from bfpo_bench.engines.protocol import (
     Response,
     Score,
     ScoreRequest,
-    Share,
+    Shard,
 )
 from bfpo_bench.engines.sampling import cut_at_stop
 from bfpo_bench.engines.thoughts import Decoder, apart
@@ -96,12 +96,12 @@ class VLLMEngine(Labels):
     # ------------------------------------------------------------------ scoring
 
     def score(
-        self, requests: Sequence[ScoreRequest], done: Done = (), share: Share | None = None
+        self, requests: Sequence[ScoreRequest], answered: Answered = (), shard: Shard | None = None
     ) -> Iterator[list[tuple[int, Score]]]:
         """See :class:`bfpo_bench.engines.Engine`."""
         from vllm import SamplingParams
 
-        known = set(done)
+        known = set(answered)
         params = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=1, detokenize=False)
         # vLLM wants to generate one token, so one less fits than the window holds.
         window = self.max_length - 2
@@ -111,7 +111,7 @@ class VLLMEngine(Labels):
             i
             for i in range(len(requests))
             if i not in known
-            and (share is None or requests[i].group % share.processes == share.rank)
+            and (shard is None or requests[i].group % shard.processes == shard.rank)
         ]
         texts = [(requests[i].context, requests[i].continuation) for i in left]
         pairs = encode_pairs(self.tokenizer, texts)
@@ -129,8 +129,8 @@ class VLLMEngine(Labels):
         prompts: Sequence[str],
         token_ids: Sequence[int],
         add_special_tokens: bool = True,
-        done: Done = (),
-        share: Share | None = None,
+        answered: Answered = (),
+        shard: Shard | None = None,
     ) -> Iterator[list[tuple[int, list[float]]]]:
         """See :class:`bfpo_bench.engines.Engine`."""
         from vllm import SamplingParams
@@ -139,8 +139,8 @@ class VLLMEngine(Labels):
         params = SamplingParams(
             temperature=0.0, max_tokens=1, logprob_token_ids=ids, detokenize=False
         )
-        known = set(done)
-        step, first = (share.processes, share.rank) if share else (1, 0)
+        known = set(answered)
+        step, first = (shard.processes, shard.rank) if shard else (1, 0)
         mine = [i for i in range(first, len(prompts), step) if i not in known]
         encoded = encode_many(self.tokenizer, [prompts[i] for i in mine], add_special_tokens)
 
@@ -158,12 +158,12 @@ class VLLMEngine(Labels):
     # --------------------------------------------------------------- generation
 
     def respond(
-        self, requests: Sequence[GenerateRequest], done: Done = ()
+        self, requests: Sequence[GenerateRequest], answered: Answered = ()
     ) -> Generator[list[tuple[int, Response]], None, None]:
         """See :class:`bfpo_bench.engines.Engine`."""
         from vllm import SamplingParams
 
-        known = set(done)
+        known = set(answered)
         self._probe(requests, known)
         cuts: dict[int, int] = {}
         ends = sorted(self._end_ids) or None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bfpo_bench.engines.prefix.chains import ChainedModel
-from bfpo_bench.engines.prefix.packed import Wanted
+from bfpo_bench.engines.prefix.packed import Query
 from bfpo_bench.engines.prefix.tree import Row, SortedRequests
 from bfpo_bench.training.data.tokenize import TokenPair
 
@@ -21,13 +21,13 @@ class PackedPairs:
 
     Attributes:
         rows: packed sequences, prompt + response without its last token.
-        wanted: what is read off each row's requests: the responses.
+        queries: what is read off each row's requests: the responses.
         order: ``[2 × pairs]``: reading number k belongs to sequence ``order[k]``, where sequence
             2·i is the chosen and 2·i + 1 the rejected response of pair i.
     """
 
     rows: list[Row]
-    wanted: list[list[Wanted]]
+    queries: list[list[Query]]
     order: list[int]
 
 
@@ -56,17 +56,17 @@ def pack_pairs(pairs: Sequence[TokenPair]) -> PackedPairs:
             left.append(room)
         bins[at].append(i)
         left[at] -= trees[i]
-    rows, wanted, order = [], [], []
+    rows, queries, order = [], [], []
     for members in bins:
         numbers = [2 * i + side for i in members for side in (0, 1)]
         ordered = SortedRequests([sequences[n][0] for n in numbers])
         row = ordered.lay_out(range(len(numbers)))
         rows.append(row)
-        wanted.append(
-            [Wanted(sequences[numbers[k]][1], sequences[numbers[k]][2]) for k in row.requests]
+        queries.append(
+            [Query(sequences[numbers[k]][1], sequences[numbers[k]][2]) for k in row.requests]
         )
         order += [numbers[k] for k in row.requests]
-    return PackedPairs(rows, wanted, order)
+    return PackedPairs(rows, queries, order)
 
 
 def response_logprobs(
@@ -83,7 +83,7 @@ def response_logprobs(
         chosen and rejected, float32 ``[pairs]`` each, differentiable.
     """
     with torch.autocast(model.device.type, products, enabled=products is not None):
-        sums = ChainedModel(model).read(packed.rows, packed.wanted).sums()
+        sums = ChainedModel(model).read(packed.rows, packed.queries).sums()
     places = torch.tensor(packed.order, device=sums.device).argsort()
     # Copies, not views: wrappers hang their hooks on what a forward returns.
     return sums[places[0::2]], sums[places[1::2]]

@@ -22,10 +22,9 @@ from bfpo_bench.engines.prefix.attention import (
     layer_windows,
     padded_width,
 )
-from bfpo_bench.engines.prefix.packed import PackedModel, Wanted
+from bfpo_bench.engines.prefix.packed import PackedModel, Query
 from bfpo_bench.engines.prefix.tree import Row, pack
-
-from .architectures import PACKABLE, VOCABULARY, WINDOW, make, shared
+from tests.engines.architectures import PACKABLE, VOCABULARY, WINDOW, make, shared
 
 
 def allowed(row: Row, width: int, window: int | None) -> Tensor:
@@ -144,9 +143,9 @@ def long_requests() -> list[list[int]]:
 def logprobs(model: Any, kind: str | None, max_tokens: int) -> dict[int, Tensor]:
     requests = long_requests()
     rows = pack([ids[:-1] for ids in requests], max_tokens)
-    wanted = [[Wanted(0, requests[i][1:]) for i in row.requests] for row in rows]
+    queries = [[Query(0, requests[i][1:]) for i in row.requests] for row in rows]
     with torch.no_grad(), attention(model, kind):
-        readings = PackedModel(model).read(rows, wanted)
+        readings = PackedModel(model).read(rows, queries)
     order = [i for row in rows for i in row.requests]
     return {i: readings.logprobs[readings.owners == k] for k, i in enumerate(order)}
 

@@ -10,11 +10,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bfpo_bench.engines.prefix import packed as packed_model
-from bfpo_bench.engines.prefix.packed import PackedModel, Readings, Wanted
+from bfpo_bench.engines.prefix.packed import Logprobs, PackedModel, Query
 from bfpo_bench.engines.prefix.scorer import TokenRequest
 from bfpo_bench.engines.prefix.tree import Row, pack
-
-from .architectures import PACKABLE, VOCABULARY, make, next_token_logprobs, shared
+from tests.engines.architectures import PACKABLE, VOCABULARY, make, next_token_logprobs, shared
 
 
 def tokens(rng: random.Random, low: int, high: int) -> list[int]:
@@ -23,7 +22,7 @@ def tokens(rng: random.Random, low: int, high: int) -> list[int]:
 
 def continuation(ids: list[int], start: int) -> TokenRequest:
     """The tokens from `start` on are wanted."""
-    return TokenRequest(ids[:-1], Wanted(start - 1, ids[start:]))
+    return TokenRequest(ids[:-1], Query(start - 1, ids[start:]))
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +37,13 @@ def requests() -> list[TokenRequest]:
     shared_context = found[0].ids
     found += [
         # Alternatives at one place, once at the end and once in the midst of a request.
-        TokenRequest(shared_context, Wanted(len(shared_context) - 1, [7, 30, 2], labels=True)),
-        TokenRequest(shared_context, Wanted(2, [50, 0], labels=True)),
+        TokenRequest(shared_context, Query(len(shared_context) - 1, [7, 30, 2], labels=True)),
+        TokenRequest(shared_context, Query(2, [50, 0], labels=True)),
         # The same request with other targets; one that begins another; one of a single token.
-        TokenRequest(shared_context, Wanted(1, [9, 8])),
-        TokenRequest(shared_context, Wanted(1, [9, 8])),
-        TokenRequest(shared_context[:3], Wanted(0, [5, 6, 7])),
-        TokenRequest([5], Wanted(0, [6])),
+        TokenRequest(shared_context, Query(1, [9, 8])),
+        TokenRequest(shared_context, Query(1, [9, 8])),
+        TokenRequest(shared_context[:3], Query(0, [5, 6, 7])),
+        TokenRequest([5], Query(0, [6])),
         # Rolling: everything after the first token.
         continuation(tokens(rng, 20, 20), 1),
     ]
@@ -53,25 +52,25 @@ def requests() -> list[TokenRequest]:
 
 def read(
     model: Any, requests: list[TokenRequest], max_tokens: int = 40
-) -> tuple[Readings, list[int]]:
+) -> tuple[Logprobs, list[int]]:
     """Packs and reads; also returns the request of each reading."""
     rows = pack([request.ids for request in requests], max_tokens)
     order = [i for row in rows for i in row.requests]
-    wanted = [[requests[i].wanted for i in row.requests] for row in rows]
-    return PackedModel(model).read(rows, wanted), order
+    queries = [[requests[i].query for i in row.requests] for row in rows]
+    return PackedModel(model).read(rows, queries), order
 
 
 def expected(model: Any, request: TokenRequest) -> tuple[torch.Tensor, list[bool]]:
     """Log-probabilities of a request's targets, and whether each is the largest."""
     table = next_token_logprobs(model, list(request.ids))
-    want = request.wanted
+    want = request.query
     steps = [want.start + (0 if want.labels else k) for k in range(len(want.targets))]
     values = [table[at, target] for at, target in zip(steps, want.targets, strict=True)]
     best = [int(table[at].argmax()) == t for at, t in zip(steps, want.targets, strict=True)]
     return torch.stack(values), best
 
 
-def per_request(readings: Readings) -> list[torch.Tensor]:
+def per_request(readings: Logprobs) -> list[torch.Tensor]:
     return [readings.logprobs[readings.owners == k] for k in range(readings.requests)]
 
 
@@ -269,6 +268,6 @@ def test_padding_is_not_read() -> None:
     short, long = continuation([5, 6, 7], 1), continuation(tokens(rng, 30, 30), 1)
     rows: list[Row] = [*pack([long.ids], 64), *pack([short.ids], 64)]
     with torch.inference_mode():
-        together = PackedModel(model).read(rows, [[long.wanted], [short.wanted]])
+        together = PackedModel(model).read(rows, [[long.query], [short.query]])
         right, _ = expected(model, short)
     torch.testing.assert_close(per_request(together)[1].double(), right, rtol=1e-5, atol=1e-5)

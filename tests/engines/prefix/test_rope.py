@@ -10,8 +10,7 @@ import torch
 
 from bfpo_bench.engines.prefix.rope import RopeByLength
 from bfpo_bench.engines.prefix.scorer import Scorer, continuation_request
-
-from .architectures import VOCABULARY, make, next_token_logprobs
+from tests.engines.architectures import VOCABULARY, make, next_token_logprobs
 
 ORIGINAL = 16
 """Tokens that the models were "trained" with."""

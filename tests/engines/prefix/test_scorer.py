@@ -15,13 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bfpo_bench.common.errors import RunFailed
-from bfpo_bench.engines.prefix.packed import Readings, Wanted
+from bfpo_bench.engines.prefix.packed import Logprobs, Query
 from bfpo_bench.engines.prefix.scorer import Reading, Scorer, TokenRequest, continuation_request
 from bfpo_bench.engines.prefix.tiles import TILES
 from bfpo_bench.engines.prefix.tree import Row, SortedRequests
-from bfpo_bench.engines.protocol import Share
-
-from .architectures import VOCABULARY, next_token_logprobs, shared
+from bfpo_bench.engines.protocol import Shard
+from tests.engines.architectures import VOCABULARY, next_token_logprobs, shared
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +63,8 @@ def test_scores_are_the_model_s_own(
         for index in range(0, len(requests), 7):
             request = requests[index]
             table = next_token_logprobs(shared("llama"), list(request.ids))
-            steps = enumerate(request.wanted.targets)
-            right = sum(float(table[request.wanted.start + k, t]) for k, t in steps)
+            steps = enumerate(request.query.targets)
+            right = sum(float(table[request.query.start + k, t]) for k, t in steps)
             assert whole[index].loglikelihood == pytest.approx(right, rel=1e-5)
 
 
@@ -133,7 +132,7 @@ def test_resumed_batches_are_bit_for_bit_the_same(
     batches = list(scorer.run(requests))
     whole = {i: reading for batch in batches for i, reading in batch}
     done = {i for i, _ in batches[0]} | {i for i, _ in batches[2]} | {batches[1][0][0]}
-    rest = run(scorer, requests, done=done)
+    rest = run(scorer, requests, answered=done)
     # Whole batches are left out; one that is known in part is computed whole.
     assert rest.keys() == whole.keys() - {i for n in (0, 2) for i, _ in batches[n]}
     assert all(whole[i] == reading for i, reading in rest.items())
@@ -147,7 +146,7 @@ def test_shares_make_up_the_whole_bit_for_bit(
     for rank in range(processes):
         # Processes with other memory agree on one number of tokens.
         scorer = Scorer(shared("llama"), 200 + 100 * rank)
-        part = run(scorer, requests, share=Share(rank, processes, max_tokens=200))
+        part = run(scorer, requests, shard=Shard(rank, processes, max_tokens=200))
         assert not union.keys() & part.keys()
         union |= part
     assert union == whole
@@ -155,7 +154,7 @@ def test_shares_make_up_the_whole_bit_for_bit(
 
 def test_labels_of_one_prompt_are_read_at_one_place() -> None:
     prompts = [[5, 6, 7, 8], [5, 6, 9]]
-    asked = [TokenRequest(ids, Wanted(len(ids) - 1, [11, 12], labels=True)) for ids in prompts]
+    asked = [TokenRequest(ids, Query(len(ids) - 1, [11, 12], labels=True)) for ids in prompts]
     scorer = Scorer(shared("llama"), 100)
     found = run(scorer, asked)
     with torch.inference_mode():
@@ -180,7 +179,7 @@ class Recorder:
         self.refused: list[int] = []
         scorer._reader = self
 
-    def read(self, rows: Sequence[Row], wanted: Sequence[Sequence[Wanted]]) -> Readings:
+    def read(self, rows: Sequence[Row], queries: Sequence[Sequence[Query]]) -> Logprobs:
         tokens = sum(map(len, rows))
         if tokens > self.room:
             self.refused.append(tokens)
@@ -188,8 +187,8 @@ class Recorder:
         self.tokens.append(tokens)
         self.widths.append(max(map(len, rows)))
         self.padded.append(len(rows) * self.widths[-1])
-        self.requests.append(sum(map(len, wanted)))
-        return self.inner.read(rows, wanted)
+        self.requests.append(sum(map(len, queries)))
+        return self.inner.read(rows, queries)
 
 
 @pytest.mark.parametrize("share_prefixes", [True, False])
@@ -252,9 +251,9 @@ def test_memory_that_comes_and_goes_loses_nothing(seed: int, most: int) -> None:
     reader = Recorder(scorer)
 
     class Changing(Recorder):
-        def read(self, rows: Sequence[Row], wanted: Sequence[Sequence[Wanted]]) -> Readings:
+        def read(self, rows: Sequence[Row], queries: Sequence[Sequence[Query]]) -> Logprobs:
             self.room = rng.randint(10, most)
-            return super().read(rows, wanted)
+            return super().read(rows, queries)
 
     Changing(scorer)
     assert run(scorer, requests).keys() == set(range(40))

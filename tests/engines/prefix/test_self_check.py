@@ -12,8 +12,7 @@ import torch
 from bfpo_bench.engines import EngineOptions, ScoreRequest, open_engine
 from bfpo_bench.engines.prefix.attention import FLEX
 from bfpo_bench.engines.prefix.self_check import packing_fault
-
-from .architectures import FALLING_BACK, PACKABLE, make, shared
+from tests.engines.architectures import FALLING_BACK, PACKABLE, make, shared
 
 
 @pytest.mark.parametrize("name", PACKABLE)

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from bfpo_bench.engines.prefix.self_check import packing_fault
 from bfpo_bench.engines.prefix.tiles import TILES, tile_mask
-
-from .architectures import PACKABLE, make, shared
-from .test_tree_attention import WINDOWS, allowed, logprobs, padded, random_rows
+from tests.engines.architectures import PACKABLE, make, shared
+from tests.engines.prefix.test_attention import WINDOWS, allowed, logprobs, padded, random_rows
 
 
 def seen(mask: Tensor, tokens: int) -> Tensor:

@@ -64,7 +64,7 @@ def test_scores_equal_hf(engine: Any, hf: Any) -> None:
             theirs[index].loglikelihood, rel=1e-4, abs=1e-3
         )
         assert ours[index].is_greedy == theirs[index].is_greedy
-    some = answers(engine.score(requests, done=range(50)))
+    some = answers(engine.score(requests, answered=range(50)))
     assert sorted(some) == list(range(50, 60))
 
 
@@ -84,7 +84,7 @@ def test_a_seed_belongs_to_its_request(engine: Any) -> None:
     together = answers(engine.respond(requests))
     turned = answers(engine.respond(requests[::-1]))
     assert together == {19 - i: r for i, r in turned.items()}
-    alone = answers(engine.respond(requests, done=set(range(20)) - {7}))
+    alone = answers(engine.respond(requests, answered=set(range(20)) - {7}))
     assert alone == {7: together[7]}
     assert len({r.text for r in together.values()}) > 10
 

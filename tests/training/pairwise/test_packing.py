@@ -83,7 +83,7 @@ def test_a_prompt_is_computed_once_and_rows_are_filled() -> None:
     packed = pack_pairs([pair(10, 2, 3), pair(20, 5, 10), pair(16, 2, 2)])
     assert [len(row) for row in packed.rows] == [33, 31]
     assert sorted(packed.order) == list(range(6))
-    for row, wanted in zip(packed.rows, packed.wanted, strict=True):
+    for row, wanted in zip(packed.rows, packed.queries, strict=True):
         for path, want in zip(row.paths, wanted, strict=True):
             assert len(path) == want.start + len(want.targets)
 
