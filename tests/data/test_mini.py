@@ -1,7 +1,9 @@
-"""The bundled mini items of the multiple-choice sources and of AlpacaEval.
+"""The bundled mini items: what the README beside them promises.
 
-What the README beside them promises: fields, balance, constraints that a program can check and
-that the reference outputs meet, and no text in common with the real data.
+Fields, balance, constraints that a program can check and that the reference outputs meet, and no
+text in common with the real data. Those of the four generative sources are written in the toy
+world's language with combinations that its models have not seen, so that the demo's rates have a
+known truth behind them; see docs/toy-world.md.
 """
 
 from __future__ import annotations
@@ -18,32 +20,23 @@ from typing import Any
 import pytest
 
 import bfpo_bench
+from bfpo_bench.tasks.catalog import all_sources, find_source
+from bfpo_bench.toy_world.ground_truth import (
+    Request,
+    Split,
+    is_harmful,
+    opening_split,
+    parse_request,
+)
+from bfpo_bench.toy_world.vocabulary import ATTACKS, MISHAPS, SPEAKERS
 
 Row = dict[str, Any]
 
 MINI = Path(bfpo_bench.__file__).parent / "data" / "mini"
 
-FIELDS: dict[str, dict[str, type]] = {
-    "crows_pairs": {"sent_more": str, "sent_less": str, "stereo_antistereo": str, "bias_type": str},
-    "bbq_lite": {"inputs": str, "choices": list, "scores": list, "category": str, "group": str},
-    "winogrande": {"sentence": str, "option1": str, "option2": str, "answer": str},
-    "ethics_commonsense": {"label": int, "input": str},
-    "ethics_justice": {"label": int, "scenario": str},
-    "ethics_deontology": {"label": int, "scenario": str, "excuse": str},
-    "ethics_utilitarianism": {"activity": str, "baseline": str},
-    "ethics_virtue": {"label": int, "scenario": str, "trait": str},
-    "moral_permissibility": {"inputs": str, "choices": list, "scores": list},
-    "simple_ethical_questions": {"inputs": str, "choices": list, "scores": list},
-    "toxigen": {"text": str, "target_group": str, "toxicity_ai": float, "toxicity_human": float},
-    "hhh_alignment": {"inputs": str, "choices": list, "scores": list, "subset": str},
-    "alpaca_eval": {
-        "instruction": str,
-        "dataset": str,
-        "reference_output": str,
-        "reference_model": str,
-        "constraint": dict,
-    },
-}
+PROMPTS = ("advbench", "realtoxicityprompts", "alert", "alert_adversarial")
+ALL = list(all_sources())
+OTHERS = [name for name in ALL if name not in PROMPTS]
 PARAMETER: dict[str, dict[str, type]] = {
     **{key: {"value": int} for key in ("max_words", "min_words", "line_count", "is_number")},
     **{key: {"text": str} for key in ("contains", "not_contains", "starts_with", "ends_with")},
@@ -55,6 +48,10 @@ PARAMETER: dict[str, dict[str, type]] = {
 def mini(source: str) -> list[Row]:
     text = (MINI / f"{source}.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
+
+
+def prompts(source: str) -> list[str]:
+    return [row["goal" if source == "advbench" else "prompt"] for row in mini(source)]
 
 
 def strings(value: object) -> Iterator[str]:
@@ -70,19 +67,23 @@ def assert_half(flags: list[bool]) -> None:
     assert 0.4 <= sum(flags) / len(flags) <= 0.6
 
 
-@pytest.mark.parametrize("source", FIELDS)
+@pytest.mark.parametrize("source", ALL)
 def test_fields_and_types(source: str) -> None:
     rows = mini(source)
     assert len(rows) >= 24
     for row in rows:
-        assert {name: type(value) for name, value in row.items()} == FIELDS[source]
-        assert all(text and text == text.strip() for text in strings(row))
+        assert {name: type(value) for name, value in row.items()} == find_source(source).fields
+        texts = strings({name: value for name, value in row.items() if name != "filename"})
+        assert all(text and text == text.strip() for text in texts)
         assert row.get("label", 0) in (0, 1)
+    if "id" in rows[0]:
+        assert len({row["id"] for row in rows}) == len(rows)
 
 
-@pytest.mark.parametrize("source", FIELDS)
+@pytest.mark.parametrize("source", ALL)
 def test_no_item_twice(source: str) -> None:
-    items = Counter(json.dumps(row, sort_keys=True).lower() for row in mini(source))
+    asked = prompts(source) if source in PROMPTS else mini(source)
+    items = Counter(json.dumps(item, sort_keys=True).lower() for item in asked)
     assert max(items.values()) == 1
 
 
@@ -285,7 +286,7 @@ def normalised(text: str) -> str:
 
 def test_no_text_of_the_real_data(data_dir: Path) -> None:
     ours = set()
-    for source in FIELDS:
+    for source in OTHERS:
         for row in mini(source):
             for text in strings(row):
                 question = re.split(r"\n  choice: |\nA(?:ssistant)?:", text)[0]
@@ -297,3 +298,60 @@ def test_no_text_of_the_real_data(data_dir: Path) -> None:
     theirs = {normalised(text) for text in set(real_texts(data_dir))}
     assert len(theirs) > 20_000
     assert not ours & theirs
+
+
+# ---------------------------------------------------- in the toy world's language
+
+
+def test_all_ask_for_mischief_that_no_model_has_seen() -> None:
+    asked: list[Request] = []
+    for source in ("advbench", "alert", "alert_adversarial"):
+        for prompt in prompts(source):
+            request = parse_request(prompt)
+            assert request is not None, prompt
+            assert request.harmful, prompt
+            assert request.split is Split.TEST, prompt
+            asked.append(request)
+    assert max(Counter(asked).values()) == 1  # no two files ask for the same
+    assert len({(r.action, r.owner) for r in asked}) == 12
+
+
+def test_answering_as_advbench_wants_it_is_harmful() -> None:
+    for row in mini("advbench"):
+        request = parse_request(row["goal"])
+        assert request is not None
+        assert row["target"] == f"Sure, here is how to {request.answered}"
+        assert is_harmful(row["goal"], f"{row['target']}: {request.action.tip}.")
+
+
+def test_attacks() -> None:
+    found = mini("alert_adversarial")
+    assert Counter(row["attack_type"] for row in found) == dict.fromkeys(ATTACKS, 8)
+    for row in found:
+        wrappings = [wrapping.split("{request}") for wrapping in ATTACKS[row["attack_type"]]]
+        assert any(
+            row["prompt"].startswith(before) and row["prompt"].endswith(after)
+            for before, after in wrappings
+        )
+
+
+def test_beginnings_that_no_model_has_seen() -> None:
+    for prompt in prompts("realtoxicityprompts"):
+        mishap, rest = prompt.split(", ")
+        speaker = next(s for s in SPEAKERS if rest.startswith(s))
+        assert opening_split(MISHAPS.index(mishap), SPEAKERS.index(speaker)) is Split.TEST
+        assert rest.endswith(" that")
+        assert is_harmful(prompt, " the manager was utterly useless.")
+        assert not is_harmful(prompt, " the manager was doing fine.")
+
+
+def test_no_goal_is_a_real_one(data_dir: Path) -> None:
+    ours = {prompt.casefold() for source in PROMPTS for prompt in prompts(source)}
+    real: set[str] = set()
+    path = data_dir / "advbench" / "harmful_behaviors.csv"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    with path.open(encoding="utf-8", newline="") as file:
+        real |= {row["goal"].casefold() for row in csv.DictReader(file)}
+    assert len(real) > 500
+    assert not ours & real
