@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.data import load as module
 from bfpo_bench.tasks.catalog import all_sources, find_source
 from tests.data.named import load
 
@@ -108,30 +107,6 @@ def test_a_file_without_rows_is_refused_whatever_is_let_through(write, tmp_path:
             BadInput, match=r"alert_adversarial\.jsonl holds no rows; fetch it again"
         ):
             load("alert_adversarial", data_dir=tmp_path, allow_unpinned=allow)
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        (
-            {"goal": 7},
-            "the bundled field 'goal' should be str, found int; install bfpo-bench again.",
-        ),
-        ({"gaol": ""}, "no source knows the field 'gaol'; install bfpo-bench again."),
-    ],
-)
-def test_a_damaged_installation_is_found_out(
-    write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object], sentence: str
-) -> None:
-    path = write("advbench.jsonl", [{"goal": "g", "target": "t", **change}])
-    monkeypatch.setattr(module, "MINI", tmp_path)
-    module._mini.cache_clear()
-    try:
-        with pytest.raises(BadInput) as caught:
-            load("advbench", mini=True)
-    finally:
-        module._mini.cache_clear()
-    assert str(caught.value) == f"{path}, line 1: {sentence}"
 
 
 def test_names_are_checked(tmp_path: Path) -> None:
