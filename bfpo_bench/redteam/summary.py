@@ -12,7 +12,6 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.files import atomic_write, refuse_file_of_run
-from bfpo_bench.common.statistics import share
 from bfpo_bench.evaluation.target import LocalTarget
 from bfpo_bench.models.config import unused_settings
 from bfpo_bench.redteam.pairs import Answer, Dropped, Fate
@@ -171,6 +170,8 @@ def count(
         answers: the responses to each prompt.
         fates: the pair that each prompt made, or why it made none.
     """
+    from bfpo_bench.common.statistics import share
+
     everything = range(len(prompts.prompts))
     members: dict[str, list[int]] = {}
     for index in everything:
