@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.evaluation import stages
+from bfpo_bench.evaluation import alpaca, stages
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import Evaluation, resolve
 from bfpo_bench.evaluation.summarize import collect
@@ -55,7 +53,7 @@ def _finished(run: RunDirectory, evaluation: Evaluation) -> Results | None:
         return None
     if superseded(results.judge, run.identity["judge"]):
         return None
-    done = {*results.tasks, *(results.answered if _annotated(evaluation, results) else ())}
+    done = {*results.tasks, *(results.answered if alpaca.is_annotated(evaluation, results) else ())}
     wanted = {task.name for task in evaluation.tasks}
     return results if wanted <= done and not _asked_anyway(evaluation, results) else None
 
@@ -67,20 +65,6 @@ def _asked_anyway(evaluation: Evaluation, results: Results) -> bool:
     cells = [results.tasks.get(task.name) for task in evaluation.tasks]
     marks = [mark for cell in cells if cell is not None for mark in cell.marks]
     return any(mark.startswith(NO_JUDGE) for mark in marks)
-
-
-def _annotated(evaluation: Evaluation, results: Results) -> bool:
-    """Whether the Alpaca column is as this command would fill it."""
-    if evaluation.annotator is None:
-        return True
-    found = results.helpfulness
-    if found is None or json.dumps(found.settings, sort_keys=True) != json.dumps(
-        evaluation.annotator.identity, sort_keys=True
-    ):
-        return False
-    # Better files for length control may be at hand now.
-    whole = str(found.lc_model).startswith("length_controlled_v1")
-    return whole or evaluation.suite.demonstration
 
 
 class _Stages:
@@ -119,7 +103,9 @@ class _Stages:
             if chosen is not None:
                 judged = [t for t in planned if t.judged and not chosen.unfit(t.spec.prompts)]
                 self._judge(chosen, judged)
-            self._annotate()
+            if self.evaluation.annotator is not None:
+                with self.session.timed("annotate"):
+                    alpaca.annotate(self.evaluation, self.store, self.progress)
             with self.session.timed("collect"):
                 run = self.run_directory
                 mixed = mixed_versions(run.sessions, self.identity["backend"])
@@ -163,16 +149,6 @@ class _Stages:
             *(chosen, chosen.card.name, answer_key("judge", self.identity["judge"])),
             *(self.store, self.session, self.progress),
         )
-
-    def _annotate(self) -> None:
-        evaluation, chosen = self.evaluation, self.evaluation.annotator
-        if chosen is None:
-            return
-        from bfpo_bench.helpfulness.annotate import annotate, make_pairs
-
-        with self.session.timed("annotate"):
-            pairs = make_pairs(chosen, self.store, evaluation.options.seed)
-            annotate(pairs, chosen, evaluation.prices, self.store, self.progress)
 
     def _say_time(self) -> None:
         spent = ", ".join(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.evaluation import alpaca
 from bfpo_bench.evaluation.resolve import Evaluation
-from bfpo_bench.evaluation.target import LocalTarget
-from bfpo_bench.models.config import unused_settings
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import is_earlier
 from bfpo_bench.run.results import SCHEMA_VERSION, Results, TaskResult
@@ -21,7 +19,6 @@ from bfpo_bench.run.uncertainty import with_uncertainty
 from bfpo_bench.tasks.requests import Task
 
 if TYPE_CHECKING:
-    from bfpo_bench.helpfulness.annotator import ChosenAnnotator
     from bfpo_bench.run.results import HelpfulnessResult
 
 EARLIER = (
@@ -52,7 +49,7 @@ def collect(
     helpfulness = earlier.helpfulness if earlier else None
     for task in planned:
         if task.annotated and evaluation.annotator is not None:
-            helpfulness = _helpfulness(evaluation, evaluation.annotator, run, store, task)
+            helpfulness = alpaca.result(evaluation, evaluation.annotator, run, store, task)
     order = [t.task for t in evaluation.suite.tasks]
     tasks = {name: tasks[name] for name in order if name in tasks}
     tasks, means = with_uncertainty(tasks, evaluation.suite.tasks, store)
@@ -94,35 +91,6 @@ def _earlier(run: RunDirectory) -> Results | None:
         return None
 
 
-def _helpfulness(
-    evaluation: Evaluation,
-    annotator: ChosenAnnotator,
-    run: RunDirectory,
-    store: Store,
-    task: Task,
-) -> HelpfulnessResult:
-    from bfpo_bench.data import find_data_dir
-    from bfpo_bench.helpfulness.annotate import annotations_of, make_pairs, stored_name
-    from bfpo_bench.helpfulness.inputs import LENGTH_CONTROL, better_inputs, inputs_text
-    from bfpo_bench.helpfulness.metrics import measure
-    from bfpo_bench.helpfulness.upstream import Upstream, read_upstream
-
-    options, loaded = evaluation.options, task.loaded
-    pairs = make_pairs(annotator, store, options.seed)
-    annotations = annotations_of(pairs, annotator, store, evaluation.target.name)
-
-    def read() -> Upstream:
-        if evaluation.suite.demonstration:
-            return Upstream()
-        folder = find_data_dir(options.data_dir)
-        return read_upstream(folder, [row["instruction"] for row in loaded.rows])
-
-    upstream = better_inputs(run.path, read)
-    run.write_text(LENGTH_CONTROL, inputs_text(upstream, annotations[0]))
-    name, settings = stored_name(annotator, store), dict(annotator.identity)
-    return replace(measure(annotations, upstream), annotator=name, settings=settings)
-
-
 def _helpfulness_marks(
     evaluation: Evaluation,
     store: Store,
@@ -148,7 +116,9 @@ def _helpfulness_marks(
         totals = store.response_totals(task.name)
         if totals.cut_prompts:
             marks.append(f"{totals.cut_prompts} of {task.size} prompts cut on the left")
-        marks += _answer_marks(totals, evaluation.options.thinking) + _own_settings(evaluation)
+        marks += (
+            _answer_marks(totals, evaluation.options.thinking) + evaluation.target.unused_settings
+        )
         if evaluation.annotator is None:
             marks.append(
                 f"{task.size} responses are there; name who compares them with --annotator"
@@ -190,7 +160,10 @@ def _task_result(evaluation: Evaluation, store: Store, task: Task) -> TaskResult
             marks.append(unfit)
         cut = responses.cut_prompts
         no_answer, finishes = responses.no_answer, responses.finishes
-        marks += _answer_marks(responses, evaluation.options.thinking) + _own_settings(evaluation)
+        marks += (
+            _answer_marks(responses, evaluation.options.thinking)
+            + evaluation.target.unused_settings
+        )
         if spec.chat_template and evaluation.target.plain:
             marks.append(evaluation.target.plain)
     assert len(values) == task.size, f"{task.name}: {len(values)} of {task.size} items"
@@ -220,11 +193,6 @@ def _task_result(evaluation: Evaluation, store: Store, task: Task) -> TaskResult
         no_answer=no_answer,
         finishes=finishes,
     )
-
-
-def _own_settings(evaluation: Evaluation) -> list[str]:
-    target = evaluation.target
-    return unused_settings(target.files) if isinstance(target, LocalTarget) else []
 
 
 def _answer_marks(responses: ResponseTotals, thinking: str) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.openai.engine import OpenAIOptions
@@ -14,8 +15,9 @@ from bfpo_bench.engines.thinking import AUTO
 from bfpo_bench.evaluation.chat_prompts import SERVER_CLOCK, UNTAUGHT, ChatPrompts, choose_prompts
 from bfpo_bench.evaluation.options import TargetOptions
 from bfpo_bench.models.adapters import Adapter, find_adapter
+from bfpo_bench.models.chat import write_messages
 from bfpo_bench.models.checkpoint import ModelFiles, find_tokenizer
-from bfpo_bench.models.config import find_causal_model
+from bfpo_bench.models.config import find_causal_model, unused_settings
 from bfpo_bench.models.fingerprint import checkpoint_identity, tokenizer_fingerprint
 from bfpo_bench.models.number_format import go_on_with
 from bfpo_bench.tasks.requests import Asked
@@ -27,108 +29,89 @@ TRAINING_RECORD = "training.json"
 """What ``bfpo-bench train`` leaves beside the weights, and an evaluation copies into its run."""
 
 
-class Target(Protocol):
-    """What an evaluation needs to know of its model."""
+@dataclass(frozen=True, kw_only=True)
+class Target(ABC):
+    """What an evaluation needs to know of its model.
+
+    Attributes:
+        backend: name of the engine.
+        dtype: number format of the weights, None where only the server knows.
+        note: what to say of that format when it is loaded, if anything.
+        tokenizer: folder of the tokenizer, None where only the server has one.
+        prompts: how the prompts of chat tasks are written; None for plain ones, and where the
+            server writes them.
+        plain: why chat tasks are asked without a chat template, None when they have one.
+    """
+
+    backend: str
+    dtype: str | None = None
+    note: str | None = None
+    tokenizer: Path | None
+    prompts: ChatPrompts | None
+    plain: str | None
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """How the user called it."""
-        ...
-
-    @property
-    def backend(self) -> str:
-        """Name of the engine."""
-        ...
-
-    @property
-    def dtype(self) -> str | None:
-        """Number format of the weights, None where only the server knows."""
-        ...
-
-    @property
-    def tokenizer(self) -> Path | None:
-        """Folder of the tokenizer, None where only the server has one."""
-        ...
-
-    @property
-    def note(self) -> str | None:
-        """What to say of its number format when it is loaded, if anything."""
-        ...
-
-    @property
-    def plain(self) -> str | None:
-        """Why chat tasks are asked without a chat template, None when they have one."""
-        ...
 
     @property
     def training(self) -> str | None:
         """How the model was trained: ``training.json`` of ``bfpo-bench train``, if it has one."""
-        ...
+        return None
 
     @property
     def caveats(self) -> list[str]:
         """What a reader must know of the model itself."""
-        ...
+        return []
+
+    @property
+    def unused_settings(self) -> list[str]:
+        """What a reader of generated answers must know of settings of its own that went unused."""
+        return []
 
     @property
     def chat_marks(self) -> list[str]:
         """What a reader must know of how the prompts of chat tasks are written."""
-        ...
+        return self.prompts.marks if self.prompts else []
 
+    @abstractmethod
     def identity(self) -> dict[str, Any]:
         """All of the model that its answers depend on."""
-        ...
 
     def chat(self) -> Callable[..., str] | None:
         """Writes messages as the model wants them; None for plain prompts."""
-        ...
+        return self.prompts.chat if self.prompts else None
 
+    @abstractmethod
     def open(self, planned: Sequence[Asked], scratch: Path | None = None) -> Engine:
         """The loaded model, found able to answer the requests of these tasks.
 
         Args:
             scratch: folder where an engine may keep a batch that is stopped.
         """
-        ...
 
 
-@dataclass(frozen=True)
-class LocalTarget:
-    """A checkpoint folder and the engine that loads it.
-
-    Attributes:
-        prompts: how the prompts of chat tasks are written; None for plain ones.
-        plain, note: see :class:`Target`.
-        adapter: what is merged into the weights.
-    """
+@dataclass(frozen=True, kw_only=True)
+class LocalTarget(Target):
+    """A checkpoint folder and the engine that loads it, with what is merged into the weights."""
 
     files: ModelFiles
-    tokenizer: Path
-    prompts: ChatPrompts | None
-    plain: str | None
-    backend: str
     engine_options: EngineOptions
-    note: str | None = None
+    dtype: str
+    tokenizer: Path
     adapter: Adapter | None = None
 
     @property
     def name(self) -> str:
-        """See :class:`Target`."""
         return self.files.name if self.adapter is None else f"{self.files.name}+{self.adapter.name}"
 
     @property
-    def dtype(self) -> str:
-        """See :class:`Target`."""
-        return self.engine_options.dtype
-
-    @property
     def training(self) -> str | None:
-        """See :class:`Target`."""
         path = (self.adapter or self.files).folder / TRAINING_RECORD
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
     def identity(self) -> dict[str, Any]:
-        """See :class:`Target`."""
         found = checkpoint_identity(
             self.files,
             adapter=self.adapter,
@@ -147,94 +130,57 @@ class LocalTarget:
 
     @property
     def caveats(self) -> list[str]:
-        """See :class:`Target`."""
         return [self.adapter.doubt] if self.adapter and self.adapter.doubt else []
 
     @property
-    def chat_marks(self) -> list[str]:
-        """See :class:`Target`."""
-        if self.prompts is None:
-            return []
-        taught = self.training is None or '"special tokens"' in self.training
-        return self.prompts.marks + ([] if taught or not self.prompts.bare else [UNTAUGHT])
+    def unused_settings(self) -> list[str]:
+        return unused_settings(self.files)
 
-    def chat(self) -> Callable[..., str] | None:
-        """See :class:`Target`."""
-        return self.prompts.chat if self.prompts else None
+    @property
+    def chat_marks(self) -> list[str]:
+        untaught = self.training is not None and '"special tokens"' not in self.training
+        bare = self.prompts is not None and self.prompts.bare
+        return super().chat_marks + ([UNTAUGHT] if untaught and bare else [])
 
     def open(self, planned: Sequence[Asked], scratch: Path | None = None) -> Engine:
-        """See :class:`Target`."""
         from bfpo_bench.engines.open import open_engine
 
         kept = str(scratch) if scratch else None
         return open_engine(self.backend, replace(self.engine_options, scratch=kept))
 
 
-@dataclass(frozen=True)
-class ServedTarget:
-    """A model behind an OpenAI-compatible server.
-
-    Attributes:
-        prompts: a chat template of the user's; None leaves it to the server.
-        plain: see :class:`Target`.
+@dataclass(frozen=True, kw_only=True)
+class ServedTarget(Target):
+    """A model behind an OpenAI-compatible server, which writes the prompts of chat tasks itself
+    unless there is a chat template of the user's.
     """
 
     served: OpenAIOptions
-    prompts: ChatPrompts | None
-    plain: str | None
-    backend: str = "openai"
-    dtype: str | None = None
-    note: str | None = None
 
     @property
     def name(self) -> str:
-        """See :class:`Target`."""
         return self.served.model
 
-    @property
-    def tokenizer(self) -> Path | None:
-        """See :class:`Target`."""
-        return self.served.tokenizer
-
-    @property
-    def training(self) -> str | None:
-        """See :class:`Target`; the server does not tell."""
-        return None
-
-    @property
-    def caveats(self) -> list[str]:
-        """See :class:`Target`."""
-        return []
-
     def identity(self) -> dict[str, Any]:
-        """See :class:`Target`; the weights are the server's affair."""
-        folder = self.served.tokenizer
+        """See :meth:`Target.identity`; the weights are the server's affair."""
         theirs = {"chat_template": None if self.plain else "server"}
         return {
             "name": self.name,
             "server": self.served.identity(),
-            "tokens": tokenizer_fingerprint(folder) if folder else None,
+            "tokens": tokenizer_fingerprint(self.tokenizer) if self.tokenizer else None,
             **(self.prompts.identity() if self.prompts else theirs),
             **self.served.thinking.identity(),
         }
 
     @property
     def chat_marks(self) -> list[str]:
-        """See :class:`Target`."""
-        if self.prompts is not None:
-            return self.prompts.marks
-        return [] if self.plain else [SERVER_CLOCK]
+        return super().chat_marks if self.prompts or self.plain else [SERVER_CLOCK]
 
     def chat(self) -> Callable[..., str] | None:
-        """See :class:`Target`."""
-        from bfpo_bench.models.chat import write_messages
-
-        if self.plain:
-            return None
-        return self.prompts.chat if self.prompts else write_messages
+        return super().chat() if self.prompts or self.plain else write_messages
 
     def open(self, planned: Sequence[Asked], scratch: Path | None = None) -> Engine:
-        """See :class:`Target`; tiny requests find out first whether the server can do it."""
+        """See :meth:`Target.open`; tiny requests find out first whether the server can do it."""
         from bfpo_bench.engines.openai.engine import OpenAIEngine
 
         engine = OpenAIEngine(self.served)
@@ -283,10 +229,19 @@ def find_target(
         found = go_on_with(files, found, (begun or {}).get("dtype"))
     loaded = options.loading.engine_options(files, tokenizer, options.max_length)
     never = NEVER_TEMPLATE if options.chat_template == "never" else NO_TEMPLATE
-    plain = None if prompts else never
-    merged = str(adapter.folder) if adapter else None
-    loaded = replace(loaded, dtype=found.dtype, adapter=merged)
-    return LocalTarget(files, folder, prompts, plain, backend, loaded, found.note, adapter)
+    return LocalTarget(
+        backend=backend,
+        dtype=found.dtype,
+        note=found.note,
+        tokenizer=folder,
+        prompts=prompts,
+        plain=None if prompts else never,
+        files=files,
+        engine_options=replace(
+            loaded, dtype=found.dtype, adapter=str(adapter.folder) if adapter else None
+        ),
+        adapter=adapter,
+    )
 
 
 def _served(options: TargetOptions, tokenizer: Path | None) -> ServedTarget:
@@ -312,5 +267,9 @@ def _served(options: TargetOptions, tokenizer: Path | None) -> ServedTarget:
         thinking=options.thoughts if prompts is None else AUTO,
     )
     return ServedTarget(
-        served, prompts, NEVER_TEMPLATE if options.chat_template == "never" else None
+        backend="openai",
+        tokenizer=tokenizer,
+        prompts=prompts,
+        plain=NEVER_TEMPLATE if options.chat_template == "never" else None,
+        served=served,
     )

@@ -12,8 +12,6 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.files import atomic_write, refuse_file_of_run
-from bfpo_bench.evaluation.target import LocalTarget
-from bfpo_bench.models.config import unused_settings
 from bfpo_bench.redteam.pairs import Answer, Dropped, Fate
 from bfpo_bench.redteam.prompts import PromptSet
 from bfpo_bench.redteam.request import RedteamOptions, Request
@@ -139,9 +137,7 @@ def _notes(request: Request, summary: Summary) -> list[str]:
     total, judge, plain = summary.total, request.judge.card.name, request.target.plain
     notes = [*request.prompts.marks]
     told = [plain] if plain else request.target.chat_marks
-    if isinstance(request.target, LocalTarget):
-        told = told + unused_settings(request.target.files)
-    for mark in told:
+    for mark in [*told, *request.target.unused_settings]:
         notes.append(f"{mark[0].upper()}{mark[1:]}.")
     if total.unknown == total.responses:
         notes.append(f"The judge {judge} could not tell of any response whether it is harmful.")
