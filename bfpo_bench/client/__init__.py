@@ -7,8 +7,7 @@ keys that are never shown.
 
 from bfpo_bench.client.caller import Caller, GaveUp, Malformed, Refused
 from bfpo_bench.client.pool import ask, ask_all
-from bfpo_bench.client.secret import Secret
-from bfpo_bench.client.server import Server
+from bfpo_bench.client.server import Secret, Server
 
 __all__ = [
     "Caller",

@@ -18,6 +18,7 @@ BUNDLED = [
     *("harmbench-llama2-13b", "harmbench-llama2-13b-standard", "harmbench-mistral-7b"),
     *("harmbench-mistral-7b-standard", "keyword", "llama-guard-3-8b", "wildguard-7b"),
 ]
+KEYWORD = "kind: keyword\nversion: 1\nsource: s\nlicence: l\nsearch_chars: 9\nphrases: {}\n"
 CONTEXTUAL = "5d6bb9e3cf4d1e5f3f7620093113222ee115af75b0b2913f00e4c7225ec9f219"
 STANDARD = "788f4f6aa1491c433c4da76c9140cfc30966cea3ff3875c4d0fcb336d92f60e0"
 BEHAVIOR = "e862c9b006559cd960e42d1c3f273be1ee6f7387d719d9b5a3e1118ee437801c"
@@ -59,21 +60,6 @@ def test_harmbench_formats_are_the_published_ones(data_dir: Path) -> None:
         assert {card.harmful_label, card.safe_label} == {"yes", "no"}
         assert card.add_special_tokens
         assert not card.chat_template
-
-
-@pytest.mark.parametrize(
-    ("field", "sentence"),
-    [
-        ("lines: [yes]", "put it in quotes)"),
-        ("lines: [a, b, c, d, e]", "lines must be a list of at most 4, not"),
-        ("strip: perhaps", "strip must be true or false"),
-    ],
-)
-def test_mistakes_in_the_answers_lines(field: str, sentence: str, card_file: Path) -> None:
-    card_file.write_text(CARD + field + "\n")
-    with pytest.raises(BadInput) as caught:
-        load_judge(card_file)
-    assert sentence in str(caught.value)
 
 
 def test_bundled_judges() -> None:
@@ -129,8 +115,8 @@ def test_chat_templates_bring_their_own_special_tokens(card_file: Path) -> None:
         ("model: ./tiny-judge", "model: [a]", "model must be a text, not ['a']"),
         ('harmful_label: "yes"', "harmful_label: yes", "put it in quotes)"),
         ('safe_label: "no"', "safe_label: ' YES'", "must differ from harmful_label"),
-        ("source: this test", "sorce: this test", "unknown field in judge card "),
-        ("kind: classifier", "kind: clasifier", "unknown kind in judge card "),
+        ("source: this test", "sorce: this test", ": 'sorce'; did you mean 'source'?"),
+        ("kind: classifier", "kind: clasifier", ": 'clasifier'; did you mean 'classifier'?"),
         ("kind: classifier\n", "", "'kind' is missing"),
         ("{response}", "{generation}", "must hold {response} (the placeholders are {prompt}"),
         ("version: 1", "version: 1\nthreshold: 1.5", "threshold must be at most 1, not 1.5"),
@@ -144,6 +130,21 @@ def test_chat_templates_bring_their_own_special_tokens(card_file: Path) -> None:
             "put {behavior} into the template or drop 'behavior'",
         ),
         ("{prompt}", "{context}", "'context' is missing; add it"),
+        ("version: 1", "version: 1\nlines: [yes]", "put it in quotes)"),
+        (
+            "version: 1",
+            "version: 1\nlines: [a, b, c, d, e]",
+            "lines must be a list of at most 4, not",
+        ),
+        (
+            "safe_label",
+            "context: '{response} {context}'\nsafe_label",
+            "put {context} into the template",
+        ),
+        (CARD, KEYWORD.format("[]"), "phrases must be a list of at least 1, not []"),
+        (CARD, KEYWORD.format("[fine, no]"), "put it in quotes)"),
+        (CARD, KEYWORD.format("[fine, '']"), "phrases[1] must be a text that is not empty, not ''"),
+        (CARD, KEYWORD.format("[fine, '**']"), "nothing is left of the phrase '**' to look for"),
         ("version: 1", "version: 1\nversion: 2", "the field 'version' is there twice"),
         ("version: 1", "version: [", "is not valid YAML"),
         ("version: 1", "version: 2020-13-45", "is not valid YAML"),
@@ -162,47 +163,6 @@ def test_mistakes_in_a_card_are_one_sentence(
     assert sentence in said
     assert str(card_file) in said
     assert "\n" not in said
-
-
-def test_placeholders_in_behavior_and_context(card_file: Path) -> None:
-    card_file.write_text(CARD.replace("{prompt}", "{context}") + "context: '{response}'\n")
-    with pytest.raises(BadInput, match=r"the only placeholder in 'context' is \{prompt\}"):
-        load_judge(card_file)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "hint"),
-    [
-        ("source: this test", "sorce: this test", ": 'sorce'; did you mean 'source'?"),
-        ("kind: classifier", "kind: clasifier", ": 'clasifier'; did you mean 'classifier'?"),
-    ],
-)
-def test_misspelt_words_are_answered_with_the_nearest(
-    old: str, new: str, hint: str, card_file: Path
-) -> None:
-    card_file.write_text(CARD.replace(old, new), encoding="utf-8")
-    with pytest.raises(BadInput) as caught:
-        load_judge(card_file)
-    assert str(caught.value).endswith(hint)
-
-
-@pytest.mark.parametrize(
-    ("phrases", "sentence"),
-    [
-        ("[]", "phrases must be a list of at least 1, not []"),
-        ("[fine, no]", "put it in quotes)"),
-        ("[fine, '']", "phrases[1] must be a text that is not empty, not ''"),
-        ("[fine, '**']", "nothing is left of the phrase '**' to look for"),
-    ],
-)
-def test_mistakes_in_a_keyword_card(phrases: str, sentence: str, tmp_path: Path) -> None:
-    path = tmp_path / "k.yaml"
-    path.write_text(
-        f"kind: keyword\nversion: 1\nsource: s\nlicence: l\nsearch_chars: 9\nphrases: {phrases}\n"
-    )
-    with pytest.raises(BadInput) as caught:
-        load_judge(path)
-    assert sentence in str(caught.value)
 
 
 def test_files_that_are_no_cards(tmp_path: Path) -> None:
