@@ -207,12 +207,12 @@ def _hook(at: list[Any] | None, writes: Path) -> None:
     from bfpo_bench.client import pool
     from bfpo_bench.engines.vllm import engine as vllm_engine
     from bfpo_bench.judges import protocol
-    from bfpo_bench.redteam import output, ranking
+    from bfpo_bench.redteam import pairs, summary
     from bfpo_bench.run import directory as rundir
     from bfpo_bench.run.store import Store
 
     # Many small commits, in the undisturbed run as well.
-    protocol.JUDGE_CHUNK = ranking.RANK_CHUNK = 3
+    protocol.JUDGE_CHUNK = pairs.RANK_CHUNK = 3
     vllm_engine.HAND_OUT_SECONDS = pool.HAND_OUT_SECONDS = 0.0
     counts: dict[str, int] = {}
     notes = writes.open("a")
@@ -254,7 +254,7 @@ def _hook(at: list[Any] | None, writes: Path) -> None:
         noted(path.name, 1, write)
 
     Store._insert = inserting  # type: ignore[method-assign]
-    rundir.atomic_write = output.atomic_write = writing
+    rundir.atomic_write = summary.atomic_write = writing
 
 
 if __name__ == "__main__":
