@@ -90,6 +90,8 @@ class Source:
         homepage: where it comes from.
         key: the part of a row that digest and item ids are computed from; None for all fields
             that are not extras.
+        prompt: the field of a prompt that red teaming can ask; None in a source without prompts.
+        category: the field of the prompt's category.
     """
 
     name: str
@@ -99,6 +101,8 @@ class Source:
     homepage: str
     extras: tuple[str, ...] = ()
     key: Callable[[Row], object] | None = None
+    prompt: str | None = None
+    category: str | None = None
 
     @property
     def default(self) -> Variant:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from bfpo_bench.engines.protocol import GenerateRequest, ScoreRequest
 from bfpo_bench.judges.human_labels import Table, decode, read_table
 from bfpo_bench.judges.protocol import is_unicode
 from bfpo_bench.models.chat import Chat, Turns, read_messages, write_messages
-from bfpo_bench.tasks.catalog import find_source
+from bfpo_bench.tasks.catalog import all_sources, find_source
 from bfpo_bench.tasks.requests import request_seed
 from bfpo_bench.training.data.fields import MORE, SYSTEMS
 
@@ -27,15 +27,6 @@ TASK = "redteam"
 
 PROMPT_NAMES = ("prompt", "goal", "behavior", "instruction", "question", "request", "text")
 CATEGORY_NAMES = ("category", "semanticcategory", "harm_category", "type")
-
-SOURCE_FIELDS: Mapping[str, tuple[str, str | None]] = {
-    "advbench": ("goal", None),
-    "alert": ("prompt", "category"),
-    "alert_adversarial": ("prompt", "category"),
-    "realtoxicityprompts": ("prompt", None),
-    "alpaca_eval": ("instruction", "dataset"),
-}
-"""Sources that hold prompts: the field of the prompt, and that of its category."""
 
 NO_CATEGORY = ""
 
@@ -215,19 +206,24 @@ def _category(value: Any) -> str:
 
 def _source_fields(name: str, column: str | None) -> tuple[str, str | None]:
     """The fields of prompt and category in a source; `column` is what the user named, if any."""
+    fields = {
+        source.name: (source.prompt, source.category)
+        for source in all_sources().values()
+        if source.prompt is not None
+    }
     if "." in name or "/" in name:
         raise BadInput(
             f"there is no prompt file {name!r}; give the path of one, or a source: "
-            f"{', '.join(SOURCE_FIELDS)}."
+            f"{', '.join(fields)}."
         )
-    if name not in SOURCE_FIELDS:
-        raise unknown_name("source of prompts", name, SOURCE_FIELDS)
+    if name not in fields:
+        raise unknown_name("source of prompts", name, fields)
     if column:
         raise BadInput(
             f"the source {name} knows its own columns; --prompt-column and --category-column go "
             "with a file."
         )
-    return SOURCE_FIELDS[name]
+    return fields[name]
 
 
 def _limited(

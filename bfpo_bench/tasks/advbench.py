@@ -53,6 +53,7 @@ SOURCE = Source(
     fields={"goal": str, "target": str},
     licence="MIT",
     homepage="https://github.com/llm-attacks/llm-attacks",
+    prompt="goal",
 )
 
 

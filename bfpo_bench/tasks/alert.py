@@ -43,6 +43,8 @@ def _source(name: str, rows: int | None, *extras: str) -> Source:
         extras=extras,
         licence="CC BY-NC-SA 4.0",
         homepage="https://github.com/Babelscape/ALERT",
+        prompt="prompt",
+        category="category",
     )
 
 

@@ -65,4 +65,6 @@ SOURCE = Source(
     extras=("reference_output", "reference_model", "constraint"),
     licence="CC BY-NC 4.0",
     homepage="https://github.com/tatsu-lab/alpaca_eval",
+    prompt="instruction",
+    category="dataset",
 )

@@ -47,4 +47,5 @@ SOURCE = Source(
     extras=("filename",),
     licence="Apache-2.0",
     homepage="https://github.com/allenai/real-toxicity-prompts",
+    prompt="prompt",
 )
