@@ -10,7 +10,7 @@ from zlib import crc32
 from tests.client.fake_server import Handler
 
 MODEL = "toy"
-SENTENCE_BREAK = re.compile(r"\s*\S+|\s+")
+_WORD = re.compile(r"\s*\S+|\s+")
 
 
 def logprob(token: str) -> float:
@@ -33,14 +33,12 @@ class Toy:
 
     Attributes:
         tokenizer: splits texts into this tokenizer's tokens; None: into words.
-        bos: puts ``<s>`` before a text.
         unknown: fields that are refused as unknown.
         window: context window it tells of and enforces; None: neither.
     """
 
     def __init__(self, tokenizer: Any = None) -> None:
         self.tokenizer = tokenizer
-        self.bos = True
         self.unknown: set[str] = set()
         self.window: int | None = None
 
@@ -98,7 +96,7 @@ class Toy:
 
     def tokens(self, prompt: str | list[int], as_ids: bool) -> list[str]:
         if isinstance(prompt, str) and self.tokenizer is None:
-            return ["<s>"] * self.bos + SENTENCE_BREAK.findall(prompt)
+            return ["<s>", *_WORD.findall(prompt)]
         ids = self.tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt
         if as_ids:
             return [f"token_id:{i}" for i in ids]
