@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.files import atomic_folder
 from bfpo_bench.common.loggers import errors_only
 from bfpo_bench.export.lm_eval_results import TaskSummary, results_file
 from bfpo_bench.export.samples import RunSamples, Sample
 from bfpo_bench.export.tables import json_line, verdict_rows
-from bfpo_bench.suites import TASKS_FOLDER
+from bfpo_bench.suites import TASKS_FOLDER, task_names
 from bfpo_bench.tasks.catalog import find_source
 
 HARMLESS = "harmless"
@@ -61,10 +61,12 @@ def write_lm_eval(run: RunSamples, output: Path | None, force: bool) -> tuple[Pa
 
 def _load_tasks(run: RunSamples) -> dict[str, Any]:
     """lm-eval's task objects, set up as the run's tasks were."""
-    known = {path.stem for path in TASKS_FOLDER.glob("bfpo_*.yaml")}
     for task in run.tasks:
-        if task not in known:
-            raise unknown_name("task", task, known)
+        if task not in task_names():
+            raise BadInput(
+                f"{run.path} holds {task!r}, which is no task of this bfpo-bench, and lm-eval's "
+                "files need its rules; export the run with --format jsonl."
+            )
     from lm_eval.tasks import TaskManager
 
     # A task object wants rows when it is built. The bundled ones are always at hand; the samples'
