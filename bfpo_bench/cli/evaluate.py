@@ -54,7 +54,8 @@ def evaluate(
 
     if measure and not dry_run:
         raise BadInput(
-            "--measure goes with --dry-run; an evaluation says at its end how long it took."
+            "--measure goes with --dry-run: together they time a short sample and store nothing; "
+            "leave --measure out to evaluate."
         )
     set_log_level(log_level)
     progress = Progress()

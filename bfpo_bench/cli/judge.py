@@ -42,7 +42,7 @@ app = command_app()
 @takes(JudgeOptions, first=("judge",), required=("judge",))
 def judge(
     options: JudgeOptions,
-    run: Annotated[Path | None, typer.Argument(help="Run directory of `evaluate`.")] = None,
+    run: Annotated[Path | None, typer.Argument(help="Run directory.")] = None,
     samples: Annotated[
         Path | None,
         typer.Option(help="A samples log of lm-eval, or JSON lines with prompts and responses."),

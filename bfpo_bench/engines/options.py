@@ -63,7 +63,7 @@ class Loading(Options):
     tensor_parallel_size: Annotated[Count, Help("GPUs for one copy of a model (vllm).")] = 1
     data_parallel_size: Annotated[Count, Help("Copies of a model.")] = 1
     gpu_memory_utilization: Annotated[
-        float, Field(gt=0, le=1), Help("Shard of GPU memory that vLLM may take.")
+        float, Field(gt=0, le=1), Help("Share of GPU memory that vLLM may take.")
     ] = 0.9
     trust_remote_code: Annotated[bool, Help("Run code that comes with a checkpoint.")] = False
     date: Annotated[
