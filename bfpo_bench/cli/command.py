@@ -94,7 +94,9 @@ def _parameter(name: str, field: FieldInfo, required: bool) -> inspect.Parameter
 
     told = [one for one in field.metadata if isinstance(one, Help)][-1]
     kind = told.given or _typed_kind(field.annotation)
-    flags = [f"--{told.flag}"] if told.flag else []
+    # Plain flags: nobody says --no-fresh.
+    plain = name.replace("_", "-") if kind is bool and field.default is False else None
+    flags = [f"--{flag}" for flag in [told.flag or plain] if flag]
     option = typer.Option(*flags, help=told.text, metavar=told.metavar)
     default: Any = inspect.Parameter.empty
     if not field.is_required() and not required:
