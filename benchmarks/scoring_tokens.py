@@ -14,8 +14,8 @@ from pathlib import Path
 from benchmarks.counting import load
 from benchmarks.items import read_items
 from benchmarks.pages import head, model_name, real_data, run, table
+from bfpo_bench.engines.prefix.attention import TILES
 from bfpo_bench.engines.prefix.scorer import Scorer
-from bfpo_bench.engines.prefix.tiles import TILES
 from bfpo_bench.engines.prefix.tree import SortedRequests
 from bfpo_bench.engines.tokenization import encode_pairs
 

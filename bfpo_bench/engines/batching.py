@@ -1,4 +1,4 @@
-"""Which requests are computed together.
+"""Which requests are computed together, and what is done when they do not fit the GPU.
 
 Batches are planned from the lengths of all requests and from nothing else, so that a run that
 was interrupted computes the very same batches when it goes on.
@@ -6,7 +6,14 @@ was interrupted computes the very same batches when it goes on.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TypeVar
+
+from bfpo_bench.common.errors import RunFailed
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def plan_batches(
@@ -77,3 +84,37 @@ def power_of_two(value: float, low: int, high: int) -> int:
     while size * 2 <= value and size * 2 <= high:
         size *= 2
     return size
+
+
+def halve_when_full(
+    run: Callable[[list[int]], Iterator[list[tuple[int, T]]]], batch: list[int]
+) -> Iterator[list[tuple[int, T]]]:
+    """Runs a batch; what is left of it is halved when the GPU's memory does not suffice.
+
+    Args:
+        run: yields (member of the batch, answer), as they come.
+
+    Raises:
+        RunFailed: there is no room for a single sequence.
+    """
+    import torch
+
+    left = dict.fromkeys(batch)
+    try:
+        for some in run(batch):
+            for index, _ in some:
+                del left[index]
+            yield some
+        return
+    except torch.cuda.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        if len(left) == 1:
+            raise RunFailed(
+                "the GPU has no room for a single sequence; lower --max-length, use "
+                "--dtype bfloat16 or a larger GPU, then run the same command again."
+            ) from None
+    log.warning("out of GPU memory with %d sequences; halving the batch", len(batch))
+    rest = list(left)
+    half = len(rest) // 2
+    yield from halve_when_full(run, rest[:half])
+    yield from halve_when_full(run, rest[half:])

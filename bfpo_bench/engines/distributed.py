@@ -19,9 +19,9 @@ from bfpo_bench.common.errors import BadInput, BenchError, RunFailed
 from bfpo_bench.common.interrupts import Interrupts
 from bfpo_bench.engines.protocol import (
     Answered,
+    Engine,
     EngineOptions,
     GenerateRequest,
-    Labels,
     NonFiniteLogits,
     Response,
     Score,
@@ -40,7 +40,7 @@ WINDOW = 2048
 """Prompts that a copy is given at a time."""
 
 
-class ParallelEngine(Labels):
+class ParallelEngine(Engine):
     """`data_parallel_size` engines in processes of their own, each with its own GPUs.
 
     Every copy plans the batches of all scores and computes its share of them, so scores and

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from bfpo_bench.common.sampling import Sampling
 
@@ -172,51 +172,24 @@ class Shard:
     max_tokens: int | None = None
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """A loaded model."""
 
     backend: str
     tokenizer: Any
     max_length: int
 
+    @abstractmethod
     def score(
         self, requests: Sequence[ScoreRequest], answered: Answered = ()
     ) -> Iterator[list[tuple[int, Score]]]:
         """Yields batches of (index into `requests`, score), in an order of the engine's choice."""
-        ...
 
+    @abstractmethod
     def respond(
         self, requests: Sequence[GenerateRequest], answered: Answered = ()
     ) -> Generator[list[tuple[int, Response]], None, None]:
         """Yields (index into `requests`, response) of the unanswered, soon after each has ended."""
-        ...
-
-    def label_batches(
-        self,
-        prompts: Sequence[str],
-        token_ids: Sequence[int],
-        add_special_tokens: bool = True,
-        answered: Answered = (),
-    ) -> Iterator[list[tuple[int, list[float]]]]:
-        """Yields (index into `prompts`, log-probabilities of `token_ids` right after it)."""
-        ...
-
-    def label_logprobs(
-        self,
-        prompts: Sequence[str],
-        token_ids: Sequence[int],
-        add_special_tokens: bool = True,
-    ) -> list[list[float]]:
-        """The same of all prompts, ``[prompts][token_ids]``."""
-        ...
-
-    def close(self) -> None:
-        """Frees the model's memory; the engine cannot be used afterwards."""
-        ...
-
-
-class Labels(ABC):
-    """The part of an engine that gathers what comes in batches."""
 
     @abstractmethod
     def label_batches(
@@ -226,15 +199,16 @@ class Labels(ABC):
         add_special_tokens: bool = True,
         answered: Answered = (),
     ) -> Iterator[list[tuple[int, list[float]]]]:
-        """See :class:`Engine`."""
+        """Yields (index into `prompts`, log-probabilities of `token_ids` right after it)."""
 
     def label_logprobs(
-        self,
-        prompts: Sequence[str],
-        token_ids: Sequence[int],
-        add_special_tokens: bool = True,
+        self, prompts: Sequence[str], token_ids: Sequence[int], add_special_tokens: bool = True
     ) -> list[list[float]]:
-        """See :class:`Engine`."""
+        """The same of all prompts, ``[prompts][token_ids]``."""
         batches = self.label_batches(prompts, token_ids, add_special_tokens)
         found = dict(pair for batch in batches for pair in batch)
         return [found[index] for index in range(len(prompts))]
+
+    @abstractmethod
+    def close(self) -> None:
+        """Frees the model's memory; the engine cannot be used afterwards."""

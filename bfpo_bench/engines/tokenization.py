@@ -179,3 +179,9 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> Any:
         # transformers reads chat_template.json with processors only.
         found.chat_template = read_chat_template(folder)
     return found
+
+
+def cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
+    """`text` up to the first stop string, and whether there was one."""
+    places = [at for s in stop if s and (at := text.find(s)) >= 0]
+    return (text[: min(places)], True) if places else (text, False)

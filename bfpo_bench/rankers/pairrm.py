@@ -130,7 +130,7 @@ class PairRM:
     def _logits(
         self, items: Sequence[Comparison], done: set[int]
     ) -> Iterator[list[tuple[int, float]]]:
-        from bfpo_bench.engines.memory import halve_when_full
+        from bfpo_bench.engines.batching import halve_when_full
 
         encoded = [self.encode(item) for item in items]
 

@@ -102,7 +102,7 @@ def test_a_gpu_without_room_for_one_sequence() -> None:
     """Out of memory is the one thing that a machine without a GPU can only pretend."""
     import torch
 
-    from bfpo_bench.engines.memory import halve_when_full
+    from bfpo_bench.engines.batching import halve_when_full
 
     sizes: list[int] = []
 

@@ -14,7 +14,7 @@ import pytest
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.engines.protocol import GenerateRequest, Labels, Response
+from bfpo_bench.engines.protocol import Engine, GenerateRequest, Response
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.helpfulness import annotator as choosing
 from bfpo_bench.helpfulness import local
@@ -27,7 +27,7 @@ from tests.helpfulness.test_annotate import PAIRS, expected, fill
 from tests.helpfulness.toy_annotator import choice
 
 
-class ToyEngine(Labels):
+class ToyEngine(Engine):
     """The toy annotator's answers in the place of a model's.
 
     Attributes:
@@ -57,6 +57,9 @@ class ToyEngine(Labels):
             [token] = told["logprobs"]["content"]
             values = {one["token"]: one["logprob"] for one in token["top_logprobs"]}
             yield [(number, [values[self.tokenizer.decode([one])] for one in token_ids])]
+
+    def score(self, requests: Sequence[Any], done: Any = ()) -> Any:
+        raise AssertionError("annotators score nothing")
 
     def respond(
         self, requests: Sequence[GenerateRequest], done: Any = ()

@@ -19,9 +19,9 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, LinearAttention
 
 from bfpo_bench.common.interrupts import held
 from bfpo_bench.common.sampling import Sampling
+from bfpo_bench.engines.hf.draw import pick, uniform_draws
 from bfpo_bench.engines.hf.unfinished import Batch, Unfinished, cache_of, is_filled
 from bfpo_bench.engines.protocol import NonFiniteLogits
-from bfpo_bench.engines.sampling import pick, uniform_draws
 
 DROP_BELOW = 0.9
 """Ended rows are dropped when no more than this share goes on. Each time the keys and values of

@@ -15,16 +15,15 @@ from bfpo_bench.common.errors import BadInput, BenchError
 from bfpo_bench.engines.batching import power_of_two
 from bfpo_bench.engines.hf.generate import HFGeneration, embedding_count, end_ids
 from bfpo_bench.engines.hf.load import find_device, load_causal_model, not_loadable
-from bfpo_bench.engines.prefix.attention import FLEX
+from bfpo_bench.engines.prefix.attention import FLEX, TILES
 from bfpo_bench.engines.prefix.packed import Query
 from bfpo_bench.engines.prefix.scorer import Scorer, TokenRequest, continuation_request
 from bfpo_bench.engines.prefix.self_check import packing_fault
-from bfpo_bench.engines.prefix.tiles import TILES
 from bfpo_bench.engines.protocol import (
     Answered,
+    Engine,
     EngineOptions,
     GenerateRequest,
-    Labels,
     Response,
     Score,
     ScoreRequest,
@@ -36,7 +35,7 @@ from bfpo_bench.models.config import hidden, intermediate
 log = logging.getLogger(__name__)
 
 
-class HFEngine(Labels, HFLM):  # type: ignore[misc]
+class HFEngine(HFLM, Engine):  # type: ignore[misc]
     """A causal transformers model, also usable wherever lm-eval takes an ``LM``.
 
     Scores equal those of lm-eval's `hf` model; what requests have in common at their beginning is

@@ -12,15 +12,13 @@ from typing import Any
 import torch
 
 from bfpo_bench.common.sampling import Sampling
-from bfpo_bench.engines.batching import pending, plan_batches, power_of_two
+from bfpo_bench.engines.batching import halve_when_full, pending, plan_batches, power_of_two
 from bfpo_bench.engines.hf.decode import Decoding
 from bfpo_bench.engines.hf.padding_check import ALONE, ANY, EQUAL, company
 from bfpo_bench.engines.hf.unfinished import Unfinished
-from bfpo_bench.engines.memory import halve_when_full
 from bfpo_bench.engines.protocol import Answered, GenerateRequest, NonFiniteLogits, Response
-from bfpo_bench.engines.sampling import cut_at_stop
 from bfpo_bench.engines.thoughts import Decoder, apart
-from bfpo_bench.engines.tokenization import check_known, encode_prompts, fit_prompt
+from bfpo_bench.engines.tokenization import check_known, cut_at_stop, encode_prompts, fit_prompt
 from bfpo_bench.models.config import cached_values, hidden
 
 log = logging.getLogger(__name__)

@@ -22,8 +22,8 @@ from bfpo_bench.engines.openai.probe import (
 )
 from bfpo_bench.engines.protocol import (
     Answered,
+    Engine,
     GenerateRequest,
-    Labels,
     NonFiniteLogits,
     Response,
     Score,
@@ -98,7 +98,7 @@ class _Prompt:
     cut: int
 
 
-class OpenAIEngine(Labels):
+class OpenAIEngine(Engine):
     """A model behind a server. Sampling follows the seed that each request brings, if the server's
     does; the order of answers is that in which they come.
 

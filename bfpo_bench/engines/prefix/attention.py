@@ -11,18 +11,22 @@ sees anybody: separate trees in one row then cost nothing, however long the row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
-
-from bfpo_bench.engines.prefix.tiles import TILES
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 FLEX = "flex_attention"
 """transformers' name for FlexAttention."""
+
+TILES = "packed_tiles"
+"""transformers' name for attention in tiles, :mod:`bfpo_bench.engines.prefix.tiles`."""
 
 BLOCK = 128
 """Tokens in a block of FlexAttention."""
@@ -152,3 +156,43 @@ def attention(model: Any, kind: str | None) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(before)
+
+
+def carrying(plan: Any, like: Tensor) -> Tensor:
+    """A mask that holds nothing but a plan for an attention of ours: layers hand it on as it is."""
+    mask = like.new_zeros(1, 1, 1, 1)
+    mask.plan = plan  # type: ignore[attr-defined]
+    return mask
+
+
+def register(name: str, attend: Callable[..., Tensor]) -> None:
+    """Makes an attention of ours known to transformers.
+
+    Args:
+        name: what transformers is to call it.
+        attend: ``attend(plan, query, key, value, dropout=…, scaling=…, module=…, **more)``, with
+            the plan that the mask carries and ``[rows, heads, tokens, size]`` of one layer; gives
+            ``[rows, tokens, heads, size]``. Masks without a plan go to transformers' own.
+    """
+
+    def forward(
+        module: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        dropout: float = 0.0,
+        scaling: float | None = None,
+        **more: Any,
+    ) -> tuple[Tensor, None]:
+        more |= {"dropout": dropout, "scaling": scaling}
+        plan = getattr(attention_mask, "plan", None)
+        if plan is not None:
+            return attend(plan, query, key, value, module=module, **more), None
+        found: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, **more
+        )
+        return found
+
+    AttentionInterface.register(name, forward)
+    AttentionMaskInterface.register(name, sdpa_mask)

@@ -6,8 +6,7 @@ would look ahead, one response at the other, and pairs at their neighbours in th
 chain's queries meet the keys of its own branch alone, by transformers' scaled dot-product
 attention, chain by chain.
 
-The chains travel with the attention mask, as an attribute of a tensor that holds nothing: layers
-hand a 4-dimensional mask on as it is, also when gradient checkpointing computes them again.
+The chains travel with the attention mask, also when gradient checkpointing computes layers again.
 """
 
 from __future__ import annotations
@@ -19,10 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
+from bfpo_bench.engines.prefix.attention import carrying, register
 from bfpo_bench.engines.prefix.packed import PackedModel
 from bfpo_bench.engines.prefix.tree import Row
 
@@ -74,36 +72,22 @@ class ChainedModel(PackedModel):
         if self.config._attn_implementation != NAME:
             return super()._masks(rows, positions, ends)
         width = positions.shape[1]
-        mask = torch.zeros(1, 1, 1, 1, device=positions.device)
-        mask.chains = _Plan([chains_of(row, width) for row in rows])  # type: ignore[attr-defined]
+        plan = _Plan([chains_of(row, width) for row in rows])
+        mask = carrying(plan, torch.empty(0, device=positions.device))
         return dict.fromkeys(self._windows, mask) if isinstance(self._windows, dict) else mask
 
 
 def _attend(
-    module: Any,
+    plan: _Plan,
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
+    dropout: float,
+    scaling: float | None,
+    module: Any,
     sliding_window: int | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """One layer's attention, in transformers' form.
-
-    Args:
-        query, key, value: ``[rows, heads, tokens, size]``.
-
-    Returns:
-        ``[rows, tokens, heads, size]``, and None for the weights.
-    """
-    plan: _Plan | None = getattr(attention_mask, "chains", None)
-    if plan is None:
-        found: tuple[Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-        )
-        return found
+    **more: Any,
+) -> Tensor:
     outputs = []
     for number, chains in enumerate(plan.rows):
         parts = [
@@ -129,7 +113,7 @@ def _attend(
             row.append(output)
         padding = queries[-1].transpose(1, 2)
         outputs.append(torch.cat([*row, torch.zeros_like(padding, dtype=row[0].dtype)], dim=1))
-    return torch.cat(outputs), None
+    return torch.cat(outputs)
 
 
 def _mask(
@@ -151,5 +135,4 @@ def _mask(
     return plan.masks[asked]
 
 
-AttentionInterface.register(NAME, _attend)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+register(NAME, _attend)

@@ -22,12 +22,13 @@ from torch.utils.checkpoint import checkpoint
 
 from bfpo_bench.engines.prefix.attention import (
     FLEX,
+    TILES,
     block_mask,
     dense_mask,
     layer_windows,
     padded_width,
 )
-from bfpo_bench.engines.prefix.tiles import TILES, tile_mask
+from bfpo_bench.engines.prefix.tiles import tile_mask
 from bfpo_bench.engines.prefix.tree import Row
 
 LOGITS_BYTES = 64 << 20

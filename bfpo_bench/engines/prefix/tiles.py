@@ -5,9 +5,6 @@ them all. Here the row is cut into tiles of neighbouring tokens. In depth-first 
 tile's tokens may see is the tile itself and the ancestors of its first token, so each tile's
 queries meet those keys alone. Rows can then be as long as a whole batch: nothing is padded, and a
 beginning is computed again only where one batch ends and the next begins.
-
-The tiles travel with the attention mask, as an attribute of a tensor that holds nothing: layers
-hand a 4-dimensional mask on as it is.
 """
 
 from __future__ import annotations
@@ -19,14 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
+from bfpo_bench.engines.prefix.attention import TILES, carrying, register
 from bfpo_bench.engines.prefix.tree import IntArray
-
-TILES = "packed_tiles"
-"""transformers' name for this attention."""
 
 TILE = 32
 """Tokens of a tile: fewer make smaller products, more make more pairs that see nothing."""
@@ -71,9 +63,7 @@ def tile_mask(positions: Tensor, ends: Tensor, window: int | None, dtype: torch.
     width = ends.shape[1]
     starts = np.arange(len(ends))[:, None] * width
     depths, last = positions.numpy().ravel(), (ends.numpy() + starts).ravel()
-    mask = torch.zeros(1, 1, 1, 1, dtype=dtype)
-    mask.tiles = _plan(depths, last, window, dtype)  # type: ignore[attr-defined]
-    return mask
+    return carrying(_plan(depths, last, window, dtype), torch.empty(0, dtype=dtype))
 
 
 def _plan(depths: IntArray, ends: IntArray, window: int | None, dtype: torch.dtype) -> _Plan:
@@ -116,29 +106,14 @@ def _similar(sizes: list[int]) -> list[list[int]]:
 
 
 def _attend(
-    module: Any,
+    plan: _Plan,
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """One layer's attention, in transformers' form.
-
-    Args:
-        query, key, value: ``[rows, heads, tokens, size]``.
-
-    Returns:
-        ``[rows, tokens, heads, size]``, and None for the weights.
-    """
-    plan: _Plan | None = getattr(attention_mask, "tiles", None)
-    if plan is None:
-        found: tuple[Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-        )
-        return found
+    dropout: float,
+    scaling: float | None,
+    **more: Any,
+) -> Tensor:
     rows, heads, tokens, _ = query.shape
     shared = key.shape[1]  # heads of keys, each for several of queries
     queries, keys, values = (x.transpose(1, 2).flatten(0, 1) for x in (query, key, value))
@@ -157,8 +132,7 @@ def _attend(
         )
         output = output.view(tiles, shared, heads // shared, size, -1).permute(0, 3, 1, 2, 4)
         given.append(output.reshape(tiles * size, heads, -1))
-    return torch.cat(given)[plan.back].view(rows, tokens, heads, -1), None
+    return torch.cat(given)[plan.back].view(rows, tokens, heads, -1)
 
 
-AttentionInterface.register(TILES, _attend)
-AttentionMaskInterface.register(TILES, sdpa_mask)
+register(TILES, _attend)

@@ -13,19 +13,19 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.processes import Guard
 from bfpo_bench.engines.protocol import (
     Answered,
+    Engine,
     EngineOptions,
     GenerateRequest,
-    Labels,
     NonFiniteLogits,
     Response,
     Score,
     ScoreRequest,
     Shard,
 )
-from bfpo_bench.engines.sampling import cut_at_stop
 from bfpo_bench.engines.thoughts import Decoder, apart
 from bfpo_bench.engines.tokenization import (
     check_known,
+    cut_at_stop,
     encode_many,
     encode_pairs,
     encode_prompts,
@@ -45,7 +45,7 @@ HAND_OUT_SECONDS = 0.5
 """Finished answers are handed out (and stored by the caller) at least this often."""
 
 
-class VLLMEngine(Labels):
+class VLLMEngine(Engine):
     """A model in vLLM. Random numbers belong to the request (vLLM's per-request seed)."""
 
     backend = "vllm"

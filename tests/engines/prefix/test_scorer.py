@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.engines.prefix.attention import TILES
 from bfpo_bench.engines.prefix.packed import Logprobs, Query
 from bfpo_bench.engines.prefix.scorer import Reading, Scorer, TokenRequest, continuation_request
-from bfpo_bench.engines.prefix.tiles import TILES
 from bfpo_bench.engines.prefix.tree import Row, SortedRequests
 from bfpo_bench.engines.protocol import Shard
 from tests.engines.architectures import VOCABULARY, next_token_logprobs, shared

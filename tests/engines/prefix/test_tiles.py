@@ -10,15 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from bfpo_bench.engines.prefix.attention import TILES
 from bfpo_bench.engines.prefix.self_check import packing_fault
-from bfpo_bench.engines.prefix.tiles import TILES, tile_mask
+from bfpo_bench.engines.prefix.tiles import tile_mask
 from tests.engines.architectures import PACKABLE, make, shared
 from tests.engines.prefix.test_attention import WINDOWS, allowed, logprobs, padded, random_rows
 
 
 def seen(mask: Tensor, tokens: int) -> Tensor:
     """Which tokens see which by the tiles of a mask, ``[tokens, tokens]``."""
-    plan = mask.tiles  # type: ignore[attr-defined]
+    plan = mask.plan  # type: ignore[attr-defined]
     queries = torch.cat([part.queries.flatten() for part in plan.parts])
     # What a layer puts together again is every token once, in order.
     assert queries[plan.back].tolist() == list(range(tokens))

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from bfpo_bench.common.sampling import Sampling
-from bfpo_bench.engines.sampling import (
-    cut_at_stop,
+from bfpo_bench.engines.hf.draw import (
     pick,
     truncated_distribution,
     uniform_draws,
 )
+from bfpo_bench.engines.tokenization import cut_at_stop
 
 
 def test_nucleus_by_hand() -> None:

@@ -68,9 +68,3 @@ def pick(logits: torch.Tensor, draws: torch.Tensor, sampling: Sampling) -> torch
     # of probability zero is never taken.
     tokens = torch.searchsorted(cumulative, target.unsqueeze(-1), right=True).squeeze(-1)
     return tokens.clamp_(max=logits.shape[-1] - 1)
-
-
-def cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
-    """`text` up to the first stop string, and whether there was one."""
-    places = [at for s in stop if s and (at := text.find(s)) >= 0]
-    return (text[: min(places)], True) if places else (text, False)
