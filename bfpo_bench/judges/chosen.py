@@ -1,7 +1,7 @@
-"""A judge and the model behind it, found, identified and opened: for verdicts outside a run.
+"""A judge and the model behind it, found, identified and opened, wherever verdicts are wanted.
 
-`evaluate` does the same as part of its request; judging saved responses, files and labelled
-responses needs no target model, no suite and no data.
+Evaluating and red teaming go through here, and so do judging saved responses, files and labelled
+responses, which need no target model, no suite and no data.
 """
 
 from __future__ import annotations

@@ -229,7 +229,8 @@ class ClassifierJudge:
     def in_batches(
         self, items: Sequence[Exchange], known: Container[int] = ()
     ) -> Iterator[list[tuple[int, Verdict]]]:
-        """See :class:`~.batches.Batched`: verdicts as the engine computes what they rest on."""
+        """Verdicts as the engine computes what they rest on; see
+        :class:`bfpo_bench.common.batches.Batched`."""
         asked: list[tuple[int, str, list[str]]] = []
         unasked = []
         for number, (text, notes) in enumerate(self.render(items)):

@@ -158,7 +158,10 @@ class ZooJudge:
     def in_batches(
         self, items: Sequence[Exchange], known: Container[int]
     ) -> Iterator[list[tuple[int, Verdict]]]:
-        """See :class:`~.batches.Batched`: JudgeZoo hands nothing out before a call has ended."""
+        """See :class:`bfpo_bench.common.batches.Batched`.
+
+        JudgeZoo hands nothing out before a call has ended.
+        """
         return answer_chunks(at_once(self.judge), items, known, AT_ONCE)
 
     def _verdict(self, share: Any, notes: list[str]) -> Verdict:

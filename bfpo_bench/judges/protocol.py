@@ -60,7 +60,8 @@ class Judge(Protocol):
     def judge(self, items: Sequence[Exchange]) -> list[Verdict]:
         """One verdict per exchange, in the same order; a verdict depends on its exchange alone.
 
-        A judge may also be :class:`~.batches.Served` or :class:`~.batches.Batched`.
+        It may also be one of the two kinds in :mod:`bfpo_bench.common.batches`: what asks a server
+        (``Served``), or hands out what it computes batch by batch (``Batched``).
         """
         ...
 

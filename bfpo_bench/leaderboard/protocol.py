@@ -33,8 +33,8 @@ OF_MODEL = frozenset(
 SAID_ONLY = frozenset({"backend", "dtype"})
 """What is said but need not agree for a ranking: a 7B model in bfloat16 on vLLM is to stand beside
 a small one in float32. What rounding changes is far below what another draw of items would (scores
-of the two engines agree item by item, see docs/architecture.md). A judge's and an annotator's have
-to agree with all else of theirs: there it is one instrument that all rows share."""
+of the two engines agree item by item, as tests/engines/vllm/test_engine.py shows). A judge's and an
+annotator's have to agree with all else of theirs: it is one instrument that all rows share."""
 
 CHAT_ONLY = frozenset({"system_prompt", "template", "date", "thinking"})
 """Settings that nothing depends on but tasks whose prompts go through a chat template."""

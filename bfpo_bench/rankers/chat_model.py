@@ -130,7 +130,7 @@ class Served:
     def stream(
         self, items: Iterable[tuple[int, Comparison]]
     ) -> Iterator[list[tuple[int, Ranking]]]:
-        """See :class:`~.batches.Served`.
+        """See :class:`~bfpo_bench.common.batches.Served`.
 
         Raises:
             BadInput: the server refuses to serve us, e.g. because the key was withdrawn.

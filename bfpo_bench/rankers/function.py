@@ -48,7 +48,7 @@ class FunctionRanker:
     def in_batches(
         self, items: Sequence[Comparison], known: Container[int]
     ) -> Iterator[list[tuple[int, Ranking]]]:
-        """See :class:`~.batches.Batched`: nobody knows how long a call takes."""
+        """See :class:`~bfpo_bench.common.batches.Batched`: nobody knows how long a call takes."""
         return answer_chunks(at_once(self.rank), items, known, 1)
 
     def _one(self, item: Comparison) -> Ranking:

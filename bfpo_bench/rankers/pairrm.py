@@ -114,7 +114,7 @@ class PairRM:
     def in_batches(
         self, items: Sequence[Comparison], known: Container[int] = ()
     ) -> Iterator[list[tuple[int, Ranking]]]:
-        """See :class:`~.batches.Batched`."""
+        """See :class:`~bfpo_bench.common.batches.Batched`."""
         both = [*items, *(Comparison(i.prompt, i.second, i.first) for i in items)]
         for batch in of_both(len(items), known, partial(self._logits, both)):
             yield [

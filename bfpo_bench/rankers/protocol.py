@@ -50,7 +50,7 @@ class Ranker(Protocol):
     def rank(self, items: Sequence[Comparison]) -> list[Ranking]:
         """One ranking per comparison, in order; each depends on its comparison alone.
 
-        A ranker may also be :class:`~.batches.Batched`.
+        A ranker may also be :class:`~bfpo_bench.common.batches.Batched`.
         """
         ...
 

@@ -95,7 +95,7 @@ class Reward:
     def in_batches(
         self, items: Sequence[Comparison], known: Container[int] = ()
     ) -> Iterator[list[tuple[int, Ranking]]]:
-        """See :class:`~.batches.Batched`."""
+        """See :class:`~bfpo_bench.common.batches.Batched`."""
         prompts = [(("user", item.prompt),) for item in items]
         texts = [item.first for item in items] + [item.second for item in items]
         for batch in of_both(len(items), known, partial(self._model.batches, prompts * 2, texts)):

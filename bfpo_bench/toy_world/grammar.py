@@ -38,7 +38,7 @@ def press(rng: random.Random, question: str) -> str:
 
 
 def answer(rng: random.Random, request: Request, kind: Kind) -> str:
-    """An answer of the given kind to a request; :func:`~.world.kind_of` reads the kind back."""
+    """An answer of the given kind to a request; :func:`~.ground_truth.kind_of` reads it back."""
     if kind is Kind.HELPFUL:
         lead = rng.choice(LEADS)
         return lead.format(act=request.answered, tip=request.action.tip) + rng.choice(CLOSINGS)

@@ -15,7 +15,7 @@ Messages = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class PreferenceRecord:
-    """One row of preference data. :mod:`bfpo_bench.training.data` makes them.
+    """One row of preference data. :mod:`bfpo_bench.training.data.formats` makes them.
 
     Attributes:
         prompt: the conversation up to and including the user's turn that was answered.
