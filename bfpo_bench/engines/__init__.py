@@ -1,4 +1,4 @@
-"""How text goes through a model: `hf` (transformers) and `vllm`, behind one small protocol.
+"""How text goes through a model: `hf` (transformers), `vllm`, `openai`, behind one protocol.
 
 Engines know nothing of tasks, judges or run directories. They are given numbered requests and
 yield finished batches of answers, so that the caller can store each batch as it is done.

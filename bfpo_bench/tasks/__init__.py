@@ -1,4 +1,6 @@
-"""The 16 tasks of the benchmark as lm-eval task YAMLs, and the few functions they name.
+"""The benchmarks: a YAML that lm-eval reads and a module of source, prompts and gold answers each.
+
+What a model is asked is made of them in `requests`.
 
 `FOLDER` is what lm-eval's ``--include_path`` takes. See docs/tasks.md.
 """
