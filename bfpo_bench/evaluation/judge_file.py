@@ -1,5 +1,4 @@
-"""Judges the responses of a JSON-lines file (lm-eval's samples logs, and anybody's own), and keeps
-each verdict as soon as it is given.
+"""Judges the responses of a JSON-lines file: of lm-eval's samples logs, and anybody's own.
 
 Verdicts are appended to ``<FILE>.verdicts.jsonl``, one line per response. Each says by its key what
 was judged (prompt and response) and by whom, so that the same command goes on where it stopped,

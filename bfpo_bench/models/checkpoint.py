@@ -1,4 +1,4 @@
-"""A model as files: found, looked at and fingerprinted without loading a weight."""
+"""A model as files: found and looked at without loading a weight."""
 
 from __future__ import annotations
 

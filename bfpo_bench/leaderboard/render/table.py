@@ -1,6 +1,6 @@
 """The table: which rows and columns, in which order, what is best, and which notes belong where.
 
-A table is made once and written as text, Markdown or LaTeX by a module each.
+A table is made once; :mod:`bfpo_bench.leaderboard.render.text` writes it in each format.
 """
 
 from __future__ import annotations
