@@ -86,7 +86,7 @@ def test_killed_at_every_kind_of_write(
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_killed_while_the_sitting_is_noted(
+def test_killed_while_the_session_is_noted(
     driver: Driver, asked: Options, undisturbed: Undisturbed, moment: str
 ) -> None:
     # When the directory is opened, before the first verdict, and after all verdicts and results.

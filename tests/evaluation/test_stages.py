@@ -42,7 +42,7 @@ class Notes(Progress):
         self.seen.append(note)
 
 
-def test_unknown_verdicts_of_an_earlier_sitting_count(tmp_path: Path) -> None:
+def test_unknown_verdicts_of_an_earlier_session_count(tmp_path: Path) -> None:
     records = [
         ResponseRecord(
             f"key {i}", "t", str(i), "p", "q", str(i), "stop", 0, prompt_tokens=1, tokens=1,

@@ -91,7 +91,7 @@ def test_a_run_does_not_go_into_a_models_folder(tmp_path: Path) -> None:
     assert (tmp_path / "training.json").read_text() == "how it was trained"
 
 
-def test_every_sitting_keeps_its_own_environment(tmp_path: Path) -> None:
+def test_every_session_keeps_its_own_environment(tmp_path: Path) -> None:
     def session(run: RunDirectory, torch: str, **about: str) -> Session:
         packages = {"torch": torch, "vllm": torch, "bfpo-bench": "0.2.0"}
         monkeypatch.setattr(
