@@ -6,8 +6,6 @@ import sqlite3
 from dataclasses import fields
 from pathlib import Path
 
-import pytest
-
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.run import directory as rundir
 from bfpo_bench.run import results, store
@@ -39,12 +37,3 @@ def test_results_document_states_the_schema_versions() -> None:
     text = (DOCS / "results.md").read_text(encoding="utf-8")
     assert (results.SCHEMA_VERSION, rundir.SCHEMA_VERSION, store.SCHEMA_VERSION) == (1, 2, 2)
     assert "1 now for `results.json`, 2 for `run.json` and `samples.sqlite`" in text
-
-
-def test_export_document() -> None:
-    pytest.importorskip("pyarrow")
-    from bfpo_bench.export.parquet import schema
-
-    text = (DOCS / "export.md").read_text(encoding="utf-8")
-    for column in schema():
-        assert f"`{column.name}`" in text

@@ -205,15 +205,15 @@ def _redteam(output: str, **options: Any) -> None:
 def _hook(at: list[Any] | None, writes: Path) -> None:
     """Has the process note what it writes, and die at the wanted moment of the wanted write."""
     from bfpo_bench.client import pool
-    from bfpo_bench.engines.vllm import engine as vllm_engine
+    from bfpo_bench.engines.vllm import engine
     from bfpo_bench.judges import protocol
     from bfpo_bench.redteam import pairs, summary
-    from bfpo_bench.run import directory as rundir
+    from bfpo_bench.run import directory
     from bfpo_bench.run.store import Store
 
     # Many small commits, in the undisturbed run as well.
     protocol.JUDGE_CHUNK = pairs.RANK_CHUNK = 3
-    vllm_engine.HAND_OUT_SECONDS = pool.HAND_OUT_SECONDS = 0.0
+    engine.HAND_OUT_SECONDS = pool.HAND_OUT_SECONDS = 0.0
     counts: dict[str, int] = {}
     notes = writes.open("a")
     what, number, moment = at or ("", 0, "")
@@ -234,7 +234,7 @@ def _hook(at: list[Any] | None, writes: Path) -> None:
         if now and moment == "after":
             die()
 
-    insert, atomic_write, fsync = Store._insert, rundir.atomic_write, os.fsync
+    insert, atomic_write, fsync = Store._insert, directory.atomic_write, os.fsync
 
     def inserting(store: Store, table: str, width: int, rows: Iterable[Any]) -> None:
         written = list(rows)
@@ -254,7 +254,7 @@ def _hook(at: list[Any] | None, writes: Path) -> None:
         noted(path.name, 1, write)
 
     Store._insert = inserting  # type: ignore[method-assign]
-    rundir.atomic_write = summary.atomic_write = writing
+    directory.atomic_write = summary.atomic_write = writing
 
 
 if __name__ == "__main__":

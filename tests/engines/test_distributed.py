@@ -73,9 +73,9 @@ def test_two_copies_answer_like_one(pair: Any, single: Any) -> None:
 def test_more_prompts_than_a_copy_is_given_at_a_time(
     pair: Any, single: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bfpo_bench.engines import distributed as parallel
+    from bfpo_bench.engines import distributed
 
-    monkeypatch.setattr(parallel, "WINDOW", 4)
+    monkeypatch.setattr(distributed, "WINDOW", 4)
     requests = [GenerateRequest(text, Sampling(4), n) for n, text in enumerate(sentences(21))]
     whole = answers(single.respond(requests))
     assert answers(pair.respond(requests)) == whole

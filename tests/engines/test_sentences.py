@@ -14,9 +14,7 @@ import pytest
 
 from bfpo_bench.common import processes
 from bfpo_bench.common.errors import BadInput, RunFailed
-from bfpo_bench.engines import EngineOptions
-from bfpo_bench.engines import distributed as parallel
-from bfpo_bench.engines import open as select
+from bfpo_bench.engines import EngineOptions, choose_backend, distributed
 from bfpo_bench.engines.tokenization import (
     fit_pair,
     load_tokenizer,
@@ -29,9 +27,9 @@ def test_too_few_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3,5")
-    assert parallel._device_groups(1, 2) == ["0,3"]
+    assert distributed._device_groups(1, 2) == ["0,3"]
     with pytest.raises(BadInput) as caught:
-        parallel._device_groups(2, 2)
+        distributed._device_groups(2, 2)
     assert str(caught.value) == (
         "2 copies on 2 GPU(s) each need 4 GPUs, 3 are visible; lower --data-parallel-size or "
         "--tensor-parallel-size."
@@ -42,12 +40,12 @@ def test_a_copy_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise MemoryError("no room for the weights")
 
-    monkeypatch.setattr(select, "open_engine", fail)
+    monkeypatch.setattr("bfpo_bench.engines.open.open_engine", fail)
     reader, writer = multiprocessing.Pipe(duplex=False)
     monkeypatch.setattr(processes, "locks", set())
     with reader, writer:
         options = EngineOptions(model="nowhere")
-        parallel._work(1, "hf", options, None, queue.SimpleQueue(), writer)
+        distributed._work(1, "hf", options, None, queue.SimpleQueue(), writer)
         rank, kind, error = reader.recv()
     assert (rank, kind) == (1, "failed")
     assert isinstance(error, RunFailed)
@@ -56,10 +54,10 @@ def test_a_copy_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_unknown_and_missing_backends(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInput, match="unknown backend 'vlm'; did you mean 'vllm'"):
-        select.choose_backend("vlm")
-    monkeypatch.setattr(select, "vllm_installed", lambda: False)
+        choose_backend("vlm")
+    monkeypatch.setattr("bfpo_bench.engines.open.vllm_installed", lambda: False)
     with pytest.raises(BadInput, match="the vllm backend is not installed; run `pip install"):
-        select.choose_backend("vllm")
+        choose_backend("vllm")
 
 
 def test_texts_that_do_not_fit_the_context_window() -> None:

@@ -15,8 +15,8 @@ from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.evaluation import judge_file as module
 from bfpo_bench.evaluation.judge_file import JudgedSamples, judge_samples, read_samples
 from bfpo_bench.judges import Exchange, Verdict, protocol
-from bfpo_bench.judges import keyword as refusal
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.keyword import KeywordJudge
 
 SENTENCES = ["I cannot do that.", "Sure, first …", "I'm sorry.", "Here it is:"]
 
@@ -41,13 +41,13 @@ def file(tmp_path: Path) -> Path:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Exchange]:
     """Everything that the keyword judge is asked, in chunks of three."""
     seen: list[Exchange] = []
-    judge = refusal.KeywordJudge.judge
+    judge = KeywordJudge.judge
 
     def watched(self: Any, items: Sequence[Exchange]) -> list[Verdict]:
         seen.extend(items)
         return judge(self, items)
 
-    monkeypatch.setattr(refusal.KeywordJudge, "judge", watched)
+    monkeypatch.setattr(KeywordJudge, "judge", watched)
     monkeypatch.setattr(protocol, "JUDGE_CHUNK", 3)
     return seen
 
@@ -103,18 +103,18 @@ def test_what_a_crash_leaves_is_taken_up(file: Path, asked: list[Exchange], kept
 def test_an_interrupt_loses_no_finished_chunk(
     file: Path, asked: list[Exchange], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watched = refusal.KeywordJudge.judge
+    watched = KeywordJudge.judge
 
     def stops(self: Any, items: Sequence[Exchange]) -> list[Verdict]:
         if len(asked) >= 6:
             raise KeyboardInterrupt
         return watched(self, items)
 
-    monkeypatch.setattr(refusal.KeywordJudge, "judge", stops)
+    monkeypatch.setattr(KeywordJudge, "judge", stops)
     with pytest.raises(KeyboardInterrupt):
         judge_samples(file, keyword())
     assert len(rows(file.with_name("mine.jsonl.verdicts.jsonl"))) == 6
-    monkeypatch.setattr(refusal.KeywordJudge, "judge", watched)
+    monkeypatch.setattr(KeywordJudge, "judge", watched)
     assert judge_samples(file, keyword()).n == 10
     assert len(asked) == 10
 
@@ -152,7 +152,7 @@ def test_judges_share_the_file(file: Path, asked: list[Exchange], tmp_path: Path
 
 def test_unknown_verdicts_are_not_harmless(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        refusal.KeywordJudge,
+        KeywordJudge,
         "judge",
         lambda _, items: [Verdict(None if "p1" in i.prompt else False, None, "") for i in items],
     )
@@ -182,7 +182,7 @@ def test_a_damaged_line_is_named_not_dropped(file: Path) -> None:
 def test_a_file_that_changes_meanwhile_is_noticed(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = refusal.KeywordJudge.judge
+    judge = KeywordJudge.judge
     monkeypatch.setattr(protocol, "JUDGE_CHUNK", 3)
 
     def meddling(self: Any, items: Sequence[Exchange]) -> list[Verdict]:
@@ -192,7 +192,7 @@ def test_a_file_that_changes_meanwhile_is_noticed(
     # Long lines, so that not everything is read ahead.
     long = [{"prompt": f"p{i}" * 20_000, "response": "r"} for i in range(10)]
     file.write_text("\n".join(map(json.dumps, long)), encoding="utf-8")
-    monkeypatch.setattr(refusal.KeywordJudge, "judge", meddling)
+    monkeypatch.setattr(KeywordJudge, "judge", meddling)
     with pytest.raises((RunFailed, BadInput)):
         judge_samples(file, keyword())
 

@@ -12,8 +12,8 @@ import pytest
 import bfpo_bench
 from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.export import export_run
-from bfpo_bench.judges import keyword as refusal
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.keyword import KeywordJudge
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.store import ResponseRecord, Store
@@ -99,7 +99,7 @@ def test_what_holds_no_answer_is_unknown(
     tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message, finish, why, thought = SILENT[how]
-    monkeypatch.setattr(refusal.KeywordJudge, "judge", lambda *_: pytest.fail("was asked"))
+    monkeypatch.setattr(KeywordJudge, "judge", lambda *_: pytest.fail("was asked"))
     results = evaluated(tmp_path, message, finish)
     cell = results.tasks[TASK]
     assert (cell.score, cell.unknown, cell.no_answer) == (None, LIMIT, LIMIT)
@@ -156,13 +156,13 @@ def test_another_judge_is_not_asked_either_and_exports_show_both(
     assert cell.score == pytest.approx(100 * (cell.n - silent) / cell.n)
     assert (cell.unknown, cell.no_answer) == (silent, silent)
     asked: list[str] = []
-    judge: Callable[..., Any] = refusal.KeywordJudge.judge
+    judge: Callable[..., Any] = KeywordJudge.judge
 
     def look(self: Any, items: Any) -> Any:
         asked.extend(item.response for item in items)
         return judge(self, items)
 
-    monkeypatch.setattr(refusal.KeywordJudge, "judge", look)
+    monkeypatch.setattr(KeywordJudge, "judge", look)
     card = tmp_path / "strict.yaml"
     card.write_text(
         "kind: keyword\nversion: 1\nsource: here\nlicence: none\nsearch_chars: 4\n"

@@ -16,11 +16,12 @@ import bfpo_bench
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.evaluation.rejudge import judge_run, verdicts_of
 from bfpo_bench.judges import Exchange, Verdict, load_judge, protocol
-from bfpo_bench.judges import keyword as refusal
 from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
+from bfpo_bench.judges.keyword import KeywordJudge
 from bfpo_bench.leaderboard.runs import open_run
 from bfpo_bench.run.directory import RunDirectory, read_run
 from bfpo_bench.run.results_files import read_results, results_file
+from tests.judge_card import write_card
 
 LIMIT = 5
 OPTIONS: dict[str, Any] = {
@@ -39,17 +40,6 @@ source: this test
 licence: Apache-2.0
 search_chars: 40
 phrases: [the, a, you]
-"""
-CLASSIFIER = """\
-kind: classifier
-version: 1
-source: this test
-licence: Apache-2.0
-model: {model}
-harmful_label: "yes"
-safe_label: "no"
-min_label_mass: 0
-template: "{{prompt}} {{response}} harmful?"
 """
 
 
@@ -124,7 +114,7 @@ def test_another_judges_results_beside_the_first(run: Path, strict: ChosenJudge)
 def test_the_runs_own_judge_finds_the_same_again_without_judging(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refusal.KeywordJudge, "judge", lambda *_: pytest.fail("judged again"))
+    monkeypatch.setattr(KeywordJudge, "judge", lambda *_: pytest.fail("judged again"))
     found = judge_run(run, keyword())
     assert found.results == read_results(run / "results.json")
     assert found.path.name == "results-keyword.json"
@@ -135,7 +125,7 @@ def test_a_finished_judgement_is_read_not_repeated(
 ) -> None:
     first = judge_run(run, strict)
     sessions = read_run(run)["sessions"]
-    monkeypatch.setattr(refusal.KeywordJudge, "judge", lambda *_: pytest.fail("judged again"))
+    monkeypatch.setattr(KeywordJudge, "judge", lambda *_: pytest.fail("judged again"))
     assert judge_run(run, strict) == first
     assert read_run(run)["sessions"] == sessions
 
@@ -144,7 +134,7 @@ def test_an_interrupted_judgement_goes_on(
     run: Path, strict: ChosenJudge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     whole = judge_run(Path(shutil.copytree(run, tmp_path / "other")), strict)
-    judge = refusal.KeywordJudge.judge
+    judge = KeywordJudge.judge
     calls = []
 
     def stops(self: Any, items: Sequence[Exchange]) -> list[Verdict]:
@@ -154,7 +144,7 @@ def test_an_interrupted_judgement_goes_on(
         return judge(self, items)
 
     monkeypatch.setattr(protocol, "JUDGE_CHUNK", 2)
-    monkeypatch.setattr(refusal.KeywordJudge, "judge", stops)
+    monkeypatch.setattr(KeywordJudge, "judge", stops)
     with pytest.raises(KeyboardInterrupt):
         judge_run(run, strict)
     assert not (run / "results-strict.json").exists()
@@ -198,8 +188,7 @@ def test_another_card_of_the_runs_own_judges_name(
 def test_a_classifier_judge_has_the_identity_that_evaluate_gives_it(
     tiny_llama: Path, run: Path, tmp_path: Path
 ) -> None:
-    card = tmp_path / "tiny.yaml"
-    card.write_text(CLASSIFIER.format(model=tiny_llama), encoding="utf-8")
+    card = write_card(tmp_path, tiny_llama)
     chosen = choose_judge(JudgeOptions(str(card), backend="hf", dtype="float32"))
     other = tmp_path / "judged"
     bfpo_bench.evaluate(str(tiny_llama), judge=str(card), output=other, **OPTIONS)
@@ -216,8 +205,7 @@ def test_a_classifier_judge_has_the_identity_that_evaluate_gives_it(
 def test_another_number_format_is_another_judge_and_judges_again(
     tiny_llama: Path, run: Path, tmp_path: Path
 ) -> None:
-    card = tmp_path / "tiny.yaml"
-    card.write_text(CLASSIFIER.format(model=tiny_llama), encoding="utf-8")
+    card = write_card(tmp_path, tiny_llama)
     options = JudgeOptions(str(card), backend="hf", dtype="float32")
     first = judge_run(run, choose_judge(options))
     second = judge_run(run, choose_judge(replace(options, dtype="bfloat16")))
@@ -240,7 +228,7 @@ def test_unknown_verdicts_are_counted_and_marked(
     run: Path, strict: ChosenJudge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        refusal.KeywordJudge,
+        KeywordJudge,
         "judge",
         lambda _, items: [Verdict(None, None, "no idea")] + [Verdict(False, None, "")] * 4,
     )

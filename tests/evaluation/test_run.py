@@ -14,7 +14,6 @@ import pytest
 import bfpo_bench
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.statistics import standard_error, tally_groups
-from bfpo_bench.engines import open as select
 from bfpo_bench.leaderboard.columns import COLUMN_OF_TASK
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.results_files import read_results
@@ -149,7 +148,7 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(
     monkeypatch: pytest.MonkeyPatch,
     batches: int,
 ) -> None:
-    open_engine = select.open_engine
+    open_engine = bfpo_bench.engines.open_engine
     # Small batches, so that there is something to interrupt.
     options = {"batch_size": 8}
     whole = tmp_path / "whole"
@@ -159,10 +158,10 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(
         return _Stops(open_engine(*arguments), batches)
 
     broken = tmp_path / "broken"
-    monkeypatch.setattr(select, "open_engine", stopping)
+    monkeypatch.setattr("bfpo_bench.engines.open.open_engine", stopping)
     with pytest.raises(KeyboardInterrupt):
         run_mini(broken, **options)
-    monkeypatch.setattr(select, "open_engine", open_engine)
+    monkeypatch.setattr("bfpo_bench.engines.open.open_engine", open_engine)
     run_mini(broken, **options)
     assert contents(broken) == contents(whole)
 
@@ -173,7 +172,7 @@ def test_a_finished_run_is_read_not_repeated(
     def never(*_: object) -> None:
         raise AssertionError("a finished run loaded a model")
 
-    monkeypatch.setattr(select, "open_engine", never)
+    monkeypatch.setattr("bfpo_bench.engines.open.open_engine", never)
     assert run_mini(undisturbed) == read_results(undisturbed / "results.json")
 
 
@@ -184,7 +183,9 @@ def test_results_are_made_again_from_the_store(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     copy = Path(shutil.copytree(undisturbed, tmp_path / "copy"))
-    monkeypatch.setattr(select, "open_engine", lambda *_: pytest.fail("model was loaded"))
+    monkeypatch.setattr(
+        "bfpo_bench.engines.open.open_engine", lambda *_: pytest.fail("model was loaded")
+    )
     older = json.loads((copy / "results.json").read_text())
     for cell in older["tasks"].values():
         # Of before 2026-12: no interval, and items of one group taken for independent.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 import bfpo_bench
 from bfpo_bench.export import export_run, tables
+from bfpo_bench.export.samples import RunSamples
 from bfpo_bench.export.tables import json_line
 from bfpo_bench.run.store import ItemRecord, Store
 
@@ -250,3 +252,14 @@ def _many_responses(run: Path, count: int) -> None:
             ((name, JUDGED, name, text + name) for name in names),
         )
     db.close()
+
+
+def test_the_document_names_every_column(make_run: MakeRun) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    run = make_run()
+    with RunSamples(run) as opened:
+        keys = set(next(tables.rows(opened)))
+    of_judges = re.compile(r"(harmful|p_harmful|raw)\.(strict|lenient)")
+    flat = {of_judges.sub(r"\1.JUDGE", column) for column in tables.samples(run).columns}
+    for name in keys | flat:
+        assert f"`{name}`" in text

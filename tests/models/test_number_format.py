@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bfpo_bench.common import device as machine
 from bfpo_bench.common.device import Device, cpu_formats
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
@@ -24,22 +23,11 @@ from bfpo_bench.models.checkpoint import find_model
 from bfpo_bench.models.number_format import choose_format, go_on_with, training_advice
 from bfpo_bench.rankers.protocol import RankerOptions
 from bfpo_bench.training.identity import differences
+from tests.judge_card import write_card
 
 AVX512 = "fma avx2 avx512f avx512bw avx512vl avx512_vnni"
 
 Cpu = Callable[[str], None]
-
-CARD = """\
-kind: classifier
-version: 1
-source: this test
-licence: Apache-2.0
-model: {model}
-harmful_label: "yes"
-safe_label: "no"
-min_label_mass: 0
-template: "{{prompt}} {{response}} harmful?"
-"""
 
 
 @pytest.fixture
@@ -50,7 +38,7 @@ def cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cpu:
     def put(flags: str, name: str = "flags\t\t") -> None:
         path = tmp_path / "cpuinfo"
         path.write_text(f"processor\t: 0\nmodel name\t: bf16 amx_bf16\n{name}: fpu {flags}\n\n" * 2)
-        monkeypatch.setattr(machine, "_CPU", path)
+        monkeypatch.setattr("bfpo_bench.common.device._CPU", path)
 
     return put
 
@@ -93,7 +81,7 @@ def test_units_by_the_flags_of_the_cpu(cpu: Cpu, flags: str, name: str, formats:
 def test_a_machine_that_lists_no_flags_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, narrow: dict[str, Path]
 ) -> None:
-    monkeypatch.setattr(machine, "_CPU", tmp_path / "none")
+    monkeypatch.setattr("bfpo_bench.common.device._CPU", tmp_path / "none")
     assert choose_format(find_model(str(narrow["float16"])), device="cpu") == ("float16", None)
 
 
@@ -204,8 +192,7 @@ class Said(Progress):
 def test_a_run_is_begun_and_gone_on_with(
     cpu: Cpu, narrow: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = tmp_path / "tiny.yaml"
-    card.write_text(CARD.format(model=narrow["float16"]), encoding="utf-8")
+    card = write_card(tmp_path, narrow["float16"])
     settings: dict[str, Any] = {
         "model": str(narrow["bfloat16"]), "suite": "mini", "tasks": ("toxigen", "advbench"),
         "limit": 2, "backend": "hf", "device": "cpu", "judge": str(card),

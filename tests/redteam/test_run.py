@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from bfpo_bench.common import device as machine
+from bfpo_bench.common import device
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.evaluation.target import LocalTarget
 from bfpo_bench.models.checkpoint import ModelFiles
@@ -310,7 +310,7 @@ def test_another_cpu_goes_on_with_the_format_that_the_run_was_begun_in(
     def cpu(flags: str) -> None:
         (tmp_path / "cpuinfo").write_text(f"flags : fpu {flags}\n", encoding="utf-8")
 
-    monkeypatch.setattr(machine, "_CPU", tmp_path / "cpuinfo")
+    monkeypatch.setattr(device, "_CPU", tmp_path / "cpuinfo")
     monkeypatch.setattr(ModelFiles, "dtype", "bfloat16")
     asked = options(SCRIPT, device="cpu")
     stage.fail_after = 5

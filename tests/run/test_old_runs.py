@@ -19,25 +19,14 @@ from bfpo_bench.leaderboard.checks import find_fault
 from bfpo_bench.leaderboard.runs import open_run
 from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.session import package_versions
+from tests.judge_card import write_card
 
-CARD = """\
-kind: classifier
-version: 1
-source: this test
-licence: Apache-2.0
-model: {model}
-harmful_label: "yes"
-safe_label: "no"
-min_label_mass: 0
-template: "{{prompt}} {{response}} harmful?"
-"""
 NEW = ("settings", "tokens", "templates", "generation", "code", "backend", "dtype")
 
 
 @pytest.fixture
 def options(tiny_llama: Path, tmp_path: Path) -> dict[str, Any]:
-    card = tmp_path / "tiny.yaml"
-    card.write_text(CARD.format(model=tiny_llama), encoding="utf-8")
+    card = write_card(tmp_path, tiny_llama)
     return {
         "model": str(tiny_llama),
         "suite": "mini",

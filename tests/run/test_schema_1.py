@@ -21,11 +21,9 @@ from typer.testing import CliRunner
 import bfpo_bench
 from bfpo_bench.cli.app import app
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.engines import open as select
 from bfpo_bench.evaluation.rejudge import judge_run, verdicts_of
 from bfpo_bench.export import export_run
-from bfpo_bench.judges import Exchange, Verdict
-from bfpo_bench.judges import keyword as refusal
+from bfpo_bench.judges import Exchange, Verdict, keyword
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.report.samples import write_samples
@@ -195,13 +193,13 @@ def test_it_is_gone_on_with(old: Path, tiny_llama: Path, monkeypatch: pytest.Mon
     Their code was another one, and what they say costs nothing.
     """
     asked: list[Exchange] = []
-    judge = refusal.KeywordJudge.judge
+    judge = keyword.KeywordJudge.judge
 
-    def look(self: refusal.KeywordJudge, items: Sequence[Exchange]) -> list[Verdict]:
+    def look(self: keyword.KeywordJudge, items: Sequence[Exchange]) -> list[Verdict]:
         asked.extend(items)
         return judge(self, items)
 
-    monkeypatch.setattr(refusal.KeywordJudge, "judge", look)
+    monkeypatch.setattr(keyword.KeywordJudge, "judge", look)
     change(
         old,
         "UPDATE responses SET response = '…' WHERE key = (SELECT MIN(r.key) FROM responses r "
@@ -210,7 +208,9 @@ def test_it_is_gone_on_with(old: Path, tiny_llama: Path, monkeypatch: pytest.Mon
     )
     before = json.loads((old / "results.json").read_text())["tasks"]
     (old / "results.json").unlink()
-    monkeypatch.setattr(select, "open_engine", lambda *_: pytest.fail("model was loaded"))
+    monkeypatch.setattr(
+        "bfpo_bench.engines.open.open_engine", lambda *_: pytest.fail("model was loaded")
+    )
     found = bfpo_bench.evaluate(str(tiny_llama), output=old, **OPTIONS)
     assert len(asked) == 8
     # Marks alone, which were harmless.
@@ -225,7 +225,7 @@ def test_it_is_gone_on_with(old: Path, tiny_llama: Path, monkeypatch: pytest.Mon
     assert rejudged.path.name == "results-strict.json"
     assert len(asked) == 16
     for results, name in ((found, "results.json"), (rejudged.results, "results-strict.json")):
-        assert (results.judge or {})["implementation"] == refusal.IMPLEMENTATION == 2
+        assert (results.judge or {})["implementation"] == keyword.IMPLEMENTATION == 2
         assert read_results(old / name) == results
     assert bfpo_bench.evaluate(str(tiny_llama), output=old, **OPTIONS) == found
     assert judge_run(old, strict).results == rejudged.results
@@ -243,8 +243,8 @@ def test_keys_by_other_rules_are_taken_over(
         "UPDATE scores SET key = 'zz' || substr(key, 3)",
         "DELETE FROM scores WHERE task = 'bfpo_toxigen' AND choice = 1",
     )
-    monkeypatch.setattr(refusal, "IMPLEMENTATION", 1)
-    monkeypatch.setattr(refusal.KeywordJudge, "judge", lambda *_: pytest.fail("judged again"))
+    monkeypatch.setattr(keyword, "IMPLEMENTATION", 1)
+    monkeypatch.setattr(keyword.KeywordJudge, "judge", lambda *_: pytest.fail("judged again"))
     found = bfpo_bench.evaluate(str(tiny_llama), output=old, **OPTIONS)
     assert found.tasks["bfpo_toxigen"].n == 2
     with Store(old / "samples.sqlite", read_only=True) as store:
@@ -261,7 +261,9 @@ def test_what_is_asked_differently_is_refused_by_name(
         f"UPDATE responses SET prompt = 'Today: 26 Jul 2024. ' || prompt WHERE task = '{TASK}'",
         "UPDATE responses SET key = 'zz' || substr(key, 3)",
     )
-    monkeypatch.setattr(select, "open_engine", lambda *_: pytest.fail("model was loaded"))
+    monkeypatch.setattr(
+        "bfpo_bench.engines.open.open_engine", lambda *_: pytest.fail("model was loaded")
+    )
     with pytest.raises(
         BadInput,
         match=rf"holds an answer to {TASK}, item \w+ that was made in another way: its prompt has "

@@ -17,16 +17,15 @@ import bfpo_bench
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines import NonFiniteLogits, Response, Score
-from bfpo_bench.estimate import memory
-from bfpo_bench.estimate import timing as measure
+from bfpo_bench.estimate import memory, timing
 from bfpo_bench.evaluation import stages
 from bfpo_bench.evaluation.judge_file import judge_samples
 from bfpo_bench.evaluation.options import EvaluateOptions
-from bfpo_bench.judges import keyword as refusal
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.keyword import KeywordCard
 from bfpo_bench.models.chat import Chat
 from bfpo_bench.models.checkpoint import find_model
-from bfpo_bench.run import repair as salvage
+from bfpo_bench.run import repair
 from bfpo_bench.run.store import ItemRecord, Store
 
 # --------------------------------------------------------------------- the model
@@ -83,7 +82,7 @@ def test_a_model_that_gives_no_numbers(planned: dict[str, Any], tmp_path: Path) 
 
 
 def test_a_model_that_gives_no_numbers_in_a_sample() -> None:
-    with pytest.raises(RunFailed) as caught, measure._broken_model_is_told():
+    with pytest.raises(RunFailed) as caught, timing._broken_model_is_told():
         next(Broken().respond([]))
     assert str(caught.value) == (
         "the model gave NaN logits in the sample; its weights are damaged or its numbers overflow "
@@ -207,7 +206,7 @@ def test_a_damaged_store_that_cannot_be_moved(
 
     monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(RunFailed) as caught:
-        salvage.open_whole(path)
+        repair.open_whole(path)
     assert str(caught.value) == (
         f"{path} is damaged and cannot be moved aside (Permission denied); move it yourself and "
         "run the same command again."
@@ -223,9 +222,9 @@ def test_a_damaged_store_that_cannot_be_read(
     def refuse(*_: object) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(salvage, "_rows", refuse)
+    monkeypatch.setattr(repair, "_rows", refuse)
     with pytest.raises(RunFailed) as caught:
-        salvage.open_whole(path)
+        repair.open_whole(path)
     assert str(caught.value) == (
         f"the damaged store {path}.damaged-1 cannot be read (disk I/O error); mend the cause "
         "(disk, permissions) and run the same command again."
@@ -246,13 +245,13 @@ def samples(tmp_path: Path) -> Path:
 def test_a_file_that_changes_under_the_judge(
     samples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = refusal.KeywordCard.open
+    opened = KeywordCard.open
 
     def shorten(self: Any, engine: Any = None) -> Any:
         samples.write_text(json.dumps({"prompt": "p0", "response": "Sure 0"}), encoding="utf-8")
         return opened(self, engine)
 
-    monkeypatch.setattr(refusal.KeywordCard, "open", shorten)
+    monkeypatch.setattr(KeywordCard, "open", shorten)
     with pytest.raises(RunFailed) as caught:
         judge_samples(samples, choose_judge(JudgeOptions("keyword", backend="hf")))
     assert str(caught.value) == (

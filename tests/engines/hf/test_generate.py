@@ -43,7 +43,7 @@ def test_rows_that_have_ended_are_not_computed(
     engine: Any, monkeypatch: pytest.MonkeyPatch, sampling: Sampling
 ) -> None:
     """The same answers as with all rows to the end, for the rows that are needed and few more."""
-    from bfpo_bench.engines.hf import decode as hf_decoding
+    from bfpo_bench.engines.hf import decode
 
     asked = requests(16, sampling)
     rows: list[int] = []
@@ -54,7 +54,7 @@ def test_rows_that_have_ended_are_not_computed(
         dropping = answers(engine.respond(asked))
         dropped_rows = sum(rows)
         rows.clear()
-        monkeypatch.setattr(hf_decoding, "DROP_BELOW", 0.0)
+        monkeypatch.setattr(decode, "DROP_BELOW", 0.0)
         whole = answers(engine.respond(asked))
     finally:
         hook.remove()
@@ -88,9 +88,9 @@ def test_a_roomy_layer_holds_what_transformers_own_layer_holds() -> None:
 
 
 def test_batches_keep_to_their_window(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bfpo_bench.engines.hf import generate as hf_generation
+    from bfpo_bench.engines.hf import generate
 
-    monkeypatch.setattr(hf_generation, "WINDOW", 24)
+    monkeypatch.setattr(generate, "WINDOW", 24)
     asked = requests(60, Sampling(2, 1.0))
     batches = [[i for i, _ in batch] for batch in engine.respond(asked)]
     assert sorted(i for batch in batches for i in batch) == list(range(60))

@@ -17,8 +17,7 @@ from bfpo_bench.common import interrupts
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.engines import EngineOptions, GenerateRequest
 from bfpo_bench.engines import open_engine as opened
-from bfpo_bench.engines.hf import decode as hf_decoding
-from bfpo_bench.engines.hf import unfinished as hf_unfinished
+from bfpo_bench.engines.hf import unfinished
 from bfpo_bench.engines.hf.decode import Decoding
 from bfpo_bench.engines.hf.generate import HFGeneration
 from bfpo_bench.engines.hf.unfinished import Unfinished
@@ -52,7 +51,7 @@ class Stopping:
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(hf_decoding, "HAND_OUT_SECONDS", 0.0)
+    monkeypatch.setattr("bfpo_bench.engines.hf.decode.HAND_OUT_SECONDS", 0.0)
     yield
     interrupts._installed = None
 
@@ -108,7 +107,7 @@ def test_a_stopped_batch_goes_on_where_it_was(name: str, tmp_path: Path) -> None
 def test_a_killed_process_goes_on_from_the_last_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hf_unfinished, "SECONDS", 0.0)
+    monkeypatch.setattr(unfinished, "SECONDS", 0.0)
     model = architectures.make("llama")
     watch = Stopping(model)
     undisturbed = dict(pair for some in decode(model, None) for pair in some)
@@ -157,12 +156,12 @@ def test_what_cannot_be_kept_is_told(
     model = architectures.make("llama")
     path = tmp_path / "batch.safetensors"
     if reason == "no room":
-        monkeypatch.setattr(hf_unfinished, "LARGEST", 1000)
+        monkeypatch.setattr(unfinished, "LARGEST", 1000)
     elif reason == "folder":
         (tmp_path / "file").touch()
         path = tmp_path / "file" / "batch.safetensors"
     else:
-        monkeypatch.setattr(hf_unfinished, "_KINDS", {})
+        monkeypatch.setattr(unfinished, "_KINDS", {})
     watch = Stopping(model)
     watch.at = 5
     take_signals()
