@@ -52,8 +52,8 @@ def claim_output(folder: Path, identity: dict[str, Any]) -> Path | None:
     """Makes an output folder ready.
 
     Args:
-        identity: from :func:`training_identity`: a training is only gone on with when all of it
-            is the same.
+        identity: from :func:`~bfpo_bench.training.identity.training_identity`: a training is only
+            gone on with when all of it is the same.
 
     Returns:
         the newest checkpoint of an interrupted training to go on from, or None.
@@ -255,7 +255,7 @@ def training_record(
     """The content of ``training.json`` of a finished training.
 
     Args:
-        identity: from :func:`training_identity`.
+        identity: from :func:`~bfpo_bench.training.identity.training_identity`.
         data: from :func:`set_entry`, for each set.
         trainer: the transformers Trainer that has run.
         seconds: spent, by stage.

@@ -172,7 +172,10 @@ class Prepared(ABC):
 
     @abstractmethod
     def entries(self) -> list[dict[str, Any]]:
-        """What ``training.json`` says of each set; see :func:`set_entry`."""
+        """What ``training.json`` says of each set.
+
+        See :func:`bfpo_bench.training.output.set_entry`.
+        """
 
     @abstractmethod
     def describe(self) -> list[str]:
