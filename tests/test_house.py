@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,42 @@ def test_the_core_road_is_short() -> None:
     lines = [(PACKAGE.parent / one).read_text(encoding="utf-8").count("\n") for one in road]
     print(f"the core road: {len(road)} files, {sum(lines)} lines")
     assert sum(lines) <= 3000
+
+
+@pytest.mark.parametrize("folder", ["tests", "benchmarks"])
+def test_what_is_imported_from_the_package_is_there(folder: str) -> None:
+    """Imports inside functions too, which nothing else reads before they run."""
+    missing = []
+    for path in (PACKAGE.parent / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("bfpo_bench"):
+                here = f"{path.relative_to(PACKAGE.parent)}, line {node.lineno}: {node.module}"
+                missing += [
+                    f"{here}.{a.name}" for a in node.names if not defined(node.module, a.name)
+                ]
+    assert not missing
+
+
+def defined(module: str | None, name: str) -> bool:
+    """Whether a module of the package makes a name, or holds a module of that name."""
+    place = PACKAGE.parent.joinpath(*str(module).split("."))
+    if place.joinpath(name).is_dir() or place.joinpath(f"{name}.py").is_file():
+        return True
+    return name in names_of(place / "__init__.py" if place.is_dir() else place.with_suffix(".py"))
+
+
+@cache
+def names_of(file: Path) -> set[str]:
+    """Everything that a module's source gives a name to; nothing where there is no such file."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8") if file.is_file() else "")):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names.update(alias.asname or alias.name for alias in node.names)
+    return names
 
 
 def test_the_finder_finds_what_it_should(tmp_path: Path) -> None:
