@@ -59,7 +59,7 @@ def demo(
     """
     from rich.console import Console
 
-    from bfpo_bench.cli.show import set_log_level
+    from bfpo_bench.cli.terminal import set_log_level
     from bfpo_bench.common.errors import BadInput
     from bfpo_bench.common.progress import Progress
 

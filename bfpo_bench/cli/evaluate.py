@@ -48,7 +48,7 @@ def evaluate(
     ] = "warning",
 ) -> None:
     """Evaluate a model and print its Disc. / Gen. / Savg. row."""
-    from bfpo_bench.cli.show import set_log_level
+    from bfpo_bench.cli.terminal import set_log_level
     from bfpo_bench.common.errors import BadInput
     from bfpo_bench.common.progress import Progress
 
@@ -64,7 +64,7 @@ def evaluate(
 
         typer.echo(look(options, measure, progress))
         return
-    from bfpo_bench.cli.show import show_results
+    from bfpo_bench.cli.terminal import show_results
     from bfpo_bench.evaluation.resolve import output_folder
     from bfpo_bench.evaluation.run import run_evaluation
 

@@ -40,7 +40,7 @@ def redteam(options: RedteamOptions) -> None:
     """Turn a model's own harmful responses into preference pairs to train on (Section 4.3 of the
     paper).
     """
-    from bfpo_bench.cli.show import set_log_level
+    from bfpo_bench.cli.terminal import set_log_level
     from bfpo_bench.common.progress import Progress
     from bfpo_bench.redteam import redteam as run_redteam
 

@@ -66,7 +66,7 @@ def train(
     import os
     from dataclasses import replace
 
-    from bfpo_bench.cli.show import set_log_level
+    from bfpo_bench.cli.terminal import set_log_level
     from bfpo_bench.common.errors import BadInput
     from bfpo_bench.common.progress import Progress
     from bfpo_bench.training.recipe_file import load_recipe
@@ -114,7 +114,7 @@ def train(
     before = ", trained before" if trained else ""
     typer.echo(f"The model is in {folder}{before}; training.json in it says how it was made.")
     if options is not None:
-        from bfpo_bench.cli.show import show_results
+        from bfpo_bench.cli.terminal import show_results
         from bfpo_bench.evaluation.resolve import output_folder
         from bfpo_bench.evaluation.run import run_evaluation
 
