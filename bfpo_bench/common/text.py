@@ -1,7 +1,8 @@
-"""JSON as everybody can read it: no half of a surrogate pair in any text."""
+"""Texts from outside, as everybody can read them and as a terminal may show them."""
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 
@@ -19,3 +20,27 @@ def valid_text(value: Any) -> Any:
     if isinstance(value, dict):
         return {valid_text(name): valid_text(part) for name, part in value.items()}
     return value
+
+
+def visible(text: str) -> str:
+    r"""A foreign text of any number of lines that can do nothing to a terminal.
+
+    What steers one (escapes, carriage returns), turns the writing direction or is no character
+    becomes its escape, such as ``\x1b``. Line feeds, tabs and the two joiners that scripts and
+    emoji are written with stay.
+    """
+    return text.translate(_VISIBLE)
+
+
+class _Visible(dict[int, str]):
+    """By code point, what is shown for it; filled with those that were met."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        steers = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+        shown = steers and character not in "\n\t\u200c\u200d"
+        self[code] = character.encode("unicode_escape").decode() if shown else character
+        return self[code]
+
+
+_VISIBLE = _Visible()
