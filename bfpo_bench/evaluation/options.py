@@ -131,7 +131,8 @@ class EvaluateOptions(TargetOptions):
         tuple[str, ...],
         split(","),
         Help(
-            "Only these tasks, by comma; disc, gen and alpaca stand for the groups.",
+            "Only these tasks, by comma; disc, gen and alpaca stand for the groups. "
+            "-NAME leaves one out.",
             given=str | None,
         ),
     ] = ()

@@ -143,7 +143,7 @@ def output_folder(options: EvaluateOptions) -> Path:
 
 def _wanted(options: EvaluateOptions, suite: Suite) -> Suite:
     """The tasks that are asked for; that of helpfulness where it or an annotator is named."""
-    wanted = suite.only(list(options.tasks)) if options.tasks else replace(suite, helpfulness=None)
+    wanted = suite.only(options.tasks) if options.tasks else replace(suite, helpfulness=None)
     if options.annotator is None:
         for name in ("annotator_config", "annotator_model", "annotator_url", "max_cost"):
             if getattr(options, name) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -93,29 +93,61 @@ class Suite:
         """Whether its numbers show that the path works and measure nothing."""
         return self.data == "mini"
 
-    def only(self, names: list[str]) -> Suite:
-        """The suite cut down to some of its tasks (``toxigen`` stands for ``bfpo_toxigen``)."""
-        known = {t.task: t for t in self.everything}
-        groups = {
-            "disc": [t.task for t in self.tasks if t.group == "disc"],
-            "gen": [t.task for t in self.tasks if t.group == "gen"],
-        }
-        if self.helpfulness is not None:
-            groups["alpaca"] = [self.helpfulness.task]
-        wanted: set[str] = set()
-        for name in names:
-            full = name if name.startswith("bfpo_") or name in known else f"bfpo_{name}"
-            if full.removeprefix("bfpo_") in groups:
-                wanted.update(groups[full.removeprefix("bfpo_")])
-            elif full in known:
-                wanted.add(full)
-            else:
-                raise unknown_name("task", name, [*known, "bfpo_disc", "bfpo_gen"])
+    def only(self, names: Sequence[str]) -> Suite:
+        """The suite cut down to some of its tasks (``toxigen`` stands for ``bfpo_toxigen``).
+
+        Args:
+            names: tasks and groups (``disc``, ``gen``, ``alpaca``). Those with a minus before them
+                are taken from the others; from all that enter an average where there are none.
+
+        Raises:
+            BadInput: an unknown name, or nothing is left.
+        """
+        less = [name for name in names if name.startswith("-")]
+        more = [name for name in names if name not in less]
+        wanted = {task for name in more for task in self._called(name)}
+        wanted = wanted if more else {task.task for task in self.tasks}
+        wanted -= {task for name in less for task in self._called(name[1:].strip())}
+        if not wanted:
+            raise BadInput(
+                f"--tasks {','.join(names)} leaves no task of suite {self.name}; leave out fewer."
+            )
         tasks = tuple(t for t in self.tasks if t.task in wanted)
         helpful = self.helpfulness
         if helpful is not None and helpful.task not in wanted:
             helpful = None
         return replace(self, tasks=tasks, helpfulness=helpful)
+
+    def _called(self, name: str) -> list[str]:
+        """The tasks that a name stands for."""
+        known = [t.task for t in self.everything]
+        groups = {
+            group: [t.task for t in self.tasks if t.group == group] for group in ("disc", "gen")
+        }
+        if self.helpfulness is not None:
+            groups["alpaca"] = [self.helpfulness.task]
+        full = name if name.startswith("bfpo_") or name in known else f"bfpo_{name}"
+        if full.removeprefix("bfpo_") in groups:
+            return groups[full.removeprefix("bfpo_")]
+        if full not in known:
+            raise unknown_name("task", name, [*known, "bfpo_disc", "bfpo_gen"])
+        return [full]
+
+    def typed(self, wanted: Collection[str]) -> str:
+        """The shortest text for ``--tasks`` by which :meth:`only` finds just these tasks.
+
+        Empty where they are all that enter an average: then the option is not needed.
+        """
+        texts = []
+        for base in ([], ["disc"], ["gen"], ["disc", "gen"], None):
+            there = {t.task for t in self.tasks if base is None or t.group in base}
+            more = [t.task for t in self.everything if t.task in wanted and t.task not in there]
+            less = [t.task for t in self.tasks if t.task in there and t.task not in wanted]
+            short = [task.removeprefix("bfpo_") for task in more]
+            short += [f"-{task.removeprefix('bfpo_')}" for task in less]
+            if base is not None or not more:
+                texts.append(",".join([*(base or []), *short]))
+        return min(texts, key=len)
 
 
 # ------------------------------------------------------------------- suite files

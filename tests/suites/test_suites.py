@@ -10,6 +10,7 @@ import yaml
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.sampling import Sampling
+from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.suites import Suite, group_field, load_suite, suite_names
 
 
@@ -74,8 +75,39 @@ def test_part_of_a_suite() -> None:
     ]
     assert len(suite.only(["disc"]).tasks) == 12
     assert len(suite.only(["bfpo_gen", "toxigen"]).tasks) == 5
-    with pytest.raises(BadInput, match="did you mean 'bfpo_toxigen'"):
-        suite.only(["toxigne"])
+    for name in ("toxigne", "-toxigne"):
+        with pytest.raises(BadInput, match="unknown task 'toxigne'; did you mean 'bfpo_toxigen'"):
+            suite.only([name])
+    with pytest.raises(BadInput, match="--tasks disc,-disc leaves no task of suite paper"):
+        suite.only(["disc", "-disc"])
+
+
+ALL = [task.task for task in load_suite("paper").tasks]
+
+
+@pytest.mark.parametrize(
+    ("typed", "tasks"),
+    [
+        ("", ALL),
+        ("-toxigen", [task for task in ALL if task != "bfpo_toxigen"]),
+        ("disc", ALL[:12]),
+        ("-disc", ALL[12:]),
+        ("disc,-moral_permissibility", [t for t in ALL[:12] if t != "bfpo_moral_permissibility"]),
+        ("-bfpo_moral_permissibility , disc", [t for t in ALL[:12] if "permissibility" not in t]),
+        ("disc,-toxigen,toxigen", [t for t in ALL[:12] if t != "bfpo_toxigen"]),
+        ("gen,toxigen,-advbench", ["bfpo_toxigen", *(t for t in ALL[12:] if "advbench" not in t)]),
+        ("disc,gen,alpaca,-alert", [*(t for t in ALL if t != "bfpo_alert"), "bfpo_alpaca_eval"]),
+        ("alpaca", ["bfpo_alpaca_eval"]),
+    ],
+)
+def test_a_minus_leaves_a_task_out(typed: str, tasks: list[str]) -> None:
+    suite = load_suite("paper")
+    options = EvaluateOptions(model="m", tasks=typed)  # type: ignore[arg-type]
+    found = suite.only(options.tasks).everything if typed else suite.tasks
+    assert [task.task for task in found] == tasks
+    again = suite.typed(tasks)
+    assert again.count(",") <= typed.count(",")
+    assert again == "" or suite.only(again.split(",")).everything == tuple(found)
 
 
 SCORED = {
