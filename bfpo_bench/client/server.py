@@ -118,6 +118,11 @@ class Server:
         """Whether the server runs on this machine."""
         return urlsplit(self.base_url).hostname in LOOPBACK
 
+    @property
+    def lacks_key(self) -> bool:
+        """Whether it will want a key and none is given; one on this machine may do without."""
+        return self.key is None and not self.is_local
+
     def redact(self, text: str) -> str:
         """`text` without the key."""
         return self.key.redact(text) if self.key is not None else text

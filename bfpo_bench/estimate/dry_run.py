@@ -23,7 +23,7 @@ from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import Evaluation, resolve
 from bfpo_bench.evaluation.target import LocalTarget
 from bfpo_bench.helpfulness.annotator import ChosenAnnotator
-from bfpo_bench.judges import ZooCard
+from bfpo_bench.judges import RubricCard, ZooCard
 from bfpo_bench.judges.chosen import LONGEST_JUDGED, ChosenJudge
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.tasks.requests import Task
@@ -42,7 +42,8 @@ def dry_run(
         BadInput: something asked for cannot be had.
         RunFailed: a model could not be loaded, or gives no numbers (only when `measured`).
     """
-    evaluation = resolve(options)
+    # A sample is judged, and never annotated.
+    evaluation = resolve(options, asked=("judge",) if measured else ())
     target = evaluation.target
     tokenizer = None
     if target.tokenizer is not None:
@@ -184,6 +185,8 @@ def _annotator_needs(evaluation: Evaluation, annotator: ChosenAnnotator, task: T
     if limit is not None:
         fits = "covers" if prices.cost(likely) <= limit else "does not cover"
         lines.append(f"   --max-cost {prices.text(limit)} {fits} that")
+    if annotator.server is not None and annotator.server.lacks_key:
+        lines.append(f"   its key is still to be set in {annotator.options.annotator_key_env}")
     if annotator.files is None:
         return lines
     loading = annotator.options.loading
@@ -212,10 +215,14 @@ def _judge_needs(judge: ChosenJudge, judged: Sequence[Task]) -> list[str]:
             f"{title}: {'not estimated' if isinstance(judge.card, ZooCard) else 'loads no model'}"
         ]
     if judge.model is None:
+        assert isinstance(judge.card, RubricCard)
+        lacking = judge.card.server(asked=False).lacks_key
+        key = [f"   its key is still to be set in {judge.card.api_key_env}"] if lacking else []
         return [
             f"{title}: {work.requests:,} requests to its server, about {work.read:,} tokens to "
             f"read ({GUESS} characters each), at most {work.generated:,} to generate; no memory "
-            "of this machine"
+            "of this machine",
+            *key,
         ]
     options = judge.options
     dtype, note = judge.number_format(judge.model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -86,8 +87,13 @@ class Evaluation:
         )
 
 
-def resolve(options: EvaluateOptions) -> Evaluation:
+def resolve(
+    options: EvaluateOptions, asked: Collection[str] = ("judge", "annotator")
+) -> Evaluation:
     """Finds all that the options name and checks it. Loads no weights.
+
+    Args:
+        asked: which of judge and annotator will be; the other's server may lack a key.
 
     Raises:
         BadInput: one sentence for the first thing that cannot be had.
@@ -109,10 +115,13 @@ def resolve(options: EvaluateOptions) -> Evaluation:
     judge = annotator = None
     loading = options.loading.beside_target()
     if judged:
-        judge = choose_judge(JudgeOptions.of(options, judge=name, loading=loading))
+        judge = choose_judge(
+            JudgeOptions.of(options, judge=name, loading=loading), "judge" in asked
+        )
         judge = judge.going_on(begun.get("judge"))
     if options.annotator:
-        annotator = choose_annotator(AnnotatorOptions.of(options, loading=loading))
+        wish = AnnotatorOptions.of(options, loading=loading)
+        annotator = choose_annotator(wish, "annotator" in asked)
     prices = Prices(options.price_in, options.price_out, options.max_cost)
     return Evaluation(options, suite, tasks, target, judge, annotator, prices, output)
 

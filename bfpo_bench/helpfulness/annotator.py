@@ -144,8 +144,11 @@ class ChosenAnnotator:
             engine.close()
 
 
-def choose_annotator(options: AnnotatorOptions) -> ChosenAnnotator:
+def choose_annotator(options: AnnotatorOptions, asked: bool = True) -> ChosenAnnotator:
     """Finds an annotator. Asks it nothing that costs.
+
+    Args:
+        asked: whether it will be; else its server may lack a key.
 
     Raises:
         BadInput: one sentence for the first thing that cannot be had.
@@ -161,7 +164,7 @@ def choose_annotator(options: AnnotatorOptions) -> ChosenAnnotator:
                 "--annotator openai:MODEL names its model itself; leave --annotator-model out."
             )
         config = load_config(options.annotator_config or OFFICIAL)
-        return ChosenAnnotator(options, config, model, _keyed(options, OPENAI), None)
+        return ChosenAnnotator(options, config, model, _keyed(options, OPENAI, asked), None)
     if options.annotator == "local":
         return _local(options, load_config(options.annotator_config or OFFICIAL))
     if options.annotator_config is not None:
@@ -176,15 +179,15 @@ def choose_annotator(options: AnnotatorOptions) -> ChosenAnnotator:
             "configuration of alpaca_eval."
         )
     config = load_config(options.annotator)
-    server = _keyed(options, config.base_url or OPENAI)
+    server = _keyed(options, config.base_url or OPENAI, asked)
     return ChosenAnnotator(options, config, options.annotator_model or config.model, server, None)
 
 
-def _keyed(options: AnnotatorOptions, default: str) -> Server:
+def _keyed(options: AnnotatorOptions, default: str, asked: bool) -> Server:
     """The server with its key, not yet contacted."""
     key = Secret.from_environment(options.annotator_key_env)
     server = Server(options.annotator_url or default, key)
-    if key is None and not server.is_local:
+    if asked and server.lacks_key:
         raise BadInput(
             f"annotator {options.annotator!r} needs a key for {server.base_url}: set "
             f"{options.annotator_key_env} in the environment, or name a server that takes none "

@@ -148,14 +148,17 @@ class ChosenJudge:
             engine.close()
 
 
-def choose_judge(options: JudgeOptions) -> ChosenJudge:
+def choose_judge(options: JudgeOptions, asked: bool = True) -> ChosenJudge:
     """Finds a judge and its model. Loads no weights.
+
+    Args:
+        asked: whether it will be; else its server may lack a key.
 
     Raises:
         BadInput: one sentence for the first thing that cannot be had.
     """
     assert options.judge is not None
-    card = point_judge(load_judge(options.judge), options.judge_model, options.judge_url)
+    card = point_judge(load_judge(options.judge), options.judge_model, options.judge_url, asked)
     backend = choose_backend(options.loading.backend)
     if backend == "openai":
         raise BadInput(
@@ -173,19 +176,20 @@ def choose_judge(options: JudgeOptions) -> ChosenJudge:
     return ChosenJudge(options, card, model, backend)
 
 
-def point_judge(card: Card, model: str | None, url: str | None) -> Card:
+def point_judge(card: Card, model: str | None, url: str | None, asked: bool = True) -> Card:
     """A judge's card with the user's choice of model and server. Contacts nobody.
 
     Args:
         model: what --judge-model says: a folder or hub id, or a served model's name.
         url: what --judge-url says.
+        asked: whether the judge will be; else its server may lack a key.
 
     Raises:
         BadInput: this judge takes no such choice, or its server needs a key that is not set.
     """
     if isinstance(card, RubricCard):
         card = card.at(model, url)
-        card.server()  # for its complaint about the key
+        card.server(asked)  # for its complaint about the key
         return card
     if url is not None:
         raise BadInput(

@@ -114,15 +114,17 @@ class RubricCard:
             base_url=Server(base_url).base_url if base_url is not None else self.base_url,
         )
 
-    def server(self) -> Server:
+    def server(self, asked: bool = True) -> Server:
         """The server with its key, not yet contacted.
+
+        Args:
+            asked: whether it will be; else it may lack its key.
 
         Raises:
             BadInput: the environment holds no key; a server on this machine may do without.
         """
-        key = Secret.from_environment(self.api_key_env)
-        server = Server(self.base_url, key)
-        if key is None and not server.is_local:
+        server = Server(self.base_url, Secret.from_environment(self.api_key_env))
+        if asked and server.lacks_key:
             raise BadInput(
                 f"judge {self.name!r} asks {self.base_url} and needs its key: set "
                 f"{self.api_key_env} in the environment, or name another server with --judge-url."

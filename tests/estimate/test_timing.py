@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.protocol import ScoreRequest
 from bfpo_bench.engines.tokenization import load_tokenizer
@@ -231,3 +231,26 @@ def test_rules_have_no_tokens_and_a_rubric_counts_its_answers(
         )
     )
     assert "judge openai: 24 requests to its server" in text
+
+
+def test_who_is_not_asked_needs_no_key(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "THEIR_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    asked = options(
+        *(tiny_llama, tmp_path / "never"),
+        judge="openai",
+        tasks=("advbench",),
+        annotator="openai:gpt-4.1",
+        annotator_key_env="THEIR_KEY",
+    )
+    text = dry_run(asked)
+    assert "its key is still to be set in OPENAI_API_KEY" in text
+    assert "its key is still to be set in THEIR_KEY" in text
+    with pytest.raises(BadInput, match=r"judge 'openai' asks .* needs its key"):
+        dry_run(asked, measured=True)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-judge")
+    resolve(asked, asked=("judge",))
+    with pytest.raises(BadInput, match="set THEIR_KEY"):
+        resolve(asked)
