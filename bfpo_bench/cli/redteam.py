@@ -17,6 +17,9 @@ Examples:
   bfpo-bench redteam --model ./my-model --prompts prompts.csv --judge harmbench-llama2-13b \
 --ranker pairrm --output pairs.jsonl
 
+  bfpo-bench redteam --model ./my-model --prompts prompts.csv --judge keyword --ranker length \
+--limit 20 --output trial.jsonl
+
   bfpo-bench redteam --model ./my-model --prompts advbench --data-dir ./data --judge keyword \
 --ranker reward:./my-reward-model --output pairs.jsonl
 

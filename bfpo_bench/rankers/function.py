@@ -75,7 +75,7 @@ def choose_function(name: str) -> FunctionRanker:
     Raises:
         BadInput: there is none, or it does not take three texts.
     """
-    function = import_function("ranker", name, ["give pairrm, reward:PATH or openai:MODEL"])
+    function = import_function("ranker", name, ["give pairrm, reward:PATH, openai:MODEL or length"])
     try:
         inspect.signature(function).bind("prompt", "first", "second")
     except TypeError:

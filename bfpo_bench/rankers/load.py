@@ -5,7 +5,7 @@ from __future__ import annotations
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.rankers.protocol import ChosenRanker, RankerOptions
 
-KINDS = ("pairrm", "reward:PATH", "openai:MODEL", "package.module:function")
+KINDS = ("pairrm", "reward:PATH", "openai:MODEL", "length", "package.module:function")
 
 
 def choose_ranker(options: RankerOptions) -> ChosenRanker:
@@ -24,6 +24,10 @@ def choose_ranker(options: RankerOptions) -> ChosenRanker:
         raise BadInput(
             f"ranker {options.ranker!r} breaks off after its colon; give one of {', '.join(KINDS)}."
         )
+    if options.ranker == "length":
+        from bfpo_bench.rankers.length import LengthRanker
+
+        return LengthRanker()
     if kind == "pairrm":
         from bfpo_bench.rankers.pairrm import choose_pairrm
 

@@ -99,8 +99,8 @@ def of_both(
 RankerName = Annotated[
     str,
     Help(
-        "Which response is more helpful: pairrm, pairrm:PATH, reward:PATH, openai:MODEL or "
-        "package.module:function."
+        "Which response is more helpful: pairrm, pairrm:PATH, reward:PATH, openai:MODEL, "
+        "package.module:function, or length (the longer one, to try things out)."
     ),
 ]
 RankerUrl = Annotated[

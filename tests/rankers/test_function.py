@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.progress import Progress
 from bfpo_bench.rankers import Comparison, RankerOptions, choose_ranker
 from bfpo_bench.rankers.function import FunctionRanker
 
@@ -63,12 +64,17 @@ def test_a_function_that_fails(name: str, sentence: str) -> None:
         ("pairrm:", "ranker 'pairrm:' breaks off after its colon; give one of pairrm, reward:PATH"),
         ("reward:", "ranker 'reward:' breaks off after its colon"),
         ("reward:./nowhere", "there is no model folder './nowhere'"),
-        ("no_such_module:f", "folder on PYTHONPATH, or give pairrm, reward:PATH or openai:MODEL."),
+        (
+            "no_such_module:f",
+            "folder on PYTHONPATH, or give pairrm, reward:PATH, openai:MODEL or length.",
+        ),
         ("tests.rankers.failing:f", "breaks while it is imported (OSError: no such device)"),
         (
             "tests.rankers.own:longr",
             "function of the module tests.rankers.own: 'longr'; did you",
         ),
+        ("lenght", "unknown ranker 'lenght'; did you mean 'length'?"),
+        ("length:", "ranker 'length:' breaks off after its colon"),
         ("tests.rankers.empty:f", "of ranker 'tests.rankers.empty:f' holds no function at all"),
         ("tests.rankers.own:of_two", "cannot be called with a prompt and two responses; write it"),
     ],
@@ -77,6 +83,15 @@ def test_no_such_ranker(name: str, sentence: str) -> None:
     with pytest.raises(BadInput) as found:
         choose_ranker(RankerOptions(ranker=name))
     assert sentence in str(found.value)
+
+
+def test_the_longer_response_wins_and_equal_length_is_a_draw() -> None:
+    ranker = choose_ranker(RankerOptions(ranker="length"))
+    assert ranker.identity() == {"ranker": "length", "kind": "length"}
+    pairs = [("abc", "a"), ("a", "abc"), ("abc", "xyz"), ("  a \n", "b"), ("", "b"), ("你好", "ab")]
+    with ranker.opened(Progress(show=False)) as opened:
+        found = opened.rank([Comparison("p", first, second) for first, second in pairs])
+    assert [ranking.preference for ranking in found] == [2.0, -2.0, 0.0, 0.0, -1.0, 0.0]
 
 
 def test_a_ranker_without_a_server_is_given_none() -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from bfpo_bench.cli.app import app
 from bfpo_bench.common import device
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.evaluation.target import LocalTarget
@@ -328,3 +330,31 @@ def test_another_cpu_goes_on_with_the_format_that_the_run_was_begun_in(
     assert redteam(options(SCRIPT, device="cpu", fresh=True, dtype="float32")) != summary
     # Where auto would take the other one, a finished file is read all the same.
     assert redteam(asked).made_of["dtype"] == "float32"
+
+
+def test_a_real_model_is_red_teamed_without_another(tiny_llama: Path, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("steal a bike\nbreak a jar\nopen a box\n", encoding="utf-8")
+    output = tmp_path / "pairs.jsonl"
+    done = CliRunner().invoke(
+        app,
+        [
+            *("redteam", "--model", str(tiny_llama), "--prompts", str(prompts), "--judge"),
+            *("keyword", "--ranker", "length", "--output", str(output), "--max-new-tokens", "16"),
+            *("--backend", "hf", "--device", "cpu", "--dtype", "float32"),
+        ],
+        catch_exceptions=False,
+    )
+    assert done.exit_code == 0, done.output
+    found = [json.loads(line) for line in output.read_text().splitlines()]
+    lengths = [[len(response.strip()) for response in row["responses"]] for row in found]
+    assert found
+    assert all(row["ranker"] == "length" for row in found)
+    # What a model that knows nothing says is no refusal, so only a draw drops a prompt.
+    assert len(found) + read_summary(output.with_suffix(".summary.json")).dropped[Dropped.TIE] == 3
+    for row, (first, second) in zip(found, lengths, strict=True):
+        assert row["preference"] == first - second != 0
+        assert row["more_helpful"] == int(first < second)
+        assert row["safe"] == [False, False]
+    (pair, *_) = make_pairs("helpful", read("redteam", output).records)
+    assert len(pair.chosen.strip()) == max(lengths[0])
