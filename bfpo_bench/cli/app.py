@@ -16,6 +16,7 @@ COMMANDS = {
     "export": "Write a run's samples for other tools",
     "tasks": "List the tasks of a suite",
     "train": "Train a baseline by a recipe",
+    "recipes": "List the recipes, or print one in whole",
     "redteam": "Make training pairs of a model's own harmful responses",
     "demo": "See the paper in miniature, in minutes",
     "illustrate": "Show what BFPO, DPO and IPO learn (Section 3.4)",

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import yaml
 
 from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.text import visible
 from bfpo_bench.common.validate import validated
 from bfpo_bench.training.data.formats import FORMATS
 from bfpo_bench.training.data.preferences import PAIRINGS
@@ -63,6 +64,24 @@ def load_recipe(name: str, changes: Sequence[str] = (), base: str | None = None)
         if one.format is not None and one.format not in FORMATS:
             raise unknown_name("format of preference data", one.format, FORMATS)
     return recipe
+
+
+def recipe_text(name: str) -> str:
+    """A recipe as YAML that needs no other: what it extends is merged in.
+
+    Its first comment stands on top. Defaults are not written out.
+
+    Raises:
+        BadInput: as :func:`load_recipe`.
+    """
+    load_recipe(name)
+    comment = []
+    for line in _path(name, None).read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        comment.append(visible(line) + "\n")
+    style = {"sort_keys": False, "default_flow_style": None, "width": 100}
+    return "".join(comment) + yaml.dump(_read(name), Dumper=_Dumper, **style)
 
 
 def _refuse_old_keys(content: dict[str, Any], recipe: str) -> None:
@@ -124,6 +143,12 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
     list("-+.0123456789"),
 )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the texts that :class:`_Loader` would take for something else; in ASCII."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 COMMANDS = [
     *([], ["evaluate"], ["judge"], ["export"], ["tasks"], ["demo"]),
-    *(["train"], ["redteam"], ["illustrate"]),
+    *(["train"], ["recipes"], ["redteam"], ["illustrate"]),
     *(["leaderboard"], ["compare"]),
     *(["judges"], ["judges", "list"], ["judges", "check"]),
     *(["data"], ["data", "list"], ["data", "check"]),
