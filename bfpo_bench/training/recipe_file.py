@@ -80,8 +80,10 @@ def recipe_text(name: str) -> str:
         if not line.startswith("#"):
             break
         comment.append(visible(line) + "\n")
-    style = {"sort_keys": False, "default_flow_style": None, "width": 100}
-    return "".join(comment) + yaml.dump(_read(name), Dumper=_Dumper, **style)
+    content = yaml.dump(
+        _read(name), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100
+    )
+    return "".join(comment) + str(content)
 
 
 def _refuse_old_keys(content: dict[str, Any], recipe: str) -> None:
