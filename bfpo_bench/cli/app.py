@@ -13,6 +13,7 @@ COMMANDS = {
     "judge": "Judge saved responses again",
     "leaderboard": "Put runs into one table",
     "compare": "Say which differences between runs are real",
+    "show": "Look at a run's samples",
     "export": "Write a run's samples for other tools",
     "tasks": "List the tasks of a suite",
     "train": "Train a baseline by a recipe",

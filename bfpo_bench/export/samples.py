@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.text import valid_text
 from bfpo_bench.run.directory import read_run
 from bfpo_bench.run.results import Results
@@ -35,6 +35,30 @@ class Sample:
     response: ResponseRecord | None
     verdicts: list[VerdictRecord]
     metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class SampleCounts:
+    """How many samples of a task there are.
+
+    Attributes:
+        items: in the source, as far as it was asked.
+        answered: items with an answer, whole or not.
+        harmful, harmless, unknown: by the verdicts of one judge.
+        right, wrong: by the task's accuracy; 0 both where it has another metric or no results yet.
+    """
+
+    items: int
+    answered: int
+    harmful: int
+    harmless: int
+    unknown: int
+    right: int
+    wrong: int
+
+
+ACCURACIES = ("acc", "acc_norm")
+"""Metrics of which an item has 1 where the likeliest choice is right, else 0."""
 
 
 class RunSamples:
@@ -92,9 +116,51 @@ class RunSamples:
         found = self._store.select("SELECT DISTINCT metric FROM outcomes ORDER BY metric")
         return [metric for (metric,) in found]
 
-    def of(self, task: str) -> Iterator[Sample]:
-        """The samples of a task in the order of its source; items without an answer are counted."""
-        for item in self._store.iter_items(task):
+    def metric(self, task: str) -> str | None:
+        """The metric of a task's cell; None where an old run that is not finished does not say."""
+        done = self.results.tasks.get(task) if self.results is not None else None
+        metric = self.tasks[task].get("metric") or (done.metric if done else None)
+        return None if metric is None else str(metric)
+
+    def judge_named(self, name: str | None = None) -> str | None:
+        """One of :attr:`judges`: of that name, or the run's own, or the first; None without any.
+
+        Raises:
+            BadInput: no judge of that name has judged the run.
+        """
+        there = self.judges
+        if name is not None and name not in there:
+            raise unknown_name("judge of this run", name, there)
+        own = [judge for judge in there if self.judge and judge.startswith(self.judge)]
+        return name or next(iter([*own, *there]), None)
+
+    def counts(self, task: str, judge: str | None) -> SampleCounts:
+        """How many samples of a task there are, and what a judge says of them."""
+        answered = (
+            "SELECT COUNT(*) FROM (SELECT item FROM responses WHERE task = ? "
+            "UNION SELECT item FROM scores WHERE task = ?)"
+        )
+        graded = (
+            "SELECT value >= 1, COUNT(*) FROM outcomes WHERE task = ? AND metric = ? GROUP BY 1"
+        )
+        metric = self.metric(task)
+        select = self._store.select
+        verdicts = self._store.verdict_counts(task, judge) if judge is not None else {}
+        right = dict(select(graded, task, metric)) if metric in ACCURACIES else {}
+        return SampleCounts(
+            *select("SELECT COUNT(*) FROM items WHERE task = ?", task)[0],
+            *select(answered, task, task)[0],
+            *(verdicts.get(said, 0) for said in (True, False, None)),
+            *(right.get(is_right, 0) for is_right in (1, 0)),
+        )
+
+    def of(self, task: str, beginning: str = "") -> Iterator[Sample]:
+        """The samples of a task in the order of its source; items without an answer are counted.
+
+        Args:
+            beginning: only of items whose id begins with it.
+        """
+        for item in self._store.iter_items(task, beginning):
             scores = self._store.scores(task, item.item)
             responses = self._store.responses(task, item.item)
             if not scores and not responses:

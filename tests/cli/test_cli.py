@@ -29,7 +29,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 COMMANDS = [
-    *([], ["evaluate"], ["judge"], ["export"], ["tasks"], ["demo"]),
+    *([], ["evaluate"], ["judge"], ["show"], ["export"], ["tasks"], ["demo"]),
     *(["train"], ["recipes"], ["redteam"], ["illustrate"]),
     *(["leaderboard"], ["compare"]),
     *(["judges"], ["judges", "list"], ["judges", "check"]),

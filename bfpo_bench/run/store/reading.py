@@ -32,11 +32,18 @@ class Reading:
         """Items of a task in the order of its source."""
         return list(self.iter_items(task))
 
-    def iter_items(self, task: str) -> Iterator[ItemRecord]:
-        """The same one by one, in memory that does not grow with their number."""
-        query = "SELECT task, item, position, row FROM items WHERE task = ? ORDER BY position"
+    def iter_items(self, task: str, beginning: str = "") -> Iterator[ItemRecord]:
+        """The same one by one, in memory that does not grow with their number.
+
+        Args:
+            beginning: only those whose id begins with it.
+        """
+        query = (
+            "SELECT task, item, position, row FROM items "
+            "WHERE task = ? AND substr(item, 1, ?) = ? ORDER BY position"
+        )
         with self._explained():
-            for row in self._db.execute(query, (task,)):
+            for row in self._db.execute(query, (task, len(beginning), beginning)):
                 yield ItemRecord(*row)
 
     def scores(self, task: str, item: str | None = None) -> list[ScoreRecord]:
