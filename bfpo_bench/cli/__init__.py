@@ -7,6 +7,8 @@ from typing import NoReturn
 
 from bfpo_bench.cli.encoding import write_anything
 from bfpo_bench.common.interrupts import INTERRUPTED, Interrupts, say_stopped
+from bfpo_bench.common.loggers import clean_messages
+from bfpo_bench.common.text import sentence, visible
 
 
 def main() -> None:
@@ -16,6 +18,7 @@ def main() -> None:
     """
     interrupts = Interrupts()
     write_anything()
+    clean_messages()
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
@@ -32,7 +35,10 @@ def main() -> None:
         if interrupts.seen or isinstance(error, KeyboardInterrupt):
             _stopped()
         if debug:
-            raise
+            import traceback
+
+            print(visible(traceback.format_exc()), end="", file=sys.stderr)
+            sys.exit(1)
         sys.exit(_explained(error))
 
 
@@ -49,11 +55,11 @@ def _explained(error: BaseException) -> int:
     from bfpo_bench.common.errors import BenchError
 
     if isinstance(error, BenchError):
-        print(f"bfpo-bench: {error}", file=sys.stderr)
+        print(sentence(f"bfpo-bench: {error}"), file=sys.stderr)
         return error.exit_code
-    print(
+    said = (
         f"bfpo-bench: unexpected {type(error).__name__}: {error}; run again with --debug to "
-        "see where, and please report it.",
-        file=sys.stderr,
+        "see where, and please report it."
     )
+    print(sentence(said), file=sys.stderr)
     return 1

@@ -103,8 +103,10 @@ def check(
         if checked.status == "refused" or (checked.status == "not found" and name in named):
             failures.append(checked.sentence)
     _print(table)
+    from bfpo_bench.cli.terminal import say
+
     for sentence in failures:
-        typer.echo(f"bfpo-bench: {sentence}", err=True)
+        say(f"bfpo-bench: {sentence}", err=True)
     if failures:
         raise typer.Exit(2)
 
@@ -184,10 +186,7 @@ def _short(digest: str | None) -> str:
 
 
 def _print(table: Table) -> None:
-    from rich.console import Console
+    from bfpo_bench.cli.terminal import screen
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # Piped into a file or a pager there is no screen to fit: keep every cell in one piece.
-        console = Console(highlight=False, width=200)
+    console = screen(piped_width=200)
     console.print(table)

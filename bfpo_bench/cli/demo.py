@@ -57,9 +57,7 @@ def demo(
     kin from it, and evaluate them into one table; then a small real model on the same suite, which
     pip fetches once (93 MB). No GPU, minutes.
     """
-    from rich.console import Console
-
-    from bfpo_bench.cli.terminal import set_log_level
+    from bfpo_bench.cli.terminal import screen, set_log_level
     from bfpo_bench.common.errors import BadInput
     from bfpo_bench.common.progress import Progress
 
@@ -69,7 +67,7 @@ def demo(
             "--seeds and --regimes are for --study, which begins at seed 0; --seed and --toy-only "
             "are for the tour."
         )
-    console = Console(highlight=False)
+    console = screen()
     if study:
         from bfpo_bench.toy_world.study.report import write_report
         from bfpo_bench.toy_world.study.runs import run_study
@@ -114,6 +112,7 @@ def _show_leaderboard(folder: Path, console: Console) -> str:
     """All rows as ``leaderboard`` prints them; as Markdown, too."""
     import shutil
 
+    from bfpo_bench.cli.terminal import say
     from bfpo_bench.leaderboard import leaderboard
 
     board = leaderboard(folder / "runs")
@@ -121,5 +120,5 @@ def _show_leaderboard(folder: Path, console: Console) -> str:
     width = shutil.get_terminal_size((100, 24)).columns
     typer.echo(board.render("terminal", width, console.is_terminal), nl=False)
     for sentence in (*board.remarks, *board.problems, *board.faults):
-        typer.echo(f"bfpo-bench: {sentence}", err=True)
+        say(f"bfpo-bench: {sentence}", err=True)
     return board.render("markdown")

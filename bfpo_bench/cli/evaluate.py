@@ -60,9 +60,10 @@ def evaluate(
     set_log_level(log_level)
     progress = Progress()
     if dry_run:
+        from bfpo_bench.common.text import visible
         from bfpo_bench.estimate.dry_run import dry_run as look
 
-        typer.echo(look(options, measure, progress))
+        typer.echo(visible(look(options, measure, progress)))
         return
     from bfpo_bench.cli.terminal import show_results
     from bfpo_bench.evaluation.resolve import output_folder

@@ -41,9 +41,10 @@ def export(
     """Write a run's samples for other tools: one row per item with prompt, response,
     log-likelihoods and verdicts.
     """
+    from bfpo_bench.cli.terminal import say
     from bfpo_bench.export import export_run
 
     done = export_run(run, format, output, force)
     for note in done.notes:
-        typer.echo(f"Note: {note}", err=True)
-    typer.echo(f"{done.samples} samples: {done.path}")
+        say(f"Note: {note}", err=True)
+    say(f"{done.samples} samples: {done.path}")

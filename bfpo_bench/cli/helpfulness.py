@@ -71,14 +71,13 @@ def import_(
     ] = None,
 ) -> None:
     """Fill the Alpaca column from annotations made elsewhere, and print the metrics."""
-    from rich.console import Console
-
+    from bfpo_bench.cli.terminal import screen
     from bfpo_bench.helpfulness.exchange import import_annotations
 
     verb = "Added to" if (run / "run.json").exists() else "Made"
     results = import_annotations(run, annotations, outputs, data_dir, weights)
     assert results.helpfulness is not None
-    console = Console(highlight=False)
+    console = screen()
     _show(console, results.model["name"], results.helpfulness)
     console.print(f"{verb} the run {run}", soft_wrap=True, markup=False)
 
@@ -138,24 +137,22 @@ def reward(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Mean reward of the same responses: another look, without an annotator."""
-    from rich.console import Console
-
+    from bfpo_bench.cli.terminal import screen
     from bfpo_bench.common.progress import Progress
     from bfpo_bench.engines.hf.load import find_device
     from bfpo_bench.helpfulness.rewards import mean_reward
 
     found = mean_reward(run, reward_model, objective, None, find_device(device), Progress())
-    _show_look(Console(highlight=False), found)
+    _show_look(screen(), found)
 
 
 @app.command("constraints", epilog=_CONSTRAINTS_EXAMPLE)
 def constraints(run: Run) -> None:
     """Share of the mini suite's instructions whose checkable constraint is met."""
-    from rich.console import Console
-
+    from bfpo_bench.cli.terminal import screen
     from bfpo_bench.helpfulness.rewards import constraints_met
 
-    _show_look(Console(highlight=False), constraints_met(run))
+    _show_look(screen(), constraints_met(run))
 
 
 def _upstream(data_dir: Path | None) -> Upstream:

@@ -49,9 +49,9 @@ def illustrate(
 
 
 def _show(curves: Sequence[Curve], output: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from bfpo_bench.cli.terminal import screen
     from bfpo_bench.training.illustration.four_actions import DESIRED, TITLES
 
     table = Table(title=f"Desired order: {DESIRED}", title_style="", title_justify="left")
@@ -70,10 +70,7 @@ def _show(curves: Sequence[Curve], output: Path) -> None:
             "-" if distance is None else f"{distance:.3f}",
             end_section=last_of_tau,
         )
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # Piped there is no screen to fit: keep every cell in one piece.
-        console = Console(highlight=False, width=120)
+    console = screen(piped_width=120)
     console.print(table)
     console.print(
         "Distance: total variation between the policy learned and the closed form, mean of the "

@@ -62,8 +62,7 @@ def judge(
     """Judge the responses of a finished run, or of a JSON-lines file, without generating anything
     again.
     """
-    from rich.console import Console
-
+    from bfpo_bench.cli.terminal import screen
     from bfpo_bench.common.errors import BadInput
     from bfpo_bench.common.progress import Progress
     from bfpo_bench.judges.chosen import choose_judge
@@ -73,7 +72,7 @@ def judge(
     if samples is None and (prompt_field or response_field):
         raise BadInput("--prompt-field and --response-field go with --samples.")
     chosen = choose_judge(options)
-    console = Console(highlight=False)
+    console = screen()
     if run is not None:
         from bfpo_bench.evaluation.rejudge import judge_run
 

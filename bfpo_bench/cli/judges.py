@@ -54,9 +54,9 @@ def list_judges() -> None:
     """List the judges that --judge takes by name. Loads no model."""
     import importlib.util
 
-    from rich.console import Console
     from rich.table import Table
 
+    from bfpo_bench.cli.terminal import screen
     from bfpo_bench.judges import ClassifierCard, RubricCard, load_judge, names
     from bfpo_bench.judges.judgezoo import INSTALL, NAMES, PREFIX
     from bfpo_bench.judges.load import CARDS
@@ -72,9 +72,7 @@ def list_judges() -> None:
         elif isinstance(card, RubricCard):
             model, labels = f"{card.model} at {card.base_url}", "true / false"
         table.add_row(name, model, labels, card.licence)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=200)
+    console = screen(piped_width=200)
     console.print(table)
     installed = importlib.util.find_spec("judgezoo") is not None
     console.print(
@@ -128,8 +126,7 @@ def check(
     ] = None,
 ) -> None:
     """Compare a judge's verdicts with people's labels."""
-    from rich.console import Console
-
+    from bfpo_bench.cli.terminal import screen
     from bfpo_bench.common.errors import BadInput
     from bfpo_bench.common.files import atomic_write, refuse_file_of_run
     from bfpo_bench.common.progress import Progress
@@ -164,7 +161,7 @@ def check(
             progress=Progress(),
             label_means=_means("--label-means", label_means),
         )
-    _show(Console(highlight=False), found)
+    _show(screen(), found)
     if output is not None:
         atomic_write(output, found.to_json())
         typer.echo(f"Written: {output}")

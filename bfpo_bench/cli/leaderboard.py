@@ -126,8 +126,10 @@ def _write(board: Leaderboard, format: str, output: Path | None) -> None:
 
 def _end(board: Leaderboard) -> None:
     """Says what went wrong on standard error; ends with its exit code."""
+    from bfpo_bench.cli.terminal import say
+
     for sentence in (*board.remarks, *board.problems, *board.faults):
-        typer.echo(f"bfpo-bench: {sentence}", err=True)
+        say(f"bfpo-bench: {sentence}", err=True)
     if board.problems:
         raise typer.Exit(2)
     if board.faults:

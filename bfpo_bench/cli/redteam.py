@@ -53,11 +53,12 @@ def redteam(options: RedteamOptions) -> None:
 
 
 def _show(summary: Summary, output: Path, path: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from bfpo_bench.cli.terminal import screen
+
+    console = screen()
     judge = summary.made_of["judge"]["judge"]
     table = Table(title=Text(f"{summary.made_of['model']['name']} · harmful by {judge}"))
     table.add_column("Category" if summary.categories else "")

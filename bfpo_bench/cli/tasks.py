@@ -34,8 +34,9 @@ def tasks(
     if path:
         typer.echo(TASKS_FOLDER)
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from bfpo_bench.cli.terminal import screen
 
     chosen = load_suite(suite)
     table = Table(title=f"suite {chosen.name}, version {chosen.version}, judge {chosen.judge}")
@@ -57,4 +58,4 @@ def tasks(
             task.source,
             str(task.version),
         )
-    Console(highlight=False).print(table)
+    screen().print(table)

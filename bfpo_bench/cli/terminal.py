@@ -1,20 +1,54 @@
-"""What a command prints when a run is done."""
+"""How commands print: nothing that comes from outside steers the terminal."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
 
 from bfpo_bench.common.errors import unknown_name
+from bfpo_bench.common.text import sentence, visible
 from bfpo_bench.run.results import Results
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+
+
+def screen(piped_width: int | None = None) -> Console:
+    """Standard output for rich's tables and texts, with :func:`~.text.visible` characters only.
+
+    Args:
+        piped_width: columns where it is no terminal: in a file or a pager there is no screen to
+            fit.
+    """
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class Screen(Console):
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterable[Segment]:
+            for text, style, control in super().render(renderable, options):
+                yield Segment(text if control else visible(text), style, control)
+
+    screen = Screen(highlight=False)
+    piped = piped_width is not None and not screen.is_terminal
+    return Screen(highlight=False, width=piped_width) if piped else screen
+
+
+def say(text: str, err: bool = False) -> None:
+    """One sentence on standard output, or on standard error."""
+    typer.echo(sentence(text), err=err)
 
 
 def show_results(results: Results, folder: Path) -> None:
     """Prints the row and where its files lie."""
-    from rich.console import Console
-
     from bfpo_bench.run.table import terminal
 
-    console = Console(highlight=False)
+    console = screen()
     console.print(terminal(results))
     # soft_wrap keeps paths in one piece, so that they can be copied.
     console.print(

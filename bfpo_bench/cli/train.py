@@ -81,10 +81,13 @@ def train(
     folder = output or Path("models") / resolved.method
     progress = Progress()
     if dry_run:
+        from bfpo_bench.common.text import visible
         from bfpo_bench.training.dry_run import dry_run as describe
 
-        typer.echo(describe(resolved, folder, progress, loading.trust_remote_code, loading.device))
+        code = loading.trust_remote_code
+        typer.echo(visible(describe(resolved, folder, progress, code, loading.device)))
         return
+    from bfpo_bench.cli.terminal import say
     from bfpo_bench.training.output import RECORD
     from bfpo_bench.training.train import train as run
 
@@ -110,9 +113,9 @@ def train(
     if not main:
         return
     for line in [*record["notes"], *_left_out(record)]:
-        typer.echo(line)
+        say(line)
     before = ", trained before" if trained else ""
-    typer.echo(f"The model is in {folder}{before}; training.json in it says how it was made.")
+    say(f"The model is in {folder}{before}; training.json in it says how it was made.")
     if options is not None:
         from bfpo_bench.cli.terminal import show_results
         from bfpo_bench.evaluation.resolve import output_folder

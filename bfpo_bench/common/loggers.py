@@ -1,10 +1,12 @@
-"""Other libraries' log lines, where they say what the reader is told better elsewhere."""
+"""Log lines, our own and other libraries': which are written, and that none steers a terminal."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from bfpo_bench.common.text import sentence
 
 
 @contextmanager
@@ -18,3 +20,13 @@ def errors_only(*loggers: str) -> Iterator[None]:
     finally:
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
+
+
+def clean_messages() -> None:
+    """Has every message of this process, whoever logs it, as :func:`~.text.sentence` shows it."""
+    logging.setLogRecordFactory(_Clean)
+
+
+class _Clean(logging.LogRecord):
+    def getMessage(self) -> str:
+        return sentence(super().getMessage())

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+from bfpo_bench.common.text import sentence
+
 WIDE = 120
 """Columns of a terminal with room for everything; a narrower one gets no bar, but all numbers."""
 
@@ -64,7 +66,7 @@ class Lines:
 
 
 def _write_line(text: str) -> None:
-    print(f"{time.strftime('%H:%M')} {text}", file=sys.stderr, flush=True)
+    print(sentence(f"{time.strftime('%H:%M')} {text}"), file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -130,7 +132,9 @@ class Progress:
         ]
         with Bars(*columns, console=console) as bars:
             self._bars = bars
-            self._current = bars.add_task(title, total=total, completed=done, note="", rate="")
+            self._current = bars.add_task(
+                sentence(title), total=total, completed=done, note="", rate=""
+            )
             self._begin, self._count, self._tokens = time.monotonic(), 0, 0
             try:
                 yield
@@ -170,7 +174,7 @@ class Progress:
         if self._show:
             from rich.console import Console
 
-            Console(stderr=True, highlight=False).print(text, markup=False)
+            Console(stderr=True, highlight=False).print(sentence(text), markup=False)
 
     def note(self, text: str) -> None:
         """One line to know what is computed, e.g. in what number format; it stands in logs too."""

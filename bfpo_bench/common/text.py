@@ -32,6 +32,21 @@ def visible(text: str) -> str:
     return text.translate(_VISIBLE)
 
 
+LONGEST = 2_000
+"""Characters that a sentence of a command may have: what is foreign in it may have any number."""
+
+
+def sentence(text: str) -> str:
+    """The same for one sentence to a person, which begins and ends as it does and is `LONGEST`."""
+    if len(text) <= LONGEST and len(whole := visible(text)) <= LONGEST:
+        return whole
+    half = (LONGEST - len(_CUT)) // 2
+    return visible(text[:half])[:half] + _CUT + visible(text[-half:])[-half:]
+
+
+_CUT = " [… cut …] "
+
+
 class _Visible(dict[int, str]):
     """By code point, what is shown for it; filled with those that were met."""
 

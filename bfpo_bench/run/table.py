@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bfpo_bench.common.text import sentence
 from bfpo_bench.run.results import TITLES, Results, TaskResult, verdicts_by
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def terminal(results: Results) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    cells = Table(title=Text(f"{results.model['name']} · {results.suite['name']} suite"))
+    name = sentence(str(results.model["name"]))
+    cells = Table(title=Text(f"{name} · {results.suite['name']} suite"))
     cells.add_column("Task")
     cells.add_column("Score (%)", justify="right")
     cells.add_column("95 % interval", justify="right")
@@ -56,16 +58,16 @@ def terminal(results: Results) -> RenderableType:
             cells.add_section()
         group = task.group
         interval = interval_text(task.low, task.high)
-        cells.add_row(task.column, score_text(task), interval, items_text(task))
+        cells.add_row(Text(task.column), score_text(task), interval, items_text(task))
 
     row = Table()
     row.add_column("Model")
     texts = _row(results)
     for title in texts:
         row.add_column(title, justify="right", style="bold")
-    row.add_row(Text(str(results.model["name"])), *texts.values())
+    row.add_row(Text(name), *texts.values())
     quiet = [_legend(results)]
-    remarks = [Text(f"• {note}", style="yellow") for note in notes(results)]
+    remarks = [Text(sentence(f"• {note}"), style="yellow") for note in notes(results)]
     # Not as columns: most tasks have none, and a terminal has 80 columns.
     judged = [task for task in results.tasks.values() if task.group == "gen"]
     quiet = [*map(_responses, judged), *quiet]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bfpo_bench.common.text import visible
+from bfpo_bench.common.text import LONGEST, sentence, visible
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,14 @@ from bfpo_bench.common.text import visible
 def test_nothing_foreign_steers_a_terminal(text: str, shown: str) -> None:
     assert visible(text) == shown
     assert visible(shown) == shown
+
+
+def test_a_sentence_keeps_its_begin_and_its_end() -> None:
+    assert sentence("bfpo-bench: Größe \u202e.") == "bfpo-bench: Größe \\u202e."
+    for middle in ("x" * 35_000_000, "\x1b" * LONGEST, "\x1b" * (LONGEST - 100)):
+        shown = sentence(f"bfpo-bench: {middle}; mend it.")
+        assert len(shown) in (LONGEST - 1, LONGEST)
+        assert shown.startswith("bfpo-bench: ")
+        assert shown.endswith("; mend it.")
+        assert " [… cut …] " in shown
+        assert "\x1b" not in shown
