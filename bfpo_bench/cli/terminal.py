@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def screen(piped_width: int | None = None) -> Console:
-    """Standard output for rich's tables and texts, with :func:`~.text.visible` characters only.
+    """Standard output for rich's tables and texts, with :func:`visible` characters only.
 
     Args:
         piped_width: columns where it is no terminal: in a file or a pager there is no screen to
