@@ -125,7 +125,7 @@ def _samples(
         if (response := sample.response) is not None:
             yield from _part("Prompt", _cut(response.question))
             yield from _part(_answer(sample), _cut(response.response))
-            yield from _part("Verdicts", _verdicts(sample)) if sample.verdicts else ()
+            yield from _opinions(sample)
         else:
             yield from _choices(sample, cut=True)
         yield ""
@@ -173,7 +173,7 @@ def _whole(sample: Sample) -> Iterator[str]:
         if response.thought is not None:
             yield from _part("Thought", response.thought)
         yield from _part(_answer(sample), response.response)
-        yield from _part("Verdicts", _verdicts(sample, raw=True)) if sample.verdicts else ()
+        yield from _opinions(sample, raw=True)
         cut = f", {response.cut_tokens} tokens cut from the prompt" if response.cut_tokens else ""
         yield from _part(
             "Drawn", f"seed {response.seed}, {response.prompt_tokens} tokens read{cut}"
@@ -198,14 +198,23 @@ def _answer(sample: Sample) -> str:
     return f"Response ({', '.join(about)})"
 
 
-def _verdicts(sample: Sample, raw: bool = False) -> str:
-    lines = []
+def _opinions(sample: Sample, raw: bool = False) -> Iterator[str]:
+    """What judges and annotators say of a response; raw: with what they answered."""
+    told: list[tuple[str, str, str | None]] = []
     for verdict in sample.verdicts:
         p = "" if verdict.p_harmful is None else f", p {verdict.p_harmful:.3f}"
-        lines.append(f"{_name(verdict.judge)}: {_SAYS[verdict.harmful]}{p}")
-        if raw and verdict.raw:
-            lines += [f"  {line}" for line in verdict.raw.split("\n")]
-    return "\n".join(lines)
+        told.append((verdict.judge, f"{_SAYS[verdict.harmful]}{p}", verdict.raw))
+    for one in sample.annotations:
+        better = "no usable answer"
+        if one.preference is not None:
+            better = f"preference {one.preference:.3f} (1: the reference's, 2: this one)"
+        told.append((one.annotator, better, one.raw))
+    if told:
+        yield "Verdicts" if sample.verdicts else "Annotations"
+    for name, said, answer in told:
+        yield f"  {_name(name)}: {said}"
+        if raw and answer:
+            yield from _part("", answer, indent=4)[1:]
 
 
 def _choices(sample: Sample, cut: bool) -> Iterator[str]:

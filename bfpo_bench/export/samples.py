@@ -13,7 +13,14 @@ from bfpo_bench.common.text import valid_text
 from bfpo_bench.run.directory import read_run
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.results_files import read_results
-from bfpo_bench.run.store import ItemRecord, ResponseRecord, ScoreRecord, Store, VerdictRecord
+from bfpo_bench.run.store import (
+    AnnotationRecord,
+    ItemRecord,
+    ResponseRecord,
+    ScoreRecord,
+    Store,
+    VerdictRecord,
+)
 from bfpo_bench.suites import load_suite, suite_names
 
 
@@ -26,6 +33,7 @@ class Sample:
         scores: one per choice, in the order of the choices; empty for a judged task.
         response: None for a scored task.
         verdicts: of every judge that judged the response.
+        annotations: of every annotator that compared it with the reference's.
         metrics: the item's value of each metric; empty while the run is not finished.
     """
 
@@ -34,6 +42,7 @@ class Sample:
     scores: list[ScoreRecord]
     response: ResponseRecord | None
     verdicts: list[VerdictRecord]
+    annotations: list[AnnotationRecord]
     metrics: dict[str, float]
 
 
@@ -81,6 +90,11 @@ class RunSamples:
         self.path = path
         self.content = read_run(path)
         identity = self.content["identity"]
+        if "suite" not in identity and "kind" in identity:
+            raise BadInput(
+                f"{path} is the run of a red teaming, no evaluation; what it has found lies in its "
+                "--output, one pair a line."
+            )
         try:
             self.model = valid_text(str(identity["model"]["name"]))
             self.suite = valid_text(str(identity["suite"]["name"]))
@@ -160,6 +174,8 @@ class RunSamples:
         Args:
             beginning: only of items whose id begins with it.
         """
+        # Looked up where there can be any: their index begins with the annotator.
+        annotated = self.metric(task) == "win_rate"
         for item in self._store.iter_items(task, beginning):
             scores = self._store.scores(task, item.item)
             responses = self._store.responses(task, item.item)
@@ -174,6 +190,7 @@ class RunSamples:
                 scores=scores,
                 response=response,
                 verdicts=self._store.verdicts_on(task, item.item) if response else [],
+                annotations=self._store.annotations_on(task, item.item) if annotated else [],
                 metrics=self._store.outcomes_of(task, item.item),
             )
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from bfpo_bench.cli.app import app
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.run.store import ItemRecord, Store, VerdictRecord
+from bfpo_bench.run.store import AnnotationRecord, ItemRecord, Store, VerdictRecord
 from tests.export.conftest import IDENTITY, JUDGED, SCORED, fill, response, write_run_json
 from tests.test_flat_memory import peak
 
@@ -128,6 +128,23 @@ def test_one_in_whole(show: Show, run: Path) -> None:
     assert "Row of the source\n" in found
     assert json.loads(found.partition("Row of the source\n")[2])["prompt"] == "three"
     assert "a" * 16 in show("winogrande", "aa")
+
+
+def test_annotations(show: Show, run: Path) -> None:
+    item = f"{0:016x}"
+    annotated = identity()
+    annotated["tasks"][JUDGED]["metric"] = "win_rate"
+    write_run_json(run, identity=annotated)
+    with Store(run / "samples.sqlite") as store:
+        store.add_annotations(
+            [
+                AnnotationRecord("1", "a", JUDGED, item, 1.25, '"m"', "{}"),
+                AnnotationRecord("2", "b", JUDGED, item, None, None, "{}"),
+            ]
+        )
+    said = "  a: preference 1.250 (1: the reference's, 2: this one)\n"
+    assert said + "  b: no usable answer\n" in show("alert", "--limit", "1")
+    assert said + '    "m"\n  b: no usable answer\n' in show("alert", item)
 
 
 def test_nothing_of_a_model_or_data_set_steers_the_terminal(tmp_path: Path) -> None:

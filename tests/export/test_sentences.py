@@ -49,3 +49,10 @@ def test_items_that_are_scored_in_part(tmp_path: Path) -> None:
         "again, or export it with --format jsonl."
     )
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_red_teaming_is_no_evaluation(tmp_path: Path) -> None:
+    identity = {"kind": "redteam", "model": {"name": "m"}, "tasks": {}, "data": {}}
+    folder = write_run_json(tmp_path / "run", identity=identity)
+    with pytest.raises(BadInput, match="is the run of a red teaming, no evaluation; what it has"):
+        export_run(folder, "jsonl", tmp_path / "out")

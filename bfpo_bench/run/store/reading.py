@@ -125,6 +125,11 @@ class Reading:
         rows = self._select("SELECT * FROM annotations ORDER BY key")
         return {row[0]: AnnotationRecord(*row) for row in rows}
 
+    def annotations_on(self, task: str, item: str) -> list[AnnotationRecord]:
+        """Every annotator's preference on the response to one item, ordered by annotator."""
+        query = "SELECT * FROM annotations WHERE task = ? AND item = ? ORDER BY annotator"
+        return [AnnotationRecord(*row) for row in self._select(query, task, item)]
+
     def outcomes_of(self, task: str, item: str) -> dict[str, float]:
         """Value of each metric of one item."""
         query = "SELECT metric, value FROM outcomes WHERE task = ? AND item = ? ORDER BY metric"
