@@ -126,7 +126,9 @@ class EvaluateOptions(TargetOptions):
     suite: Annotated[str, Help("paper, mini (bundled items, a demonstration) or a YAML file.")] = (
         "paper"
     )
-    output: Annotated[Place | None, Help("Run directory. [default: runs/<model>]")] = None
+    output: Annotated[
+        Place | None, Help("Run directory. [default: runs/<model>, or runs/<model>-<suite>]")
+    ] = None
     tasks: Annotated[
         tuple[str, ...],
         split(","),

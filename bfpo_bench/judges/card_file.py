@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -11,6 +10,7 @@ import yaml
 from pydantic import Field
 
 from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.no_repeats import NoRepeats
 from bfpo_bench.common.validate import validated
 from bfpo_bench.judges.protocol import PromptKind
 
@@ -21,19 +21,6 @@ Kinds = Annotated[tuple[PromptKind, ...], Field(min_length=1)]
 C = TypeVar("C")
 
 
-class _NoRepeats(yaml.SafeLoader):
-    """Plain YAML without Python objects; a key given twice is an error, not a silent last-wins."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the field {key!r} is there twice", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
 def read_fields(path: Path) -> dict[str, Any]:
     """The fields of a card; one without a value is as good as not there.
 
@@ -42,7 +29,7 @@ def read_fields(path: Path) -> dict[str, Any]:
     """
     try:
         # The subclass only refuses more than SafeLoader does; it builds no Python objects.
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_NoRepeats)
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=NoRepeats)
     except FileNotFoundError:
         raise BadInput(f"there is no judge card {path}; give the path of a YAML file.") from None
     except OSError as problem:

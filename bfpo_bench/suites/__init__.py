@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.no_repeats import NoRepeats
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.common.validate import STRICT, Text, validated
 
@@ -438,8 +439,8 @@ def _read_yaml(path: Path, kind: str) -> Any:
         ) from error
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which lm-eval's ``!function module.name`` is just a text."""
+class _Loader(NoRepeats):
+    """Plain YAML in which lm-eval's ``!function module.name`` is just a text."""
 
 
 _Loader.add_constructor("!function", lambda _, node: str(node.value))

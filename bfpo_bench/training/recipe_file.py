@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import yaml
 
 from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.no_repeats import NoRepeats
 from bfpo_bench.common.text import visible
 from bfpo_bench.common.validate import validated
 from bfpo_bench.training.data.formats import FORMATS
@@ -129,14 +130,14 @@ def _path(name: str, beside: Path | None) -> Path:
     raise unknown_name("recipe", name, recipe_names())
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(NoRepeats):
     """YAML in which ``5e-7`` is a number, as everywhere else (YAML 1.1 wants ``5.0e-7``), and a
     date the text that it is.
     """
 
     yaml_implicit_resolvers: ClassVar = {  # type: ignore[misc]
         first: [one for one in resolvers if not one[0].endswith("timestamp")]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        for first, resolvers in NoRepeats.yaml_implicit_resolvers.items()
     }
 
 
@@ -170,7 +171,7 @@ def _change(content: dict[str, Any], change: str) -> None:
         raise BadInput(f"--set {change!r} is not of the form key=value.")
     try:
         value = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadInput(f"--set {change!r}: the value is not YAML; mend it.") from error
     at: Any = content
     *path, last = key.strip().split(".")

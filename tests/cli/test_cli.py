@@ -79,6 +79,7 @@ def test_a_finished_run_loads_no_torch(tiny_llama: Path, tmp_path: Path) -> None
 def test_tasks_and_their_folder() -> None:
     done = run("tasks", "--suite", "mini")
     assert "bfpo_hhh_alignment" in done.stdout
+    assert "T 0.7, top-p 0.95, 64 tokens" in done.stdout  # piped: no cell is cut
     folder = run("tasks", "--path").stdout.strip()
     assert len(list(Path(folder).glob("bfpo_*.yaml"))) == 19  # 17 tasks, 2 groups
 

@@ -156,6 +156,7 @@ def test_a_suite_of_ones_own(tmp_path: Path) -> None:
         ("a: \0", r"is not YAML \(control characters are not allowed|unacceptable character"),
         ("[" * 100_000, "is not YAML"),
         ("version: 2020-13-45", r"is not YAML \(month must be in"),
+        ("version: 1\nversion: 2", r"the field 'version' is there twice"),
         ("- a", r"mine\.yaml must be keys and values, not \['a'\]"),
         ("", r"mine\.yaml must be keys and values, not None"),
     ],

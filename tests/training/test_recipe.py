@@ -160,6 +160,7 @@ def test_a_recipe_extends_a_file_beside_it(tmp_path: Path) -> None:
             for old, new in names.items()
         ),
         ("a: [", "is no YAML that can be read"),
+        ("method: a\nmethod: b", "the field 'method' is there twice"),
         ("just text", "holds no recipe"),
     ],
 )
