@@ -55,7 +55,9 @@ def _explained(error: BaseException) -> int:
     from bfpo_bench.common.errors import BenchError
 
     if isinstance(error, BenchError):
-        print(sentence(f"bfpo-bench: {error}"), file=sys.stderr)
+        first, *more = error.lines or ("",)
+        for line in (f"bfpo-bench: {first}", *more):
+            print(sentence(line), file=sys.stderr)
         return error.exit_code
     said = (
         f"bfpo-bench: unexpected {type(error).__name__}: {error}; run again with --debug to "

@@ -97,11 +97,12 @@ def check(
     for heading in ("Source", "Variant", "Where", "Rows", "Digest", "Status", "Licence"):
         table.add_column(heading, overflow="fold")
     failures = []
-    for name in named or all_sources():
-        checked = _check(name, variants.get(name), folder, mini, allow_unpinned)
-        table.add_row(*checked.cells)
-        if checked.status == "refused" or (checked.status == "not found" and name in named):
-            failures.append(checked.sentence)
+    with data.one_failure_is_enough():
+        for name in named or all_sources():
+            checked = _check(name, variants.get(name), folder, mini, allow_unpinned)
+            table.add_row(*checked.cells)
+            if checked.status == "refused" or (checked.status == "not found" and name in named):
+                failures.append(checked.sentence)
     _print(table)
     from bfpo_bench.cli.terminal import say
 

@@ -7,9 +7,17 @@ from collections.abc import Iterable
 
 
 class BenchError(Exception):
-    """Base of the failures that are reported as one sentence, without a traceback."""
+    """Base of the failures that are reported as one sentence, without a traceback.
+
+    Attributes:
+        lines: that sentence; several where several things are wrong, each for a line of its own.
+    """
 
     exit_code = 1
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
 
 
 class BadInput(BenchError):

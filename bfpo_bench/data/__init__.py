@@ -12,14 +12,15 @@ from a mirror or from the hub. The sources themselves are declared beside their 
 from __future__ import annotations
 
 from bfpo_bench.data.files import Record, from_csv, from_hub, from_jsonl
-from bfpo_bench.data.hub import HubUnavailable
-from bfpo_bench.data.load import find_data_dir, load_source, local_files
+from bfpo_bench.data.hub import HubUnavailable, one_failure_is_enough
+from bfpo_bench.data.load import OtherOption, find_data_dir, load_source, local_files
 from bfpo_bench.data.source import Hub, Loaded, Row, Source, Status, Variant
 
 __all__ = [
     "Hub",
     "HubUnavailable",
     "Loaded",
+    "OtherOption",
     "Record",
     "Row",
     "Source",
@@ -31,4 +32,5 @@ __all__ = [
     "from_jsonl",
     "load_source",
     "local_files",
+    "one_failure_is_enough",
 ]

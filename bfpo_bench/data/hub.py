@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -15,7 +16,15 @@ from bfpo_bench.data.source import Hub
 
 
 class HubUnavailable(BadInput):
-    """A source is not among the local files and could not be had from the hub either."""
+    """A source is not among the local files and could not be had from the hub either.
+
+    Attributes:
+        problem: why, without what to do about it: a clause for a list of several.
+    """
+
+    def __init__(self, sentence: str, problem: str | None = None) -> None:
+        super().__init__(sentence)
+        self.problem = problem or sentence
 
 
 def fetch(source: str, hub: Hub, layout: str) -> list[Record]:
@@ -35,10 +44,14 @@ def fetch(source: str, hub: Hub, layout: str) -> list[Record]:
         with cache_only_without_network():
             dataset = _load(hub)
     except Exception as error:
+        if _unreachable(error) and (lost := _LOST.get()) is not None:
+            lost.append(source)
         raise HubUnavailable(
             f"source {source!r} could not be read from the hub, {hub}: {reason(error)}; put its "
             f"files into a folder and name that with --data-dir (expected: {layout}), or leave "
-            "its task out with --tasks."
+            "its task out with --tasks.",
+            f"not in a data folder ({layout}), and not to be had from the hub, {hub}: "
+            f"{reason(error)}",
         ) from error
     names = {
         column: feature.names
@@ -78,16 +91,43 @@ def cache_only_without_network() -> Iterator[None]:
     Left to itself it tries for about 25 seconds first, for every data set anew.
     """
     import datasets
+    from huggingface_hub import constants
 
-    before = datasets.config.HF_HUB_OFFLINE
+    before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
     host = urlsplit(datasets.config.HF_ENDPOINT).hostname or "huggingface.co"
     proxied = any(os.environ.get(name) for name in _PROXIES)
-    if not before and not proxied and not _resolves(host):
-        datasets.config.HF_HUB_OFFLINE = True
+    if _LOST.get() or (not before[0] and not proxied and not _resolves(host)):
+        datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
     try:
         yield
     finally:
-        datasets.config.HF_HUB_OFFLINE = before
+        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
+
+
+_LOST: ContextVar[list[str] | None] = ContextVar("lost", default=None)
+"""Sources for which the hub was not reached; None where nobody keeps count."""
+
+
+@contextmanager
+def one_failure_is_enough() -> Iterator[None]:
+    """Once the hub was not to be reached in here, only the cache is asked for what comes after."""
+    before = _LOST.set([])
+    try:
+        yield
+    finally:
+        _LOST.reset(before)
+
+
+def _unreachable(error: BaseException | None) -> bool:
+    """Whether no answer came, of whatever library's errors it is made."""
+    while error is not None:
+        if _NO_ANSWER & {kind.__name__ for kind in type(error).__mro__}:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+_NO_ANSWER = {"ConnectionError", "TimeoutError", "Timeout", "TransportError"}
 
 
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")

@@ -14,6 +14,19 @@ from bfpo_bench.data import hub as hub_files
 from bfpo_bench.data.files import jsonl_records, value
 from bfpo_bench.data.source import Loaded, Row, Source, Status, Variant
 
+
+class OtherOption(BadInput):
+    """A source that cannot be had as asked for, but with another option.
+
+    Attributes:
+        variant: the variant that is at hand; None where the option is ``--allow-unpinned``.
+    """
+
+    def __init__(self, sentence: str, variant: str | None = None) -> None:
+        super().__init__(sentence)
+        self.variant = variant
+
+
 MINI = Path(__file__).with_name("mini")
 
 
@@ -75,7 +88,8 @@ def load_source(
         allow_unpinned: let rows through that are not the expected ones; the result is then marked.
 
     Raises:
-        BadInput: unknown variant; a file that is malformed, incomplete or not the expected data.
+        BadInput: unknown variant; a file that is malformed or incomplete.
+        OtherOption: not the expected data, or only another variant is there (a kind of BadInput).
         HubUnavailable: no local files, and the hub cannot be had (a kind of BadInput).
     """
     wanted = source.variant(variant)
@@ -105,7 +119,7 @@ def _load(source: Source, wanted: Variant, data_dir: Path | None, allow_unpinned
     status: Status = "pinned" if wanted.digest is not None else "unverified"
     if differs or found.variant is not wanted:
         if not allow_unpinned:
-            raise BadInput(_refusal(source, wanted, found, digest))
+            raise OtherOption(_refusal(source, wanted, found, digest))
         status = "differs"
     marks = []
     if found.variant is not source.default:
@@ -138,10 +152,11 @@ def _find(source: Source, wanted: Variant, data_dir: Path | None, allow_unpinned
         if paths and allow_unpinned:
             return _from_files(other, paths)
         if paths:
-            raise BadInput(
+            raise OtherOption(
                 f"source {source.name!r}: {data_dir} holds only its variant {other.name!r} "
                 f"({paths[0].name}), not {wanted.name!r}; take that with "
-                f"--variant {source.name}={other.name}, or add {wanted.layouts[0][0]}."
+                f"--variant {source.name}={other.name}, or add {wanted.layouts[0][0]}.",
+                other.name,
             )
     layout = " or ".join(files[0] for files in wanted.layouts)
     if wanted.hub is None:

@@ -60,6 +60,7 @@ def dry_run(
         f"model {target.name}, backend {target.backend}, judge {judge}, "
         f"suite {evaluation.suite.name}, run directory {evaluation.output}",
     ]
+    lines += evaluation.left_out.values()
     if tokenizer is None:
         lines.append(f"no tokenizer given: tokens are guessed at {GUESS} characters each")
     for task, work in zip(planned, works, strict=True):

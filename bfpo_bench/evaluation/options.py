@@ -138,6 +138,9 @@ class EvaluateOptions(TargetOptions):
             given=str | None,
         ),
     ] = ()
+    skip_missing: Annotated[
+        bool, Help("Leave out tasks whose data cannot be had; the results say so.")
+    ] = False
     limit: Annotated[Count | None, Help("At most so many items per task, drawn by the seed.")] = (
         None
     )

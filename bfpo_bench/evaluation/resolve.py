@@ -10,6 +10,7 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.open import choose_backend
+from bfpo_bench.evaluation.at_hand import tasks_at_hand
 from bfpo_bench.evaluation.chat_prompts import choose_template
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.target import Target, find_target
@@ -20,7 +21,7 @@ from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
 from bfpo_bench.models.chat import chat_templates
 from bfpo_bench.run.directory import read_run
 from bfpo_bench.suites import Suite, load_suite
-from bfpo_bench.tasks.requests import Task, load_tasks, render
+from bfpo_bench.tasks.requests import Task, render
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Evaluation:
         annotator: None when nobody was named to annotate.
         prices: what annotating may cost.
         output: the run directory.
+        left_out: wanted tasks whose data cannot be had → the mark that says so.
     """
 
     options: EvaluateOptions
@@ -44,6 +46,7 @@ class Evaluation:
     annotator: ChosenAnnotator | None
     prices: Prices
     output: Path
+    left_out: dict[str, str]
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -96,7 +99,7 @@ def resolve(
         asked: which of judge and annotator will be; the other's server may lack a key.
 
     Raises:
-        BadInput: one sentence for the first thing that cannot be had.
+        BadInput: one sentence for the first thing that cannot be had; of data, a line for each.
     """
     suite = load_suite(options.suite)
     wanted = _wanted(options, suite)
@@ -108,22 +111,19 @@ def resolve(
     output = output_folder(options)
     begun = begun_identity(output, options.fresh)
     target = find_target(options, choose_backend(options.loading.backend), begun)
-    tasks = load_tasks(
-        *(wanted, options.data_dir, options.variants, options.allow_unpinned),
-        *(options.limit, options.seed),
-    )
+    tasks, left_out = tasks_at_hand(options, suite, wanted)
     judge = annotator = None
     loading = options.loading.beside_target()
-    if judged:
+    if any(task.spec.group == "gen" for task in tasks):
         judge = choose_judge(
             JudgeOptions.of(options, judge=name, loading=loading), "judge" in asked
         )
         judge = judge.going_on(begun.get("judge"))
-    if options.annotator:
+    if options.annotator and any(task.annotated for task in tasks):
         wish = AnnotatorOptions.of(options, loading=loading)
         annotator = choose_annotator(wish, "annotator" in asked)
     prices = Prices(options.price_in, options.price_out, options.max_cost)
-    return Evaluation(options, suite, tasks, target, judge, annotator, prices, output)
+    return Evaluation(options, suite, tasks, target, judge, annotator, prices, output, left_out)
 
 
 def begun_identity(folder: Path, fresh: bool) -> dict[str, Any]:

@@ -32,6 +32,8 @@ def run_evaluation(options: EvaluateOptions, progress: Progress | None = None) -
     """
     progress = progress or Progress(show=False)
     evaluation = resolve(options)
+    for mark in evaluation.left_out.values():
+        progress.say(mark)
     with RunDirectory(evaluation.output, evaluation.identity, fresh=options.fresh) as run:
         finished = _finished(run, evaluation)
         if finished is not None:
@@ -55,7 +57,10 @@ def _finished(run: RunDirectory, evaluation: Evaluation) -> Results | None:
         return None
     done = {*results.tasks, *(results.answered if alpaca.is_annotated(evaluation, results) else ())}
     wanted = {task.name for task in evaluation.tasks}
-    return results if wanted <= done and not _asked_anyway(evaluation, results) else None
+    said = all(name in done or mark in results.marks for name, mark in evaluation.left_out.items())
+    if not said or _asked_anyway(evaluation, results):
+        return None
+    return results if wanted <= done else None
 
 
 def _asked_anyway(evaluation: Evaluation, results: Results) -> bool:

@@ -72,6 +72,7 @@ def collect(
         averages=means,
         marks=[
             *_marks(evaluation, tasks),
+            *(mark for name, mark in evaluation.left_out.items() if name not in tasks),
             *_helpfulness_marks(evaluation, store, planned, helpfulness),
             *([EARLIER] if is_earlier(identity) else []),
             *caveats,

@@ -135,10 +135,7 @@ class Suite:
         return [full]
 
     def typed(self, wanted: Collection[str]) -> str:
-        """The shortest text for ``--tasks`` by which :meth:`only` finds just these tasks.
-
-        Empty where they are all that enter an average: then the option is not needed.
-        """
+        """The shortest text for ``--tasks`` by which :meth:`only` finds just these tasks."""
         texts = []
         for base in ([], ["disc"], ["gen"], ["disc", "gen"], None):
             there = {t.task for t in self.tasks if base is None or t.group in base}
@@ -146,7 +143,7 @@ class Suite:
             less = [t.task for t in self.tasks if t.task in there and t.task not in wanted]
             short = [task.removeprefix("bfpo_") for task in more]
             short += [f"-{task.removeprefix('bfpo_')}" for task in less]
-            if base is not None or not more:
+            if base is not None or (less and not more):
                 texts.append(",".join([*(base or []), *short]))
         return min(texts, key=len)
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.lazy import LazySequence
 from bfpo_bench.common.loggers import errors_only
-from bfpo_bench.data import Loaded, Row, load_source
+from bfpo_bench.data import Loaded, Row, Source, find_data_dir, load_source, one_failure_is_enough
 from bfpo_bench.engines.protocol import GenerateRequest, ScoreRequest
 from bfpo_bench.models.chat import Chat, read_messages, write_messages
 from bfpo_bench.suites import TASKS_FOLDER, Suite, SuiteTask
@@ -99,6 +100,18 @@ class Task:
         return self.ids[self.positions[index]]
 
 
+class DataProblems(BadInput):
+    """Data that cannot be had as asked for, of all tasks at once; a line for each problem.
+
+    Attributes:
+        problems: task → what is wrong with its source.
+    """
+
+    def __init__(self, problems: Mapping[SuiteTask, BadInput]) -> None:
+        super().__init__(*dict.fromkeys(map(str, problems.values())))
+        self.problems = problems
+
+
 def load_tasks(
     suite: Suite,
     data_dir: Path | None = None,
@@ -113,18 +126,32 @@ def load_tasks(
     smallest, so that the choice depends on the seed and the items alone, not on their order.
 
     Raises:
-        BadInput: a source cannot be had or is not what it should be.
+        BadInput: there is no such data folder, or no such source.
+        DataProblems: sources cannot be had or are not what they should be (a kind of BadInput).
     """
+    mini = suite.data == "mini"
+    folder = None if mini else find_data_dir(data_dir)
+    rows: dict[SuiteTask, tuple[Source, Loaded]] = {}
+    problems: dict[SuiteTask, BadInput] = {}
+    with one_failure_is_enough():
+        for spec in suite.everything:
+            source = source_of(spec)
+            try:
+                loaded = load_source(
+                    source,
+                    data_dir=folder,
+                    variant=(variants or {}).get(source.name),
+                    mini=mini,
+                    allow_unpinned=allow_unpinned,
+                )
+            except BadInput as error:
+                problems[spec] = error
+            else:
+                rows[spec] = source, loaded
+    if problems:
+        raise DataProblems(problems)
     found = []
-    for spec in suite.everything:
-        source = source_of(spec)
-        loaded = load_source(
-            source,
-            data_dir=data_dir,
-            variant=(variants or {}).get(source.name),
-            mini=suite.data == "mini",
-            allow_unpinned=allow_unpinned,
-        )
+    for spec, (source, loaded) in rows.items():
         ids = source.ids(loaded.rows)
         positions = list(range(len(ids)))
         if limit is not None and limit < len(ids):

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.data import HubUnavailable
+from bfpo_bench.data import HubUnavailable, one_failure_is_enough
 from bfpo_bench.data import hub as hub_files
 from bfpo_bench.tasks.catalog import all_sources, find_source
 from tests.data.hub_rows import SCHEMAS, bbq, winogrande
@@ -206,8 +206,9 @@ def test_without_network_only_the_cache_is_asked(
 
     def load_dataset(*args: Any, **kwargs: Any) -> None:
         seen.append(datasets.config.HF_HUB_OFFLINE)
-        raise ConnectionError("offline")
+        raise failure("offline")
 
+    failure: type[Exception] = ConnectionError
     fake_hub([])
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
@@ -219,3 +220,13 @@ def test_without_network_only_the_cache_is_asked(
             load("winogrande")
         assert datasets.config.HF_HUB_OFFLINE is False
     assert seen == [True, False]
+    # Of several sources the first that is not answered stands for all, a refused one does not.
+    for kind, expected in ((ConnectionError, [False, True, True]), (RuntimeError, [False] * 3)):
+        seen.clear()
+        failure = kind
+        with one_failure_is_enough():
+            for name in ("winogrande", "alert", "toxigen"):
+                with pytest.raises(HubUnavailable):
+                    load(name)
+        assert seen == expected
+    assert datasets.config.HF_HUB_OFFLINE is False
