@@ -48,7 +48,7 @@ def train(
         typer.Option("--set", help="key=value of the recipe, dots for nested keys. Repeatable."),
     ] = None,
     evaluate: Annotated[
-        bool, typer.Option("--evaluate", help="Evaluate the result, into runs/<method>.")
+        bool, typer.Option("--evaluate", help="Evaluate the result, into runs/ as evaluate does.")
     ] = False,
     suite: Annotated[str, typer.Option(help="Suite for --evaluate.")] = "paper",
     judge: Annotated[

@@ -37,6 +37,9 @@ def run_evaluation(options: EvaluateOptions, progress: Progress | None = None) -
     with RunDirectory(evaluation.output, evaluation.identity, fresh=options.fresh) as run:
         finished = _finished(run, evaluation)
         if finished is not None:
+            progress.note(
+                f"Already finished; read from {run.path}. `evaluate --fresh` starts over."
+            )
             return finished
         with run.open_store() as store:
             return _Stages(evaluation, run, store, progress).run()

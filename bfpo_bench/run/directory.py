@@ -53,7 +53,9 @@ class RunDirectory:
         self._lock = _open_lock(path)
         self._owner: Path | None = None
         try:
-            taken = f"another process is working on {path}; wait for it or use another --output."
+            taken = (
+                f"another process is working on {path}; wait for it or use another run directory."
+            )
             self._owner = take(self._lock, path, taken)
             self._sweep()
             if fresh:
@@ -142,7 +144,7 @@ class RunDirectory:
             if (self.path / "samples.sqlite").exists():
                 raise BadInput(
                     f"{self.path} holds answers but no run.json, so nobody knows of what; "
-                    "use --fresh to start over or another --output."
+                    "begin it again with --fresh, or use another run directory."
                 )
             return None
         return read_run(self.path)
@@ -167,7 +169,7 @@ class RunDirectory:
         if different:
             raise BadInput(
                 f"{self.path} holds a run of something different: {'; '.join(different)}. "
-                "Use another --output, or --fresh to start over."
+                "Use another run directory, or begin this one again with --fresh."
             )
         if outdated is not None:
             with self.open_store() as store:
@@ -212,9 +214,9 @@ def read_run(path: Path) -> dict[str, Any]:
             "evaluate command."
         ) from error
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{file} is damaged ({error}); throw the run away with --fresh.") from error
+        raise BadInput(f"{file} is damaged ({error}); begin the run again with --fresh.") from error
     if not isinstance(content, dict) or not isinstance(content.get("identity"), dict):
-        raise BadInput(f"{file} is not a run of bfpo-bench; use another --output.")
+        raise BadInput(f"{file} is not a run of bfpo-bench; use another run directory.")
     schema = content.get("schema")
     if isinstance(schema, int) and schema > SCHEMA_VERSION:
         raise BadInput(
@@ -226,7 +228,7 @@ def read_run(path: Path) -> dict[str, Any]:
     if not isinstance(schema, int) or not isinstance(content.get("sessions"), list) or wrong:
         lacks = wrong[0] if wrong else "a schema number and its sessions"
         raise BadInput(
-            f"{file} lacks {lacks}, so nobody can go on with it; use --fresh to start over."
+            f"{file} lacks {lacks}, so nobody can go on with it; begin the run again with --fresh."
         )
     return content
 
@@ -236,7 +238,7 @@ def _refuse_checkpoint(path: Path) -> None:
     if (path / "config.json").exists() and not (path / "run.json").exists():
         raise BadInput(
             f"{path} holds a model (config.json), and a run has files of the same names; name "
-            "another --output."
+            "another run directory."
         )
 
 
@@ -247,8 +249,7 @@ def _open_lock(path: Path) -> int:
         descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise BadInput(
-            f"cannot write into {path} ({why_unwritable(error)}); choose another folder with "
-            "--output."
+            f"cannot write into {path} ({why_unwritable(error)}); choose another run directory."
         ) from error
     processes.locks.add(descriptor)
     return descriptor

@@ -144,7 +144,7 @@ def test_a_folder_that_cannot_be_written(tiny_llama: Path) -> None:
         *("evaluate", "--model", str(tiny_llama), "--suite", "mini", "--output", "/proc/run"),
     )
     assert done.returncode == 2
-    assert "choose another folder with --output" in done.stderr
+    assert "choose another run directory" in done.stderr
 
 
 SENDS = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"

@@ -91,7 +91,7 @@ def test_a_disk_that_takes_nothing(
     outcome = driver.run(Attempt({**options, "output": str(small_disk / "run")}))
     assert outcome.code == 2
     assert "cannot write into" in outcome.errors
-    assert "choose another folder with --output" in outcome.errors
+    assert "choose another run directory" in outcome.errors
     assert "Traceback" not in outcome.errors
 
 

@@ -167,13 +167,20 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(
 
 
 def test_a_finished_run_is_read_not_repeated(
-    run_mini: Callable[..., Results], undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+    run_mini: Callable[..., Results],
+    undisturbed: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def never(*_: object) -> None:
         raise AssertionError("a finished run loaded a model")
 
     monkeypatch.setattr("bfpo_bench.engines.open.open_engine", never)
-    assert run_mini(undisturbed) == read_results(undisturbed / "results.json")
+    monkeypatch.setenv("COLUMNS", "1000")
+    found = run_mini(undisturbed, progress=True)
+    assert found == read_results(undisturbed / "results.json")
+    said = f"Already finished; read from {undisturbed}. `evaluate --fresh` starts over.\n"
+    assert capsys.readouterr().err == said
 
 
 def test_results_are_made_again_from_the_store(

@@ -171,16 +171,16 @@ def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
         with pytest.raises(BadInput) as caught:
             RunDirectory(path, IDENTITY)
         assert str(caught.value) == (
-            f"cannot write into {path} (a file is in the way); choose another folder with --output."
+            f"cannot write into {path} (a file is in the way); choose another run directory."
         )
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("{", r"is damaged \(.*\); throw the run away with --fresh"),
-        ("[" * 100_000, r"is damaged \(.*\); throw the run away with --fresh"),
-        ("[]", "not a run of bfpo-bench; use another --output"),
+        ("{", r"is damaged \(.*\); begin the run again with --fresh"),
+        ("[" * 100_000, r"is damaged \(.*\); begin the run again with --fresh"),
+        ("[]", "not a run of bfpo-bench; use another run directory"),
         (json.dumps({"schema": 99, "identity": {}}), "newer bfpo-bench"),
         (json.dumps({"schema": "1", "identity": IDENTITY}), "lacks a schema number and its sess"),
         (json.dumps({"schema": 1, "identity": IDENTITY}), "lacks a schema number and its sessions"),

@@ -167,7 +167,10 @@ def test_files_that_are_no_stores_of_this_version(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "other.sqlite") as db:
         db.execute("CREATE TABLE mine (x)")
     db.close()
-    with pytest.raises(BadInput, match=r"is not a store of bfpo-bench; move it away or use --f"):
+    with pytest.raises(
+        BadInput,
+        match=r"is not a store of bfpo-bench; move it away, or begin the run again with --f",
+    ):
         Store(tmp_path / "other.sqlite")
     path = store_with_an_item(tmp_path / "newer.sqlite")
     with sqlite3.connect(path) as db:

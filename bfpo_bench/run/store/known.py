@@ -83,5 +83,6 @@ def _refusal(
     why = different[0] if different else "the model or its settings differ from those of then"
     return (
         f"{store.path} holds an answer to {task}, item {item}{by} that was made in another way: "
-        f"{why}. An item has one answer in a run; use another --output, or --fresh to start over."
+        f"{why}. An item has one answer in a run; use another run directory, or "
+        "begin this one again with --fresh."
     )

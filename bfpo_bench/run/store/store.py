@@ -49,7 +49,10 @@ class Store(Reading):
             raise BadInput(f"{path} is not there; nothing has been answered in this run yet.")
         if path.is_file() and 0 < path.stat().st_size < _SMALLEST_DATABASE:
             # SQLite takes a file of a few bytes for an empty database and would write over it.
-            raise BadInput(f"{path} is not a store of bfpo-bench; move it away or use --fresh.")
+            raise BadInput(
+                f"{path} is not a store of bfpo-bench; move it away, or begin the run again with "
+                "--fresh."
+            )
         with self._explained():
             if read_only:
                 self._db = sqlite3.connect(address_to_read(path), isolation_level=None, uri=True)
@@ -71,7 +74,8 @@ class Store(Reading):
             return
         if "meta" not in tables:
             raise BadInput(
-                f"{self.path} is not a store of bfpo-bench; move it away or use --fresh."
+                f"{self.path} is not a store of bfpo-bench; move it away, or begin the run again "
+                "with --fresh."
             )
         (found,) = self._db.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
         if int(found) > SCHEMA_VERSION:
@@ -93,8 +97,8 @@ class Store(Reading):
                 raise BadInput(
                     f"{self.path} holds several answers to {task}, item {item}: what is asked has "
                     "changed between two sessions, as it does with a chat template that writes "
-                    "the date, and nobody knows which counts; use another --output, or --fresh to "
-                    "start over."
+                    "the date, and nobody knows which counts; use another run directory, or begin "
+                    "this one again with --fresh."
                 )
 
     # ------------------------------------------------------------------ writing
@@ -179,8 +183,8 @@ class Store(Reading):
                 asked = ", ".join(str(getattr(last, name)) for name in ASKED[table])
                 raise RunFailed(
                     f"{self.path} already holds an answer in {table} for {asked}, made in another "
-                    "way; nothing is answered twice in a run, so use another --output, or --fresh "
-                    "to start over."
+                    "way; nothing is answered twice in a run, so use another run directory, or "
+                    "begin this one again with --fresh."
                 ) from error
 
     @contextmanager
