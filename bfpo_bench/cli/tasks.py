@@ -58,4 +58,4 @@ def tasks(
             task.source,
             str(task.version),
         )
-    screen().print(table)
+    screen(200).print(table)
