@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from bfpo_bench.data import Hub, Variant
 
 app = typer.Typer(
@@ -41,19 +39,16 @@ DataDir = Annotated[
 @app.command("list", epilog=_LIST_EXAMPLE)
 def list_sources(data_dir: DataDir = None) -> None:
     """List every source and variant: origin, expected rows and digest, licence. Reads no data."""
-    from rich.table import Table
-
     from bfpo_bench import data
+    from bfpo_bench.cli.terminal import print_rows
     from bfpo_bench.tasks.catalog import all_sources
 
     folder = data.find_data_dir(data_dir)
-    table = Table(title=f"data folder: {folder or 'none'}")
-    for title in ("Source", "Variant", "In folder", "Hub", "Rows", "Digest", "Licence"):
-        table.add_column(title, overflow="fold")
+    rows = []
     for source in all_sources().values():
         for variant in source.variants:
             is_default = variant is source.default and len(source.variants) > 1
-            table.add_row(
+            cells = (
                 source.name,
                 variant.name + (" (default)" if is_default else ""),
                 _presence(variant, folder),
@@ -62,7 +57,9 @@ def list_sources(data_dir: DataDir = None) -> None:
                 _short(variant.digest),
                 source.licence,
             )
-    _print(table)
+            rows.append(cells)
+    heads = ("Source", "Variant", "In folder", "Hub", "Rows", "Digest", "Licence")
+    print_rows(f"data folder: {folder or 'none'}", heads, rows)
 
 
 @app.command("check", epilog=_CHECK_EXAMPLE)
@@ -83,9 +80,8 @@ def check(
     ] = False,
 ) -> None:
     """Read every source and compare its rows with the expected count and digest."""
-    from rich.table import Table
-
     from bfpo_bench import data
+    from bfpo_bench.cli.terminal import print_rows, say
     from bfpo_bench.evaluation.options import read_variants
     from bfpo_bench.tasks.catalog import all_sources, find_source
 
@@ -93,19 +89,15 @@ def check(
     named = [find_source(name).name for name in source or []]
     folder = data.find_data_dir(data_dir)
     title = "bundled mini items" if mini else f"data folder: {folder or 'none'}"
-    table = Table(title=title)
-    for heading in ("Source", "Variant", "Where", "Rows", "Digest", "Status", "Licence"):
-        table.add_column(heading, overflow="fold")
-    failures = []
+    rows, failures = [], []
     with data.one_failure_is_enough():
         for name in named or all_sources():
             checked = _check(name, variants.get(name), folder, mini, allow_unpinned)
-            table.add_row(*checked.cells)
+            rows.append(checked.cells)
             if checked.status == "refused" or (checked.status == "not found" and name in named):
                 failures.append(checked.sentence)
-    _print(table)
-    from bfpo_bench.cli.terminal import say
-
+    heads = ("Source", "Variant", "Where", "Rows", "Digest", "Status", "Licence")
+    print_rows(title, heads, rows)
     for sentence in failures:
         say(f"bfpo-bench: {sentence}", err=True)
     if failures:
@@ -184,10 +176,3 @@ def _count(rows: int | None) -> str:
 
 def _short(digest: str | None) -> str:
     return "not known" if digest is None else digest[:12]
-
-
-def _print(table: Table) -> None:
-    from bfpo_bench.cli.terminal import screen
-
-    console = screen(piped_width=200)
-    console.print(table)

@@ -34,28 +34,21 @@ def tasks(
     if path:
         typer.echo(TASKS_FOLDER)
         return
-    from rich.table import Table
-
-    from bfpo_bench.cli.terminal import screen
+    from bfpo_bench.cli.terminal import print_rows
 
     chosen = load_suite(suite)
-    table = Table(title=f"suite {chosen.name}, version {chosen.version}, judge {chosen.judge}")
-    for title in ("Task", "Column", "Group", "Metric", "Chat", "Sampling", "Source", "Version"):
-        table.add_column(title, no_wrap=title == "Task")
+    rows = []
     for task in chosen.everything:
         generation = task.generation
         sampling = ""
         if generation is not None:
             sampling = f"T {generation.temperature}, top-p {generation.top_p}, "
             sampling += f"{generation.max_new_tokens} tokens"
-        table.add_row(
-            task.task,
-            task.column,
-            task.group,
-            task.metric,
-            "yes" if task.chat_template else "no",
-            sampling,
-            task.source,
-            str(task.version),
-        )
-    screen(200).print(table)
+        chat = "yes" if task.chat_template else "no"
+        named = (task.task, task.column, task.group, task.metric)
+        rows.append((*named, chat, sampling, task.source, str(task.version)))
+    print_rows(
+        f"suite {chosen.name}, version {chosen.version}, judge {chosen.judge}",
+        ("Task", "Column", "Group", "Metric", "Chat", "Sampling", "Source", "Version"),
+        rows,
+    )

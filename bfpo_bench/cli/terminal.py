@@ -12,7 +12,7 @@ from bfpo_bench.common.text import sentence, visible
 from bfpo_bench.run.results import Results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console
 
@@ -37,6 +37,31 @@ def screen(piped_width: int | None = None) -> Console:
     screen = Screen(highlight=False)
     piped = piped_width is not None and not screen.is_terminal
     return Screen(highlight=False, width=piped_width) if piped else screen
+
+
+def print_rows(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table where it fits the terminal; else each row's first cell, and under it the others."""
+    from rich.measure import Measurement
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title))
+    for head in heads:
+        table.add_column(head, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    out = screen(piped_width=200)
+    wide = out.options.update(max_width=1_000)
+    if not out.is_terminal or Measurement.get(out, wide, table).maximum <= out.width:
+        out.print(table)
+        return
+    out.print(Text(title, style="italic"))
+    for row in rows:
+        out.print(Text(row[0], style="bold"))
+        cells = zip(heads[1:], row[1:], strict=True)
+        text = " · ".join(f"{head}: {cell}" for head, cell in cells if cell)
+        out.print(Padding(Text(text), (0, 0, 0, 2)))
 
 
 def say(text: str, err: bool = False) -> None:

@@ -68,3 +68,18 @@ def test_a_file_sees_no_bars_and_no_control_characters(tiny_llama: Path, tmp_pat
     assert "24 of 24 verdicts unknown" in done.stdout
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", done.stdout)
     assert not re.search(r"\d/s|left \d", done.stdout)
+
+
+@pytest.mark.parametrize("arguments", [["tasks"], ["data", "list"]])
+def test_lists_can_be_read_on_80_columns(arguments: list[str], tmp_path: Path) -> None:
+    program = (sys.executable, "-m", "bfpo_bench")
+    code, written = run_in_terminal([*program, *arguments], 80)
+    lines = frames(written)
+    assert code == 0
+    assert max(map(len, lines)) <= 80
+    # No word is cut, and what belongs together stands together.
+    name = "bfpo_hhh_alignment" if arguments == ["tasks"] else "hhh_alignment"
+    place = lines.index(name)
+    assert re.match(r"  (Column|Variant): .* · ", lines[place + 1])
+    code, written = run_in_terminal([*program, *arguments], 250)
+    assert any(line.startswith("│ " + name) and line.endswith("│") for line in frames(written))
