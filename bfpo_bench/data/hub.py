@@ -48,8 +48,7 @@ def fetch(source: str, hub: Hub, layout: str) -> list[Record]:
             lost.append(source)
         raise HubUnavailable(
             f"source {source!r} could not be read from the hub, {hub}: {reason(error)}; put its "
-            f"files into a folder and name that with --data-dir (expected: {layout}), or leave "
-            "its task out with --tasks.",
+            f"files into a folder and name that with --data-dir (expected: {layout}).",
             f"not in a data folder ({layout}), and not to be had from the hub, {hub}: "
             f"{reason(error)}",
         ) from error

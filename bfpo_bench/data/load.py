@@ -185,8 +185,8 @@ def _refusal(source: Source, wanted: Variant, found: _Found, digest: str) -> str
     return (
         f"source {source.name!r} (variant {wanted.name!r}) from {found.where} is not the expected "
         f"data: expected {_size(wanted.rows, wanted.digest)}, found "
-        f"{_size(len(found.rows), digest)}; fetch it again from {source.homepage}, or pass "
-        "--allow-unpinned to use it as it is, marked in the results."
+        f"{_size(len(found.rows), digest)}; fetch it again from {source.homepage}; evaluate "
+        "--allow-unpinned uses it as it is, marked in the results."
     )
 
 

@@ -345,6 +345,24 @@ def test_runs_without_responses_or_annotations(run: Path) -> None:
         read_helpfulness(run)
 
 
+def test_offline_import_advises_options_that_it_has(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path, slim(data_dir, FIRST))
+    monkeypatch.delenv("BFPO_DATA_DIR", raising=False)
+    monkeypatch.setattr("bfpo_bench.data.hub._load", no_network)
+    with pytest.raises(HubUnavailable) as caught:
+        import_annotations(tmp_path / "run", path)
+    has = CliRunner().invoke(app, ["helpfulness", "import", "--help"]).output
+    advised = set(re.findall(r"--[a-z-]+", str(caught.value)))
+    assert advised == {"--data-dir"}
+    assert all(option in has for option in advised)
+
+
+def no_network(_: object) -> None:
+    raise ConnectionError("no network")
+
+
 def test_the_commands(
     data_dir: Path, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
