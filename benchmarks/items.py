@@ -12,7 +12,7 @@ from bfpo_bench.common.loggers import errors_only
 from bfpo_bench.data.hub import HubUnavailable
 from bfpo_bench.engines.protocol import ScoreRequest
 from bfpo_bench.suites import load_suite
-from bfpo_bench.tasks.requests import Task, load_tasks, render
+from bfpo_bench.tasks.requests import DataProblems, Task, load_tasks, render
 from bfpo_bench.tasks.rows import document
 
 
@@ -79,7 +79,9 @@ def read_items(
         with errors_only("bfpo_bench"):
             try:
                 [task] = load_tasks(one, data_dir, allow_unpinned=True, limit=drawn, seed=seed)
-            except HubUnavailable:
+            except DataProblems as error:
+                if not all(isinstance(one, HubUnavailable) for one in error.problems.values()):
+                    raise
                 [task] = load_tasks(replace(one, data="mini"), limit=drawn, seed=seed)
             if first:
                 task = replace(task, positions=task.positions[:limit])
