@@ -59,9 +59,13 @@ def split(separator: str = ",") -> BeforeValidator:
     """Several names, of which a command line makes one text; None for none."""
 
     def names(value: Any) -> Any:
-        if value is None or isinstance(value, str):
-            parts = (value or "").split(separator)
-            return tuple(part.strip() for part in parts if part.strip())
+        if value is None:
+            return ()
+        if isinstance(value, str):
+            parts = tuple(part.strip() for part in value.split(separator) if part.strip())
+            if not parts:  # an unset variable of a shell, say
+                raise ValueError(f"{value!r} names nothing; leave the option out for all.")
+            return parts
         return tuple(value) if isinstance(value, list) else value
 
     return BeforeValidator(names)

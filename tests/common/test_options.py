@@ -58,6 +58,10 @@ def test_a_member_is_given_whole_or_by_the_names_of_its_options() -> None:
         ({"name": "a", "output": 3}, "--output must be a path, not 3."),
         ({"name": "a", "tags": 3}, "--tags must be a list, not 3."),
         ({"name": "a", "force": "yes"}, "--force must be true or false, not 'yes'."),
+        (
+            {"name": "a", "tags": " , "},
+            "--tags: ' , ' names nothing; leave the option out for all.",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(given: dict[str, Any], sentence: str) -> None:
