@@ -102,7 +102,7 @@ ALL = [task.task for task in load_suite("paper").tasks]
 )
 def test_a_minus_leaves_a_task_out(typed: str, tasks: list[str]) -> None:
     suite = load_suite("paper")
-    options = EvaluateOptions(model="m", tasks=typed)  # type: ignore[arg-type]
+    options = EvaluateOptions(model="m", tasks=typed or ())  # type: ignore[arg-type]
     found = suite.only(options.tasks).everything if typed else suite.tasks
     assert [task.task for task in found] == tasks
     again = suite.typed(tasks)
