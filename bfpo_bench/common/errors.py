@@ -52,3 +52,8 @@ def why_unwritable(error: OSError) -> str:
     if isinstance(error, FileExistsError | NotADirectoryError):
         return "a file is in the way"
     return str(error.strerror or error)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of somebody else's code says; its kind where it is silent."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

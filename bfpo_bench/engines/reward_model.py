@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.errors import BadInput, first_line, unknown_name
 from bfpo_bench.engines.batching import pending
 from bfpo_bench.engines.tokenization import check_known, load_tokenizer
 from bfpo_bench.models.chat import DATE, Chat, TemplateFault, read_chat_template
@@ -278,7 +278,7 @@ def _load(found: RewardModelFiles, dtype: str) -> Any:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # config and weights come from anywhere
-        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        first = first_line(error).rstrip(".")
         raise BadInput(
             f"the reward model {files.name} cannot be loaded as a sequence classifier ({first}); "
             "give one that transformers knows without code of its own."

@@ -15,7 +15,7 @@ from importlib import metadata
 from typing import Any, ClassVar
 
 from bfpo_bench.common.batches import answer_chunks, at_once
-from bfpo_bench.common.errors import BadInput, RunFailed, unknown_name
+from bfpo_bench.common.errors import BadInput, RunFailed, first_line, unknown_name
 from bfpo_bench.judges.protocol import PROMPT_KINDS, Exchange, Judge, LabelEngine, Verdict
 
 # Raised whenever the code below changes so that the same judge gives other verdicts.
@@ -113,13 +113,12 @@ class ZooCard:
             zoo = importlib.import_module("judgezoo").Judge.from_name(short)
         except ValueError as error:
             raise BadInput(
-                f"JudgeZoo cannot open {self.name} ({_first_line(error)}); give it what it asks "
-                "for."
+                f"JudgeZoo cannot open {self.name} ({first_line(error)}); give it what it asks for."
             ) from error
         except Exception as error:
             raise RunFailed(
                 f"{self.name} could not be loaded by JudgeZoo ({type(error).__name__}: "
-                f"{_first_line(error)}); see --debug for where."
+                f"{first_line(error)}); see --debug for where."
             ) from error
         opened = ServedZooJudge if short in _ASK_OPENAI else ZooJudge
         return opened(self, zoo, short in _WANT_TARGETS)
@@ -197,7 +196,3 @@ def _notes(found: dict[str, Any], index: int) -> list[str]:
         if isinstance(value, (int, float, str)) and len(str(value)) <= 20:
             notes.append(f"{name} {value}")
     return notes
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.errors import BadInput, first_line
 
 DATE = "2024-07-26"
 """What a template's clock says where nobody names another day: the day that Llama 3's templates
@@ -234,7 +234,7 @@ class Chat:
             text.encode()
             return text
         except Exception as error:  # whatever a template can raise
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            first = first_line(error)
             raise TemplateFault(f"refuses the messages ({first})") from error
 
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.errors import BadInput, first_line
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -120,10 +120,9 @@ def from_hub(model: str, revision: str | None, code: bool = False) -> Path:
         )
     except Exception as error:
         at = f" at revision {revision!r}" if revision else ""
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadInput(
-            f"{model!r} is no folder here and could not be had from the hub{at} ({reason}); "
-            "check the name, the network and, for gated models, HF_TOKEN."
+            f"{model!r} is no folder here and could not be had from the hub{at} "
+            f"({first_line(error)}); check the name, the network and, for gated models, HF_TOKEN."
         ) from error
 
 

@@ -23,7 +23,7 @@ import transformers
 from torch import Tensor
 from transformers import AutoConfig, GenerationConfig
 
-from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.common.errors import BadInput, RunFailed, first_line
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.training.recipe import Recipe
@@ -108,7 +108,7 @@ def beside(
             AutoConfig.from_pretrained(scratch, trust_remote_code=trust_remote_code)
             load_tokenizer(Path(scratch), trust_remote_code)
     except Exception as error:  # config, tokenizer and code come from anywhere
-        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        first = first_line(error).rstrip(".")
         raise BadInput(
             f"a model trained from {base.folder} could not be saved ({first}); mend its config, "
             "generation config or tokenizer."

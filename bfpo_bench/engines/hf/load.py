@@ -10,7 +10,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.errors import BadInput, first_line
 from bfpo_bench.common.loggers import errors_only
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def find_device(name: str) -> torch.device:
 
 def not_loadable(folder: str | Path, error: Exception) -> BadInput:
     """What a user is told when transformers cannot make a model of a folder."""
-    first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    first = first_line(error).rstrip(".")
     own_code = "trust_remote_code" in str(error)
     hint = "; it brings its own code, which --trust-remote-code would run" if own_code else ""
     return BadInput(

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.common.errors import BadInput, RunFailed, first_line
 from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.models.adapters import WEIGHTS
 from bfpo_bench.models.checkpoint import safetensors_header
@@ -49,7 +49,7 @@ def merge_adapter(model: Any, folder: Path) -> Any:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # config and weights come from anywhere
-        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        first = first_line(error).rstrip(".")
         raise BadInput(
             f"the adapter {folder} cannot be put on this model ({first}); give the base that it "
             "was made for with --model."

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bfpo_bench.common.errors import first_line
 from bfpo_bench.engines.prefix.attention import BLOCK, FLEX, attention, layer_windows
 from bfpo_bench.engines.prefix.bins import WIDTHS
 from bfpo_bench.engines.prefix.packed import Logprobs, PackedModel, Query
@@ -69,7 +70,7 @@ def packing_fault(model: Any, kind: str | None = None) -> str | None:
                 asked = [Query(0, [0])] * (len(answers) - 1) + [_last(answers[-1])]
                 found.append(_packed(model, answers, asked, len(answers) * WANTED)[-1])
     except Exception as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = first_line(error)
         return f"its layers refuse the mask ({first[:120]})"
     plain = PlainModel(model)
     expected = []
