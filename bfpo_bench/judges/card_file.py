@@ -10,8 +10,8 @@ import yaml
 from pydantic import Field
 
 from bfpo_bench.common.errors import BadInput, unknown_name
-from bfpo_bench.common.no_repeats import NoRepeats
 from bfpo_bench.common.validate import validated
+from bfpo_bench.common.yaml_text import UNREADABLE, NoRepeats, yaml_fault
 from bfpo_bench.judges.protocol import PromptKind
 
 Count = Annotated[int, Field(ge=1)]
@@ -37,13 +37,9 @@ def read_fields(path: Path) -> dict[str, Any]:
         raise BadInput(f"judge card {path} cannot be read ({why}); give a YAML file.") from None
     except UnicodeDecodeError:
         raise BadInput(f"judge card {path} is not UTF-8 text; save the card as UTF-8.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as problem:
-        mark = getattr(problem, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        why = (
-            getattr(problem, "problem", None)
-            or (str(problem) or type(problem).__name__).splitlines()[0]
-        )
+    except UNREADABLE as problem:
+        where, why = yaml_fault(problem)
+        where = f" {where}" if where else ""
         raise BadInput(f"judge card {path}{where} is not valid YAML: {why}; mend it.") from None
     if not isinstance(values, dict):
         raise BadInput(

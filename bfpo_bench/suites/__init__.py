@@ -14,9 +14,9 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from bfpo_bench.common.errors import BadInput, unknown_name
-from bfpo_bench.common.no_repeats import NoRepeats
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.common.validate import STRICT, Text, validated
+from bfpo_bench.common.yaml_text import UNREADABLE, NoRepeats, yaml_fault
 
 TASKS_FOLDER = Path(__file__).parent.parent / "tasks"
 SUITES_FOLDER = Path(__file__).parent
@@ -427,13 +427,10 @@ def _read_yaml(path: Path, kind: str) -> Any:
         raise BadInput(
             f"the {kind} file {path} cannot be read ({error.strerror}); give one that can be."
         ) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        why = getattr(error, "problem", None) or str(error) or type(error).__name__
-        raise BadInput(
-            f"{path}{where} is not YAML ({why.splitlines()[0]}); mend the {kind}."
-        ) from error
+    except UNREADABLE as error:
+        where, why = yaml_fault(error)
+        where = f", {where}" if where else ""
+        raise BadInput(f"{path}{where} is not YAML ({why}); mend the {kind}.") from error
 
 
 class _Loader(NoRepeats):

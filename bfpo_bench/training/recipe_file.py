@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 import yaml
 
 from bfpo_bench.common.errors import BadInput, unknown_name
-from bfpo_bench.common.no_repeats import NoRepeats
 from bfpo_bench.common.text import visible
 from bfpo_bench.common.validate import validated
+from bfpo_bench.common.yaml_text import UNREADABLE, NoRepeats, yaml_fault
 from bfpo_bench.training.data.formats import FORMATS
 from bfpo_bench.training.data.preferences import PAIRINGS
 from bfpo_bench.training.recipe import RENAMED, Recipe
@@ -106,13 +106,11 @@ def _read(name: str, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
             f"there is no recipe {str(path)!r} ({error.strerror}); give the path of a YAML file or "
             f"one of {', '.join(recipe_names())}."
         ) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        why = str(getattr(error, "problem", None) or error or type(error).__name__)
+    except UNREADABLE as error:
+        where, why = yaml_fault(error)
+        where = f", {where}" if where else ""
         raise BadInput(
-            f"the recipe {path}{where} is no YAML that can be read ({why.splitlines()[0]}); mend "
-            "it."
+            f"the recipe {path}{where} is no YAML that can be read ({why}); mend it."
         ) from error
     if not isinstance(content, dict):
         raise BadInput(f"{path} holds no recipe: its keys and values are missing.")
@@ -171,7 +169,7 @@ def _change(content: dict[str, Any], change: str) -> None:
         raise BadInput(f"--set {change!r} is not of the form key=value.")
     try:
         value = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadInput(f"--set {change!r}: the value is not YAML; mend it.") from error
     at: Any = content
     *path, last = key.strip().split(".")
