@@ -21,6 +21,22 @@ def test_no_two_parts_import_each_other(graph: Graph) -> None:
     assert circle(graph) == []
 
 
+def test_no_two_files_import_each_other() -> None:
+    """Not counting what the package of an imported module imports by itself."""
+    named: dict[str, set[str]] = {}
+    files = imports(PACKAGE, "bfpo_bench").keys()
+    for module in files:
+        place = PACKAGE.parent.joinpath(*module.split("."))
+        file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        named[module] = set()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                full = {f"{node.module}.{alias.name}" for alias in node.names}
+                named[module] |= (full & files) or {str(node.module)} & files
+    circles = [m for m in files if m in reached(named, named[m] - {m})]
+    assert not circles
+
+
 def test_nothing_lies_loose(graph: Graph) -> None:
     loose = {path.name for path in PACKAGE.iterdir() if path.is_file()}
     assert loose == {"__init__.py", "__main__.py", "py.typed"}

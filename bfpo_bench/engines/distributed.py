@@ -247,6 +247,17 @@ def _process(*arguments: Any) -> None:
             signal.signal(number, signal.SIG_IGN)
 
 
+def open_copy(backend: str, options: EngineOptions) -> Engine:
+    """Loads one copy of a model into this process."""
+    if backend == "vllm":
+        from bfpo_bench.engines.vllm.engine import VLLMEngine
+
+        return VLLMEngine(options)
+    from bfpo_bench.engines.hf.engine import HFEngine
+
+    return HFEngine(options)
+
+
 def _work(
     rank: int,
     backend: str,
@@ -262,9 +273,7 @@ def _work(
     processes.locks.add(answers.fileno())
     parent = os.getppid()
     try:
-        from bfpo_bench.engines.open import open_engine
-
-        engine = open_engine(backend, options)
+        engine = open_copy(backend, options)
         budget = getattr(engine, "score_tokens", None)
         about = {"max_length": engine.max_length, "score_tokens": budget}
         answers.send((rank, "loaded", about))

@@ -44,26 +44,13 @@ def choose_backend(name: str | None) -> str:
 
 def open_engine(backend: str, options: EngineOptions) -> Engine:
     """Loads a model. Takes seconds to minutes; frees everything again on ``close()``."""
-    if backend == "vllm" and options.adapter is not None:
-        from bfpo_bench.engines.hf.merging import merged_copy
+    from bfpo_bench.engines.distributed import ParallelEngine, open_copy
 
-        # All has been read when the engine is there.
-        with merged_copy(options) as merged:
-            return open_engine(backend, merged)
-    if backend == "vllm":
-        from bfpo_bench.engines.vllm.files import other_weights, without
+    open_here = ParallelEngine if options.data_parallel_size > 1 else open_copy
+    if backend != "vllm":
+        return open_here(backend, options)
+    from bfpo_bench.engines.vllm.files import prepared
 
-        if others := other_weights(Path(options.model)):
-            with without(options, others) as alone:
-                return open_engine(backend, alone)
-    if options.data_parallel_size > 1:
-        from bfpo_bench.engines.distributed import ParallelEngine
-
-        return ParallelEngine(backend, options)
-    if backend == "vllm":
-        from bfpo_bench.engines.vllm.engine import VLLMEngine
-
-        return VLLMEngine(options)
-    from bfpo_bench.engines.hf.engine import HFEngine
-
-    return HFEngine(options)
+    # All has been read when the engine is there.
+    with prepared(options) as seen:
+        return open_here(backend, seen)

@@ -40,7 +40,7 @@ def test_a_copy_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise MemoryError("no room for the weights")
 
-    monkeypatch.setattr("bfpo_bench.engines.open.open_engine", fail)
+    monkeypatch.setattr("bfpo_bench.engines.distributed.open_copy", fail)
     reader, writer = multiprocessing.Pipe(duplex=False)
     monkeypatch.setattr(processes, "locks", set())
     with reader, writer:

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 import bfpo_bench
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.engines.hf.load import load_causal_model
-from bfpo_bench.engines.hf.merging import merged_copy
 from bfpo_bench.engines.protocol import EngineOptions
+from bfpo_bench.engines.vllm.files import merged_copy
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import output_folder
 from bfpo_bench.evaluation.target import find_target

@@ -9,21 +9,14 @@ bfloat16 their answers differ from these by such roundings.)
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common.errors import BadInput, RunFailed, first_line
-from bfpo_bench.engines.protocol import EngineOptions
+from bfpo_bench.common.errors import BadInput, first_line
 from bfpo_bench.models.adapters import WEIGHTS
 from bfpo_bench.models.checkpoint import safetensors_header
 
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
-_OF_WEIGHTS = (".safetensors", ".safetensors.index.json", ".bin", ".pt", ".pth", ".gguf")
 
 
 def merge_adapter(model: Any, folder: Path) -> Any:
@@ -68,44 +61,3 @@ def _grow(model: Any, folder: Path) -> None:
         if name.endswith(_EMBEDDINGS) and rows != model.get_input_embeddings().weight.shape[0]:
             # The new rows are the adapter's, which are read right after this.
             model.resize_token_embeddings(rows, mean_resizing=False)
-
-
-@contextmanager
-def merged_copy(options: EngineOptions) -> Iterator[EngineOptions]:
-    """The same options for a folder with the merged model, which is there while the body runs.
-
-    For engines that read a folder by themselves. It lies in the run's scratch folder where there is
-    one, and needs as much room as the model.
-
-    Raises:
-        BadInput: see :func:`merge_adapter`.
-        RunFailed: there is no room for it.
-    """
-    import torch
-
-    from bfpo_bench.engines.hf.load import load_causal_model
-
-    base = Path(options.model)
-    model = load_causal_model(
-        base,
-        options.dtype,
-        torch.device("cpu"),
-        options.trust_remote_code,
-        adapter=options.adapter,
-    )
-    if options.scratch is not None:
-        Path(options.scratch).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="merged-", dir=options.scratch) as name:
-        folder = Path(name) / base.name
-        try:
-            model.save_pretrained(folder)
-            del model
-            for file in base.iterdir():
-                if not file.name.endswith(_OF_WEIGHTS) and not (folder / file.name).exists():
-                    (shutil.copytree if file.is_dir() else shutil.copy)(file, folder / file.name)
-        except OSError as error:
-            raise RunFailed(
-                f"the model with its adapter cannot be written to {folder} ({error}); make room "
-                "for a copy of the model, or use --backend hf, which needs none."
-            ) from error
-        yield replace(options, model=str(folder), tokenizer=options.tokenizer, adapter=None)
