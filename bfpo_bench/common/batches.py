@@ -105,6 +105,12 @@ def answer_missing(
     return answer_chunks(at_once(answer), items, known, chunk)
 
 
+def in_order(batches: Iterable[list[tuple[int, Answer]]], count: int) -> list[Answer]:
+    """What batches of (number, answer) hand out, as one answer to each of `count` items."""
+    found = dict(itertools.chain.from_iterable(batches))
+    return [found[number] for number in range(count)]
+
+
 def missing(items: Iterable[Item], known: Container[int]) -> Iterator[tuple[int, Item]]:
     """The items without a stored answer and their numbers: all that a server is asked for."""
     return (pair for pair in enumerate(items) if pair[0] not in known)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bfpo_bench.common.batches import in_order
 from bfpo_bench.common.sampling import Sampling
 
 
@@ -206,8 +207,7 @@ class Engine(ABC):
     ) -> list[list[float]]:
         """The same of all prompts, ``[prompts][token_ids]``."""
         batches = self.label_batches(prompts, token_ids, add_special_tokens)
-        found = dict(pair for batch in batches for pair in batch)
-        return [found[index] for index in range(len(prompts))]
+        return in_order(batches, len(prompts))
 
     @abstractmethod
     def close(self) -> None:

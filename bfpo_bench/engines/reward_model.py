@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from bfpo_bench.common.batches import in_order
 from bfpo_bench.common.errors import BadInput, first_line, unknown_name
 from bfpo_bench.engines.batching import pending
 from bfpo_bench.engines.tokenization import check_known, load_tokenizer
@@ -176,8 +177,7 @@ class RewardModel:
         """
         asked = (tuple(prompts), tuple(responses))
         if self._last is None or self._last[0] != asked:
-            found = dict(pair for batch in self.batches(*asked) for pair in batch)
-            self._last = asked, torch.stack([found[n] for n in range(len(responses))])
+            self._last = asked, torch.stack(in_order(self.batches(*asked), len(responses)))
         return self._last[1]
 
     def batches(

@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from bfpo_bench.common.batches import in_order
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.validate import STRICT, Text, Texts
 from bfpo_bench.judges.card_file import Count, Kinds, checked
@@ -223,8 +224,7 @@ class ClassifierJudge:
 
     def judge(self, items: Sequence[Exchange]) -> list[Verdict]:
         """One verdict per exchange, all of them asked in one call to the engine."""
-        found = dict(pair for batch in self.in_batches(items) for pair in batch)
-        return [found[number] for number in range(len(items))]
+        return in_order(self.in_batches(items), len(items))
 
     def in_batches(
         self, items: Sequence[Exchange], known: Container[int] = ()

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from pydantic.dataclasses import dataclass
 
 from bfpo_bench.client import Caller, Refused, Secret, Server, ask_all
+from bfpo_bench.common.batches import in_order
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.validate import STRICT, Text
 from bfpo_bench.engines.openai.json_answers import (
@@ -174,10 +175,7 @@ class RubricJudge:
 
     def judge(self, items: Sequence[Exchange]) -> list[Verdict]:
         """One verdict per exchange; see :meth:`stream`."""
-        found: dict[int, Verdict] = {}
-        for batch in self.stream(enumerate(items)):
-            found.update(batch)
-        return [found[i] for i in range(len(items))]
+        return in_order(self.stream(enumerate(items)), len(items))
 
     def stream(self, items: Iterable[tuple[int, Exchange]]) -> Iterator[list[tuple[int, Verdict]]]:
         """Verdicts on numbered exchanges as they come, ``concurrency`` asked for at a time.

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from bfpo_bench.common.batches import in_order
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.batching import pending, plan_batches
 from bfpo_bench.models.checkpoint import ModelFiles, find_model
@@ -108,8 +109,7 @@ class PairRM:
 
     def rank(self, items: Sequence[Comparison]) -> list[Ranking]:
         """See :class:`Ranker`."""
-        found = dict(pair for batch in self.in_batches(items) for pair in batch)
-        return [found[number] for number in range(len(items))]
+        return in_order(self.in_batches(items), len(items))
 
     def in_batches(
         self, items: Sequence[Comparison], known: Container[int] = ()
@@ -124,8 +124,7 @@ class PairRM:
 
     def logits(self, items: Sequence[Comparison]) -> list[float]:
         """Score of the first response minus that of the second, in the order given."""
-        found = dict(pair for batch in self._logits(items, set()) for pair in batch)
-        return [found[number] for number in range(len(items))]
+        return in_order(self._logits(items, set()), len(items))
 
     def _logits(
         self, items: Sequence[Comparison], done: set[int]

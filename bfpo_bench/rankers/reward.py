@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from bfpo_bench.common.batches import in_order
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.models.chat import read_chat_template, told_date
 from bfpo_bench.models.fingerprint import checkpoint_identity
@@ -89,8 +90,7 @@ class Reward:
 
     def rank(self, items: Sequence[Comparison]) -> list[Ranking]:
         """See :class:`Ranker`."""
-        found = dict(pair for batch in self.in_batches(items) for pair in batch)
-        return [found[number] for number in range(len(items))]
+        return in_order(self.in_batches(items), len(items))
 
     def in_batches(
         self, items: Sequence[Comparison], known: Container[int] = ()
