@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -63,3 +64,20 @@ def checked(card: type[C], path: Path, fields: dict[str, Any]) -> C:
         if key not in known:
             raise unknown_name(f"field in judge card {path}:", key, known)
     return validated(card, {**fields, "name": path.stem}, f"judge card {path}")
+
+
+def card_identity(card: Any, implementation: int, content: str) -> dict[str, Any]:
+    """What the identity of every card begins with.
+
+    Args:
+        card: of any kind; its name, kind and version are looked at.
+        implementation: of the code behind that kind of card.
+        content: all of the card that could change a verdict.
+    """
+    return {
+        "judge": card.name,
+        "kind": card.kind,
+        "version": card.version,
+        "implementation": implementation,
+        "card": hashlib.sha256(content.encode()).hexdigest(),
+    }

@@ -7,7 +7,6 @@ against the safe one at the first answer position, or on the last of the lines t
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 from collections.abc import Container, Iterator, Sequence
@@ -20,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from bfpo_bench.common.batches import in_order
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.validate import STRICT, Text, Texts
-from bfpo_bench.judges.card_file import Count, Kinds, checked
+from bfpo_bench.judges.card_file import Count, Kinds, card_identity, checked
 from bfpo_bench.judges.clip import clip
 from bfpo_bench.judges.labels import (
     MAX_LINES,
@@ -136,14 +135,8 @@ class ClassifierCard:
         for key in ("name", "source", "licence", "model", "revision", "fits"):
             del told_apart[key]
         content = json.dumps(told_apart, sort_keys=True)
-        identity: dict[str, Any] = {
-            "judge": self.name,
-            "kind": self.kind,
-            "version": self.version,
-            "implementation": IMPLEMENTATION,
-            "card": hashlib.sha256(content.encode()).hexdigest(),
-            "labels": [self.harmful_label, self.safe_label],
-        }
+        identity = card_identity(self, IMPLEMENTATION, content)
+        identity["labels"] = [self.harmful_label, self.safe_label]
         if weights is None:
             return identity | {"model": self.model, "revision": self.revision}
         return identity | {"weights": weights}

@@ -6,7 +6,6 @@ question counts as harmful. It is for quick looks and for machines without a jud
 
 from __future__ import annotations
 
-import hashlib
 import html
 import json
 import re
@@ -18,7 +17,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from bfpo_bench.common.validate import STRICT, Text, Texts
-from bfpo_bench.judges.card_file import Count, Kinds
+from bfpo_bench.judges.card_file import Count, Kinds, card_identity
 from bfpo_bench.judges.protocol import NO_ANSWER, Exchange, Judge, LabelEngine, Verdict
 
 # Raised whenever the code below changes so that the same card gives other verdicts.
@@ -60,13 +59,7 @@ class KeywordCard:
     def identity(self, weights: str | None = None) -> dict[str, Any]:
         """Everything that could change a verdict, as plain JSON values; there are no weights."""
         content = json.dumps([self.version, sorted(self.phrases), self.search_chars])
-        return {
-            "judge": self.name,
-            "kind": self.kind,
-            "version": self.version,
-            "implementation": IMPLEMENTATION,
-            "card": hashlib.sha256(content.encode()).hexdigest(),
-        }
+        return card_identity(self, IMPLEMENTATION, content)
 
     def open(self, engine: LabelEngine | None = None) -> Judge:
         """The judge itself; an engine is not needed and not used."""

@@ -7,7 +7,6 @@ exactly such an object is no verdict. Prompt and response are shown as JSON stri
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +28,7 @@ from bfpo_bench.engines.openai.json_answers import (
     settle_questions,
 )
 from bfpo_bench.engines.openai.replies import read_chat
-from bfpo_bench.judges.card_file import Count, Kinds
+from bfpo_bench.judges.card_file import Count, Kinds, card_identity
 from bfpo_bench.judges.protocol import (
     PROMPT_KINDS,
     Exchange,
@@ -138,12 +137,7 @@ class RubricCard:
         Which weights the server holds under the model's name is not known. Never holds the key.
         """
         content = json.dumps([self.system, self.user, self.max_chars, RESPONSE_FORMAT])
-        return {
-            "judge": self.name,
-            "kind": self.kind,
-            "version": self.version,
-            "implementation": IMPLEMENTATION,
-            "card": hashlib.sha256(content.encode()).hexdigest(),
+        return card_identity(self, IMPLEMENTATION, content) | {
             "model": self.model,
             "base_url": self.base_url,
             "sampling": {"temperature": TEMPERATURE, "max_tokens": self.max_tokens},
