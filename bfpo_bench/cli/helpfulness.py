@@ -139,10 +139,10 @@ def reward(
     """Mean reward of the same responses: another look, without an annotator."""
     from bfpo_bench.cli.terminal import screen
     from bfpo_bench.common.progress import Progress
-    from bfpo_bench.engines.hf.load import find_device
+    from bfpo_bench.engines.hf.load import torch_device
     from bfpo_bench.helpfulness.rewards import mean_reward
 
-    found = mean_reward(run, reward_model, objective, None, find_device(device), Progress())
+    found = mean_reward(run, reward_model, objective, None, torch_device(device), Progress())
     _show_look(screen(), found)
 
 

@@ -50,7 +50,7 @@ def mean_reward(
         BadInput: no such run, model or objective, or a run without such responses.
         RunFailed: a reward is not finite.
     """
-    from bfpo_bench.engines.hf.load import find_device
+    from bfpo_bench.engines.hf.load import torch_device
     from bfpo_bench.engines.reward_model import RewardModel, find_reward_model
     from bfpo_bench.models.fingerprint import checkpoint_digest
     from bfpo_bench.models.number_format import choose_format
@@ -60,7 +60,7 @@ def mean_reward(
     found = find_reward_model(model, revision)
     column = found.column(objective)
     digest = checkpoint_digest(found.files)[:8]
-    device = device or find_device("auto")
+    device = device or torch_device("auto")
     dtype = choose_format(found.files, device=str(device)).dtype
     # Rewards of two number formats never stand under one name.
     digest += "" if dtype == found.files.dtype else f"-{dtype}"

@@ -95,7 +95,7 @@ class PairRM:
     ) -> None:
         import torch
 
-        from bfpo_bench.engines.hf.load import find_device
+        from bfpo_bench.engines.hf.load import torch_device
         from bfpo_bench.engines.tokenization import load_tokenizer
         from bfpo_bench.rankers.pairrm_model import load_pairrm
 
@@ -103,7 +103,7 @@ class PairRM:
         self._marks = {mark: self._id(mark, files) for mark in (SOURCE, FIRST, SECOND)}
         specials = {*self._tokenizer.all_special_tokens, *self._marks, "<|candidate|>"}
         self._special = re.compile("|".join(re.escape(s) for s in sorted(specials, key=len)[::-1]))
-        self._device = find_device(device)
+        self._device = torch_device(device)
         self._model = load_pairrm(files).to(self._device, getattr(torch, dtype)).eval()
         self._batch_size = batch_size or BATCH_SEQUENCES
 

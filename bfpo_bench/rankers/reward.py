@@ -50,10 +50,10 @@ class ChosenReward(ChosenModel):
 
     def load(self) -> Reward:
         """See :class:`ChosenModel`."""
-        from bfpo_bench.engines.hf.load import find_device
+        from bfpo_bench.engines.hf.load import torch_device
         from bfpo_bench.engines.reward_model import RewardModel
 
-        device = find_device(self.options.loading.device)
+        device = torch_device(self.options.loading.device)
         model = RewardModel(self.found, device, self.dtype, self.options.loading.date)
         return Reward(model, self.column)
 

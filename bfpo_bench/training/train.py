@@ -22,7 +22,7 @@ from accelerate.utils import broadcast_object_list
 
 from bfpo_bench.common.errors import BadInput, RunFailed, unknown_name
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.engines.hf.load import find_device
+from bfpo_bench.engines.hf.load import torch_device
 from bfpo_bench.engines.open import vllm_installed
 from bfpo_bench.models.number_format import training_advice
 from bfpo_bench.training.identity import base_identity, training_identity
@@ -195,7 +195,7 @@ def _check_device(name: str) -> None:
     """
     if name in ("auto", "cpu"):
         return
-    number = find_device(name).index
+    number = torch_device(name).index
     if number is not None:
         raise BadInput(
             f"training takes the first GPU that it sees; for {name} set "

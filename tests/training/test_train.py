@@ -204,7 +204,7 @@ def test_what_can_be_known_is_told_before_the_folder_is_claimed(get: Get) -> Non
 def test_a_certain_gpu_is_chosen_by_the_environment(
     get: Get, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(road, "find_device", torch.device)
+    monkeypatch.setattr(road, "torch_device", torch.device)
     with pytest.raises(BadInput, match=r"for cuda:1 set CUDA_VISIBLE_DEVICES=1 and give --device"):
         train(get(), Path("out"), device="cuda:1")
     assert not Path("out").exists()

@@ -14,7 +14,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from bfpo_bench.common.errors import BadInput, BenchError
 from bfpo_bench.engines.batching import power_of_two
 from bfpo_bench.engines.hf.generate import HFGeneration, embedding_count, end_ids
-from bfpo_bench.engines.hf.load import find_device, load_causal_model, not_loadable
+from bfpo_bench.engines.hf.load import load_causal_model, not_loadable, torch_device
 from bfpo_bench.engines.prefix.attention import FLEX, TILES
 from bfpo_bench.engines.prefix.packed import Query
 from bfpo_bench.engines.prefix.scorer import Scorer, TokenRequest, continuation_request
@@ -50,7 +50,7 @@ class HFEngine(HFLM, Engine):  # type: ignore[misc]
             )
         # lm-eval calls its model family `backend`; ours is the engine's name, so keep both apart.
         self.engine_options = options
-        device = find_device(options.device)
+        device = torch_device(options.device)
         try:
             super().__init__(
                 pretrained=options.model,
@@ -84,7 +84,7 @@ class HFEngine(HFLM, Engine):  # type: ignore[misc]
         self._model = load_causal_model(
             options.model,
             options.dtype,
-            find_device(options.device),
+            torch_device(options.device),
             options.trust_remote_code,
             adapter=options.adapter,
         )

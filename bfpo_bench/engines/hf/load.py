@@ -16,7 +16,7 @@ from bfpo_bench.common.loggers import errors_only
 log = logging.getLogger(__name__)
 
 
-def find_device(name: str) -> torch.device:
+def torch_device(name: str) -> torch.device:
     """The device of a name; ``"auto"`` is the first GPU, else the CPU.
 
     Raises:

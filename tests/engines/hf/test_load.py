@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.engines.hf.load import find_device, load_causal_model
+from bfpo_bench.engines.hf.load import load_causal_model, torch_device
 from bfpo_bench.engines.open import open_engine
 from bfpo_bench.engines.protocol import EngineOptions
 
@@ -116,8 +116,8 @@ def test_a_checkpoint_with_its_own_code(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["tpu", "cuda:99", "nonsense"])
 def test_a_device_that_is_not_there(name: str) -> None:
     with pytest.raises(BadInput, match=f"there is no device '{name}' on this machine"):
-        find_device(name)
+        torch_device(name)
 
 
 def test_the_cpu_is_always_there() -> None:
-    assert find_device("cpu") == CPU
+    assert torch_device("cpu") == CPU
