@@ -22,7 +22,7 @@ from bfpo_bench.helpfulness.annotator_config import OFFICIAL, AnnotatorConfig, l
 from bfpo_bench.helpfulness.cost import Budget
 from bfpo_bench.helpfulness.local import LocalAnnotator
 from bfpo_bench.helpfulness.served import ServedAnnotator
-from bfpo_bench.judges.chosen import LONGEST_JUDGED
+from bfpo_bench.judges.chosen import judging_window
 from bfpo_bench.models.chat import Chat, read_chat_template, told_date
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.models.config import find_causal_model
@@ -132,10 +132,9 @@ class ChosenAnnotator:
         progress.say(f"Loading annotator {self.name} ({self.backend}) …")
         if note := loading.number_format(self.files).note:
             progress.note(f"Annotator {self.name}: {note}.")
-        window = self.files.config.get("max_position_embeddings")
-        # vLLM keeps room for a context of full length.
-        longest = LONGEST_JUDGED if (window or 0) > LONGEST_JUDGED else None
-        engine = open_engine(self.backend, loading.engine_options(self.files, max_length=longest))
+        max_length = judging_window(self.files)
+        options = loading.engine_options(self.files, max_length=max_length)
+        engine = open_engine(self.backend, options)
         try:
             template = read_chat_template(self.files.folder)
             chat = Chat(engine.tokenizer, template, loading.date)

@@ -32,6 +32,13 @@ LONGEST_JUDGED = 16384
 """Tokens of a judge's input at most; a longer prompt loses its beginning, the rules never do."""
 
 
+def judging_window(model: ModelFiles) -> int | None:
+    """Context window in tokens for what judges or annotates; None takes the model's own."""
+    # vLLM keeps room for a context of full length: Llama Guard's 128k would take 16 GiB.
+    window = model.config.get("max_position_embeddings") or 0
+    return LONGEST_JUDGED if window > LONGEST_JUDGED else None
+
+
 JudgeName = Annotated[str | None, Help("Judge card, by name or path, or judgezoo:NAME.")]
 JudgeModel = Annotated[
     str | None,
@@ -136,9 +143,7 @@ class ChosenJudge:
         dtype, note = self.number_format(self.model)
         if note:
             progress.note(f"Judge {self.card.name}: {note}.")
-        window = self.model.config.get("max_position_embeddings")
-        # vLLM keeps room for a context of full length: Llama Guard's 128k would take 16 GiB.
-        max_length = LONGEST_JUDGED if (window or 0) > LONGEST_JUDGED else None
+        max_length = judging_window(self.model)
         options = self.options.loading.engine_options(self.model, max_length=max_length)
         engine = open_engine(self.backend, replace(options, dtype=dtype))
         try:
