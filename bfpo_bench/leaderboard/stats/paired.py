@@ -12,7 +12,7 @@ preferences) is tested by where its resampled differences lie.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Literal
@@ -208,28 +208,27 @@ class Pair:
     def conclusion(self) -> str:
         """What differs, what does not, and what the data cannot tell, in one sentence."""
         parts = []
-        different = [d for d in self.differences if d.verdict == "differs"]
-        alike = [d for d in self.differences if d.verdict == "alike"]
-        alone = [d for d in self.differences if d.verdict == "alone"]
-        open_ = [d for d in self.differences if d.verdict == "open"]
-        if different:
-            listed = ", ".join(f"{d.column} ({signed(d.value)})" for d in different)
-            parts.append(f"{self.other} differs from {self.first} in {listed}")
+        if different := self._listed("differs", _with_value):
+            parts.append(f"{self.other} differs from {self.first} in {different}")
         else:
             parts.append(f"no difference between {self.other} and {self.first} is established")
-        if alone:
-            listed = ", ".join(f"{d.column} ({signed(d.value)})" for d in alone)
+        if alone := self._listed("alone", _with_value):
             parts.append(
-                f"taken alone they would differ in {listed}, which among so many comparisons can "
+                f"taken alone they would differ in {alone}, which among so many comparisons can "
                 "be chance"
             )
-        if alike:
-            listed = ", ".join(d.column for d in alike)
-            parts.append(f"within ±{self.margin:g} they are alike in {listed}")
-        if open_:
-            listed = ", ".join(f"{d.column} ({d.detectable:.1f})" for d in open_)
+        if alike := self._listed("alike", lambda d: d.column):
+            parts.append(f"within ±{self.margin:g} they are alike in {alike}")
+        if unsure := self._listed("open", lambda d: f"{d.column} ({d.detectable:.1f})"):
             parts.append(
-                f"the data cannot tell about {listed}, where differences up to about the points in "
+                f"the data cannot tell about {unsure}, where differences up to about the points in "
                 "brackets can go unseen"
             )
         return f"Conclusion: {'; '.join(parts)}."
+
+    def _listed(self, verdict: Verdict, text: Callable[[Difference], str]) -> str:
+        return ", ".join(text(d) for d in self.differences if d.verdict == verdict)
+
+
+def _with_value(d: Difference) -> str:
+    return f"{d.column} ({signed(d.value)})"
