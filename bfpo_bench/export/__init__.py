@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bfpo_bench.common.errors import unknown_name
@@ -66,10 +67,6 @@ def _writer(format: str) -> Writer:
         from bfpo_bench.export.lm_eval_files import write_lm_eval
 
         return write_lm_eval
-    from bfpo_bench.export import tables
+    from bfpo_bench.export.tables import write_table
 
-    return {
-        "jsonl": tables.write_jsonl,
-        "parquet": tables.write_parquet,
-        "csv": tables.write_csv,
-    }[format]
+    return partial(write_table, format)

@@ -109,17 +109,51 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def write_jsonl(run: RunSamples, output: Path | None, force: bool) -> tuple[Path, int]:
-    """Writes one JSON object per sample and line; returns the file and their number."""
-    path = output or Path(f"{run.path.resolve().name}.jsonl")
+def write_table(format: str, run: RunSamples, output: Path | None, force: bool) -> tuple[Path, int]:
+    """Writes the samples as one file; returns it and the number of samples.
+
+    Args:
+        format: ``jsonl``, ``csv`` or ``parquet``.
+    """
+    path = output or Path(f"{run.path.resolve().name}.{format}")
+    with atomic_file(path, run.path, force) as temporary:
+        return path, _WRITERS[format](run, temporary)
+
+
+def _write_jsonl(run: RunSamples, path: Path) -> int:
     count = 0
-    with (
-        atomic_file(path, run.path, force) as temporary,
-        temporary.open("w", encoding="ascii", newline="\n") as file,
-    ):
+    with path.open("w", encoding="ascii", newline="\n") as file:
         for count, row in enumerate(rows(run), 1):  # noqa: B007
             file.write(json_line(row))
-    return path, count
+    return count
+
+
+def _write_csv(run: RunSamples, path: Path) -> int:
+    count = 0
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for frame in frames(run):
+            frame.to_csv(file, index=False, header=not count)
+            count += len(frame)
+    return count
+
+
+def _write_parquet(run: RunSamples, path: Path) -> int:
+    from pyarrow import Table
+    from pyarrow.parquet import ParquetWriter
+
+    count = 0
+    writer: Any = None
+    for frame in frames(run):
+        table = Table.from_pandas(frame, preserve_index=False)
+        writer = writer or ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table)
+        count += len(frame)
+    if writer is not None:
+        writer.close()
+    return count
+
+
+_WRITERS = {"jsonl": _write_jsonl, "csv": _write_csv, "parquet": _write_parquet}
 
 
 def json_line(value: dict[str, Any], default: Callable[[Any], Any] | None = None) -> str:
@@ -134,36 +168,3 @@ def json_line(value: dict[str, Any], default: Callable[[Any], Any] | None = None
         # A number that is not finite; JSON has none, so it becomes null.
         finite = json.loads(json.dumps(value, default=default), parse_constant=lambda _: None)
         return json.dumps(finite) + "\n"
-
-
-def write_csv(run: RunSamples, output: Path | None, force: bool) -> tuple[Path, int]:
-    """Writes the flat frames as one CSV file; returns it and the number of samples."""
-    path = output or Path(f"{run.path.resolve().name}.csv")
-    count = 0
-    with (
-        atomic_file(path, run.path, force) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        for frame in frames(run):
-            frame.to_csv(file, index=False, header=not count)
-            count += len(frame)
-    return path, count
-
-
-def write_parquet(run: RunSamples, output: Path | None, force: bool) -> tuple[Path, int]:
-    """Writes the flat frames as one Parquet file; returns it and the number of samples."""
-    from pyarrow import Table
-    from pyarrow.parquet import ParquetWriter
-
-    path = output or Path(f"{run.path.resolve().name}.parquet")
-    count = 0
-    writer: Any = None
-    with atomic_file(path, run.path, force) as temporary:
-        for frame in frames(run):
-            table = Table.from_pandas(frame, preserve_index=False)
-            writer = writer or ParquetWriter(temporary, table.schema, compression="zstd")
-            writer.write_table(table)
-            count += len(frame)
-        if writer is not None:
-            writer.close()
-    return path, count
