@@ -14,7 +14,7 @@ import pytest
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines import EngineOptions
-from bfpo_bench.tasks import FOLDER
+from bfpo_bench.suites import TASKS_FOLDER
 from tests.lm_eval_program import without_its_own_tasks
 
 WINDOW = 48
@@ -181,7 +181,7 @@ def evaluated(**arguments: Any) -> dict[str, Any]:
 
     found: dict[str, Any] = lm_eval.simple_evaluate(
         task_manager=TaskManager(
-            include_path=FOLDER, include_defaults=False, metadata={"mini": True}
+            include_path=TASKS_FOLDER, include_defaults=False, metadata={"mini": True}
         ),
         log_samples=True,
         bootstrap_iters=0,
@@ -218,7 +218,8 @@ def test_the_bundled_tasks_give_stock_s_results(tiny_llama: Path) -> None:
 def test_lm_eval_s_command_line_takes_it(tiny_llama: Path, tmp_path: Path) -> None:
     arguments = ["--model", "bfpo-hf", "--model_args", f"pretrained={tiny_llama},dtype=float32"]
     arguments += ["--device", "cpu", "--batch_size", "8", "--tasks", "bfpo_bbq_lite"]
-    arguments += ["--include_path", str(FOLDER), "--metadata", '{"mini": true}', "--limit", "8"]
+    arguments += ["--include_path", str(TASKS_FOLDER), "--metadata", '{"mini": true}']
+    arguments += ["--limit", "8"]
     program = without_its_own_tasks("bfpo_bench.lm_eval")
     done = subprocess.run(
         [*program, "run", "--output_path", "out", *arguments],

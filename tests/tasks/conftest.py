@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bfpo_bench.tasks import FOLDER
+from bfpo_bench.suites import TASKS_FOLDER
 from tests.data.conftest import write
 
 __all__ = ["write"]
@@ -34,7 +34,7 @@ def load_task(name: str, **metadata: Any) -> Any:
     """One of our tasks, its data asked for by ``metadata`` as lm-eval's command line would."""
     from lm_eval.tasks import TaskManager
 
-    manager = TaskManager(include_path=FOLDER, include_defaults=False, metadata=metadata)
+    manager = TaskManager(include_path=TASKS_FOLDER, include_defaults=False, metadata=metadata)
     return manager.load([name])["tasks"][name]
 
 

@@ -9,8 +9,7 @@ import pytest
 from lm_eval.tasks import TaskManager
 
 from bfpo_bench.data import load_source
-from bfpo_bench.suites import load_suite
-from bfpo_bench.tasks import FOLDER
+from bfpo_bench.suites import TASKS_FOLDER, load_suite
 from bfpo_bench.tasks.catalog import find_source
 from bfpo_bench.tasks.rows import dataset, document
 
@@ -20,16 +19,18 @@ from .conftest import DISC, GEN, load_task, requests
 @pytest.fixture(scope="module")
 def loaded() -> dict[str, Any]:
     """Both groups on the mini items."""
-    manager = TaskManager(include_path=FOLDER, include_defaults=False, metadata={"mini": True})
+    manager = TaskManager(
+        include_path=TASKS_FOLDER, include_defaults=False, metadata={"mini": True}
+    )
     return dict(manager.load(["bfpo_disc", "bfpo_gen"]))
 
 
 def test_the_folder_holds_17_tasks_and_2_groups_and_nothing_else() -> None:
-    manager = TaskManager(include_path=FOLDER, include_defaults=False)
+    manager = TaskManager(include_path=TASKS_FOLDER, include_defaults=False)
     assert manager.all_subtasks == sorted([*DISC, *GEN, "bfpo_alpaca_eval"])
     assert manager.all_groups == ["bfpo_disc", "bfpo_gen"]
     assert manager.all_tags == []
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == set(manager.all_tasks)
+    assert {path.stem for path in TASKS_FOLDER.glob("*.yaml")} == set(manager.all_tasks)
 
 
 def test_groups_hold_their_tasks_in_the_table_s_order(loaded: dict[str, Any]) -> None:
@@ -90,7 +91,7 @@ metadata:
 def test_a_task_is_added_by_one_yaml_anywhere(tmp_path: Path) -> None:
     (tmp_path / "my_ethics.yaml").write_text(NEW_TASK, encoding="utf-8")
     manager = TaskManager(
-        include_path=[FOLDER, tmp_path], include_defaults=False, metadata={"mini": True}
+        include_path=[TASKS_FOLDER, tmp_path], include_defaults=False, metadata={"mini": True}
     )
     task = manager.load(["my_ethics"])["tasks"]["my_ethics"]
     ours = load_task("bfpo_ethics_cm", mini=True)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from bfpo_bench.tasks import FOLDER
+from bfpo_bench.suites import TASKS_FOLDER
 from tests.lm_eval_program import without_its_own_tasks
 from tests.toy_models import SMALL
 
@@ -28,7 +28,7 @@ class Run(NamedTuple):
 
 def lm_eval_run(folder: Path, program: list[str], *arguments: str, **environment: str) -> Run:
     """Runs ``lm_eval run`` with its dummy model from ``folder``."""
-    command = [*program, "run", "--model", "dummy", "--include_path", str(FOLDER)]
+    command = [*program, "run", "--model", "dummy", "--include_path", str(TASKS_FOLDER)]
     done = subprocess.run(
         [*command, "--output_path", "out", "--log_samples", *arguments],
         cwd=folder,
@@ -140,7 +140,7 @@ def test_hf_model_scores_all_discriminative_tasks(tiny_llama: Path) -> None:
 
     lm = HFLM(pretrained=str(tiny_llama), device="cpu", batch_size=16)
     manager = lm_eval.tasks.TaskManager(
-        include_path=FOLDER, include_defaults=False, metadata={"mini": True}
+        include_path=TASKS_FOLDER, include_defaults=False, metadata={"mini": True}
     )
     results = lm_eval.simple_evaluate(
         lm, tasks=["bfpo_disc"], task_manager=manager, limit=6, bootstrap_iters=0
