@@ -71,6 +71,9 @@ class Update:
 
 def serve(pipe: Connection, setup: Setup) -> None:
     """The reference pass, then an update for each message, and the peak memory in bytes last."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
     with tempfile.TemporaryDirectory() as folder:
         trainer, ready = _prepare(setup, Path(folder))
         trainer.add_callback(_turns(pipe, ready))
@@ -81,12 +84,10 @@ def serve(pipe: Connection, setup: Setup) -> None:
 
 def _prepare(setup: Setup, folder: Path) -> tuple[Any, Ready]:
     import torch
-    import transformers
 
     from bfpo_bench.engines.hf.load import load_causal_model
     from bfpo_bench.training.trainable import select_layers
 
-    transformers.utils.logging.set_verbosity_error()
     dtype = torch.bfloat16 if setup.bf16 else torch.float32
     model = load_causal_model(setup.model, dtype, torch.device("cpu"))
     select_layers(model, setup.layers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -56,6 +57,17 @@ def _interrupts_stay_as_they_are() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def _loggers_stay_as_they_are() -> Iterator[None]:
+    """What one test silences is heard in the next, whichever that is in this process."""
+    loggers = [logging.getLogger(name) for name in ("transformers", "lm_eval", "bfpo_bench")]
+    before = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        if level != logging.NOTSET:
+            logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")
