@@ -23,7 +23,7 @@ from benchmarks.pages import head, run, table
 
 def make_runs(folder: Path, count: int) -> list[Path]:
     """So many run directories of full size."""
-    from tests.leaderboard.synthetic import synthetic_run
+    from benchmarks.synthetic_runs import synthetic_run
 
     runs = [folder / f"run{i:03}" for i in range(count)]
     if not runs[0].exists():

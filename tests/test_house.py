@@ -104,6 +104,20 @@ def test_what_is_imported_from_the_package_is_there(folder: str) -> None:
     assert not missing
 
 
+def test_a_benchmark_imports_no_test() -> None:
+    named = {
+        path.name: {
+            n.module
+            for n in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(n, ast.ImportFrom)
+        }
+        for path in (PACKAGE.parent / "benchmarks").glob("*.py")
+    }
+    assert any("benchmarks.pages" in modules for modules in named.values())
+    wrong = [n for n, modules in named.items() if any(str(m).startswith("tests") for m in modules)]
+    assert not wrong
+
+
 def defined(module: str | None, name: str) -> bool:
     """Whether a module of the package makes a name, or holds a module of that name."""
     place = PACKAGE.parent.joinpath(*str(module).split("."))

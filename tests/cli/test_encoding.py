@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.synthetic_runs import synthetic_run
 from bfpo_bench.cli.encoding import _PLAIN, _in_plain_words
-from tests.leaderboard.synthetic import synthetic_run
 
 ASCII = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "COLUMNS": "100"}
 

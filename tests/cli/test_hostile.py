@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.synthetic_runs import synthetic_run
 from bfpo_bench.cli import main
 from bfpo_bench.common.text import LONGEST
-from tests.leaderboard.synthetic import synthetic_run
 
 CLIPBOARD = "\x1b]52;c;cm0gLXJmIC8=\x07\x1b]0;title\x07\x9b2J\u202egnp.exe\r"
 IN_A_NAME = CLIPBOARD.replace("/", "_")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas
 import pytest
 
+from benchmarks.synthetic_runs import synthetic_run
 from tests.cli.test_cli import run
-from tests.leaderboard.synthetic import synthetic_run
 
 
 @pytest.fixture(scope="module")

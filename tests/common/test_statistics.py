@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks.synthetic_runs import GROUPS, group_of
 from bfpo_bench.common.statistics import (
     Tally,
     draw_tasks,
@@ -20,7 +21,6 @@ from bfpo_bench.common.statistics import (
     tally_share,
     wilson,
 )
-from tests.leaderboard.synthetic import GROUPS, group_of
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 1), (0, 520), (3, 10), (520, 520), (7000, 16076)])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.leaderboard.synthetic import synthetic_run
+from benchmarks.synthetic_runs import synthetic_run
 
 
 @pytest.fixture(scope="session")

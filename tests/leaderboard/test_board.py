@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import bfpo_bench
+from benchmarks.synthetic_runs import TRUTH, Draw, group_of, synthetic_run
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.statistics import wilson
 from bfpo_bench.leaderboard.board import read_leaderboard
 from bfpo_bench.leaderboard.options import LeaderboardOptions
 from bfpo_bench.run.store import Store
-from tests.leaderboard.synthetic import TRUTH, Draw, group_of, synthetic_run
 
 
 def test_from_python(small_run: Path, other_run: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from bfpo_bench.leaderboard.checks import find_fault
 from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.runs import open_run
-from tests.leaderboard.synthetic import edited
+from tests.leaderboard.edits import edited
 
 
 def fault(run: Path) -> str | None:

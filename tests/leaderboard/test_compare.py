@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks.synthetic_runs import Draw, synthetic_run
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.helpfulness.metrics import win_rate
 from bfpo_bench.leaderboard.compare import Comparison, compare_runs
@@ -18,7 +19,7 @@ from bfpo_bench.leaderboard.render.comparison import render
 from bfpo_bench.leaderboard.stats.paired import holm, mcnemar, signed
 from bfpo_bench.run.results import HelpfulnessResult
 from bfpo_bench.run.store import AnnotationRecord, Store
-from tests.leaderboard.synthetic import Draw, edited, synthetic_run
+from tests.leaderboard.edits import edited
 
 
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (0, 5), (3, 3), (7, 19), (120, 81), (900, 1000)])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import bfpo_bench
+from benchmarks.synthetic_runs import synthetic_run
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.helpfulness.annotation import TASK
@@ -19,7 +20,7 @@ from bfpo_bench.leaderboard.load import NO_SAMPLES, load_rows
 from bfpo_bench.leaderboard.render.escaping import name_text
 from bfpo_bench.leaderboard.runs import open_run
 from bfpo_bench.run.store import OutcomeRecord, Store
-from tests.leaderboard.synthetic import edited, synthetic_run
+from tests.leaderboard.edits import edited
 
 
 def test_a_row_has_the_scores_of_results_json(small_run: Path) -> None:

@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks.synthetic_runs import CATEGORIES, JUDGE, synthetic_run
 from bfpo_bench.leaderboard.plots.draw import draw_all
 from bfpo_bench.leaderboard.rows import Cell, Entry, published_entries
-from tests.leaderboard.synthetic import CATEGORIES, JUDGE, synthetic_run
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import bfpo_bench
+from benchmarks.synthetic_runs import TRUTH, synthetic_run
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.leaderboard.columns import COLUMNS, FULL, SUMMARY
 from bfpo_bench.leaderboard.compare import compare_runs
@@ -23,8 +24,8 @@ from bfpo_bench.leaderboard.render.table import Table, make_table
 from bfpo_bench.models.chat import DATE
 from bfpo_bench.run.results import HelpfulnessResult
 from bfpo_bench.run.results_files import read_results
+from tests.leaderboard.edits import edited
 from tests.leaderboard.render.test_table import entry
-from tests.leaderboard.synthetic import TRUTH, edited, synthetic_run
 from tests.leaderboard.test_compare import changed
 
 Change = Callable[[dict[str, Any], dict[str, Any]], None]

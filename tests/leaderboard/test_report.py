@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks.synthetic_runs import CATEGORIES, HOSTILE, JUDGE, synthetic_run
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.leaderboard.report import write
 from bfpo_bench.leaderboard.report.page import UNSEEN
 from bfpo_bench.leaderboard.report.samples import ROWS_PER_CHUNK, write_chunk
 from bfpo_bench.leaderboard.report.write import write_report
 from bfpo_bench.leaderboard.rows import Cell, Entry, published_entries
-from tests.leaderboard.synthetic import CATEGORIES, HOSTILE, JUDGE, annotated, synthetic_run
+from tests.leaderboard.edits import annotated
 
 HOSTILE_NAME = "</td></script><script>alert(1)</script>\u202e\x00\" onload='alert(2)"
 

@@ -13,11 +13,12 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 
+from benchmarks.synthetic_runs import HOSTILE, synthetic_run
 from bfpo_bench.leaderboard.protocol import Protocol
 from bfpo_bench.leaderboard.report import write
 from bfpo_bench.leaderboard.report.write import write_report
 from bfpo_bench.leaderboard.rows import Cell, Entry, published_entries
-from tests.leaderboard.synthetic import HOSTILE, annotated, synthetic_run
+from tests.leaderboard.edits import annotated
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed (tests/install_chromium.sh)"

@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import binomtest
 
 import bfpo_bench
+from benchmarks.synthetic_runs import synthetic_run
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.store import Store
@@ -24,7 +25,6 @@ from bfpo_bench.toy_world.evaluate import (
 )
 from bfpo_bench.toy_world.grammar import answer, ask
 from bfpo_bench.toy_world.ground_truth import Kind, Split, helpfulness, parse_request, requests
-from tests.leaderboard.synthetic import synthetic_run
 
 
 @pytest.fixture(scope="module")

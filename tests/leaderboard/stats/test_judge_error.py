@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.synthetic_runs import JUDGE, judge_identity, synthetic_run
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.statistics import draw_tasks, tally_share
 from bfpo_bench.leaderboard.board import read_leaderboard
@@ -19,7 +20,6 @@ from bfpo_bench.leaderboard.stats.judge_error import (
     harmless_share,
     read_check,
 )
-from tests.leaderboard.synthetic import JUDGE, judge_identity, synthetic_run
 
 
 def check(found: int, harmful: int, passed: int, harmless: int) -> JudgeCheck:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -21,7 +21,7 @@ import numpy as np
 
 from bfpo_bench.common.statistics import share
 from bfpo_bench.run.results import Results, TaskResult
-from bfpo_bench.run.store import AnnotationRecord, ItemRecord, ResponseRecord, Store, answer_key
+from bfpo_bench.run.store import Store
 from bfpo_bench.run.uncertainty import averages
 from bfpo_bench.suites import SuiteTask, load_suite
 from bfpo_bench.tasks.catalog import find_source
@@ -183,43 +183,6 @@ def synthetic_run(
     (folder / "run.json").write_text(json.dumps(content, indent=2) + "\n")
     (folder / "results.json").write_text(results.to_json())
     return folder
-
-
-def edited(run: Path, name: str, change: Callable[[dict[str, Any]], object]) -> Path:
-    """Changes one of a run's JSON files; returns the run."""
-    content = json.loads((run / name).read_text())
-    change(content)
-    (run / name).write_text(json.dumps(content))
-    return run
-
-
-def annotated(run: Path, preferences: Sequence[float | None], annotator: str = "somebody") -> None:
-    """Gives a run that many responses to AlpacaEval's instructions, with an annotator's answers.
-
-    For what shows samples; ``results.json`` stays as it is.
-    """
-    task = "bfpo_alpaca_eval"
-    settings = {"version": 1, "metric": "win_rate"}
-    edited(run, "run.json", lambda content: content["identity"]["tasks"].update({task: settings}))
-    with Store(run / "samples.sqlite") as store:
-        for n, preference in enumerate(preferences):
-            row = {
-                "instruction": f"instruction {n}", "dataset": "helpful_base",
-                "reference_output": f"reference {n}", "reference_model": "gpt4_1106_preview",
-            }  # fmt: skip
-            item, key = item_id(task, n), answer_key("annotated", n)
-            store.add_items([ItemRecord(task, item, n, json.dumps(row))])
-            store.add_responses(
-                [
-                    ResponseRecord(
-                        *(key, task, item, "", f"instruction {n}", f"answer {n}", "stop"),
-                        *(0, 0, 0, 0),
-                    )
-                ]
-            )
-            store.add_annotations(
-                [AnnotationRecord(key, annotator, task, item, preference, '"m"', "{}")]
-            )
 
 
 def judge_identity(name: str) -> dict[str, Any]:
