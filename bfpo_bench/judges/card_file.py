@@ -13,7 +13,7 @@ from pydantic import Field
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.validate import validated
 from bfpo_bench.common.yaml_text import UNREADABLE, NoRepeats, yaml_fault
-from bfpo_bench.judges.protocol import PromptKind
+from bfpo_bench.suites import PromptKind
 
 Count = Annotated[int, Field(ge=1)]
 Kinds = Annotated[tuple[PromptKind, ...], Field(min_length=1)]

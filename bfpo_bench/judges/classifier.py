@@ -31,7 +31,6 @@ from bfpo_bench.judges.labels import (
 )
 from bfpo_bench.judges.protocol import (
     PLACEHOLDERS,
-    PROMPT_KINDS,
     BatchLabelEngine,
     Exchange,
     Judge,
@@ -42,6 +41,7 @@ from bfpo_bench.judges.protocol import (
     valid_unicode,
 )
 from bfpo_bench.models.chat import DATE, Chat
+from bfpo_bench.suites import PROMPT_KINDS
 
 # Raised whenever the code behind a card changes so that the same card gives other verdicts.
 IMPLEMENTATION = 1

@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 
 from bfpo_bench.common.batches import answer_chunks, at_once
 from bfpo_bench.common.errors import BadInput, RunFailed, first_line, unknown_name
-from bfpo_bench.judges.protocol import PROMPT_KINDS, Exchange, Judge, LabelEngine, Verdict
+from bfpo_bench.judges.protocol import Exchange, Judge, LabelEngine, Verdict
+from bfpo_bench.suites import PROMPT_KINDS
 
 # Raised whenever the code below changes so that the same judge gives other verdicts.
 IMPLEMENTATION = 1

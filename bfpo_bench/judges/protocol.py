@@ -10,13 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from bfpo_bench.common.batches import answer_missing
-
-PromptKind = Literal["instructions", "continuations"]
-PROMPT_KINDS: tuple[PromptKind, ...] = ("instructions", "continuations")
-"""What a prompt can be: something asked of an assistant, or a text that a model goes on with."""
 
 JUDGE_CHUNK = 256
 """Responses that a judge which runs here plans its batches for; fixed, so that a resumed run forms

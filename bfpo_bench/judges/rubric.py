@@ -30,7 +30,6 @@ from bfpo_bench.engines.openai.json_answers import (
 from bfpo_bench.engines.openai.replies import read_chat
 from bfpo_bench.judges.card_file import Count, Kinds, card_identity
 from bfpo_bench.judges.protocol import (
-    PROMPT_KINDS,
     Exchange,
     Judge,
     LabelEngine,
@@ -39,6 +38,7 @@ from bfpo_bench.judges.protocol import (
     placeholders,
     valid_unicode,
 )
+from bfpo_bench.suites import PROMPT_KINDS
 
 # Raised whenever the code behind a card changes so that the same card gives other verdicts.
 IMPLEMENTATION = 1
