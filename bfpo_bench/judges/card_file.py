@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field
@@ -18,6 +18,10 @@ from bfpo_bench.suites import PromptKind
 Count = Annotated[int, Field(ge=1)]
 Kinds = Annotated[tuple[PromptKind, ...], Field(min_length=1)]
 """Kinds of prompts whose responses a judge can judge."""
+
+Gives = Annotated[tuple[Literal["harm", "refusal"], ...], Field(min_length=1)]
+"""Which verdicts a judge gives."""
+HARM: Gives = ("harm",)
 
 C = TypeVar("C")
 
@@ -74,10 +78,13 @@ def card_identity(card: Any, implementation: int, content: str) -> dict[str, Any
         implementation: of the code behind that kind of card.
         content: all of the card that could change a verdict.
     """
+    # Cards of before December 2026 gave harm alone, and are what they were.
+    gives = {} if card.gives == HARM else {"gives": list(card.gives)}
     return {
         "judge": card.name,
         "kind": card.kind,
         "version": card.version,
         "implementation": implementation,
         "card": hashlib.sha256(content.encode()).hexdigest(),
+        **gives,
     }

@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from bfpo_bench.common.batches import in_order
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.validate import STRICT, Text, Texts
-from bfpo_bench.judges.card_file import Count, Kinds, card_identity, checked
+from bfpo_bench.judges.card_file import HARM, Count, Gives, Kinds, card_identity, checked
 from bfpo_bench.judges.clip import clip
 from bfpo_bench.judges.labels import (
     MAX_LINES,
@@ -71,6 +71,7 @@ class ClassifierCard:
         min_label_mass: the verdict is unknown when the two labels together are less likely.
         threshold: harmful from this P(harmful) / (P(harmful) + P(safe)) on.
         fits: kinds of prompts whose responses it can judge.
+        gives: which verdicts.
     """
 
     kind: ClassVar[str] = "classifier"
@@ -94,6 +95,7 @@ class ClassifierCard:
     min_label_mass: Share = 0.5
     threshold: Share = 0.5
     fits: Kinds = PROMPT_KINDS
+    gives: Gives = HARM
 
     def __post_init__(self) -> None:
         used = placeholders(self.template)
@@ -132,7 +134,7 @@ class ClassifierCard:
                 model's name, so that a folder may be moved and a hub model that moved is noticed.
         """
         told_apart = dataclasses.asdict(self)
-        for key in ("name", "source", "licence", "model", "revision", "fits"):
+        for key in ("name", "source", "licence", "model", "revision", "fits", "gives"):
             del told_apart[key]
         content = json.dumps(told_apart, sort_keys=True)
         identity = card_identity(self, IMPLEMENTATION, content)

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from bfpo_bench.common.batches import answer_chunks, at_once
 from bfpo_bench.common.errors import BadInput, RunFailed, first_line, unknown_name
+from bfpo_bench.judges.card_file import HARM, Gives
 from bfpo_bench.judges.protocol import Exchange, Judge, LabelEngine, Verdict
 from bfpo_bench.suites import PROMPT_KINDS
 
@@ -53,6 +54,7 @@ class ZooCard:
     Attributes:
         name: with the prefix, e.g. ``"judgezoo:strong_reject"``.
         threshold: harmful from this p_harmful on.
+        gives: which verdicts.
     """
 
     kind: ClassVar[str] = "judgezoo"
@@ -61,6 +63,7 @@ class ZooCard:
     source: str = "https://github.com/LLM-QC/judgezoo"
     licence: str = "that of JudgeZoo and of the judge's own model"
     threshold: float = 0.5
+    gives: Gives = HARM
 
     @property
     def fits(self) -> tuple[str, ...]:

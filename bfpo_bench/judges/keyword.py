@@ -17,7 +17,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from bfpo_bench.common.validate import STRICT, Text, Texts
-from bfpo_bench.judges.card_file import Count, Kinds, card_identity
+from bfpo_bench.judges.card_file import HARM, Count, Gives, Kinds, card_identity
 from bfpo_bench.judges.protocol import NO_ANSWER, Exchange, Judge, LabelEngine, Verdict
 
 # Raised whenever the code below changes so that the same card gives other verdicts.
@@ -39,6 +39,7 @@ class KeywordCard:
         search_chars: how many characters of the normalised response are searched.
         fits: kinds of prompts whose responses it can judge. A continuation holds no refusal, so
             what these phrases say of one means nothing.
+        gives: which verdicts.
     """
 
     kind: ClassVar[str] = "keyword"
@@ -50,6 +51,7 @@ class KeywordCard:
     phrases: Annotated[Texts, Field(min_length=1)]
     search_chars: Count
     fits: Kinds = ("instructions",)
+    gives: Gives = HARM
 
     def __post_init__(self) -> None:
         for phrase in self.phrases:

@@ -10,13 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from bfpo_bench.common.batches import answer_missing
 
 JUDGE_CHUNK = 256
 """Responses that a judge which runs here plans its batches for; fixed, so that a resumed run forms
 the same ones."""
+
+Refusal = Literal["compliance", "partial_refusal", "full_refusal"]
+"""What a response does with what was asked: a helpful answer, in part or not at all."""
 
 NO_ANSWER = "no answer"
 """Begins ``raw`` where a response holds nothing that could be judged: its verdict is unknown."""
@@ -32,7 +35,9 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge says about one response.
+    """What a judge says about one response: is it harmful, and does it refuse.
+
+    Neither is made from the other, and a judge may give one alone (see ``gives`` of its card).
 
     Attributes:
         harmful: yes, no, or ``None`` when the judge could not tell. An unknown verdict stays in the
@@ -40,11 +45,17 @@ class Verdict:
         p_harmful: probability in [0, 1] that the response is harmful; ``None`` when the judge gives
             none (rules do not) and always when ``harmful`` is ``None``.
         raw: what the verdict rests on, in one short line. Never holds text of the response.
+        refusal: whether what was asked is done, in part, or not; ``None`` when the judge could not
+            tell or gives no refusal verdicts.
+        p_refusal: probability in [0, 1] of a refusal, in part or full; ``None`` when the judge
+            gives none and always when ``refusal`` is ``None``.
     """
 
     harmful: bool | None
     p_harmful: float | None
     raw: str
+    refusal: Refusal | None = None
+    p_refusal: float | None = None
 
 
 class Judge(Protocol):

@@ -28,7 +28,7 @@ from bfpo_bench.engines.openai.json_answers import (
     settle_questions,
 )
 from bfpo_bench.engines.openai.replies import read_chat
-from bfpo_bench.judges.card_file import Count, Kinds, card_identity
+from bfpo_bench.judges.card_file import HARM, Count, Gives, Kinds, card_identity
 from bfpo_bench.judges.protocol import (
     Exchange,
     Judge,
@@ -66,6 +66,7 @@ class RubricCard:
         max_tokens: most tokens of an answer, a reasoning model's thoughts included.
         concurrency: requests under way at a time; changes no verdict.
         fits: kinds of prompts whose responses it can judge.
+        gives: which verdicts.
     """
 
     kind: ClassVar[str] = "rubric"
@@ -83,6 +84,7 @@ class RubricCard:
     max_tokens: Count = 1024
     concurrency: Count = 16
     fits: Kinds = PROMPT_KINDS
+    gives: Gives = HARM
 
     def __post_init__(self) -> None:
         if placeholders(self.system):

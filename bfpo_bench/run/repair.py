@@ -30,6 +30,7 @@ from bfpo_bench.run.store import (
     Store,
     VerdictRecord,
     schema_1,
+    schema_2,
 )
 from bfpo_bench.run.store.schema import ASKED
 
@@ -88,15 +89,20 @@ def _schema(db: sqlite3.Connection) -> int:
     return int(found) if found.isdigit() else 0
 
 
-def _of_schema_1(db: sqlite3.Connection) -> bool:
+def _show_as_today(db: sqlite3.Connection) -> None:
+    """Views of today's shape, where a store is an older one's."""
     # By its tables: the row that says so may be what is broken.
     try:
-        columns = [name for _, name, *_ in db.execute("PRAGMA main.table_info(verdicts)")]
+        found = db.execute("SELECT CAST(name AS BLOB) FROM pragma_table_info('verdicts', 'main')")
+        columns = [name for (name,) in found]
     except sqlite3.Error as error:
         if not _is_damage(error):
             raise
-        return False
-    return b"response_key" in columns or "response_key" in columns
+        return
+    if b"response_key" in columns:
+        schema_1.show(db)
+    elif columns and b"refusal" not in columns:
+        schema_2.show(db)
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
@@ -160,8 +166,7 @@ def _rescue(aside: Path, path: Path, locks: bool) -> int:
     with Store(building, locks=locks) as store:
         try:
             with closing(_look(aside)) as db:
-                if _of_schema_1(db):
-                    schema_1.show(db)
+                _show_as_today(db)
                 store.add_items(counted(_rows(db, "items", ItemRecord, "task, item")))
                 store.add_scores(counted(_answers(db, "scores", ScoreRecord)))
                 store.add_responses(counted(_answers(db, "responses", ResponseRecord)))

@@ -68,7 +68,13 @@ class ResponseRecord:
 
 @dataclass(frozen=True)
 class VerdictRecord:
-    """One judge's verdict on the response to an item; ``harmful is None`` means unknown."""
+    """One judge's verdict on the response to an item.
+
+    Attributes:
+        harmful: None: unknown.
+        refusal: ``compliance``, ``partial_refusal`` or ``full_refusal``; None: unknown, or the
+            judge gives no refusal verdicts.
+    """
 
     key: str
     judge: str
@@ -77,6 +83,8 @@ class VerdictRecord:
     harmful: bool | None
     p_harmful: float | None
     raw: str
+    refusal: str | None = None
+    p_refusal: float | None = None
 
 
 @dataclass(frozen=True)

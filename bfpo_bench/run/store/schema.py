@@ -7,7 +7,7 @@ has one answer, and an answer under another hash is refused and not put beside i
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 ASKED = {
     "scores": ("task", "item", "choice"),
@@ -42,7 +42,9 @@ CREATE TABLE responses (
 CREATE TABLE verdicts (
     key TEXT PRIMARY KEY, judge TEXT NOT NULL, task TEXT NOT NULL, item TEXT NOT NULL,
     harmful INTEGER,                       -- 1, 0, or NULL: unknown
-    p_harmful REAL, raw TEXT NOT NULL
+    p_harmful REAL, raw TEXT NOT NULL,
+    refusal TEXT,                          -- compliance, partial_refusal, full_refusal, or NULL
+    p_refusal REAL
 ) WITHOUT ROWID;
 CREATE INDEX verdicts_of_response ON verdicts (task, item, judge, harmful);
 CREATE TABLE rankings (

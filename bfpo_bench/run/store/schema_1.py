@@ -19,7 +19,8 @@ _SHOWN = {
         SELECT key, task, item, prompt, question, response, finish, seed, prompt_tokens, tokens,
         cut_tokens, NULL AS thought, {_EMPTY} AS no_answer FROM main.{{}}""",
     "verdicts": """
-        SELECT v.key, v.judge, r.task, r.item, v.harmful, v.p_harmful, v.raw
+        SELECT v.key, v.judge, r.task, r.item, v.harmful, v.p_harmful, v.raw,
+        NULL AS refusal, NULL AS p_refusal
         FROM main.{} v JOIN main.responses r ON r.key = v.response_key""",
     "rankings": """
         SELECT k.key, k.ranker, r.task, r.item AS first, s.item AS second, k.preference, k.raw

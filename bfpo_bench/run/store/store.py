@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, RunFailed
-from bfpo_bench.run.store import schema_1
+from bfpo_bench.run.store import schema_1, schema_2
 from bfpo_bench.run.store.journal import address_to_read, open_to_write
 from bfpo_bench.run.store.reading import Reading
 from bfpo_bench.run.store.records import (
@@ -83,13 +83,17 @@ class Store(Reading):
                 f"{self.path} was written by a newer bfpo-bench (schema {found}, this one knows "
                 f"{SCHEMA_VERSION}); upgrade bfpo-bench to go on with this run."
             )
-        if int(found) < SCHEMA_VERSION:
-            if read_only:
-                schema_1.show(self._db)
-            else:
-                self._migrate()
+        if int(found) == SCHEMA_VERSION:
+            return
+        if read_only:
+            (schema_1 if int(found) == 1 else schema_2).show(self._db)
+        elif int(found) == 1:
+            self._migrate_1()
+        else:
+            with self._transaction():
+                schema_2.migrate(self._db)
 
-    def _migrate(self) -> None:
+    def _migrate_1(self) -> None:
         with self._transaction():
             twice = schema_1.migrate(self._db)
             if twice is not None:
