@@ -104,7 +104,7 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
     for judge in columns:
         table.add_column(Text(judge), justify="right", overflow="fold")
     for task, cell in results.tasks.items():
-        if cell.group != "gen":
+        if not cell.judged:
             continue
         cells = []
         for by in columns.values():

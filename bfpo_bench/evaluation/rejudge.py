@@ -45,7 +45,7 @@ def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None)
     content = read_run(path)
     with RunDirectory(path, content["identity"]) as run:
         before = _finished(run)
-        cells = [cell for cell in before.tasks.values() if cell.group == "gen"]
+        cells = [cell for cell in before.tasks.values() if cell.judged]
         if not cells:
             raise BadInput(
                 f"{path} holds no responses (its tasks are {', '.join(before.tasks)}); evaluate "

@@ -103,7 +103,7 @@ def resolve(
     """
     suite = load_suite(options.suite)
     wanted = _wanted(options, suite)
-    judged = any(task.group == "gen" for task in wanted.tasks)
+    judged = any(task.judged for task in wanted.tasks)
     name = options.judge or suite.judge
     if judged or options.judge:
         # Only the card for now: the judge's weights are looked for when all else was found.
@@ -114,7 +114,7 @@ def resolve(
     tasks, left_out = tasks_at_hand(options, suite, wanted)
     judge = annotator = None
     loading = options.loading.beside_target()
-    if any(task.spec.group == "gen" for task in tasks):
+    if any(task.spec.judged for task in tasks):
         judge = choose_judge(
             JudgeOptions.of(options, judge=name, loading=loading), "judge" in asked
         )

@@ -129,7 +129,7 @@ def _of_samples(run: Run, store: Store) -> Iterator[str]:
     for cell in run.results.tasks.values():
         if items.get(cell.task, 0) != cell.n:
             yield f"{cell.column} has {items.get(cell.task, 0)} items in its samples, not {cell.n}"
-        if cell.group == "gen":
+        if cell.judged:
             found = verdicts.get(cell.task, _Counts())
             yield from _of_responses(cell, responses.get(cell.task, _Counts()), found)
         else:

@@ -32,7 +32,7 @@ def tallies_of(
             continue
         tally = None
         field = group_field(cell.task)
-        if field is not None and cell.group != "gen":
+        if field is not None and not cell.judged:
             tally = _grouped(store, cell, field) if store is not None else None
             ungrouped |= {cell.task} & grouped_tasks().keys() if tally is None else set()
         found[cell.task] = tally or _single(store, cell)
@@ -41,7 +41,7 @@ def tallies_of(
 
 def item_values(store: Store, cell: TaskResult, judge: str | None) -> dict[str, float]:
     """What each item of a task adds to its score: 1 for right or harmless, 0 for not."""
-    if cell.group != "gen":
+    if not cell.judged:
         return store.outcomes(cell.task, cell.metric)
     query = (
         "SELECT r.item, v.harmful IS 0 FROM responses r JOIN verdicts v USING (task, item) "
@@ -85,7 +85,7 @@ def pooled(runs: Sequence[dict[str, list[float]]], groups: dict[str, str] | None
 
 
 def _single(store: Store | None, cell: TaskResult) -> Tally:
-    if store is None or cell.group == "gen":
+    if store is None or cell.judged:
         assert cell.score is not None
         return tally_share(round(cell.score * cell.n / 100), cell.n)
     query = "SELECT value, COUNT(*) FROM outcomes WHERE task = ? AND metric = ? GROUP BY value"

@@ -1,7 +1,8 @@
 """`results.json`: scores, errors and averages of a run, and how they are computed.
 
 Disc. is the plain mean of the suite's discriminative scores, Gen. that of its judged ones, Savg.
-the mean of the two (Section 4 of the BFPO paper; it reproduces all its printed rows).
+the mean of the two (Section 4 of the BFPO paper; it reproduces all its printed rows). Harm. and
+Answ. are those of its harmful prompts and of its benign look-alikes, where it has such tasks.
 The file's layout is described in docs/results.md.
 """
 
@@ -12,13 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from bfpo_bench.suites import is_judged
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 SCHEMA_VERSION = 1
 
-TITLES = {"disc": "Disc.", "gen": "Gen.", "savg": "Savg."}
-"""What the averages are called in tables."""
+TITLES = {"disc": "Disc.", "gen": "Gen.", "savg": "Savg.", "harm": "Harm.", "answ": "Answ."}
+"""What the averages are called in tables, in their order."""
 
 NO_NUMBER = "no number: "
 """Begins the mark that says why a cell has no score."""
@@ -71,10 +74,15 @@ class TaskResult:
     no_answer: int = 0
     finishes: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def judged(self) -> bool:
+        """Whether a judge gives it its score."""
+        return is_judged(self.group)
+
 
 @dataclass(frozen=True)
 class Average:
-    """Disc., Gen. or Savg. in percent; None while one of its parts is missing.
+    """An average in percent; None while one of its parts is missing.
 
     Attributes:
         missing: titles of the tasks that are not there or have no number.
@@ -86,6 +94,11 @@ class Average:
     missing: list[str] = field(default_factory=list)
     low: float | None = None
     high: float | None = None
+
+    @property
+    def absent(self) -> bool:
+        """Whether nothing is missing of it, because the suite has nothing that enters it."""
+        return self.value is None and not self.missing
 
     def __str__(self) -> str:
         if self.value is None:
@@ -158,6 +171,14 @@ class Results:
     helpfulness: HelpfulnessResult | None = None
     answered: dict[str, int] = field(default_factory=dict)
 
+    def titled_averages(self) -> dict[str, Average]:
+        """The averages by their titles; none of a group that the suite has no tasks of."""
+        return {
+            title: self.averages[key]
+            for key, title in TITLES.items()
+            if key in self.averages and not self.averages[key].absent
+        }
+
     @property
     def older(self) -> bool:
         """Whether it is of before cells had intervals: their ± took all items for independent."""
@@ -168,7 +189,7 @@ class Results:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     def to_frame(self) -> DataFrame:
-        """One row per task, then Disc., Gen. and Savg. (group ``average``), as a pandas frame.
+        """One row per task, then the averages (group ``average``), as a pandas frame.
 
         Columns: model, task, column, group, metric, score, stderr, low, high (percent; NaN where
         there is no number), n, items, unknown, no_answer, cut, marks (one text, by semicolons).
@@ -193,7 +214,7 @@ class Results:
         return frame
 
     def __str__(self) -> str:
-        cells = [f"{title} {self.averages[name]}" for name, title in TITLES.items()]
+        cells = [f"{title} {mean}" for title, mean in self.titled_averages().items()]
         return f"{self.model['name']}: {', '.join(cells)}"
 
 
@@ -225,7 +246,7 @@ def unfit_mark(judge: str, fits: Sequence[str], kind: str) -> str:
 
 def without_verdicts(cell: TaskResult) -> TaskResult:
     """The cell; a judged one without any verdict has no score instead of 0."""
-    if cell.group != "gen" or cell.score is None or cell.unknown < cell.n:
+    if not cell.judged or cell.score is None or cell.unknown < cell.n:
         return cell
     return emptied(cell, f"{NO_NUMBER}all {cell.n} verdicts are unknown")
 

@@ -105,10 +105,15 @@ def _with_dashes(results: Results) -> Results:
     emptied = [cell for name, cell in tasks.items() if cell is not results.tasks[name]]
     if not emptied:
         return results
-    titles = [cell.column for cell in emptied]
+    titles: dict[str, list[str]] = {}
+    for cell in emptied:
+        titles.setdefault(cell.group, []).append(cell.column)
+    titles["savg"] = titles.get("gen", [])
     gone = {"value": None, "stderr": None, "low": None, "high": None}
     means = {
-        name: mean if name == "disc" else replace(mean, **gone, missing=mean.missing + titles)
+        name: replace(mean, **gone, missing=mean.missing + more)
+        if (more := titles.get(name))
+        else mean
         for name, mean in results.averages.items()
     }
     marks = [*results.marks, *(f"{cell.column}: {cell.marks[-1]}" for cell in emptied)]
@@ -121,7 +126,7 @@ def _without_fit(cell: TaskResult, judge: dict[str, Any]) -> TaskResult:
     if judge.get("kind") != "keyword" or judge.get("implementation", 1) != 1:
         return cell
     asked_for = any(mark.startswith(ANYWAY) for mark in cell.marks)
-    if cell.group != "gen" or cell.score is None or asked_for:
+    if not cell.judged or cell.score is None or asked_for:
         return cell
     fits = "instructions"
     try:

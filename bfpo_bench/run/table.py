@@ -10,7 +10,12 @@ from bfpo_bench.run.results import TITLES, Results, TaskResult, verdicts_by
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-GROUPS = {"disc": "discriminative", "gen": "generative"}
+GROUPS = {
+    "disc": "discriminative",
+    "gen": "generative",
+    "harm": "harmful prompts",
+    "answ": "benign look-alikes",
+}
 
 
 def markdown(results: Results) -> str:
@@ -69,7 +74,7 @@ def terminal(results: Results) -> RenderableType:
     quiet = [_legend(results)]
     remarks = [Text(sentence(f"• {note}"), style="yellow") for note in notes(results)]
     # Not as columns: most tasks have none, and a terminal has 80 columns.
-    judged = [task for task in results.tasks.values() if task.group == "gen"]
+    judged = [task for task in results.tasks.values() if task.judged]
     quiet = [*map(_responses, judged), *quiet]
     return Group(cells, row, *(Text(line, style="dim") for line in quiet), *remarks)
 
@@ -87,12 +92,12 @@ def _row(results: Results) -> dict[str, str]:
             if rate is not None:
                 between = interval_text(low, high)
                 found[title] = f"{rate:.2f}" + (f" ({between})" if between else "")
-    return found | {title: str(results.averages[key]) for key, title in TITLES.items()}
+    return found | {title: str(mean) for title, mean in results.titled_averages().items()}
 
 
 def _counts(task: TaskResult) -> tuple[str, str]:
     """Unknown verdicts and missing answers of a judged task; empty for a scored one."""
-    return (str(task.unknown), str(task.no_answer)) if task.group == "gen" else ("", "")
+    return (str(task.unknown), str(task.no_answer)) if task.judged else ("", "")
 
 
 def _responses(task: TaskResult) -> str:
@@ -113,9 +118,9 @@ def _ended(task: TaskResult) -> str:
 def notes(results: Results) -> list[str]:
     """What must be known of the numbers: missing tasks, then the marks of the run."""
     missing = [
-        f"{title} is missing {', '.join(results.averages[key].missing)}"
-        for key, title in TITLES.items()
-        if key != "savg" and results.averages[key].missing
+        f"{title} is missing {', '.join(mean.missing)}"
+        for title, mean in results.titled_averages().items()
+        if title != TITLES["savg"] and mean.missing
     ]
     return missing + results.marks
 

@@ -13,7 +13,10 @@ from bfpo_bench.common.statistics import Floats, draw_tasks, mean_of, percentile
 from bfpo_bench.run.outcomes import tallies_of
 from bfpo_bench.run.results import Average, TaskResult, without_verdicts
 from bfpo_bench.run.store import Store
-from bfpo_bench.suites import SuiteTask
+from bfpo_bench.suites import AVERAGED, SuiteTask
+
+_PAPER = ("disc", "gen")
+"""The groups of the paper; Savg. is their mean."""
 
 
 def with_uncertainty(
@@ -42,15 +45,17 @@ def with_uncertainty(
 
 
 def averages(tasks: Mapping[str, TaskResult], suite: Sequence[SuiteTask]) -> dict[str, Average]:
-    """Disc., Gen. and Savg. with standard errors; tasks are independent samples.
+    """The averages with standard errors; tasks are independent samples.
 
     Args:
         tasks: results at hand, by task name.
         suite: every task that the averages are taken over.
     """
     found: dict[str, Average] = {}
-    for group in ("disc", "gen"):
+    for group in AVERAGED:
         wanted = [t for t in suite if t.group == group]
+        if not wanted and group not in _PAPER:
+            continue
         cells = {t.task: tasks.get(t.task) for t in wanted}
         scores = [c.score for c in cells.values() if c is not None and c.score is not None]
         if len(scores) < len(wanted) or not wanted:
@@ -78,11 +83,11 @@ def _error_of_mean(errors: Sequence[float | None]) -> float | None:
 def draws_of_averages(
     tasks: Mapping[str, TaskResult], drawn: Mapping[str, Floats]
 ) -> dict[str, Floats]:
-    """Draws of Disc., Gen. and Savg. from those of their tasks, as far as there are any."""
+    """Draws of the averages from those of their tasks, as far as there are any."""
     parts: dict[str, list[Floats]] = {}
     for name, values in drawn.items():
         parts.setdefault(tasks[name].group, []).append(values)
     found = {group: mean_of(values) for group, values in parts.items()}
-    if found.keys() == {"disc", "gen"}:
-        found["savg"] = mean_of(list(found.values()))
+    if found.keys() >= set(_PAPER):
+        found["savg"] = mean_of([found[group] for group in _PAPER])
     return found

@@ -1,16 +1,19 @@
 """Suites: which tasks are run, in which column and group, and how. See docs/suites.md."""
 
 from bfpo_bench.suites.suite import (
+    AVERAGED,
     PROMPT_KINDS,
     TASKS_FOLDER,
     PromptKind,
     Suite,
     SuiteTask,
+    is_judged,
 )
 from bfpo_bench.suites.suite_file import load_suite, suite_names
 from bfpo_bench.suites.task_file import group_field, grouped_tasks, prompt_kind, task_names
 
 __all__ = [
+    "AVERAGED",
     "PROMPT_KINDS",
     "TASKS_FOLDER",
     "PromptKind",
@@ -18,6 +21,7 @@ __all__ = [
     "SuiteTask",
     "group_field",
     "grouped_tasks",
+    "is_judged",
     "load_suite",
     "prompt_kind",
     "suite_names",

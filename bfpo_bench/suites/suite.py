@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -13,14 +14,21 @@ from bfpo_bench.common.sampling import Sampling
 TASKS_FOLDER = Path(__file__).parent.parent / "tasks"
 """The package's own task files."""
 
-Group = Literal["disc", "gen", "helpfulness"]
+Group = Literal["disc", "gen", "harm", "answ", "helpfulness"]
+AVERAGED: tuple[Group, ...] = ("disc", "gen", "harm", "answ")
+"""Groups whose tasks' mean is a number of the table; responses of all but the first are judged."""
 Direction = Literal["higher", "lower", "nearer-50"]
 PromptKind = Literal["instructions", "continuations"]
 PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
 """What a prompt can be: something asked of an assistant, or a text that a model goes on with."""
 
-JUDGED = ("harmless", "win_rate")
-"""Metrics of tasks whose responses somebody compares: a judge, or an annotator."""
+JUDGED = ("harmless", "answered", "win_rate")
+"""Metrics of tasks whose responses somebody looks at: a judge, or an annotator."""
+
+
+def is_judged(group: str) -> bool:
+    """Whether a judge gives the tasks of a group their numbers."""
+    return group in AVERAGED[1:]
 
 
 @dataclass(frozen=True)
@@ -30,9 +38,10 @@ class SuiteTask:
     Attributes:
         task: name of an lm-eval task.
         column: title in the table.
-        group: ``"disc"`` or ``"gen"``: the average it enters; ``"helpfulness"``: none.
-        metric: lm-eval's metric of the task, ``"harmless"`` for judged responses, or
-            ``"win_rate"`` for annotated ones.
+        group: the average it enters: ``"disc"`` or ``"gen"`` (the paper's), ``"harm"`` (harmful
+            prompts) or ``"answ"`` (benign look-alikes); ``"helpfulness"``: none.
+        metric: lm-eval's metric of the task; of judged responses ``"harmless"``, or ``"answered"``:
+            full compliance, by the refusal verdict; ``"win_rate"`` of annotated ones.
         direction: ``"higher"``, ``"lower"`` or ``"nearer-50"``.
         chat_template: whether prompts go through the model's chat template.
         generation: sampling of a judged or annotated task, None for a scored one.
@@ -55,6 +64,11 @@ class SuiteTask:
     file: Path
 
     @property
+    def judged(self) -> bool:
+        """Whether a judge gives it its number."""
+        return is_judged(self.group)
+
+    @property
     def packaged(self) -> bool:
         """Whether it is one of the package's own."""
         return self.file.parent == TASKS_FOLDER
@@ -67,7 +81,7 @@ class Suite:
     Attributes:
         data: ``"real"`` (files or hub) or ``"mini"`` (the bundled items).
         judge: default judge card.
-        tasks: what Disc. and Gen. are taken over.
+        tasks: what the averages are taken over.
         helpfulness: the task that an annotator compares with reference outputs, if it has one.
     """
 
@@ -92,8 +106,9 @@ class Suite:
         """The suite cut down to some of its tasks (``toxigen`` stands for ``bfpo_toxigen``).
 
         Args:
-            names: tasks and groups (``disc``, ``gen``, ``alpaca``). Those with a minus before them
-                are taken from the others; from all that enter an average where there are none.
+            names: tasks and groups (``disc``, ``gen``, ``harm``, ``answ``, ``alpaca``). Those with
+                a minus before them are taken from the others; from all that enter an average where
+                there are none.
 
         Raises:
             BadInput: an unknown name, or nothing is left.
@@ -116,25 +131,27 @@ class Suite:
     def _called(self, name: str) -> list[str]:
         """The tasks that a name stands for."""
         known = [t.task for t in self.everything]
-        groups = {
-            group: [t.task for t in self.tasks if t.group == group] for group in ("disc", "gen")
-        }
+        groups: dict[str, list[str]] = {}
+        for task in self.tasks:
+            groups.setdefault(task.group, []).append(task.task)
         if self.helpfulness is not None:
             groups["alpaca"] = [self.helpfulness.task]
         full = name if name.startswith("bfpo_") or name in known else f"bfpo_{name}"
         if full.removeprefix("bfpo_") in groups:
             return groups[full.removeprefix("bfpo_")]
         if full not in known:
-            raise unknown_name("task", name, [*known, "bfpo_disc", "bfpo_gen"])
+            raise unknown_name("task", name, [*known, *(f"bfpo_{group}" for group in groups)])
         return [full]
 
     def typed(self, wanted: Collection[str]) -> str:
         """The shortest text for ``--tasks`` by which :meth:`only` finds just these tasks."""
         texts = []
-        for base in ([], ["disc"], ["gen"], ["disc", "gen"], None):
-            there = {t.task for t in self.tasks if base is None or t.group in base}
-            more = [t.task for t in self.everything if t.task in wanted and t.task not in there]
-            less = [t.task for t in self.tasks if t.task in there and t.task not in wanted]
+        there = [group for group in AVERAGED if any(task.group == group for task in self.tasks)]
+        some = [list(part) for n in range(len(there) + 1) for part in combinations(there, n)]
+        for base in (*some, None):
+            based = {t.task for t in self.tasks if base is None or t.group in base}
+            more = [t.task for t in self.everything if t.task in wanted and t.task not in based]
+            less = [t.task for t in self.tasks if t.task in based and t.task not in wanted]
             short = [task.removeprefix("bfpo_") for task in more]
             short += [f"-{task.removeprefix('bfpo_')}" for task in less]
             if base is not None or (less and not more):

@@ -30,7 +30,7 @@ class _Metadata:
 
     version: int
     column: Text | None = None
-    group: Literal["disc", "gen"] | None = None
+    group: Literal["disc", "gen", "harm", "answ"] | None = None
     metric: Text | None = None
     direction: Direction | None = None
     chat_template: bool = False

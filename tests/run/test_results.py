@@ -80,6 +80,28 @@ def test_a_cell_without_a_number_leaves_its_average_without_one() -> None:
     assert means["savg"] == Average(None, None, ["ALERT"])
 
 
+def test_harm_and_answ_stand_beside_the_paper_s_averages() -> None:
+    """Means by hand; Gen. and Savg. do not see them; no such tasks, no such column."""
+    groups = {"bfpo_toxigen": "disc", "bfpo_alert": "gen", "a": "harm", "b": "harm", "c": "answ"}
+    cells = {
+        name: replace(cell("bfpo_alert", 10.0 * n), task=name, column=name, group=group)
+        for n, (name, group) in enumerate(groups.items(), 1)
+    }
+    means = averages(cells, list(cells.values()))  # type: ignore[arg-type]
+    assert {key: mean.value for key, mean in means.items()} == {
+        "disc": 10.0, "gen": 20.0, "savg": 15.0, "harm": 35.0, "answ": 50.0,
+    }  # fmt: skip
+    part = {**cells, "b": replace(cells["b"], score=None)}
+    partial = averages(part, list(cells.values()))  # type: ignore[arg-type]
+    assert (partial["harm"], partial["savg"]) == (Average(None, None, ["b"]), means["savg"])
+    only = {name: one for name, one in cells.items() if one.group in ("harm", "answ")}
+    model, suite = {"name": "m"}, {"name": "mine", "version": 1, "demonstration": False}
+    means = averages(only, list(only.values()))  # type: ignore[arg-type]
+    row = Results(1, "0", model, suite, "hf", None, 0, None, only, means, [])
+    assert list(row.titled_averages()) == ["Harm.", "Answ."]
+    assert "| Model | Harm. | Answ. |" in markdown(row)
+
+
 @pytest.fixture
 def results() -> Results:
     tasks = {t.task: cell(t.task, 50.0) for t in SUITE.tasks}
