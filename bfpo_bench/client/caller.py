@@ -174,7 +174,7 @@ class Caller:
             if code == "insufficient_quota":
                 raise self._gave_up(path, status, reason, "has no quota left for this key")
             if wait is not None and wait > LONGEST_WAIT:
-                raise self._gave_up(path, status, reason, f"asks to wait {wait:,.0f} s")
+                raise self._gave_up(path, status, reason, f"asks to wait {wait:,.7g} s")
             return reason, wait
         if 300 <= status < 400:
             target = _clean(answer.headers.get("location", "elsewhere"))
@@ -216,13 +216,23 @@ def _clean(text: str) -> str:
 
 def _decoded(answer: Answer) -> Any:
     try:
-        content = json.loads(answer.body)
+        content = _json(answer.body)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"no JSON ({type(error).__name__}, {len(answer.body)} bytes)") from None
     if isinstance(content, dict) and content.get("error") and "choices" not in content:
         # Gateways pass a failure behind them on with status 200.
         raise Malformed(f"an error with status 200: {json.dumps(content['error'])}")
     return content
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        # A number of more digits than Python reads; what is absurd about it, its reader finds.
+        return json.loads(body, parse_int=float)
 
 
 def _hint(status: int) -> str:

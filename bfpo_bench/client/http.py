@@ -8,17 +8,22 @@ key, and a traceback with locals would show them.
 from __future__ import annotations
 
 import functools
+import json
 import logging
+import math
 import random
 import socket
 import ssl
+import threading
 import time
+import zlib
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from bfpo_bench.client.deadline import watched
 from bfpo_bench.client.server import Server
 from bfpo_bench.common.errors import BadInput
 
@@ -74,6 +79,8 @@ class Connection:
         self._server = server
         self._socket: socket.socket | None = None
         self._aborted = False
+        self._lock = threading.Lock()
+        self._deadline = math.inf
         try:
             self._client = httpx2.Client(
                 verify=_trusted() if server.base_url.startswith("https:") else False,
@@ -89,6 +96,7 @@ class Connection:
         # Taking a URL apart takes as long as all the rest of a small request.
         self._url = functools.cache(httpx2.URL)
         self._timeout = httpx2.Timeout(server.timeout, connect=CONNECT_SECONDS).as_dict()
+        watched(self)
 
     def exchange(self, method: str, path: str, body: bytes | None) -> Answer:
         """Sends a request and reads the answer, whatever its status.
@@ -96,10 +104,12 @@ class Connection:
         Raises:
             Broken: no answer, or not all of it, within the server's time-out.
         """
+        self._set_deadline(time.monotonic() + self._server.timeout)
         answer = self._attempt(method, path, body)
         if isinstance(answer, Broken) and answer.stale:
             # A server may drop an idle connection at any time; that is no failure of the request.
             answer = self._attempt(method, path, body)
+        self._set_deadline(math.inf)
         # Raised here, outside every `except`: see the module's text.
         if isinstance(answer, Broken):
             raise answer
@@ -108,6 +118,24 @@ class Connection:
     def abort(self) -> None:
         """Ends a request under way in another thread, and all later ones."""
         self._aborted = True
+        self._cut_off()
+
+    def end_overdue(self) -> None:
+        """Ends a request under way in another thread, if its time is up."""
+        # Locked: the next request on this connection must not be the one that is hit.
+        with self._lock:
+            if self._overdue:
+                self._cut_off()
+
+    @property
+    def _overdue(self) -> bool:
+        return time.monotonic() > self._deadline
+
+    def _set_deadline(self, deadline: float) -> None:
+        with self._lock:
+            self._deadline = deadline
+
+    def _cut_off(self) -> None:
         line = self._socket
         if line is not None:
             # The other thread may close the connection at this very moment.
@@ -131,12 +159,13 @@ class Connection:
                 self._socket = info["return_value"].get_extra_info("socket")
                 if self._aborted:
                     raise ConnectionAbortedError("stopped")
+                if self._overdue:
+                    raise TimeoutError
 
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         headers |= {"User-Agent": "bfpo-bench", "Content-Type": "application/json"}
         if self._server.key is not None:
             headers["Authorization"] = f"Bearer {self._server.key.reveal()}"
-        deadline = time.monotonic() + self._server.timeout
         try:
             if self._aborted:
                 raise ConnectionAbortedError("stopped")
@@ -149,41 +178,70 @@ class Connection:
             response = self._client.send(request, stream=True)
             answered = True
             with closing(response):
-                return self._read(response, deadline)
+                return self._read(response)
         except Exception as error:
-            stale = reused and not answered and not self._aborted
+            stale = reused and not answered and not (self._aborted or self._overdue)
             return Broken(
                 self._one_line(error),
                 hopeless=_distrusted(error),
                 stale=stale and isinstance(error, NetworkError | RemoteProtocolError),
             )
 
-    def _read(self, response: httpx2.Response, deadline: float) -> Answer:
-        pieces: list[bytes] = []
-        size = 0
-        # Piece by piece: the library's time-out starts anew with every piece, the deadline not.
-        for piece in response.iter_bytes():
-            pieces.append(piece)
-            size += len(piece)
-            if time.monotonic() > deadline:
-                raise TimeoutError
-            if size > MOST_BYTES:
-                raise ValueError(f"an answer longer than {MOST_BYTES >> 20} MiB")
+    def _read(self, response: httpx2.Response) -> Answer:
+        body = bytearray()
+        try:
+            # As it came: a library that unpacks it would do so without a limit.
+            for piece in response.iter_raw():
+                body += piece
+                if len(body) > MOST_BYTES:
+                    raise _too_long()
+            content = _unpacked(bytes(body), response.headers.get("content-encoding", ""))
+        except Exception:
+            content = bytes(body)
+            # What was paid for is kept, though what should come after it does not.
+            if not _is_whole(content):
+                raise
         # A server that quotes the key, in an answer or in a complaint, must not get it into the
         # run directory or a traceback.
         redact = self._server.redact
         headers = {name.lower(): redact(value) for name, value in response.headers.multi_items()}
-        return Answer(response.status_code, headers, self._server.redact_bytes(b"".join(pieces)))
+        return Answer(response.status_code, headers, self._server.redact_bytes(content))
 
     def _one_line(self, error: Exception) -> str:
         import httpx2
 
         if isinstance(error, httpx2.ConnectTimeout):
             return f"no connection within {CONNECT_SECONDS:g} s"
-        if isinstance(error, TimeoutError | httpx2.TimeoutException):
+        if self._overdue or isinstance(error, TimeoutError | httpx2.TimeoutException):
             return f"no answer within {self._server.timeout:g} s"
         text = " ".join(str(error).split()) or type(error).__name__
         return self._server.redact(text)[:200]
+
+
+def _too_long() -> ValueError:
+    return ValueError(f"an answer longer than {MOST_BYTES >> 20} MiB")
+
+
+def _unpacked(body: bytes, encoding: str) -> bytes:
+    """A body as it was before it was packed, which nobody asked for and some servers do."""
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise ValueError(f"an answer packed as {encoding[:20]!r}, which was not asked for")
+    # 32: zlib's and gzip's headers are told apart by zlib itself.
+    unpacked = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MOST_BYTES + 1)
+    if len(unpacked) > MOST_BYTES:
+        raise _too_long()
+    return unpacked
+
+
+def _is_whole(body: bytes) -> bool:
+    """Whether a body is a JSON object, of which no beginning is one."""
+    try:
+        return isinstance(json.loads(body), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 @functools.cache

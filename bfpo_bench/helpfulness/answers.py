@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bfpo_bench.client import Malformed
+from bfpo_bench.engines.openai.replies import clean, finish_reason, log_probability, usage
 from bfpo_bench.helpfulness.annotation import TIE
 
 Step = tuple[str, Mapping[str, Any]]
@@ -63,8 +64,8 @@ def read_preference(steps: Sequence[Step], choice: Mapping[str, Any]) -> float |
         return None
     if found is None or isinstance(found, bool) or not isinstance(found, int | float):
         return None
-    value = TIE if found == 0 else float(found)
-    return value if 1 <= value <= 2 else None
+    value = TIE if found == 0 else found
+    return float(value) if 1 <= value <= 2 else None
 
 
 def read_choice(reply: Any, with_logprobs: bool) -> dict[str, Any]:
@@ -80,9 +81,7 @@ def read_choice(reply: Any, with_logprobs: bool) -> dict[str, Any]:
     message = choice.get("message")
     if not isinstance(message, dict):
         raise Malformed("the choice has no message")
-    finish = str(choice.get("finish_reason") or "stop")
-    if finish in ("abort", "error", "cancelled"):
-        raise Malformed(f"the server ended the answer by itself ({finish})")
+    finish = finish_reason(choice)
     found: dict[str, Any] = {"finish_reason": finish, "index": 0}
     text = _text(message)
     if with_logprobs:
@@ -93,9 +92,7 @@ def read_choice(reply: Any, with_logprobs: bool) -> dict[str, Any]:
     if message.get("refusal"):
         found["message"]["refusal"] = str(message["refusal"])
     found["text"] = text
-    usage = reply.get("usage")
-    total = usage.get("total_tokens") if isinstance(usage, dict) else None
-    return found | ({"total_tokens": total} if isinstance(total, int) else {})
+    return found | {k: v for k, v in usage(reply).items() if k == "total_tokens"}
 
 
 def declined(choice: Mapping[str, Any]) -> bool:
@@ -109,9 +106,7 @@ def _text(message: Mapping[str, Any]) -> str:
     call: Any = calls[0] if isinstance(calls, list) and calls else None
     function = call.get("function") if isinstance(call, dict) else message.get("function_call")
     written = function.get("arguments") if isinstance(function, dict) else message.get("content")
-    text = written if isinstance(written, str) else ""
-    # JSON can spell halves of a character, which no file takes.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return clean(written) if isinstance(written, str) else ""
 
 
 def _logprobs(given: Any) -> list[dict[str, Any]]:
@@ -130,9 +125,9 @@ def _top(token: Any) -> list[Any]:
 
 def _token(given: Any) -> dict[str, Any]:
     text, value = (given.get("token"), given.get("logprob")) if isinstance(given, dict) else ("", 0)
-    if not isinstance(text, str) or isinstance(value, bool) or not isinstance(value, int | float):
-        raise Malformed("a log-probability is no number")
-    return {"token": text, "logprob": float(value)}
+    if not isinstance(text, str):
+        raise Malformed("a token is no text")
+    return {"token": text, "logprob": log_probability(value)}
 
 
 # ----------------------------------------------------------------------- readers

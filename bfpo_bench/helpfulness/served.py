@@ -12,6 +12,7 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.openai.dialect import settle
 from bfpo_bench.engines.openai.json_answers import about_the_item
+from bfpo_bench.engines.openai.replies import usage
 from bfpo_bench.helpfulness.annotator_config import OFFICIAL_MODEL, AnnotatorConfig
 from bfpo_bench.helpfulness.answers import Answer, declined, read_choice, read_preference
 from bfpo_bench.helpfulness.cost import Budget, guessed_tokens
@@ -119,12 +120,8 @@ class ServedAnnotator:
     def _read(self, reply: Any) -> Answer:
         weighted = self._config.weighted
         choice = read_choice(reply, with_logprobs=weighted)
-        usage = reply.get("usage")
-        counts = usage if isinstance(usage, dict) else {}
-        read, written = (
-            value if isinstance(value, int) and value >= 0 else None
-            for value in (counts.get("prompt_tokens"), counts.get("completion_tokens"))
-        )
+        counts = usage(reply)
+        read, written = counts.get("prompt_tokens"), counts.get("completion_tokens")
         if declined(choice):
             return Answer(None, choice, True, read, written)
         preference = read_preference(self._config.steps, choice)

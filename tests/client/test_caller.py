@@ -113,6 +113,13 @@ def test_slow_answers_are_given_up_by_the_clock() -> None:
             release.clear()
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "-" + "9" * 5000, "1e999", "NaN"])
+def test_an_absurd_number_does_not_cost_the_answer(number: str) -> None:
+    body = json.dumps(GOOD)[:-1] + f', "created": {number}}}'
+    with serving(lambda handler: handler.reply(body.encode())) as server:
+        assert Caller(impatient(server.url, tries=1)).get("models", text) == "here"
+
+
 def test_nobody_there() -> None:
     with serving(Handler.drop) as server:
         url = server.url
@@ -151,6 +158,7 @@ def test_an_empty_purse_is_not_waited_for() -> None:
     quota = {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}
     acts: list[tuple[Callable[[Handler], None], str]] = [
         (lambda h: h.reply(b"", 429, Retry_After="86400"), "asks to wait 86,400 s"),
+        (lambda h: h.reply(b"", 503, Retry_After="9" * 300), "asks to wait 1e\\+300 s"),
         (lambda h: h.reply(quota, 429), "no quota left"),
     ]
     for act, says in acts:

@@ -4,9 +4,13 @@ asked again: closed forms and RFC 9110's examples.
 
 from __future__ import annotations
 
+import gzip
+import json
 import ssl
+import threading
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
@@ -96,6 +100,90 @@ def test_endless_answers_are_not_read_to_the_end(monkeypatch: pytest.MonkeyPatch
         Caller(impatient(server.url, tries=1)).get("models", text)
 
 
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n"
+CHUNK = b"%x\r\n%s\r\n" % (len(json.dumps(GOOD)), json.dumps(GOOD).encode())
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNK
+
+
+DRIPS: dict[str, tuple[bytes, bytes, bool]] = {
+    "line": (b"", b"HTTP/1.1 200 OK\r\nX: " + b"x" * 99, False),
+    "headers": (HEAD, b"X-A: b\r\n", False),
+    "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", False),
+    "chunk": (CHUNKED[:-9], b"1\r\n1\r\n", False),
+    "body": (HEAD + b"Content-Length: 999\r\n\r\n", b" ", False),
+    "end": (HEAD + b"\r\n" + json.dumps(GOOD).encode(), b" ", True),
+    "blanks": (CHUNKED, b"1\r\n \r\n", True),
+    "trailers": (CHUNKED + b"0\r\n", b"X-A: b\r\n", True),
+}
+"""What comes at once, what comes drop by drop, and whether an answer is in it."""
+
+
+@pytest.mark.parametrize(
+    ("part", "secure"),
+    [*((part, False) for part in DRIPS), ("headers", True), ("trailers", True)],
+)
+def test_one_deadline_for_an_answer_whatever_is_dripped(
+    part: str, secure: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some byte comes every 10 ms, for as long as somebody listens."""
+    before, dripped, kept = DRIPS[part]
+    monkeypatch.setattr(http, "_trusted", lambda: ssl.create_default_context(cafile=CERTIFICATE))
+    over = threading.Event()
+
+    def act(handler: Handler) -> None:
+        handler.wfile.write(before)
+        while not over.is_set():
+            for byte in dripped:
+                handler.wfile.write(bytes([byte]))
+                over.wait(0.01)
+
+    with encrypted(act) if secure else serving(act) as server:
+        url = f"https://localhost:{server.server_port}/v1" if secure else server.url
+        caller = Caller(impatient(url, tries=1, timeout=0.2))
+        begun = time.monotonic()
+        if kept:
+            # It is whole, and paid for; only its end is not.
+            assert caller.get("models", text) == "here"
+        else:
+            with pytest.raises(GaveUp, match=r"no answer within 0\.2 s"):
+                caller.get("models", text)
+        assert time.monotonic() - begun < 2
+        over.set()
+        assert len(server.seen) == 1
+
+
+def test_a_deadline_ends_its_own_answer_alone() -> None:
+    """One connection, kept for longer than a single answer may take."""
+    with serving(lambda handler: handler.reply(GOOD)) as server:
+        caller = Caller(impatient(server.url, tries=1, timeout=0.2))
+        for _ in range(4):
+            assert caller.get("models", text) == "here"
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "says"),
+    [
+        ("gzip", gzip.compress(json.dumps(GOOD).encode()), ""),
+        ("deflate", zlib.compress(json.dumps(GOOD).encode()), ""),
+        ("gzip", gzip.compress(b" " * (3 << 20)), "longer than 1 MiB"),
+        ("gzip", b"\x1f\x8b no such thing", "incorrect|invalid|unknown"),
+        ("br", b"\x00" * 99, "packed as 'br', which was not asked for"),
+    ],
+)
+def test_packed_answers_have_the_limit_of_others(
+    encoding: str, body: bytes, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "MOST_BYTES", 1 << 20)
+    with serving(lambda handler: handler.reply(body, Content_Encoding=encoding)) as server:
+        caller = Caller(impatient(server.url, tries=1))
+        if says:
+            with pytest.raises(GaveUp, match=says):
+                caller.get("models", text)
+        else:
+            assert caller.get("models", text) == "here"
+
+
 def test_proxies_of_the_environment_are_used_but_not_for_this_machine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -127,9 +215,9 @@ def test_other_proxies_are_refused(monkeypatch: pytest.MonkeyPatch, proxy: str) 
 
 
 @contextmanager
-def encrypted() -> Iterator[FakeServer]:
+def encrypted(act: Callable[[Handler], None]) -> Iterator[FakeServer]:
     """A server with a certificate that it has made for itself."""
-    with serving(lambda handler: handler.reply(GOOD)) as server:
+    with serving(act) as server:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(CERTIFICATE)
         server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -139,7 +227,7 @@ def encrypted() -> Iterator[FakeServer]:
 def test_an_untrusted_certificate_is_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[object] = []
     monkeypatch.setattr(Caller, "_pause", lambda *args: pauses.append(args))
-    with encrypted() as server:
+    with encrypted(lambda handler: handler.reply(GOOD)) as server:
         url = f"https://localhost:{server.server_port}/v1"
         with pytest.raises(GaveUp) as caught:
             Caller(Server(url, tries=5)).get("models", text)

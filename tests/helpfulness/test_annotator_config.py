@@ -152,6 +152,7 @@ def test_a_ranking_inside_json() -> None:
     assert read_preference(steps, {"text": f"[{ranking}]"}) == 2
     assert read_preference(steps, {"text": f"[{ranking}, {ranking}]"}) is None
     assert read_preference(steps, {"text": '{"ordered_models": []}'}) is None
+    assert read_preference((steps[0],), {"text": f'{{"ordered_models": {10**400}}}'}) is None
 
 
 # ---------------------------------------------------------------------------------------- replies

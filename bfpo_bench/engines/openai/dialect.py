@@ -9,6 +9,7 @@ from typing import Any
 
 from bfpo_bench.client import GaveUp, Refused, Server, ask
 from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.engines.openai.replies import is_count
 from bfpo_bench.engines.protocol import NonFiniteLogits
 
 PROBE_TRIES = 5
@@ -63,8 +64,9 @@ def look_up(server: Server, model: str) -> Served:
         cards = [c for c in listed if isinstance(c, dict)] if isinstance(listed, list) else []
         names = tuple(str(card.get("id")) for card in cards)
         lengths = [card.get("max_model_len") for card in cards if card.get("id") == model]
-        length = lengths[0] if lengths and isinstance(lengths[0], int) else None
-        return Served(names, length)
+        # 0 or 1 would leave no room for a question.
+        fits = lengths and is_count(lengths[0]) and lengths[0] > 1
+        return Served(names, lengths[0] if fits else None)
 
     try:
         return ask(server, lambda caller: caller.get("models", read, tries=FIRST_TRIES))

@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from bfpo_bench.client import Malformed
 from bfpo_bench.engines.protocol import Response, Score
+
+MOST_TOKENS = 10**9
+"""More than any text has; a server that counts more has miscounted."""
 
 TOKEN_ID = "token_id:"
 """How vLLM writes tokens when asked to ``return_tokens_as_token_ids``."""
@@ -39,17 +42,16 @@ def read_echo(reply: Any) -> Echo:
     tokens = _list(listed.get("tokens"), "tokens")
     values = _list(listed.get("token_logprobs"), "token_logprobs")
     tops = listed.get("top_logprobs") or [None] * len(tokens)
-    count = _usage(reply).get("prompt_tokens")
-    if count is None:
-        # Asked for one generated token.
-        count = len(tokens) - 1
+    told = usage(reply).get("prompt_tokens", 0)
+    # Asked for one generated token.
+    count = told if 0 < told <= len(tokens) else len(tokens) - 1
     if not len(tokens) == len(values) == len(_list(tops, "top_logprobs")):
         raise Malformed("lists of log-probabilities of different lengths")
-    if not 0 < count <= len(tokens):
-        raise Malformed(f"log-probabilities of {len(tokens)} tokens for a prompt of {count}")
+    if count < 1:
+        raise Malformed(f"log-probabilities of {len(tokens)} tokens for a prompt of {told}")
     return Echo(
         [str(token) for token in tokens[:count]],
-        [None if value is None else _number(value) for value in values[:count]],
+        [None if value is None else log_probability(value) for value in values[:count]],
         [_highest(top) for top in tops[:count]],
     )
 
@@ -88,7 +90,7 @@ def read_chat(reply: Any) -> Response:
     thought = message.get("reasoning") or message.get("reasoning_content")
     return replace(
         _response(reply, choice, text or ""),
-        thought=_clean(thought) if isinstance(thought, str) else None,
+        thought=clean(thought) if isinstance(thought, str) else None,
         no_content=text is None,
     )
 
@@ -96,18 +98,17 @@ def read_chat(reply: Any) -> Response:
 def _response(reply: Any, choice: dict[str, Any], text: Any) -> Response:
     if not isinstance(text, str):
         raise Malformed(f"the response is no text but {type(text).__name__}")
-    finish = str(choice.get("finish_reason") or "stop")
-    if finish in ("abort", "error", "cancelled"):
-        raise Malformed(f"the server ended the response by itself ({finish})")
-    usage = _usage(reply)
-    tokens = usage.get("completion_tokens", 0)
+    finish = finish_reason(choice)
+    counts = usage(reply)
+    tokens = counts.get("completion_tokens", 0)
     # vLLM counts the end-of-sequence token; its `stop_reason` is a text when it was none.
     if finish == "stop" and "stop_reason" in choice and not isinstance(choice["stop_reason"], str):
         tokens = max(0, tokens - 1)
-    return Response(_clean(text), tokens, usage.get("prompt_tokens", 0), 0, finish)
+    return Response(clean(text), tokens, counts.get("prompt_tokens", 0), 0, finish)
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
+    """A text that files take."""
     # JSON can spell halves of a character, which no file takes.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
@@ -124,14 +125,32 @@ def read_next(reply: Any, ids: Sequence[int]) -> tuple[list[float], bool]:
     if not any(str(token).startswith(TOKEN_ID) for token in first):
         raise Malformed("tokens come as texts, not as ids")
     found = [first.get(f"{TOKEN_ID}{i}") for i in ids]
-    return [-math.inf if v is None else _number(v) for v in found], None not in found
+    return [-math.inf if v is None else log_probability(v) for v in found], None not in found
 
 
-def _usage(reply: Any) -> dict[str, int]:
-    usage = reply.get("usage") if isinstance(reply, dict) else None
-    if not isinstance(usage, dict):
+def usage(reply: Any) -> dict[str, int]:
+    """The tokens that a server counted, by its own names; what is no such number is left out."""
+    counts = reply.get("usage") if isinstance(reply, dict) else None
+    if not isinstance(counts, dict):
         return {}
-    return {k: v for k, v in usage.items() if isinstance(v, int) and v >= 0}
+    return {name: value for name, value in counts.items() if is_count(value)}
+
+
+def is_count(value: Any) -> TypeGuard[int]:
+    """Whether what a server gives can be a number of tokens."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+
+
+def finish_reason(choice: dict[str, Any]) -> str:
+    """Why a response ended where it does, a word of at most 40 characters.
+
+    Raises:
+        Malformed: the server broke it off.
+    """
+    finish = clean(str(choice.get("finish_reason") or "stop"))[:40]
+    if finish in ("abort", "error", "cancelled"):
+        raise Malformed(f"the server ended the response by itself ({finish})")
+    return finish
 
 
 def _choice(reply: Any) -> dict[str, Any]:
@@ -144,7 +163,7 @@ def _choice(reply: Any) -> dict[str, Any]:
 def _highest(top: Any) -> float | None:
     if not isinstance(top, dict) or not top:
         return None
-    return max(_number(value) for value in top.values())
+    return max(log_probability(value) for value in top.values())
 
 
 def _dict(value: Any, name: str) -> dict[str, Any]:
@@ -159,9 +178,17 @@ def _list(value: Any, name: str) -> list[Any]:
     return value
 
 
-def _number(value: Any) -> float:
+def log_probability(value: Any) -> float:
+    """What a server gives as one; NaN, which broken models have, stays what it is.
+
+    Raises:
+        Malformed: it is none.
+    """
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise Malformed(f"a log-probability is no number but {type(value).__name__}")
+    # Rounding takes that of a certain token a little above 0.
+    if value > 0.1:
+        raise Malformed("a log-probability above 0")
     try:
         return float(value)
     except OverflowError:

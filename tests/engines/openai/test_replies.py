@@ -48,9 +48,11 @@ def test_the_generated_token_is_no_part_of_the_prompt() -> None:
     assert score_by_ids(echo, [0], [1, 2, 3, 4]) == Score(-5.75, False)
 
 
-def test_without_a_count_of_tokens_one_is_taken_as_generated() -> None:
-    without = {k: v for k, v in ECHO.items() if k != "usage"}
+@pytest.mark.parametrize("count", [None, 0, -1, 9, 10**30, 5.0, "5", True, math.inf, {}])
+def test_without_a_sound_count_of_tokens_one_is_taken_as_generated(count: Any) -> None:
+    without = ECHO | {"usage": {"prompt_tokens": count}}
     assert read_echo(without) == read_echo(ECHO)
+    assert read_echo({k: v for k, v in ECHO.items() if k != "usage"}) == read_echo(ECHO)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +67,7 @@ def test_without_a_count_of_tokens_one_is_taken_as_generated() -> None:
         (["choices", 0, "logprobs", "token_logprobs", 2], True),
         (["choices", 0, "logprobs", "token_logprobs", 2], 10**400),
         (["choices", 0, "logprobs", "top_logprobs", 2], {" sky": None}),
-        (["usage", "prompt_tokens"], 9),
-        (["usage", "prompt_tokens"], 0),
+        (["choices", 0, "logprobs", "token_logprobs", 2], 2.5),
     ],
 )
 def test_echoes_that_are_none(path: list[Any], value: Any) -> None:
@@ -108,6 +109,7 @@ def chat(message: Any, finish: str = "stop", **more: Any) -> dict[str, Any]:
         (chat({"content": "Hello"}, stop_reason="\n"), Response("Hello", 5, 9, 0, "stop")),
         (chat({"content": "He"}, "length", stop_reason=None), Response("He", 5, 9, 0, "length")),
         (chat({"content": ""}, "length"), Response("", 5, 9, 0, "length")),
+        (chat({"content": ""}, "\ud83d" + "x" * 99), Response("", 5, 9, 0, "\ufffd" + "x" * 39)),
         (chat({"content": None}, "length"), Response("", 5, 9, 0, "length", no_content=True)),
         *(
             (
