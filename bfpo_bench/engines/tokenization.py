@@ -152,8 +152,7 @@ def fit_prompt(prompt: list[int], max_new_tokens: int, max_length: int) -> tuple
     if room < 1:
         raise BadInput(
             f"{max_new_tokens} new tokens leave no room for a prompt in a context window of "
-            f"{max_length}; raise --max-length if the model allows it, or lower the suite's "
-            "max_new_tokens."
+            f"{max_length}; raise --max-length if the model allows it, or lower --max-new-tokens."
         )
     cut = max(0, len(prompt) - room)
     return prompt[cut:], cut

@@ -158,7 +158,7 @@ def _too_long(planned: Sequence[Task], window: int) -> list[str]:
     asked = {task.name: task.prompts[0].most_tokens for task in planned if task.prompts}
     return [
         f"   {name} does not fit: its {new} new tokens leave no room for a prompt in a context "
-        f"window of {window}; lower the suite's max_new_tokens"
+        f"window of {window}; lower --max-new-tokens"
         for name, new in asked.items()
         if new >= window
     ]

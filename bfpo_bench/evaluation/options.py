@@ -144,6 +144,9 @@ class EvaluateOptions(TargetOptions):
     limit: Annotated[Count | None, Help("At most so many items per task, drawn by the seed.")] = (
         None
     )
+    max_new_tokens: Annotated[
+        Count | None, Help("Most tokens of a response, instead of the suite's.")
+    ] = None
     judge: Annotated[JudgeName, Help("Judge card, by name or path. [default: the suite's]")] = None
     judge_anyway: JudgeAnyway = False
     annotator: Annotated[

@@ -29,7 +29,7 @@ class Evaluation:
     """One evaluation: what is asked, of whom, who judges, and where it is kept.
 
     Attributes:
-        suite: the whole suite.
+        suite: the whole suite, as it is by itself.
         tasks: those of it that are wanted, with their rows; the requests are :meth:`planned`.
         judge: None when no wanted task needs one.
         annotator: None when nobody was named to annotate.
@@ -151,6 +151,19 @@ def output_folder(options: EvaluateOptions) -> Path:
 
 
 def _wanted(options: EvaluateOptions, suite: Suite) -> Suite:
+    """The tasks that are asked for, with responses of the length that is asked for."""
+    wanted = _named(options, suite)
+    if (length := options.max_new_tokens) is None:
+        return wanted
+    if all(task.generation is None for task in wanted.everything):
+        raise BadInput(
+            "--max-new-tokens is the length of responses, and the tasks asked for are scored "
+            "without any; add such as have them (--tasks gen), or leave --max-new-tokens out."
+        )
+    return wanted.sampled(lambda usual: replace(usual, max_new_tokens=length))
+
+
+def _named(options: EvaluateOptions, suite: Suite) -> Suite:
     """The tasks that are asked for; that of helpfulness where it or an annotator is named."""
     wanted = suite.only(options.tasks) if options.tasks else replace(suite, helpfulness=None)
     if options.annotator is None:

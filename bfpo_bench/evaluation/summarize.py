@@ -16,6 +16,7 @@ from bfpo_bench.run.results import SCHEMA_VERSION, Results, TaskResult
 from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.store import ResponseTotals, Store
 from bfpo_bench.run.uncertainty import with_uncertainty
+from bfpo_bench.suites import Suite
 from bfpo_bench.tasks.requests import Task
 
 if TYPE_CHECKING:
@@ -118,7 +119,9 @@ def _helpfulness_marks(
         if totals.cut_prompts:
             marks.append(f"{totals.cut_prompts} of {task.size} prompts cut on the left")
         marks += (
-            _answer_marks(totals, evaluation.options.thinking) + evaluation.target.unused_settings
+            _length_mark(evaluation.suite, task)
+            + _answer_marks(totals, evaluation.options.thinking)
+            + evaluation.target.unused_settings
         )
         if evaluation.annotator is None:
             marks.append(
@@ -162,7 +165,8 @@ def _task_result(evaluation: Evaluation, store: Store, task: Task) -> TaskResult
         cut = responses.cut_prompts
         no_answer, finishes = responses.no_answer, responses.finishes
         marks += (
-            _answer_marks(responses, evaluation.options.thinking)
+            _length_mark(evaluation.suite, task)
+            + _answer_marks(responses, evaluation.options.thinking)
             + evaluation.target.unused_settings
         )
         if spec.chat_template and evaluation.target.plain:
@@ -194,6 +198,18 @@ def _task_result(evaluation: Evaluation, store: Store, task: Task) -> TaskResult
         no_answer=no_answer,
         finishes=finishes,
     )
+
+
+def _length_mark(suite: Suite, task: Task) -> list[str]:
+    """That responses may be longer than the suite has them, or not as long."""
+    [usual] = [one.generation for one in suite.everything if one.task == task.name]
+    drawn = task.spec.generation
+    if drawn is None or usual is None or drawn.max_new_tokens == usual.max_new_tokens:
+        return []
+    return [
+        f"responses have at most {drawn.max_new_tokens} tokens instead of the "
+        f"{usual.max_new_tokens} of suite {suite.name}"
+    ]
 
 
 def _answer_marks(responses: ResponseTotals, thinking: str) -> list[str]:

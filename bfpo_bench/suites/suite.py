@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -101,6 +101,21 @@ class Suite:
     def demonstration(self) -> bool:
         """Whether its numbers show that the path works and measure nothing."""
         return self.data == "mini"
+
+    def sampled(
+        self, otherwise: Callable[[Sampling], Sampling], but: Collection[str] = ()
+    ) -> Suite:
+        """The suite with other settings of the tasks that generate, except some by their names."""
+
+        def drawn(task: SuiteTask) -> SuiteTask:
+            if task.generation is None or task.task in but:
+                return task
+            return replace(task, generation=otherwise(task.generation))
+
+        helpful = self.helpfulness
+        return replace(
+            self, tasks=tuple(map(drawn, self.tasks)), helpfulness=helpful and drawn(helpful)
+        )
 
     def only(self, names: Sequence[str]) -> Suite:
         """The suite cut down to some of its tasks (``toxigen`` stands for ``bfpo_toxigen``).

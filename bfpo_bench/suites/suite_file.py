@@ -113,13 +113,7 @@ def load_suite(name: str) -> Suite:
     if file.generation is None:
         return suite
     own = {column.task for column in file.tasks or () if column.generation is not None}
-
-    def drawn(task: SuiteTask) -> SuiteTask:
-        if task.generation is None or task.task in own or file.generation is None:
-            return task
-        return replace(task, generation=file.generation.over(task.generation))
-
-    return replace(suite, tasks=tuple(map(drawn, tasks)), helpfulness=helpful and drawn(helpful))
+    return suite.sampled(file.generation.over, but=own)
 
 
 def _named(task: Any) -> Any:

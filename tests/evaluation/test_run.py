@@ -14,6 +14,8 @@ import pytest
 import bfpo_bench
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.statistics import standard_error, tally_groups
+from bfpo_bench.estimate.dry_run import dry_run
+from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.leaderboard.columns import COLUMN_OF_TASK
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.results_files import read_results
@@ -213,6 +215,11 @@ def test_results_are_made_again_from_the_store(
         ({"judge": "harmbench"}, "unknown judge"),
         ({"chat_template": "never"}, "model.chat_template"),
         ({"system_prompt": "Be brief."}, "system_prompt"),
+        ({"max_new_tokens": 9}, "tasks.bfpo_advbench.generation.max_new_tokens: 64 there, 9 asked"),
+        (
+            {"max_new_tokens": 9, "tasks": ["disc"]},
+            "--max-new-tokens is the length of responses, and the tasks asked for are scored",
+        ),
     ],
 )
 def test_something_different_is_refused_by_name(
@@ -265,6 +272,31 @@ def test_a_limit_draws_by_seed_and_is_marked(
     more = tmp_path / "more"
     run_mini(more, tasks=["winogrande"], limit=15)
     assert set(drawn[0]) < {row[1] for row in contents(more)["items"]}
+
+
+def test_a_length_of_responses_instead_of_the_suites(
+    run_mini: Callable[..., Results], undisturbed: Path, tiny_llama: Path, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {"tasks": ("advbench", "toxigen"), "max_new_tokens": 5}
+    results = run_mini(tmp_path, **asked)
+    mark = "AdvBench: responses have at most 5 tokens instead of the 64 of suite mini"
+    assert mark in results.marks
+    found, usual = (
+        [row for row in contents(run)["responses"] if "bfpo_advbench" in row]
+        for run in (tmp_path, undisturbed)
+    )
+    assert len(found) == len(usual) == results.tasks["bfpo_advbench"].n
+    assert results.tasks["bfpo_advbench"].metrics["mean_tokens"] <= 5
+    # Other requests, so under other keys: answers of one length never stand for those of another.
+    assert not {row[0] for row in found} & {row[0] for row in usual}
+    # Scored tasks are as ever, and may be compared.
+    keys = [
+        {row for row in contents(run)["scores"] if "bfpo_toxigen" in row}
+        for run in (tmp_path, undisturbed)
+    ]
+    assert keys[0] == keys[1]
+    told = dry_run(EvaluateOptions(str(tiny_llama), suite="mini", judge="keyword", **asked))
+    assert f"at most {5 * len(found)} to generate" in told
 
 
 def test_a_model_without_chat_template_is_asked_plainly_and_marked(
