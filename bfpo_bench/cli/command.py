@@ -15,8 +15,10 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
+import re
 import types
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
@@ -38,18 +40,21 @@ def takes(
     *kinds: type[Options],
     first: Collection[str] = (),
     required: Collection[str] = (),
-    only: Collection[str] = (),
     without: Collection[str] = (),
+    fixed: Mapping[str, Any] | None = None,
+    renamed: Mapping[str, str] | None = None,
 ) -> Callable[[Command], Command]:
     """Gives a command the options of its first parameters, which are filled with them.
 
     Args:
         kinds: types of the first parameters of the command.
-        first: names of options to be listed before all others.
+        first: names of options to be listed before all others; the command's own may be among them.
         required: options that the command needs although their field has a default.
-        only: the options that the command has, where it has few.
         without: options that the command does not have.
+        fixed: such options with what they are instead of their default.
+        renamed: options by the names that they have in this command instead of their own.
     """
+    fixed, renamed = fixed or {}, renamed or {}
 
     # Those that take no such options do without pydantic.
     from bfpo_bench.common.options import named
@@ -59,24 +64,26 @@ def takes(
         own = dict(list(hints.items())[len(kinds) :])
         fields = [
             {
-                name: field
+                renamed.get(name, name): (name, field)
                 for name, field in named(kind).items()
-                if name not in without and (not only or name in only)
+                if name not in (*without, *fixed)
             }
             for kind in kinds
         ]
         parameters = {
-            name: _parameter(name, field, name in required)
+            typed: _parameter(typed, field, name in required)
             for some in fields
-            for name, field in some.items()
+            for typed, (name, field) in some.items()
         }
-        every = {**{name: parameters[name] for name in first}, **parameters, **own}
+        every = {**parameters, **own}
+        every = {**{name: every[name] for name in first}, **every}
 
         def run(**given: Any) -> None:
-            options = [
-                kind(**{name: given.pop(name) for name in some})
-                for kind, some in zip(kinds, fields, strict=True)
-            ]
+            with as_typed(renamed):
+                options = [
+                    kind(**fixed, **{name: given.pop(typed) for typed, (name, _) in some.items()})
+                    for kind, some in zip(kinds, fields, strict=True)
+                ]
             command(*options, **given)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
@@ -87,6 +94,24 @@ def takes(
         return run
 
     return decorate
+
+
+@contextmanager
+def as_typed(renamed: Mapping[str, str]) -> Iterator[None]:
+    """Has sentences about options name them as a command does that renames them.
+
+    Args:
+        renamed: as for :func:`takes`.
+    """
+    from bfpo_bench.common.errors import BenchError
+
+    flags = {f"--{a.replace('_', '-')}": f"--{b.replace('_', '-')}" for a, b in renamed.items()}
+    try:
+        yield
+    except BenchError as error:
+        said = [re.sub(r"--[\w-]+", lambda m: flags.get(m[0], m[0]), one) for one in error.lines]
+        error.lines, error.args = tuple(said), ("\n".join(said),)
+        raise
 
 
 def _parameter(name: str, field: FieldInfo, required: bool) -> inspect.Parameter:

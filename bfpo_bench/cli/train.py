@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bfpo_bench.cli.command import command_app, takes
-from bfpo_bench.engines.options import Loading
+from bfpo_bench.cli.command import as_typed, command_app, takes
+from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.models.chat import DATE
+
+if TYPE_CHECKING:
+    from bfpo_bench.training.recipe import Recipe
 
 EXAMPLE = """
 Examples:
@@ -20,17 +24,40 @@ Examples:
 
   bfpo-bench train --recipe my.yaml --set optimization.learning_rate=1e-6
 
+  bfpo-bench train --recipe my.yaml --evaluate --tasks disc --limit 200 --eval-seed 1
+
 On several GPUs: accelerate launch -m bfpo_bench train … (docs/training.md).
 """
+
+RENAMED = {
+    name: f"eval_{name}"
+    for name in ("output", "seed", "dtype", "batch_size", "max_length", "chat_template", "fresh")
+}
+"""Options of evaluate that here would be read as settings of the training."""
+
+SHARED = ("device", "date", "trust_remote_code")
+"""How the model is loaded, both for training and for the evaluation."""
+
+NOT_HERE = ("revision", "adapter", "tokenizer", "base_url", "api_key_env")
+"""Options of evaluate by which another model than the trained one would be asked."""
 
 
 app = command_app()
 
 
 @app.command(epilog=EXAMPLE)
-@takes(Loading, only=("device", "date", "trust_remote_code"))
+@takes(
+    EvaluateOptions,
+    first=(
+        *("method", "recipe", "model", "output", "changes", "dry_run", *SHARED),
+        *("evaluate", "suite", "eval_output", "tasks", "limit", "judge"),
+    ),
+    without=NOT_HERE,
+    fixed={"model": ""},
+    renamed=RENAMED,
+)
 def train(
-    loading: Loading,
+    evaluation: EvaluateOptions,
     method: Annotated[
         str | None, typer.Option(help="A recipe of the paper's Mistral rows: bfpo, dpo, ipo, sft …")
     ] = None,
@@ -50,21 +77,18 @@ def train(
     evaluate: Annotated[
         bool, typer.Option("--evaluate", help="Evaluate the result, into runs/ as evaluate does.")
     ] = False,
-    suite: Annotated[str, typer.Option(help="Suite for --evaluate.")] = "paper",
-    judge: Annotated[
-        str | None, typer.Option(help="Judge for --evaluate. [default: the suite's]")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder of upstream evaluation data for --evaluate.")
-    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Show recipe, pairs, tokens and memory; load no weights."),
     ] = False,
 ) -> None:
-    """Train a model by a recipe; with --evaluate, print its row too."""
+    """Train a model by a recipe; with --evaluate, print its row too.
+
+    What the training is like stands in the recipe. The options after --evaluate are those of
+    bfpo-bench evaluate; where one would be read as a setting of the training, --eval- stands
+    before its name (--eval-seed: the training's own is --set seed=NUMBER).
+    """
     import os
-    from dataclasses import replace
 
     from bfpo_bench.cli.terminal import set_log_level
     from bfpo_bench.common.errors import BadInput
@@ -74,12 +98,17 @@ def train(
     if (method is None) == (recipe is None):
         raise BadInput("give either --method or --recipe; see bfpo-bench train --help.")
     set_log_level("warning")
-    changes = changes or []
+    loading, changes = evaluation.loading, changes or []
     if loading.date != DATE:
         changes = [*changes, f"tokens.date={loading.date}"]
     resolved = load_recipe(recipe or f"mistral/{method}", changes, base=model)
     folder = output or Path("models") / resolved.method
     progress = Progress()
+    main = os.environ.get("RANK", "0") == "0"  # of several processes one evaluates
+    if not evaluate:
+        _refuse_without_evaluation(evaluation)
+    elif main:
+        evaluation = _checked(evaluation, folder, resolved)
     if dry_run:
         from bfpo_bench.common.text import visible
         from bfpo_bench.training.dry_run import dry_run as describe
@@ -91,22 +120,6 @@ def train(
     from bfpo_bench.training.output import RECORD
     from bfpo_bench.training.train import train as run
 
-    main = os.environ.get("RANK", "0") == "0"  # of several processes one evaluates
-    options = None
-    if evaluate and main:
-        from bfpo_bench.evaluation.options import EvaluateOptions
-        from bfpo_bench.evaluation.resolve import resolve
-
-        options = EvaluateOptions(
-            model=str(folder),
-            suite=suite,
-            judge=judge,
-            data_dir=data_dir,
-            loading=Loading(device=loading.device, date=resolved.tokens.date),
-        )
-        if resolved.base is not None:
-            # What cannot be evaluated is told before the training, not after it.
-            resolve(replace(options, model=resolved.base))
     trained = (folder / RECORD).exists()
     progress.say(f"Training {resolved.method} from {resolved.base} …")
     record = run(resolved, folder, progress, loading.device, loading.trust_remote_code)
@@ -116,12 +129,49 @@ def train(
         say(line)
     before = ", trained before" if trained else ""
     say(f"The model is in {folder}{before}; training.json in it says how it was made.")
-    if options is not None:
+    if evaluate:
         from bfpo_bench.cli.terminal import show_results
         from bfpo_bench.evaluation.resolve import output_folder
         from bfpo_bench.evaluation.run import run_evaluation
 
-        show_results(run_evaluation(options, progress), output_folder(options))
+        with as_typed(RENAMED):
+            results = run_evaluation(evaluation, progress)
+        show_results(results, output_folder(evaluation))
+
+
+def _refuse_without_evaluation(evaluation: EvaluateOptions) -> None:
+    from bfpo_bench.common.errors import BadInput
+    from bfpo_bench.common.options import chosen
+
+    given = [name for name in chosen(evaluation) if name not in ("model", *SHARED)]
+    if given:
+        flags = " and ".join(f"--{RENAMED.get(one, one).replace('_', '-')}" for one in given)
+        raise BadInput(
+            f"{flags} would change the evaluation, and none is asked for; add --evaluate, or say "
+            "with --set what the training is to be like."
+        )
+
+
+def _checked(evaluation: EvaluateOptions, folder: Path, recipe: Recipe) -> EvaluateOptions:
+    """The options of the trained model's evaluation.
+
+    Raises:
+        BadInput: it cannot be evaluated so, which is told before the training and not after it.
+    """
+    from bfpo_bench.common.errors import BadInput
+    from bfpo_bench.evaluation.resolve import output_folder, resolve
+
+    if evaluation.loading.backend == "openai":
+        raise BadInput("the trained model is in no server; --backend is hf or vllm here.")
+    found = replace(
+        evaluation,
+        model=str(folder),
+        loading=replace(evaluation.loading, date=recipe.tokens.date),
+    )
+    if recipe.base is not None:
+        with as_typed(RENAMED):
+            resolve(replace(found, model=recipe.base, output=output_folder(found)))
+    return found
 
 
 def _left_out(record: dict[str, Any]) -> list[str]:

@@ -132,6 +132,18 @@ def named(kind: type[Options]) -> dict[str, FieldInfo]:
     return found
 
 
+def chosen(options: Options) -> list[str]:
+    """The names of options that are not what they are by default."""
+    inside, found = dict(members(type(options))), []
+    for name, field in _fields(type(options)).items():
+        value = getattr(options, name)
+        if name in inside:
+            found += chosen(value)
+        elif value != field.get_default(call_default_factory=True):
+            found.append(name)
+    return found
+
+
 def _fields(kind: type[Options]) -> Mapping[str, FieldInfo]:
     found: Mapping[str, FieldInfo] = kind.__pydantic_fields__  # type: ignore[attr-defined]
     return found

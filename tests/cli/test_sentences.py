@@ -22,6 +22,19 @@ from bfpo_bench.cli import main
             "unknown recipe 'mistral/bfpp'; did you mean 'mistral/bfpo'?",
         ),
         (
+            ["train", "--method", "bfpo", "--limit", "3", "--eval-seed", "1"],
+            "--eval-seed and --limit would change the evaluation, and none is asked for; add "
+            "--evaluate, or say with --set what the training is to be like.",
+        ),
+        (
+            ["train", "--method", "bfpo", "--evaluate", "--backend", "openai"],
+            "the trained model is in no server; --backend is hf or vllm here.",
+        ),
+        (
+            ["train", "--method", "bfpo", "--evaluate", "--eval-batch-size", "many"],
+            "--eval-batch-size is auto or a number, not 'many'.",
+        ),
+        (
             ["demo", "--seeds", "3"],
             "--seeds and --regimes are for --study, which begins at seed 0; --seed and --toy-only "
             "are for the tour.",

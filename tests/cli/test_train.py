@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.run.results_files import read_results
 
 RECIPE = """
 method: toy-bfpo
@@ -44,7 +45,11 @@ def test_train_and_evaluate(
 
     done = CliRunner().invoke(
         app,
-        [*command, "--evaluate", "--suite", "mini", "--judge", "keyword"],
+        [
+            *(*command, "--evaluate", "--suite", "mini", "--judge", "keyword", "--limit", "3"),
+            *("--tasks", "toxigen,advbench", "--eval-seed", "7", "--eval-dtype", "bfloat16"),
+            *("--max-new-tokens", "4"),
+        ],
         catch_exceptions=False,
     )
     assert done.exit_code == 0, done.output
@@ -56,6 +61,13 @@ def test_train_and_evaluate(
     # The run knows how its model was made.
     run = Path("runs/toy-bfpo-mini/training.json")
     assert json.loads(run.read_text(encoding="utf-8")) == record
+    # evaluate's options are the evaluation's, those with eval- as well.
+    results = read_results(run.with_name("results.json"))
+    assert list(results.tasks) == ["bfpo_toxigen", "bfpo_advbench"]
+    assert {one.n for one in results.tasks.values()} == {results.limit} == {3}
+    asked = json.loads(run.with_name("run.json").read_text(encoding="utf-8"))["identity"]
+    assert (asked["seed"], asked["dtype"], record["recipe"]["seed"]) == (7, "bfloat16", 42)
+    assert asked["tasks"]["bfpo_advbench"]["generation"]["max_new_tokens"] == 4
 
 
 def test_what_cannot_be_evaluated_is_told_before_the_training(
@@ -70,6 +82,12 @@ def test_what_cannot_be_evaluated_is_told_before_the_training(
     for options, sentence in (
         (["--suite", "mini2"], "unknown suite 'mini2'; did you mean 'mini'"),
         (["--suite", "mini", "--judge", "keywrd"], "unknown judge 'keywrd'; did you mean"),
+        (["--suite", "mini", "--tasks", "disk", "--dry-run"], "unknown task 'disk'; there are"),
+        (["--data-dir", ".", "--tasks", "crows_pairs"], "the data of 1 of 1 tasks cannot be had"),
+        (
+            ["--thinking", "on", "--eval-chat-template", "never"],
+            "--thinking on and --eval-chat-template never exclude each other",
+        ),
     ):
         result = CliRunner().invoke(app, [*command, *options])
         assert isinstance(result.exception, BadInput)
