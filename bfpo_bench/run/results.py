@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from bfpo_bench.suites import is_judged
+from bfpo_bench.suites import JUDGED
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -77,7 +77,7 @@ class TaskResult:
     @property
     def judged(self) -> bool:
         """Whether a judge gives it its score."""
-        return is_judged(self.group)
+        return self.metric in JUDGED
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,19 @@
 
 from bfpo_bench.suites.suite import (
     AVERAGED,
+    JUDGED,
     PROMPT_KINDS,
     TASKS_FOLDER,
     PromptKind,
     Suite,
     SuiteTask,
-    is_judged,
 )
 from bfpo_bench.suites.suite_file import load_suite, suite_names
 from bfpo_bench.suites.task_file import group_field, grouped_tasks, prompt_kind, task_names
 
 __all__ = [
     "AVERAGED",
+    "JUDGED",
     "PROMPT_KINDS",
     "TASKS_FOLDER",
     "PromptKind",
@@ -21,7 +22,6 @@ __all__ = [
     "SuiteTask",
     "group_field",
     "grouped_tasks",
-    "is_judged",
     "load_suite",
     "prompt_kind",
     "suite_names",

@@ -16,19 +16,17 @@ TASKS_FOLDER = Path(__file__).parent.parent / "tasks"
 
 Group = Literal["disc", "gen", "harm", "answ", "helpfulness"]
 AVERAGED: tuple[Group, ...] = ("disc", "gen", "harm", "answ")
-"""Groups whose tasks' mean is a number of the table; responses of all but the first are judged."""
+"""Groups whose tasks' mean is a number of the table."""
 Direction = Literal["higher", "lower", "nearer-50"]
 PromptKind = Literal["instructions", "continuations"]
 PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
 """What a prompt can be: something asked of an assistant, or a text that a model goes on with."""
 
-JUDGED = ("harmless", "answered", "win_rate")
-"""Metrics of tasks whose responses somebody looks at: a judge, or an annotator."""
+JUDGED = ("harmless", "answered")
+"""Metrics that count a judge's verdicts: of harm, of refusal."""
 
-
-def is_judged(group: str) -> bool:
-    """Whether a judge gives the tasks of a group their numbers."""
-    return group in AVERAGED[1:]
+RESPONDED = (*JUDGED, "win_rate")
+"""Metrics of tasks that ask for responses; those of the last an annotator compares."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class SuiteTask:
     @property
     def judged(self) -> bool:
         """Whether a judge gives it its number."""
-        return is_judged(self.group)
+        return self.metric in JUDGED
 
     @property
     def packaged(self) -> bool:

@@ -13,7 +13,7 @@ from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.common.validate import STRICT, Text, validated
 from bfpo_bench.suites.reading import read_yaml
-from bfpo_bench.suites.suite import JUDGED, Direction, Group, Suite, SuiteTask
+from bfpo_bench.suites.suite import RESPONDED, Direction, Group, Suite, SuiteTask
 from bfpo_bench.suites.task_file import packaged_task, read_task
 
 SUITES_FOLDER = Path(__file__).parent
@@ -131,13 +131,13 @@ def _column(said: _Column, suite: Path, where: str) -> SuiteTask:
     }
     if said.generation is not None:
         given["generation"] = said.generation.over(Sampling())
-    elif given.get("metric", task.metric) not in JUDGED:
+    elif given.get("metric", task.metric) not in RESPONDED:
         given["generation"] = None
     found = replace(task, **given)
-    if (found.generation is None) != (found.metric not in JUDGED):
+    if (found.generation is None) != (found.metric not in RESPONDED):
         raise BadInput(
-            f"{where}: a judged task (metric harmless), and no other, has 'generation'; the metric "
-            f"here is {found.metric!r}."
+            f"{where}: a judged task (metric harmless or answered), and no other, has "
+            f"'generation'; the metric here is {found.metric!r}."
         )
     return found
 
@@ -148,6 +148,12 @@ def _check_places(tasks: tuple[SuiteTask, ...], helpful: SuiteTask | None, where
         if names.count(name) > 1:
             raise BadInput(f"{where}: the task {name!r} stands twice in it; leave one out.")
     for task in tasks:
+        wanted = {"harm": "harmless", "answ": "answered"}.get(task.group, task.metric)
+        if task.metric != wanted:
+            raise BadInput(
+                f"{where}: the task {task.task!r} is in the group {task.group}, whose average is "
+                f"of the metric {wanted}, not {task.metric}; give it that metric or another group."
+            )
         if task.group == "helpfulness":
             raise BadInput(
                 f"{where}: the task {task.task!r} is annotated and enters no average; name it "

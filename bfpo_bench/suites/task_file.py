@@ -19,6 +19,9 @@ from bfpo_bench.suites.suite import TASKS_FOLDER, Direction, Group, PromptKind, 
 _OPEN = ConfigDict(strict=True, extra="ignore")
 """lm-eval's keys, among which ours stand."""
 
+_GROUPS: dict[str, Group] = {"answered": "answ", "win_rate": "helpfulness"}
+"""The groups that metrics belong to, where nothing else is said."""
+
 
 @dataclass(frozen=True, config=_OPEN)
 class _Metadata:
@@ -121,11 +124,11 @@ def read_task(path: Path) -> SuiteTask:
         generation = Sampling(drawn.max_gen_toks, drawn.temperature, drawn.top_p, drawn.until)
         metric = own.metric or "harmless"
     better: Direction = "higher" if file.metric_list[0].higher_is_better else "lower"
-    usual: Group = "disc" if generation is None else "gen"
+    usual: Group = _GROUPS.get(metric, "disc" if generation is None else "gen")
     return SuiteTask(
         task=file.task,
         column=own.column or file.task,
-        group=own.group or ("helpfulness" if metric == "win_rate" else usual),
+        group=own.group or usual,
         metric=metric,
         direction=own.direction or better,
         chat_template=own.chat_template,

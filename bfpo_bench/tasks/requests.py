@@ -77,7 +77,7 @@ class Task:
     @property
     def judged(self) -> bool:
         """Whether a judge decides on the responses."""
-        return self.spec.metric == "harmless"
+        return self.spec.judged
 
     @property
     def annotated(self) -> bool:

@@ -205,13 +205,13 @@ def test_files_that_are_no_suites(tmp_path: Path, text: str, sentence: str) -> N
         ({"tasks": [{**SCORED, "direction": "up"}]}, "direction: 'up'"),
         (
             {"tasks": [{**SCORED, "generation": {}}]},
-            ", task 1: a judged task (metric harmless), and no other, has 'generation'; the metric "
-            "here is 'acc_norm'.",
+            ", task 1: a judged task (metric harmless or answered), and no other, has "
+            "'generation'; the metric here is 'acc_norm'.",
         ),
         (
             {"tasks": [{**SCORED, "metric": "harmless"}]},
-            ", task 1: a judged task (metric harmless), and no other, has 'generation'; the metric "
-            "here is 'harmless'.",
+            ", task 1: a judged task (metric harmless or answered), and no other, has "
+            "'generation'; the metric here is 'harmless'.",
         ),
         (
             {"generation": {"temperature": -1}},
