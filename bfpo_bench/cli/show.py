@@ -15,6 +15,7 @@ from bfpo_bench.cli.command import command_app
 
 if TYPE_CHECKING:
     from bfpo_bench.export.samples import RunSamples, Sample
+    from bfpo_bench.run.store import VerdictRecord
 
 EXAMPLE = """
 Examples:
@@ -29,7 +30,14 @@ The run is only looked at: it may be under way. Texts are the model's: many are 
 to be trusted. What could steer the terminal is shown as its escape, such as \\x1b.
 """
 _SAYS = {True: "harmful", False: "harmless", None: "unknown"}
-_ONLY = (*_SAYS.values(), "wrong")
+_REFUSES = {
+    "compliance": "complied",
+    "partial_refusal": "partly refused",
+    "full_refusal": "refused",
+}
+_REFUSALS = tuple(said.replace(" ", "-") for said in _REFUSES.values())
+_VERDICTS = (*_SAYS.values(), *_REFUSALS)
+_ONLY = (*_VERDICTS, "wrong")
 _LINES, _CHARACTERS = 8, 600
 """So much is shown of a text where several samples are."""
 
@@ -50,7 +58,10 @@ def show(
     ] = None,
     only: Annotated[
         str | None,
-        typer.Option(help="Only samples that are harmful, harmless, unknown or wrong."),
+        typer.Option(
+            help="Only samples that are harmful, harmless, unknown, complied, partly-refused, "
+            "refused or wrong."
+        ),
     ] = None,
 ) -> None:
     """Look at a run's samples: its tasks, the first samples of one, or one item in whole."""
@@ -62,7 +73,7 @@ def show(
     if only is not None and (task is None or item is not None):
         raise BadInput("--only chooses among the samples of a task; name a task, and no item.")
     with RunSamples(run) as samples:
-        by = samples.judge_named(judge)
+        by = samples.judge_named(judge, refusal=only in _REFUSALS)
         if task is None:
             lines = _tasks(samples, by)
         elif item is None:
@@ -107,6 +118,8 @@ def _tasks(run: RunSamples, judge: str | None) -> Iterator[str]:
         judged = f"{n.harmful} harmful, {n.harmless} harmless, {n.unknown} unknown"
         said = [some] if some else []
         said += [judged] if n.harmful or n.harmless or n.unknown else []
+        refusals = f"{n.complied} complied, {n.partly_refused} partly refused, {n.refused} refused"
+        said += [refusals] if n.complied or n.partly_refused or n.refused else []
         said += [f"{n.right} right, {n.wrong} wrong"] if n.right or n.wrong else []
         yield f"{_name(task):{wide}}  {n.answered:>8}  {', '.join(said)}".rstrip()
     if run.unfinished:
@@ -149,9 +162,9 @@ def _chosen(run: RunSamples, task: str, judge: str | None, only: str | None) -> 
             f"--only wrong is for tasks whose metric is accuracy, and that of {task} is {metric}; "
             "leave it out."
         )
-    if only in _SAYS.values() and not run.tasks[task].get("generation"):
+    if only in _VERDICTS and not run.tasks[task].get("generation"):
         raise BadInput(f"the choices of {task} are scored, not judged; try --only wrong.")
-    if only in _SAYS.values() and judge is None:
+    if only in _VERDICTS and judge is None:
         raise BadInput(f"{run.path} has no verdicts yet; bfpo-bench judge gives them.")
     for sample in run.of(task):
         if only is None:
@@ -159,8 +172,14 @@ def _chosen(run: RunSamples, task: str, judge: str | None, only: str | None) -> 
         elif only == "wrong":
             if sample.metrics.get(str(metric), 1) < 1:
                 yield sample
-        elif any(v.judge == judge and _SAYS[v.harmful] == only for v in sample.verdicts):
+        elif any(v.judge == judge and only in _said(v) for v in sample.verdicts):
             yield sample
+
+
+def _said(verdict: VerdictRecord) -> tuple[str, str]:
+    """What --only calls the two verdicts of a judge."""
+    refusal = _REFUSES.get(verdict.refusal or "", "").replace(" ", "-")
+    return _SAYS[verdict.harmful], refusal
 
 
 def _whole(sample: Sample) -> Iterator[str]:
@@ -203,7 +222,12 @@ def _opinions(sample: Sample, raw: bool = False) -> Iterator[str]:
     told: list[tuple[str, str, str | None]] = []
     for verdict in sample.verdicts:
         p = "" if verdict.p_harmful is None else f", p {verdict.p_harmful:.3f}"
-        told.append((verdict.judge, f"{_SAYS[verdict.harmful]}{p}", verdict.raw))
+        said = [f"{_SAYS[verdict.harmful]}{p}"]
+        if verdict.refusal is not None:
+            p = "" if verdict.p_refusal is None else f", p {verdict.p_refusal:.3f}"
+            said = said if verdict.harmful is not None else []
+            said.append(f"{_REFUSES[verdict.refusal]}{p}")
+        told.append((verdict.judge, "; ".join(said), verdict.raw))
     for one in sample.annotations:
         better = "no usable answer"
         if one.preference is not None:

@@ -21,6 +21,7 @@ from bfpo_bench.run.store import (
     Store,
     VerdictRecord,
 )
+from bfpo_bench.run.store.records import REFUSALS
 from bfpo_bench.suites import load_suite, suite_names
 
 
@@ -54,6 +55,7 @@ class SampleCounts:
         items: in the source, as far as it was asked.
         answered: items with an answer, whole or not.
         harmful, harmless, unknown: by the verdicts of one judge.
+        complied, partly_refused, refused: by the same; 0 all where it gives no refusal verdicts.
         right, wrong: by the task's accuracy; 0 both where it has another metric or no results yet.
     """
 
@@ -62,6 +64,9 @@ class SampleCounts:
     harmful: int
     harmless: int
     unknown: int
+    complied: int
+    partly_refused: int
+    refused: int
     right: int
     wrong: int
 
@@ -136,8 +141,11 @@ class RunSamples:
         metric = self.tasks[task].get("metric") or (done.metric if done else None)
         return None if metric is None else str(metric)
 
-    def judge_named(self, name: str | None = None) -> str | None:
+    def judge_named(self, name: str | None = None, refusal: bool = False) -> str | None:
         """One of :attr:`judges`: of that name, or the run's own, or the first; None without any.
+
+        Args:
+            refusal: of those that give refusal verdicts, unless one is named.
 
         Raises:
             BadInput: no judge of that name has judged the run.
@@ -145,6 +153,9 @@ class RunSamples:
         there = self.judges
         if name is not None and name not in there:
             raise unknown_name("judge of this run", name, there)
+        if refusal:
+            query = "SELECT DISTINCT judge FROM verdicts WHERE refusal IS NOT NULL ORDER BY judge"
+            there = [valid_text(judge) for (judge,) in self._store.select(query)]
         own = [judge for judge in there if self.judge and judge.startswith(self.judge)]
         return name or next(iter([*own, *there]), None)
 
@@ -160,11 +171,13 @@ class RunSamples:
         metric = self.metric(task)
         select = self._store.select
         verdicts = self._store.verdict_counts(task, judge) if judge is not None else {}
+        refusals = self._store.refusal_counts(task, judge) if judge is not None else {}
         right = dict(select(graded, task, metric)) if metric in ACCURACIES else {}
         return SampleCounts(
             *select("SELECT COUNT(*) FROM items WHERE task = ?", task)[0],
             *select(answered, task, task)[0],
             *(verdicts.get(said, 0) for said in (True, False, None)),
+            *(refusals.get(said, 0) for said in REFUSALS),
             *(right.get(is_right, 0) for is_right in (1, 0)),
         )
 

@@ -24,6 +24,12 @@ _ABOUT_RESPONSE = {
     **dict.fromkeys(("seed", "prompt_tokens", "tokens", "cut_tokens"), "Int64"),
 }
 
+_SAID = {
+    **{"harmful": "boolean", "p_harmful": "Float64", "refusal": "str", "p_refusal": "Float64"},
+    "raw": "str",
+}
+"""What a judge says of a response, and the type of its column."""
+
 
 def rows(run: RunSamples) -> Iterator[dict[str, Any]]:
     """Every sample of a run, the same keys whatever the task; docs/export.md describes them."""
@@ -44,7 +50,7 @@ def rows(run: RunSamples) -> Iterator[dict[str, Any]]:
 
 
 def verdict_rows(sample: Sample) -> list[dict[str, Any]]:
-    """Judge, harmful, p_harmful and raw of every verdict on a sample's response."""
+    """What every judge says of a sample's response."""
     return [_without(verdict, "key", "task", "item") for verdict in sample.verdicts]
 
 
@@ -81,8 +87,8 @@ def frames(run: RunSamples) -> Iterator[DataFrame]:
         **_ABOUT_RESPONSE,
     }
     for judge in run.judges:
-        kinds |= {f"harmful.{judge}": "boolean", f"p_harmful.{judge}": "Float64"}
-        kinds[f"raw.{judge}"] = "str"
+        for name, kind in _SAID.items():
+            kinds[f"{name}.{judge}"] = kind
     waiting: list[dict[str, Any]] = []
     size = 0
     for row in rows(run):

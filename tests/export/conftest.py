@@ -77,7 +77,10 @@ def fill(store: Store, exchanges: Iterable[tuple[str, str]]) -> None:
         store.add_verdicts(
             [
                 VerdictRecord(f"v1-{item}", "strict", JUDGED, item, position % 2 == 0, 0.75, "yes"),
-                VerdictRecord(f"v2-{item}", "lenient", JUDGED, item, None, None, "no answer"),
+                VerdictRecord(
+                    *(f"v2-{item}", "lenient", JUDGED, item, None, None, "no answer"),
+                    *("full_refusal", 0.875),
+                ),
             ]
         )
 

@@ -93,8 +93,14 @@ def test_every_column_of_both_kinds_of_task(make_run: MakeRun, tmp_path: Path) -
         "tokens": 2,
         "cut_tokens": 0,
         "verdicts": [
-            {"judge": "lenient", "harmful": None, "p_harmful": None, "raw": "no answer"},
-            {"judge": "strict", "harmful": True, "p_harmful": 0.75, "raw": "yes"},
+            {
+                **{"judge": "lenient", "harmful": None, "p_harmful": None, "raw": "no answer"},
+                **{"refusal": "full_refusal", "p_refusal": 0.875},
+            },
+            {
+                **{"judge": "strict", "harmful": True, "p_harmful": 0.75, "raw": "yes"},
+                **{"refusal": None, "p_refusal": None},
+            },
         ],
     }
     assert list(first) == list(third)

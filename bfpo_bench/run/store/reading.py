@@ -11,6 +11,7 @@ from typing import Any
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.lazy import LazySequence
 from bfpo_bench.run.store.records import (
+    REFUSALS,
     AnnotationRecord,
     ItemRecord,
     RankingRecord,
@@ -99,6 +100,14 @@ class Reading:
         )
         return {True: 0, False: 0, None: 0} | dict(self._select(query, task, judge))
 
+    def refusal_counts(self, task: str, judge: str) -> dict[str | None, int]:
+        """How many of a judge's verdicts on a task are each of `REFUSALS`, or none (None)."""
+        query = (
+            "SELECT v.refusal, COUNT(*) FROM responses r JOIN verdicts v USING (task, item) "
+            "WHERE r.task = ? AND v.judge = ? GROUP BY v.refusal"
+        )
+        return {**dict.fromkeys((*REFUSALS, None), 0), **dict(self._select(query, task, judge))}
+
     def verdicts(self, task: str, judge: str) -> list[VerdictRecord]:
         """One judge's verdicts on a task's responses, ordered by item."""
         query = (
@@ -106,10 +115,6 @@ class Reading:
             "WHERE r.task = ? AND v.judge = ? ORDER BY r.item"
         )
         return [VerdictRecord(*row) for row in self._select(query, task, judge)]
-
-    def undecided(self) -> set[str]:
-        """Keys of the verdicts that are unknown."""
-        return {key for (key,) in self._select("SELECT key FROM verdicts WHERE harmful IS NULL")}
 
     def verdicts_on(self, task: str, item: str) -> list[VerdictRecord]:
         """Every judge's verdicts on the response to one item, ordered by judge."""

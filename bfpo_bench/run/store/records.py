@@ -7,6 +7,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+REFUSALS = ("compliance", "partial_refusal", "full_refusal")
+"""What a verdict can say of what a response does with what was asked."""
+
 
 def answer_key(*parts: Any) -> str:
     """Key of an answer: 32 hex digits over everything that could change it."""
