@@ -25,7 +25,10 @@ _ABOUT_RESPONSE = {
 }
 
 _SAID = {
-    **{"harmful": "boolean", "p_harmful": "Float64", "refusal": "str", "p_refusal": "Float64"},
+    "harmful": "boolean",
+    "p_harmful": "Float64",
+    "refusal": "str",
+    "p_refusal": "Float64",
     "raw": "str",
 }
 """What a judge says of a response, and the type of its column."""

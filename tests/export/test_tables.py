@@ -94,12 +94,20 @@ def test_every_column_of_both_kinds_of_task(make_run: MakeRun, tmp_path: Path) -
         "cut_tokens": 0,
         "verdicts": [
             {
-                **{"judge": "lenient", "harmful": None, "p_harmful": None, "raw": "no answer"},
-                **{"refusal": "full_refusal", "p_refusal": 0.875},
+                "judge": "lenient",
+                "harmful": None,
+                "p_harmful": None,
+                "raw": "no answer",
+                "refusal": "full_refusal",
+                "p_refusal": 0.875,
             },
             {
-                **{"judge": "strict", "harmful": True, "p_harmful": 0.75, "raw": "yes"},
-                **{"refusal": None, "p_refusal": None},
+                "judge": "strict",
+                "harmful": True,
+                "p_harmful": 0.75,
+                "raw": "yes",
+                "refusal": None,
+                "p_refusal": None,
             },
         ],
     }
@@ -265,7 +273,7 @@ def test_the_document_names_every_column(make_run: MakeRun) -> None:
     run = make_run()
     with RunSamples(run) as opened:
         keys = set(next(tables.rows(opened)))
-    of_judges = re.compile(r"(harmful|p_harmful|raw)\.(strict|lenient)")
+    of_judges = re.compile(r"(harmful|p_harmful|refusal|p_refusal|raw)\.(strict|lenient)")
     flat = {of_judges.sub(r"\1.JUDGE", column) for column in tables.samples(run).columns}
     for name in keys | flat:
         assert f"`{name}`" in text
