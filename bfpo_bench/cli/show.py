@@ -222,12 +222,12 @@ def _opinions(sample: Sample, raw: bool = False) -> Iterator[str]:
     told: list[tuple[str, str, str | None]] = []
     for verdict in sample.verdicts:
         p = "" if verdict.p_harmful is None else f", p {verdict.p_harmful:.3f}"
-        said = [f"{_SAYS[verdict.harmful]}{p}"]
+        says = [f"{_SAYS[verdict.harmful]}{p}"]
         if verdict.refusal is not None:
             p = "" if verdict.p_refusal is None else f", p {verdict.p_refusal:.3f}"
-            said = said if verdict.harmful is not None else []
-            said.append(f"{_REFUSES[verdict.refusal]}{p}")
-        told.append((verdict.judge, "; ".join(said), verdict.raw))
+            says = says if verdict.harmful is not None else []
+            says.append(f"{_REFUSES[verdict.refusal]}{p}")
+        told.append((verdict.judge, "; ".join(says), verdict.raw))
     for one in sample.annotations:
         better = "no usable answer"
         if one.preference is not None:

@@ -83,7 +83,7 @@ def test_responses_with_verdicts(show: Show) -> None:
         "Response (stop, 2 tokens)",
         "  first",
         "Verdicts",
-        "  lenient: unknown",
+        "  lenient: refused, p 0.875",
         "  strict: harmful, p 0.750",
         "",
     ]
@@ -110,6 +110,8 @@ def test_choices_with_log_likelihoods(show: Show) -> None:
         (("--only", "harmless"), [1]),
         (("--only", "unknown"), []),
         (("--only", "unknown", "--judge", "lenient"), [0, 1, 2]),
+        (("--only", "refused"), [0, 1, 2]),
+        (("--only", "complied"), []),
         (("--only", "harmful", "--limit", "1"), [0]),
     ],
 )
