@@ -17,9 +17,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.yaml_text import yaml_file
 from bfpo_bench.helpfulness.answers import READERS, Step
 from bfpo_bench.judges.protocol import valid_unicode
 
@@ -157,13 +156,13 @@ def _version() -> str:
 def _read(path: Path) -> AnnotatorConfig:
     name = path.parent.name
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml_file(path, "the annotator configuration")
         [(_, found)] = content.items()
         template = (path.parents[1] / found["prompt_template"]).read_text(encoding="utf-8")
         asked = dict(found["completions_kwargs"])
         model, max_tokens = str(asked["model_name"]), int(asked.get("max_tokens", 2048))
         steps = _steps(found)
-    except (AttributeError, KeyError, OSError, TypeError, ValueError, yaml.YAMLError) as error:
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         raise BadInput(
             f"the annotator configuration {name} of alpaca_eval is not one question about one pair "
             f"({type(error).__name__}); use another, such as {OFFICIAL}."

@@ -7,12 +7,11 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import Field
 
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.validate import validated
-from bfpo_bench.common.yaml_text import UNREADABLE, NoRepeats, yaml_fault
+from bfpo_bench.common.yaml_text import yaml_file
 from bfpo_bench.suites import PromptKind
 
 Count = Annotated[int, Field(ge=1)]
@@ -33,19 +32,12 @@ def read_fields(path: Path) -> dict[str, Any]:
         BadInput: the file cannot be read, is no such YAML, or does not say which kind it is.
     """
     try:
-        # The subclass only refuses more than SafeLoader does; it builds no Python objects.
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=NoRepeats)
+        values = yaml_file(path, "judge card")
     except FileNotFoundError:
         raise BadInput(f"there is no judge card {path}; give the path of a YAML file.") from None
     except OSError as problem:
         why = problem.strerror or problem
         raise BadInput(f"judge card {path} cannot be read ({why}); give a YAML file.") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"judge card {path} is not UTF-8 text; save the card as UTF-8.") from None
-    except UNREADABLE as problem:
-        where, why = yaml_fault(problem)
-        where = f" {where}" if where else ""
-        raise BadInput(f"judge card {path}{where} is not valid YAML: {why}; mend it.") from None
     if not isinstance(values, dict):
         raise BadInput(
             f"judge card {path} holds no fields but {type(values).__name__}; "

@@ -149,9 +149,9 @@ def distance_cells(cells: Mapping[str, Cell]) -> dict[str, Cell]:
 @lru_cache(maxsize=1)
 def published_entries() -> tuple[Entry, ...]:
     """The 19 published rows in the paper's order. A row and its cells carry their notes."""
-    import yaml
+    from bfpo_bench.common.yaml_text import yaml_file
 
-    notes = yaml.safe_load((_FOLDER / "notes.yaml").read_text(encoding="utf-8"))
+    notes = yaml_file(_FOLDER / "notes.yaml", "the notes")
     with (_FOLDER / "rows.csv").open(encoding="utf-8", newline="") as file:
         return tuple(_published(row, notes) for row in csv.DictReader(file))
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.common.yaml_text import UNREADABLE, NoRepeats, yaml_fault
+from bfpo_bench.common.yaml_text import NoRepeats, yaml_file
 
 
 def read_yaml(path: Path, kind: str) -> Any:
@@ -21,15 +19,11 @@ def read_yaml(path: Path, kind: str) -> Any:
         BadInput: it cannot be read, or is not YAML.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        return yaml_file(path, f"the {kind}", _Loader)
     except OSError as error:
         raise BadInput(
             f"the {kind} file {path} cannot be read ({error.strerror}); give one that can be."
         ) from error
-    except UNREADABLE as error:
-        where, why = yaml_fault(error)
-        where = f", {where}" if where else ""
-        raise BadInput(f"{path}{where} is not YAML ({why}); mend the {kind}.") from error
 
 
 class _Loader(NoRepeats):

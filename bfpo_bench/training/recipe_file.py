@@ -17,7 +17,7 @@ import yaml
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.text import visible
 from bfpo_bench.common.validate import validated
-from bfpo_bench.common.yaml_text import UNREADABLE, NoRepeats, yaml_fault
+from bfpo_bench.common.yaml_text import NoRepeats, YamlFault, yaml_file, yaml_value
 from bfpo_bench.training.data.formats import FORMATS
 from bfpo_bench.training.data.preferences import PAIRINGS
 from bfpo_bench.training.recipe import RENAMED, Recipe
@@ -100,17 +100,11 @@ def _read(name: str, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path in seen:
         raise BadInput(f"{seen[-1]}: 'extends' goes round in a circle; take one of them out.")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = yaml_file(path, "the recipe", _Loader)
     except OSError as error:
         raise BadInput(
             f"there is no recipe {str(path)!r} ({error.strerror}); give the path of a YAML file or "
             f"one of {', '.join(recipe_names())}."
-        ) from error
-    except UNREADABLE as error:
-        where, why = yaml_fault(error)
-        where = f", {where}" if where else ""
-        raise BadInput(
-            f"the recipe {path}{where} is no YAML that can be read ({why}); mend it."
         ) from error
     if not isinstance(content, dict):
         raise BadInput(f"{path} holds no recipe: its keys and values are missing.")
@@ -168,9 +162,9 @@ def _change(content: dict[str, Any], change: str) -> None:
     if not equals or not key.strip():
         raise BadInput(f"--set {change!r} is not of the form key=value.")
     try:
-        value = yaml.load(text, _Loader)
-    except UNREADABLE as error:
-        raise BadInput(f"--set {change!r}: the value is not YAML; mend it.") from error
+        value = yaml_value(text, _Loader)
+    except YamlFault as fault:
+        raise BadInput(f"--set {change!r}: the value is not YAML ({fault}); mend it.") from None
     at: Any = content
     *path, last = key.strip().split(".")
     for part in path:

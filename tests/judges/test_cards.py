@@ -146,10 +146,14 @@ def test_chat_templates_bring_their_own_special_tokens(card_file: Path) -> None:
         (CARD, KEYWORD.format("[fine, '']"), "phrases[1] must be a text that is not empty, not ''"),
         (CARD, KEYWORD.format("[fine, '**']"), "nothing is left of the phrase '**' to look for"),
         ("version: 1", "version: 1\nversion: 2", "the field 'version' is there twice"),
-        ("version: 1", "version: [", "is not valid YAML"),
-        ("version: 1", "version: 2020-13-45", "is not valid YAML"),
-        ("version: 1", "version: !!python/object/apply:os.getcwd []", "is not valid YAML"),
-        ("version: 1", "version: 1\n? [a]\n: b", "is not valid YAML"),
+        ("version: 1", "version: [", "is no YAML that can be read"),
+        ("version: 1", "version: 2020-13-45", "is no YAML that can be read"),
+        (
+            "version: 1",
+            "version: !!python/object/apply:os.getcwd []",
+            "is no YAML that can be read",
+        ),
+        ("version: 1", "version: 1\n? [a]\n: b", "is no YAML that can be read"),
     ],
 )
 def test_mistakes_in_a_card_are_one_sentence(
@@ -178,10 +182,10 @@ def test_files_that_are_no_cards(tmp_path: Path) -> None:
         (tmp_path / "none.yaml", "there is no judge card"),
         (tmp_path / "folder" / "none", "there is no judge card"),
         (tmp_path, f"judge card {tmp_path} cannot be read (Is a directory); give a YAML file."),
-        (latin, f"judge card {latin} is not UTF-8 text; save the card as UTF-8."),
+        (latin, f"judge card {latin} is no YAML that can be read (it is not UTF-8 text); mend it."),
         (listing, "holds no fields but list"),
         (empty, "holds no fields but NoneType"),
-        (deep, "is not valid YAML"),
+        (deep, "is no YAML that can be read"),
     ]:
         with pytest.raises(BadInput) as caught:
             load_judge(path)
