@@ -1,15 +1,65 @@
-"""Output that is there whole or not at all, and takes nothing's place unasked."""
+"""Output that is there whole or not at all, and takes nothing's place unasked.
+
+Who writes one owns it meanwhile (:func:`owned`); it is written beside its place and put there in
+one step, so that a reader, and whoever comes after a kill, finds the old one or the new one.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
+import re
 import shutil
+import stat
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
 from bfpo_bench.common.errors import BadInput, RunFailed, why_unwritable
+from bfpo_bench.common.ownership import Lock
+
+
+_mine: dict[Path, int] = {}
+"""Outputs that this process owns, and the thread that took each."""
+
+
+@contextmanager
+def owned(path: Path) -> Iterator[Path]:
+    """An output, file or folder, that no other process writes until the block ends.
+
+    What a killed process has left beside it is removed, and so are folders that were made for it
+    and stayed empty. A block inside another for the same output is let pass.
+
+    Yields:
+        the output's own place, links followed.
+
+    Raises:
+        BadInput: another process is writing it, or there is nowhere to write it.
+    """
+    place = _place(path)
+    if _mine.get(place) == threading.get_ident():
+        yield place
+        return
+    taken = f"another process is writing {path}; wait for it, or choose another place."
+    try:
+        missing = [folder for folder in place.parents if not folder.exists()]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = Lock(place.with_name(f".{place.name}.lock"), path, taken, keep=False)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        _mine[place] = threading.get_ident()
+        _sweep(place)
+        yield place
+    finally:
+        _mine.pop(place, None)
+        lock.close()
+        for folder in missing:
+            with suppress(OSError):  # something is in it
+                folder.rmdir()
 
 
 @contextmanager
@@ -21,72 +71,200 @@ def atomic_file(path: Path, run: Path, force: bool) -> Iterator[Path]:
         force: replace a file that is there.
 
     Raises:
-        BadInput: ``path`` exists, is a folder or a file of the run, or cannot be written.
+        BadInput: ``path`` exists, is a folder or a file of the run, is being written by another
+            process, or cannot be written.
         RunFailed: writing fails on the way; nothing is left behind.
     """
     if path.is_dir():
         raise BadInput(f"{path} is a folder; give --output the name of a file.")
     refuse_file_of_run(path, run)
+    with owned(path) as place:
+        refuse_present(path, force)
+        temporary = _beside(place)
+        try:
+            temporary.touch()
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        try:
+            with _explained(path):
+                yield temporary
+                _put_file(temporary, place)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def refuse_present(path: Path, force: bool) -> None:
+    """Lets no file be replaced unasked.
+
+    Raises:
+        BadInput: it is there, and ``force`` is not given.
+    """
     if path.exists() and not force:
         raise BadInput(f"{path} exists; give another --output, or --force to replace it.")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    try:
-        with _explained(path):
-            yield temporary
-            _flush(temporary)
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(path: Path, force: bool) -> Iterator[Path]:
-    """A neighbour of the folder ``path`` to write files to; they go there when the block ends well.
+    """A neighbour of the folder ``path`` to write to; it takes that place when the block ends well.
 
-    With ``force``, files of the same names are replaced and others stay.
+    With ``force``, what has the same name is replaced, and the rest stays. Old and new change
+    places in one step. Where the folder cannot be moved (one that somebody works in, the root of
+    a disk) or the file system cannot do that, its entries are put in one by one, and the last
+    file of :func:`put_in` says when all is there.
 
     Raises:
-        BadInput: ``path`` holds something already, is a file, or cannot be written.
-        RunFailed: writing fails on the way.
+        BadInput: ``path`` holds something already, is a file, is being written by another process,
+            or cannot be written.
+        RunFailed: writing fails on the way; what was there stays.
     """
-    if path.is_dir() and any(path.iterdir()) and not force:
-        raise BadInput(f"{path} holds files already; give another --output, or --force to add.")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    made = not path.exists()
+    with owned(path) as place:
+        try:
+            if place.is_dir() and any(place.iterdir()) and not force:
+                raise BadInput(
+                    f"{path} holds files already; give another --output, or --force to add."
+                )
+            staged = _beside(place)
+            staged.mkdir()
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        try:
+            if place.exists() and not place.is_dir():
+                raise BadInput(f"cannot write {path} (it is a file); choose another --output.")
+            with _explained(path):
+                yield staged
+                usual_permissions(staged)
+                _flush(staged)
+                _swap(staged, place)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+def _swap(staged: Path, place: Path) -> None:
+    """Puts a new folder in the place of an old one, with what the old one holds besides."""
+    if not place.exists():
+        staged.rename(place)
+        return
+    new = sorted(entry.name for entry in staged.iterdir())
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-    except OSError as error:
-        raise _unwritable(path, error) from error
+        if Path.cwd().is_relative_to(place):
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        shutil.copymode(place, staged)
+        for entry in place.iterdir():
+            if entry.name not in new:
+                _link(entry, staged / entry.name)
+        _exchange(staged, place)
+        return
+    except OSError:
+        for entry in staged.iterdir():
+            if entry.name not in new:
+                remove(entry)
+    put_in(staged, place, last=max(new, key=lambda name: (staged / name).is_file()))
+
+
+def put_in(staged: Path, place: Path, last: str) -> None:
+    """Moves what is in one folder into another.
+
+    Args:
+        last: whoever sees this file in ``place`` sees all that belongs to it: it is removed first,
+            where there is an old one, and comes last.
+    """
+    others = sorted(entry for entry in staged.iterdir() if entry.name != last)
+    if others:
+        (place / last).unlink(missing_ok=True)
+    for entry in (*others, staged / last):
+        target = place / entry.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        elif entry.is_dir():
+            target.unlink(missing_ok=True)
+        entry.replace(target)
+
+
+def usual_permissions(folder: Path) -> None:
+    """Gives all files of a folder what a new file gets by the user's umask.
+
+    safetensors writes weights that only their owner may read, whatever the umask says.
+    """
+    new = folder / f".{os.getpid()}.tmp"
+    new.touch()
+    mode = stat.S_IMODE(new.stat().st_mode)
+    new.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(mode)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same files under another name; copies where the file system has no links."""
+
+    def file(one: str, other: str) -> str:
+        try:
+            os.link(one, other, follow_symlinks=False)
+        except OSError:
+            shutil.copy2(one, other, follow_symlinks=False)
+        return other
+
+    if source.is_dir() and not source.is_symlink():
+        shutil.copytree(source, target, symlinks=True, copy_function=file)
+    else:
+        file(str(source), str(target))
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Two folders get each other's name, in one step.
+
+    Raises:
+        OSError: they cannot; nothing has happened.
+    """
     try:
-        with _explained(path):
-            yield temporary
-            for file in temporary.iterdir():
-                _flush(file)
-            # "samples_…" before "results_…": whoever sees the results finds their samples.
-            for file in sorted(temporary.iterdir(), reverse=True):
-                file.replace(path / file.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if made and not any(path.iterdir()):
-            path.rmdir()
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError) as error:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from error
+    # linux/fs.h: RENAME_EXCHANGE; fcntl.h: AT_FDCWD
+    if renameat2(-100, os.fsencode(one), -100, os.fsencode(other), 2):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _place(path: Path) -> Path:
+    try:
+        place = path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise BadInput(f"cannot write {path} ({error}); choose another --output.") from error
+    if not place.name:
+        raise BadInput(f"cannot write {path} (it is the root); choose another --output.")
+    return place
+
+
+def _beside(place: Path) -> Path:
+    return place.with_name(f".{place.name}.{os.getpid()}.tmp")
+
+
+def _sweep(place: Path) -> None:
+    """Removes what killed processes have left of an output; its lock says that none is alive."""
+    pattern = re.compile(rf"(\.{re.escape(place.name)}\.\d+)\.tmp")
+    for entry in place.parent.iterdir():
+        found = pattern.fullmatch(entry.name)
+        # An output named "NAME.12" has such names too.
+        if found and not entry.with_name(f"{found[1]}.lock").exists():
+            remove(entry)
 
 
 def atomic_write(path: Path, content: str | bytes) -> None:
     """Writes a file, texts in UTF-8, by way of a neighbour and a rename."""
     data = content.encode("utf-8") if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path)
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.write_bytes(data)
+        _put_file(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise RunFailed(
@@ -120,9 +298,20 @@ def refuse_file_of_run(path: Path, run: Path | None = None) -> None:
             raise BadInput(f"{path} is a file of the run itself; give --output another name.")
 
 
-def _flush(file: Path) -> None:
-    with file.open("rb+") as opened:
-        os.fsync(opened.fileno())
+def _put_file(temporary: Path, place: Path) -> None:
+    """Puts a file in its place; one that is replaced hands on its permissions."""
+    _flush(temporary)
+    if place.exists():
+        shutil.copymode(place, temporary)
+    temporary.replace(place)
+
+
+def _flush(path: Path) -> None:
+    """Has the disk keep a file, or all files of a folder."""
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file():
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
 
 
 def _unwritable(path: Path, error: OSError) -> BadInput:

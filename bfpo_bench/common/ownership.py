@@ -18,6 +18,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.common import processes
 from bfpo_bench.common.errors import BadInput
 
 log = logging.getLogger(__name__)
@@ -25,26 +26,72 @@ log = logging.getLogger(__name__)
 _TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
 
-def take(descriptor: int, place: Path, taken: str) -> Path | None:
-    """Makes this process the owner of a folder or file until the descriptor is closed.
+class Lock:
+    """This process's right to a folder or a file, until it is closed or the process ends.
 
     Args:
-        descriptor: of an open file: the place itself, or one in it.
+        file: what is locked, made when it is not there: the place itself, or a file for it.
+        place: what it is the right to, to be named to others.
         taken: what to tell somebody who comes second.
-
-    Returns:
-        The file that names the owner, to be given to :func:`leave` in the end; None where the
-        kernel keeps the lock.
+        keep: the file stays when the lock is closed.
 
     Raises:
-        BadInput: somebody else owns it.
+        BadInput: somebody else has it.
+        OSError: the file cannot be opened.
     """
+
+    def __init__(self, file: Path, place: Path, taken: str, *, keep: bool = True) -> None:
+        self._file, self._keep = file, keep
+        self._owner: Path | None = None
+        while True:
+            self._descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+            # No forked child keeps it.
+            processes.locks.add(self._descriptor)
+            try:
+                self._owner = _take(self._descriptor, file, place, taken)
+                if keep or self._is_there():
+                    return
+            except BaseException:
+                self._close()
+                raise
+            self._close()  # somebody was just done with it, and has removed the file
+
+    @property
+    def by_kernel(self) -> bool:
+        """Whether the file system knows locks."""
+        return self._owner is None
+
+    def close(self) -> None:
+        """Lets it go; in a forked child, which has none, nothing happens."""
+        if self._descriptor in processes.locks:
+            if not self._keep:
+                self._file.unlink(missing_ok=True)
+            self._close()
+
+    def _close(self) -> None:
+        if self._owner is not None and _read(self._owner).get("pid") == os.getpid():
+            self._owner.unlink(missing_ok=True)
+        processes.locks.discard(self._descriptor)
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), self._file.stat())
+        except FileNotFoundError:
+            return False
+
+
+def _take(descriptor: int, file: Path, place: Path, taken: str) -> Path | None:
+    """Locks an open file; where that cannot be done, returns the file that names the owner."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _TAKEN:
             raise BadInput(taken) from None
-        owner = place / ".owner" if place.is_dir() else place.with_name(f".{place.name}.owner")
+        # ".lock" has ".owner" beside it, ".NAME.lock" and "NAME" have ".NAME.owner".
+        name = file.name.removesuffix(".lock")
+        owner = file.with_name(f"{name if file.name.startswith('.') else f'.{name}'}.owner")
         _name_owner(owner, place)
         log.warning(
             "%s lies on a file system without locks (%s); %s keeps other processes away instead.",
@@ -52,12 +99,6 @@ def take(descriptor: int, place: Path, taken: str) -> Path | None:
         )
         return owner
     return None
-
-
-def leave(owner: Path) -> None:
-    """Removes what :func:`take` has returned, if it still names this process."""
-    if _read(owner).get("pid") == os.getpid():
-        owner.unlink(missing_ok=True)
 
 
 def _name_owner(owner: Path, place: Path) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from bfpo_bench.common.errors import BadInput, RunFailed
-from bfpo_bench.common.ownership import leave, take
+from bfpo_bench.common.ownership import Lock
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.common.statistics import share
 from bfpo_bench.engines.thoughts import split
@@ -204,20 +204,16 @@ def _read_verdicts(file: IO[bytes], path: Path) -> _Known:
 @contextmanager
 def _locked(path: Path) -> Iterator[IO[bytes]]:
     """The file, open for reading and appending, and for this process alone."""
+    taken = f"another process is writing {path}; wait for it to finish."
     try:
+        lock = Lock(path, path, taken)
         file = path.open("a+b")
     except OSError as error:
         raise BadInput(
             f"cannot write {path} ({error.strerror}); copy the samples to a folder of yours."
         ) from error
-    with file:
-        taken = f"another process is writing {path}; wait for it to finish."
-        owner = take(file.fileno(), path, taken)
-        try:
-            yield file
-        finally:
-            if owner is not None:
-                leave(owner)
+    with closing(lock), file:
+        yield file
 
 
 # ---------------------------------------------------------- reading the file

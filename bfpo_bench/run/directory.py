@@ -7,16 +7,14 @@ the circumstances (versions, hardware, command lines) that are recorded and comp
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common import processes
 from bfpo_bench.common.errors import BadInput, why_unwritable
 from bfpo_bench.common.files import RUN_FILES, atomic_write
-from bfpo_bench.common.ownership import leave, take
+from bfpo_bench.common.ownership import Lock
 from bfpo_bench.run.identity import (
     GROWING,
     differences,
@@ -50,13 +48,8 @@ class RunDirectory:
     def __init__(self, path: Path, identity: dict[str, Any], fresh: bool = False) -> None:
         self.path = path
         _refuse_checkpoint(path)
-        self._lock = _open_lock(path)
-        self._owner: Path | None = None
+        self._lock = _lock(path)
         try:
-            taken = (
-                f"another process is working on {path}; wait for it or use another run directory."
-            )
-            self._owner = take(self._lock, path, taken)
             self._sweep()
             if fresh:
                 self._forget()
@@ -94,7 +87,7 @@ class RunDirectory:
 
     def open_store(self) -> Store:
         """The run's answers; those that can still be read, where the file is damaged."""
-        return open_whole(self.path / "samples.sqlite", locks=self._owner is None)
+        return open_whole(self.path / "samples.sqlite", locks=self._lock.by_kernel)
 
     @property
     def sessions(self) -> list[dict[str, Any]]:
@@ -125,12 +118,7 @@ class RunDirectory:
 
     def close(self) -> None:
         """Lets the lock go."""
-        if self._owner is not None:
-            leave(self._owner)
-            self._owner = None
-        if self._lock in processes.locks:
-            processes.locks.discard(self._lock)
-            os.close(self._lock)
+        self._lock.close()
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -242,14 +230,12 @@ def _refuse_checkpoint(path: Path) -> None:
         )
 
 
-def _open_lock(path: Path) -> int:
-    """The file that is locked while a process works on a folder; no forked child keeps it."""
+def _lock(path: Path) -> Lock:
+    taken = f"another process is working on {path}; wait for it or use another run directory."
     try:
         path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        return Lock(path / ".lock", path, taken)
     except OSError as error:
         raise BadInput(
             f"cannot write into {path} ({why_unwritable(error)}); choose another run directory."
         ) from error
-    processes.locks.add(descriptor)
-    return descriptor

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from benchmarks.synthetic_runs import CATEGORIES, HOSTILE, JUDGE, synthetic_run
-from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.leaderboard.report import write
 from bfpo_bench.leaderboard.report.page import UNSEEN
 from bfpo_bench.leaderboard.report.samples import ROWS_PER_CHUNK, write_chunk
@@ -236,21 +236,33 @@ def test_a_report_is_replaced_and_nothing_else_is(
         write_report(published_entries(), tmp_path / "mine" / "thesis.tex")
 
 
-def test_a_report_that_was_stopped_is_begun_again(
+def test_a_report_that_was_stopped_leaves_the_one_before(
     runs: list[Path], tmp_path: Path, no_pictures: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(*_: object) -> int:
         raise KeyboardInterrupt
 
-    folder = tmp_path / "report"
-    for _ in range(2):
+    def stop() -> None:
         with monkeypatch.context() as patch:
             patch.setattr(write, "write_samples", stopped)
             with pytest.raises(KeyboardInterrupt):
-                write_report([entry("one", runs[0])], folder)
-        assert "run the same command again" in (folder / "index.html").read_text()
-    page = write_report([entry("one", runs[0])], folder)
-    assert "run the same command again" not in page.read_text()
+                write_report([entry("one", runs[0])], tmp_path / "new" / "report")
+
+    def files() -> dict[Path, bytes]:
+        return {p: p.read_bytes() for p in (tmp_path / "new").rglob("*") if p.is_file()}
+
+    stop()
+    assert not (tmp_path / "new").exists()
+    page = write_report(published_entries(), tmp_path / "new" / "report")
+    # What was put beside the page stays, whether or not a report is finished.
+    page.with_name("notes.txt").write_text("mine")
+    before = files()
+    stop()
+    assert files() == before
+    write_report([entry("one", runs[0])], page.parent)
+    assert (page.parent / "data" / "index.js").is_file()
+    assert page.with_name("notes.txt").read_text() == "mine"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["report"]
 
 
 def test_a_run_without_samples_and_a_faulty_one_are_shown(
@@ -313,7 +325,6 @@ def test_the_pages_parts_cannot_end_their_elements() -> None:
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, no_pictures: None) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        RunFailed, match=r"cannot write the report to .*file/report: Not a directory"
-    ):
+    sentence = r"cannot write .*file/report \(a file is in the way\); choose another --output"
+    with pytest.raises(BadInput, match=sentence):
         write_report(published_entries(), tmp_path / "file" / "report")

@@ -14,12 +14,12 @@ import base64
 import hashlib
 import logging
 import re
-import shutil
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from bfpo_bench.common.errors import BadInput, BenchError, RunFailed
+from bfpo_bench.common.errors import BadInput, BenchError
+from bfpo_bench.common.files import atomic_folder, owned
 from bfpo_bench.leaderboard.plots.draw import draw_all
 from bfpo_bench.leaderboard.ranking import usual_protocol
 from bfpo_bench.leaderboard.report.page import boxes, directories, run_name, table, visible
@@ -31,15 +31,10 @@ from bfpo_bench.run.store import Store
 log = logging.getLogger(__name__)
 
 _HERE = Path(__file__).parent
+_PAGE = "index.html"
 _SCRIPTS = ("text.js", "table.js", "samples.js")
 _MARK = '<meta name="generator" content="bfpo-bench report">'
 """By this a folder is known as a report, which a new one may replace."""
-
-_UNFINISHED = (
-    f'<!doctype html><meta charset="utf-8">{_MARK}<title>Unfinished report</title>'
-    "<p>This report is being written, or its writing was stopped; then run the same command again."
-)
-"""Stands in for the page while the rest is written, so that a later report may replace it."""
 
 _SIZE = re.compile(rb'width="([\d.]+)pt" height="([\d.]+)pt"')
 
@@ -60,33 +55,26 @@ def write_report(
         RunFailed: the folder cannot be written, or a store cannot be read. One that
             is damaged is left out, and named in the page and in a warning.
     """
-    _make_room(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        page = folder / "index.html"
-        page.write_text(_UNFINISHED, encoding="utf-8")
-        (folder / "data").mkdir()
-        (folder / "pictures").mkdir()
-        pictures = draw_all(entries, folder / "pictures")
-        runs = [
-            (run_name(entry, path), path)
-            for entry in entries
-            for path in directories(entry)
-            if (path / "samples.sqlite").is_file()
-        ]
-        problems = {path: problem for _, path in runs if (problem := _problem(path))}
-        for problem in problems.values():
-            log.warning("%s", problem)
-        readable = [(name, path) for name, path in runs if path not in problems]
-        samples = write_samples(readable, folder / "data") if readable else 0
-        text = _page(entries, pictures, samples, list(problems.values()), full, published)
-        page.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise RunFailed(
-            f"cannot write the report to {folder}: {error.strerror}; make room or choose another "
-            "folder, then run the same command again."
-        ) from error
-    return page
+    with owned(folder):
+        _refuse_other(folder)
+        with atomic_folder(folder, force=True) as staged:
+            (staged / "data").mkdir()
+            (staged / "pictures").mkdir()
+            pictures = draw_all(entries, staged / "pictures")
+            runs = [
+                (run_name(entry, path), path)
+                for entry in entries
+                for path in directories(entry)
+                if (path / "samples.sqlite").is_file()
+            ]
+            problems = {path: problem for _, path in runs if (problem := _problem(path))}
+            for problem in problems.values():
+                log.warning("%s", problem)
+            readable = [(name, path) for name, path in runs if path not in problems]
+            samples = write_samples(readable, staged / "data") if readable else 0
+            text = _page(entries, pictures, samples, list(problems.values()), full, published)
+            (staged / _PAGE).write_text(text, encoding="utf-8")
+    return folder / _PAGE
 
 
 def _problem(run: Path) -> str | None:
@@ -104,21 +92,16 @@ def _problem(run: Path) -> str | None:
     return None
 
 
-def _make_room(folder: Path) -> None:
-    if not folder.exists():
-        return
-    page = folder / "index.html"
-    if not folder.is_dir():
+def _refuse_other(folder: Path) -> None:
+    """Lets nothing but an earlier report be replaced."""
+    page = folder / _PAGE
+    if folder.exists() and not folder.is_dir():
         raise BadInput(f"{folder} is a file; name a folder for the report.")
-    if any(folder.iterdir()) and not (
-        page.is_file() and _MARK in page.read_text("utf-8", "replace")
-    ):
-        raise BadInput(
-            f"{folder} is there and holds something else than a report; name another folder."
-        )
-    for part in ("data", "pictures"):
-        if (folder / part).is_dir():
-            shutil.rmtree(folder / part)
+    if folder.is_dir() and any(folder.iterdir()):
+        if not page.is_file() or _MARK not in page.read_text("utf-8", "replace"):
+            raise BadInput(
+                f"{folder} is there and holds something else than a report; name another folder."
+            )
 
 
 def _page(
