@@ -48,23 +48,17 @@ def compare(
 ) -> None:
     """Which differences between runs are real? Paired tests, task by task."""
     import shutil
+    from contextlib import nullcontext
 
-    from bfpo_bench.common.errors import BadInput
-    from bfpo_bench.common.files import refuse_file_of_run
+    from bfpo_bench.common.files import atomic_write, new_file
+    from bfpo_bench.leaderboard.compare import compare_runs
     from bfpo_bench.leaderboard.render.comparison import check_format, render
 
     check_format(format)
-    if output is not None and output.exists() and not force:
-        raise BadInput(f"{output} is there already; name another --output, or --force.")
-    if output is not None:
-        refuse_file_of_run(output)
-    from bfpo_bench.leaderboard.compare import compare_runs
-
-    found = compare_runs(runs, force=force, margin=margin, judge=judge, seed=seed)
-    if output is not None:
-        from bfpo_bench.common.files import atomic_write
-
-        atomic_write(output, render(found, format))
-        typer.echo(f"Comparison: {output}")
-        return
+    with nullcontext() if output is None else new_file(output, force) as place:
+        found = compare_runs(runs, force=force, margin=margin, judge=judge, seed=seed)
+        if place is not None:
+            atomic_write(place, render(found, format))
+            typer.echo(f"Comparison: {output}")
+            return
     typer.echo(render(found, format, shutil.get_terminal_size((100, 24)).columns), nl=False)

@@ -59,6 +59,7 @@ def demo(
     """
     from bfpo_bench.cli.terminal import screen, set_log_level
     from bfpo_bench.common.errors import BadInput
+    from bfpo_bench.common.files import atomic_write, owned
     from bfpo_bench.common.progress import Progress
 
     set_log_level("warning")
@@ -68,26 +69,26 @@ def demo(
             "are for the tour."
         )
     console = screen()
-    if study:
-        from bfpo_bench.toy_world.study.report import write_report
-        from bfpo_bench.toy_world.study.runs import run_study
+    folder = output or Path("miniature" if study else "demo-runs")
+    with owned(folder):
+        if study:
+            from bfpo_bench.toy_world.study.report import write_report
+            from bfpo_bench.toy_world.study.runs import run_study
 
-        folder = output or Path("miniature")
-        runs = run_study(folder, seeds or 5, regimes, Progress())
-        console.print(write_report(runs, folder), markup=False, soft_wrap=True)
-        files = "study.md, study.json, study.png, study.svg, runs.jsonl"
-    else:
-        from bfpo_bench.toy_world.demo import as_json, markdown, terminal, tour
+            runs = run_study(folder, seeds or 5, regimes, Progress())
+            console.print(write_report(runs, folder), markup=False, soft_wrap=True)
+            files = "study.md, study.json, study.png, study.svg, runs.jsonl"
+        else:
+            from bfpo_bench.toy_world.demo import as_json, markdown, terminal, tour
 
-        folder = output or Path("demo-runs")
-        rows = tour(folder, seed, Progress())
-        console.print(terminal(rows))
-        if not toy_only:
-            _show_second_act(folder, seed, console)
-        board = _show_leaderboard(folder, console)
-        (folder / "table.md").write_text(f"{markdown(rows)}\n{board}", encoding="utf-8")
-        (folder / "table.json").write_text(as_json(rows), encoding="utf-8")
-        files = "table.md, table.json, runs/, models/"
+            rows = tour(folder, seed, Progress())
+            console.print(terminal(rows))
+            if not toy_only:
+                _show_second_act(folder, seed, console)
+            board = _show_leaderboard(folder, console)
+            atomic_write(folder / "table.md", f"{markdown(rows)}\n{board}")
+            atomic_write(folder / "table.json", as_json(rows))
+            files = "table.md, table.json, runs/, models/"
     console.print(f"Files: {folder}/{files}", soft_wrap=True, markup=False)
 
 

@@ -126,9 +126,11 @@ def check(
     ] = None,
 ) -> None:
     """Compare a judge's verdicts with people's labels."""
+    from contextlib import nullcontext
+
     from bfpo_bench.cli.terminal import screen
     from bfpo_bench.common.errors import BadInput
-    from bfpo_bench.common.files import atomic_write, refuse_file_of_run
+    from bfpo_bench.common.files import atomic_write, new_file
     from bfpo_bench.common.progress import Progress
     from bfpo_bench.judges.agreement import check_column, check_judge
     from bfpo_bench.judges.chosen import choose_judge
@@ -139,32 +141,29 @@ def check(
         raise BadInput("name either a judge with --judge or a column with --verdict-column.")
     if output is not None and not output.parent.is_dir():
         raise BadInput(f"there is no folder {output.parent} for --output; make it first.")
-    if output is not None and output.is_dir():
-        raise BadInput(f"{output} is a folder; name a file with --output.")
-    if output is not None:
-        refuse_file_of_run(output)
-    if verdict_column is not None:
-        found = check_column(
-            *(labels, verdict_column, label_column, encoding),
-            *(_means("--label-means", label_means), _means("--verdict-means", verdict_means)),
-        )
-    else:
-        found = check_judge(
-            *(
-                labels,
-                choose_judge(options),
-                label_column,
-                prompt_column,
-                response_column,
-                encoding,
-            ),
-            progress=Progress(),
-            label_means=_means("--label-means", label_means),
-        )
-    _show(screen(), found)
-    if output is not None:
-        atomic_write(output, found.to_json())
-        typer.echo(f"Written: {output}")
+    with nullcontext() if output is None else new_file(output, force=True) as place:
+        if verdict_column is not None:
+            found = check_column(
+                *(labels, verdict_column, label_column, encoding),
+                *(_means("--label-means", label_means), _means("--verdict-means", verdict_means)),
+            )
+        else:
+            found = check_judge(
+                *(
+                    labels,
+                    choose_judge(options),
+                    label_column,
+                    prompt_column,
+                    response_column,
+                    encoding,
+                ),
+                progress=Progress(),
+                label_means=_means("--label-means", label_means),
+            )
+        _show(screen(), found)
+        if place is not None:
+            atomic_write(place, found.to_json())
+            typer.echo(f"Written: {output}")
 
 
 def _means(option: str, value: str | None) -> Means | None:

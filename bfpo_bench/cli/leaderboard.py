@@ -56,8 +56,10 @@ def leaderboard(
     ] = False,
 ) -> None:
     """Put runs into one table, next to the paper's rows."""
+    from contextlib import ExitStack
+
     from bfpo_bench.common.errors import BadInput
-    from bfpo_bench.common.files import refuse_file_of_run
+    from bfpo_bench.common.files import atomic_folder, new_file, owned
     from bfpo_bench.leaderboard.board import read_leaderboard
 
     check_format(format)
@@ -68,36 +70,40 @@ def leaderboard(
         raise BadInput(
             "--update writes Markdown into its own file; leave --format and --output out."
         )
-    if output is not None and format != "html" and output.exists() and not force:
-        raise BadInput(f"{output} is there already; name another --output, or --force.")
-    for place in (output, update):
-        if place is not None and format != "html":
-            refuse_file_of_run(place)
     if pictures is not None and pictures.exists() and not pictures.is_dir():
         raise BadInput(f"{pictures} is a file; name a folder for the pictures.")
     published = options.published
     if format == "html" or pictures is not None:
         # Reports and pictures show how sure a number is.
         options = replace(options, ci=True, published=published or format == "html")
-    board = read_leaderboard(runs or [], options)
-    if update is not None:
-        from bfpo_bench.leaderboard.render.update import update_file
+    with ExitStack() as outputs:
+        # Who comes second is told so before the runs are read.
+        if output is not None:
+            place = owned(output) if format == "html" else new_file(output, force)
+            outputs.enter_context(place)
+        if update is not None:
+            outputs.enter_context(new_file(update, force=True))
+        board = read_leaderboard(runs or [], options)
+        if update is not None:
+            from bfpo_bench.leaderboard.render.update import update_file
 
-        changed = update_file(update, board.render("markdown"))
-        typer.echo(f"{update}: {'refreshed' if changed else 'nothing to change'}.")
-    elif format == "html":
-        from bfpo_bench.leaderboard.report.write import write_report
+            changed = update_file(update, board.render("markdown"))
+            typer.echo(f"{update}: {'refreshed' if changed else 'nothing to change'}.")
+        elif format == "html":
+            from bfpo_bench.leaderboard.report.write import write_report
 
-        assert output is not None
-        page = write_report(board.entries, output, full=options.full, published=published)
-        typer.echo(f"Report: {page}")
-    else:
-        _write(board, format, output)
-    if pictures is not None:
-        from bfpo_bench.leaderboard.plots.draw import draw_all
+            assert output is not None
+            page = write_report(board.entries, output, full=options.full, published=published)
+            typer.echo(f"Report: {page}")
+        else:
+            _write(board, format, output)
+        if pictures is not None:
+            from bfpo_bench.leaderboard.plots.draw import draw_all
 
-        for picture in draw_all(board.entries, pictures):
-            typer.echo(f"Picture: {picture}", err=True)
+            with atomic_folder(pictures, force=True) as staged:
+                drawn = draw_all(board.entries, staged)
+            for picture in drawn:
+                typer.echo(f"Picture: {pictures / picture.name}", err=True)
     _end(board)
 
 
@@ -116,7 +122,7 @@ def _write(board: Leaderboard, format: str, output: Path | None) -> None:
             content = file.getvalue()
         else:
             content = board.render(format)
-        atomic_write(output, content)
+        atomic_write(output.resolve(), content)
         typer.echo(f"Table: {output}")
         return
     width = shutil.get_terminal_size((100, 24)).columns

@@ -21,7 +21,6 @@ from pathlib import Path
 from bfpo_bench.common.errors import BadInput, RunFailed, why_unwritable
 from bfpo_bench.common.ownership import Lock
 
-
 _mine: dict[Path, int] = {}
 """Outputs that this process owns, and the thread that took each."""
 
@@ -75,11 +74,7 @@ def atomic_file(path: Path, run: Path, force: bool) -> Iterator[Path]:
             process, or cannot be written.
         RunFailed: writing fails on the way; nothing is left behind.
     """
-    if path.is_dir():
-        raise BadInput(f"{path} is a folder; give --output the name of a file.")
-    refuse_file_of_run(path, run)
-    with owned(path) as place:
-        refuse_present(path, force)
+    with new_file(path, force, run) as place:
         temporary = _beside(place)
         try:
             temporary.touch()
@@ -93,14 +88,24 @@ def atomic_file(path: Path, run: Path, force: bool) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def refuse_present(path: Path, force: bool) -> None:
-    """Lets no file be replaced unasked.
+@contextmanager
+def new_file(path: Path, force: bool, run: Path | None = None) -> Iterator[Path]:
+    """A file's place, :func:`owned`, to be given to :func:`atomic_write` in the end.
+
+    Args:
+        force: it may be there already.
+        run: see :func:`refuse_file_of_run`.
 
     Raises:
-        BadInput: it is there, and ``force`` is not given.
+        BadInput: as :func:`atomic_file`.
     """
-    if path.exists() and not force:
-        raise BadInput(f"{path} exists; give another --output, or --force to replace it.")
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; give --output the name of a file.")
+    refuse_file_of_run(path, run)
+    with owned(path) as place:
+        if path.exists() and not force:
+            raise BadInput(f"{path} exists; give another --output, or --force to replace it.")
+        yield place
 
 
 @contextmanager
@@ -145,6 +150,11 @@ def _swap(staged: Path, place: Path) -> None:
         staged.rename(place)
         return
     new = sorted(entry.name for entry in staged.iterdir())
+    for name in new:
+        if (place / name).is_dir() and not (staged / name).is_dir():
+            raise BadInput(
+                f"cannot write {place / name} (it is a folder); choose another --output."
+            )
     try:
         if Path.cwd().is_relative_to(place):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
@@ -175,8 +185,6 @@ def put_in(staged: Path, place: Path, last: str) -> None:
         target = place / entry.name
         if target.is_dir():
             shutil.rmtree(target)
-        elif entry.is_dir():
-            target.unlink(missing_ok=True)
         entry.replace(target)
 
 

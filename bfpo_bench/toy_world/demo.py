@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bfpo_bench.common.errors import BadInput, BenchError
+from bfpo_bench.common.files import atomic_write
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.common.statistics import wilson
 from bfpo_bench.toy_world.datasets import REGIMES, located, write_dialogues, write_sets
@@ -207,15 +208,12 @@ def _ask(model: Path, folder: Path, requests: HeldOut, seed: int, progress: Prog
         {"prompt": prompt, "response": response}
         for prompt, response in zip(requests.prompts, responses, strict=True)
     ]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    partial.replace(path)
+    atomic_write(path, "".join(json.dumps(row) + "\n" for row in rows))
     return requests.shares(responses)
 
 
 def _with_alpaca(row: Row, reference: Row, requests: HeldOut, seed: int) -> Row:
     """The row with its Alpaca column, which its run's results then hold, too."""
-    from bfpo_bench.common.files import atomic_write
     from bfpo_bench.run.store import Store
     from bfpo_bench.run.table import markdown
 

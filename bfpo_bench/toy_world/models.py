@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.files import usual_permissions
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.judges import ClassifierCard, load_judge
 from bfpo_bench.judges.protocol import fill
@@ -339,11 +340,17 @@ def make_once(
         raise BadInput(
             f"{folder} holds something that is not a model of the demo; name another folder for it."
         )
+    import psutil
+
     building = folder.with_name(f".{folder.name}.making-{os.getpid()}")
-    shutil.rmtree(building, ignore_errors=True)
+    for left in folder.parent.glob(f".{folder.name}.making-*"):
+        maker = left.name.rpartition("-")[2]
+        if maker.isdecimal() and (int(maker) == os.getpid() or not psutil.pid_exists(int(maker))):
+            shutil.rmtree(left, ignore_errors=True)
     building.mkdir(parents=True)
     try:
         build(building)
+        usual_permissions(building)
         text = json.dumps(stamp, indent=1, sort_keys=True) + "\n"
         (building / STAMP).write_text(text, encoding="utf-8")
         if folder.is_dir() and _stamp(folder) != stamp:

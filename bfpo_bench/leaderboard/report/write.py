@@ -97,11 +97,11 @@ def _refuse_other(folder: Path) -> None:
     page = folder / _PAGE
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"{folder} is a file; name a folder for the report.")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not page.is_file() or _MARK not in page.read_text("utf-8", "replace"):
-            raise BadInput(
-                f"{folder} is there and holds something else than a report; name another folder."
-            )
+    ours = page.is_file() and _MARK in page.read_text("utf-8", "replace")
+    if folder.is_dir() and any(folder.iterdir()) and not ours:
+        raise BadInput(
+            f"{folder} is there and holds something else than a report; name another folder."
+        )
 
 
 def _page(

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bfpo_bench.common.files import atomic_folder
 from bfpo_bench.toy_world.datasets import REGIMES
 from bfpo_bench.toy_world.demo import METHODS
 from bfpo_bench.toy_world.evaluate import Shares
@@ -108,10 +109,11 @@ def write_report(runs: Sequence[Run], folder: Path) -> str:
     """
     best = chosen(runs)
     text = markdown(best)
-    (folder / "study.md").write_text(text, encoding="utf-8")
     content = json.dumps({**_means(best), "runs": [asdict(run) for run in runs]}, indent=1) + "\n"
-    (folder / "study.json").write_text(content, encoding="utf-8")
-    draw(best, folder)
+    with atomic_folder(folder, force=True) as staged:
+        (staged / "study.md").write_text(text, encoding="utf-8")
+        (staged / "study.json").write_text(content, encoding="utf-8")
+        draw(best, staged)
     return text
 
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.figures import INK, drawing, save
+from bfpo_bench.common.files import atomic_folder
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.training.illustration.four_actions import (
     ACTIONS,
@@ -71,7 +72,8 @@ def illustrate(
         One curve per τ and method.
 
     Raises:
-        BadInput: a value out of range, or a folder that cannot be made.
+        BadInput: a value out of range, or a folder that cannot be made or is being written by
+            another process.
         RunFailed: the files cannot be written.
     """
     taus = sorted(set(taus))
@@ -82,25 +84,14 @@ def illustrate(
             raise BadInput(f"{name} must be at least 1, not {value}.")
     if seed < 0:
         raise BadInput(f"seed must not be negative; it is {seed}.")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(
-            f"the output folder {output} cannot be made: {error.strerror}; name another."
-        ) from error
     progress = progress or Progress(show=False)
-    with progress.stage("illustrate", steps, unit="updates"):
-        curves = learn(taus, seed, steps, repeats, progress)
     settings = {"seed": seed, "steps": steps, "repeats": repeats, "taus": taus}
-    try:
-        draw(curves, output)
-        _write_curves(curves, output / "illustration.csv")
-        _write_summary(curves, settings, output / "illustration.json")
-    except OSError as error:
-        raise RunFailed(
-            f"the files cannot be written to {output}: {error.strerror}; make room or name another "
-            "folder."
-        ) from error
+    with atomic_folder(output, force=True) as staged:
+        with progress.stage("illustrate", steps, unit="updates"):
+            curves = learn(taus, seed, steps, repeats, progress)
+        draw(curves, staged)
+        _write_curves(curves, staged / "illustration.csv")
+        _write_summary(curves, settings, staged / "illustration.json")
     return curves
 
 

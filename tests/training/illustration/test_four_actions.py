@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from bfpo_bench.cli import illustrate as command
 from bfpo_bench.cli.app import app
-from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.training.illustration import figure as example
 from bfpo_bench.training.illustration.four_actions import (
     METHODS,
@@ -160,10 +160,10 @@ def test_bad_values(changes: dict[str, object], sentence: str, tmp_path: Path) -
 
 def test_output_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(BadInput, match=r"cannot be made: File exists; name another"):
+    with pytest.raises(BadInput, match=r"cannot write .*file \(it is a file\); choose another"):
         example.illustrate(tmp_path / "file", [1.0], steps=1)
     (tmp_path / "illustration.csv").mkdir()
-    with pytest.raises(RunFailed, match=r"files cannot be written to .*make room or name another"):
+    with pytest.raises(BadInput, match=r"illustration.csv \(it is a folder\); choose another"):
         example.illustrate(tmp_path, [1.0], steps=1)
 
 
