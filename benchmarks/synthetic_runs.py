@@ -240,7 +240,7 @@ class _Task:
         )
         for place, judge in enumerate(self.judges):
             verdicts = self.verdicts(place, judge)
-            database.executemany("INSERT INTO verdicts VALUES (?,?,?,?,?,?,?)", verdicts)
+            database.executemany("INSERT INTO verdicts VALUES (?,?,?,?,?,?,?,NULL,NULL)", verdicts)
         harmless = (self.right == 1) & ~self.missing
         return self.cell(harmless.astype(float), int(self.missing.sum()))
 
