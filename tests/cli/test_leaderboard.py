@@ -127,6 +127,6 @@ def test_compare(runs: Path, tmp_path: Path) -> None:
     assert run(*arguments, "--output", str(file)).returncode == 0
     assert json.loads(file.read_text())["pairs"][0]["other"] == "two"
     again = run(*arguments, "--output", str(file))
-    assert (again.returncode, "is there already" in again.stderr) == (2, True)
+    assert (again.returncode, "exists; give another" in again.stderr) == (2, True)
     alone = run("compare", str(runs / "one"))
     assert (alone.returncode, "needs two runs at least" in alone.stderr) == (2, True)
