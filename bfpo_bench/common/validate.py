@@ -5,7 +5,7 @@ class Card:
     name: Text
     window: Annotated[int, Field(ge=1)] = 1024
 
-card = validated(Card, yaml.safe_load(text), f"judge card {path}")
+card = validated(Card, yaml_value(text), f"judge card {path}")
 """
 
 from __future__ import annotations
