@@ -24,7 +24,7 @@ FLOORS = (
     ("estimate", "redteam", "toy_world"),
     ("evaluation", "leaderboard", "training"),
     ("helpfulness", "rankers"),
-    ("export", "judges"),
+    ("also", "export", "judges"),
     ("lm_eval", "tasks"),
     ("engines", "run"),
     ("client", "data", "models", "suites"),

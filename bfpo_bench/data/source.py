@@ -140,13 +140,18 @@ class Source:
 
         An id depends on the row's content alone, not on where it came from or where it stands.
         """
-        seen: dict[str, int] = {}
-        ids = []
-        for row in rows:
-            base = hashlib.sha256(self.line(row)).hexdigest()[:16]
-            seen[base] = seen.get(base, 0) + 1
-            ids.append(base if seen[base] == 1 else f"{base}-{seen[base]}")
-        return ids
+        return named_by_content(map(self.line, rows))
+
+
+def named_by_content(lines: Iterable[bytes]) -> list[str]:
+    """An id for each line: the beginning of its hash; repeats get ``-2``, ``-3``, … in turn."""
+    seen: dict[str, int] = {}
+    ids = []
+    for line in lines:
+        base = hashlib.sha256(line).hexdigest()[:16]
+        seen[base] = seen.get(base, 0) + 1
+        ids.append(base if seen[base] == 1 else f"{base}-{seen[base]}")
+    return ids
 
 
 _JSON = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"))

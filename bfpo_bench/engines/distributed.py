@@ -89,6 +89,11 @@ class ParallelEngine(Engine):
         self, requests: Sequence[ScoreRequest], answered: Answered = ()
     ) -> Iterator[list[tuple[int, Score]]]:
         """See :class:`bfpo_bench.engines.Engine`; the copies are the shares."""
+        if self.backend == "hf" and any(request.rolling for request in requests):
+            raise BadInput(
+                "a text of several windows is not shared between copies of a model; leave "
+                "--data-parallel-size out, or use --backend vllm."
+            )
         known = set(answered)
         for orders, part in zip(self._orders, self._shards, strict=True):
             orders.put(("score", (list(requests), known, part)))

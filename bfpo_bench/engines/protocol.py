@@ -16,12 +16,14 @@ class ScoreRequest:
     """The log-likelihood of `continuation` after `context` is wanted.
 
     `group` numbers the question a request belongs to: requests of one group are computed in one
-    batch, so that what they share is at hand.
+    batch, so that what they share is at hand. `rolling`: the continuation is a text of any length,
+    read in lm-eval's disjoint windows, with an empty context.
     """
 
     context: str
     continuation: str
     group: int
+    rolling: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.engines.protocol import GenerateRequest
+from bfpo_bench.engines.protocol import GenerateRequest, Score, ScoreRequest
 from bfpo_bench.models.chat import read_chat_template
 
 GUESS = 4
@@ -121,6 +122,80 @@ def encode_pairs(
             )
         found.append(pair)
     return found
+
+
+Part = tuple[list[int], list[int], int]
+"""Token ids of a context and of a continuation, and context tokens that were cut."""
+
+
+def score_parts(
+    tokenizer: Any, requests: Sequence[ScoreRequest], window: int
+) -> tuple[list[Part], list[int]]:
+    """What is computed for requests: each one pair, or the windows of a rolling text.
+
+    The windows are lm-evaluation-harness 0.4's: disjoint ones of the whole text, the first after
+    the token that stands in for an empty context, each other one after the token before it.
+
+    Args:
+        window: tokens that can be scored at once, as for :func:`fit_pair`.
+
+    Returns:
+        the parts, and which of the requests each belongs to, in the order of the requests.
+
+    Raises:
+        BadInput: there is nothing to score in a request.
+    """
+    from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+    texts = [(r.context, r.continuation) for r in requests if not r.rolling]
+    pairs = iter(encode_pairs(tokenizer, texts))
+    whole = iter(encode_many(tokenizer, [r.continuation for r in requests if r.rolling]))
+    parts: list[Part] = []
+    owners: list[int] = []
+    for index, request in enumerate(requests):
+        if request.rolling:
+            first = prefix_token(tokenizer)
+            rolled = get_rolling_token_windows(next(whole), first, window, context_len=1)
+            mine = [(*make_disjoint_window(one), 0) for one in rolled]
+            if not mine:
+                raise BadInput("a text whose likelihood is asked for is empty; mend the task.")
+        else:
+            mine = [fit_pair(*next(pairs), window)]
+        parts += mine
+        owners += [index] * len(mine)
+    return parts, owners
+
+
+def joined_scores(
+    batches: Iterable[Sequence[tuple[int, Score]]], owners: Sequence[int]
+) -> Iterator[list[tuple[int, Score]]]:
+    """Batches of the parts' scores as batches of the requests', each when all its parts are there.
+
+    Args:
+        owners: the request that each part belongs to.
+    """
+    counts = Counter(owners)
+    found: dict[int, dict[int, Score]] = {}
+    for batch in batches:
+        whole = []
+        for part, score in batch:
+            owner = owners[part]
+            mine = found.setdefault(owner, {})
+            mine[part] = score
+            if len(mine) == counts[owner]:
+                del found[owner]
+                whole.append((owner, _sum([mine[place] for place in sorted(mine)])))
+        yield whole
+
+
+def _sum(scores: Sequence[Score]) -> Score:
+    if len(scores) == 1:
+        return scores[0]
+    return Score(
+        sum(score.loglikelihood for score in scores),
+        all(score.is_greedy for score in scores),
+        sum(score.cut_tokens for score in scores),
+    )
 
 
 def fit_pair(

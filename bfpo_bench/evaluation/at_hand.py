@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.data import HubUnavailable, OtherOption, Source, load_source
@@ -13,13 +15,17 @@ from bfpo_bench.tasks.requests import DataProblems, Task, load_tasks
 
 
 def tasks_at_hand(
-    options: EvaluateOptions, suite: Suite, wanted: Suite
+    options: EvaluateOptions,
+    suite: Suite,
+    wanted: Suite,
+    also: Mapping[str, BadInput] = MappingProxyType({}),
 ) -> tuple[list[Task], dict[str, str]]:
     """The wanted tasks with their rows; and those that ``skip_missing`` leaves out.
 
     Args:
         suite: the whole suite.
         wanted: the part of it that is asked for.
+        also: what ``--also`` names and cannot be had → why.
 
     Returns:
         The tasks; and name of each that is left out → the mark that says so in the results.
@@ -29,13 +35,20 @@ def tasks_at_hand(
             which what is there would run.
     """
     arguments = (options.data_dir, options.variants, options.allow_unpinned)
+    left_out = {
+        name: f"{name}: left out by --skip-missing, as it could not be had" for name in also
+    }
     try:
-        return load_tasks(wanted, *arguments, options.limit, options.seed), {}
+        tasks = load_tasks(wanted, *arguments, options.limit, options.seed)
+        if also and not options.skip_missing:
+            raise BadInput(*map(str, also.values()))
+        return tasks, left_out
     except DataProblems as error:
         there = [t.task for t in wanted.everything if t not in error.problems]
         if not options.skip_missing or not there:
-            raise BadInput(*_all_problems(options, suite, wanted, error)) from error
-        left_out = {
+            *lines, last = _all_problems(options, suite, wanted, error)
+            raise BadInput(*lines, *(f"  {problem}" for problem in also.values()), last) from error
+        left_out |= {
             spec.task: (
                 f"{spec.column}: left out by --skip-missing, as its data ({source_of(spec).name}) "
                 f"{_why(problem)}"

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
+from bfpo_bench.also.options import AlsoOptions
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.options import Count, Help, Options, Place, split
 from bfpo_bench.common.validate import STRICT
@@ -147,6 +148,7 @@ class EvaluateOptions(TargetOptions):
     max_new_tokens: Annotated[
         Count | None, Help("Most tokens of a response, instead of the suite's.")
     ] = None
+    beside: AlsoOptions = AlsoOptions()
     judge: Annotated[JudgeName, Help("Judge card, by name or path. [default: the suite's]")] = None
     judge_anyway: JudgeAnyway = False
     annotator: Annotated[

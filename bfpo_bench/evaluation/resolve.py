@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.also.task import AlsoTask
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.open import choose_backend
+from bfpo_bench.evaluation.also import Also, choose_also
 from bfpo_bench.evaluation.at_hand import tasks_at_hand
 from bfpo_bench.evaluation.chat_prompts import choose_template
 from bfpo_bench.evaluation.options import EvaluateOptions
@@ -35,6 +37,7 @@ class Evaluation:
         annotator: None when nobody was named to annotate.
         prices: what annotating may cost.
         output: the run directory.
+        also: lm-eval's own tasks that are asked too.
         left_out: wanted tasks whose data cannot be had → the mark that says so.
     """
 
@@ -47,6 +50,7 @@ class Evaluation:
     prices: Prices
     output: Path
     left_out: dict[str, str]
+    also: Also = field(default_factory=Also)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -75,6 +79,7 @@ class Evaluation:
             "limit": options.limit,
             "seed": options.seed,
             "judge": self.judge.identity() if self.judge else None,
+            **({"also": self.also.identity()} if self.also.asked else {}),
         }
 
     def planned(self) -> list[Task]:
@@ -88,6 +93,14 @@ class Evaluation:
             *(self.tasks, self.target.chat(), options.system_prompt),
             *(options.seed, options.thoughts.tokens),
         )
+
+    def planned_also(self) -> list[AlsoTask]:
+        """The same of lm-eval's own tasks.
+
+        Raises:
+            BadInput: a task asks for what cannot be done here.
+        """
+        return self.also.written(self.target.chat(), self.options)
 
 
 def resolve(
@@ -111,7 +124,8 @@ def resolve(
     output = output_folder(options)
     begun = begun_identity(output, options.fresh)
     target = find_target(options, choose_backend(options.loading.backend), begun)
-    tasks, left_out = tasks_at_hand(options, suite, wanted)
+    also = choose_also(options, suite)
+    tasks, left_out = tasks_at_hand(options, suite, wanted, also.missing)
     judge = annotator = None
     loading = options.loading.beside_target()
     if any(task.spec.judged for task in tasks):
@@ -123,7 +137,9 @@ def resolve(
         wish = AnnotatorOptions.of(options, loading=loading)
         annotator = choose_annotator(wish, "annotator" in asked)
     prices = Prices(options.price_in, options.price_out, options.max_cost)
-    return Evaluation(options, suite, tasks, target, judge, annotator, prices, output, left_out)
+    return Evaluation(
+        *(options, suite, tasks, target, judge, annotator, prices, output, left_out, also)
+    )
 
 
 def begun_identity(folder: Path, fresh: bool) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from bfpo_bench.also.task import AlsoTask
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation import alpaca, stages
@@ -58,12 +61,16 @@ def _finished(run: RunDirectory, evaluation: Evaluation) -> Results | None:
         return None
     if superseded(results.judge, run.identity["judge"]):
         return None
-    done = {*results.tasks, *(results.answered if alpaca.is_annotated(evaluation, results) else ())}
+    done = {
+        *results.tasks,
+        *results.also,
+        *(results.answered if alpaca.is_annotated(evaluation, results) else ()),
+    }
     wanted = {task.name for task in evaluation.tasks}
     said = all(name in done or mark in results.marks for name, mark in evaluation.left_out.items())
     if not said or _asked_anyway(evaluation, results):
         return None
-    return results if wanted <= done else None
+    return results if wanted <= done and evaluation.also.done(results) else None
 
 
 def _asked_anyway(evaluation: Evaluation, results: Results) -> bool:
@@ -101,9 +108,11 @@ class _Stages:
                 if training is not None:
                     self.run_directory.write_text(TRAINING_RECORD, training)
                 planned = self.evaluation.planned()
-                for task in planned:
-                    stages.store_items(task, self.store)
-            self._target(planned)
+                also = self.evaluation.planned_also()
+                everything: list[Task | AlsoTask] = [*planned, *also]
+                for one in everything:
+                    stages.store_items(one, self.store)
+            self._target(everything)
             for task in planned:
                 if task.scores:
                     stages.store_outcomes(task, self.store)
@@ -118,7 +127,7 @@ class _Stages:
                 run = self.run_directory
                 mixed = mixed_versions(run.sessions, self.identity["backend"])
                 caveats = [*self.evaluation.target.caveats, *mixed]
-                results = collect(self.evaluation, run, self.store, planned, caveats)
+                results = collect(self.evaluation, run, self.store, planned, caveats, also)
                 self.run_directory.write_text("table.md", markdown(results))
                 self.run_directory.write_text("results.json", results.to_json())
             return results
@@ -126,7 +135,7 @@ class _Stages:
             self._say_time()
             self.session.record()
 
-    def _target(self, planned: list[Task]) -> None:
+    def _target(self, planned: Sequence[Task | AlsoTask]) -> None:
         open_tasks = [
             task for task in planned if stages.unanswered(task, self.model_key, self.store)
         ]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
+from bfpo_bench.also.task import AlsoTask
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.protocol import Engine, NonFiniteLogits, Response
@@ -28,7 +29,7 @@ from bfpo_bench.tasks.requests import Asked, Task
 from bfpo_bench.tasks.rows import document
 
 
-def store_items(task: Task, store: Store) -> None:
+def store_items(task: Task | AlsoTask, store: Store) -> None:
     """Notes the items of a task with their rows."""
     store.add_items(
         ItemRecord(task.name, item, position, json.dumps(row, sort_keys=True, default=str))
@@ -36,7 +37,7 @@ def store_items(task: Task, store: Store) -> None:
     )
 
 
-def unanswered(task: Task, model_key: str, store: Store) -> bool:
+def unanswered(task: Asked, model_key: str, store: Store) -> bool:
     """Whether the model has yet to answer some request of a task.
 
     Raises:
@@ -57,7 +58,7 @@ def unanswered(task: Task, model_key: str, store: Store) -> bool:
 # ------------------------------------------------------------------------- score
 
 
-def score_keys(task: Task, model_key: str) -> list[str]:
+def score_keys(task: Asked, model_key: str) -> list[str]:
     """Key of each score request of a task."""
     return [
         answer_key(
@@ -67,7 +68,7 @@ def score_keys(task: Task, model_key: str) -> list[str]:
     ]
 
 
-def score(task: Task, model_key: str, engine: Engine, store: Store, progress: Progress) -> None:
+def score(task: Asked, model_key: str, engine: Engine, store: Store, progress: Progress) -> None:
     """Computes the log-likelihoods of a task that are not stored yet.
 
     Raises:
@@ -101,7 +102,7 @@ def score(task: Task, model_key: str, engine: Engine, store: Store, progress: Pr
             progress.advance(sum(1 for index, _ in batch if index not in done))
 
 
-def _scored(task: Task, model_key: str, store: Store) -> set[int]:
+def _scored(task: Asked, model_key: str, store: Store) -> set[int]:
     """Numbers of the score requests whose answers are stored."""
 
     def shown(number: int) -> dict[str, Any]:
@@ -130,7 +131,7 @@ def store_outcomes(task: Task, store: Store) -> None:
     store.add_outcomes(records)
 
 
-def _choices(task: Task) -> Iterator[tuple[str, int]]:
+def _choices(task: Asked) -> Iterator[tuple[str, int]]:
     for index, count in enumerate(task.choices):
         for choice in range(count):
             yield task.item_id(index), choice

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from bfpo_bench.also.task import AlsoTask
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation import alpaca
 from bfpo_bench.evaluation.resolve import Evaluation
@@ -34,6 +35,7 @@ def collect(
     store: Store,
     planned: list[Task],
     caveats: Sequence[str] = (),
+    also: Sequence[AlsoTask] = (),
 ) -> Results:
     """Results over everything that the run holds whole.
 
@@ -41,6 +43,7 @@ def collect(
 
     Args:
         caveats: what a reader must know of how the answers came about.
+        also: lm-eval's own tasks with their requests.
     """
     earlier = _earlier(run)
     tasks = dict(earlier.tasks) if earlier else {}
@@ -54,6 +57,7 @@ def collect(
     order = [t.task for t in evaluation.suite.tasks]
     tasks = {name: tasks[name] for name in order if name in tasks}
     tasks, means = with_uncertainty(tasks, evaluation.suite.tasks, store)
+    beside = evaluation.also.results(also, store, earlier)
     identity = run.identity
     suite: dict[str, Any] = {
         "name": evaluation.suite.name,
@@ -73,7 +77,7 @@ def collect(
         averages=means,
         marks=[
             *_marks(evaluation, tasks),
-            *(mark for name, mark in evaluation.left_out.items() if name not in tasks),
+            *(mark for name, mark in evaluation.left_out.items() if name not in {*tasks, *beside}),
             *_helpfulness_marks(evaluation, store, planned, helpfulness),
             *([EARLIER] if is_earlier(identity) else []),
             *caveats,
@@ -83,6 +87,7 @@ def collect(
             **(earlier.answered if earlier else {}),
             **{task.name: task.size for task in planned if task.annotated},
         },
+        also=beside,
     )
 
 

@@ -42,7 +42,7 @@ CHAT_ONLY = frozenset({"system_prompt", "template", "date", "thinking"})
 _WITHOUT = {"thinking": "auto"}
 """What a setting is where it is not kept, of those that are kept only when asked for."""
 
-_PER_CELL = frozenset({"model", "tasks", "data", "judge", "limit", "seed", "suite"})
+_PER_CELL = frozenset({"model", "tasks", "data", "also", "judge", "limit", "seed", "suite"})
 """Parts of the identity of which a cell's own share is taken, below."""
 
 Key = tuple[str, str]

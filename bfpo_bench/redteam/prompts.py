@@ -259,6 +259,7 @@ class Questions:
     questions: Sequence[str]
     name: str = TASK
     scores: list[ScoreRequest] = field(default_factory=list)
+    choices: list[int] = field(default_factory=list)
 
     def item_id(self, index: int) -> str:
         """Id of a response's place: the prompt's, and its number among the responses to it."""

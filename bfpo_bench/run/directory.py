@@ -18,6 +18,7 @@ from bfpo_bench.common.ownership import Lock
 from bfpo_bench.run.identity import (
     GROWING,
     differences,
+    grown,
     is_earlier,
     nameless,
     shared_parts,
@@ -162,10 +163,9 @@ class RunDirectory:
         if outdated is not None:
             with self.open_store() as store:
                 store.forget_verdicts(outdated)
-        grown = {part: {**before[part], **now[part]} for part in GROWING}
         # The same model under another name keeps the one that its answers are known by.
         known = {"model": before["model"]} if "model" in before else {}
-        return {**(before if earlier else now), **known, **grown}
+        return {**(before if earlier else now), **known, **grown(before, now)}
 
     def _write(self) -> None:
         self.write_text("run.json", json.dumps(self._content, indent=2, ensure_ascii=False) + "\n")
@@ -211,7 +211,10 @@ def read_run(path: Path) -> dict[str, Any]:
             f"{path} was written by a newer bfpo-bench (schema {schema}, this one knows "
             f"{SCHEMA_VERSION}); upgrade bfpo-bench to go on with this run."
         )
-    parts = {f"identity.{part}": content["identity"].get(part) for part in GROWING}
+    parts = {
+        f"identity.{part}": content["identity"].get(part, {} if part == "also" else None)
+        for part in GROWING
+    }
     wrong = [name for name, part in parts.items() if not isinstance(part, dict)]
     if not isinstance(schema, int) or not isinstance(content.get("sessions"), list) or wrong:
         lacks = wrong[0] if wrong else "a schema number and its sessions"

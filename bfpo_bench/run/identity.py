@@ -9,8 +9,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
-GROWING = ("tasks", "data")
-"""Parts of the identity to which a later command may add entries; shared entries must agree."""
+GROWING = ("tasks", "data", "also")
+"""Parts of the identity to which a later command may add entries; shared entries must agree.
+The last, lm-eval's own tasks, is there only where some were asked."""
+
+
+def grown(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The growing parts of an identity with what is new in another one."""
+    return {
+        part: {**before.get(part, {}), **now.get(part, {})}
+        for part in GROWING
+        if part in before or part in now
+    }
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], at: str = "") -> list[str]:
@@ -22,6 +32,8 @@ def differences(before: dict[str, Any], now: dict[str, Any], at: str = "") -> li
     for name in dict.fromkeys([*before, *now]):
         where = f"{at}.{name}" if at else name
         old, new = before.get(name), now.get(name)
+        if name in GROWING and not at:
+            old, new = old or {}, new or {}
         if isinstance(old, dict) and isinstance(new, dict):
             if name in GROWING and not at:
                 shared = old.keys() & new.keys()

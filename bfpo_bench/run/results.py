@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from bfpo_bench.run.also import AlsoResult
 from bfpo_bench.suites import JUDGED
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ class Results:
 
     Attributes:
         answered: responses by task, of tasks that only an annotator gives a number.
+        also: what lm-eval's own tasks found, in no average; empty in older files.
     """
 
     schema: int
@@ -170,6 +172,7 @@ class Results:
     marks: list[str]
     helpfulness: HelpfulnessResult | None = None
     answered: dict[str, int] = field(default_factory=dict)
+    also: dict[str, AlsoResult] = field(default_factory=dict)
 
     def titled_averages(self) -> dict[str, Average]:
         """The averages by their titles; none of a group that the suite has no tasks of."""

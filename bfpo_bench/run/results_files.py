@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.run.also import AlsoMetric, AlsoResult
 from bfpo_bench.run.results import (
     ANYWAY,
     SCHEMA_VERSION,
@@ -83,7 +84,8 @@ def read_results(path: Path) -> Results:
         cells = {name: _record(TaskResult, cell) for name, cell in content["tasks"].items()}
         means = {name: _record(Average, mean) for name, mean in content["averages"].items()}
         helpfulness = _helpfulness(content.get("helpfulness"))
-        parts = {"tasks": cells, "averages": means, "helpfulness": helpfulness}
+        also = {name: _also(one) for name, one in content.get("also", {}).items()}
+        parts = {"also": also, "tasks": cells, "averages": means, "helpfulness": helpfulness}
         results: Results = _record(Results, {**content, **parts})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadInput(
@@ -140,6 +142,12 @@ def _helpfulness(content: dict[str, Any] | None) -> HelpfulnessResult | None:
     if content is None:
         return None
     found: HelpfulnessResult = _record(HelpfulnessResult, content)
+    return found
+
+
+def _also(content: dict[str, Any]) -> AlsoResult:
+    metrics = [_record(AlsoMetric, metric) for metric in content["metrics"]]
+    found: AlsoResult = _record(AlsoResult, {**content, "metrics": metrics})
     return found
 
 

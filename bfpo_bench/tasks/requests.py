@@ -33,6 +33,9 @@ class Asked(Protocol):
     def scores(self) -> Sequence[ScoreRequest]: ...
 
     @property
+    def choices(self) -> Sequence[int]: ...
+
+    @property
     def prompts(self) -> Sequence[GenerateRequest]: ...
 
     @property
@@ -122,9 +125,6 @@ def load_tasks(
 ) -> list[Task]:
     """Loads the rows of every task and chooses the items of a limited run.
 
-    ``limit`` draws that many items per task at random: the items whose hashes with the seed are
-    smallest, so that the choice depends on the seed and the items alone, not on their order.
-
     Raises:
         BadInput: there is no such data folder, or no such source.
         DataProblems: sources cannot be had or are not what they should be (a kind of BadInput).
@@ -153,15 +153,25 @@ def load_tasks(
     found = []
     for spec, (source, loaded) in rows.items():
         ids = source.ids(loaded.rows)
-        positions = list(range(len(ids)))
-        if limit is not None and limit < len(ids):
-
-            def rank(position: int, task: str = spec.task, ids: list[str] = ids) -> bytes:
-                return hashlib.sha256(f"{seed}\0{task}\0{ids[position]}".encode()).digest()
-
-            positions = sorted(sorted(positions, key=rank)[:limit])
+        positions = drawn_positions(spec.task, ids, limit, seed)
         found.append(Task(spec, loaded, ids, positions))
     return found
+
+
+def drawn_positions(task: str, ids: Sequence[str], limit: int | None, seed: int) -> list[int]:
+    """Positions of the items that a limited run asks, ascending; of all without a limit.
+
+    Drawn at random: those whose hashes with the seed are smallest, so that the choice depends on
+    the seed and the items alone, not on their order.
+    """
+    found: Sequence[int] = range(len(ids))
+    if limit is not None and limit < len(ids):
+
+        def rank(position: int) -> bytes:
+            return hashlib.sha256(f"{seed}\0{task}\0{ids[position]}".encode()).digest()
+
+        found = sorted(sorted(found, key=rank)[:limit])
+    return list(found)
 
 
 def render(

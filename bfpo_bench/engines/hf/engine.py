@@ -29,7 +29,14 @@ from bfpo_bench.engines.protocol import (
     ScoreRequest,
     Shard,
 )
-from bfpo_bench.engines.tokenization import check_known, encode_many, encode_pairs, fit_pair
+from bfpo_bench.engines.tokenization import (
+    check_known,
+    encode_many,
+    encode_pairs,
+    fit_pair,
+    joined_scores,
+    score_parts,
+)
 from bfpo_bench.models.config import hidden, intermediate
 
 log = logging.getLogger(__name__)
@@ -95,14 +102,15 @@ class HFEngine(HFLM, Engine):  # type: ignore[misc]
         self, requests: Sequence[ScoreRequest], answered: Answered = (), shard: Shard | None = None
     ) -> Iterator[list[tuple[int, Score]]]:
         """See :class:`bfpo_bench.engines.Engine`."""
-        texts = [(r.context, r.continuation) for r in requests]
-        pairs = [fit_pair(*pair, self.max_length) for pair in encode_pairs(self.tokenizer, texts)]
-        asked = [continuation_request(context, more) for context, more, _ in pairs]
-        for batch in self._scorer.run(self._known(asked), answered, shard):
-            yield [
-                (i, Score(reading.loglikelihood, reading.is_greedy, pairs[i][2]))
-                for i, reading in batch
-            ]
+        parts, owners = score_parts(self.tokenizer, requests, self.max_length)
+        asked = self._known([continuation_request(context, more) for context, more, _ in parts])
+        done = set(answered)
+        known = {part for part, owner in enumerate(owners) if owner in done}
+        scores = (
+            [(i, Score(one.loglikelihood, one.is_greedy, parts[i][2])) for i, one in batch]
+            for batch in self._scorer.run(asked, known, shard)
+        )
+        yield from joined_scores(scores, owners)
 
     def label_batches(
         self,

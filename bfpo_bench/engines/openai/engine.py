@@ -32,18 +32,16 @@ from bfpo_bench.engines.protocol import (
 from bfpo_bench.engines.thinking import AUTO, Thinking
 from bfpo_bench.engines.thoughts import Decoder, told_apart
 from bfpo_bench.engines.tokenization import (
+    Part,
     encode,
-    encode_pairs,
     encode_prompts,
-    fit_pair,
     fit_prompt,
+    joined_scores,
     load_tokenizer,
+    score_parts,
 )
 
 T = TypeVar("T")
-
-CHUNK = 256
-"""Requests tokenised at a time: enough to be fast, few enough to stay flat in memory."""
 
 UNKNOWN_LENGTH = 1 << 30
 """Context window where neither the server nor the user says: nothing is cut."""
@@ -157,16 +155,11 @@ class OpenAIEngine(Engine):
         # The server generates one token after the prompt, so one less fits than its window holds.
         window = self.max_length - 2
 
-        def tasks() -> Iterator[tuple[int, tuple[list[int], list[int], int]]]:
-            missing = [i for i in range(len(requests)) if i not in known]
-            for begin in range(0, len(missing), CHUNK):
-                chunk = missing[begin : begin + CHUNK]
-                texts = [(requests[i].context, requests[i].continuation) for i in chunk]
-                for index, pair in zip(chunk, encode_pairs(self.tokenizer, texts), strict=True):
-                    yield index, fit_pair(*pair, window)
+        missing = [i for i in range(len(requests)) if i not in known]
+        parts, places = score_parts(self.tokenizer, [requests[i] for i in missing], window)
 
-        def work(caller: Caller, pair: tuple[list[int], list[int], int]) -> Score:
-            context, continuation, cut = pair
+        def work(caller: Caller, part: Part) -> Score:
+            context, continuation, cut = part
 
             def read(reply: Any) -> Score:
                 return replies.score_by_ids(replies.read_echo(reply), context, continuation)
@@ -181,7 +174,8 @@ class OpenAIEngine(Engine):
                 found = NO_SCORE
             return replace(found, cut_tokens=cut)
 
-        yield from ask_all(self._server, tasks(), work, self.options.concurrency)
+        scores = ask_all(self._server, enumerate(parts), work, self.options.concurrency)
+        yield from joined_scores(scores, [missing[place] for place in places])
 
     def _settle_scores(self) -> Dialect:
         if "score" not in self._settled:

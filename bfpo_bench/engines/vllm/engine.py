@@ -27,10 +27,10 @@ from bfpo_bench.engines.tokenization import (
     check_known,
     cut_at_stop,
     encode_many,
-    encode_pairs,
     encode_prompts,
-    fit_pair,
     fit_prompt,
+    joined_scores,
+    score_parts,
 )
 from bfpo_bench.engines.vllm.startup import explained
 
@@ -113,16 +113,17 @@ class VLLMEngine(Engine):
             if i not in known
             and (shard is None or requests[i].group % shard.processes == shard.rank)
         ]
-        texts = [(requests[i].context, requests[i].continuation) for i in left]
-        pairs = encode_pairs(self.tokenizer, texts)
-        kept = {i: fit_pair(*pair, window) for i, pair in zip(left, pairs, strict=True)}
+        parts, places = score_parts(self.tokenizer, [requests[i] for i in left], window)
 
         def submissions() -> Iterator[tuple[int, list[int], Any]]:
-            for index in left:
-                yield index, kept[index][0] + kept[index][1], params
+            for index, (context, continuation, _) in enumerate(parts):
+                yield index, context + continuation, params
 
-        for finished in self._run(submissions()):
-            yield [(i, _score(*kept.pop(i), output.prompt_logprobs)) for i, output in finished]
+        scores = (
+            [(i, _score(*parts[i], output.prompt_logprobs)) for i, output in finished]
+            for finished in self._run(submissions())
+        )
+        yield from joined_scores(scores, [left[place] for place in places])
 
     def label_batches(
         self,
