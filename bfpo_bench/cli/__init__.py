@@ -52,13 +52,17 @@ def _stopped() -> NoReturn:
 
 def _explained(error: BaseException) -> int:
     """Says in one sentence what went wrong; the exit code for it."""
-    from bfpo_bench.common.errors import BenchError
+    from bfpo_bench.common.errors import BenchError, disk_is_full, first_line
 
     if isinstance(error, BenchError):
         first, *more = error.lines or ("",)
         for line in (f"bfpo-bench: {first}", *more):
             print(sentence(line), file=sys.stderr)
         return error.exit_code
+    if disk_is_full(error):
+        said = f"bfpo-bench: a disk is full ({first_line(error)}); free some and run this again."
+        print(sentence(said), file=sys.stderr)
+        return 1
     said = (
         f"bfpo-bench: unexpected {type(error).__name__}: {error}; run again with --debug to "
         "see where, and please report it."

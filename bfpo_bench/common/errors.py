@@ -54,6 +54,21 @@ def why_unwritable(error: OSError) -> str:
     return str(error.strerror or error)
 
 
+_FULL = (
+    *("No space left", "Disk quota exceeded", "database or disk is full"),
+    # PyTorch's archives do not say what the system said.
+    *("PytorchStreamWriter failed", "inline_container", "iostream error"),
+)
+"""How libraries say that a disk is full, by errors of any kind."""
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether an error, or what it came of, says that a disk is full."""
+    if error is None:
+        return False
+    return any(said in str(error) for said in _FULL) or disk_is_full(error.__context__)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what an error of somebody else's code says; its kind where it is silent."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

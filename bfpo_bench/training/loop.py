@@ -11,18 +11,14 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather
-from safetensors import SafetensorError
 from transformers import TrainerCallback
 
-from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.common.errors import RunFailed, disk_is_full, first_line
 from bfpo_bench.common.interrupts import held, stop_is_due
 from bfpo_bench.common.progress import Progress
+from bfpo_bench.training.disk import check_room, checkpoint_bytes, written
 from bfpo_bench.training.output import write_manifest
 from bfpo_bench.training.recipe import Recipe
-from bfpo_bench.training.saving import check_room
-
-FULL = ("No space left", "Disk quota exceeded", "PytorchStreamWriter failed")
-"""How the libraries that write checkpoints say that a disk is full."""
 
 
 def loop_settings(
@@ -87,10 +83,12 @@ def share(schedule: str, warmup: int, updates: int, update: int) -> float:
     return 1.0 - passed if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * passed))
 
 
-class OwnRates:
-    """What a transformers Trainer needs beside it to go by :func:`share`."""
+class OwnLoop:
+    """What a transformers Trainer needs beside it: rates by :func:`share`; words for full disks."""
 
     args: Any
+    model: Any
+    state: Any
     lr_scheduler: Any
     optimizer: Any
     _created_lr_scheduler: bool
@@ -109,6 +107,17 @@ class OwnRates:
             )
             self._created_lr_scheduler = True
         return self.lr_scheduler
+
+    def _save_checkpoint(self, *arguments: Any, **more: Any) -> None:
+        """Saves; see :meth:`transformers.Trainer`'s.
+
+        Raises:
+            RunFailed: the disk is full, or takes nothing.
+        """
+        size, folder = checkpoint_bytes(self.model), Path(self.args.output_dir)
+        name = f"checkpoint-{self.state.global_step}"
+        with written("a checkpoint", size, folder, name):
+            super()._save_checkpoint(*arguments, **more)  # type: ignore[misc]
 
 
 class Checkpoints(TrainerCallback):  # type: ignore[misc]
@@ -182,7 +191,7 @@ def run_trainer(trainer: Any, checkpoint: Path | None, advice: str) -> None:
         advice: what to do where the GPU's memory does not suffice.
 
     Raises:
-        RunFailed: out of memory, out of disk, or probabilities that are no numbers.
+        RunFailed: out of memory or of disk, or probabilities that are no numbers.
         KeyboardInterrupt: it was asked to stop, and has after a checkpoint.
     """
     try:
@@ -192,18 +201,18 @@ def run_trainer(trainer: Any, checkpoint: Path | None, advice: str) -> None:
         raise RunFailed(
             f"the GPU's memory does not suffice for a training step; {advice} (--set key=value)."
         ) from error
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except (OSError, RuntimeError) as error:
         if "probability tensor contains" in str(error):
             raise RunFailed(
                 "the policy's probabilities are no numbers any more; lower the learning rate, or "
                 "train with precision: fp32."
             ) from error
-        if not any(said in str(error) for said in FULL):
+        if not disk_is_full(error):
             raise
+        # Of a tracker that is reported to, say; for checkpoints see written().
         raise RunFailed(
-            f"the disk of {trainer.args.output_dir} is full, and no checkpoint can be written; "
-            "free some room and run the same command again: it goes on from the newest whole "
-            "checkpoint."
+            f"a disk is full ({first_line(error)}); free some and run the same command again: it "
+            "goes on from the newest whole checkpoint."
         ) from error
     # Where another process was asked.
     if any(

@@ -152,7 +152,10 @@ def _newest_checkpoint(folder: Path) -> Path | None:
             return path
         before = f"from {there[-1][1].name}" if there else "from the beginning"
         log.warning("%s is damaged (%s); training goes on %s.", path, fault, before)
-        shutil.rmtree(path)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     return None
 
 
@@ -180,6 +183,8 @@ def checkpoint_fault(checkpoint: Path) -> str | None:
         sizes = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         sizes = {}  # of version 0.1, or cut off between the two
+    if not isinstance(sizes, dict):
+        return MANIFEST
     for name, size in sizes.items():
         path = checkpoint / name
         if not path.is_file() or path.stat().st_size != size:
@@ -195,7 +200,7 @@ def _readable(path: Path) -> bool:
         elif path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
                 file.keys()
-        elif path.suffix in (".pt", ".pth"):
+        elif path.suffix in (".pt", ".pth", ".bin"):
             with zipfile.ZipFile(path) as archive:
                 return archive.testzip() is None
     except (OSError, ValueError, zipfile.BadZipFile, SafetensorError):
@@ -205,7 +210,7 @@ def _readable(path: Path) -> bool:
 
 def finish_output(folder: Path, record: dict[str, Any]) -> None:
     """Writes how the checkpoint was made, and clears what was only there to resume from."""
-    (folder / "README.md").write_text(model_card(record), encoding="utf-8")
+    atomic_write(folder / "README.md", model_card(record))
     write_json(folder / RECORD, record)
     for name in (STARTED, MARGINS):
         (folder / name).unlink(missing_ok=True)

@@ -9,7 +9,6 @@ loaded. transformers reads generation configs that contradict themselves (``temp
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -23,12 +22,15 @@ import transformers
 from torch import Tensor
 from transformers import AutoConfig, GenerationConfig
 
-from bfpo_bench.common.errors import BadInput, RunFailed, first_line
+from bfpo_bench.common.errors import BadInput, RunFailed, disk_is_full, first_line
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.models.checkpoint import ModelFiles
-from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.disk import written
 
 GENERATION = "generation_config.json"
+
+WEIGHTS = "model*.safetensors*"
+"""The trained weights in the output folder."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,11 @@ def beside(
             AutoConfig.from_pretrained(scratch, trust_remote_code=trust_remote_code)
             load_tokenizer(Path(scratch), trust_remote_code)
     except Exception as error:  # config, tokenizer and code come from anywhere
+        if disk_is_full(error):
+            raise RunFailed(
+                f"the disk of {tempfile.gettempdir()} is full; free some, or set TMPDIR to a "
+                "folder on another."
+            ) from error
         first = first_line(error).rstrip(".")
         raise BadInput(
             f"a model trained from {base.folder} could not be saved ({first}); mend its config, "
@@ -158,36 +165,6 @@ def padded(tokenizer: Any, rows: int) -> Any:
     return found
 
 
-def check_room(folder: Path, model: Any, recipe: Recipe) -> bool:
-    """Whether a disk has room for a training's checkpoints beside the model.
-
-    Args:
-        folder: the output.
-        model: the base model as it is trained.
-
-    Raises:
-        BadInput: there is not even room for the model, or for checkpoints that are asked for.
-    """
-    parameters = list(model.parameters())
-    trained = sum(p.numel() for p in parameters if p.requires_grad)
-    result = sum(p.numel() for p in parameters) * (2 if recipe.precision == "bf16" else 4)
-    held = sum(p.numel() * p.element_size() for p in parameters)
-    # Two are kept while a third is written; Adam has two numbers for each trained weight.
-    needed = result + 3 * (held + 8 * trained)
-    free = shutil.disk_usage(folder).free
-    if free >= needed:
-        return True
-    asked = recipe.save_steps is not None
-    if asked or free < result:
-        raise BadInput(
-            f"the disk of {folder} has {free / 1e9:.3g} GB free, and the trained model"
-            f"{' with its checkpoints' if asked else ''} takes "
-            f"{(needed if asked else result) / 1e9:.3g} GB; free some, or name another folder "
-            "with --output."
-        )
-    return False
-
-
 def save_model(trainer: Any, kept: Beside, folder: Path) -> None:
     """Saves the trained model in the recipe's precision, with all that stands beside it.
 
@@ -197,7 +174,7 @@ def save_model(trainer: Any, kept: Beside, folder: Path) -> None:
         trainer: a transformers Trainer after training.
 
     Raises:
-        RunFailed: weights are not numbers, or the disk is full; nothing is said to be finished.
+        RunFailed: weights are not numbers, or cannot be written; nothing is said to be finished.
     """
     accelerator = trainer.accelerator
     # Every process has a part of it, where the model is split.
@@ -222,18 +199,14 @@ def save_model(trainer: Any, kept: Beside, folder: Path) -> None:
                 f"the training has ended in weights that are not numbers ({broken[0]}), so no "
                 "model is saved; lower the learning rate, or train with precision: fp32."
             )
-        try:
-            model.generation_config = kept.while_training
+        model.generation_config = kept.while_training
+        # Trainers have changed the model's own config, and saving its number format.
+        kept.config.dtype = dtype
+        with written(
+            "the trained model", sum(tensor.nbytes for tensor in state.values()), folder, WEIGHTS
+        ):
             model.save_pretrained(folder, state_dict=state)
-            # Trainers have changed the model's own config, and saving its number format.
-            kept.config.dtype = dtype
             kept.write(folder)
-        except OSError as error:
-            raise RunFailed(
-                f"the trained model cannot be written to {folder} ({error.strerror or error}); "
-                "free some room and run the same command again: it goes on from the newest "
-                "checkpoint."
-            ) from error
     accelerator.wait_for_everyone()
 
 

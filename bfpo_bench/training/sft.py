@@ -30,7 +30,7 @@ from bfpo_bench.training.data.chat import (
 from bfpo_bench.training.data.chat_template import ChatTemplate
 from bfpo_bench.training.data.load import usable
 from bfpo_bench.training.data.tokenize import tokenize_conversations
-from bfpo_bench.training.loop import OwnRates
+from bfpo_bench.training.loop import OwnLoop
 from bfpo_bench.training.output import set_entry
 from bfpo_bench.training.prepared import (
     Prepared,
@@ -121,7 +121,7 @@ class PreparedSFT(Prepared):
             packing=False,
         )
 
-        class OwnTrainer(OwnRates, SFTTrainer):  # type: ignore[misc]
+        class OwnTrainer(OwnLoop, SFTTrainer):  # type: ignore[misc]
             def get_train_dataloader(self) -> DataLoader[Any]:
                 """This process's batches in their order.
 

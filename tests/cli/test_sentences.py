@@ -95,3 +95,24 @@ def test_wrong_options_are_one_sentence(
     assert ended.value.code == 2
     assert capsys.readouterr().err == f"bfpo-bench: {sentence}\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_said_wherever_it_shows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also from the midst of somebody else's code, which hides it in an error of its own."""
+    from bfpo_bench.cli import app
+
+    def full() -> None:
+        try:
+            raise OSError(28, "No space left on device", "page.html")
+        except OSError:
+            raise RuntimeError("cannot go on") from None
+
+    monkeypatch.setattr(app, "app", full)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    assert capsys.readouterr().err == (
+        "bfpo-bench: a disk is full (cannot go on); free some and run this again.\n"
+    )

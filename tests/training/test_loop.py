@@ -101,6 +101,9 @@ def test_checkpoints_by_the_clock(mine: Mine, monkeypatch: pytest.MonkeyPatch) -
         OSError(28, "No space left on device"),
         RuntimeError("[enforce fail at inline_container.cc] PytorchStreamWriter failed writing"),
         SafetensorError('Error while serializing: I/O error: "No space left on device"'),
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 5312 vs 5204"),
+        RuntimeError("basic_ios::clear: iostream error"),
+        Exception("No space left on device (os error 28)"),  # the tokenizers library
     ],
 )
 def test_a_full_disk(error: Exception, mine: Mine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,8 +111,49 @@ def test_a_full_disk(error: Exception, mine: Mine, monkeypatch: pytest.MonkeyPat
         raise error
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(RunFailed, match="disk of out is full, and no checkpoint can be wri"):
+    # Weights and Adam's two numbers of the layers that are trained, in 4 bytes each.
+    said = r"the disk of out is full: a checkpoint takes about [\d.]+ MB; free some and run the sam"
+    with pytest.raises(RunFailed, match=said + ".*: it begins again, for no checkpoint was kept"):
         train(mine("preference", *SHORT, "save_steps=1"), Path("out"), device="cpu")
+    assert not list(Path("out").glob("checkpoint-*"))
+
+
+def test_whatever_is_damaged_in_the_newest_checkpoint(
+    mine: Mine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every file of a real one, cut off and empty: the one before it is taken, and says so."""
+
+    def kill() -> None:
+        raise KeyboardInterrupt
+
+    recipe = mine("preference", *SHORT, "save_steps=2")
+    whole = train(recipe, Path("whole"), device="cpu")
+    with monkeypatch.context() as patch:
+        during(5, kill, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, Path("out"), device="cpu")
+    newest = Path("out", "checkpoint-4")
+    files = [path for path in newest.iterdir() if path.is_file()]
+    assert {path.suffix for path in files} >= {".safetensors", ".pt", ".pth", ".bin", ".json"}
+    assert checkpoint_fault(newest) is None
+    for path in files:
+        content = path.read_bytes()
+        for left in (content[: len(content) // 2], b""):
+            path.write_bytes(left)
+            assert checkpoint_fault(newest) == path.name
+        path.write_bytes(content)
+    (newest / "whole.json").write_text("[]")
+    assert checkpoint_fault(newest) == "whole.json"
+    # A name that comes after all others may stand for no folder at all.
+    Path("out", "checkpoint-9").write_text("")
+    resumed = train(recipe, Path("out"), device="cpu")
+    assert (
+        "checkpoint-9 is damaged (no trainer_state.json); training goes on from checkpoint-4"
+        in (caplog.text)
+    )
+    assert "checkpoint-4 is damaged (whole.json); training goes on from checkpoint-2" in caplog.text
+    assert losses(resumed) == losses(whole)
+    assert weights("out") == weights("whole")
 
 
 def test_rates() -> None:

@@ -211,10 +211,12 @@ def test_what_cannot_be_saved_is_told_first(mine: Mine, monkeypatch: pytest.Monk
 def test_a_disk_without_room(mine: Mine, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = SimpleNamespace(free=1_000_000)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-    with pytest.raises(BadInput, match=r"has 0.001 GB free, and the trained model takes 0\.\d+ GB"):
+    with pytest.raises(BadInput, match=r"has 1 MB free, and the trained model takes 1\.00\d MB"):
         train(mine("sft"), Path("out"), device="cpu")
     usage.free = 2_000_000
-    with pytest.raises(BadInput, match=r"trained model with its checkpoints takes 0\.\d+ GB; free"):
+    with pytest.raises(
+        BadInput, match=r"trained model with its checkpoints takes 1\d\.\d+ MB; free"
+    ):
         train(mine("sft", "save_steps=9"), Path("o"), device="cpu")
 
 
@@ -227,7 +229,7 @@ def test_a_disk_that_is_full_in_the_end(
     monkeypatch.setattr("transformers.LlamaForCausalLM.save_pretrained", full)
     with pytest.raises(
         RunFailed,
-        match=r"trained model cannot be written to .* \(No space left on device\); free some ro",
+        match=r"the disk of .* is full: the trained model takes about 97.41 kB; free some and run",
     ):
         saved(new_model(), tmp_path)
 

@@ -28,7 +28,7 @@ from bfpo_bench.common.errors import BadInput, RunFailed, unknown_name
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.training.data.chat import PromptSet, load_prompts
 from bfpo_bench.training.data.chat_template import ChatTemplate
-from bfpo_bench.training.loop import OwnRates
+from bfpo_bench.training.loop import OwnLoop
 from bfpo_bench.training.on_policy.global_reward import Combination, Multiplier, load_combination
 from bfpo_bench.training.on_policy.rewards import (
     ChosenReward,
@@ -156,7 +156,7 @@ class PreparedOnPolicy(Prepared):
             disable_dropout=True,
         )
 
-        class OnPolicyTrainer(OwnRates, trainer_kind):  # type: ignore[misc]
+        class OnPolicyTrainer(OwnLoop, trainer_kind):  # type: ignore[misc]
             pass
 
         if (multiplier := self.combination.multiplier) is not None:

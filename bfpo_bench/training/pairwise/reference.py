@@ -28,7 +28,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import nn
 
-from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.common.errors import BadInput, RunFailed, why_unwritable
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.prefix.chains import use_chain_attention
 from bfpo_bench.run.store.journal import file_system, has_locks, is_network
@@ -69,12 +69,18 @@ class ReferenceCache:
         path: an SQLite file, made when it is not there; its name should name the weights.
 
     Raises:
-        BadInput: its file system has no locks.
+        BadInput: its folder cannot be made, or the file system has no locks.
         RunFailed: the file cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(
+                f"the cache of reference log-probabilities {path.parent} cannot be made "
+                f"({why_unwritable(error)}); set BFPO_CACHE_DIR to a folder that can."
+            ) from error
         if is_network(file_system(path)) and not has_locks(path.parent):
             # Several trainings write into it at a time.
             raise BadInput(

@@ -16,14 +16,15 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
 from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.common.files import atomic_write
 from bfpo_bench.engines.prefix.chains import use_chain_attention
 from bfpo_bench.training.data.tokenize import TokenPair
-from bfpo_bench.training.loop import OwnRates
+from bfpo_bench.training.loop import OwnLoop
 from bfpo_bench.training.pairwise.losses import Loss, PairLogps, rewards, wanted_sign
 from bfpo_bench.training.pairwise.packing import PackedPairs, pack_pairs, response_logprobs
 
 
-class PreferenceTrainer(OwnRates, Trainer):  # type: ignore[misc]
+class PreferenceTrainer(OwnLoop, Trainer):  # type: ignore[misc]
     """Trains a causal model on preference pairs.
 
     transformers' Trainer brings the loop: optimizer, schedule, precision, checkpoints and
@@ -147,7 +148,6 @@ class PreferenceTrainer(OwnRates, Trainer):  # type: ignore[misc]
 
     def _not_a_number(self, batch: list[int], logps: PairLogps, losses: Tensor) -> RunFailed:
         path = Path(self.args.output_dir) / "nan-batch.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
         rows = [
             {
                 "pair": index,
@@ -161,7 +161,7 @@ class PreferenceTrainer(OwnRates, Trainer):  # type: ignore[misc]
             }
             for k, index in enumerate(batch)
         ]
-        path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        atomic_write(path, json.dumps(rows, indent=1))
         return RunFailed(
             f"the loss is not a number at step {self.state.global_step + 1}; its batch is in "
             f"{path}. Lower the learning rate, or train with precision: fp32."

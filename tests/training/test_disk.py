@@ -1,0 +1,68 @@
+"""Disks that fill up while something is trained, of a size of their own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.training import loop
+from bfpo_bench.training.train import train
+from tests.training.conftest import Mine
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Any]:
+    """``small_disk(size)``: a folder on a disk of that size, the same with more room next time."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def of(size: str) -> Path:
+        how = f"size={size},remount" if folder.is_mount() else f"size={size}"
+        mount = ["mount", "-t", "tmpfs", "-o", how, "tmpfs", str(folder)]
+        if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+            pytest.skip("a small disk needs a root who may mount a tmpfs")
+        return folder
+
+    yield of
+    subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "room", "what"),
+    [
+        # Weights and Adam's two numbers of 251,000 parameters; adapters alone, and then the model.
+        ("sft", "save_minutes=9", "1100k", r"a checkpoint takes about 3.01 MB, 1.9"),
+        ("reward", "save_minutes=9", "700k", r"a checkpoint takes about 3.01 MB, 2.3"),
+        ("preference", "lora.rank=4", "900k", r"the trained model takes about 1.00\d MB, [34]\d\d"),
+    ],
+)
+def test_a_disk_that_fills_up(
+    mine: Mine,
+    small_disk: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    kind: str,
+    change: str,
+    room: str,
+    what: str,
+) -> None:
+    recipe = mine(kind, change, "optimization.max_steps=2", "save_steps=1")
+    # It had room enough when the training began.
+    monkeypatch.setattr(loop, "check_room", lambda *_: True)
+    out = small_disk(room) / "out"
+    with pytest.raises(
+        RunFailed, match=f"the disk of {out} is full: {what}.* more than are"
+    ) as caught:
+        train(recipe, out, device="cpu")
+    kept = sorted(path.name for path in out.glob("checkpoint-*"))
+    assert kept == (["checkpoint-1", "checkpoint-2"] if kind == "preference" else [])
+    assert ("newest whole checkpoint" in str(caught.value)) == bool(kept)
+    assert not (out / "model.safetensors").exists()
+    small_disk("9m")
+    assert train(recipe, out, device="cpu")["updates"] == 2
