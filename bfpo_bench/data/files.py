@@ -214,24 +214,30 @@ def _wrong(record: Record, name: str, found: Any, expected: str) -> BadInput:
     )
 
 
-Convert = Callable[[Record], dict[str, Any]]
-"""One upstream record → one canonical row."""
+Convert = Callable[[Record], dict[str, Any] | None]
+"""One upstream record → one canonical row; None for a record that is not of the source."""
 
 
 def from_csv(
     convert: Convert, *columns: str, header: bool = True
 ) -> Callable[[Sequence[Path]], list[dict[str, Any]]]:
     """Reader of CSV files that must have ``columns``; see :func:`csv_records`."""
-    return lambda paths: [
-        convert(record) for path in paths for record in csv_records(path, columns, header)
-    ]
+    return lambda paths: _converted(
+        convert, (record for path in paths for record in csv_records(path, columns, header))
+    )
 
 
 def from_jsonl(convert: Convert) -> Callable[[Sequence[Path]], list[dict[str, Any]]]:
     """Reader of JSON-lines files."""
-    return lambda paths: [convert(record) for path in paths for record in jsonl_records(path)]
+    return lambda paths: _converted(
+        convert, (record for path in paths for record in jsonl_records(path))
+    )
 
 
 def from_hub(convert: Convert) -> Callable[[Iterable[Record]], list[dict[str, Any]]]:
     """Reader of a hub split."""
-    return lambda records: [convert(record) for record in records]
+    return lambda records: _converted(convert, records)
+
+
+def _converted(convert: Convert, records: Iterable[Record]) -> list[dict[str, Any]]:
+    return [row for record in records if (row := convert(record)) is not None]

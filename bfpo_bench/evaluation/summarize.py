@@ -140,6 +140,7 @@ def _task_result(evaluation: Evaluation, store: Store, task: Task) -> TaskResult
     loaded = task.loaded
     # A demonstration is marked once for the whole run, not in every cell.
     marks = [] if loaded.status == "demonstration" else list(loaded.marks)
+    marks += [spec.note] if spec.note else []
     if loaded.status == "unverified":
         marks.append("no digest of this data is known, so the copy could not be checked")
     unknown, no_answer = 0, 0

@@ -68,7 +68,8 @@ class ZooCard:
     @property
     def fits(self) -> tuple[str, ...]:
         """Kinds of prompts whose responses it can judge."""
-        return PROMPT_KINDS if self.name.removeprefix(PREFIX) in _JUDGE_TEXT else PROMPT_KINDS[:1]
+        judges_text = self.name.removeprefix(PREFIX) in _JUDGE_TEXT
+        return tuple(k for k in PROMPT_KINDS if judges_text or k != "continuations")
 
     @classmethod
     def find(cls, name: str) -> ZooCard:

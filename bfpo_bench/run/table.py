@@ -15,6 +15,7 @@ GROUPS = {
     "gen": "generative",
     "harm": "harmful prompts",
     "answ": "benign look-alikes",
+    "apart": "in no average",
 }
 
 

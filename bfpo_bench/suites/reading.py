@@ -26,6 +26,28 @@ def read_yaml(path: Path, kind: str) -> Any:
         ) from error
 
 
+def read_task_yaml(path: Path, within: tuple[Path, ...] = ()) -> Any:
+    """What a task's file holds, on top of what it has from another by ``include``, as in lm-eval.
+
+    Args:
+        within: the files that include this one.
+
+    Raises:
+        BadInput: one of them cannot be read, is not YAML, or includes itself.
+    """
+    if path in within:
+        raise BadInput(f"{within[0]} includes {path} twice over; mend the task's 'include'.")
+    content = read_yaml(path, "task")
+    if not isinstance(content, dict) or "include" not in content:
+        return content
+    named = content["include"]
+    found: dict[str, Any] = {}
+    for name in named if isinstance(named, list) else [named]:
+        other = read_task_yaml(path.parent / str(name), (*within, path))
+        found |= other if isinstance(other, dict) else {}
+    return found | {key: value for key, value in content.items() if key != "include"}
+
+
 class _Loader(NoRepeats):
     """Plain YAML in which lm-eval's ``!function module.name`` is just a text."""
 

@@ -14,13 +14,13 @@ from bfpo_bench.common.sampling import Sampling
 TASKS_FOLDER = Path(__file__).parent.parent / "tasks"
 """The package's own task files."""
 
-Group = Literal["disc", "gen", "harm", "answ", "helpfulness"]
+Group = Literal["disc", "gen", "harm", "answ", "apart", "helpfulness"]
 AVERAGED: tuple[Group, ...] = ("disc", "gen", "harm", "answ")
 """Groups whose tasks' mean is a number of the table."""
 Direction = Literal["higher", "lower", "nearer-50"]
-PromptKind = Literal["instructions", "continuations"]
+PromptKind = Literal["instructions", "continuations", "instructions in other languages"]
 PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
-"""What a prompt can be: something asked of an assistant, or a text that a model goes on with."""
+"""What a prompt can be: asked of an assistant, in English or not, or a text to go on with."""
 
 JUDGED = ("harmless", "answered")
 """Metrics that count a judge's verdicts: of harm, of refusal."""
@@ -37,7 +37,7 @@ class SuiteTask:
         task: name of an lm-eval task.
         column: title in the table.
         group: the average it enters: ``"disc"`` or ``"gen"`` (the paper's), ``"harm"`` (harmful
-            prompts) or ``"answ"`` (benign look-alikes); ``"helpfulness"``: none.
+            prompts) or ``"answ"`` (benign look-alikes); ``"apart"``, ``"helpfulness"``: none.
         metric: lm-eval's metric of the task; of judged responses ``"harmless"``, or ``"answered"``:
             full compliance, by the refusal verdict; ``"win_rate"`` of annotated ones.
         direction: ``"higher"``, ``"lower"`` or ``"nearer-50"``.
@@ -47,6 +47,7 @@ class SuiteTask:
         prompts: what a response is to the prompt; a judge says which kinds it can judge.
         source: name of the source of its rows, or the function that gives them.
         file: the task's YAML.
+        note: what must be known of its number, if anything; a mark of its cell.
     """
 
     task: str
@@ -60,6 +61,7 @@ class SuiteTask:
     prompts: PromptKind
     source: str
     file: Path
+    note: str | None = None
 
     @property
     def judged(self) -> bool:

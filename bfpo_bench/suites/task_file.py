@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from bfpo_bench.common.errors import unknown_name
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.common.validate import Text, validated
-from bfpo_bench.suites.reading import read_yaml
+from bfpo_bench.suites.reading import read_task_yaml, read_yaml
 from bfpo_bench.suites.suite import TASKS_FOLDER, Direction, Group, PromptKind, SuiteTask
 
 _OPEN = ConfigDict(strict=True, extra="ignore")
@@ -33,12 +33,13 @@ class _Metadata:
 
     version: int
     column: Text | None = None
-    group: Literal["disc", "gen", "harm", "answ"] | None = None
+    group: Literal["disc", "gen", "harm", "answ", "apart"] | None = None
     metric: Text | None = None
     direction: Direction | None = None
     chat_template: bool = False
     prompts: PromptKind = "instructions"
     groups: Text | None = None
+    note: Text | None = None
 
 
 @dataclass(frozen=True, config=_OPEN)
@@ -92,7 +93,7 @@ def grouped_tasks() -> Mapping[str, str]:
     """Tasks of the package in which several items share their text → the field naming the group."""
     found = {}
     for name in task_names():
-        content = read_yaml(TASKS_FOLDER / f"{name}.yaml", "task")
+        content = read_task_yaml(TASKS_FOLDER / f"{name}.yaml")
         groups = content["metadata"].get("groups")
         if groups is not None:
             found[name] = groups
@@ -116,7 +117,7 @@ def packaged_task(task: str) -> SuiteTask:
 
 def read_task(path: Path) -> SuiteTask:
     """What a task's YAML says; functions that it names stay names."""
-    file = validated(_TaskFile, read_yaml(path, "task"), str(path))
+    file = validated(_TaskFile, read_task_yaml(path), str(path))
     own = file.metadata
     generation, metric = None, own.metric or file.metric_list[0].metric
     if file.output_type == "generate_until":
@@ -137,4 +138,5 @@ def read_task(path: Path) -> SuiteTask:
         prompts=own.prompts,
         source=file.dataset_kwargs.source or file.custom_dataset,
         file=path,
+        note=own.note,
     )

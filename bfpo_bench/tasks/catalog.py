@@ -7,21 +7,22 @@ from importlib import import_module
 
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.data import Source
-from bfpo_bench.suites import TASKS_FOLDER, SuiteTask, load_suite
+from bfpo_bench.suites import TASKS_FOLDER, SuiteTask, load_suite, suite_names
 
-_NO_BENCHMARK = ("__init__", "catalog", "requests", "rows")
+_NO_BENCHMARK = ("__init__", "catalog", "prompt_sets", "requests", "rows")
 
 
 @cache
 def all_sources() -> dict[str, Source]:
-    """Every source by name, in the order of the paper's columns."""
+    """Every source by name: those of the paper's columns in their order, then the other suites'."""
     found: dict[str, Source] = {}
     for path in sorted(TASKS_FOLDER.glob("*.py")):
         if path.stem not in _NO_BENCHMARK:
             module = import_module(f"bfpo_bench.tasks.{path.stem}")
             declared = [value for value in vars(module).values() if isinstance(value, Source)]
             found |= {source.name: source for source in declared}
-    order = [spec.source for spec in load_suite("paper").everything]
+    suites = map(load_suite, ("paper", *suite_names()))
+    order = [spec.source for suite in suites for spec in suite.everything]
     return {name: found[name] for name in dict.fromkeys([*order, *found])}
 
 

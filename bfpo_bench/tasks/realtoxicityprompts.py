@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-
-from bfpo_bench.data import Hub, Record, Row, Source, Variant
-from bfpo_bench.data.files import jsonl_records, mapping, text, value
+from bfpo_bench.data import Hub, Record, Row, Source, Variant, from_hub, from_jsonl
+from bfpo_bench.data.files import mapping, text, value
 
 
-def _rows(records: Iterable[Record]) -> list[Row]:
-    """The challenging rows, out of all or already selected."""
-    return [_row(record) for record in records if value(record, "challenging") is True]
-
-
-def _row(record: Record) -> Row:
+def _row(record: Record) -> Row | None:
+    """A challenging row, out of all or already selected."""
+    if value(record, "challenging") is not True:
+        return None
     prompt = Record(f"{record.at}, 'prompt'", mapping(record.at, value(record, "prompt")))
     return {"prompt": text(prompt, "text"), "filename": text(record, "filename")}
-
-
-def _read(paths: Sequence[Path]) -> list[Row]:
-    return _rows(record for path in paths for record in jsonl_records(path))
 
 
 SOURCE = Source(
@@ -34,12 +25,12 @@ SOURCE = Source(
                 ("realtoxicityprompts/challenging.jsonl",),
                 ("realtoxicityprompts/prompts.jsonl",),
             ),
-            read=_read,
+            read=from_jsonl(_row),
             hub=Hub(
                 repo="allenai/real-toxicity-prompts",
                 split="train",
                 revision="d3a6507562064c4f37cdf267bdc2faa7b0873173",
-                read=_rows,
+                read=from_hub(_row),
             ),
         ),
     ),

@@ -88,6 +88,46 @@ def alpaca_eval(data: Path) -> list[dict[str, Any]]:
     return found
 
 
+def csv_of(file: str, **renamed: str) -> Callable[[Path], list[dict[str, Any]]]:
+    """A CSV file's rows, some columns under the names that a mirror gives them."""
+
+    def rows(data: Path) -> list[dict[str, Any]]:
+        return [
+            {renamed.get(name, name): value for name, value in row.items()}
+            for row in csv_dicts(data / file)
+        ]
+
+    return rows
+
+
+def harmbench(part: str) -> Callable[[Path], list[dict[str, Any]]]:
+    """A configuration of walledai/HarmBench: prompt, context (in one of them), category or tags."""
+
+    def rows(data: Path) -> list[dict[str, Any]]:
+        found = []
+        for row in csv_dicts(data / "harmbench/harmbench_behaviors_text_all.csv"):
+            if row["FunctionalCategory"] == part:
+                new: dict[str, Any] = {"prompt": row["Behavior"]}
+                if part == "copyright":
+                    new["tags"] = row["Tags"].split(", ")
+                else:
+                    new["category"] = row["SemanticCategory"]
+                if part == "contextual":
+                    new["context"] = row["ContextString"]
+                found.append(new)
+        return found
+
+    return rows
+
+
+def coconot(file: str) -> Callable[[Path], list[dict[str, Any]]]:
+    def rows(data: Path) -> list[dict[str, Any]]:
+        lines = (data / f"coconot/{file}.jsonl").read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines if line]
+
+    return rows
+
+
 SCHEMAS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
     "bbq_lite": bbq,
     "hhh_alignment": hhh,
@@ -99,4 +139,15 @@ SCHEMAS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
     "ethics_virtue": ethics("virtue", "virtue"),
     "advbench": advbench,
     "alpaca_eval": alpaca_eval,
+    "xstest_safe": csv_of("xstest/xstest_prompts.csv"),
+    "xstest_unsafe": csv_of("xstest/xstest_prompts.csv"),
+    "harmbench_standard": harmbench("standard"),
+    "harmbench_contextual": harmbench("contextual"),
+    "harmbench_copyright": harmbench("copyright"),
+    "jailbreakbench_benign": csv_of("jailbreakbench/benign-behaviors.csv"),
+    "jailbreakbench_harmful": csv_of("jailbreakbench/harmful-behaviors.csv"),
+    "strongreject": csv_of("strongreject/strongreject_dataset.csv", forbidden_prompt="prompt"),
+    "multijail": csv_of("multijail/MultiJail.csv"),
+    "coconot_contrast": coconot("coconot_contrast_eval"),
+    "coconot_safety": coconot("coconot_eval"),
 }

@@ -1,9 +1,9 @@
 """The bundled mini items: what the README beside them promises.
 
 Fields, balance, constraints that a program can check and that the reference outputs meet, and no
-text in common with the real data. Those of the four generative sources are written in the toy
-world's language with combinations that its models have not seen, so that the demo's rates have a
-known truth behind them; see docs/toy-world.md.
+text in common with the real data. Those of the four generative sources and of the suite balance are
+written in the toy world's language with combinations that its models have not seen, so that the
+demo's rates have a known truth behind them; see docs/toy-world.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from typing import Any
 import pytest
 
 import bfpo_bench
+from bfpo_bench.suites import load_suite
 from bfpo_bench.tasks.catalog import all_sources, find_source
+from bfpo_bench.tasks.multijail import LANGUAGES
 from bfpo_bench.toy_world.ground_truth import (
     Request,
     Split,
@@ -29,14 +31,18 @@ from bfpo_bench.toy_world.ground_truth import (
     parse_request,
 )
 from bfpo_bench.toy_world.vocabulary import ATTACKS, MISHAPS, SPEAKERS
+from tests.data.named import load
 
 Row = dict[str, Any]
 
 MINI = Path(bfpo_bench.__file__).parent / "data" / "mini"
 
 PROMPTS = ("advbench", "realtoxicityprompts", "alert", "alert_adversarial")
+HARM = [task.source for task in load_suite("balance").tasks if task.group == "harm"]
+ANSW = [task.source for task in load_suite("balance").tasks if task.metric == "answered"]
+SETS = [*HARM, *ANSW, "harmbench_copyright", "multijail"]
 ALL = list(all_sources())
-OTHERS = [name for name in ALL if name not in PROMPTS]
+OTHERS = [name for name in ALL if name not in (*PROMPTS, *SETS)]
 PARAMETER: dict[str, dict[str, type]] = {
     **{key: {"value": int} for key in ("max_words", "min_words", "line_count", "is_number")},
     **{key: {"text": str} for key in ("contains", "not_contains", "starts_with", "ends_with")},
@@ -51,7 +57,8 @@ def mini(source: str) -> list[Row]:
 
 
 def prompts(source: str) -> list[str]:
-    return [row["goal" if source == "advbench" else "prompt"] for row in mini(source)]
+    field = find_source(source).prompt or "prompt"
+    return [row[field] for row in mini(source)]
 
 
 def strings(value: object) -> Iterator[str]:
@@ -82,7 +89,7 @@ def test_fields_and_types(source: str) -> None:
 
 @pytest.mark.parametrize("source", ALL)
 def test_no_item_twice(source: str) -> None:
-    asked = prompts(source) if source in PROMPTS else mini(source)
+    asked = prompts(source) if source in (*PROMPTS, *SETS) else mini(source)
     items = Counter(json.dumps(item, sort_keys=True).lower() for item in asked)
     assert max(items.values()) == 1
 
@@ -305,7 +312,7 @@ def test_no_text_of_the_real_data(data_dir: Path) -> None:
 
 def test_all_ask_for_mischief_that_no_model_has_seen() -> None:
     asked: list[Request] = []
-    for source in ("advbench", "alert", "alert_adversarial"):
+    for source in ("advbench", "alert", "alert_adversarial", *HARM):
         for prompt in prompts(source):
             request = parse_request(prompt)
             assert request is not None, prompt
@@ -314,6 +321,25 @@ def test_all_ask_for_mischief_that_no_model_has_seen() -> None:
             asked.append(request)
     assert max(Counter(asked).values()) == 1  # no two files ask for the same
     assert len({(r.action, r.owner) for r in asked}) == 12
+
+
+def test_look_alikes_ask_for_nothing_harmful_and_no_model_has_seen_them() -> None:
+    asked = [parse_request(prompt) for source in ANSW for prompt in prompts(source)]
+    found = [request for request in asked if request is not None]
+    assert len(found) == len(asked) == 6 * 24
+    assert {(request.harmful, request.split) for request in found} == {(False, Split.TEST)}
+    assert max(Counter(found).values()) == 1
+    # Either the deed is like a harmful one's, or the owner of the thing is.
+    assert all(request.action.meddles != request.owner.other for request in found)
+
+
+def test_multijail_has_a_text_for_every_language() -> None:
+    rows = mini("multijail")
+    for name in LANGUAGES:
+        assert len({row[name] for row in rows}) == len(rows)
+    for row in rows:
+        assert (request := parse_request(row["en"])) is not None
+        assert request.harmful
 
 
 def test_answering_as_advbench_wants_it_is_harmful() -> None:
@@ -346,7 +372,7 @@ def test_beginnings_that_no_model_has_seen() -> None:
 
 
 def test_no_goal_is_a_real_one(data_dir: Path) -> None:
-    ours = {prompt.casefold() for source in PROMPTS for prompt in prompts(source)}
+    ours = {prompt.casefold() for source in (*PROMPTS, *SETS) for prompt in prompts(source)}
     real: set[str] = set()
     path = data_dir / "advbench" / "harmful_behaviors.csv"
     if not path.is_file():
@@ -354,4 +380,9 @@ def test_no_goal_is_a_real_one(data_dir: Path) -> None:
     with path.open(encoding="utf-8", newline="") as file:
         real |= {row["goal"].casefold() for row in csv.DictReader(file)}
     assert len(real) > 500
+    for source in SETS:
+        if find_source(source).default.digest is not None:
+            field = find_source(source).prompt or "prompt"
+            real |= {r[field].casefold() for r in load(source, data_dir=data_dir).rows}
+    assert len(real) > 2500
     assert not ours & real

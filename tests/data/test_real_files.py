@@ -31,6 +31,17 @@ COUNTS = {
     ("advbench", None): 520,
     ("advbench", "transfer"): 388,
     ("alpaca_eval", None): 805,
+    ("xstest_safe", None): 250,
+    ("xstest_unsafe", None): 200,
+    ("harmbench_standard", None): 200,
+    ("harmbench_contextual", None): 100,
+    ("harmbench_copyright", None): 100,
+    ("jailbreakbench_benign", None): 100,
+    ("jailbreakbench_harmful", None): 100,
+    ("strongreject", None): 313,
+    ("coconot_contrast", None): 379,
+    ("coconot_safety", None): 395,
+    ("multijail", None): 315,
 }
 
 

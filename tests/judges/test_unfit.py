@@ -20,7 +20,7 @@ from bfpo_bench.run.results import Results
 from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.store import Store
 from bfpo_bench.run.table import markdown
-from bfpo_bench.suites import load_suite, prompt_kind
+from bfpo_bench.suites import PROMPT_KINDS, load_suite, prompt_kind
 
 RTP = "bfpo_realtoxicityprompts"
 WHY = (
@@ -53,10 +53,10 @@ def test_tasks_say_what_their_prompts_want() -> None:
 
 def test_judges_say_what_they_can_judge(tmp_path: Path) -> None:
     """The paper has a HarmBench classifier judge continuations too; refusals they hold none."""
-    both = ("instructions", "continuations")
+    both, every = ("instructions", "continuations"), PROMPT_KINDS
     for name in names():
-        assert load_judge(name).fits == (both[:1] if name == "keyword" else both)
-    zoo = {name for name in NAMES if ZooCard(f"judgezoo:{name}").fits == both}
+        assert load_judge(name).fits == (both[:1] if name == "keyword" else every)
+    zoo = {name for name in NAMES if ZooCard(f"judgezoo:{name}").fits == every}
     assert zoo == {"aegis_guard", "harmbench", "llama_guard_3", "llama_guard_4", "md_judge"}
     card = tmp_path / "mine.yaml"
     card.write_text(EVERYTHING)

@@ -28,6 +28,24 @@ DISC = [
     "bfpo_hhh_alignment",
 ]
 GEN = ["bfpo_advbench", "bfpo_realtoxicityprompts", "bfpo_alert", "bfpo_alert_adversarial"]
+HARM = [
+    "bfpo_xstest_unsafe",
+    "bfpo_harmbench_standard",
+    "bfpo_harmbench_contextual",
+    "bfpo_jailbreakbench_harmful",
+    "bfpo_strongreject",
+    "bfpo_coconot_safety",
+]
+ANSW = [
+    "bfpo_xstest_safe",
+    "bfpo_coconot_contrast",
+    "bfpo_jailbreakbench_benign",
+    "bfpo_or_bench_hard",
+    "bfpo_phtest_harmless",
+]
+APART = ["bfpo_phtest_controversial", "bfpo_harmbench_copyright"]
+LANGUAGES = ["en", "zh", "it", "vi", "ar", "ko", "th", "bn", "sw", "jv"]
+MULTIJAIL = [f"bfpo_multijail_{name}" for name in LANGUAGES]
 
 
 def load_task(name: str, **metadata: Any) -> Any:

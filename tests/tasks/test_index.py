@@ -13,29 +13,37 @@ from bfpo_bench.suites import TASKS_FOLDER, load_suite
 from bfpo_bench.tasks.catalog import find_source
 from bfpo_bench.tasks.rows import dataset, document
 
-from .conftest import DISC, GEN, load_task, requests
+from .conftest import ANSW, APART, DISC, GEN, HARM, MULTIJAIL, load_task, requests
+
+GROUPS = {"disc": DISC, "gen": GEN, "harm": HARM, "answ": ANSW, "multijail": MULTIJAIL}
 
 
 @pytest.fixture(scope="module")
 def loaded() -> dict[str, Any]:
-    """Both groups on the mini items."""
+    """All groups on the mini items."""
     manager = TaskManager(
         include_path=TASKS_FOLDER, include_defaults=False, metadata={"mini": True}
     )
-    return dict(manager.load(["bfpo_disc", "bfpo_gen"]))
+    return dict(manager.load([f"bfpo_{name}" for name in GROUPS]))
 
 
-def test_the_folder_holds_17_tasks_and_2_groups_and_nothing_else() -> None:
+def test_the_folder_holds_40_tasks_and_5_groups_and_nothing_else() -> None:
     manager = TaskManager(include_path=TASKS_FOLDER, include_defaults=False)
-    assert manager.all_subtasks == sorted([*DISC, *GEN, "bfpo_alpaca_eval"])
-    assert manager.all_groups == ["bfpo_disc", "bfpo_gen"]
+    single = ["bfpo_alpaca_eval", *APART]
+    assert manager.all_subtasks == sorted([*DISC, *GEN, *HARM, *ANSW, *MULTIJAIL, *single])
+    assert len(manager.all_subtasks) == 40
+    groups = ["bfpo_answ", "bfpo_disc", "bfpo_gen", "bfpo_harm", "bfpo_multijail"]
+    assert manager.all_groups == groups
     assert manager.all_tags == []
     assert {path.stem for path in TASKS_FOLDER.glob("*.yaml")} == set(manager.all_tasks)
 
 
 def test_groups_hold_their_tasks_in_the_table_s_order(loaded: dict[str, Any]) -> None:
-    assert loaded["group_map"] == {"bfpo_disc": DISC, "bfpo_gen": GEN}
-    assert list(loaded["tasks"]) == DISC + GEN
+    assert loaded["group_map"] == {f"bfpo_{name}": tasks for name, tasks in GROUPS.items()}
+    assert list(loaded["tasks"]) == [task for tasks in GROUPS.values() for task in tasks]
+    suites = {"paper": [*DISC, *GEN], "balance": [*HARM, *ANSW, *APART], "multilingual": MULTIJAIL}
+    for name, tasks in suites.items():
+        assert [task.task for task in load_suite(name).tasks] == tasks
 
 
 def test_every_task_and_group_has_a_version(loaded: dict[str, Any]) -> None:
@@ -65,8 +73,8 @@ def test_disc_averages_plainly_and_keeps_crows_pairs_apart(loaded: dict[str, Any
     assert disc == pytest.approx((0.66 + 0.6) / 12)
 
 
-def test_gen_has_no_score_without_a_judge(loaded: dict[str, Any]) -> None:
-    assert not loaded["groups"]["bfpo_gen"].has_aggregation
+def test_there_is_no_score_without_a_judge(loaded: dict[str, Any]) -> None:
+    assert [name for name in GROUPS if loaded["groups"][f"bfpo_{name}"].has_aggregation] == ["disc"]
 
 
 NEW_TASK = """\
@@ -105,7 +113,8 @@ def test_a_task_is_added_by_one_yaml_anywhere(tmp_path: Path) -> None:
 
 def test_documents_made_without_lm_eval_are_those_it_reads(loaded: dict[str, Any]) -> None:
     """`evaluate` makes them of the source's rows and lets lm-eval read the first one only."""
-    for spec in load_suite("paper").tasks:
+    specs = [t for suite in ("paper", "balance", "multilingual") for t in load_suite(suite).tasks]
+    for spec in (spec for spec in specs if spec.group != "apart"):
         name, source, task = spec.task, spec.source, loaded["tasks"][spec.task]
         rows = load_source(find_source(source), mini=True).rows
         ids = find_source(source).ids(rows)
