@@ -26,6 +26,15 @@ T = TypeVar("T")
 STRICT = ConfigDict(extra="forbid", strict=True)
 """No unknown keys, and no text that happens to look like a number."""
 
+SEEN = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
+"""For a file that holds more than what is looked at."""
+
+WHOLE = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+"""For a file that a program has written: no unknown keys, and every number is one."""
+
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""How many there are of something; up to there every number is a float of its own."""
+
 Text = Annotated[str, Field(pattern=r"\S")]
 """A text with something in it."""
 

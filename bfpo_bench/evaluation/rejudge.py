@@ -16,10 +16,11 @@ from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation import stages
 from bfpo_bench.judges.chosen import ChosenJudge
-from bfpo_bench.run.directory import RunDirectory, read_run
+from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import superseded
 from bfpo_bench.run.results import ANYWAY, NO_NUMBER, Average, Results, TaskResult
 from bfpo_bench.run.results_files import read_results, results_file, results_files
+from bfpo_bench.run.run_json import read_run
 from bfpo_bench.run.session import Session, mixed_versions
 from bfpo_bench.run.store import ResponseRecord, Store, VerdictRecord, answer_key
 from bfpo_bench.run.uncertainty import with_uncertainty

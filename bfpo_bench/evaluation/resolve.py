@@ -21,7 +21,7 @@ from bfpo_bench.helpfulness.cost import Prices
 from bfpo_bench.judges import load_judge
 from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
 from bfpo_bench.models.chat import chat_templates
-from bfpo_bench.run.directory import read_run
+from bfpo_bench.run.run_json import read_run
 from bfpo_bench.suites import Suite, load_suite
 from bfpo_bench.tasks.requests import Task, render
 

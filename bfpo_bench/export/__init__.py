@@ -13,10 +13,11 @@ from pathlib import Path
 
 from bfpo_bench.common.errors import unknown_name
 from bfpo_bench.export.samples import RunSamples
+from bfpo_bench.export.tables import file_of
 
 FORMATS = ("jsonl", "parquet", "csv", "lm-eval")
 
-__all__ = ["FORMATS", "Exported", "export_run"]
+__all__ = ["FORMATS", "Exported", "export_run", "file_of"]
 
 Writer = Callable[[RunSamples, Path | None, bool], tuple[Path, int]]
 

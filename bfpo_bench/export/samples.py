@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.text import valid_text
-from bfpo_bench.run.directory import read_run
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.results_files import read_results
+from bfpo_bench.run.run_json import read_evaluation
 from bfpo_bench.run.store import (
     AnnotationRecord,
     ItemRecord,
@@ -20,6 +19,7 @@ from bfpo_bench.run.store import (
     ScoreRecord,
     Store,
     VerdictRecord,
+    source_row,
 )
 from bfpo_bench.run.store.records import REFUSALS
 from bfpo_bench.suites import load_suite, suite_names
@@ -93,21 +93,11 @@ class RunSamples:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.content = read_run(path)
+        self.content = read_evaluation(path)
         identity = self.content["identity"]
-        if "suite" not in identity and "kind" in identity:
-            raise BadInput(
-                f"{path} is the run of a red teaming, no evaluation; what it has found lies in its "
-                "--output, one pair a line."
-            )
-        try:
-            self.model = valid_text(str(identity["model"]["name"]))
-            self.suite = valid_text(str(identity["suite"]["name"]))
-            self.tasks: dict[str, dict[str, Any]] = dict(identity["tasks"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise BadInput(
-                f"{path}/run.json does not say what was run ({error}); it is damaged."
-            ) from error
+        self.model: str = identity["model"]["name"]
+        self.suite: str = identity["suite"]["name"]
+        self.tasks: dict[str, dict[str, Any]] = dict(identity["tasks"])
         self.results = _results(path)
         self.unanswered = 0
         self._columns = _columns(self.results, self.suite)
@@ -126,13 +116,13 @@ class RunSamples:
     @property
     def judges(self) -> list[str]:
         """Whose verdicts the run holds, by name."""
-        found = self._store.select("SELECT DISTINCT judge FROM verdicts ORDER BY judge")
+        found = self._store.select("SELECT DISTINCT judge || '' FROM verdicts ORDER BY 1")
         return [valid_text(judge) for (judge,) in found]
 
     @property
     def metrics(self) -> list[str]:
         """Metrics of which the run holds items' values, by name."""
-        found = self._store.select("SELECT DISTINCT metric FROM outcomes ORDER BY metric")
+        found = self._store.select("SELECT DISTINCT metric || '' FROM outcomes ORDER BY 1")
         return [metric for (metric,) in found]
 
     def metric(self, task: str) -> str | None:
@@ -199,7 +189,7 @@ class RunSamples:
             response = responses[0] if responses else None
             yield Sample(
                 item=item,
-                row=_row(item.row),
+                row=source_row(item),
                 scores=scores,
                 response=response,
                 verdicts=self._store.verdicts_on(task, item.item) if response else [],
@@ -250,12 +240,6 @@ class RunSamples:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _row(text: str) -> dict[str, Any]:
-    # NaN and Infinity are no JSON: other tools refuse them.
-    row: dict[str, Any] = json.loads(text, parse_constant=lambda _: None)
-    return valid_text(row) if "\\u" in text else row
 
 
 def _results(path: Path) -> Results | None:

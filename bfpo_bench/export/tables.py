@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -118,13 +119,18 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def file_of(run: Path, format: str) -> str:
+    """Name of the file that holds the samples of a run, where nobody gives another."""
+    return f"{Path(os.path.realpath(run)).name}.{format}"
+
+
 def write_table(format: str, run: RunSamples, output: Path | None, force: bool) -> tuple[Path, int]:
     """Writes the samples as one file; returns it and the number of samples.
 
     Args:
         format: ``jsonl``, ``csv`` or ``parquet``.
     """
-    path = output or Path(f"{run.path.resolve().name}.{format}")
+    path = output or Path(file_of(run.path, format))
     with atomic_file(path, run.path, force) as temporary:
         return path, _WRITERS[format](run, temporary)
 

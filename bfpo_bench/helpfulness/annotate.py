@@ -17,7 +17,14 @@ from bfpo_bench.helpfulness.annotator import ChosenAnnotator
 from bfpo_bench.helpfulness.annotator_config import is_swapped
 from bfpo_bench.helpfulness.answers import Answer
 from bfpo_bench.helpfulness.cost import Budget, Prices, Tokens, guessed_tokens
-from bfpo_bench.run.store import AnnotationRecord, ResponseRecord, Store, answer_key, known
+from bfpo_bench.run.store import (
+    AnnotationRecord,
+    ResponseRecord,
+    Store,
+    answer_key,
+    known,
+    source_row,
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ def make_pairs(chosen: ChosenAnnotator, store: Store, seed: int) -> list[Pair]:
         response = responses.get(item.item)
         if response is None:
             continue
-        one = of_row(item.item, json.loads(item.row))
+        one = of_row(item.item, source_row(item))
         swapped = chosen.config.randomised and is_swapped(one.instruction, seed)
         key = answer_key(
             *("annotation", annotator_key, response.key, swapped),

@@ -102,20 +102,29 @@ class Instruction:
         self, output: str, model: str, annotator: str, preference: float | None, raw: str | None
     ) -> Annotation:
         """A model's output as it was compared with the reference's; `raw` is JSON."""
-        told = None if raw is None else json.loads(raw)
+        try:
+            told = None if raw is None else json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise BadInput(
+                f"what {annotator} answered to {TASK}, item {self.item} is damaged ({error}); "
+                "begin the run again with --fresh."
+            ) from error
         shown = (self.instruction, self.reference_output, self.reference_model, self.dataset)
         return Annotation(*shown, output, model, annotator, preference, told)
 
 
 def of_row(item: str, row: Mapping[str, Any]) -> Instruction:
-    """The instruction that an item's row holds."""
-    return Instruction(
-        item=item,
-        instruction=str(row["instruction"]),
-        dataset=str(row["dataset"]),
-        reference_output=str(row["reference_output"]),
-        reference_model=str(row["reference_model"]),
-    )
+    """The instruction that an item's row holds.
+
+    Raises:
+        BadInput: it lacks a part of one.
+    """
+    names = ("instruction", "dataset", "reference_output", "reference_model")
+    if lost := [name for name in names if name not in row]:
+        raise BadInput(
+            f"the row of {TASK}, item {item} has no {lost[0]}; begin the run again with --fresh."
+        )
+    return Instruction(item, *(str(row[name]) for name in names))
 
 
 def load_instructions(

@@ -30,10 +30,18 @@ from bfpo_bench.helpfulness.annotation import (
 from bfpo_bench.helpfulness.inputs import LENGTH_CONTROL, inputs_text
 from bfpo_bench.helpfulness.metrics import measure
 from bfpo_bench.helpfulness.upstream import read_upstream
-from bfpo_bench.run.directory import RunDirectory, read_run
+from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.results import SCHEMA_VERSION, Results
 from bfpo_bench.run.results_files import read_results
-from bfpo_bench.run.store import AnnotationRecord, ItemRecord, ResponseRecord, Store, answer_key
+from bfpo_bench.run.run_json import read_evaluation
+from bfpo_bench.run.store import (
+    AnnotationRecord,
+    ItemRecord,
+    ResponseRecord,
+    Store,
+    answer_key,
+    source_row,
+)
 from bfpo_bench.run.table import markdown
 from bfpo_bench.run.uncertainty import averages
 from bfpo_bench.suites import Suite, load_suite
@@ -57,9 +65,9 @@ def read_helpfulness(
     Raises:
         BadInput: no run, or one without responses to instructions or without that annotator.
     """
-    model = str(read_run(run)["identity"]["model"]["name"])
+    model = str(read_evaluation(run)["identity"]["model"]["name"])
     with Store(run / "samples.sqlite", read_only=True) as store:
-        items = {item.item: of_row(item.item, json.loads(item.row)) for item in store.items(TASK)}
+        items = {item.item: of_row(item.item, source_row(item)) for item in store.items(TASK)}
         responses = {one.item: one for one in store.responses(TASK)}
         records = list(store.annotations().values())
     if not responses:
@@ -264,7 +272,7 @@ def _grown(run: Path, loaded: Loaded, annotations: Sequence[Annotation]) -> dict
     Raises:
         BadInput: the run is of other outputs.
     """
-    before: dict[str, Any] = read_run(run)["identity"]
+    before: dict[str, Any] = read_evaluation(run)["identity"]
     if before.get("backend") == BACKEND:
         # A difference in the outputs is named when the directory is opened.
         return {**_identity(loaded, annotations), "judge": before.get("judge")}
@@ -274,7 +282,7 @@ def _grown(run: Path, loaded: Loaded, annotations: Sequence[Annotation]) -> dict
         return {**before, **{part: {**before[part], **parts[part]} for part in parts}}
     with Store(run / "samples.sqlite", read_only=True) as store:
         answered = {
-            of_row(item.item, json.loads(item.row)).instruction: response.response
+            of_row(item.item, source_row(item)).instruction: response.response
             for item in store.iter_items(TASK)
             for response in store.responses(TASK, item.item)
         }

@@ -19,8 +19,9 @@ from bfpo_bench.common.errors import BadInput, RunFailed, unknown_name
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.helpfulness.annotation import TASK
 from bfpo_bench.helpfulness.metrics import CONSTRAINT_MET, MeanMetric, mean_metric
-from bfpo_bench.run.directory import RunDirectory, read_run
-from bfpo_bench.run.store import OutcomeRecord, ResponseRecord, Store
+from bfpo_bench.run.directory import RunDirectory
+from bfpo_bench.run.run_json import read_run
+from bfpo_bench.run.store import OutcomeRecord, ResponseRecord, Store, source_row
 
 if TYPE_CHECKING:
     import torch
@@ -91,7 +92,7 @@ def constraints_met(run: Path) -> MeanMetric:
     content = read_run(run)
     with RunDirectory(run, content["identity"]) as directory, directory.open_store() as store:
         responses = _responses(run, store)
-        rows = {item.item: json.loads(item.row) for item in store.items(TASK)}
+        rows = {item.item: source_row(item) for item in store.items(TASK)}
         if not all(isinstance(_constraint(rows.get(one.item)), dict) for one in responses):
             raise BadInput(
                 f"the instructions of {run} have no checkable constraints; those of --suite mini "

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.errors import BadInput, BenchError
+from bfpo_bench.leaderboard.checks import unreadable
 from bfpo_bench.leaderboard.columns import Column, sort_key
-from bfpo_bench.leaderboard.load import load_rows
+from bfpo_bench.leaderboard.load import Loaded, load_rows
 from bfpo_bench.leaderboard.options import FILES, LeaderboardOptions, check_format
 from bfpo_bench.leaderboard.render.data import csv_file, frame, json_file
 from bfpo_bench.leaderboard.render.table import make_table
@@ -122,12 +123,16 @@ def read_leaderboard(
     if options.ci or check is not None:
         from bfpo_bench.leaderboard.stats.intervals import estimated
 
-        entries = [
-            row.entry
-            if row.entry.fault is not None
-            else estimated(row, ci=options.ci, check=check, seed=options.seed)
-            for row in found.rows
-        ]
+        def with_interval(row: Loaded) -> Entry:
+            if row.entry.fault is not None:
+                return row.entry
+            try:
+                return estimated(row, ci=options.ci, check=check, seed=options.seed)
+            except BenchError as error:
+                # Met only now: the check counts answers and reads none.
+                return replace(row.entry, fault=unreadable(error))
+
+        entries = [with_interval(row) for row in found.rows]
     if options.published:
         entries += published_entries()
     board = Leaderboard(tuple(entries), options, tuple(found.problems), tuple(found.remarks))

@@ -41,9 +41,12 @@ def find_fault(run: Run) -> str | None:
         with Store(run.samples, read_only=True) as store:
             return next(chain(_of_samples(run, store), _of_alpaca(run, store)), None)
     except BenchError as error:
-        return f"its samples cannot be read ({str(error).rstrip('.')})"
-    except (KeyError, TypeError, AttributeError) as error:
-        return f"run.json or results.json is not as evaluate writes it ({error!r})"
+        return unreadable(error)
+
+
+def unreadable(error: BenchError) -> str:
+    """The same of a run whose samples are of no use."""
+    return f"its samples cannot be read ({str(error).rstrip('.')})"
 
 
 def _of_identity(run: Run) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from statistics import fmean, stdev
 
 from bfpo_bench.common.errors import BenchError
 from bfpo_bench.helpfulness.metrics import CONSTRAINT_MET, stored_means
-from bfpo_bench.leaderboard.checks import find_fault
+from bfpo_bench.leaderboard.checks import find_fault, unreadable
 from bfpo_bench.leaderboard.columns import (
     ALPACA,
     COLUMN_OF_TASK,
@@ -68,28 +69,34 @@ def load_rows(paths: Sequence[Path], judge: str | None = None) -> Rows:
         judge: show the verdicts of this judge instead of each run's own.
     """
     remarks: list[str] = []
-    distinct: dict[Path, Path] = {}
+    distinct: dict[str, Path] = {}
     for path in chain.from_iterable(map(_runs_in, paths)):
-        if path.resolve() in distinct:
+        # Of os: a Path would raise where links go in a circle.
+        place = os.path.realpath(path)
+        if place in distinct:
             remarks.append(f"{path} is given twice; it is shown once.")
         else:
-            distinct[path.resolve()] = path
+            distinct[place] = path
 
-    def read(path: Path) -> tuple[Run, str | None] | str:
+    def read(path: Path) -> Loaded | str:
         try:
             run = open_run(path, judge)
         except BenchError as error:
             return str(error)
-        return run, find_fault(run)
+        fault = find_fault(run)
+        try:
+            return Loaded(_entry(run, fault), (run,))
+        except BenchError as error:
+            return Loaded(_entry(run, unreadable(error)), (run,))
 
     # SQLite lets other threads work while it counts.
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(read, distinct.values()))
     problems = [one for one in found if isinstance(one, str)]
-    checked = [one for one in found if not isinstance(one, str)]
-    together: dict[str, list[tuple[Run, str | None]]] = {}
-    for run, fault in checked:
-        together.setdefault(_but_for_the_seed(run), []).append((run, fault))
+    together: dict[str, list[Loaded]] = {}
+    for one in found:
+        if isinstance(one, Loaded):
+            together.setdefault(_but_for_the_seed(one.runs[0]), []).append(one)
     rows: list[Loaded] = []
     for members in together.values():
         rows += _rows(members)
@@ -98,7 +105,8 @@ def load_rows(paths: Sequence[Path], judge: str | None = None) -> Rows:
 
 def _runs_in(path: Path) -> list[Path]:
     """The folder itself if it is a run, or the runs in it; itself where there are none."""
-    if (path / "run.json").exists() or not path.is_dir():
+    # Of os: in a folder that is closed to us, a Path would raise.
+    if os.path.lexists(path / "run.json") or not os.path.isdir(path):  # noqa: PTH112
         return [path]
     inside = sorted(file.parent for file in path.glob("*/run.json"))
     return inside or [path]
@@ -114,16 +122,16 @@ def _but_for_the_seed(run: Run) -> str:
     return json.dumps([model, sorted(results.tasks), parts], sort_keys=True)
 
 
-def _rows(members: Sequence[tuple[Run, str | None]]) -> list[Loaded]:
+def _rows(members: Sequence[Loaded]) -> list[Loaded]:
     """One row for runs that differ in their seeds; a row each for copies of one seed."""
     first: dict[int, Loaded] = {}
     rest = []
-    for run, fault in members:
-        loaded = Loaded(_entry(run, fault), (run,))
-        if run.results.seed in first or fault is not None:
+    for loaded in members:
+        seed = loaded.runs[0].results.seed
+        if seed in first or loaded.entry.fault is not None:
             rest.append(loaded)
         else:
-            first[run.results.seed] = loaded
+            first[seed] = loaded
     singles = sorted(first.values(), key=lambda one: one.runs[0].results.seed)
     if len(singles) < 2:
         return [*singles, *rest]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.run.directory import read_run
+from bfpo_bench.common.json_file import read_json
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.results_files import read_results, results_files
+from bfpo_bench.run.run_json import read_evaluation
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ def open_run(path: Path, judge: str | None = None) -> Run:
     Raises:
         BadInput: no run, a newer schema, not finished, damaged, or never seen by that judge.
     """
-    content = read_run(path)
-    if not (path / "results.json").exists():
+    content = read_evaluation(path)
+    if not os.path.lexists(path / "results.json"):
         raise BadInput(
             f"{path} is a half-finished run (it has no results.json yet); run the same evaluate "
             "command again, it goes on where it stopped."
@@ -62,3 +64,12 @@ def open_run(path: Path, judge: str | None = None) -> Run:
             )
         results = read_results(files[0])
     return Run(path, content["identity"], results)
+
+
+def training_record(path: Path) -> dict[str, Any]:
+    """How the model was trained, where its record lies in the run; empty where none does."""
+    try:
+        record = read_json(path / "training.json")
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict
+
+from bfpo_bench.common.validate import WHOLE, Count
 
 
 @dataclass(frozen=True)
@@ -23,13 +27,15 @@ class AlsoMetric:
         weighted: of a group: whether its tasks count by their size.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = WHOLE
+
     metric: str
     filter: str
     value: float | None
     stderr: float | None
     low: float | None
     high: float | None
-    n: int
+    n: Count
     higher_is_better: bool | None
     share: bool
     mean: bool
@@ -66,6 +72,8 @@ class AlsoResult:
         notes: what a reader must know of these numbers.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = WHOLE
+
     task: str
     title: str
     asked: bool
@@ -74,9 +82,9 @@ class AlsoResult:
     version: str
     examples: int | None
     chat_template: bool
-    n: int
-    items: int
-    cut: int
+    n: Count
+    items: Count
+    cut: Count
     data: str
     metrics: list[AlsoMetric]
     notes: list[str] = field(default_factory=list)

@@ -16,7 +16,6 @@ from bfpo_bench.common.errors import BadInput, why_unwritable
 from bfpo_bench.common.files import RUN_FILES, atomic_write
 from bfpo_bench.common.ownership import Lock
 from bfpo_bench.run.identity import (
-    GROWING,
     differences,
     grown,
     is_earlier,
@@ -25,10 +24,8 @@ from bfpo_bench.run.identity import (
     superseded,
 )
 from bfpo_bench.run.repair import open_whole
+from bfpo_bench.run.run_json import SCHEMA_VERSION, read_run
 from bfpo_bench.run.store import Store
-
-SCHEMA_VERSION = 2
-"""1: identities of version 0.1, see :mod:`bfpo_bench.run.identity`."""
 
 _TEMPORARY = re.compile(r"\.(run|results[\w.~-]*|length_control|table)\.(json|md)\.\d+\.tmp")
 
@@ -185,43 +182,6 @@ class RunDirectory:
             for file in self.path.glob(pattern):
                 if not file.is_dir() and not (model and file.name == "training.json"):
                     file.unlink(missing_ok=True)
-
-
-def read_run(path: Path) -> dict[str, Any]:
-    """The content of a folder's ``run.json``.
-
-    Raises:
-        BadInput: the folder is no run, its file is damaged, or of a newer version.
-    """
-    file = path / "run.json"
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(
-            f"{path} is no run directory ({file.name}: {error.strerror}); name the --output of an "
-            "evaluate command."
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{file} is damaged ({error}); begin the run again with --fresh.") from error
-    if not isinstance(content, dict) or not isinstance(content.get("identity"), dict):
-        raise BadInput(f"{file} is not a run of bfpo-bench; use another run directory.")
-    schema = content.get("schema")
-    if isinstance(schema, int) and schema > SCHEMA_VERSION:
-        raise BadInput(
-            f"{path} was written by a newer bfpo-bench (schema {schema}, this one knows "
-            f"{SCHEMA_VERSION}); upgrade bfpo-bench to go on with this run."
-        )
-    parts = {
-        f"identity.{part}": content["identity"].get(part, {} if part == "also" else None)
-        for part in GROWING
-    }
-    wrong = [name for name, part in parts.items() if not isinstance(part, dict)]
-    if not isinstance(schema, int) or not isinstance(content.get("sessions"), list) or wrong:
-        lacks = wrong[0] if wrong else "a schema number and its sessions"
-        raise BadInput(
-            f"{file} lacks {lacks}, so nobody can go on with it; begin the run again with --fresh."
-        )
-    return content
 
 
 def _refuse_checkpoint(path: Path) -> None:

@@ -7,7 +7,9 @@ otherwise. What only one of the two has kept cannot be compared, and is no diffe
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 GROWING = ("tasks", "data", "also")
 """Parts of the identity to which a later command may add entries; shared entries must agree.
@@ -21,6 +23,21 @@ def grown(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
         for part in GROWING
         if part in before or part in now
     }
+
+
+def _naming(key: str) -> AfterValidator:
+    def check(part: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(part.get(key), str):
+            raise ValueError(f"{key!r} must be a text, not {_brief(part.get(key))}")
+        return part
+
+    return AfterValidator(check)
+
+
+Model = Annotated[dict[str, Any], _naming("name")]
+Suite = Annotated[dict[str, Any], _naming("name")]
+Judge = Annotated[dict[str, Any], _naming("judge")]
+"""Parts of an identity; each has more keys than the one by which it is called in tables."""
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], at: str = "") -> list[str]:

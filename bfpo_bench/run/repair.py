@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import fields
 from pathlib import Path
@@ -32,6 +32,7 @@ from bfpo_bench.run.store import (
     schema_1,
     schema_2,
 )
+from bfpo_bench.run.store.fit import BOOLEANS, misfit
 from bfpo_bench.run.store.schema import ASKED
 
 log = logging.getLogger(__name__)
@@ -193,7 +194,7 @@ def _rescue(aside: Path, path: Path, locks: bool) -> int:
     return count
 
 
-def _answers(db: sqlite3.Connection, table: str, record: Callable[..., Any]) -> Iterator[Any]:
+def _answers(db: sqlite3.Connection, table: str, record: type[Any]) -> Iterator[Any]:
     """The rows of a table of answers that can be read: of several to one question the first."""
     seen: set[tuple[Any, ...]] = set()
     for row in _rows(db, table, record, "key"):
@@ -203,26 +204,23 @@ def _answers(db: sqlite3.Connection, table: str, record: Callable[..., Any]) -> 
             yield row
 
 
-def _rows(
-    db: sqlite3.Connection, table: str, record: Callable[..., Any], order: str
-) -> Iterator[Any]:
+def _rows(db: sqlite3.Connection, table: str, record: type[Any], order: str) -> Iterator[Any]:
     """The rows of a table that can be read and are what they should be."""
-    kinds = [str(field.type) for field in fields(record)]  # type: ignore[arg-type]
+    names = [field.name for field in fields(record)]
     hashed = order == "key"
     seen: set[tuple[Any, ...]] = set()
     width = len(order.split(", "))
-    columns = ", ".join(field.name for field in fields(record))  # type: ignore[arg-type]
     for low, high in _ranges() if hashed else [("", None)]:
         where = "WHERE key >= ? AND key < ?" if hashed else ""
         values = (low, high) if hashed else ()
         ordered = [order, ", ".join(f"{column} DESC" for column in order.split(", "))]
         for by in ordered:
             # Whole where nothing is broken; else up to the break, from both ends.
-            query = f"SELECT {columns} FROM {table} {where} ORDER BY {by}"
+            query = f"SELECT {', '.join(names)} FROM {table} {where} ORDER BY {by}"
             whole = True
             try:
                 for row in db.execute(query, values):
-                    found = _checked(row, kinds, hashed)
+                    found = _checked(row, record, names, hashed)
                     if found is not None and found[:width] not in seen:
                         seen.add(found[:width])
                         yield record(*found)
@@ -239,7 +237,9 @@ def _ranges() -> Iterator[tuple[str, str]]:
         yield f"{number:02x}", f"{number + 1:02x}" if number < 255 else "g"
 
 
-def _checked(row: tuple[Any, ...], kinds: list[str], hashed: bool) -> tuple[Any, ...] | None:
+def _checked(
+    row: tuple[Any, ...], record: type[Any], names: Sequence[str], hashed: bool
+) -> tuple[Any, ...] | None:
     """A row with its texts decoded; None unless every value is of its column's kind."""
     try:
         values = [value.decode("utf-8") if isinstance(value, bytes) else value for value in row]
@@ -247,12 +247,7 @@ def _checked(row: tuple[Any, ...], kinds: list[str], hashed: bool) -> tuple[Any,
         return None
     if hashed and not (isinstance(values[0], str) and _KEY.fullmatch(values[0])):
         return None
-    for at, (value, kind) in enumerate(zip(values, kinds, strict=True)):
-        name, _, empty = kind.partition(" | ")
-        if value is None and empty == "None":
-            continue
-        if name == "bool" and value in (0, 1):
-            values[at] = bool(value)
-        elif not isinstance(value, {"str": str, "int": int, "float": float}.get(name, ())):
-            return None
-    return tuple(values)
+    for at, name in enumerate(names):
+        if name in BOOLEANS and values[at] in (0, 1):
+            values[at] = bool(values[at])
+    return None if misfit(record, values) else tuple(values)

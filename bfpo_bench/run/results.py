@@ -11,9 +11,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import ConfigDict
+
+from bfpo_bench.common.validate import WHOLE, Count
 from bfpo_bench.run.also import AlsoResult
+from bfpo_bench.run.identity import Judge, Model, Suite
 from bfpo_bench.suites import JUDGED
 
 if TYPE_CHECKING:
@@ -23,6 +27,9 @@ SCHEMA_VERSION = 1
 
 TITLES = {"disc": "Disc.", "gen": "Gen.", "savg": "Savg.", "harm": "Harm.", "answ": "Answ."}
 """What the averages are called in tables, in their order."""
+
+ALWAYS = ("disc", "gen", "savg")
+"""Averages that every file has, with or without a number."""
 
 NO_NUMBER = "no number: "
 """Begins the mark that says why a cell has no score."""
@@ -55,6 +62,8 @@ class TaskResult:
         finishes: how many responses ended in which way, e.g. ``{"stop": 500, "length": 20}``.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = WHOLE
+
     task: str
     version: int
     column: str
@@ -63,17 +72,17 @@ class TaskResult:
     direction: str
     score: float | None
     stderr: float | None
-    n: int
-    items: int
-    unknown: int
-    cut: int
+    n: Count
+    items: Count
+    unknown: Count
+    cut: Count
     metrics: dict[str, float]
-    source: dict[str, Any]
+    source: dict[str, str | int | None]
     marks: list[str]
     low: float | None = None
     high: float | None = None
-    no_answer: int = 0
-    finishes: dict[str, int] = field(default_factory=dict)
+    no_answer: Count = 0
+    finishes: dict[str, Count] = field(default_factory=dict)
 
     @property
     def judged(self) -> bool:
@@ -89,6 +98,8 @@ class Average:
         missing: titles of the tasks that are not there or have no number.
         low, high: 95 % interval; None in older files.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = WHOLE
 
     value: float | None
     stderr: float | None
@@ -131,10 +142,12 @@ class HelpfulnessResult:
         settings: all on our side that the annotator's answers depend on; empty in older files.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = WHOLE
+
     annotator: str
     reference: str
-    n: int
-    failed: int
+    n: Count
+    failed: Count
     mean_length: float
     win_rate: float | None = None
     standard_error: float | None = None
@@ -159,19 +172,21 @@ class Results:
         also: what lm-eval's own tasks found, in no average; empty in older files.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = WHOLE
+
     schema: int
     bfpo_bench: str
-    model: dict[str, Any]
-    suite: dict[str, Any]
+    model: Model
+    suite: Suite
     backend: str
-    judge: dict[str, Any] | None
+    judge: Judge | None
     seed: int
-    limit: int | None
+    limit: Count | None
     tasks: dict[str, TaskResult]
     averages: dict[str, Average]
     marks: list[str]
     helpfulness: HelpfulnessResult | None = None
-    answered: dict[str, int] = field(default_factory=dict)
+    answered: dict[str, Count] = field(default_factory=dict)
     also: dict[str, AlsoResult] = field(default_factory=dict)
 
     def titled_averages(self) -> dict[str, Average]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from contextlib import suppress
-from dataclasses import MISSING, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.run.also import AlsoMetric, AlsoResult
+from bfpo_bench.common.json_file import of_kind, read_json
 from bfpo_bench.run.results import (
+    ALWAYS,
     ANYWAY,
     SCHEMA_VERSION,
-    Average,
-    HelpfulnessResult,
     Results,
     TaskResult,
     emptied,
@@ -64,12 +62,12 @@ def read_results(path: Path) -> Results:
         BadInput: no such file, no JSON, a newer schema, or a field missing or of a wrong kind.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except OSError as error:
         raise BadInput(
             f"the results {path} cannot be read ({error.strerror}); evaluate to the end first."
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BadInput(f"{path} is not JSON ({error}); run the evaluation again.") from error
     if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
         raise BadInput(
@@ -80,22 +78,19 @@ def read_results(path: Path) -> Results:
             f"{path} has schema {content['schema']}, this bfpo-bench knows {SCHEMA_VERSION}; "
             "upgrade bfpo-bench to read it."
         )
-    try:
-        cells = {name: _record(TaskResult, cell) for name, cell in content["tasks"].items()}
-        means = {name: _record(Average, mean) for name, mean in content["averages"].items()}
-        helpfulness = _helpfulness(content.get("helpfulness"))
-        also = {name: _also(one) for name, one in content.get("also", {}).items()}
-        parts = {"also": also, "tasks": cells, "averages": means, "helpfulness": helpfulness}
-        results: Results = _record(Results, {**content, **parts})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadInput(
-            f"{path} is not a whole results file ({error}); run the same evaluate command again."
-        ) from error
-    for name, cell in cells.items():
+    results = of_kind(Results, content, path, "run the same evaluate command again.")
+    if lost := [name for name in ALWAYS if name not in results.averages]:
+        raise BadInput(f"{path} lacks the average {lost[0]}; run the same evaluate command again.")
+    for name, cell in results.tasks.items():
         if not 0 <= (cell.score or 0) <= 100 or cell.n < 1:
             raise BadInput(
                 f"{path}: the score of {name} is not a percentage over items ({cell.score} over "
                 f"{cell.n}); run the same evaluate command again."
+            )
+        if cell.task != name:
+            raise BadInput(
+                f"{path}: the numbers of {name} are those of {cell.task}; run the same evaluate "
+                "command again."
             )
     return _with_dashes(results)
 
@@ -136,30 +131,3 @@ def _without_fit(cell: TaskResult, judge: dict[str, Any]) -> TaskResult:
     except BadInput:  # a task of somebody's own
         return cell
     return cell if kind == fits else emptied(cell, unfit_mark(str(judge["judge"]), [fits], kind))
-
-
-def _helpfulness(content: dict[str, Any] | None) -> HelpfulnessResult | None:
-    if content is None:
-        return None
-    found: HelpfulnessResult = _record(HelpfulnessResult, content)
-    return found
-
-
-def _also(content: dict[str, Any]) -> AlsoResult:
-    metrics = [_record(AlsoMetric, metric) for metric in content["metrics"]]
-    found: AlsoResult = _record(AlsoResult, {**content, "metrics": metrics})
-    return found
-
-
-def _record(kind: type[Any], content: dict[str, Any]) -> Any:
-    """An object of a file's fields; fields that have a default may be missing in older files."""
-    names = {f.name for f in fields(kind)}
-    needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
-    if not needed <= set(content) <= names:
-        different = ", ".join(sorted((needed - set(content)) | (set(content) - names)))
-        raise ValueError(f"{kind.__name__} and the file differ in {different}")
-    for name in ("score", "n"):
-        optional = name == "score" and content.get(name) is None
-        if name in content and not optional and not isinstance(content[name], (int, float)):
-            raise ValueError(f"{name} is {content[name]!r}")
-    return kind(**content)

@@ -56,6 +56,21 @@ def test_every_format_says_where_it_went(evaluated: Path, tmp_path: Path) -> Non
         assert (tmp_path / name).exists()
 
 
+def test_of_several_runs_a_damaged_one_is_named_and_left_out(
+    evaluated: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "run.json").write_text("5")
+    done = run(evaluated, bad, "--output", "all", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == "50 samples: all/tiny.jsonl\n"
+    assert done.stderr.startswith(f"bfpo-bench: {bad}/run.json is not a run of bfpo-bench; ")
+    assert len(done.stderr.splitlines()) == 1
+    assert [file.name for file in (tmp_path / "all").iterdir()] == ["tiny.jsonl"]
+    assert run(bad, bad, cwd=tmp_path).returncode == 2
+
+
 def test_the_exported_numbers_are_those_of_the_results(evaluated: Path, tmp_path: Path) -> None:
     run(evaluated, "--output", "out.jsonl", cwd=tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").open(encoding="ascii")]

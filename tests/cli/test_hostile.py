@@ -113,7 +113,7 @@ def test_tables_and_remarks_of_hostile_runs(tmp_path: Path, command: Command) ->
     other = tmp_path / IN_A_NAME
     other.mkdir()
     code, written = command("leaderboard", str(run), str(other))
-    assert code == 2
+    assert code == 1
     assert r"\x1b]52;c;" in written
 
 

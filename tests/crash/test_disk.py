@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.run.directory import RunDirectory, read_run
+from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.repair import open_whole
+from bfpo_bench.run.run_json import read_run
 from bfpo_bench.run.store import ResponseRecord, ScoreRecord, Store, VerdictRecord, answer_key
 from tests.crash.attempts import Attempt, Driver
 from tests.crash.killing import contents

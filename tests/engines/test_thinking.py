@@ -12,8 +12,8 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.thinking import Thinking
 from bfpo_bench.evaluation.chat_prompts import ChatPrompts
 from bfpo_bench.evaluation.options import EvaluateOptions
-from bfpo_bench.run.directory import read_run
 from bfpo_bench.run.results import Results
+from bfpo_bench.run.run_json import read_run
 from bfpo_bench.run.store import ResponseRecord, Store
 from tests.client.fake_server import serving
 from tests.engines.openai.toy_openai import MODEL, Toy

@@ -19,8 +19,9 @@ from bfpo_bench.judges import Exchange, Verdict, load_judge, protocol
 from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
 from bfpo_bench.judges.keyword import KeywordJudge
 from bfpo_bench.leaderboard.runs import open_run
-from bfpo_bench.run.directory import RunDirectory, read_run
+from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.results_files import read_results, results_file
+from bfpo_bench.run.run_json import read_run
 from tests.judge_card import write_card
 
 LIMIT = 5

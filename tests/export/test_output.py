@@ -79,7 +79,7 @@ def test_a_failure_on_the_way_leaves_nothing(
         db.execute("UPDATE responses SET response = CAST(X'FF' AS TEXT) WHERE item LIKE '%2'")
     db.close()
     folder = tmp_path / "outputs"
-    with pytest.raises(RunFailed, match=r"samples\.sqlite: Could not decode to UTF-8"):
+    with pytest.raises(BadInput, match=r"samples\.sqlite is damaged \(Could not decode to UTF-8"):
         export_run(run, format, folder / "out")
     assert [path for path in folder.rglob("*") if path.is_file()] == []
 
@@ -149,10 +149,10 @@ def test_newer_and_damaged_runs(make_run: MakeRun, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="newer bfpo-bench"):
         export_run(run, "jsonl", tmp_path / "out")
     (run / "samples.sqlite").write_text("no database " * 100)
-    with pytest.raises(RunFailed, match="not a database"):
+    with pytest.raises(BadInput, match="not a database"):
         export_run(run, "jsonl", tmp_path / "out")
     write_run_json(run, identity={"model": "just a name", "tasks": {}, "data": {}})
-    with pytest.raises(BadInput, match="does not say what was run"):
+    with pytest.raises(BadInput, match=r"run\.json, model must be keys and values"):
         export_run(run, "jsonl", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -32,9 +32,9 @@ from bfpo_bench.leaderboard import compare as comparing
 from bfpo_bench.leaderboard.compare import compare_annotations
 from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.stats.intervals import estimated
-from bfpo_bench.run.directory import read_run
 from bfpo_bench.run.results import HelpfulnessResult
 from bfpo_bench.run.results_files import read_results
+from bfpo_bench.run.run_json import read_run
 from bfpo_bench.run.store import Store
 from tests.helpfulness.real import MODELS, annotations_file, instructions, outputs_file, rows
 

@@ -108,7 +108,7 @@ def test_a_run_has_an_alpaca_column(
     assert read_results(path).helpfulness is None
     content["helpfulness"] = {"annotator": "x"}
     path.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(BadInput, match="HelpfulnessResult and the file differ in"):
+    with pytest.raises(BadInput, match=r"results\.json, helpfulness: .reference. is missing"):
         read_results(path)
 
 

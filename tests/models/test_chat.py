@@ -19,7 +19,7 @@ from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.run import run_evaluation
 from bfpo_bench.models.chat import DATE, Chat, fixed_clock
-from bfpo_bench.run.directory import read_run
+from bfpo_bench.run.run_json import read_run
 
 CLOCK = (
     "{{- bos_token }}"

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from bfpo_bench.common.errors import BadInput, RunFailed
-from bfpo_bench.run.directory import RunDirectory, read_run
+from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import differences
+from bfpo_bench.run.run_json import read_run
 from bfpo_bench.run.session import Session, mixed_versions
 
 IDENTITY = {
@@ -182,11 +183,14 @@ def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
         ("[" * 100_000, r"is damaged \(.*\); begin the run again with --fresh"),
         ("[]", "not a run of bfpo-bench; use another run directory"),
         (json.dumps({"schema": 99, "identity": {}}), "newer bfpo-bench"),
-        (json.dumps({"schema": "1", "identity": IDENTITY}), "lacks a schema number and its sess"),
-        (json.dumps({"schema": 1, "identity": IDENTITY}), "lacks a schema number and its sessions"),
+        (json.dumps({"schema": "1", "identity": IDENTITY}), "schema must be a whole number, not"),
+        (
+            json.dumps({"schema": 1, "identity": IDENTITY}),
+            r"run.json: 'sessions' is missing\); begin",
+        ),
         (
             json.dumps({"schema": 1, "sessions": [], "identity": {"data": {}}}),
-            r"lacks identity\.tasks, so nobody can go on with it",
+            r"identity: 'tasks' is missing\); begin the run again with --fresh",
         ),
     ],
 )

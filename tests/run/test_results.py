@@ -135,7 +135,7 @@ def test_older_files_lack_what_has_a_default(results: Results, tmp_path: Path) -
     assert read_results(path) == results
     del content["tasks"]["bfpo_toxigen"]["metric"]
     path.write_text(json.dumps(content))
-    with pytest.raises(BadInput, match="TaskResult and the file differ in metric"):
+    with pytest.raises(BadInput, match="bfpo_toxigen: 'metric' is missing"):
         read_results(path)
 
 
@@ -218,8 +218,8 @@ def test_a_cell_takes_one_line_of_a_terminal_of_80_columns(results: Results) -> 
     [
         ({"schema": 99}, "has schema 99, this bfpo-bench knows 1; upgrade bfpo-bench to read it"),
         ({"schema": None}, "no results file of bfpo-bench; give one that"),
-        ({"tasks": None}, "not a whole results file"),
-        ({"extra": 1}, "differ in extra"),
+        ({"tasks": None}, "results.json, tasks must be keys and values"),
+        ({"extra": 1}, "unknown setting in results.json: 'extra'"),
     ],
 )
 def test_other_files_are_refused(

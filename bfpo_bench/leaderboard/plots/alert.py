@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from bfpo_bench.leaderboard.plots.style import (
     short_name,
 )
 from bfpo_bench.leaderboard.rows import Entry
-from bfpo_bench.run.store import Store
+from bfpo_bench.run.store import Store, source_row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,17 +83,18 @@ def category_counts(run: Path, task: str, judge: str | None) -> Counts:
     try:
         with Store(run / "samples.sqlite", read_only=True) as store:
             query = (
-                "SELECT i.row, v.harmful FROM items i "
-                "JOIN responses r ON r.task = i.task AND r.item = i.item "
-                "JOIN verdicts v ON v.task = r.task AND v.item = r.item "
-                "WHERE i.task = ? AND v.judge = ?"
+                "SELECT v.item, v.harmful FROM verdicts v "
+                "JOIN responses r ON r.task = v.task AND r.item = v.item "
+                "WHERE v.task = ? AND v.judge = ?"
             )
-            rows = store.select(query, task, judge or "")
+            verdicts = dict(store.select(query, task, judge or ""))
+            items = store.iter_items(task) if verdicts else ()
+            rows = [(source_row(one), verdicts[one.item]) for one in items if one.item in verdicts]
     except BenchError:
         # Copied without its samples, or they are damaged.
         return found
     for row, harmful in rows:
-        name = str(json.loads(row).get("category") or "no category")
+        name = str(row.get("category") or "no category")
         harmless, all_of_it = found.get(name, (0, 0))
         found[name] = (harmless + (harmful is False), all_of_it + 1)
     return found

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from bfpo_bench.common.figures import INK
 from bfpo_bench.leaderboard.plots.style import LOOKS, QUIET, framed, grid, short_name
 from bfpo_bench.leaderboard.rows import Entry
+from bfpo_bench.leaderboard.runs import training_record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,11 +57,8 @@ def draw(entries: Sequence[Entry]) -> Figure | None:
 
 def training_curves(run: Path) -> tuple[Series, str]:
     """What ``training.json`` of a run logged, and the method's name; empty when there is none."""
-    try:
-        record = json.loads((run / "training.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}, ""
-    if not isinstance(record, dict) or not isinstance(record.get("curves"), list):
+    record = training_record(run)
+    if not isinstance(record.get("curves"), list):
         return {}, ""
     series: Series = {}
     for logged in record["curves"]:
@@ -75,7 +71,8 @@ def training_curves(run: Path) -> tuple[Series, str]:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    # What is larger has no place on paper.
+    return isinstance(value, int | float) and abs(value) < 1e30
 
 
 def _panel(axes: Axes, series: Series, name: str) -> None:

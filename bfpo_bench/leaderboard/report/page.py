@@ -7,7 +7,6 @@ it travels as data (:mod:`.samples`) and becomes text nodes in the page.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -19,8 +18,8 @@ from bfpo_bench.leaderboard.columns import GEN, GEN_CORRECTED, SAVG, SUMMARY, Co
 from bfpo_bench.leaderboard.ranking import block_of, blocks, by_savg, said, unlike
 from bfpo_bench.leaderboard.render.table import Notes
 from bfpo_bench.leaderboard.rows import Cell, Entry, choose_columns
-from bfpo_bench.leaderboard.runs import open_run
-from bfpo_bench.run.directory import read_run
+from bfpo_bench.leaderboard.runs import open_run, training_record
+from bfpo_bench.run.run_json import read_run
 
 UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
@@ -182,12 +181,7 @@ def _tables(content: dict[str, Any], path: Path) -> list[tuple[str, tuple[str, .
 
 def _training(path: Path) -> list[tuple[str, str]]:
     """How the model was trained, where its record lies in the run."""
-    try:
-        record = json.loads((path / "training.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    if not isinstance(record, dict):
-        return []
+    record = training_record(path)
     return _flat({name: record[name] for name in _OF_TRAINING if name in record})
 
 

@@ -31,17 +31,20 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bfpo_bench.common.errors import BenchError
 from bfpo_bench.helpfulness.annotation import TASK as ALPACA_TASK
 from bfpo_bench.helpfulness.annotation import TIE
 from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK
-from bfpo_bench.run.directory import read_run
-from bfpo_bench.run.store import AnnotationRecord, ResponseRecord, Store, VerdictRecord
+from bfpo_bench.run.run_json import read_evaluation
+from bfpo_bench.run.store import AnnotationRecord, ResponseRecord, Store, VerdictRecord, source_row
 
 ROWS_PER_CHUNK = 400
 """Samples in one file: about half a megabyte of text, a few hundredths of a second to open."""
@@ -84,7 +87,9 @@ class _Run:
     """An open run while its answers are written."""
 
     name: str
+    path: Path
     store: Store
+    own: str | None = None
     annotations: dict[tuple[str, str], list[AnnotationRecord]] = field(default_factory=dict)
     judges: dict[str, _Judged] = field(default_factory=dict)
     frames: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -98,37 +103,68 @@ class _Run:
         return self.judges[name]
 
 
-def write_samples(runs: Sequence[tuple[str, Path]], folder: Path) -> int:
-    """Writes the data files and returns how many rows they hold.
+def write_samples(
+    runs: Sequence[tuple[str, Path]], folder: Path
+) -> tuple[int, dict[Path, BenchError]]:
+    """Writes the data files; returns how many rows they hold, and why which runs are not in them.
 
     Args:
         runs: name in the report and directory of each, in this order.
-        folder: an existing folder.
-
-    Raises:
-        BadInput: a run directory that is none, or is of a newer version.
-        RunFailed: a store that cannot be read.
+        folder: a folder for the data files alone; what is in it is removed.
     """
+    problems: dict[Path, BenchError] = {}
+    while True:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        left = [(name, path) for name, path in runs if path not in problems]
+        if not left:
+            return 0, problems
+        try:
+            return _write(left, folder), problems
+        except _Unreadable as error:
+            # What is wrong may be met in its last row; the others are begun again without it.
+            problems[error.run] = error.cause
+
+
+class _Unreadable(Exception):
+    """A run whose samples are of no use, and why."""
+
+    def __init__(self, run: Path, cause: BenchError) -> None:
+        super().__init__(run)
+        self.run, self.cause = run, cause
+
+
+@contextmanager
+def _reading(run: Path) -> Iterator[None]:
+    try:
+        yield
+    except BenchError as error:
+        raise _Unreadable(run, error) from error
+
+
+def _write(runs: Sequence[tuple[str, Path]], folder: Path) -> int:
     opened: list[_Run] = []
     try:
         rows: dict[tuple[str, str], _Row] = {}
         tasks: dict[str, None] = {}
         for name, path in runs:
-            store = Store(path / "samples.sqlite", read_only=True)
-            opened.append(_Run(name, store))
-            opened[-1].annotations = _by_item(store.annotations().values())
-            for task in read_run(path)["identity"]["tasks"]:
-                for row in _answered(opened[-1].store, task):
-                    rows.setdefault((task, row.item), row)
-                    tasks.setdefault(task)
+            with _reading(path):
+                identity = read_evaluation(path)["identity"]
+                opened.append(_Run(name, path, Store(path / "samples.sqlite", read_only=True)))
+                run = opened[-1]
+                run.annotations = _by_item(run.store.annotations().values())
+                # The judge that the run's own results count stands first.
+                run.own = identity["judge"]["judge"] if identity.get("judge") else None
+                for task in identity["tasks"]:
+                    for row in _answered(run.store, task):
+                        rows.setdefault((task, row.item), row)
+                        tasks.setdefault(task)
         rank = {task: place for place, task in enumerate(tasks)}
         ordered = sorted(rows.values(), key=lambda row: (rank[row.task], row.position, row.item))
-        for (_, path), run in zip(runs, opened, strict=True):
+        for run in opened:
             run.answered = bytearray(len(ordered))
-            judge = read_run(path)["identity"].get("judge")
-            if judge:
-                # The judge that the run's own results count stands first.
-                run.judge(str(judge["judge"]))
+            if run.own is not None:
+                run.judge(run.own)
         for start in range(0, len(ordered), ROWS_PER_CHUNK):
             _write_texts(opened, ordered, start, folder)
         write_chunk(folder, "index", _index(opened, ordered, list(tasks)))
@@ -156,7 +192,7 @@ def _answered(store: Store, task: str) -> Iterator[_Row]:
     if not store.response_totals(task).responses:
         return
     for item in store.iter_items(task):
-        row = json.loads(item.row)
+        row = source_row(item)
         category, reference = (row.get(name) for name in ("category", "reference_output"))
         yield _Row(
             *(task, item.position, item.item),
@@ -169,8 +205,9 @@ def _write_texts(runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder:
     part = rows[start : start + ROWS_PER_CHUNK]
     questions: list[str | None] = [None] * len(part)
     for place, run in enumerate(runs):
-        responses = _by_item(ResponseRecord(*one) for one in _of(run.store, "responses", part))
-        verdicts = _by_item(VerdictRecord(*one) for one in _of(run.store, "verdicts", part))
+        with _reading(run.path):
+            responses = _by_item(_of(run.store, ResponseRecord, "responses", part))
+            verdicts = _by_item(_of(run.store, VerdictRecord, "verdicts", part))
         answers: list[list[Any] | None] = [None] * len(part)
         for at, row in enumerate(part):
             if (row.task, row.item) not in responses:
@@ -201,12 +238,12 @@ def _write_texts(runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder:
     write_chunk(folder, f"questions-{number}", heads)
 
 
-def _of(store: Store, table: str, rows: Sequence[_Row]) -> Iterator[Any]:
+def _of(store: Store, kind: type[_Record], table: str, rows: Sequence[_Row]) -> Iterator[_Record]:
     for task, group in groupby(rows, key=lambda row: row.task):
         items = [row.item for row in group]
         marks = ",".join("?" * len(items))
         query = f"SELECT * FROM {table} WHERE task = ? AND item IN ({marks})"
-        yield from store.select(query, task, *items)
+        yield from store.records(kind, query, task, *items)
 
 
 def _by_item(records: Iterable[_Record]) -> dict[tuple[str, str], list[_Record]]:

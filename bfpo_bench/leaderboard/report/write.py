@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from bfpo_bench.common.errors import BadInput, BenchError
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.files import atomic_folder, owned
 from bfpo_bench.leaderboard.plots.draw import draw_all
 from bfpo_bench.leaderboard.ranking import usual_protocol
@@ -26,7 +26,6 @@ from bfpo_bench.leaderboard.report.page import boxes, directories, run_name, tab
 from bfpo_bench.leaderboard.report.samples import write_samples
 from bfpo_bench.leaderboard.rows import Entry
 from bfpo_bench.run.repair import is_damaged
-from bfpo_bench.run.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +43,9 @@ def write_report(
 ) -> Path:
     """Writes the report and returns the path of its page.
 
+    A run whose samples cannot be read is named in the page and in a warning, and only its samples
+    are not in it.
+
     Args:
         entries: rows of the table; of measured ones also the samples and settings are shown.
         folder: where to; made when it is not there, replaced when it holds a report.
@@ -51,14 +53,12 @@ def write_report(
         published: the page opens with the published rows shown; a switch in it.
 
     Raises:
-        BadInput: the folder holds something else, or a run directory is none.
-        RunFailed: the folder cannot be written, or a store cannot be read. One that
-            is damaged is left out, and named in the page and in a warning.
+        BadInput: the folder holds something else.
+        RunFailed: the folder cannot be written.
     """
     with owned(folder):
         _refuse_other(folder)
         with atomic_folder(folder, force=True) as staged:
-            (staged / "data").mkdir()
             (staged / "pictures").mkdir()
             pictures = draw_all(entries, staged / "pictures")
             runs = [
@@ -68,28 +68,25 @@ def write_report(
                 if (path / "samples.sqlite").is_file()
             ]
             problems = {path: problem for _, path in runs if (problem := _problem(path))}
+            readable = [(name, path) for name, path in runs if path not in problems]
+            samples, more = write_samples(readable, staged / "data")
+            problems |= {path: str(error) for path, error in more.items()}
             for problem in problems.values():
                 log.warning("%s", problem)
-            readable = [(name, path) for name, path in runs if path not in problems]
-            samples = write_samples(readable, staged / "data") if readable else 0
             text = _page(entries, pictures, samples, list(problems.values()), full, published)
             (staged / _PAGE).write_text(text, encoding="utf-8")
     return folder / _PAGE
 
 
 def _problem(run: Path) -> str | None:
-    """Why the samples of a run cannot be shown; None where they can."""
+    """Why the samples of a run cannot be shown; None where nothing is to be seen from outside."""
     store = run / "samples.sqlite"
-    if is_damaged(store):
-        return (
-            f"{store} is damaged, so the responses of this run are not shown; run its evaluate "
-            "command again, which keeps what can be read."
-        )
-    try:
-        Store(store, read_only=True).close()
-    except BenchError as error:
-        return str(error)
-    return None
+    if not is_damaged(store):
+        return None
+    return (
+        f"{store} is damaged, so the responses of this run are not shown; run its evaluate command "
+        "again, which keeps what can be read."
+    )
 
 
 def _refuse_other(folder: Path) -> None:

@@ -11,6 +11,7 @@ One question has one answer. Beside it stands a key, a hash of all that could ch
 question that is answered under another one is refused with a sentence.
 """
 
+from bfpo_bench.run.store.fit import source_row
 from bfpo_bench.run.store.known import known
 from bfpo_bench.run.store.records import (
     AnnotationRecord,
@@ -39,4 +40,5 @@ __all__ = [
     "VerdictRecord",
     "answer_key",
     "known",
+    "source_row",
 ]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.lazy import LazySequence
+from bfpo_bench.run.store.fit import misfit
 from bfpo_bench.run.store.records import (
     REFUSALS,
     AnnotationRecord,
     ItemRecord,
+    OutcomeRecord,
     RankingRecord,
     ResponseRecord,
     ResponseTotals,
@@ -22,12 +25,26 @@ from bfpo_bench.run.store.records import (
 )
 from bfpo_bench.run.store.schema import ASKED
 
+Record = TypeVar("Record")
+
+_MENDED = "run its evaluate command again, which keeps what can be read"
+_AGAIN = "begin the run again with --fresh"
+_ADVICE = {
+    sqlite3.SQLITE_CORRUPT: _MENDED,
+    sqlite3.SQLITE_NOTADB: _MENDED,
+    # A missing table, broken JSON, a text that is no UTF-8: nobody finds these to mend them.
+    sqlite3.SQLITE_ERROR: _AGAIN,
+}
+"""What to do, by what SQLite says where the file holds something wrong; the rest is of disk and
+permissions."""
+
 
 class Reading:
     """The reading half of a store; :class:`Store` is the whole."""
 
     path: Path
     _db: sqlite3.Connection
+    _looks: bool = False
 
     def items(self, task: str) -> list[ItemRecord]:
         """Items of a task in the order of its source."""
@@ -43,25 +60,26 @@ class Reading:
             "SELECT task, item, position, row FROM items "
             "WHERE task = ? AND substr(item, 1, ?) = ? ORDER BY position"
         )
-        with self._explained():
+        with self._explained(self._looks):
             for row in self._db.execute(query, (task, len(beginning), beginning)):
-                yield ItemRecord(*row)
+                yield self._record(ItemRecord, row)
 
     def scores(self, task: str, item: str | None = None) -> list[ScoreRecord]:
         """Scores of a task, or of one item of it, ordered by item and choice."""
-        return [ScoreRecord(*row) for row in self._of("scores", task, item, "item, choice")]
+        return [
+            self._record(ScoreRecord, row) for row in self._of("scores", task, item, "item, choice")
+        ]
 
     def responses(self, task: str, item: str | None = None) -> list[ResponseRecord]:
         """Responses of a task, or of one item of it, ordered by item."""
-        return [ResponseRecord(*row) for row in self._of("responses", task, item, "item")]
+        return [self._record(ResponseRecord, row) for row in self._of("responses", task, item)]
 
     def lazy_responses(self, task: str) -> Sequence[ResponseRecord]:
         """The responses of a task, ordered by item, read as they are looked at."""
         query = "SELECT * FROM responses WHERE task = ? ORDER BY item LIMIT ? OFFSET ?"
 
         def read(window: range) -> list[ResponseRecord]:
-            rows = self._select(query, task, len(window), window.start)
-            return [ResponseRecord(*row) for row in rows]
+            return self.records(ResponseRecord, query, task, len(window), window.start)
 
         [(count,)] = self._select("SELECT COUNT(*) FROM responses WHERE task = ?", task)
         return LazySequence(count, read)
@@ -114,36 +132,37 @@ class Reading:
             "SELECT v.* FROM responses r JOIN verdicts v USING (task, item) "
             "WHERE r.task = ? AND v.judge = ? ORDER BY r.item"
         )
-        return [VerdictRecord(*row) for row in self._select(query, task, judge)]
+        return self.records(VerdictRecord, query, task, judge)
 
     def verdicts_on(self, task: str, item: str) -> list[VerdictRecord]:
         """Every judge's verdicts on the response to one item, ordered by judge."""
         query = "SELECT * FROM verdicts WHERE task = ? AND item = ? ORDER BY judge"
-        return [VerdictRecord(*row) for row in self._select(query, task, item)]
+        return self.records(VerdictRecord, query, task, item)
 
     def rankings(self) -> dict[str, RankingRecord]:
         """Every ranking, by key."""
-        return {row[0]: RankingRecord(*row) for row in self._select("SELECT * FROM rankings")}
+        found = self.records(RankingRecord, "SELECT * FROM rankings")
+        return {one.key: one for one in found}
 
     def annotations(self) -> dict[str, AnnotationRecord]:
         """Every annotation, by key."""
-        rows = self._select("SELECT * FROM annotations ORDER BY key")
-        return {row[0]: AnnotationRecord(*row) for row in rows}
+        found = self.records(AnnotationRecord, "SELECT * FROM annotations ORDER BY key")
+        return {one.key: one for one in found}
 
     def annotations_on(self, task: str, item: str) -> list[AnnotationRecord]:
         """Every annotator's preference on the response to one item, ordered by annotator."""
         query = "SELECT * FROM annotations WHERE task = ? AND item = ? ORDER BY annotator"
-        return [AnnotationRecord(*row) for row in self._select(query, task, item)]
+        return self.records(AnnotationRecord, query, task, item)
 
     def outcomes_of(self, task: str, item: str) -> dict[str, float]:
         """Value of each metric of one item."""
-        query = "SELECT metric, value FROM outcomes WHERE task = ? AND item = ? ORDER BY metric"
-        return dict(self._select(query, task, item))
+        query = "SELECT * FROM outcomes WHERE task = ? AND item = ? ORDER BY metric"
+        return {one.metric: one.value for one in self.records(OutcomeRecord, query, task, item)}
 
     def outcomes(self, task: str, metric: str) -> dict[str, float]:
         """Value of a metric for each item of a task."""
-        query = "SELECT item, value FROM outcomes WHERE task = ? AND metric = ? ORDER BY item"
-        return dict(self._select(query, task, metric))
+        query = "SELECT * FROM outcomes WHERE task = ? AND metric = ? ORDER BY item"
+        return {one.item: one.value for one in self.records(OutcomeRecord, query, task, metric)}
 
     def answered(self, table: str, **where: str) -> dict[tuple[Any, ...], str]:
         """Key of each answer of a table by what was asked: the columns of :data:`ASKED`.
@@ -183,21 +202,43 @@ class Reading:
         """The rows of a query of one's own; docs/results.md describes the tables."""
         return self._select(query, *values)
 
+    def records(self, kind: type[Record], query: str, *values: Any) -> list[Record]:
+        """The same as records of one kind, whose columns it asks for in their order.
+
+        Raises:
+            BadInput: a row is of other types than we write.
+        """
+        return [self._record(kind, row) for row in self._select(query, *values)]
+
     # ------------------------------------------------------------------ details
 
-    def _of(self, table: str, task: str, item: str | None, order: str) -> list[Any]:
+    def _record(self, kind: type[Record], row: Any) -> Record:
+        wrong = misfit(kind, row)
+        if wrong is None:
+            return kind(*row)
+        at = dict(zip((field.name for field in fields(kind)), row, strict=False))  # type: ignore[arg-type]
+        raise BadInput(
+            f"{self.path} holds an answer to {at.get('task')!s:.80}, item {at.get('item')!s:.80} "
+            f"that is damaged ({wrong}); {_AGAIN}."
+        )
+
+    def _of(self, table: str, task: str, item: str | None, order: str = "item") -> list[Any]:
         some, values = ("", (task,)) if item is None else (" AND item = ?", (task, item))
         return self._select(f"SELECT * FROM {table} WHERE task = ?{some} ORDER BY {order}", *values)
 
     def _select(self, query: str, *values: Any) -> list[Any]:
-        with self._explained():
+        with self._explained(self._looks):
             return self._db.execute(query, values).fetchall()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self, looks: bool = False) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
+            # The low byte is the kind of error.
+            advice = _ADVICE.get(getattr(error, "sqlite_errorcode", 1) & 0xFF)
+            if looks and advice:
+                raise BadInput(f"{self.path} is damaged ({error}); {advice}.") from error
             raise RunFailed(
                 f"cannot use {self.path}: {error}; what was stored before is kept, so mend the "
                 "cause (disk space, permissions) and run the same command again."

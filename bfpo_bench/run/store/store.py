@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.run.store import schema_1, schema_2
+from bfpo_bench.run.store.fit import BOOLEANS
 from bfpo_bench.run.store.journal import address_to_read, open_to_write
 from bfpo_bench.run.store.reading import Reading
 from bfpo_bench.run.store.records import (
@@ -23,8 +25,6 @@ from bfpo_bench.run.store.records import (
     VerdictRecord,
 )
 from bfpo_bench.run.store.schema import ASKED, SCHEMA_VERSION, statements
-
-_BOOLEANS = ("is_greedy", "harmful")
 
 _SMALLEST_DATABASE = 512
 """Bytes of the smallest page that SQLite knows."""
@@ -45,15 +45,18 @@ class Store(Reading):
 
     def __init__(self, path: Path, read_only: bool = False, locks: bool = True) -> None:
         self.path = path
-        if read_only and not path.is_file():
+        self._looks = read_only
+        # Of os: in a folder that is closed to us, a Path would raise.
+        there = os.path.isfile(path)  # noqa: PTH113
+        if read_only and not there:
             raise BadInput(f"{path} is not there; nothing has been answered in this run yet.")
-        if path.is_file() and 0 < path.stat().st_size < _SMALLEST_DATABASE:
+        if there and 0 < path.stat().st_size < _SMALLEST_DATABASE:
             # SQLite takes a file of a few bytes for an empty database and would write over it.
             raise BadInput(
                 f"{path} is not a store of bfpo-bench; move it away, or begin the run again with "
                 "--fresh."
             )
-        with self._explained():
+        with self._explained(read_only):
             if read_only:
                 self._db = sqlite3.connect(address_to_read(path), isolation_level=None, uri=True)
                 self._db.execute("BEGIN")
@@ -72,22 +75,24 @@ class Store(Reading):
                     self._db.execute(statement)
                 self._db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
             return
-        if "meta" not in tables:
+        query = "SELECT value FROM meta WHERE name = 'schema'"
+        rows = self._db.execute(query).fetchall() if "meta" in tables else []
+        if not rows or not str(rows[0][0]).isdecimal():
             raise BadInput(
                 f"{self.path} is not a store of bfpo-bench; move it away, or begin the run again "
                 "with --fresh."
             )
-        (found,) = self._db.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
-        if int(found) > SCHEMA_VERSION:
+        found = int(rows[0][0])
+        if found > SCHEMA_VERSION:
             raise BadInput(
                 f"{self.path} was written by a newer bfpo-bench (schema {found}, this one knows "
                 f"{SCHEMA_VERSION}); upgrade bfpo-bench to go on with this run."
             )
-        if int(found) == SCHEMA_VERSION:
+        if found == SCHEMA_VERSION:
             return
         if read_only:
-            (schema_1 if int(found) == 1 else schema_2).show(self._db)
-        elif int(found) == 1:
+            (schema_1 if found == 1 else schema_2).show(self._db)
+        elif found == 1:
             self._migrate_1()
         else:
             with self._transaction():
@@ -206,7 +211,7 @@ class Store(Reading):
 def _with_booleans(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> tuple[Any, ...]:
     """SQLite keeps truth values as 0 and 1; hand them out as what they are (NULL stays None)."""
     return tuple(
-        bool(value) if column[0] in _BOOLEANS and value is not None else value
+        bool(value) if column[0] in BOOLEANS and value in (0, 1) else value
         for column, value in zip(cursor.description, row, strict=True)
     )
 
