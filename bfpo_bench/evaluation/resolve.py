@@ -22,7 +22,7 @@ from bfpo_bench.judges import load_judge
 from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
 from bfpo_bench.models.chat import chat_templates
 from bfpo_bench.run.run_json import read_run
-from bfpo_bench.suites import Suite, load_suite
+from bfpo_bench.suites import Suite, load_suite, suite_parts
 from bfpo_bench.tasks.requests import Task, render
 
 
@@ -162,7 +162,7 @@ def output_folder(options: EvaluateOptions) -> Path:
     name = called(options.model)
     if options.adapter is not None:
         name = f"{name}+{called(options.adapter)}"
-    suite = Path(options.suite).stem
+    suite = "+".join(Path(part).stem for part in suite_parts(options.suite))
     return Path("runs") / (name if suite == "paper" else f"{name}-{suite}")
 
 

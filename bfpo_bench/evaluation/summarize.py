@@ -64,6 +64,8 @@ def collect(
         "version": evaluation.suite.version,
         "demonstration": evaluation.suite.demonstration,
     }
+    if evaluation.suite.parts:
+        suite["averaged"] = evaluation.suite.averaged()
     return Results(
         schema=SCHEMA_VERSION,
         bfpo_bench=metadata.version("bfpo-bench"),

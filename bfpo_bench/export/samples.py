@@ -22,7 +22,7 @@ from bfpo_bench.run.store import (
     source_row,
 )
 from bfpo_bench.run.store.records import REFUSALS
-from bfpo_bench.suites import load_suite, suite_names
+from bfpo_bench.suites import load_suite, suite_names, suite_parts
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ def _results(path: Path) -> Results | None:
 
 def _columns(results: Results | None, suite: str) -> dict[str, tuple[str | None, str | None]]:
     found: dict[str, tuple[str | None, str | None]] = {}
-    if suite in suite_names():
+    if set(suite_parts(suite)) <= set(suite_names()):
         found = {task.task: (task.column, task.group) for task in load_suite(suite).everything}
     if results is not None:
         found |= {name: (task.column, task.group) for name, task in results.tasks.items()}

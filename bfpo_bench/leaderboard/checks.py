@@ -17,9 +17,9 @@ from bfpo_bench.helpfulness.exchange import read_annotated
 from bfpo_bench.helpfulness.inputs import read_inputs
 from bfpo_bench.helpfulness.metrics import measure, win_rate
 from bfpo_bench.leaderboard.runs import Run
-from bfpo_bench.run.results import TaskResult
+from bfpo_bench.run.results import TITLES, TaskResult
 from bfpo_bench.run.store import Store
-from bfpo_bench.suites import task_names
+from bfpo_bench.suites import AVERAGED, task_names
 from bfpo_bench.tasks.catalog import all_sources
 
 _TOLERANCE = 1e-6
@@ -27,8 +27,6 @@ _TOLERANCE = 1e-6
 
 _FIT_TOLERANCE = 1e-3
 """The same for what is fitted: sums go in another order on another machine."""
-
-_TITLES = {"disc": "Disc.", "gen": "Gen.", "savg": "Savg."}
 
 
 def find_fault(run: Run) -> str | None:
@@ -95,21 +93,22 @@ def _of_pin(cell: TaskResult) -> Iterator[str]:
 
 def _of_averages(run: Run) -> Iterator[str]:
     means = run.results.averages
-    groups = ("disc", "gen")
-    for group in groups:
+    for group in AVERAGED:
+        if group not in means:
+            continue
         cells = [c for c in run.results.tasks.values() if c.group == group]
         scores = [c.score for c in cells if c.score is not None]
         value = means[group].value
         whole = len(scores) == len(cells) and _equal(value, math.fsum(scores) / max(len(cells), 1))
         if value is not None and not whole:
-            yield f"{_TITLES[group]} in results.json is not the mean of its {len(cells)} tasks"
-    parts = [means[group].value for group in groups]
+            yield f"{TITLES[group]} in results.json is not the mean of its {len(cells)} tasks"
+    parts = [means[group].value for group in ("disc", "gen")]
     savg = means["savg"].value
     known = [part for part in parts if part is not None]
     if (savg is not None) != (len(known) == len(parts)):
-        yield f"{_TITLES['savg']} in results.json does not go with Disc. and Gen."
+        yield f"{TITLES['savg']} in results.json does not go with Disc. and Gen."
     elif savg is not None and not _equal(savg, sum(known) / len(known)):
-        yield f"{_TITLES['savg']} in results.json is not the mean of Disc. and Gen."
+        yield f"{TITLES['savg']} in results.json is not the mean of Disc. and Gen."
 
 
 # ---------------------------------------------------------------------- samples

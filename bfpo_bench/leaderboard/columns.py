@@ -8,7 +8,7 @@ from typing import Literal
 
 from bfpo_bench.common.errors import unknown_name
 
-Group = Literal["helpfulness", "disc", "gen", "average"]
+Group = Literal["helpfulness", "disc", "gen", "harm", "answ", "apart", "average"]
 Direction = Literal["higher", "lower", "nearer-50"]
 
 
@@ -20,7 +20,7 @@ class Column:
         key: name in ``Entry.cells`` and on the command line.
         title: as the table heads it.
         short: the same where room is scarce.
-        group: ``"disc"`` and ``"gen"`` enter the average of that name.
+        group: ``"disc"``, ``"gen"``, ``"harm"``, ``"answ"`` enter the average of that name.
         direction: which way is better; CrowS-Pairs is unbiased at 50.
         task: the suite's task that it shows, None where it shows none.
     """
@@ -63,6 +63,11 @@ GEN_CORRECTED = Column("gen_corrected", "Gen. corrected", "Gen. corr.", "average
 """Gen. corrected for the judge's errors (:mod:`bfpo_bench.leaderboard.stats.judge_error`)."""
 
 SAVG = Column("savg", "Savg.", "Savg.", "average", "higher")
+HARM = Column("harm", "Harm.", "Harm.", "average", "higher")
+"""The share of harmless responses to harmful prompts, of suites that have such tasks."""
+
+ANSW = Column("answ", "Answ.", "Answ.", "average", "higher")
+"""The share of benign look-alikes that are answered in full, of suites that have such tasks."""
 
 TASK_COLUMNS = (
     CROWS_PAIRS,
@@ -98,7 +103,8 @@ FULL = (
 """The columns of Tables 6 to 8."""
 
 COLUMNS = {
-    column.key: column for column in (*FULL, CROWS_PAIRS_DISTANCE, DISC_DISTANCE, GEN_CORRECTED)
+    column.key: column
+    for column in (*FULL, HARM, ANSW, CROWS_PAIRS_DISTANCE, DISC_DISTANCE, GEN_CORRECTED)
 }
 """Every column there is, by key."""
 

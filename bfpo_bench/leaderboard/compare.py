@@ -41,7 +41,8 @@ from bfpo_bench.leaderboard.protocol import Protocol, of_cell, of_mean
 from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.leaderboard.stats.items import paired_tallies
 from bfpo_bench.leaderboard.stats.paired import Difference, Pair, difference, holm, settled
-from bfpo_bench.run.results import TaskResult, verdicts_by
+from bfpo_bench.run.results import TITLES, TaskResult, verdicts_by
+from bfpo_bench.suites import AVERAGED
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 MARGIN = 1.0
 """So many percentage points count as alike, unless it is said otherwise."""
 
-_AVERAGES = ("disc", "gen", "savg")
 _PAIRED = ("items", "win rate")
 _WIN_RATE = "Alpaca, win rate"
 """The raw one: length control belongs to a model's outputs as a whole and cannot be paired."""
@@ -149,7 +149,7 @@ def compare_runs(
         Pair(names[0], name, found, margin)
         for name, found in zip(names[1:], _corrected(drafts, margin), strict=True)
     )
-    judged = any(d.group == "gen" for draft in drafts for d in draft)
+    judged = any(d.group in ("gen", "harm", "answ", "apart") for draft in drafts for d in draft)
     verdicts = _verdicts(names, models) if judged else None
     return Comparison(pairs, tuple(warnings), tuple(remarks), verdicts)
 
@@ -246,8 +246,9 @@ def unlike(first: Loaded, other: Loaded, said: bool = False) -> list[str]:
 
 def _protocol(run: Run, tasks: Sequence[str], helpful: bool) -> Protocol:
     results = run.results
-    cells = (of_cell(run.identity, results, results.tasks[name]) for name in tasks)
-    whole = of_mean(results, cells)
+    found = [results.tasks[name] for name in tasks]
+    cells = (of_cell(run.identity, results, cell) for cell in found)
+    whole = of_mean(results, cells, {cell.group for cell in found})
     if helpful:
         whole = sum((cell.protocol for cell in alpaca_cells(run).values()), whole)
     return whole
@@ -324,7 +325,7 @@ def _differences(
             "tasks, and with the same --limit and --seed if there is a limit."
         )
     drawn = draw_tasks(tallies, seed)
-    parts = {group: _whole(group, first, other, tallies) for group in ("disc", "gen")}
+    parts = {group: _whole(group, first, other, tallies) for group in AVERAGED}
     found = []
     means: dict[str, tuple[Floats, Floats, Tally | None]] = {}
     for group, names in parts.items():
@@ -333,10 +334,11 @@ def _differences(
             # An average of one task is that task.
             only = tallies[names[0]] if len(names) == 1 else None
             means[group] = scores, mean_of([drawn[name] for name in names]), only
-    if len(means) == len(parts):
-        scores = np.mean([value for value, _, _ in means.values()], axis=0)
-        means["savg"] = scores, mean_of([draws for _, draws, _ in means.values()]), None
-    for key in _AVERAGES:
+    if {"disc", "gen"} <= means.keys():
+        both = [means["disc"], means["gen"]]
+        scores = np.mean([value for value, _, _ in both], axis=0)
+        means["savg"] = scores, mean_of([draws for _, draws, _ in both]), None
+    for key in TITLES:
         if key in means:
             found.append(difference(COLUMNS[key].title, "average", *means[key], seed))
     for name, tally in tallies.items():

@@ -16,9 +16,11 @@ from bfpo_bench.helpfulness.metrics import CONSTRAINT_MET, stored_means
 from bfpo_bench.leaderboard.checks import find_fault, unreadable
 from bfpo_bench.leaderboard.columns import (
     ALPACA,
+    ANSW,
     COLUMN_OF_TASK,
     COLUMNS,
     GEN,
+    HARM,
     SAVG,
     Column,
     Direction,
@@ -29,7 +31,7 @@ from bfpo_bench.leaderboard.protocol import Protocol, of_alpaca, of_cell, of_loo
 from bfpo_bench.leaderboard.render.escaping import name_text, one_line
 from bfpo_bench.leaderboard.rows import Cell, Entry, distance_cells
 from bfpo_bench.leaderboard.runs import Run, open_run
-from bfpo_bench.run.results import NO_NUMBER, TaskResult, verdicts_by
+from bfpo_bench.run.results import NO_NUMBER, TITLES, TaskResult, verdicts_by
 
 _LONGEST_NAME = 40
 """Characters of a name that are kept where its folder has to stand behind it."""
@@ -118,7 +120,8 @@ def _but_for_the_seed(run: Run) -> str:
     results = run.results
     protocols = [of_cell(run.identity, results, cell) for cell in results.tasks.values()]
     alpaca = [cell.protocol for cell in alpaca_cells(run).values()]
-    parts = [one.parts for one in (of_mean(results, protocols), *alpaca)]
+    groups = {cell.group for cell in results.tasks.values()}
+    parts = [one.parts for one in (of_mean(results, protocols, groups), *alpaca)]
     return json.dumps([model, sorted(results.tasks), parts], sort_keys=True)
 
 
@@ -158,14 +161,15 @@ def _entry(run: Run, fault: str | None) -> Entry:
         cells[column.key] = Cell(
             task.score, n=task.n, marks=_cell_marks(task), protocol=protocols[task.task]
         )
-    for key in ("disc", "gen", "savg"):
+    for key in TITLES:
         mean = results.averages.get(key)
         if mean is None or mean.value is None:
             if mean is not None and mean.missing and key != "savg":
                 missing.append(f"{COLUMNS[key].title} is missing {', '.join(mean.missing)}")
             continue
-        parts = [p for name, p in protocols.items() if key in (results.tasks[name].group, "savg")]
-        cells[key] = Cell(mean.value, protocol=of_mean(results, parts))
+        groups = ("disc", "gen") if key == "savg" else (key,)
+        parts = [p for name, p in protocols.items() if results.tasks[name].group in groups]
+        cells[key] = Cell(mean.value, protocol=of_mean(results, parts, groups))
     cells |= _with_verdicts_by(run, cells)
     cells |= alpaca_cells(run)
     cells |= distance_cells(cells)
@@ -191,15 +195,17 @@ def _with_verdicts_by(run: Run, cells: Mapping[str, Cell]) -> dict[str, Cell]:
     judge = run.results.judge
     if judge is None:
         return {}
-    judged = [key_of(task.task) for task in run.results.tasks.values() if task.group == "gen"]
-    where = [key for key in (*judged, GEN.key, SAVG.key) if key in cells]
+    judged = [key_of(task.task) for task in run.results.tasks.values() if task.judged]
+    averages = (GEN, SAVG, HARM, ANSW)
+    where = [key for key in (*judged, *(column.key for column in averages)) if key in cells]
     mark = verdicts_by(judge)
     return {key: replace(cells[key], marks=(*cells[key].marks, mark)) for key in where}
 
 
 def _column(task: TaskResult) -> Column:
     """A column for a task that the paper does not have."""
-    group: Group = "gen" if task.group == "gen" else "disc"
+    groups: tuple[Group, ...] = ("gen", "harm", "answ", "apart")
+    group = next((group for group in groups if group == task.group), "disc")
     direction: Direction = "higher"
     if task.direction == "lower":
         direction = "lower"

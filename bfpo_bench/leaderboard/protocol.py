@@ -148,10 +148,16 @@ def of_cell(identity: Mapping[str, Any], results: Results, cell: TaskResult) -> 
     )
 
 
-def of_mean(results: Results, parts: Iterable[Protocol]) -> Protocol:
-    """The protocol of an average: those of its tasks, and the suite that says which they are."""
+def of_mean(results: Results, parts: Iterable[Protocol], groups: Iterable[str]) -> Protocol:
+    """The protocol of an average: those of its tasks, and the suite that says which they are.
+
+    Args:
+        groups: those of its tasks; where suites were joined, they tell which of them it is.
+    """
     suite = f"{results.suite.get('name')} {results.suite.get('version')}"
-    return sum(parts, Protocol.of({"suite": suite}))
+    averaged = results.suite.get("averaged", {})
+    suites = dict.fromkeys(averaged.get(group, suite) for group in sorted(groups)) or [suite]
+    return sum(parts, Protocol.of({"suite": " + ".join(suites)}))
 
 
 def of_alpaca(

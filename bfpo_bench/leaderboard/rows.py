@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 from bfpo_bench.leaderboard.columns import (
     ALPACA,
+    ANSW,
+    COLUMNS,
     CROWS_PAIRS,
     CROWS_PAIRS_DISTANCE,
     DISC,
@@ -23,6 +25,7 @@ from bfpo_bench.leaderboard.columns import (
     FULL,
     GEN,
     GEN_CORRECTED,
+    HARM,
     SAVG,
     SUMMARY,
     TASK_COLUMNS,
@@ -108,11 +111,14 @@ def choose_columns(
     if any(GEN_CORRECTED.key in entry.cells for entry in entries):
         columns.insert(columns.index(GEN) + 1, GEN_CORRECTED)
     extra = {column.key: column for entry in entries for column in entry.extra}
+    groups = {column.group for column in extra.values()}
+    columns += [average for average in (HARM, ANSW) if average.key in groups]
     for column in extra.values():
         if column.group == "helpfulness":
             columns.insert(columns.index(ALPACA) + 1, column)
         elif full:
-            columns.insert(columns.index(DISC if column.group == "disc" else GEN), column)
+            average = COLUMNS.get(column.group)
+            columns.insert(columns.index(average) if average else len(columns), column)
     return tuple(columns)
 
 

@@ -1,5 +1,6 @@
 """Suites: which tasks are run, in which column and group, and how. See docs/suites.md."""
 
+from bfpo_bench.suites.joined import load_suite, suite_parts
 from bfpo_bench.suites.suite import (
     AVERAGED,
     JUDGED,
@@ -9,7 +10,7 @@ from bfpo_bench.suites.suite import (
     Suite,
     SuiteTask,
 )
-from bfpo_bench.suites.suite_file import load_suite, suite_names
+from bfpo_bench.suites.suite_file import suite_names
 from bfpo_bench.suites.task_file import group_field, grouped_tasks, prompt_kind, task_names
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "load_suite",
     "prompt_kind",
     "suite_names",
+    "suite_parts",
     "task_names",
 ]

@@ -83,14 +83,24 @@ class Suite:
         judge: default judge card.
         tasks: what the averages are taken over.
         helpfulness: the task that an annotator compares with reference outputs, if it has one.
+        parts: the suites that it is joined of.
     """
 
     name: str
-    version: int
+    version: int | str
     data: Literal["real", "mini"]
     judge: str
     tasks: tuple[SuiteTask, ...]
     helpfulness: SuiteTask | None = None
+    parts: tuple[Suite, ...] = ()
+
+    def averaged(self) -> dict[str, str]:
+        """Of a joined suite: group → the suites among its parts that say which tasks are in it."""
+        return {
+            group: " + ".join(f"{part.name} {part.version}" for part in having)
+            for group in AVERAGED
+            if (having := [p for p in self.parts if any(t.group == group for t in p.tasks)])
+        }
 
     @property
     def everything(self) -> tuple[SuiteTask, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -72,8 +73,11 @@ def suite_names() -> list[str]:
     return sorted(path.stem for path in SUITES_FOLDER.glob("*.yaml"))
 
 
-def load_suite(name: str) -> Suite:
+def read_suite(name: str, other_suite: Callable[[str], Suite]) -> Suite:
     """Reads a suite by name, or by the path of a YAML file.
+
+    Args:
+        other_suite: reads the suite that it is ``like``.
 
     Raises:
         BadInput: no such suite, or a field of it is missing, unknown or of the wrong kind.
@@ -98,7 +102,7 @@ def load_suite(name: str) -> Suite:
             content["helpfulness"] = _named(content["helpfulness"])
     file = validated(_SuiteFile, content, str(path))
     if file.like is not None:
-        other = load_suite(file.like)
+        other = other_suite(file.like)
         tasks, helpful = other.tasks, other.helpfulness
     else:
         assert file.tasks is not None

@@ -23,6 +23,9 @@ _SECTIONS = {
     "helpfulness": "Helpfulness",
     "disc": "Discriminative",
     "gen": "Generative",
+    "harm": "Harmful prompts",
+    "answ": "Benign look-alikes",
+    "apart": "In no average",
 }
 _SIGNS = {"differs": "differs", "alone": "alone", "alike": "alike", "open": "?"}
 

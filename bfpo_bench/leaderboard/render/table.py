@@ -12,9 +12,13 @@ from bfpo_bench.leaderboard.columns import TASK_COLUMNS, Column, sort_key
 from bfpo_bench.leaderboard.ranking import blocks, ranks, said, unlike, usual_protocol
 from bfpo_bench.leaderboard.render.escaping import name_text
 from bfpo_bench.leaderboard.rows import Cell, Entry
+from bfpo_bench.suites import AVERAGED
 
 MISSING = "–"
-_GROUPS = {"helpfulness": "Helpfulness"}
+_GROUPS = {
+    "helpfulness": "Helpfulness",
+    **dict.fromkeys(("harm", "answ", "apart"), "Balance"),
+}
 
 
 @dataclass(frozen=True)
@@ -193,7 +197,7 @@ def cell_text(cell: Cell, ci: bool = False) -> str:
 
 def _marks_of_parts(entry: Entry, column: Column, columns: Sequence[Column]) -> list[str]:
     """The marks of an average's tasks where the tasks themselves are not shown."""
-    if entry.kind == "published" or column.key not in ("disc", "gen"):
+    if entry.kind == "published" or column.key not in AVERAGED:
         return []
     titles: dict[str, list[str]] = {}
     for part in (*TASK_COLUMNS, *entry.extra):
@@ -209,7 +213,7 @@ def _marks_of_parts(entry: Entry, column: Column, columns: Sequence[Column]) -> 
 def _head_groups(columns: Sequence[Column]) -> tuple[tuple[str, int], ...]:
     groups: list[tuple[str, int]] = []
     for column in columns:
-        title = _GROUPS.get(column.group, "Harmlessness")
+        title = _GROUPS.get(column.key, _GROUPS.get(column.group, "Harmlessness"))
         if groups and groups[-1][0] == title:
             groups[-1] = (title, groups[-1][1] + 1)
         else:

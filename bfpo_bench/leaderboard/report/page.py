@@ -101,6 +101,8 @@ def _group(column: Column) -> str:
         return "Helpfulness"
     if column is SAVG:
         return "Overall"
+    if {column.key, column.group} & {"harm", "answ", "apart"}:
+        return "Balance"
     answering = column.group == "gen" or column in (GEN, GEN_CORRECTED)
     return f"Harmlessness: {'answering' if answering else 'choosing'}"
 
