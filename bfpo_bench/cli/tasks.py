@@ -23,7 +23,9 @@ app = command_app()
 
 @app.command(epilog=EXAMPLE)
 def tasks(
-    suite: Annotated[str, typer.Option(help="paper, mini or a YAML file.")] = "paper",
+    suite: Annotated[
+        str, typer.Option(help="A suite, a YAML file, or several joined by +.")
+    ] = "paper",
     path: Annotated[
         bool, typer.Option("--path", help="Print the folder of the task YAMLs, for lm-eval.")
     ] = False,

@@ -124,9 +124,13 @@ class TargetOptions(Options):
 class EvaluateOptions(TargetOptions):
     """Options of :func:`bfpo_bench.evaluate` and of ``bfpo-bench evaluate``."""
 
-    suite: Annotated[str, Help("paper, mini (bundled items, a demonstration) or a YAML file.")] = (
-        "paper"
-    )
+    suite: Annotated[
+        str,
+        Help(
+            "paper, balance, multilingual, a YAML file, or several joined by + (paper+balance); "
+            "mini, mini-balance and mini-multilingual are demonstrations on bundled items."
+        ),
+    ] = "paper"
     output: Annotated[
         Place | None, Help("Run directory. [default: runs/<model>, or runs/<model>-<suite>]")
     ] = None

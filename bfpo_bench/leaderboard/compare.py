@@ -35,7 +35,7 @@ from bfpo_bench.helpfulness.length_control import (
 )
 from bfpo_bench.helpfulness.metrics import comparisons, win_draws, win_tally
 from bfpo_bench.helpfulness.upstream import Upstream
-from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK, COLUMNS
+from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK
 from bfpo_bench.leaderboard.load import Loaded, alpaca_cells, load_rows
 from bfpo_bench.leaderboard.protocol import Protocol, of_cell, of_mean
 from bfpo_bench.leaderboard.runs import Run
@@ -328,25 +328,25 @@ def _differences(
     parts = {group: _whole(group, first, other, tallies) for group in AVERAGED}
     found = []
     means: dict[str, tuple[Floats, Floats, Tally | None]] = {}
-    for group, names in parts.items():
+    for key, names in parts.items():
         if names:
             scores = np.mean([100 * tallies[name].means for name in names], axis=0)
             # An average of one task is that task.
             only = tallies[names[0]] if len(names) == 1 else None
-            means[group] = scores, mean_of([drawn[name] for name in names]), only
+            means[key] = scores, mean_of([drawn[name] for name in names]), only
     if {"disc", "gen"} <= means.keys():
         both = [means["disc"], means["gen"]]
         scores = np.mean([value for value, _, _ in both], axis=0)
         means["savg"] = scores, mean_of([draws for _, draws, _ in both]), None
-    for key in TITLES:
-        if key in means:
-            found.append(difference(COLUMNS[key].title, "average", *means[key], seed))
+    for mean, title in TITLES.items():
+        if mean in means:
+            found.append(difference(title, "average", *means[mean], seed))
     for name, tally in tallies.items():
-        title, group = _WIN_RATE, ALPACA.group
+        title, group = _WIN_RATE, str(ALPACA.group)
         if name in shared:
             cell = first.runs[0].results.tasks[name]
             title, group = _title(cell), cell.group
-        found.append(difference(title, str(group), 100 * tally.means, drawn[name], tally, seed))
+        found.append(difference(title, group, 100 * tally.means, drawn[name], tally, seed))
     return found
 
 

@@ -205,7 +205,7 @@ def _with_verdicts_by(run: Run, cells: Mapping[str, Cell]) -> dict[str, Cell]:
 def _column(task: TaskResult) -> Column:
     """A column for a task that the paper does not have."""
     groups: tuple[Group, ...] = ("gen", "harm", "answ", "apart")
-    group = next((group for group in groups if group == task.group), "disc")
+    group: Group = next((group for group in groups if group == task.group), "disc")
     direction: Direction = "higher"
     if task.direction == "lower":
         direction = "lower"

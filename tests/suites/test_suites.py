@@ -246,3 +246,40 @@ def test_suites_that_are_not_there(tmp_path: Path) -> None:
     folder.mkdir()
     with pytest.raises(BadInput, match=r"^the suite file .* cannot be read \(Is a directory\)"):
         load_suite(str(folder))
+
+
+def test_suites_are_joined_by_a_plus(tmp_path: Path) -> None:
+    paper, balance = load_suite("paper"), load_suite("balance")
+    both = load_suite("paper+balance")
+    assert both.tasks == paper.tasks + balance.tasks
+    assert (both.name, both.version, both.judge) == ("paper+balance", "1+1", paper.judge)
+    assert both.helpfulness == paper.helpfulness
+    assert both.averaged() == {
+        "disc": "paper 1", "gen": "paper 1", "harm": "balance 1", "answ": "balance 1",
+    }  # fmt: skip
+    assert load_suite("balance+multilingual").averaged()["harm"] == "balance 1 + multilingual 1"
+    assert len(both.only(["harm", "answ"]).tasks) == 11
+    assert both.typed([task.task for task in paper.tasks]) == "disc,gen"
+    own = tmp_path / "own.yaml"
+    suite = {"name": "own", "version": 1, "data": "real", "judge": "keyword"}
+    own.write_text(yaml.safe_dump({**suite, "tasks": ["bfpo_toxigen"]}))
+    # A task that both ask alike is there once.
+    assert load_suite(f"paper+{own}").tasks == paper.tasks
+    twice = [{"task": "bfpo_toxigen", "chat_template": True}]
+    own.write_text(yaml.safe_dump({**suite, "tasks": twice}))
+    for name, sentence in (
+        (
+            f"paper+{own}",
+            "the suites of paper+own have the task 'bfpo_toxigen' in common, with different "
+            "settings (chat_template); evaluate them one at a time.",
+        ),
+        (
+            "paper+mini-balance",
+            "suite paper has real data and suite mini-balance mini data; join suites of one kind, "
+            "such as paper+balance or mini+mini-balance.",
+        ),
+        ("paper+balanse", "unknown suite 'balanse'; did you mean 'balance'?"),
+    ):
+        with pytest.raises(BadInput) as caught:
+            load_suite(name)
+        assert sentence in str(caught.value)
