@@ -60,7 +60,7 @@ class AlsoTask:
         """Number of items."""
         return len(self.positions)
 
-    @property
+    @cached_property
     def questions(self) -> Sequence[str]:
         """What is kept as the question of each prompt: the prompt, for nobody judges it."""
         return [request.prompt for request in self.prompts]

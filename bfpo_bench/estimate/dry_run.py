@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bfpo_bench.also.task import AlsoTask
 from bfpo_bench.common.device import find_device
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.tokenization import GUESS, load_tokenizer
@@ -48,7 +49,7 @@ def dry_run(
     tokenizer = None
     if target.tokenizer is not None:
         tokenizer = load_tokenizer(target.tokenizer, options.loading.trust_remote_code)
-    planned = evaluation.planned()
+    planned: list[Task | AlsoTask] = [*evaluation.planned(), *evaluation.planned_also()]
     known = None
     if isinstance(target, LocalTarget) and target.adapter is None:
         known = _known_tokens(
@@ -102,10 +103,14 @@ def _known_tokens(
     return embedding_count(load_causal_model(files.folder, dtype, meta, trust_remote_code))
 
 
-def _task_lines(task: Task, work: Workload) -> list[str]:
+def _task_lines(task: Task | AlsoTask, work: Workload) -> list[str]:
+    if isinstance(task, Task):
+        data = f"{task.loaded.where} ({task.loaded.status})"
+    else:
+        data = f"{task.where} (lm-eval's own task, --also; {task.examples} examples)"
     lines = [
         f"── {task.name}: {task.size} of {len(task.ids)} items",
-        f"   data: {task.loaded.where} ({task.loaded.status})",
+        f"   data: {data}",
     ]
     if task.scores:
         first = [task.scores[n] for n in range(task.choices[0])]
@@ -131,9 +136,12 @@ def _shown(label: str, text: str) -> str:
 # ------------------------------------------------------------------- what it needs
 
 
-def _needs(evaluation: Evaluation, planned: Sequence[Task], works: Sequence[Workload]) -> list[str]:
+def _needs(
+    evaluation: Evaluation, planned: Sequence[Task | AlsoTask], works: Sequence[Workload]
+) -> list[str]:
     """Memory of target, judge and annotator; what the latter cost."""
     target, options = evaluation.target, evaluation.options
+    suite = [task for task in planned if isinstance(task, Task)]
     if isinstance(target, LocalTarget):
         shape = model_shape(target.files, target.dtype, options.loading.trust_remote_code)
         device = find_device(options.loading.device)
@@ -146,14 +154,14 @@ def _needs(evaluation: Evaluation, planned: Sequence[Task], works: Sequence[Work
             f"server, {options.concurrency} at a time; no memory of this machine"
         ]
     if evaluation.judge is not None:
-        lines += _judge_needs(evaluation.judge, [task for task in planned if task.judged])
-    for task in planned:
+        lines += _judge_needs(evaluation.judge, [task for task in suite if task.judged])
+    for task in suite:
         if task.annotated and evaluation.annotator is not None:
             lines += _annotator_needs(evaluation, evaluation.annotator, task)
     return lines
 
 
-def _too_long(planned: Sequence[Task], window: int) -> list[str]:
+def _too_long(planned: Sequence[Task | AlsoTask], window: int) -> list[str]:
     """Tasks whose responses alone would fill the context window; an evaluation refuses them."""
     asked = {task.name: task.prompts[0].most_tokens for task in planned if task.prompts}
     return [

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from bfpo_bench.also.task import AlsoTask
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.protocol import Engine, GenerateRequest, NonFiniteLogits, ScoreRequest
 from bfpo_bench.estimate.memory import BATCH
 from bfpo_bench.evaluation.resolve import Evaluation
 from bfpo_bench.judges import Exchange, Judge
-from bfpo_bench.tasks.requests import Task
+from bfpo_bench.tasks.requests import Asked, Task
 
 SCORE_SECONDS = 20.0
 """About the longest that timing the scoring may take."""
@@ -50,7 +51,9 @@ class StageTime:
     note: str
 
 
-def measure(evaluation: Evaluation, planned: Sequence[Task], progress: Progress) -> list[StageTime]:
+def measure(
+    evaluation: Evaluation, planned: Sequence[Task | AlsoTask], progress: Progress
+) -> list[StageTime]:
     """Loads target and judge, one after the other, and times a sample of each stage.
 
     Returns:
@@ -62,8 +65,15 @@ def measure(evaluation: Evaluation, planned: Sequence[Task], progress: Progress)
     found = []
     target = evaluation.target
     scored = [task for task in planned if task.scores]
-    judged = [task for task in planned if task.judged]
-    annotated = [task for task in planned if task.annotated]
+    suite = [task for task in planned if isinstance(task, Task)]
+    judged = [task for task in suite if task.judged]
+    # Apart: they are longer or shorter, and no judge sees them.
+    apart: dict[str, Sequence[Asked]] = {
+        "respond to Alpaca": [task for task in suite if task.annotated],
+        "respond to lm-eval's tasks": [
+            task for task in planned if isinstance(task, AlsoTask) and task.prompts
+        ],
+    }
     exchanges: list[Exchange] = []
     longer = 1.0
     progress.say(f"Loading {target.name} ({target.backend}) …")
@@ -78,11 +88,11 @@ def measure(evaluation: Evaluation, planned: Sequence[Task], progress: Progress)
             progress.say("Timing a sample of generation …")
             time_spent, exchanges, longer = _respond(engine, judged, _at_a_time(evaluation))
             found.append(time_spent)
-        if annotated:
-            progress.say("Timing a sample of longer responses …")
-            # Apart: they are longer, and no judge sees them.
-            time_spent, _, _ = _respond(engine, annotated, _at_a_time(evaluation))
-            found.append(replace(time_spent, stage="respond to Alpaca"))
+        for stage, some in apart.items():
+            if some:
+                progress.say("Timing a sample of other responses …")
+                time_spent, _, _ = _respond(engine, some, _at_a_time(evaluation))
+                found.append(replace(time_spent, stage=stage))
     finally:
         engine.close()
     if judged:
@@ -111,7 +121,7 @@ def _at_a_time(evaluation: Evaluation) -> int:
 # ---------------------------------------------------------------------- scoring
 
 
-def _score(engine: Engine, tasks: Sequence[Task]) -> StageTime:
+def _score(engine: Engine, tasks: Sequence[Asked]) -> StageTime:
     """Times blocks of neighbouring questions of each task, as a run computes them together.
 
     Neighbours begin alike, and engines compute what they share once: questions from all over
@@ -169,7 +179,7 @@ def _block(scores: Sequence[ScoreRequest], questions: int, sample: int) -> list[
 
 
 def _respond(
-    engine: Engine, tasks: Sequence[Task], at_a_time: int
+    engine: Engine, tasks: Sequence[Asked], at_a_time: int
 ) -> tuple[StageTime, list[Exchange], float]:
     """The stage's time, the sampled exchanges, and how many times longer responses may get."""
     counts = [len(task.prompts) for task in tasks]

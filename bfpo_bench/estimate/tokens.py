@@ -19,7 +19,7 @@ from bfpo_bench.judges import ClassifierCard, Exchange, RubricCard
 from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.judges.labels import openings
 from bfpo_bench.judges.protocol import fill
-from bfpo_bench.tasks.requests import Task
+from bfpo_bench.tasks.requests import Asked, Task
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ def evenly(texts: Sequence[T], count: int) -> Iterator[T]:
         yield texts[index]
 
 
-def task_work(task: Task, tokenizer: Any, known: int | None = None) -> Workload:
+def task_work(task: Asked, tokenizer: Any, known: int | None = None) -> Workload:
     """Tokens of a task, scaled up from a sample.
 
     Args:

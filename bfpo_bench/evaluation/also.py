@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bfpo_bench.also.find import find_tasks
-from bfpo_bench.also.grade import grade, results_of
 from bfpo_bench.also.task import AlsoTask, group_identity, take, written
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation.options import EvaluateOptions
@@ -55,6 +54,8 @@ class Also:
         self, planned: Sequence[AlsoTask], store: Store, earlier: Results | None
     ) -> dict[str, AlsoResult]:
         """What was found: what this command asks for, then what earlier ones did."""
+        from bfpo_bench.also.grade import grade, results_of
+
         graded = {task.name: grade(task, store) for task in planned}
         found = results_of(graded, self.groups, self.asked, store)
         for name, before in (earlier.also if earlier else {}).items():

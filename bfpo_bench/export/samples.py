@@ -122,8 +122,9 @@ class RunSamples:
     @property
     def metrics(self) -> list[str]:
         """Metrics of which the run holds items' values, by name."""
-        found = self._store.select("SELECT DISTINCT metric || '' FROM outcomes ORDER BY 1")
-        return [metric for (metric,) in found]
+        found = self._store.select("SELECT DISTINCT task, metric || '' FROM outcomes")
+        # Those of lm-eval's own tasks are in its results, and have no columns here.
+        return sorted({metric for task, metric in found if task in self.tasks})
 
     def metric(self, task: str) -> str | None:
         """The metric of a task's cell; None where an old run that is not finished does not say."""

@@ -128,6 +128,7 @@ def _of_samples(run: Run, store: Store) -> Iterator[str]:
     items = dict(store.select("SELECT task, COUNT(*) FROM items GROUP BY task"))
     responses = _responses(store) if run.judge else {}
     verdicts = _verdicts(store, run.judge) if run.judge else {}
+    yield from _of_also(run, store)
     for cell in run.results.tasks.values():
         if items.get(cell.task, 0) != cell.n:
             yield f"{cell.column} has {items.get(cell.task, 0)} items in its samples, not {cell.n}"
@@ -145,6 +146,21 @@ def _of_samples(run: Run, store: Store) -> Iterator[str]:
                 f"{cell.column} is {100 * found.points / found.answers:.2f} by its samples and "
                 f"{cell.score:.2f} in results.json"
             )
+
+
+def _of_also(run: Run, store: Store) -> Iterator[str]:
+    """The means of lm-eval's own tasks against the grades of their items."""
+    query = "SELECT COUNT(*), AVG(value) FROM outcomes WHERE task = ? AND metric = ?"
+    for name, result in run.results.also.items():
+        for metric in result.metrics if not result.leaves else ():
+            if not metric.mean or metric.value is None:
+                continue
+            [(count, mean)] = store.select(query, name, metric.key)
+            if count != metric.n or not _equal(mean, metric.value):
+                yield (
+                    f"{result.column(metric)} is {_shown(mean)} over {count} items by its samples "
+                    f"and {metric.value:.2f} over {metric.n} in results.json"
+                )
 
 
 def _of_alpaca(run: Run, store: Store) -> Iterator[str]:

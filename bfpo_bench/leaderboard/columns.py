@@ -8,7 +8,7 @@ from typing import Literal
 
 from bfpo_bench.common.errors import unknown_name
 
-Group = Literal["helpfulness", "disc", "gen", "harm", "answ", "apart", "average"]
+Group = Literal["helpfulness", "disc", "gen", "harm", "answ", "apart", "average", "also"]
 Direction = Literal["higher", "lower", "nearer-50"]
 
 
@@ -20,7 +20,8 @@ class Column:
         key: name in ``Entry.cells`` and on the command line.
         title: as the table heads it.
         short: the same where room is scarce.
-        group: ``"disc"``, ``"gen"``, ``"harm"``, ``"answ"`` enter the average of that name.
+        group: ``"disc"``, ``"gen"``, ``"harm"``, ``"answ"`` enter the average of that name;
+            ``"also"``: lm-eval's own, in none.
         direction: which way is better; CrowS-Pairs is unbiased at 50.
         task: the suite's task that it shows, None where it shows none.
     """

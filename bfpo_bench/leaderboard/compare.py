@@ -37,8 +37,9 @@ from bfpo_bench.helpfulness.metrics import comparisons, win_draws, win_tally
 from bfpo_bench.helpfulness.upstream import Upstream
 from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK
 from bfpo_bench.leaderboard.load import Loaded, alpaca_cells, load_rows
-from bfpo_bench.leaderboard.protocol import Protocol, of_cell, of_mean
+from bfpo_bench.leaderboard.protocol import Protocol, of_also, of_cell, of_mean
 from bfpo_bench.leaderboard.runs import Run
+from bfpo_bench.leaderboard.stats.also import also_differences
 from bfpo_bench.leaderboard.stats.items import paired_tallies
 from bfpo_bench.leaderboard.stats.paired import Difference, Pair, difference, holm, settled
 from bfpo_bench.run.results import TITLES, TaskResult, verdicts_by
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 MARGIN = 1.0
 """So many percentage points count as alike, unless it is said otherwise."""
 
+_FAMILY = {"average": "average", "also": "also"}
 _PAIRED = ("items", "win rate")
 _WIN_RATE = "Alpaca, win rate"
 """The raw one: length control belongs to a model's outputs as a whole and cannot be paired."""
@@ -139,10 +141,12 @@ def compare_runs(
             "or use --force to do it all the same."
         )
     names = _names(models, paths)
+    beside = [also_differences(models[0], other, seed) for other in models[1:]]
     drafts = [
-        _differences(models[0], other, seed, (paths[0], path))
-        for other, path in zip(models[1:], paths[1:], strict=True)
+        [*_differences(models[0], other, seed, (paths[0], path), bool(also)), *also]
+        for other, path, (also, _) in zip(models[1:], paths[1:], beside, strict=True)
     ]
+    remarks += dict.fromkeys(remark for _, said in beside for remark in said)
     for path, other, draft in zip(paths[1:], models[1:], drafts, strict=True):
         remarks += [f"{paths[0]} and {path}: {what}" for what in _left_out(models[0], other, draft)]
     pairs = tuple(
@@ -239,19 +243,20 @@ def unlike(first: Loaded, other: Loaded, said: bool = False) -> list[str]:
     a, b = first.runs[0], other.runs[0]
     shared = [name for name in a.results.tasks if name in b.results.tasks]
     helpful = all(ALPACA.key in one.entry.cells for one in (first, other))
-    one, two = (_protocol(run, shared, helpful) for run in (a, b))
+    beside = [name for name, one in a.results.also.items() if one.asked and name in b.results.also]
+    one, two = (_protocol(run, shared, helpful, beside) for run in (a, b))
     found = one.differences(two, said)
     return [difference.text("and") for difference in found if difference.name not in _PAIRED]
 
 
-def _protocol(run: Run, tasks: Sequence[str], helpful: bool) -> Protocol:
+def _protocol(run: Run, tasks: Sequence[str], helpful: bool, also: Sequence[str]) -> Protocol:
     results = run.results
     found = [results.tasks[name] for name in tasks]
     cells = (of_cell(run.identity, results, cell) for cell in found)
     whole = of_mean(results, cells, {cell.group for cell in found})
     if helpful:
         whole = sum((cell.protocol for cell in alpaca_cells(run).values()), whole)
-    return whole
+    return sum((of_also(run.identity, results, results.also[name]) for name in also), whole)
 
 
 # ---------------------------------------------------------------------- details
@@ -262,9 +267,10 @@ def _corrected(
 ) -> list[tuple[Difference, ...]]:
     """The differences of each pair with the verdict that follows from all p-values."""
     corrected: dict[int, float] = {}
-    # The averages are what a paper claims, the tasks say where it comes from: two families.
-    for averages in (True, False):
-        family = [d for draft in drafts for d in draft if (d.group == "average") is averages]
+    # The averages are what a paper claims, the tasks say where it comes from, and lm-eval's own
+    # what else has changed: three families.
+    for name in ("average", "tasks", "also"):
+        family = [d for draft in drafts for d in draft if _FAMILY.get(d.group, "tasks") == name]
         values = holm([d.p for d in family])
         corrected |= {id(d): value for d, value in zip(family, values, strict=True)}
     return [tuple(settled(d, corrected[id(d)], margin) for d in draft) for draft in drafts]
@@ -311,15 +317,20 @@ def _names(models: Sequence[Loaded], paths: Sequence[Path]) -> list[str]:
 
 
 def _differences(
-    first: Loaded, other: Loaded, seed: int, paths: tuple[Path, Path]
+    first: Loaded, other: Loaded, seed: int, paths: tuple[Path, Path], beside: bool
 ) -> list[Difference]:
+    """Of the suite's averages and tasks.
+
+    Args:
+        beside: whether there is something else to compare where they have nothing in common.
+    """
     shared = [
         name
         for name in first.runs[0].results.tasks
         if all(_has_number(run, name) for run in (*first.runs, *other.runs))
     ]
     tallies = paired_tallies(first, other, shared)
-    if not tallies:
+    if not tallies and not beside:
         raise BadInput(
             f"{paths[0]} and {paths[1]} have no answered item in common; evaluate them on the same "
             "tasks, and with the same --limit and --seed if there is a limit."

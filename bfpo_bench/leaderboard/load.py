@@ -13,6 +13,7 @@ from statistics import fmean, stdev
 
 from bfpo_bench.common.errors import BenchError
 from bfpo_bench.helpfulness.metrics import CONSTRAINT_MET, stored_means
+from bfpo_bench.leaderboard.also import also_cells
 from bfpo_bench.leaderboard.checks import find_fault, unreadable
 from bfpo_bench.leaderboard.columns import (
     ALPACA,
@@ -120,9 +121,10 @@ def _but_for_the_seed(run: Run) -> str:
     results = run.results
     protocols = [of_cell(run.identity, results, cell) for cell in results.tasks.values()]
     alpaca = [cell.protocol for cell in alpaca_cells(run).values()]
+    also = {key: cell.protocol.parts for key, cell in also_cells(run)[0].items()}
     groups = {cell.group for cell in results.tasks.values()}
     parts = [one.parts for one in (of_mean(results, protocols, groups), *alpaca)]
-    return json.dumps([model, sorted(results.tasks), parts], sort_keys=True)
+    return json.dumps([model, sorted(results.tasks), parts, also], sort_keys=True)
 
 
 def _rows(members: Sequence[Loaded]) -> list[Loaded]:
@@ -175,7 +177,8 @@ def _entry(run: Run, fault: str | None) -> Entry:
     cells |= distance_cells(cells)
     # A faulty run shows no numbers, and its samples may not be readable.
     looks, columns = _looks(run) if fault is None else ({}, [])
-    cells |= looks
+    beside, also = also_cells(run) if fault is None else ({}, [])
+    cells |= looks | beside
     return Entry(
         name=str(results.model.get("name")),
         kind="measured",
@@ -185,7 +188,7 @@ def _entry(run: Run, fault: str | None) -> Entry:
         run=run.path,
         runs=(run.path,),
         fault=fault,
-        extra=(*extra, *columns),
+        extra=(*extra, *columns, *also),
         judge=run.judge,
     )
 
@@ -296,7 +299,9 @@ def mean_entry(entries: Sequence[Entry], seeds: Sequence[int]) -> Entry:
 def _mean(cells: Sequence[Cell]) -> Cell:
     marks = dict.fromkeys(mark for cell in cells for mark in cell.marks)
     values = [cell.value for cell in cells]
-    return replace(cells[0], value=fmean(values), spread=stdev(values), marks=tuple(marks))
+    # The first one's interval is not the mean's.
+    mean = replace(cells[0], value=fmean(values), low=None, high=None)
+    return replace(mean, spread=stdev(values), marks=tuple(marks))
 
 
 def _named_apart(rows: Sequence[Loaded], remarks: list[str]) -> list[Loaded]:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from bfpo_bench.helpfulness.annotation import TASK
 from bfpo_bench.leaderboard.columns import ALPACA
 from bfpo_bench.models.chat import DATE
+from bfpo_bench.run.also import AlsoResult
 from bfpo_bench.run.results import HelpfulnessResult, Results, TaskResult
 from bfpo_bench.tasks.alpaca_eval import SOURCE
 
@@ -191,9 +192,28 @@ def of_look(
     return asked + Protocol.of({**own, **items}, ALPACA.title)
 
 
+def of_also(identity: Mapping[str, Any], results: Results, found: AlsoResult) -> Protocol:
+    """The protocol of a figure of one of lm-eval's own tasks, or of a group of them."""
+    kept = _dict(identity, "also")
+    own = _dict(kept, found.task)
+    if found.leaves:
+        text = json.dumps([kept.get(name) for name in found.leaves], sort_keys=True)
+        own = {**own, "tasks": hashlib.sha256(text.encode()).hexdigest()[:32]}
+    own = {**own, "items": _items(results, found.n, found.n < found.items)}
+    return _general(identity, found.chat_template) + Protocol.of(own, found.title)
+
+
 def _settings(identity: Mapping[str, Any], task: str, column: str, source: str) -> Protocol:
     """What the identity says of how a task was asked."""
-    model, own = _dict(identity, "model"), _dict(_dict(identity, "tasks"), task)
+    own = _dict(_dict(identity, "tasks"), task)
+    data = {"data": _dict(_dict(identity, "data"), source)}
+    general = _general(identity, bool(own.get("chat_template")))
+    return general + Protocol.of({**own, **data}, column)
+
+
+def _general(identity: Mapping[str, Any], chat_template: bool) -> Protocol:
+    """What it says of all tasks that are asked through a chat template, or of the others."""
+    model = _dict(identity, "model")
     general = {k: v for k, v in identity.items() if k not in _PER_CELL}
     general |= {k: v for k, v in model.items() if k not in OF_MODEL}
     if "template" not in general:
@@ -202,10 +222,9 @@ def _settings(identity: Mapping[str, Any], task: str, column: str, source: str) 
     if general.get("date") == DATE:
         # Kept of models whose templates ask for it: told the usual one, they are asked as others.
         del general["date"]
-    if not own.get("chat_template"):
+    if not chat_template:
         general = {k: v for k, v in general.items() if k not in CHAT_ONLY}
-    data = {"data": _dict(_dict(identity, "data"), source)}
-    return Protocol.of(general) + Protocol.of({**own, **data}, column)
+    return Protocol.of(general)
 
 
 def _items(results: Results, n: int, drawn: bool) -> str:

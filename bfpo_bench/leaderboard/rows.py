@@ -116,9 +116,10 @@ def choose_columns(
     for column in extra.values():
         if column.group == "helpfulness":
             columns.insert(columns.index(ALPACA) + 1, column)
-        elif full:
+        elif full and column.group != "also":
             average = COLUMNS.get(column.group)
             columns.insert(columns.index(average) if average else len(columns), column)
+    columns += [column for column in extra.values() if column.group == "also"]
     return tuple(columns)
 
 

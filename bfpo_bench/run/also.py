@@ -99,6 +99,40 @@ class AlsoResult:
         return {**vars(self), "metrics": [vars(metric) for metric in self.metrics]}
 
 
+def lines(also: dict[str, AlsoResult]) -> list[tuple[str, str, str, str]]:
+    """Title, figure with its standard error, interval and items, as tables of a run show them.
+
+    A share is in percent, and says so: the other figures are in lm-eval's own units.
+    """
+    found = []
+    for result, metric in shown(also):
+        unit = " %" if metric.share else ""
+        value, error, low, high = (
+            "–" if figure is None else f"{metric.shown(figure):.2f}"
+            for figure in (metric.value, metric.stderr, metric.low, metric.high)
+        )
+        text = value if metric.value is None or metric.stderr is None else f"{value} ± {error}"
+        between = "" if metric.low is None else f"{low} to {high}"
+        items = str(metric.n) if result.n == result.items else f"{metric.n} of {result.items}"
+        found.append((result.column(metric), text + (unit if metric.value else ""), between, items))
+    return found
+
+
+def notes(also: dict[str, AlsoResult]) -> list[str]:
+    """What must be known of what tables show of it."""
+    asked = [result for result in also.values() if result.asked]
+    inside = {leaf for result in asked for leaf in result.leaves}
+    plain = [result.title for result in asked if not result.chat_template]
+    chat = [result.title for result in asked if result.chat_template]
+    found = [
+        f"Also: {', '.join(some)} asked {how}, as lm-eval asks it, in no average"
+        for some, how in ((plain, "plainly"), (chat, "through the chat template"))
+        if some
+    ]
+    told = [one for name, one in also.items() if one.asked or name in inside]
+    return [*found, *(f"{result.title}: {note}" for result in told for note in result.notes)]
+
+
 def shown(also: dict[str, AlsoResult]) -> Iterator[tuple[AlsoResult, AlsoMetric]]:
     """What tables show: the metrics of all that was asked for by itself, in that order."""
     for result in also.values():

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import ConfigDict
 
 from bfpo_bench.common.validate import WHOLE, Count
-from bfpo_bench.run.also import AlsoResult
+from bfpo_bench.run.also import AlsoResult, shown
 from bfpo_bench.run.identity import Judge, Model, Suite
 from bfpo_bench.suites import JUDGED
 
@@ -207,10 +207,12 @@ class Results:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     def to_frame(self) -> DataFrame:
-        """One row per task, then the averages (group ``average``), as a pandas frame.
+        """One row per task, then the averages (group ``average``), as a pandas frame; last, one for
+        each metric of lm-eval's own tasks (group ``also``).
 
-        Columns: model, task, column, group, metric, score, stderr, low, high (percent; NaN where
-        there is no number), n, items, unknown, no_answer, cut, marks (one text, by semicolons).
+        Columns: model, task, column, group, metric, score, stderr, low, high (percent; of a metric
+        of lm-eval's that is no share, its own unit; NaN where there is no number), n, items,
+        unknown, no_answer, cut, marks (one text, by semicolons).
         """
         import pandas
 
@@ -226,6 +228,13 @@ class Results:
             bounds = {name: getattr(mean, name) for name in ("stderr", "low", "high")}
             missing = f"missing {', '.join(mean.missing)}" if mean.missing else ""
             rows.append(about | bounds | {"marks": missing})
+        for result, metric in shown(self.also):
+            about = {"task": result.task, "column": result.column(metric), "group": "also"}
+            figures = (metric.value, metric.stderr, metric.low, metric.high)
+            known = dict(zip(names[4:], map(metric.shown, figures), strict=True))
+            items = {"n": metric.n, "items": result.items, "cut": result.cut}
+            more = {"metric": metric.key, "marks": "; ".join(result.notes)}
+            rows.append({**about, **known, **items, **more})
         kinds = dict.fromkeys(names[4:], "float64") | dict.fromkeys(counts, "Int64")
         frame = pandas.DataFrame(rows, columns=[*names, *counts, "marks"]).astype(kinds)
         frame.insert(0, "model", str(self.model["name"]))

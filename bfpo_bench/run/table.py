@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bfpo_bench.common.text import sentence
+from bfpo_bench.run import also
 from bfpo_bench.run.results import TITLES, Results, TaskResult, verdicts_by
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def markdown(results: Results) -> str:
             f"| {interval_text(task.low, task.high)} | {items_text(task)} | {unknown} "
             f"| {no_answer} | {_plain(_ended(task))} |"
         )
+    if results.also:
+        lines += ["", "| Also | Value | 95 % interval | n |", "|---|---:|---:|---:|"]
+        lines += [f"| {' | '.join(map(_plain, line))} |" for line in also.lines(results.also)]
     lines += ["", _plain(_legend(results))]
     lines += [f"- {_plain(note)}" for note in notes(results)]
     return "\n".join(lines).rstrip() + "\n"
@@ -66,6 +70,12 @@ def terminal(results: Results) -> RenderableType:
         interval = interval_text(task.low, task.high)
         cells.add_row(Text(task.column), score_text(task), interval, items_text(task))
 
+    beside = Table()
+    for title in ("Also", "Value", "95 % interval", "n"):
+        beside.add_column(title, justify="left" if title == "Also" else "right")
+    for line in also.lines(results.also):
+        beside.add_row(*map(Text, line))
+
     row = Table()
     row.add_column("Model")
     texts = _row(results)
@@ -77,7 +87,8 @@ def terminal(results: Results) -> RenderableType:
     # Not as columns: most tasks have none, and a terminal has 80 columns.
     judged = [task for task in results.tasks.values() if task.judged]
     quiet = [*map(_responses, judged), *quiet]
-    return Group(cells, row, *(Text(line, style="dim") for line in quiet), *remarks)
+    tables = [cells, row, *([beside] if results.also else [])]
+    return Group(*tables, *(Text(line, style="dim") for line in quiet), *remarks)
 
 
 def _row(results: Results) -> dict[str, str]:
@@ -123,7 +134,7 @@ def notes(results: Results) -> list[str]:
         for title, mean in results.titled_averages().items()
         if title != TITLES["savg"] and mean.missing
     ]
-    return missing + results.marks
+    return missing + results.marks + also.notes(results.also)
 
 
 def score_text(task: TaskResult) -> str:

@@ -26,6 +26,7 @@ _SECTIONS = {
     "harm": "Harmful prompts",
     "answ": "Benign look-alikes",
     "apart": "In no average",
+    "also": "Also (lm-eval's own tasks)",
 }
 _SIGNS = {"differs": "differs", "alone": "alone", "alike": "alike", "open": "?"}
 

@@ -17,6 +17,7 @@ from bfpo_bench.suites import AVERAGED
 MISSING = "–"
 _GROUPS = {
     "helpfulness": "Helpfulness",
+    "also": "Also",
     **dict.fromkeys(("harm", "answ", "apart"), "Balance"),
 }
 
@@ -238,7 +239,10 @@ def _transposed(
 
 def _legend(entries: Sequence[Entry], ci: bool) -> tuple[str, ...]:
     measured = [entry for entry in entries if entry.kind == "measured"]
+    beside = any(column.group == "also" for entry in entries for column in entry.extra)
     found = ["All in percent."]
+    if beside:
+        found.append("Also: lm-eval's own tasks, in no average.")
     if ci and measured:
         found.append("In brackets 95 % intervals.")
     if any(cell.spread is not None for entry in entries for cell in entry.cells.values()):

@@ -34,6 +34,7 @@ _HINTS = {
     "nearer-50": "nearest to 50 is best; enters Disc. as it is",
 }
 _OF_TASK = ("version", "metric", "chat_template", "generation")
+_OF_ALSO = ("version", "examples", "chat_template", "data")
 _OF_TRAINING = ("method", "recipe", "base", "data", "updates", "trained_parameters", "processes")
 
 
@@ -99,6 +100,8 @@ def table(entries: Sequence[Entry]) -> dict[str, Any]:
 def _group(column: Column) -> str:
     if column.group == "helpfulness":
         return "Helpfulness"
+    if column.group == "also":
+        return "Also"
     if column is SAVG:
         return "Overall"
     if {column.key, column.group} & {"harm", "answ", "apart"}:
@@ -152,7 +155,7 @@ def _box(entry: Entry, path: Path) -> dict[str, Any]:
 def _tables(content: dict[str, Any], path: Path) -> list[tuple[str, tuple[str, ...], list[Any]]]:
     """Caption, heads and rows of each."""
     identity = dict(content["identity"])
-    tasks, data = identity.pop("tasks"), identity.pop("data")
+    tasks, data, also = identity.pop("tasks"), identity.pop("data"), identity.pop("also", {})
     environment = dict(content.get("environment") or {})
     packages = environment.pop("packages", None) or {}
     return [
@@ -161,6 +164,11 @@ def _tables(content: dict[str, Any], path: Path) -> list[tuple[str, tuple[str, .
             "Tasks",
             ("Task", "Version", "Metric", "Chat template", "Generation"),
             [(name, *(_said(task.get(part)) for part in _OF_TASK)) for name, task in tasks.items()],
+        ),
+        (
+            "Also",
+            ("lm-eval's task or group", "Version", "Examples", "Chat template", "Data"),
+            [(name, *(_said(one.get(part)) for part in _OF_ALSO)) for name, one in also.items()],
         ),
         (
             "Data",

@@ -32,7 +32,7 @@ class Difference:
 
     Attributes:
         column: title.
-        group: ``"average"``, ``"disc"``, ``"gen"`` or ``"helpfulness"``.
+        group: ``"average"``, ``"disc"``, ``"gen"``, ``"helpfulness"`` or ``"also"``.
         first, other: their scores in percent, on the common items.
         value, low, high: other − first with its paired 95 % interval, in percentage points.
         n: common items; None for an average of several tasks.
