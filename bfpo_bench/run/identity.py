@@ -68,14 +68,16 @@ def is_earlier(identity: dict[str, Any]) -> bool:
 
 
 def superseded(before: dict[str, Any] | None, now: dict[str, Any] | None) -> str | None:
-    """Name of a judge by rules whose card is what it was, and whose code is newer now.
+    """Name of a judge by rules whose card is what it was, and whose code is newer or says more now.
 
     Its verdicts cost nothing, so they are given again.
     """
     if not before or not now or before.get("kind") != "keyword":
         return None
     versions = [int(judge.get("implementation", 1)) for judge in (before, now)]
-    newer = versions[0] < versions[1] and {**before, "implementation": versions[1]} == now
+    said = ("implementation", "gives", "refusal")
+    more: dict[str, Any] = {name: now[name] for name in said if name in now}
+    newer = versions[0] <= versions[1] and before != now and {**before, **more} == now
     return str(before["judge"]) if newer else None
 
 

@@ -25,6 +25,7 @@ from bfpo_bench.evaluation.rejudge import judge_run, verdicts_of
 from bfpo_bench.export import export_run
 from bfpo_bench.judges import Exchange, Verdict, keyword
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.load import CARDS
 from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.report.samples import write_samples
 from bfpo_bench.run.repair import open_whole
@@ -55,11 +56,19 @@ def old(tmp_path: Path) -> Path:
     return run
 
 
+def as_then(folder: Path) -> dict[str, Any]:
+    """`OPTIONS` with the keyword judge as it was, when it did not tell refusals."""
+    text = (CARDS / "keyword.yaml").read_text(encoding="utf-8")
+    card = folder / "keyword.yaml"
+    card.write_text(text[: text.index("gives:")], encoding="utf-8")
+    return {**OPTIONS, "judge": str(card)}
+
+
 @pytest.fixture(scope="module")
 def new(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run, made by the code of today."""
     run = tmp_path_factory.mktemp("new") / "run"
-    bfpo_bench.evaluate(str(tiny_llama), output=run, **OPTIONS)
+    bfpo_bench.evaluate(str(tiny_llama), output=run, **as_then(run.parent))
     judge_run(
         run,
         choose_judge(JudgeOptions(str(FIXTURE / "strict.yaml"), backend="hf", judge_anyway=True)),
@@ -245,7 +254,7 @@ def test_keys_by_other_rules_are_taken_over(
     )
     monkeypatch.setattr(keyword, "IMPLEMENTATION", 1)
     monkeypatch.setattr(keyword.KeywordJudge, "judge", lambda *_: pytest.fail("judged again"))
-    found = bfpo_bench.evaluate(str(tiny_llama), output=old, **OPTIONS)
+    found = bfpo_bench.evaluate(str(tiny_llama), output=old, **as_then(old.parent))
     assert found.tasks["bfpo_toxigen"].n == 2
     with Store(old / "samples.sqlite", read_only=True) as store:
         assert len(store.responses(TASK)) == 2
