@@ -86,7 +86,8 @@ def draws_of_averages(
     """Draws of the averages from those of their tasks, as far as there are any."""
     parts: dict[str, list[Floats]] = {}
     for name, values in drawn.items():
-        parts.setdefault(tasks[name].group, []).append(values)
+        if tasks[name].group in AVERAGED:
+            parts.setdefault(tasks[name].group, []).append(values)
     found = {group: mean_of(values) for group, values in parts.items()}
     if found.keys() >= set(_PAPER):
         found["savg"] = mean_of([found[group] for group in _PAPER])

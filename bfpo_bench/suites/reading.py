@@ -36,14 +36,14 @@ def read_task_yaml(path: Path, within: tuple[Path, ...] = ()) -> Any:
         BadInput: one of them cannot be read, is not YAML, or includes itself.
     """
     if path in within:
-        raise BadInput(f"{within[0]} includes {path} twice over; mend the task's 'include'.")
+        raise BadInput(f"{path} includes itself, by {within[-1]}; mend the task's 'include'.")
     content = read_yaml(path, "task")
     if not isinstance(content, dict) or "include" not in content:
         return content
     named = content["include"]
     found: dict[str, Any] = {}
     for name in named if isinstance(named, list) else [named]:
-        other = read_task_yaml(path.parent / str(name), (*within, path))
+        other = read_task_yaml((path.parent / str(name)).resolve(), (*within, path))
         found |= other if isinstance(other, dict) else {}
     return found | {key: value for key, value in content.items() if key != "include"}
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 import bfpo_bench
 from bfpo_bench.common.errors import BadInput
@@ -15,6 +16,7 @@ from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 from bfpo_bench.run.outcomes import item_groups
 from bfpo_bench.run.store import Store
 from bfpo_bench.suites import load_suite
+from bfpo_bench.suites.task_file import read_task
 from bfpo_bench.tasks.requests import load_tasks
 
 from .conftest import requests
@@ -114,3 +116,20 @@ def test_what_is_wrong_with_it_is_one_sentence(
     with pytest.raises(BadInput) as caught:
         load_tasks(load_suite(str(folder / "suite.yaml")))
     assert sentence in str(caught.value)
+
+
+def test_a_task_s_yaml_can_include_another_as_in_lm_eval(tmp_path: Path) -> None:
+    """Own keys go before the other's, metadata as a whole."""
+    base = {"output_type": "generate_until", "custom_dataset": "a.b", "metadata": {"version": 3}}
+    base["metric_list"] = [{"metric": "bypass"}]  # type: ignore[assignment]
+    (tmp_path / "base").write_text(yaml.safe_dump(base))
+    own = {"include": "base", "task": "mine", "metadata": {"version": 2, "metric": "answered"}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(own))
+    task = read_task(tmp_path / "mine.yaml")
+    assert (task.task, task.version, task.source, task.group) == ("mine", 2, "a.b", "answ")
+    (tmp_path / "base").write_text("include: mine.yaml\n")
+    with pytest.raises(BadInput, match=r"mine.yaml includes itself, by .*base; mend the task"):
+        read_task(tmp_path / "mine.yaml")
+    (tmp_path / "base").unlink()
+    with pytest.raises(BadInput, match=r"the task file .*base cannot be read \(No such file"):
+        read_task(tmp_path / "mine.yaml")
