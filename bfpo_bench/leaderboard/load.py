@@ -30,8 +30,8 @@ from bfpo_bench.leaderboard.columns import (
 )
 from bfpo_bench.leaderboard.protocol import Protocol, of_alpaca, of_cell, of_look, of_mean
 from bfpo_bench.leaderboard.render.escaping import name_text, one_line
-from bfpo_bench.leaderboard.rows import Cell, Entry, distance_cells
-from bfpo_bench.leaderboard.runs import Run, open_run
+from bfpo_bench.leaderboard.rows import Badge, Cell, Entry, distance_cells
+from bfpo_bench.leaderboard.runs import Run, open_run, short_paths
 from bfpo_bench.run.results import NO_NUMBER, TITLES, TaskResult, verdicts_by
 
 _LONGEST_NAME = 40
@@ -190,7 +190,24 @@ def _entry(run: Run, fault: str | None) -> Entry:
         fault=fault,
         extra=(*extra, *columns, *also),
         judge=run.judge,
+        badges=_badges(run, missing),
     )
+
+
+def _badges(run: Run, missing: Sequence[str]) -> tuple[Badge, ...]:
+    results = run.results
+    found = []
+    if results.suite.get("demonstration"):
+        why = f"suite {results.suite['name']} is a few bundled items and measures nothing"
+        found.append(Badge("demonstration", why))
+    if results.limit is not None:
+        why = f"at most {results.limit} items per task, drawn with seed {results.seed}"
+        found.append(Badge("limited", why))
+    if missing:
+        found.append(Badge("incomplete", "; ".join(missing)))
+    if run.samples is None:
+        found.append(Badge("unchecked", NO_SAMPLES))
+    return tuple(found)
 
 
 def _with_verdicts_by(run: Run, cells: Mapping[str, Cell]) -> dict[str, Cell]:
@@ -285,14 +302,16 @@ def mean_entry(entries: Sequence[Entry], seeds: Sequence[int]) -> Entry:
     cells = {key: _mean([entry.cells[key] for entry in entries]) for key in shared}
     names = ", ".join(map(str, seeds))
     marks = [mark for entry in entries for mark in entry.marks]
+    about = f"mean of {len(entries)} runs (seeds {names}), ± their standard deviation"
     return replace(
         first,
         cells=cells | distance_cells(cells),
         marks=(
-            f"mean of {len(entries)} runs (seeds {names}), ± their standard deviation",
+            about,
             *dict.fromkeys(marks),
         ),
         runs=tuple(run for entry in entries for run in entry.runs),
+        badges=(*first.badges, Badge(f"{len(entries)} seeds", about)),
     )
 
 
@@ -314,15 +333,16 @@ def _named_apart(rows: Sequence[Loaded], remarks: list[str]) -> list[Loaded]:
     for name, some in same.items():
         if len(some) == 1:
             continue
-        folders = [str(row.runs[0].path) for row in some]
+        paths = [row.runs[0].path for row in some]
+        short = short_paths(paths)
+        where = ", ".join(map(str, paths))
         remarks.append(
-            f"{len(some)} runs are named {name} ({', '.join(folders)}); their rows name the folder "
-            "too."
+            f"{len(some)} runs are named {name} ({where}); their rows name the folder too."
         )
         # A long name is cut, lest the folder behind it were.
         begin = one_line(name, _LONGEST_NAME)
-        for number, (row, folder) in enumerate(zip(some, folders, strict=True), 1):
-            ways = (Path(folder).name, folder, f"{number} of {len(some)}")
+        for number, (row, path) in enumerate(zip(some, paths, strict=True), 1):
+            ways = (short[path], f"{number} of {len(some)}")
             named = (f"{begin} ({way})" for way in ways)
             names[id(row)] = next((one for one in named if name_text(one) not in taken), name)
             taken.add(name_text(names[id(row)]))

@@ -3,7 +3,7 @@
 Best and second of a column are told within a block (measured rows, each published table), among the
 rows whose numbers were measured with the protocol of most of them. Where no protocol is that of the
 most rows, nothing is ranked. Values that print alike are equally good, and a value that all have is
-no best. report/table.js does the same among the rows that a page shows.
+no best.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from bfpo_bench.leaderboard.columns import SAVG, Column
+from bfpo_bench.leaderboard.columns import SAVG, Column, sort_key
 from bfpo_bench.leaderboard.protocol import NOTHING, SAID_ONLY, Protocol
 from bfpo_bench.leaderboard.rows import Cell, Entry
 
@@ -37,6 +37,27 @@ def by_savg(entry: Entry) -> tuple[bool, float]:
     """A key to sort rows by: highest Savg. first, those without one last."""
     cell = entry.cells.get(SAVG.key)
     return cell is None, -cell.value if cell else 0.0
+
+
+def ordered(block: Sequence[Entry], sort: str | None, columns: Sequence[Column]) -> list[Entry]:
+    """The rows of a block as they stand: measured ones by Savg., published ones as printed.
+
+    Args:
+        sort: a column's key or title instead, best first; or ``name``.
+        columns: that are shown.
+
+    Raises:
+        BadInput: no such column.
+    """
+    if sort is None and block[0].kind == "published":
+        return list(block)
+    column = sort_key(sort or SAVG.key, columns)
+    if column is None:
+        return sorted(block, key=lambda entry: entry.name.casefold())
+    key, goodness = column.key, column.goodness
+    with_it = [entry for entry in block if key in entry.cells]
+    with_it.sort(key=lambda entry: goodness(entry.cells[key].value), reverse=True)
+    return with_it + [entry for entry in block if key not in entry.cells]
 
 
 def printed(value: float) -> float:
@@ -72,6 +93,20 @@ def unlike(block: Sequence[Entry], column: Column) -> dict[int, str]:
             what = "; ".join(part.text("instead of") for part in parts)
             found[row] = f"measured otherwise than most rows of its block, not ranked: {what}"
     return found
+
+
+def unranked(block: Sequence[Entry], columns: Sequence[Column]) -> dict[int, str]:
+    """Why a row is ranked in none of the columns that it has, by ``id`` of the row."""
+    found: dict[int, list[str | None]] = {}
+    for column in columns:
+        cells, others = _cells(block, column), unlike(block, column)
+        _, alone = _usual(cell.protocol for cell in cells.values())
+        for row in cells:
+            found.setdefault(row, []).append(others.get(row) if alone else _NO_USUAL)
+    return {row: str(whys[0]) for row, whys in found.items() if None not in whys}
+
+
+_NO_USUAL = "no settings are those of most rows of its block, so none of them is ranked"
 
 
 def said(block: Sequence[Entry]) -> dict[int, str]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from bfpo_bench.leaderboard.columns import (
     ALPACA,
@@ -66,6 +66,13 @@ class Cell:
     protocol: Protocol = NOTHING
 
 
+class Badge(NamedTuple):
+    """What kind of row it is: a word, and the reason."""
+
+    name: str
+    why: str
+
+
 @dataclass(frozen=True)
 class Entry:
     """One row.
@@ -81,6 +88,7 @@ class Entry:
         fault: why the run failed its consistency check; such a row is named and not ranked.
         extra: columns of tasks that the paper does not have (a suite of one's own).
         judge: name of the judge whose verdicts Gen. counts; None without judged tasks.
+        badges: why it is no row like the others, e.g. because its run was limited.
     """
 
     name: str
@@ -93,6 +101,7 @@ class Entry:
     fault: str | None = None
     extra: tuple[Column, ...] = ()
     judge: str | None = None
+    badges: tuple[Badge, ...] = ()
 
 
 def choose_columns(
@@ -121,6 +130,11 @@ def choose_columns(
             columns.insert(columns.index(average) if average else len(columns), column)
     columns += [column for column in extra.values() if column.group == "also"]
     return tuple(columns)
+
+
+def headline(entries: Sequence[Entry]) -> tuple[Column, ...]:
+    """The columns of the summary, the averages first: what a page shows where room is scarce."""
+    return tuple(sorted(choose_columns(entries), key=lambda column: column.group != "average"))
 
 
 # ------------------------------------------------ CrowS-Pairs by its distance from 50
@@ -183,10 +197,12 @@ def _published(row: dict[str, str], notes: list[dict[str, Any]]) -> Entry:
             cell = cells[column.key]
             cells[column.key] = replace(cell, marks=(*cell.marks, VERDICTS))
     cells |= distance_cells(cells)
+    source = f"Table {row['table']} of {PAPER}"
     return Entry(
         name=row["name"],
         kind="published",
-        source=f"Table {row['table']} of {PAPER}",
+        source=source,
         cells=cells,
+        badges=(Badge("published", f"as printed in {source}; not measured here"),),
         marks=tuple(note["text"] for note in about if "columns" not in note),
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,20 @@ def open_run(path: Path, judge: str | None = None) -> Run:
             )
         results = read_results(files[0])
     return Run(path, content["identity"], results)
+
+
+def short_paths(paths: Iterable[Path]) -> dict[Path, str]:
+    """The shortest ends of paths that tell them apart."""
+    parts = {path: path.absolute().parts for path in paths}
+    ends = Counter(end for own in set(parts.values()) for end in _ends(own))
+    return {
+        path: str(Path(*next((end for end in _ends(own) if ends[end] == 1), own)))
+        for path, own in parts.items()
+    }
+
+
+def _ends(parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    return (parts[-length:] for length in range(1, len(parts) + 1))
 
 
 def training_record(path: Path) -> dict[str, Any]:

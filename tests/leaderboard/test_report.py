@@ -17,11 +17,14 @@ import pytest
 
 from benchmarks.synthetic_runs import CATEGORIES, HOSTILE, JUDGE, synthetic_run
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.leaderboard.columns import Column
+from bfpo_bench.leaderboard.protocol import Protocol
 from bfpo_bench.leaderboard.report import write
-from bfpo_bench.leaderboard.report.page import UNSEEN
+from bfpo_bench.leaderboard.report.escaping import UNSEEN
+from bfpo_bench.leaderboard.report.page import table
 from bfpo_bench.leaderboard.report.samples import ROWS_PER_CHUNK, write_chunk
 from bfpo_bench.leaderboard.report.write import write_report
-from bfpo_bench.leaderboard.rows import Cell, Entry, published_entries
+from bfpo_bench.leaderboard.rows import Badge, Cell, Entry, published_entries
 from tests.leaderboard.edits import annotated
 
 HOSTILE_NAME = "</td></script><script>alert(1)</script>\u202e\x00\" onload='alert(2)"
@@ -120,6 +123,52 @@ def test_untrusted_names_stay_text(report: Path) -> None:
     assert shown in page.texts["bdi"]
     [row] = [row for row in page.all("tr") if row.get("data-name", "").startswith("</td>")]
     assert row["data-name"] == shown
+    # Menus and titles hold plain text, so the data have names that are clean.
+    assert read_chunk(report, "index")["runs"][0]["name"] == shown
+
+
+def test_the_table_has_the_blocks_the_order_and_the_badges() -> None:
+    same, other = Protocol.of({"suite": "paper"}), Protocol.of({"suite": "mini"})
+
+    def row(name: str, savg: float, protocol: Protocol, *badges: Badge) -> Entry:
+        path = Path("/home/somebody/runs") / name
+        cells = {"savg": Cell(savg, protocol=protocol), "x": Cell(1.0)}
+        extra = (Column("x", "X", "X", "gen", "higher", "x"),)
+        return Entry(
+            name, "measured", str(path), cells, marks=("limited: to 3",), run=path, runs=(path,),
+            extra=extra, badges=badges,
+        )  # fmt: skip
+
+    shown = table(
+        [
+            *published_entries(),
+            row("a/run", 60.0, same),
+            replace(row("broken", 0.0, same), fault="two verdicts on one response"),
+            row("demo", 99.0, other, Badge("demonstration", "it is"), Badge("limited", "to 3")),
+            row("b/run", 70.0, same),
+        ]
+    )
+    heads = [column.title for column, _, _ in shown["heads"]]
+    assert heads[:5] == ["Disc.", "Gen.", "Savg.", "Alpaca", "CrowS-Pairs"]
+    paper = [f"Published, Table {n} of arXiv 2408.15313" for n in (6, 7, 8)]
+    assert [title for title, _ in shown["blocks"]] == [
+        "Measured", *paper, "Left out of the ranking"
+    ]  # fmt: skip
+    [_, measured], [_, six], *_, [_, faulty] = shown["blocks"]
+    assert [one.entry.name for one in measured] == ["demo", "b/run", "a/run"]
+    assert [one.source for one in measured] == ["demo", "b/run", "a/run"]
+    savg = heads.index("Savg.")
+    assert [one.cells[savg].place for one in measured] == ["", "best", "second"]
+    demo, *rest = measured
+    assert [badge.name for badge in demo.badges] == ["demonstration", "limited", "unranked"]
+    assert "suite mini instead of paper" in demo.badges[2].why
+    assert not any(one.badges for one in rest)
+    # What a badge says is no note too.
+    assert not demo.notes
+    assert rest[0].notes
+    assert [one.entry.name for one in six[:2]] == ["Zephyr", "Juanako"]
+    assert [badge.name for badge in six[0].badges] == ["published"]
+    assert [one.entry.name for one in faulty] == ["broken"]
 
 
 def test_nothing_is_loaded_from_elsewhere(report: Path) -> None:

@@ -17,7 +17,7 @@ from benchmarks.synthetic_runs import HOSTILE, synthetic_run
 from bfpo_bench.leaderboard.protocol import Protocol
 from bfpo_bench.leaderboard.report import write
 from bfpo_bench.leaderboard.report.write import write_report
-from bfpo_bench.leaderboard.rows import Cell, Entry, published_entries
+from bfpo_bench.leaderboard.rows import Badge, Cell, Entry, published_entries
 from tests.leaderboard.edits import annotated
 
 playwright = pytest.importorskip(
@@ -92,7 +92,8 @@ def row(name: str, run: Path, savg: float) -> Entry:
         "savg": Cell(savg, savg - 1, savg + 1, protocol=Protocol.of({"suite": "same"})),
         "crows_pairs": Cell(savg, protocol=Protocol.of({"suite": "same"})),
     }
-    return Entry(name, "measured", str(run), cells, run=run, runs=(run,))
+    badges = (Badge("limited", "at most 300 items per task"),)
+    return Entry(name, "measured", str(run), cells, run=run, runs=(run,), badges=badges)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def watched(browser: Any, report: Path) -> Iterator[Watched]:
 
 
 def names(page: Any) -> list[str]:
-    rows = page.locator("#board tbody tr:visible")
+    rows = page.locator("#board .entry:visible")
     return rows.evaluate_all("rows => rows.map((row) => row.dataset.name)")
 
 
@@ -138,38 +139,50 @@ def answers(run: Path, query: str, *values: Any) -> int:
     return int(count)
 
 
-def test_the_table_sorts_by_every_column(watched: Watched) -> None:
+BLOCKS = [[0, 2], [2, 9], [9, 15], [15, 21]]
+"""Where the block of measured rows and those of the paper's three tables begin and end."""
+
+
+def test_blocks_and_order_are_those_of_the_terminal(watched: Watched) -> None:
     page = watched.page
-    savg = sorted(((e.cells["savg"].value, e.name) for e in published_entries()), reverse=True)
-    first = [value for value, _ in sorted([*savg, (60.0, "weak"), (70.0, "strong")])][::-1]
-    shown = page.locator("#board tbody tr td:last-child").evaluate_all(
-        "cells => cells.map((cell) => Number(cell.dataset.value))"
-    )
-    assert shown == first
+    titles = page.locator("#board .block:visible").all_inner_texts()
+    paper = "of arXiv 2408.15313"
+    assert titles == ["Measured", *(f"Published, Table {n} {paper}" for n in (6, 7, 8))]
+    assert names(page) == ["strong", "weak", *(entry.name for entry in published_entries())]
+    heads = page.locator("#board thead tr:last-child th:visible button").all_inner_texts()
+    assert heads == ["Model", "Disc.", "Gen.", "Savg.", "Alpaca"]
+
+
+def test_the_table_sorts_by_every_column_within_its_blocks(watched: Watched) -> None:
+    page = watched.page
+    savg = {entry.name: entry.cells["savg"].value for entry in published_entries()}
+    savg |= {"weak": 60.0, "strong": 70.0}
+    before = names(page)
     head = page.locator("th[data-key=savg]")
-    assert head.get_attribute("aria-sort") == "descending"
-    head.locator("button").press("Enter")
-    assert head.get_attribute("aria-sort") == "ascending"
-    assert names(page)[0] == "Mistral + DPO"
-    page.locator("th[data-key=name] button").click()
-    assert names(page) == sorted(names(page), key=str.lower)
     assert head.get_attribute("aria-sort") is None
-    # Rows that lack the value stand last, whichever way.
-    alpaca = page.locator("th[data-key=alpaca] button")
-    for best in ("Llama3", "Beaver"):
-        alpaca.click()
-        assert names(page)[0] == best
-        assert set(names(page)[-2:]) == {"weak", "strong"}
+    for order, sign in (("descending", -1), ("ascending", 1)):
+        head.locator("button").press("Enter")
+        assert head.get_attribute("aria-sort") == order
+        found = names(page)
+        for begin, end in BLOCKS:
+            assert set(found[begin:end]) == set(before[begin:end])
+            values = [sign * savg[name] for name in found[begin:end]]
+            assert values == sorted(values)
+    page.locator("th[data-key=name] button").click()
+    found = names(page)
+    for begin, end in BLOCKS:
+        assert found[begin:end] == sorted(before[begin:end], key=str.lower)
+    assert head.get_attribute("aria-sort") is None
 
 
-def test_the_table_filters_and_marks_the_best_of_what_is_shown(watched: Watched) -> None:
+def test_the_table_filters_and_the_best_of_a_block_stays_it(watched: Watched) -> None:
     page = watched.page
 
     def marked(key: str, kind: str) -> list[str]:
         return page.evaluate(
             """([key, kind]) => {
                 const column = document.querySelector(`th[data-key=${key}]`).cellIndex;
-                return [...document.querySelectorAll('#board tbody tr')]
+                return [...document.querySelectorAll('#board .entry')]
                     .filter((row) => row.cells[column].classList.contains(kind))
                     .map((row) => row.dataset.name);
             }""",
@@ -178,19 +191,19 @@ def test_the_table_filters_and_marks_the_best_of_what_is_shown(watched: Watched)
 
     # Each block for itself, as in every other format.
     best = ["BFPO w/o buffer", "Llama3", "Mistral + BFPO", "strong"]
-    assert sorted(marked("savg", "best")) == best
     second = ["BFPO w/o shift", "Llama2", "Mistral + DPO-S", "weak"]
+    assert sorted(marked("savg", "best")) == best
     assert sorted(marked("savg", "second")) == second
     page.locator("#board-filter").fill("mistral")
     assert all("mistral" in name.lower() for name in names(page))
-    assert marked("savg", "best") == ["Mistral + BFPO"]
+    assert sorted(marked("savg", "best")) == best
     assert page.locator("#board-count").text_content() == f"{len(names(page))} of 21 rows"
+    expect(page.locator("#board .block:visible")).to_have_count(2)
     page.locator("#board-filter").fill("")
     page.locator("#board-published").uncheck()
     assert names(page) == ["strong", "weak"]
-    assert marked("savg", "best") == ["strong"]
     # CrowS-Pairs is the better the nearer to 50.
-    assert marked("crows_pairs", "best") == ["weak"]
+    assert "weak" in marked("crows_pairs", "best")
     crows = page.locator("th[data-key=crows_pairs]")
     expect(crows).to_be_hidden()
     page.locator("#board-full").check()
@@ -199,6 +212,19 @@ def test_the_table_filters_and_marks_the_best_of_what_is_shown(watched: Watched)
     assert interval.count() == 2
     page.locator("#board-intervals").uncheck()
     assert interval.count() == 0
+
+
+def test_a_badge_tells_its_reason_by_keyboard_and_on_hover(watched: Watched) -> None:
+    page = watched.page
+    badge = page.locator(".entry[data-name=weak] .tag summary")
+    reason = "at most 300 items per task"
+    assert badge.get_attribute("title") == reason
+    shown = page.locator(".entry[data-name=weak] .tag p")
+    expect(shown).to_be_hidden()
+    badge.focus()
+    page.keyboard.press("Enter")
+    expect(shown).to_be_visible()
+    assert shown.text_content() == reason
 
 
 def test_samples_are_filtered_by_task_category_verdict_and_words(
@@ -380,7 +406,7 @@ def test_text_has_contrast(browser: Any, report: Path, scheme: str) -> None:
     page = watched.page
     page.locator("#board-full").check()
     page.get_by_label("Show all text unblurred").check()
-    page.locator("#runs details").first.evaluate("box => { box.open = true; }")
+    page.evaluate("document.querySelectorAll('details').forEach((box) => { box.open = true; })")
     page.locator("[name=words]").fill("lliw")
     watched.found("2 of 600 samples")
     look = """() => {
@@ -423,7 +449,16 @@ def test_a_phone_scrolls_down_only(browser: Any, report: Path) -> None:
     page = watched.page
     page.set_viewport_size({"width": 360, "height": 740})
     watched.found("600 of 600 samples")
+    # The averages are in sight beside the name, which stays there when one scrolls.
+    box, first = page.locator("#board-box"), page.locator("#board .entry").first
+    place = "node => node.getBoundingClientRect()"
+    edges = box.evaluate(place)
+    savg = first.locator("td").nth(2).locator(".value")
+    assert savg.inner_text() == "70.00"
+    assert savg.evaluate(place)["right"] < edges["right"]
     page.locator("#board-full").check()
+    box.evaluate("box => { box.scrollLeft = 400; }")
+    assert abs(first.locator("th").evaluate(place)["left"] - edges["left"]) < 3
     for box in page.locator("#runs details").all():
         box.evaluate("box => { box.open = true; }")
     wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -452,7 +487,7 @@ def test_everything_has_a_name(watched: Watched) -> None:
 
 def test_without_javascript_the_table_is_there(browser: Any, report: Path) -> None:
     watched = Watched(browser, report, java_script_enabled=False)
-    assert watched.page.locator("#board tbody tr").count() == 21
+    assert watched.page.locator("#board .entry").count() == 21
     expect(watched.page.locator("noscript p")).to_contain_text("need JavaScript")
     watched.context.close()
 

@@ -5,11 +5,18 @@ A table is made once; :mod:`bfpo_bench.leaderboard.render.text` writes it in eac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bfpo_bench.leaderboard.columns import TASK_COLUMNS, Column, sort_key
-from bfpo_bench.leaderboard.ranking import blocks, ranks, said, unlike, usual_protocol
+from bfpo_bench.leaderboard.columns import TASK_COLUMNS, Column
+from bfpo_bench.leaderboard.ranking import (
+    blocks,
+    ordered,
+    ranks,
+    said,
+    unlike,
+    usual_protocol,
+)
 from bfpo_bench.leaderboard.render.escaping import name_text
 from bfpo_bench.leaderboard.rows import Cell, Entry
 from bfpo_bench.suites import AVERAGED
@@ -97,12 +104,12 @@ def make_table(
     notes = Notes()
     lines: list[tuple[str, list[tuple[Shown, tuple[Shown, ...]]]]] = []
     for title, block in blocks(sound).items():
-        ordered = _ordered(block, sort, columns)
-        places = {column.key: ranks(ordered, column) for column in columns}
-        others = {column.key: unlike(ordered, column) for column in columns}
-        also = said(ordered)
+        rows_here = ordered(block, sort, columns)
+        places = {column.key: ranks(rows_here, column) for column in columns}
+        others = {column.key: unlike(rows_here, column) for column in columns}
+        also = said(rows_here)
         rows = []
-        for entry in ordered:
+        for entry in rows_here:
             row = id(entry)
             marks = [*entry.marks, *([also[row]] if row in also else [])]
             cells = []
@@ -155,19 +162,6 @@ class Notes:
 def _sentence(text: str) -> str:
     text = text.strip()
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
-
-
-def _ordered(block: list[Entry], sort: str | None, columns: Sequence[Column]) -> list[Entry]:
-    if sort is None and block[0].kind == "published":
-        return block
-    column = sort_key(sort or "savg", columns)
-    if column is None:
-        return sorted(block, key=lambda entry: entry.name.casefold())
-    key = column.key
-    goodness: Callable[[float], float] = column.goodness
-    with_it = [entry for entry in block if key in entry.cells]
-    with_it.sort(key=lambda entry: goodness(entry.cells[key].value), reverse=True)
-    return with_it + [entry for entry in block if key not in entry.cells]
 
 
 def _shown(

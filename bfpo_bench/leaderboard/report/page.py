@@ -1,33 +1,35 @@
 """What the page says of rows and runs, laid out for ``page.html.jinja``.
 
 Names of models, paths and settings are untrusted: the template escapes whatever it is given, and
-`visible` names the characters that nobody would see. What a model wrote never passes through here;
-it travels as data (:mod:`.samples`) and becomes text nodes in the page.
+`visible` (:mod:`.escaping`) names the characters that nobody would see. What a model wrote never
+passes through here; it travels as data (:mod:`.samples`) and becomes text nodes in the page.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.leaderboard.columns import GEN, GEN_CORRECTED, SAVG, SUMMARY, Column
-from bfpo_bench.leaderboard.ranking import block_of, blocks, by_savg, said, unlike
+from bfpo_bench.leaderboard.columns import CROWS_PAIRS_DISTANCE, Column
+from bfpo_bench.leaderboard.ranking import blocks, ordered, ranks, said, unlike, unranked
 from bfpo_bench.leaderboard.render.table import Notes
-from bfpo_bench.leaderboard.rows import Cell, Entry, choose_columns
-from bfpo_bench.leaderboard.runs import open_run, training_record
+from bfpo_bench.leaderboard.report.escaping import named
+from bfpo_bench.leaderboard.rows import Badge, Cell, Entry, choose_columns, headline
+from bfpo_bench.leaderboard.runs import open_run, short_paths, training_record
 from bfpo_bench.run.run_json import read_run
 
-UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
-    "\ufff9-\ufffb\ud800-\udfff]"
-)
-"""Characters that show nothing or turn the direction of others; text.js has the same list."""
+_GROUPS = {
+    "average": "Averages",
+    "helpfulness": "Helpfulness",
+    "disc": "Harmlessness: choosing",
+    "gen": "Harmlessness: answering",
+    **dict.fromkeys(("harm", "answ", "apart"), "Balance"),
+}
+"""Titles over columns; a group that has none here goes by its own name."""
 
-_SUMMARY_KEYS = {column.key for column in SUMMARY}
 _HINTS = {
     "higher": "higher is better",
     "lower": "lower is better",
@@ -38,11 +40,6 @@ _OF_ALSO = ("version", "examples", "chat_template", "data")
 _OF_TRAINING = ("method", "recipe", "base", "data", "updates", "trained_parameters", "processes")
 
 
-def visible(value: object) -> str:
-    """A value as text, unseen characters by their codes."""
-    return UNSEEN.sub(lambda match: f"U+{ord(match[0]):04X}", str(value))
-
-
 # ------------------------------------------------------------------------- the table
 
 
@@ -51,67 +48,103 @@ class _Shown(NamedTuple):
 
     cell: Cell | None
     kind: str
+    place: str
     notes: tuple[int, ...]
     known: str
 
 
+class _Row(NamedTuple):
+    entry: Entry
+    source: str
+    badges: tuple[Badge, ...]
+    notes: tuple[int, ...]
+    cells: list[_Shown]
+
+
 def table(entries: Sequence[Entry]) -> dict[str, Any]:
-    """Groups of heads, heads, rows and notes: best Savg. first, faulty rows last."""
-    there = {key for entry in entries for key in entry.cells} | _SUMMARY_KEYS
-    columns = [column for column in choose_columns(entries, full=True) if column.key in there]
-    ordered = sorted(entries, key=lambda one: (one.fault is not None, by_savg(one)))
-    marks: dict[tuple[int, str], str] = {}
-    for block in blocks(ordered).values():
-        marks |= {(row, ""): mark for row, mark in said(block).items()}
-        for column in columns:
-            marks |= {(row, column.key): mark for row, mark in unlike(block, column).items()}
+    """Heads with their groups, blocks of rows and notes, in the order of every other format.
+
+    What a page shows where room is scarce stands first. Rows that failed their check come last.
+    """
+    first = headline(entries)
+    there = {key for entry in entries for key in entry.cells}
+    rest = [one for one in choose_columns(entries, full=True) if one not in first]
+    columns = [*first, *(column for column in rest if column.key in there)]
+    kinds = {column.key: "summary" if column in first else "task" for column in columns}
+    short = short_paths(path for entry in entries for path in directories(entry))
     notes = Notes()
 
-    def numbers(entry: Entry, own: Sequence[str], key: str = "") -> tuple[int, ...]:
-        more = marks.get((id(entry), key))
-        return notes.of([*own, *([more] if more else [])])
+    def row(entry: Entry, block: _Ranked) -> _Row:
+        found = [*entry.badges, *block.badges(entry)]
+        said = {f"{badge.name}: {badge.why}" for badge in found} | {badge.why for badge in found}
+        marks = [mark for mark in (*entry.marks, *block.said(entry)) if mark not in said]
+        cells = [shown(entry, column, block) for column in columns]
+        return _Row(entry, _source(entry, short), tuple(found), notes.of(marks), cells)
 
-    def shown(entry: Entry, column: Column) -> _Shown:
-        cell = entry.cells.get(column.key)
+    def shown(entry: Entry, column: Column, block: _Ranked) -> _Shown:
+        cell, kind = entry.cells.get(column.key), kinds[column.key]
         if cell is None:
-            return _Shown(None, _kind(column), (), "")
+            return _Shown(None, kind, "", (), "")
         known = [f"{cell.n:,} items"] if cell.n is not None else []
         known += [f"measured with {cell.protocol.text()}"] if cell.protocol.parts else []
-        own = numbers(entry, cell.marks, column.key)
-        return _Shown(cell, _kind(column), own, "; ".join(known))
+        place, why = block.of(entry, column)
+        return _Shown(cell, kind, place, notes.of([*cell.marks, *why]), "; ".join(known))
 
-    groups = [(title, list(members)) for title, members in groupby(columns, key=_group)]
+    found = [
+        (title, [row(entry, ranked) for entry in ranked.rows])
+        for title, block in blocks(entries).items()
+        for ranked in [_Ranked(ordered(block, None, columns), columns, first)]
+    ]
+    faulty = [entry for entry in entries if entry.fault is not None]
+    if faulty:
+        nobody = _Ranked([], columns, first)
+        found.append(("Left out of the ranking", [row(entry, nobody) for entry in faulty]))
+    groups = [(title, list(some)) for title, some in groupby(columns, _group)]
     return {
-        "groups": [(title, _kind(some[0]), len(some)) for title, some in groups],
-        "heads": [(column, _kind(column), _HINTS[column.direction]) for column in columns],
-        "rows": [
-            (
-                entry,
-                block_of(entry),
-                numbers(entry, entry.marks),
-                [shown(entry, column) for column in columns],
-            )
-            for entry in ordered
-        ],
+        "groups": [(title, kinds[some[0].key], len(some)) for title, some in groups],
+        "heads": [(one, kinds[one.key], _HINTS[one.direction]) for one in columns],
+        "blocks": found,
         "notes": notes.numbers,
     }
 
 
+class _Ranked:
+    """What :mod:`bfpo_bench.leaderboard.ranking` says of a block."""
+
+    def __init__(
+        self, rows: Sequence[Entry], columns: Sequence[Column], first: Sequence[Column]
+    ) -> None:
+        self.rows = rows
+        self._places = {column.key: ranks(rows, column) for column in columns}
+        self._unlike = {column.key: unlike(rows, column) for column in columns}
+        self._unranked = unranked(rows, first)
+        self._said = said(rows)
+
+    def badges(self, entry: Entry) -> list[Badge]:
+        why = self._unranked.get(id(entry))
+        return [] if why is None else [Badge("unranked", why)]
+
+    def said(self, entry: Entry) -> list[str]:
+        return [self._said[id(entry)]] if id(entry) in self._said else []
+
+    def of(self, entry: Entry, column: Column) -> tuple[str, list[str]]:
+        """Whether a cell is the best or the second of its block, and why it is not ranked."""
+        row = id(entry)
+        place = ("", "best", "second")[self._places[column.key].get(row, 0)]
+        why = self._unlike[column.key].get(row)
+        return place, [] if why is None else [why]
+
+
+def _source(entry: Entry, short: Mapping[Path, str]) -> str:
+    """Which folders a row is of; the title of its block says it of a published one."""
+    names = [short[path] for path in directories(entry)]
+    more = f" and {len(names) - 2} more" if len(names) > 3 else ""
+    return ", ".join(names[:2] if more else names) + more
+
+
 def _group(column: Column) -> str:
-    if column.group == "helpfulness":
-        return "Helpfulness"
-    if column.group == "also":
-        return "Also"
-    if column is SAVG:
-        return "Overall"
-    if {column.key, column.group} & {"harm", "answ", "apart"}:
-        return "Balance"
-    answering = column.group == "gen" or column in (GEN, GEN_CORRECTED)
-    return f"Harmlessness: {'answering' if answering else 'choosing'}"
-
-
-def _kind(column: Column) -> str:
-    return "summary" if column.key in _SUMMARY_KEYS else "task"
+    group = "disc" if column is CROWS_PAIRS_DISTANCE else column.group
+    return _GROUPS.get(group, group.capitalize())
 
 
 # -------------------------------------------------------------------------- the runs
@@ -122,18 +155,25 @@ def directories(entry: Entry) -> tuple[Path, ...]:
     return entry.runs or ((entry.run,) if entry.run is not None else ())
 
 
-def run_name(entry: Entry, path: Path) -> str:
-    """How a run is called: as its row, with the folder where a row has several runs."""
-    return entry.name if len(directories(entry)) == 1 else f"{entry.name} · {path.name}"
+def run_names(entries: Sequence[Entry]) -> dict[Path, str]:
+    """How runs are called: as their row, with the folder where a row has several runs."""
+    short = short_paths(path for entry in entries for path in directories(entry))
+    return {
+        path: named(entry.name if len(paths) == 1 else f"{entry.name} · {short[path]}")
+        for entry in entries
+        for paths in [directories(entry)]
+        for path in paths
+    }
 
 
 def boxes(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """Of each run directory its name, path, fault, remarks and tables of settings."""
-    return [_box(entry, path) for entry in entries for path in directories(entry)]
+    names = run_names(entries)
+    return [_box(entry, path, names[path]) for entry in entries for path in directories(entry)]
 
 
-def _box(entry: Entry, path: Path) -> dict[str, Any]:
-    box: dict[str, Any] = {"name": run_name(entry, path), "path": path, "fault": entry.fault}
+def _box(entry: Entry, path: Path, name: str) -> dict[str, Any]:
+    box: dict[str, Any] = {"name": name, "path": path, "fault": entry.fault}
     try:
         content = read_run(path)
     except BadInput as error:

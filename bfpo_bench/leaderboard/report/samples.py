@@ -43,6 +43,7 @@ from bfpo_bench.common.errors import BenchError
 from bfpo_bench.helpfulness.annotation import TASK as ALPACA_TASK
 from bfpo_bench.helpfulness.annotation import TIE
 from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK
+from bfpo_bench.leaderboard.report.escaping import named
 from bfpo_bench.run.run_json import read_evaluation
 from bfpo_bench.run.store import AnnotationRecord, ResponseRecord, Store, VerdictRecord, source_row
 
@@ -216,7 +217,7 @@ def _write_texts(runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder:
             run.answered[start + at] = 1
             question = questions[at] = questions[at] or response.question
             answers[at] = [
-                *(response.response, response.finish),
+                *(response.response, named(response.finish)),
                 # A seed has 64 bits, a number of JavaScript 53.
                 str(response.seed),
                 *(response.prompt_tokens, response.tokens, response.cut_tokens),
@@ -228,11 +229,12 @@ def _write_texts(runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder:
                     start + at,
                 ),
                 None if response.question == question else response.question,
-                *(response.thought, response.no_answer),
+                response.thought,
+                None if response.no_answer is None else named(response.no_answer),
             ]
         write_chunk(folder, f"run-{place}-{number}", answers)
     heads = [
-        [row.item, row.position, text, *([row.reference] if row.reference else [])]
+        [named(row.item), row.position, text, *([row.reference] if row.reference else [])]
         for row, text in zip(part, questions, strict=True)
     ]
     write_chunk(folder, f"questions-{number}", heads)
@@ -298,12 +300,12 @@ def _index(runs: Sequence[_Run], rows: Sequence[_Row], tasks: Sequence[str]) -> 
         category.append(-1 if found is None else categories.setdefault(found, len(categories)))
     return {
         "per_chunk": ROWS_PER_CHUNK,
-        "tasks": [[task, _title(task), counts[task]] for task in tasks],
-        "categories": list(categories),
+        "tasks": [[task, named(_title(task)), counts[task]] for task in tasks],
+        "categories": [named(category) for category in categories],
         "category": category,
         "runs": [
             {
-                "name": run.name,
+                "name": named(run.name),
                 "frames": [list(frame) for frame in run.frames],
                 "judges": [_judge(run, judge) for judge in list(run.judges) or [""]],
             }
@@ -316,7 +318,7 @@ def _judge(run: _Run, name: str) -> dict[str, Any]:
     judged = run.judge(name)
     pairs = zip(judged.verdicts, run.answered, strict=True)
     return {
-        "name": name,
+        "name": named(name),
         "annotator": judged.annotator,
         "verdicts": bytes(v if there else _NOT_ANSWERED for v, there in pairs).decode("ascii"),
         "p": judged.p if any(p >= 0 for p in judged.p) else None,

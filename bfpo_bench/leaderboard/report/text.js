@@ -25,7 +25,7 @@ function grouped(list, key) {
   return groups;
 }
 
-// Characters that show nothing or turn the direction of others; page.py has the same list.
+// Characters that show nothing or turn the direction of others; escaping.py has the same list.
 // Line feed and tab are ordinary here. Tag characters can smuggle whole sentences past a reader.
 const UNSEEN =
   /([\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]|\p{Cs})\1*/gu;

@@ -22,7 +22,8 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.files import atomic_folder, owned
 from bfpo_bench.leaderboard.plots.draw import draw_all
 from bfpo_bench.leaderboard.ranking import usual_protocol
-from bfpo_bench.leaderboard.report.page import boxes, directories, run_name, table, visible
+from bfpo_bench.leaderboard.report.escaping import named, visible
+from bfpo_bench.leaderboard.report.page import boxes, run_names, table
 from bfpo_bench.leaderboard.report.samples import write_samples
 from bfpo_bench.leaderboard.rows import Entry
 from bfpo_bench.run.repair import is_damaged
@@ -62,9 +63,8 @@ def write_report(
             (staged / "pictures").mkdir()
             pictures = draw_all(entries, staged / "pictures")
             runs = [
-                (run_name(entry, path), path)
-                for entry in entries
-                for path in directories(entry)
+                (name, path)
+                for path, name in run_names(entries).items()
                 if (path / "samples.sqlite").is_file()
             ]
             problems = {path: problem for _, path in runs if (problem := _problem(path))}
@@ -119,7 +119,7 @@ def _page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters["visible"] = visible
+    pages.filters |= {"visible": visible, "named": named}
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     script = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     measured = [entry for entry in entries if entry.kind == "measured"]
