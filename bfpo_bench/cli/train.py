@@ -182,6 +182,7 @@ def _left_out(record: dict[str, Any]) -> list[str]:
             "bad rows left out (training.json names them)": one.get("left_out", 0),
             "prompts too long, left out": one.get("too_long", 0),
             "cut to fit": one.get("cut", 0),
+            "dropped by the pair rule": one.get("dropped", 0),
         }
         said = [f"{count:,} {what}" for what, count in counts.items() if count]
         if said:

@@ -233,7 +233,7 @@ def set_entry(
         rows: those found.
         bad: a sentence for each row that was left out.
         digest: of what is trained on.
-        counts: what else happened to them: ``cut``, ``too_long``.
+        counts: what else happened to them: ``cut``, ``too_long``, ``swapped``, ``dropped``.
     """
     return {
         "name": name,

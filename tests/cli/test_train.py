@@ -40,6 +40,7 @@ def test_train_and_evaluate(
     command = ["train", "--recipe", "mine.yaml", "--model", str(tiny_llama), "--device", "cpu"]
     looked = CliRunner().invoke(app, [*command, "--dry-run"])
     assert "one: 32 pairs" in looked.output
+    assert "by the rule bfpo: 32 kept, 0 swapped, 0 dropped" in looked.output
     assert "4 updates of 16 pairs, 8 at once" in looked.output
     assert not Path("models").exists()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.training.pairwise.losses import load_loss
+from bfpo_bench.training.pairwise.loss_by_name import load_loss
 from bfpo_bench.training.recipe import RENAMED
 from bfpo_bench.training.recipe_file import load_recipe, recipe_names
 
@@ -28,6 +28,9 @@ def test_every_row_of_the_paper_has_its_recipe() -> None:
     rows = ["sft", "dpo-h", "dpo-s", "dpo", "ipo", "bfpo", "bfpo-no-buffer", "bfpo-no-shift"]
     assert {f"mistral/{row}" for row in rows} <= set(recipe_names())
     assert {f"zephyr-redteam/{row}" for row in ("dpo", "ipo", "bfpo")} <= set(recipe_names())
+    rivals = ("safedpo", "bso", "midpo-safe", "midpo-helpful", "simpo", "cpo", "orpo")
+    where = ("mistral", "zephyr-redteam", "toy")
+    assert {f"{one}/{rival}" for one in where for rival in rivals} <= set(recipe_names())
 
 
 @pytest.mark.parametrize("name", recipe_names())

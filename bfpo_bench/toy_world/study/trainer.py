@@ -28,7 +28,8 @@ from bfpo_bench.training.data.load import load_set
 from bfpo_bench.training.data.preferences import make_pairs
 from bfpo_bench.training.data.tokenize import Limits, TokenPair, tokenize_pairs
 from bfpo_bench.training.loop import loop_settings
-from bfpo_bench.training.pairwise.losses import PairLogps, load_loss
+from bfpo_bench.training.pairwise.loss_by_name import load_loss
+from bfpo_bench.training.pairwise.losses import PairLogps
 from bfpo_bench.training.pairwise.reference import reference_logprobs
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 from bfpo_bench.training.prepared import recipe_schedule

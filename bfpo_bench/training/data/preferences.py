@@ -127,30 +127,65 @@ def _bfpo(record: PreferenceRecord) -> int | Label:
     return SAFETY if None in record.safe else _helpful(record)
 
 
-PAIRINGS: Mapping[str, Callable[[PreferenceRecord], int | Label]] = {
+def _safedpo(record: PreferenceRecord) -> int | Label | None:
+    winner = _bfpo(record)
+    if isinstance(winner, Label) or record.safe[winner]:
+        return winner
+    return 1 - winner if record.safe[1 - winner] else None
+
+
+PAIRINGS: Mapping[str, Callable[[PreferenceRecord], int | Label | None]] = {
     "helpful": _helpful,
     "safe": _safe,
     "naive": _naive,
     "bfpo": _bfpo,
+    "safedpo": _safedpo,
 }
-"""Each tells the response that wins, 0 or 1, or the label that the record lacks for that.
+"""Each tells the response that wins, 0 or 1, or the label that the record lacks for that; None
+drops the record.
 
 ``helpful``: the more helpful response wins (DPO-H). ``safe``: the safer one (DPO-S). ``naive``: the
 safer one where the record tells, else the more helpful one (DPO and IPO on the paper's mix).
-``bfpo``: the more helpful one, and the safety of both must be known.
+``bfpo``: the more helpful one, and the safety of both must be known. ``safedpo``: the more helpful
+one if it is safe, else the other if that is; pairs of two unsafe ones are dropped (SafeDPO's T(D),
+Kim et al. 2025, arXiv 2505.20065, Section 3).
 """
 
 
+@dataclass(frozen=True)
+class Paired:
+    """The pairs of a set, and what its rule has done.
+
+    Attributes:
+        pairs: in the order of the records.
+        swapped: pairs in which the less helpful response wins.
+        dropped: records that make no pair.
+    """
+
+    pairs: list[Pair]
+    swapped: int
+    dropped: int
+
+    def __str__(self) -> str:
+        kept = len(self.pairs) - self.swapped
+        return f"{kept:,} kept, {self.swapped:,} swapped, {self.dropped:,} dropped"
+
+
 def make_pairs(pairing: str, records: Sequence[PreferenceRecord]) -> list[Pair]:
-    """A pair for each record, in order; safety labels are kept whatever the pairing.
+    """The pairs of :func:`pair_up` alone."""
+    return pair_up(pairing, records).pairs
+
+
+def pair_up(pairing: str, records: Sequence[PreferenceRecord]) -> Paired:
+    """A pair for each record that the rule keeps; safety labels stay whatever the pairing.
 
     Args:
         pairing: one of :data:`PAIRINGS`.
         records: of any number of sets.
 
     Raises:
-        BadInput: an unknown pairing, or records without a label that it takes: names the set,
-            how many they are and the first one's place.
+        BadInput: an unknown pairing; records without a label that it takes: names the set,
+            how many they are and the first one's place; or nothing is kept.
     """
     if pairing not in PAIRINGS:
         raise unknown_name("pairing", pairing, PAIRINGS)
@@ -158,7 +193,15 @@ def make_pairs(pairing: str, records: Sequence[PreferenceRecord]) -> list[Pair]:
     lacking = [(record, label) for record, label in found if isinstance(label, Label)]
     if lacking:
         raise _missing(pairing, records, lacking)
-    return [_pair(record, winner) for record, winner in found if isinstance(winner, int)]
+    kept = [(record, winner) for record, winner in found if isinstance(winner, int)]
+    if records and not kept:
+        raise BadInput(
+            f"pairs by {pairing!r} leave nothing of set {records[0].source!r}: in all of its "
+            f"{len(records)} records both responses are unsafe; take another set, or another rule."
+        )
+    swapped = sum(record.more_helpful == 1 - winner for record, winner in kept)
+    pairs = [_pair(record, winner) for record, winner in kept]
+    return Paired(pairs, swapped, len(records) - len(kept))
 
 
 def _pair(record: PreferenceRecord, winner: int) -> Pair:

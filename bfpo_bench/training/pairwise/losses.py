@@ -1,26 +1,22 @@
 """Losses of preference optimisation: pure functions from log-probabilities to one value per pair.
 
 A loss is ``def name(logps: PairLogps, *, parameter=default) -> Tensor`` of shape [pairs], without
-reduction. A recipe names a built-in one (``loss: bfpo``) or any importable function of that form
-(``loss: package.module:function``): see :func:`load_loss`.
+reduction. Those of the BFPO paper's table are here, its rivals' in ``safety_losses.py`` and
+``trl_losses.py``; a recipe names one of them, or a function of that form (``loss_by_name.py``).
 Equations and what theory says of them: docs/losses.md.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from bfpo_bench.common.errors import BadInput, unknown_name
-from bfpo_bench.common.imports import check_parameters, import_function, own_code
+from bfpo_bench.common.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -58,6 +54,37 @@ class PairLogps:
         """``log(π(chosen) π_ref(rejected) / (π(rejected) π_ref(chosen)))``, [pairs]."""
         return (self.chosen - self.ref_chosen) - (self.rejected - self.ref_rejected)
 
+    def safety(self, loss: str) -> tuple[Tensor, Tensor]:
+        """Whether the chosen response is safe, and the rejected one.
+
+        Args:
+            loss: that needs it, for messages.
+
+        Raises:
+            BadInput: it is not known of every pair.
+        """
+        if self.chosen_safe is None or self.rejected_safe is None:
+            raise BadInput(
+                f"the {loss} loss needs to know whether each response of a pair is safe, and there "
+                "are pairs without that label; take a data set that has it, or a loss that does "
+                "without, such as dpo or ipo."
+            )
+        return self.chosen_safe, self.rejected_safe
+
+    def margins(self, loss: str) -> Tensor:
+        """The reward differences of the other objective.
+
+        Raises:
+            BadInput: the data has none.
+        """
+        if self.margin is None:
+            raise BadInput(
+                f"the {loss} loss needs a margin for every pair: a reward of the chosen response "
+                "less that of the rejected one; say with 'margin' in the recipe where it comes "
+                "from, or use dpo."
+            )
+        return self.margin
+
 
 Loss = Callable[[PairLogps], Tensor]
 """A pairwise loss with its parameters filled in: ``[pairs]`` from the pairs' log-probabilities."""
@@ -72,8 +99,8 @@ def dpo(logps: PairLogps, *, beta: float = 0.01, label_smoothing: float = 0.0) -
         label_smoothing: assumed share of pairs whose preference is wrong, in [0, 0.5); above 0 this
             is the conservative loss of Mitchell 2023.
     """
-    _positive("beta", beta)
-    if not 0 <= _number("label_smoothing", label_smoothing) < 0.5:
+    positive("beta", beta)
+    if not 0 <= number("label_smoothing", label_smoothing) < 0.5:
         raise BadInput(f"label_smoothing must be from 0 to below 0.5, not {label_smoothing:g}.")
     scaled = beta * logps.log_ratio
     if label_smoothing == 0:
@@ -90,7 +117,7 @@ def ipo(logps: PairLogps, *, tau: float = 0.01, per_token: bool = False) -> Tens
         per_token: take each response's log-probabilities averaged over its tokens, as TRL does,
             instead of summed, as the authors of BFPO do. The two need different τ.
     """
-    _positive("tau", tau)
+    positive("tau", tau)
     if not isinstance(per_token, bool):
         raise BadInput(f"per_token must be true or false, not {per_token!r}.")
     log_ratio = logps.log_ratio
@@ -126,17 +153,9 @@ def bfpo(
     Raises:
         BadInput: a parameter out of range, or a pair without safety labels.
     """
-    _positive("tau", tau)
-    if logps.chosen_safe is None or logps.rejected_safe is None:
-        raise BadInput(
-            "the bfpo loss needs to know whether each response of a pair is safe, and there are "
-            "pairs without that label; take a data set that has it, or a loss that does without, "
-            "such as dpo or ipo."
-        )
-    label = bfpo_label(logps.chosen_safe, logps.rejected_safe, alpha=alpha, b1=b1, b2=b2, b3=b3).to(
-        logps.chosen.dtype
-    )
-    return (logps.log_ratio - label / tau).square()
+    positive("tau", tau)
+    label = bfpo_label(*logps.safety("bfpo"), alpha=alpha, b1=b1, b2=b2, b3=b3)
+    return (logps.log_ratio - label.to(logps.chosen.dtype) / tau).square()
 
 
 def bfpo_label(
@@ -161,14 +180,14 @@ def bfpo_label(
     Returns:
         The label in units of the global reward, float64, of the same shape.
     """
-    _number("alpha", alpha)
-    _number("b1", b1)
-    _number("b2", b2)
+    number("alpha", alpha)
+    number("b1", b1)
+    number("b2", b2)
     if b3 is None:
         if b1 <= 1:
             raise BadInput(f"b1 must be above 1, not {b1:g}, or b3 be given: it is 1/(b1 - 1).")
         b3 = 1 / (b1 - 1)
-    _positive("b3", b3)
+    positive("b3", b3)
     return b3 * (b1 * helpful_safe.double() - other_safe.double() + b2) - alpha
 
 
@@ -193,20 +212,13 @@ def modpo(
     Raises:
         BadInput: a parameter out of range, or data without margins.
     """
-    _positive("beta", beta)
-    if _positive("weight", weight) > 1:
+    positive("beta", beta)
+    if positive("weight", weight) > 1:
         raise BadInput(f"weight must be above 0 and at most 1, not {weight:g}.")
     if margin_weight is None:
         margin_weight = 1 - weight
-    if _number("margin_weight", margin_weight) < 0:
-        raise BadInput(f"margin_weight must not be negative; it is {margin_weight:g}.")
-    if logps.margin is None:
-        raise BadInput(
-            "the modpo loss needs a margin for every pair: the other objective's reward of the "
-            "chosen response less that of the rejected one; say with 'margin' in the recipe "
-            "where it comes from, or use dpo."
-        )
-    return -logsigmoid((beta * logps.log_ratio - margin_weight * logps.margin) / weight)
+    not_negative("margin_weight", margin_weight)
+    return -logsigmoid((beta * logps.log_ratio - margin_weight * logps.margins("modpo")) / weight)
 
 
 @dataclass(frozen=True)
@@ -267,97 +279,23 @@ def wanted_sign(loss: Loss, logps: PairLogps) -> Tensor:
     return torch.nan_to_num(down - up, nan=0.0).sign()
 
 
-def _number(name: str, value: float) -> float:
-    """Refuses what is not a finite number; a recipe's values come straight from YAML."""
+def number(name: str, value: float) -> float:
+    """A parameter of a loss, which must be finite; a recipe's values come straight from YAML."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         hint = " (YAML reads 1e-2 as text; write 0.01)" if isinstance(value, str) else ""
         raise BadInput(f"{name} must be a number, not {value!r}{hint}.")
     return value
 
 
-def _positive(name: str, value: float) -> float:
-    if _number(name, value) <= 0:
-        raise BadInput(f"{name} must be above 0, not {value:g}.")
+def not_negative(name: str, value: float) -> float:
+    """A parameter of a loss, which must be 0 or above."""
+    if number(name, value) < 0:
+        raise BadInput(f"{name} must not be negative; it is {value:g}.")
     return value
 
 
-BUILT_IN: dict[str, Callable[..., Tensor]] = {"bfpo": bfpo, "dpo": dpo, "ipo": ipo, "modpo": modpo}
-
-
-def load_loss(name: str, parameters: Mapping[str, Any] | None = None) -> Loss:
-    """The loss that a recipe asks for, with its parameters filled in and tried out.
-
-    Args:
-        name: ``dpo``, ``ipo``, ``bfpo``, ``modpo`` or ``package.module:function``.
-        parameters: its keyword arguments.
-
-    Returns:
-        The function of a batch; a ``functools.partial`` of the loss.
-
-    Raises:
-        BadInput: no such loss or parameter, a value out of range, or a function that does not
-            return one differentiable value per pair.
-    """
-    function = import_function("loss", name) if ":" in name else BUILT_IN.get(name)
-    if function is None:
-        raise unknown_name("loss", name, BUILT_IN)
-    parameters = dict(parameters or {})
-    _check_parameters(name, function, parameters)
-    loss = functools.partial(function, **parameters)
-    check_loss(name, loss)
-    return loss
-
-
-def check_loss(name: str, loss: Loss, *, safety: bool = True, margin: bool = True) -> None:
-    """Tries a loss on four made-up pairs, so that what it lacks is known before long work.
-
-    Args:
-        name: of the loss, for messages.
-        loss: from :func:`load_loss`.
-        safety: whether every pair of the data has safety labels.
-        margin: whether every pair has a margin.
-
-    Raises:
-        BadInput: the loss cannot work with such data.
-    """
-    values = torch.linspace(-3.0, -1.0, 4, requires_grad=True)
-    constant, length = torch.full((4,), -2.0), torch.full((4,), 2)
-    safe = torch.tensor([True, True, False, False])
-    batch = PairLogps(
-        chosen=values,
-        rejected=-5 - values,
-        ref_chosen=constant,
-        ref_rejected=constant,
-        chosen_tokens=length,
-        rejected_tokens=length,
-        chosen_safe=safe if safety else None,
-        rejected_safe=safe.flip(0) if safety else None,
-        margin=torch.zeros(4) if margin else None,
-    )
-    missing = ("" if safety else " without safety labels") + ("" if margin else " without margin")
-    with own_code(f"the loss {name} fails on pairs{missing}"):
-        result = loss(batch)
-    shape = list(getattr(result, "shape", ()))
-    if not isinstance(result, Tensor) or shape != [4]:
-        raise BadInput(
-            f"the loss {name} must return one value per pair, a tensor of shape [pairs] without "
-            f"reduction; for 4 pairs it returned a {type(result).__name__} of shape {shape}."
-        )
-    if not result.requires_grad:
-        raise BadInput(
-            f"what the loss {name} returns has no gradient with respect to logps.chosen; it must "
-            "depend on the policy's log-probabilities."
-        )
-
-
-def _check_parameters(
-    name: str, function: Callable[..., Tensor], parameters: Mapping[str, Any]
-) -> None:
-    """Every key must be one that the function takes, and none that it needs be left out."""
-    first, *rest = inspect.signature(function).parameters.values() or (None,)
-    if first is None or first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD):
-        raise BadInput(
-            f"the loss {name} must take the batch as its first argument: "
-            "def loss(logps: PairLogps, *, parameter=default) -> Tensor."
-        )
-    check_parameters("loss", name, rest, parameters)
+def positive(name: str, value: float) -> float:
+    """A parameter of a loss, which must be above 0."""
+    if number(name, value) <= 0:
+        raise BadInput(f"{name} must be above 0, not {value:g}.")
+    return value

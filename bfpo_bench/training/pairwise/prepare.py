@@ -14,10 +14,11 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.prefix.self_check import packing_fault
 from bfpo_bench.training.data.load import load_set, usable
-from bfpo_bench.training.data.preferences import digest, make_pairs
+from bfpo_bench.training.data.preferences import Paired, digest, pair_up
 from bfpo_bench.training.data.tokenize import Limits, TokenCounts, TokenPair, tokenize_pairs
 from bfpo_bench.training.output import set_entry
-from bfpo_bench.training.pairwise.losses import Loss, check_loss, load_loss
+from bfpo_bench.training.pairwise.loss_by_name import check_loss, load_loss, strength
+from bfpo_bench.training.pairwise.losses import Loss
 from bfpo_bench.training.pairwise.margin import MarginReward, choose_margin, label_margins
 from bfpo_bench.training.pairwise.reference import reference_file, reference_logprobs
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
@@ -42,6 +43,7 @@ class PairSet:
         rows: number of rows found.
         bad: a sentence for each row that was left out.
         digest: of its pairs' texts and labels.
+        paired: what its rule kept, swapped and dropped.
     """
 
     name: str
@@ -50,6 +52,7 @@ class PairSet:
     rows: int
     bad: list[str]
     digest: str
+    paired: Paired
 
 
 @dataclass(frozen=True)
@@ -101,13 +104,18 @@ class PreparedPairs(Prepared):
                 one.counts.prompt_tokens + one.counts.response_tokens,
                 one.digest,
                 cut=one.counts.cut,
+                swapped=one.paired.swapped,
+                dropped=one.paired.dropped,
             )
             for one in self.sets
         ]
 
     def describe(self) -> list[str]:
         """See :class:`Prepared`."""
-        lines = [f"{one.name}: {one.counts}{left_out(one.bad)}" for one in self.sets]
+        lines = [
+            f"{one.name}: {one.counts}{left_out(one.bad)}; by the rule {data.pairs}: {one.paired}"
+            for one, data in zip(self.sets, self.recipe.data, strict=True)
+        ]
         return [*lines, *(["margins will be rated before training"] if self.margin else [])]
 
     def rated(self, run: Run) -> Self:
@@ -133,7 +141,6 @@ class PreparedPairs(Prepared):
         schedule = self.schedule(run.state.process_index, run.state.num_processes)
         pairs, precision = self.pairs, self.recipe.precision
         file = reference_file(run.provenance, model, precision)
-        parameters = self.recipe.loss_parameters
         yield PreferenceTrainer(
             model,
             TrainingArguments(**settings),
@@ -141,8 +148,7 @@ class PreparedPairs(Prepared):
             reference_logprobs(pairs, model, precision, file, run.state, run.progress),
             list(schedule),
             self.loss,
-            # What scales log-ratios to implicit rewards: the loss's own.
-            beta=float(parameters.get("beta", parameters.get("tau", 0.01))),
+            strength(self.loss),
             callbacks=callbacks,
         )
 
@@ -160,7 +166,8 @@ def prepare_pairs(
     sets, every_pair = [], []
     for wanted in recipe.data:
         loaded = load_set(wanted, recipe.seed)
-        pairs = make_pairs(wanted.pairs, loaded.records)
+        paired = pair_up(wanted.pairs, loaded.records)
+        pairs = paired.pairs
         if recipe.margin is not None and recipe.margin.label is not None:
             pairs = label_margins(recipe.margin, pairs)
         broken: dict[int, str] = {}
@@ -180,7 +187,7 @@ def prepare_pairs(
         every_pair += pairs
         used = (ids for pair in tokens for ids in (pair.prompt, pair.chosen, pair.rejected))
         check_ids(base.outline, base.tokenizer, used, wanted.name)
-        sets.append(PairSet(wanted.name, tokens, counts, loaded.rows, bad, digest(pairs)))
+        sets.append(PairSet(wanted.name, tokens, counts, loaded.rows, bad, digest(pairs), paired))
     margin = None
     if recipe.margin is not None:
         margin = choose_margin(recipe.margin, every_pair, trust_remote_code, recipe.tokens.date)

@@ -16,6 +16,7 @@ from bfpo_bench.training.data.preferences import (
     PreferenceRecord,
     digest,
     make_pairs,
+    pair_up,
 )
 from tests.training import rows
 
@@ -45,6 +46,9 @@ UNLABELLED = replace(HELPFUL, safe=(None, None))
         ("naive", HELPFUL, "Ask a locksmith.", (True, True)),
         ("bfpo", HELPFUL, "Ask a locksmith.", (True, True)),
         ("naive", UNLABELLED, "Ask a locksmith.", (None, None)),
+        ("safedpo", SAFETY, "Ask a locksmith.", (True, False)),  # swapped
+        ("safedpo", HELPFUL, "Ask a locksmith.", (True, True)),
+        ("safedpo", replace(SAFETY, safe=(True, False)), "Pins.", (True, False)),
     ],
 )
 def test_the_winner(
@@ -66,6 +70,7 @@ def test_the_winner(
         ("bfpo", UNLABELLED, "whether each response is safe,", "all_safe: true"),
         ("bfpo", replace(SAFETY, safe=(True, None)), "each response is safe,", "all_safe: true"),
         ("bfpo", replace(SAFETY, more_helpful=None), "response is more helpful,", "better_resp"),
+        ("safedpo", UNLABELLED, "whether each response is safe,", "all_safe: true"),
     ],
 )
 def test_a_missing_label_is_named_with_what_provides_it(
@@ -79,6 +84,20 @@ def test_a_missing_label_is_named_with_what_provides_it(
     assert f"set {lacking.source!r} leaves open in 2 of its 3 records" in message
     assert f"(first: {lacking.where}); it is provided by" in message
     assert provider in message.partition("provided by")[2]
+
+
+def test_what_a_rule_keeps_swaps_and_drops() -> None:
+    unsafe = replace(SAFETY, safe=(False, False), safer=None)
+    records = [SAFETY, HELPFUL, unsafe, replace(SAFETY, safe=(True, False)), unsafe]
+    found = pair_up("safedpo", records)
+    assert [pair.where for pair in found.pairs] == [records[i].where for i in (0, 1, 3)]
+    assert str(found) == "2 kept, 1 swapped, 2 dropped"
+    assert str(pair_up("bfpo", records)) == "5 kept, 0 swapped, 0 dropped"
+    assert str(pair_up("naive", [SAFETY, UNLABELLED])) == "1 kept, 1 swapped, 0 dropped"
+    # Where nobody says which is more helpful, nothing is swapped.
+    assert str(pair_up("safe", [replace(SAFETY, more_helpful=None)])).startswith("1 kept, 0 swap")
+    with pytest.raises(BadInput, match="leave nothing of set 'safety': in all of its 2 records"):
+        pair_up("safedpo", [unsafe, unsafe])
 
 
 def test_an_unknown_pairing() -> None:
@@ -102,7 +121,13 @@ def test_real_rows_by_each_pairing(data_dir: Path) -> None:
             assert pair.rejected == row[f"response_{1 - winner}"]
             assert pair.chosen_safe is row[f"is_response_{winner}_safe"]
             assert pair.rejected_safe is row[f"is_response_{1 - winner}_safe"]
-    assert set(PAIRINGS) == {"helpful", "bfpo", "safe", "naive"}
+    assert set(PAIRINGS) == {"helpful", "bfpo", "safe", "naive", "safedpo"}
+    better = [(row["better_response_id"], row) for row in upstream]
+    safe = [[row[f"is_response_{i}_safe"] for i in (w, 1 - w)] for w, row in better]
+    assert str(pair_up("safedpo", records)) == (
+        f"{sum(s[0] for s in safe)} kept, {safe.count([False, True])} swapped, "
+        f"{safe.count([False, False])} dropped"
+    )
 
 
 def test_the_digest_is_of_canonical_json_lines() -> None:

@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.training.pairwise.loss_by_name import check_loss, load_loss
 from bfpo_bench.training.pairwise.losses import (
     PairLogps,
     bfpo,
     bfpo_label,
-    check_loss,
     dpo,
     ipo,
-    load_loss,
     modpo,
     rewards,
     wanted_sign,

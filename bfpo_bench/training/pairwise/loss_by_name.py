@@ -1,0 +1,111 @@
+"""The loss that a recipe names, with its parameters, tried out before long work."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.imports import check_parameters, import_function, own_code
+from bfpo_bench.training.pairwise import losses, safety_losses, trl_losses
+from bfpo_bench.training.pairwise.losses import Loss, PairLogps
+
+BUILT_IN: dict[str, Callable[..., Tensor]] = {
+    function.__name__: function
+    for function in (
+        *(losses.bfpo, losses.dpo, losses.ipo, losses.modpo),
+        *(safety_losses.safedpo, safety_losses.bso, safety_losses.midpo),
+        *(trl_losses.simpo, trl_losses.cpo, trl_losses.orpo),
+    )
+}
+
+
+def load_loss(name: str, parameters: Mapping[str, Any] | None = None) -> Loss:
+    """The loss that a recipe asks for, with its parameters filled in and tried out.
+
+    Args:
+        name: one of :data:`BUILT_IN`, or ``package.module:function``.
+        parameters: its keyword arguments.
+
+    Returns:
+        The function of a batch; a ``functools.partial`` of the loss.
+
+    Raises:
+        BadInput: no such loss or parameter, a value out of range, or a function that does not
+            return one differentiable value per pair.
+    """
+    function = import_function("loss", name) if ":" in name else BUILT_IN.get(name)
+    if function is None:
+        raise unknown_name("loss", name, BUILT_IN)
+    parameters = dict(parameters or {})
+    _check_parameters(name, function, parameters)
+    loss = functools.partial(function, **parameters)
+    check_loss(name, loss)
+    return loss
+
+
+def strength(loss: Loss) -> float:
+    """What scales log-ratios to implicit rewards: the loss's own β, or its τ."""
+    given = inspect.signature(loss).parameters
+    values = [given[name].default for name in ("beta", "tau") if name in given]
+    return next((float(one) for one in values if isinstance(one, int | float)), 0.01)
+
+
+def check_loss(name: str, loss: Loss, *, safety: bool = True, margin: bool = True) -> None:
+    """Tries a loss on four made-up pairs, so that what it lacks is known before long work.
+
+    Args:
+        name: of the loss, for messages.
+        loss: from :func:`load_loss`.
+        safety: whether every pair of the data has safety labels.
+        margin: whether every pair has a margin.
+
+    Raises:
+        BadInput: the loss cannot work with such data.
+    """
+    values = torch.linspace(-3.0, -1.0, 4, requires_grad=True)
+    constant, length = torch.full((4,), -2.0), torch.full((4,), 2)
+    safe = torch.tensor([True, True, False, False])
+    batch = PairLogps(
+        chosen=values,
+        rejected=-5 - values,
+        ref_chosen=constant,
+        ref_rejected=constant,
+        chosen_tokens=length,
+        rejected_tokens=length,
+        chosen_safe=safe if safety else None,
+        rejected_safe=safe.flip(0) if safety else None,
+        margin=torch.zeros(4) if margin else None,
+    )
+    missing = ("" if safety else " without safety labels") + ("" if margin else " without margin")
+    with own_code(f"the loss {name} fails on pairs{missing}"):
+        result = loss(batch)
+    shape = list(getattr(result, "shape", ()))
+    if not isinstance(result, Tensor) or shape != [4]:
+        raise BadInput(
+            f"the loss {name} must return one value per pair, a tensor of shape [pairs] without "
+            f"reduction; for 4 pairs it returned a {type(result).__name__} of shape {shape}."
+        )
+    if not result.requires_grad:
+        raise BadInput(
+            f"what the loss {name} returns has no gradient with respect to logps.chosen; it must "
+            "depend on the policy's log-probabilities."
+        )
+
+
+def _check_parameters(
+    name: str, function: Callable[..., Tensor], parameters: Mapping[str, Any]
+) -> None:
+    """Every key must be one that the function takes, and none that it needs be left out."""
+    first, *rest = inspect.signature(function).parameters.values() or (None,)
+    if first is None or first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD):
+        raise BadInput(
+            f"the loss {name} must take the batch as its first argument: "
+            "def loss(logps: PairLogps, *, parameter=default) -> Tensor."
+        )
+    check_parameters("loss", name, rest, parameters)

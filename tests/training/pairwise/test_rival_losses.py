@@ -1,0 +1,235 @@
+"""SafeDPO, BSO, MidPO, SimPO, CPO and ORPO: by hand, against TRL, and as limits of one another."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.autograd import grad
+
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.training.pairwise.loss_by_name import load_loss, strength
+from bfpo_bench.training.pairwise.losses import PairLogps, dpo, modpo, wanted_sign
+from bfpo_bench.training.pairwise.safety_losses import bso, midpo, safedpo
+from bfpo_bench.training.pairwise.trl_losses import cpo, orpo, simpo
+from tests.training.pairwise.test_losses import pairs
+
+# Safety of (winner, loser): both, only the winner, neither, only the loser.
+SAFE = {
+    "chosen_safe": torch.tensor([True, True, False, False]),
+    "rejected_safe": torch.tensor([True, False, False, True]),
+}
+ratios = st.floats(-50, 50)
+
+
+def test_safedpo_golden_values() -> None:
+    # β·h = 0.5·2 = 1; s_l - s_w = 0, 1, 0, -1 and Δ = 3: 1, 1 - 3, 1, 1 + 3.
+    found = safedpo(pairs([2.0] * 4, **SAFE), beta=0.5, delta=3)
+    assert found.tolist() == pytest.approx([math.log1p(math.exp(-x)) for x in (1, -2, 1, 4)])
+
+
+@given(ratio=ratios, beta=st.floats(0.01, 2), delta=st.floats(0, 20))
+def test_safedpo_is_dpo_without_a_margin(ratio: float, beta: float, delta: float) -> None:
+    logps = pairs([ratio] * 4, **SAFE)
+    assert torch.equal(safedpo(logps, beta=beta, delta=0), dpo(logps, beta=beta))
+    alike = torch.tensor([0, 2])  # both safe, or neither
+    found = safedpo(logps, beta=beta, delta=delta)
+    assert torch.equal(found[alike], dpo(logps, beta=beta)[alike])
+    assert torch.equal(found, bso(logps, beta=beta, penalty=delta, generator="logistic"))
+
+
+def of_generator(g: Any, log_ratio: Tensor) -> Tensor:
+    """``g'(R) R - g(R) - g'(1/R)`` with derivatives by autograd: what a generator stands for."""
+
+    def slope(ratio: Tensor) -> Tensor:
+        at = ratio.detach().requires_grad_()
+        return grad(g(at).sum(), at)[0]
+
+    ratio = log_ratio.exp()
+    return slope(ratio) * ratio - g(ratio) - slope(1 / ratio)
+
+
+@pytest.mark.parametrize(("power", "scale"), [(0.2, 4.0), (1.0, 4.0), (0.5, 1.0)])
+def test_bso_is_what_its_generator_gives(power: float, scale: float) -> None:
+    log_ratio = torch.tensor([-3.0, -0.5, 0.0, 1.0, 4.0], dtype=torch.float64)
+    logps = pairs(-log_ratio / 0.5, **{name: one[[0] * 5] for name, one in SAFE.items()})
+    expected = of_generator(
+        lambda r: (r ** (1 + power) - r) / (scale * power * (power + 1)), log_ratio
+    )
+    assert bso(logps, beta=0.5, power=power, scale=scale).tolist() == pytest.approx(expected)
+    logistic = of_generator(lambda r: (r * r.log() - (1 + r) * (1 + r).log()) / 2, log_ratio)
+    assert bso(logps, beta=0.5, generator="logistic").tolist() == pytest.approx(logistic)
+
+
+def test_bso_golden_values() -> None:
+    # R = 1 where both are safe: (0.2 - 1.2 + 1)/(4·0.2·1.2) = 0. With C = log 2 and a safe winner
+    # R = 2: (0.2·2^1.2 - 1.2·2^-0.2 + 1)/0.96; the other way round R = 1/2.
+    found = bso(pairs([0.0] * 4, **SAFE), penalty=math.log(2)).tolist()
+
+    def by_hand(ratio: float) -> float:
+        return (0.2 * ratio**1.2 - 1.2 * ratio**-0.2 + 1) / 0.96
+
+    assert found == pytest.approx([0, by_hand(2), 0, by_hand(0.5)], abs=1e-12)
+
+
+def test_limits_of_bso() -> None:
+    ratio = torch.linspace(-2, 2, 5, dtype=torch.float64)
+    logps = pairs(-ratio / 0.5, **{name: one[[0] * 5] for name, one in SAFE.items()})
+    # λ → 0: [R - 1 + log R]/κ.
+    found = bso(logps, beta=0.5, power=1e-6)
+    assert found.tolist() == pytest.approx(((ratio.exp() - 1 + ratio) / 4).tolist(), abs=1e-5)
+    # With κ = 4 a pair of ratio 1 has DPO's slope, β/2, whatever λ.
+    for power in (0.1, 0.5, 2.0):
+        one = pairs([0.0], **{name: one[:1] for name, one in SAFE.items()})
+        one.chosen.requires_grad_()
+        [slope] = grad(bso(one, beta=0.3, power=power, limit=20).sum(), one.chosen)
+        assert slope.item() == pytest.approx(-0.15)
+
+
+def test_bso_beyond_its_limit() -> None:
+    """Level below; above a straight line of the slope there, so that every pair can be moved."""
+    ratio = torch.tensor([-9.0, -4.0, 3.0, 5.0, 6.0], dtype=torch.float64)
+    safe = {name: one[[0] * 5] for name, one in SAFE.items()}
+    logps = pairs(-ratio, **safe)
+    logps.chosen.requires_grad_()
+    losses = bso(logps, beta=1, limit=3)
+    [slope] = grad(losses.sum(), logps.chosen)
+    at_limit = (math.exp(3.6) + math.exp(-0.6)) / 4
+    assert slope.tolist() == pytest.approx([0, 0, -at_limit, -at_limit, -at_limit])
+    assert (losses[4] - losses[3]).item() == pytest.approx(at_limit)
+    assert losses[0].item() == losses[1].item()
+
+
+def test_midpo_golden_values() -> None:
+    # β·h = 1 less the margin, where that is above 0: 1, 1 - 2, 1.
+    logps = pairs([2.0] * 3, margin=torch.tensor([0.0, 2.0, -5.0]))
+    expected = [math.log1p(math.exp(-x)) for x in (1, -1, 1)]
+    assert midpo(logps, beta=0.5).tolist() == pytest.approx(expected)
+
+
+@given(ratio=ratios, margin=st.floats(-9, 9))
+def test_midpo_is_modpo_with_all_the_weight_on_both(ratio: float, margin: float) -> None:
+    logps = pairs([ratio], margin=torch.tensor([margin]))
+    other = (
+        modpo(logps, beta=0.1, weight=1, margin_weight=1) if margin > 0 else dpo(logps, beta=0.1)
+    )
+    assert midpo(logps).item() == pytest.approx(other.item())
+    # As the authors write it, with the costs of their safety model: log σ(βh + min(0, c_w - c_l)).
+    theirs = 0.1 * ratio + min(0.0, -margin)
+    assert midpo(logps).item() == pytest.approx(math.log1p(math.exp(-theirs)), rel=1e-5)
+
+
+def lengths(chosen: list[float], rejected: list[float], tokens: list[int]) -> PairLogps:
+    """Pairs of summed log-probabilities; the rejected response has one token more."""
+    constant, size = torch.full((len(chosen),), -7.0), torch.tensor(tokens)
+    return PairLogps(
+        *(torch.tensor(some, dtype=torch.float64) for some in (chosen, rejected)),
+        *(constant, constant, size, size + 1),
+    )
+
+
+PAIRS = lengths([-6.0, -1.0, -40.0], [-8.0, -9.0, -3.0], [3, 1, 8])
+
+
+def test_reference_free_golden_values() -> None:
+    one = lengths([-6.0], [-8.0], [3])  # means -2 and -8/4 = -2
+    assert simpo(one, beta=2, gamma=0.5).item() == pytest.approx(math.log1p(math.exp(0.5)))
+    # β(-6 + 8) = 0.2, and the likelihood of a token of the chosen response: 2.
+    assert cpo(one, beta=0.1).item() == pytest.approx(math.log1p(math.exp(-0.2)) + 2)
+    assert cpo(one, beta=0.1, nll_weight=0.5).item() == pytest.approx(
+        math.log1p(math.exp(-0.2)) + 1
+    )
+    assert orpo(one, beta=0.1).item() == pytest.approx(2 + 0.1 * math.log(2))
+    # p = 1/2 and 1/4: odds 1 and 1/3, log σ(log 3) = log(3/4).
+    halves = lengths([3 * math.log(0.5)], [4 * math.log(0.25)], [3])
+    assert orpo(halves, beta=0.4).item() == pytest.approx(math.log(2) + 0.4 * math.log(4 / 3))
+
+
+def test_reference_free_losses_are_trls() -> None:
+    """Its own methods, unbound, on the log-probabilities that its trainers would hand them."""
+    trl_cpo = pytest.importorskip("trl.experimental.cpo").CPOTrainer
+    trl_orpo = pytest.importorskip("trl.experimental.orpo").ORPOTrainer
+    means = PAIRS.chosen / PAIRS.chosen_tokens, PAIRS.rejected / PAIRS.rejected_tokens
+
+    def settings(**given: Any) -> SimpleNamespace:
+        accelerator = SimpleNamespace(device=torch.device("cpu"))
+        return SimpleNamespace(accelerator=accelerator, alpha=0.0, label_smoothing=0.0, **given)
+
+    theirs = settings(loss_type="simpo", beta=2.0, simpo_gamma=1.6)
+    expected = trl_cpo.cpo_loss(theirs, *means)[0]
+    assert simpo(PAIRS, beta=2.0, gamma=1.6).tolist() == pytest.approx(expected.tolist())
+    theirs = settings(loss_type="sigmoid", beta=0.3)
+    expected = trl_cpo.cpo_loss(theirs, PAIRS.chosen, PAIRS.rejected)[0] - 0.7 * means[0]
+    assert cpo(PAIRS, beta=0.3, nll_weight=0.7).tolist() == pytest.approx(expected.tolist())
+    odds = trl_orpo.odds_ratio_loss(settings(beta=0.3), *means)[0]
+    assert orpo(PAIRS, beta=0.3).tolist() == pytest.approx((-means[0] - odds).tolist(), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [safedpo, bso, midpo, simpo, cpo, orpo])
+@pytest.mark.parametrize("size", [0.0, 1.0, 1e3, 1e5])
+def test_values_and_slopes_stay_finite_and_point_the_right_way(loss: Any, size: float) -> None:
+    """Also for responses that are certain, or next to impossible; in single precision."""
+    chosen = torch.tensor([-size, -size, 0.0], requires_grad=True)
+    rejected = torch.tensor([0.0, -size, -size], requires_grad=True)
+    reference, tokens = torch.full((3,), -50.0), torch.tensor([1, 7, 100])
+    safe = torch.tensor([True, True, False])
+    logps = PairLogps(
+        *(chosen, rejected, reference, reference, tokens, tokens, safe, ~safe),
+        margin=torch.tensor([1.0, -1.0, 0.0]),
+    )
+    losses = loss(logps)
+    losses.sum().backward()
+    assert losses.dtype == torch.float32
+    assert losses.isfinite().all()
+    for leaf, sign in ((chosen, -1), (rejected, 1)):
+        assert leaf.grad is not None
+        assert leaf.grad.isfinite().all()
+        assert (sign * leaf.grad >= 0).all()
+    assert wanted_sign(loss, logps).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("loss", "parameters", "sentence"),
+    [
+        (safedpo, {"beta": 0}, "beta must be above 0"),
+        (safedpo, {"delta": -1}, "delta must not be negative; it is -1"),
+        (bso, {"penalty": math.nan}, "penalty must be a number, not nan"),
+        (bso, {"generator": "kl"}, "generator must be sba or logistic, not 'kl'"),
+        (bso, {"power": 0}, "power must be above 0"),
+        (bso, {"scale": -4}, "scale must be above 0"),
+        (bso, {"power": 2}, "limit must be at most 26.6667 with a power of 2, not 30"),
+        (midpo, {"beta": "1e-1"}, "beta must be a number, not '1e-1'"),
+        (simpo, {"gamma": -0.5}, "gamma must not be negative"),
+        (cpo, {"nll_weight": -1}, "nll_weight must not be negative"),
+        (orpo, {"beta": True}, "beta must be a number, not True"),
+    ],
+)
+def test_bad_parameters(loss: Any, parameters: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        loss(pairs([0.0] * 4, **SAFE, margin=torch.zeros(4)), **parameters)
+
+
+@pytest.mark.parametrize(
+    ("loss", "sentence"),
+    [
+        (safedpo, "the safedpo loss needs to know whether each response of a pair is safe"),
+        (bso, "the bso loss needs to know whether each response of a pair is safe"),
+        (midpo, "the midpo loss needs a margin for every pair"),
+    ],
+)
+def test_missing_labels(loss: Any, sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        loss(pairs([0.0]))
+
+
+def test_rewards_are_scaled_by_the_losss_own_strength() -> None:
+    assert strength(load_loss("safedpo")) == 0.1
+    assert strength(load_loss("dpo")) == 0.01
+    assert strength(load_loss("bfpo", {"tau": 0.2})) == 0.2
+    assert strength(lambda logps: logps.chosen) == 0.01
