@@ -21,16 +21,22 @@ from pathlib import Path
 from bfpo_bench.common.errors import BadInput, RunFailed, why_unwritable
 from bfpo_bench.common.ownership import Lock
 
+LOCK = ".lock"
+"""The lock of a folder that is worked in; beside it, where it may be, the file of its owner."""
+
 _mine: dict[Path, int] = {}
 """Outputs that this process owns, and the thread that took each."""
 
 
 @contextmanager
-def owned(path: Path) -> Iterator[Path]:
+def owned(path: Path, inside: bool = False) -> Iterator[Path]:
     """An output, file or folder, that no other process writes until the block ends.
 
     What a killed process has left beside it is removed, and so are folders that were made for it
     and stayed empty. A block inside another for the same output is let pass.
+
+    Args:
+        inside: it is a folder that is worked in, and never moved; its lock lies in it.
 
     Yields:
         the output's own place, links followed.
@@ -44,14 +50,16 @@ def owned(path: Path) -> Iterator[Path]:
         return
     taken = f"another process is writing {path}; wait for it, or choose another place."
     try:
-        missing = [folder for folder in place.parents if not folder.exists()]
-        place.parent.mkdir(parents=True, exist_ok=True)
-        lock = Lock(place.with_name(f".{place.name}.lock"), path, taken, keep=False)
+        home = place if inside else place.parent
+        missing = [folder for folder in (home, *home.parents) if not folder.exists()]
+        home.mkdir(parents=True, exist_ok=True)
+        lock = Lock(home / LOCK if inside else beside(place, "lock"), path, taken, keep=False)
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
         _mine[place] = threading.get_ident()
-        _sweep(place)
+        if not inside:
+            _sweep(place)
         yield place
     finally:
         _mine.pop(place, None)
@@ -75,7 +83,7 @@ def atomic_file(path: Path, run: Path, force: bool) -> Iterator[Path]:
         RunFailed: writing fails on the way; nothing is left behind.
     """
     with new_file(path, force, run) as place:
-        temporary = _beside(place)
+        temporary = beside(place)
         try:
             temporary.touch()
         except OSError as error:
@@ -128,7 +136,7 @@ def atomic_folder(path: Path, force: bool) -> Iterator[Path]:
                 raise BadInput(
                     f"{path} holds files already; give another --output, or --force to add."
                 )
-            staged = _beside(place)
+            staged = beside(place)
             staged.mkdir()
         except OSError as error:
             raise _unwritable(path, error) from error
@@ -137,8 +145,7 @@ def atomic_folder(path: Path, force: bool) -> Iterator[Path]:
                 raise BadInput(f"cannot write {path} (it is a file); choose another --output.")
             with _explained(path):
                 yield staged
-                usual_permissions(staged)
-                _flush(staged)
+                settle(staged)
                 _swap(staged, place)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
@@ -178,14 +185,22 @@ def put_in(staged: Path, place: Path, last: str) -> None:
         last: whoever sees this file in ``place`` sees all that belongs to it: it is removed first,
             where there is an old one, and comes last.
     """
-    others = sorted(entry for entry in staged.iterdir() if entry.name != last)
-    if others:
+    entries = sorted(staged.iterdir(), key=lambda entry: (entry.name == last, entry.name))
+    if len(entries) > 1:
         (place / last).unlink(missing_ok=True)
-    for entry in (*others, staged / last):
+    for entry in entries:
         target = place / entry.name
         if target.is_dir():
             shutil.rmtree(target)
         entry.replace(target)
+
+
+def settle(folder: Path) -> None:
+    """Has the disk keep all files of a folder, with the permissions that the user's umask gives."""
+    usual_permissions(folder)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            _flush(path)
 
 
 def usual_permissions(folder: Path) -> None:
@@ -252,8 +267,9 @@ def _place(path: Path) -> Path:
     return place
 
 
-def _beside(place: Path) -> Path:
-    return place.with_name(f".{place.name}.{os.getpid()}.tmp")
+def beside(place: Path, kind: str = "") -> Path:
+    """A hidden neighbour of an output; without a kind a passing one, of this process."""
+    return place.with_name(f".{place.name}.{kind or f'{os.getpid()}.tmp'}")
 
 
 def _sweep(place: Path) -> None:
@@ -269,7 +285,7 @@ def _sweep(place: Path) -> None:
 def atomic_write(path: Path, content: str | bytes) -> None:
     """Writes a file, texts in UTF-8, by way of a neighbour and a rename."""
     data = content.encode("utf-8") if isinstance(content, str) else content
-    temporary = _beside(path)
+    temporary = beside(path)
     try:
         temporary.write_bytes(data)
         _put_file(temporary, path)
@@ -302,7 +318,7 @@ def refuse_file_of_run(path: Path, run: Path | None = None) -> None:
         folder, name = place.parent, place.name.casefold()
         if not (folder / "run.json").exists() and (run is None or folder != run.resolve()):
             continue
-        if any(fnmatch(name, pattern) for pattern in (*RUN_FILES, ".lock", ".owner")):
+        if any(fnmatch(name, pattern) for pattern in (*RUN_FILES, LOCK, ".owner")):
             raise BadInput(f"{path} is a file of the run itself; give --output another name.")
 
 
@@ -314,12 +330,9 @@ def _put_file(temporary: Path, place: Path) -> None:
     temporary.replace(place)
 
 
-def _flush(path: Path) -> None:
-    """Has the disk keep a file, or all files of a folder."""
-    for file in path.rglob("*") if path.is_dir() else [path]:
-        if file.is_file():
-            with file.open("rb+") as opened:
-                os.fsync(opened.fileno())
+def _flush(file: Path) -> None:
+    with file.open("rb+") as opened:
+        os.fsync(opened.fileno())
 
 
 def _unwritable(path: Path, error: OSError) -> BadInput:

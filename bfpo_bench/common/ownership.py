@@ -49,7 +49,7 @@ class Lock:
             processes.locks.add(self._descriptor)
             try:
                 self._owner = _take(self._descriptor, file, place, taken)
-                if keep or self._is_there():
+                if self._is_there():
                     return
             except BaseException:
                 self._close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.progress import Progress
@@ -11,7 +12,7 @@ from bfpo_bench.evaluation import stages
 from bfpo_bench.redteam.pairs import Answer, choose_pair, decide, pairs_text, rank_pairs
 from bfpo_bench.redteam.prompts import TASK, Prompt, ask
 from bfpo_bench.redteam.request import RedteamOptions, Request, check_request
-from bfpo_bench.redteam.summary import Summary, claim_output, summarize, write_output
+from bfpo_bench.redteam.summary import Summary, claim_output, owned_output, summarize, write_output
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.session import Session
 from bfpo_bench.run.store import ItemRecord, ResponseRecord, Store, answer_key
@@ -29,11 +30,15 @@ def redteam(options: RedteamOptions, progress: Progress | None = None) -> Summar
         RunFailed: the run stopped on the way; what is done is kept.
     """
     progress = progress or Progress(show=False)
-    request = check_request(options)
-    made_of = request.made_of()
-    finished = claim_output(options, made_of)
-    if finished is not None:
-        return finished
+    with owned_output(options):
+        request = check_request(options)
+        made_of = request.made_of()
+        finished = claim_output(options, made_of)
+        return finished or _run(request, made_of, progress)
+
+
+def _run(request: Request, made_of: dict[str, Any], progress: Progress) -> Summary:
+    options = request.options
     with (
         RunDirectory(options.run_folder, request.identity(), fresh=options.fresh) as run,
         run.open_store() as store,

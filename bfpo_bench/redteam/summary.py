@@ -5,13 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common.errors import BadInput
-from bfpo_bench.common.files import atomic_write, refuse_file_of_run
+from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.common.files import (
+    atomic_write,
+    beside,
+    owned,
+    put_in,
+    refuse_file_of_run,
+    remove,
+)
 from bfpo_bench.redteam.pairs import Answer, Dropped, Fate
 from bfpo_bench.redteam.prompts import PromptSet
 from bfpo_bench.redteam.request import RedteamOptions, Request
@@ -244,16 +252,54 @@ def claim_output(options: RedteamOptions, made_of: dict[str, Any]) -> Summary | 
     return summary
 
 
+@contextmanager
+def owned_output(options: RedteamOptions) -> Iterator[None]:
+    """Pairs and summary are this process's until the block ends; those that are there are read.
+
+    What a killed process was about to put in place is put there first.
+
+    Raises:
+        BadInput: another process is writing them, or there is nowhere to write.
+    """
+    files, ready = (options.output, options.summary_path), _ready(options)
+    if all(file.exists() for file in files) and not options.fresh and not ready.exists():
+        yield  # whoever may only read here may read them
+        return
+    with owned(files[0]), owned(files[1]):
+        if ready.exists():
+            _put(options)
+        yield
+
+
 def write_output(options: RedteamOptions, text: str, summary: Summary) -> None:
-    """Writes pairs and summary. A kill in between leaves no file of pairs without its summary.
+    """Writes pairs and summary, first beside their places; from there a kill cannot part them.
+
+    Whoever sees a summary sees the pairs that it is of.
 
     Raises:
         RunFailed: the disk is full; the run directory keeps all that was computed.
     """
-    output, path = options.output, options.summary_path
-    for file in (output, path):
-        for left in file.parent.glob(f".{file.name}.*.tmp"):
-            left.unlink(missing_ok=True)
-    output.unlink(missing_ok=True)
-    atomic_write(path, summary.to_json())
-    atomic_write(output, text)
+    staged = beside(options.output)
+    try:
+        staged.mkdir()
+        atomic_write(staged / options.summary_path.name, summary.to_json())
+        atomic_write(staged / options.output.name, text)
+        staged.rename(_ready(options))
+        _put(options)
+    except OSError as error:
+        raise RunFailed(
+            f"cannot write {options.output}: {error.strerror}; make room on the disk and run the "
+            "same command again."
+        ) from error
+    finally:
+        remove(staged)
+
+
+def _ready(options: RedteamOptions) -> Path:
+    """Where both are when all of both is written."""
+    return beside(options.output, "ready")
+
+
+def _put(options: RedteamOptions) -> None:
+    put_in(_ready(options), options.output.parent, last=options.summary_path.name)
+    _ready(options).rmdir()

@@ -14,8 +14,15 @@ from typing import Any
 import yaml
 from safetensors import SafetensorError, safe_open
 
-from bfpo_bench.common.errors import BadInput, why_unwritable
-from bfpo_bench.common.files import atomic_write
+from bfpo_bench.common.errors import BadInput, RunFailed, why_unwritable
+from bfpo_bench.common.files import (
+    LOCK,
+    atomic_write,
+    put_in,
+    remove,
+    settle,
+    usual_permissions,
+)
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.run.session import describe_environment, package_versions
 from bfpo_bench.training.identity import LATER, SOMETIMES, differences
@@ -29,6 +36,12 @@ STARTED = "recipe.json"
 
 UPDATES = 2
 """Raised when a recipe comes to make other updates: half a training of each would be neither."""
+
+SAVED = ".saved"
+"""The trained model, until all of it is written."""
+
+CONFIG = "config.json"
+"""By this a folder is a model."""
 
 STATE = "trainer_state.json"
 """Trainer's own, in each of its checkpoints."""
@@ -65,7 +78,7 @@ def claim_output(folder: Path, identity: dict[str, Any]) -> Path | None:
         raise BadInput(
             f"a checkpoint is a folder, and {folder} is a file; name another with --output."
         )
-    if (folder / RECORD).exists():
+    if is_finished(folder):
         raise BadInput(
             f"{folder} holds a finished training already; name another folder with --output, or "
             "delete this one."
@@ -81,6 +94,7 @@ def claim_output(folder: Path, identity: dict[str, Any]) -> Path | None:
                     f"{' and '.join(different)}; go on with the same, name another folder with "
                     "--output, or delete this one."
                 )
+            remove(folder / SAVED)
             newest = _newest_checkpoint(folder)
             if before.get("updates") != UPDATES and newest is not None:
                 raise BadInput(
@@ -90,7 +104,7 @@ def claim_output(folder: Path, identity: dict[str, Any]) -> Path | None:
                 )
             write_json(started, {**identity, "updates": UPDATES})
             return newest
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and any(path.name not in (LOCK, ".owner") for path in folder.iterdir()):
             raise BadInput(f"{folder} is not empty; name a new folder with --output.")
         folder.mkdir(parents=True, exist_ok=True)
         write_json(started, {**identity, "updates": UPDATES})
@@ -109,7 +123,7 @@ def finished_record(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | 
         BadInput: it is that of another training.
     """
     path = folder / RECORD
-    if not path.exists():
+    if not is_finished(folder):
         return None
     record = _read(path)
     try:
@@ -167,6 +181,7 @@ def write_manifest(checkpoint: Path) -> None:
         if path.is_file()
     }
     write_json(checkpoint / MANIFEST, sizes)
+    usual_permissions(checkpoint)
 
 
 def checkpoint_fault(checkpoint: Path) -> str | None:
@@ -208,14 +223,48 @@ def _readable(path: Path) -> bool:
     return True
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether a training has put all of its result into its folder."""
+    # The config comes last, and only then is it forgotten that the training was begun.
+    begun = (folder / STARTED).exists() and not (folder / CONFIG).exists()
+    return (folder / RECORD).exists() and not begun
+
+
+def is_clear(folder: Path) -> bool:
+    """Whether a folder holds a result, and nothing that was only there to come to it."""
+    return is_finished(folder) and not (folder / STARTED).exists()
+
+
 def finish_output(folder: Path, record: dict[str, Any]) -> None:
-    """Writes how the checkpoint was made, and clears what was only there to resume from."""
-    atomic_write(folder / "README.md", model_card(record))
-    write_json(folder / RECORD, record)
-    for name in (STARTED, MARGINS):
-        (folder / name).unlink(missing_ok=True)
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
+    """Puts the saved model into its place, with how it was made.
+
+    Whoever sees its config sees all of it.
+
+    Args:
+        folder: the output; the model lies in ``SAVED`` in it.
+
+    Raises:
+        RunFailed: it cannot be written; the newest checkpoint is still there.
+    """
+    saved = folder / SAVED
+    try:
+        saved.mkdir(exist_ok=True)
+        (saved / "README.md").write_text(model_card(record), encoding="utf-8")
+        write_json(saved / RECORD, record)
+        settle(saved)
+        put_in(saved, folder, last=CONFIG)
+    except OSError as error:
+        raise RunFailed(
+            f"the trained model cannot be put into {folder} ({error.strerror or error}); free some "
+            "room and run the same command again: it goes on from the newest checkpoint."
+        ) from error
+    clear_output(folder)
+
+
+def clear_output(folder: Path) -> None:
+    """Removes what was only there to resume from, the mark of an unfinished training last."""
+    for path in (folder / SAVED, folder / MARGINS, *folder.glob("checkpoint-*"), folder / STARTED):
+        remove(path)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

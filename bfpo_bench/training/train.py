@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,13 +22,22 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from bfpo_bench.common.errors import BadInput, RunFailed, unknown_name
+from bfpo_bench.common.files import owned
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.hf.load import torch_device
 from bfpo_bench.engines.open import vllm_installed
 from bfpo_bench.models.number_format import training_advice
 from bfpo_bench.training.identity import base_identity, training_identity
 from bfpo_bench.training.loop import ProgressBar, keep_checkpoints, loop_settings, run_trainer
-from bfpo_bench.training.output import claim_output, finish_output, finished_record, training_record
+from bfpo_bench.training.output import (
+    SAVED,
+    claim_output,
+    clear_output,
+    finish_output,
+    finished_record,
+    is_clear,
+    training_record,
+)
 from bfpo_bench.training.prepared import Prepared, Run
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.saving import save_model
@@ -59,7 +69,8 @@ def train(
         the content of ``training.json``.
 
     Raises:
-        BadInput: the recipe, its data or its model are not right (before any training).
+        BadInput: the recipe, its data or its model are not right, or another process is training
+            into this folder (before any training).
         RunFailed: the training broke off; run again, it goes on from its newest checkpoint.
     """
     check_trackers(recipe)
@@ -68,6 +79,20 @@ def train(
     state = join_processes(device)
     if progress is None or not state.is_main_process:
         progress = Progress(show=False)
+    with ExitStack() as ours:
+        if state.is_main_process and not is_clear(output):
+            ours.enter_context(owned(output, inside=True))
+        return _train(recipe, output, progress, device, trust_remote_code, state)
+
+
+def _train(
+    recipe: Recipe,
+    output: Path,
+    progress: Progress,
+    device: str,
+    trust_remote_code: bool,
+    state: PartialState,
+) -> dict[str, Any]:
     if advice := training_advice(recipe.precision, device):
         progress.note(f"{advice}.")
     # Bars of the libraries would run through ours.
@@ -87,6 +112,8 @@ def train(
     )
     finished = _by_main(state, lambda: finished_record(output, identity))
     if finished is not None:
+        if state.is_main_process and not is_clear(output):
+            clear_output(output)  # it was killed right after the result was there
         return finished
     checkpoint = _by_main(state, lambda: claim_output(output, identity))
     if checkpoint is not None and not checkpoint.is_dir():
@@ -110,7 +137,7 @@ def train(
         with progress.stage(f"train {recipe.method}", prepared.updates, unit="updates"):
             run_trainer(trainer, checkpoint, prepared.memory_advice)
     seconds["training"] = time.monotonic() - clock
-    save_model(trainer, base.beside, output)
+    save_model(trainer, base.beside, output / SAVED)
     record = training_record(
         *(recipe, base.files, identity, entries, trainer, seconds, started),
         notes=[*prepared.notes, *base.beside.notes],

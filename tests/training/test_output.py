@@ -213,7 +213,7 @@ def test_a_folder_that_was_moved_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_damaged_record(tmp_path: Path) -> None:
-    for name in ("recipe.json", "training.json"):
+    for name in ("recipe.json", "training.json", "config.json"):
         (tmp_path / name).write_text('{"half": ')
     with pytest.raises(BadInput, match=r"training.json is damaged; delete its folder"):
         finished_record(tmp_path, MADE)

@@ -13,6 +13,7 @@ import os
 import re
 import sqlite3
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,9 @@ def open_to_write(path: Path, locks: bool = True) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: the file cannot be used at all.
     """
+    # SQLite would let nobody but the owner write, whatever the umask says.
+    with suppress(OSError):
+        path.touch(exist_ok=False)
     kind = file_system(path)
     why = None if locks else "its file system has no locks"
     if is_network(kind):
