@@ -59,7 +59,7 @@ def owned(path: Path, inside: bool = False) -> Iterator[Path]:
     try:
         _mine[place] = threading.get_ident()
         if not inside:
-            _sweep(place)
+            sweep(place)
         yield place
     finally:
         _mine.pop(place, None)
@@ -272,10 +272,10 @@ def beside(place: Path, kind: str = "") -> Path:
     return place.with_name(f".{place.name}.{kind or f'{os.getpid()}.tmp'}")
 
 
-def _sweep(place: Path) -> None:
-    """Removes what killed processes have left of an output; its lock says that none is alive."""
+def sweep(place: Path) -> None:
+    """Removes what killed processes have left of an output; its owner knows that none is alive."""
     pattern = re.compile(rf"(\.{re.escape(place.name)}\.\d+)\.tmp")
-    for entry in place.parent.iterdir():
+    for entry in place.parent.iterdir() if place.parent.exists() else ():
         found = pattern.fullmatch(entry.name)
         # An output named "NAME.12" has such names too.
         if found and not entry.with_name(f"{found[1]}.lock").exists():

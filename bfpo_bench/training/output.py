@@ -21,6 +21,7 @@ from bfpo_bench.common.files import (
     put_in,
     remove,
     settle,
+    sweep,
     usual_permissions,
 )
 from bfpo_bench.models.checkpoint import ModelFiles
@@ -85,6 +86,8 @@ def claim_output(folder: Path, identity: dict[str, Any]) -> Path | None:
         )
     started = folder / STARTED
     try:
+        for path in (started, folder / MARGINS):
+            sweep(path)
         if started.exists():
             before = _read(started)
             different = differences(before, identity)

@@ -18,7 +18,7 @@ import math
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,8 @@ class ReferenceCache:
                 "without locks; set BFPO_CACHE_DIR to a folder on another disk."
             )
         self.path = path
+        with suppress(OSError):  # as the umask says; SQLite would let nobody but the owner write
+            path.touch(exist_ok=False)
         with self._open() as database:
             database.execute(SCHEMA)
 
