@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from safetensors import SafetensorError, safe_open
 
-from bfpo_bench.common.errors import BadInput, RunFailed, why_unwritable
+from bfpo_bench.common.errors import BadInput, why_unwritable
 from bfpo_bench.common.files import (
     LOCK,
     atomic_write,
@@ -26,6 +26,7 @@ from bfpo_bench.common.files import (
 )
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.run.session import describe_environment, package_versions
+from bfpo_bench.training.disk import written
 from bfpo_bench.training.identity import LATER, SOMETIMES, differences
 from bfpo_bench.training.recipe import Recipe
 
@@ -39,7 +40,7 @@ UPDATES = 2
 """Raised when a recipe comes to make other updates: half a training of each would be neither."""
 
 SAVED = ".saved"
-"""The trained model, until all of it is written."""
+"""The trained model in the output folder, until all of it is written."""
 
 CONFIG = "config.json"
 """By this a folder is a model."""
@@ -250,17 +251,13 @@ def finish_output(folder: Path, record: dict[str, Any]) -> None:
         RunFailed: it cannot be written; the newest checkpoint is still there.
     """
     saved = folder / SAVED
-    try:
+    card = model_card(record)
+    with written("what is told of the trained model", len(card), folder, SAVED):
         saved.mkdir(exist_ok=True)
-        (saved / "README.md").write_text(model_card(record), encoding="utf-8")
+        atomic_write(saved / "README.md", card)
         write_json(saved / RECORD, record)
         settle(saved)
         put_in(saved, folder, last=CONFIG)
-    except OSError as error:
-        raise RunFailed(
-            f"the trained model cannot be put into {folder} ({error.strerror or error}); free some "
-            "room and run the same command again: it goes on from the newest checkpoint."
-        ) from error
     clear_output(folder)
 
 

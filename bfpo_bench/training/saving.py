@@ -26,11 +26,9 @@ from bfpo_bench.common.errors import BadInput, RunFailed, disk_is_full, first_li
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.training.disk import written
+from bfpo_bench.training.output import SAVED
 
 GENERATION = "generation_config.json"
-
-WEIGHTS = "model*.safetensors*"
-"""The trained weights in the output folder."""
 
 
 @dataclass(frozen=True)
@@ -202,11 +200,10 @@ def save_model(trainer: Any, kept: Beside, folder: Path) -> None:
         model.generation_config = kept.while_training
         # Trainers have changed the model's own config, and saving its number format.
         kept.config.dtype = dtype
-        with written(
-            "the trained model", sum(tensor.nbytes for tensor in state.values()), folder, WEIGHTS
-        ):
-            model.save_pretrained(folder, state_dict=state)
-            kept.write(folder)
+        size, saved = sum(tensor.nbytes for tensor in state.values()), folder / SAVED
+        with written("the trained model", size, folder, SAVED):
+            model.save_pretrained(saved, state_dict=state)
+            kept.write(saved)
     accelerator.wait_for_everyone()
 
 

@@ -30,7 +30,6 @@ from bfpo_bench.models.number_format import training_advice
 from bfpo_bench.training.identity import base_identity, training_identity
 from bfpo_bench.training.loop import ProgressBar, keep_checkpoints, loop_settings, run_trainer
 from bfpo_bench.training.output import (
-    SAVED,
     claim_output,
     clear_output,
     finish_output,
@@ -137,7 +136,7 @@ def _train(
         with progress.stage(f"train {recipe.method}", prepared.updates, unit="updates"):
             run_trainer(trainer, checkpoint, prepared.memory_advice)
     seconds["training"] = time.monotonic() - clock
-    save_model(trainer, base.beside, output / SAVED)
+    save_model(trainer, base.beside, output)
     record = training_record(
         *(recipe, base.files, identity, entries, trainer, seconds, started),
         notes=[*prepared.notes, *base.beside.notes],

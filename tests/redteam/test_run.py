@@ -253,7 +253,9 @@ def test_another_model_s_run_is_left_alone(options: Make, tmp_path: Path) -> Non
 def test_an_output_that_cannot_be_written(options: Make, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for output in (tmp_path / "file" / "pairs.jsonl", tmp_path):
-        with pytest.raises(BadInput, match=r"cannot (write|be written to) .*; (choose|name) another"):
+        with pytest.raises(
+            BadInput, match=r"cannot (write|be written to) .*; (choose|name) another"
+        ):
             redteam(options(SCRIPT, output=output))
 
 

@@ -18,6 +18,7 @@ from transformers import GenerationConfig
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.training.dry_run import dry_run
+from bfpo_bench.training.output import SAVED
 from bfpo_bench.training.recipe import LoraRecipe
 from bfpo_bench.training.saving import (
     Beside,
@@ -59,6 +60,7 @@ def saved(model: Any, folder: Path, bf16: bool = False) -> Any:
     model.config.use_cache = False
     model.config.attention_dropout = 0.5
     save_model(trainer, kept, folder)
+    folder = folder / SAVED
     config = json.loads((folder / "config.json").read_text())
     assert (config["use_cache"], config.get("attention_dropout", 0)) == (True, 0)
     assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == [2, 5]
@@ -122,7 +124,7 @@ def test_tied_weights_are_saved_once_and_in_the_recipes_precision(tmp_path: Path
     assert loaded.dtype == torch.bfloat16
     assert loaded.lm_head.weight is loaded.model.embed_tokens.weight
     assert torch.equal(loaded.lm_head.weight, model.lm_head.weight.bfloat16())
-    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+    with safe_open(tmp_path / SAVED / "model.safetensors", "pt") as file:
         assert "lm_head.weight" not in file.keys()  # noqa: SIM118
 
 
