@@ -22,6 +22,7 @@ from bfpo_bench.run.identity import (
     nameless,
     shared_parts,
     superseded,
+    with_more_suites,
 )
 from bfpo_bench.run.repair import open_whole
 from bfpo_bench.run.run_json import SCHEMA_VERSION, read_run
@@ -149,6 +150,7 @@ class RunDirectory:
             before = {**before, "judge": judge}
         before = {**before, "judge": before.get("judge") or judge}
         now = {**now, "judge": now.get("judge") or judge}
+        before = with_more_suites(before, now)
         earlier = is_earlier(before)
         both = nameless(before), nameless(now)
         different = differences(*(shared_parts(*both) if earlier else both))

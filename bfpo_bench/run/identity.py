@@ -40,6 +40,23 @@ Judge = Annotated[dict[str, Any], _naming("judge")]
 """Parts of an identity; each has more keys than the one by which it is called in tables."""
 
 
+def with_more_suites(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """An identity under the suites of another one, if its own are among them.
+
+    A run of ``paper`` goes on as one of ``paper+balance``: answers depend on their tasks alone.
+    """
+    suites = [_suites(one.get("suite") or {}) for one in (before, now)]
+    return {**before, "suite": now["suite"]} if suites[0] < suites[1] else before
+
+
+def _suites(found: dict[str, Any]) -> set[tuple[str, str]]:
+    """Names and versions of the suites that one is joined of."""
+    name, version = str(found.get("name")), str(found.get("version"))
+    if name.count("+") != version.count("+"):
+        return {(name, version)}
+    return set(zip(name.split("+"), version.split("+"), strict=True))
+
+
 def differences(before: dict[str, Any], now: dict[str, Any], at: str = "") -> list[str]:
     """What differs between two identities, one phrase each (``seed: 1 there, 2 asked for``).
 
