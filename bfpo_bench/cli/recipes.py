@@ -50,9 +50,13 @@ def _listed() -> list[str]:
     from bfpo_bench.training.recipe_file import load_recipe, recipe_names
 
     found = {name: load_recipe(name) for name in recipe_names()}
-    wide = max(map(len, found))
     method = max(len(recipe.method) for recipe in found.values())
-    lines = [f"{'Recipe':{wide}}  {'Method':{method}}  Trains on"]
+    # As wide as the names in a folder need, or the longest of all would push lines over 80 columns.
+    wide: dict[str, int] = {}
+    for name in found:
+        folder = name.partition("/")[0]
+        wide[folder] = max(len(name), wide.get(folder, 0))
+    lines = [f"{'Recipe':{min(wide.values())}}  {'Method':{method}}  Trains on"]
     for kind, told in _KINDS.items():
         lines += ["", f"kind {kind}: {told}"]
         for name, recipe in found.items():
@@ -61,7 +65,9 @@ def _listed() -> list[str]:
                 for one in recipe.data:
                     sets.setdefault(one.pairs, []).append(one.name)
                 data = "; ".join(f"{pairs}: {', '.join(some)}" for pairs, some in sets.items())
-                lines.append(f"{name:{wide}}  {recipe.method:{method}}  {data}")
+                lines.append(
+                    f"{name:{wide[name.partition('/')[0]]}}  {recipe.method:{method}}  {data}"
+                )
     return [
         *lines,
         "",
