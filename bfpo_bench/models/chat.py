@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, first_line
+from bfpo_bench.common.foreign import MIB, foreign_json, foreign_text
+from bfpo_bench.common.limits import Limits
 
 DATE = "2024-07-26"
 """What a template's clock says where nobody names another day: the day that Llama 3's templates
@@ -91,8 +93,22 @@ def _codes(date: str) -> list[tuple[str, str]]:
     return list({**codes, "z": "", "Z": "", "n": "\n", "t": "\t", "%": "%"}.items())
 
 
+SECONDS, MEMORY = 5.0, 4 << 30
+"""What a template may take to write a conversation; a usual one takes a tenth of a millisecond."""
+
+MOST_ADDED = 1_000_000
+"""Characters that a template may add to four times the messages."""
+
+MOST_BYTES = 64 * MIB
+"""Longest file that is looked into for templates; some hold a vocabulary's own tokens too."""
+
+
 class TemplateFault(Exception):
     """Why a chat template cannot write some messages, as a clause after "the chat template"."""
+
+
+class Overrun(TemplateFault):
+    """It takes too long or too much, and nothing is gained by trying it otherwise."""
 
 
 class Chat:
@@ -125,6 +141,7 @@ class Chat:
         self._instead = instead
         self._parts: dict[bool, set[str]] = {}
         self._variables = dict(variables or {})
+        self._limits = Limits(SECONDS, MEMORY)
 
     def __call__(self, messages: Messages, add_generation_prompt: bool = True) -> str:
         """The messages as one text.
@@ -136,7 +153,8 @@ class Chat:
             return self.write(messages, add_generation_prompt)
         except TemplateFault as fault:
             hint = self._instead
-            if any(message["role"] == "system" for message in messages):
+            overrun = isinstance(fault, Overrun)
+            if not overrun and any(message["role"] == "system" for message in messages):
                 try:
                     self.write([m for m in messages if m["role"] != "system"])
                     hint = "it may not take a system prompt: leave --system-prompt out"
@@ -209,6 +227,8 @@ class Chat:
                 _check_said(probe, text, quote=False)
                 if _PART.search(text):  # the list itself, where a text was wanted
                     raise TemplateFault("writes parts of messages as lists")
+            except Overrun:
+                raise
             except TemplateFault as fault:
                 first = first or fault
             else:
@@ -221,18 +241,29 @@ class Chat:
         by_chance = _CHANCE.search(self._template)
         if by_chance:
             raise TemplateFault(f"draws by chance ({by_chance[0].strip()})")
+        template = _parted(fixed_clock(self._template, date), parts)
         try:
-            text = str(
-                self.tokenizer.apply_chat_template(
-                    list(messages),
-                    tokenize=False,
-                    add_generation_prompt=ask,
-                    chat_template=_parted(fixed_clock(self._template, date), parts),
-                    **self._variables,
+            with self._limits:
+                text = str(
+                    self.tokenizer.apply_chat_template(
+                        list(messages),
+                        tokenize=False,
+                        add_generation_prompt=ask,
+                        chat_template=template,
+                        **self._variables,
+                    )
                 )
-            )
-            text.encode()
+                text.encode()
+            most = MOST_ADDED + 4 * sum(len(message["content"]) for message in messages)
+            if len(text) > most:
+                raise Overrun(f"writes {len(text):,} characters, more than {most:,}")
             return text
+        except TimeoutError:
+            raise Overrun(f"goes on for more than {SECONDS:g} s of computing") from None
+        except MemoryError:
+            raise Overrun("takes gigabytes of memory") from None
+        except Overrun:
+            raise
         except Exception as error:  # whatever a template can raise
             first = first_line(error)
             raise TemplateFault(f"refuses the messages ({first})") from error
@@ -335,19 +366,19 @@ def _stated(path: Path) -> list[tuple[str, str]]:
     if not path.is_file():
         return []
     try:
-        content = json.loads(_template_text(path)).get("chat_template")
+        content = foreign_json(path, MOST_BYTES).get("chat_template")
         if not isinstance(content, list):
             content = [{"name": "default", "template": content}]
         named = [(entry.get("name"), entry.get("template")) for entry in content]
         "".join(template for _, template in named if isinstance(template, str)).encode()
-    except (ValueError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise _unreadable(path, error) from error
     return [(name, text) for name, text in named if isinstance(name, str) and isinstance(text, str)]
 
 
 def _template_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return foreign_text(path, MIB)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
 
