@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.foreign import MIB, foreign_text
 from bfpo_bench.common.remembered import Memory
 from bfpo_bench.engines.thinking import AUTO, Thinking, switch
 from bfpo_bench.engines.thoughts import marks_of
@@ -148,8 +149,8 @@ def choose_template(choice: str, tokenizer: Path) -> str | None:
     if choice in named:
         return named[choice]
     try:
-        return Path(choice).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return foreign_text(Path(choice), MIB)
+    except (OSError, ValueError) as error:
         raise BadInput(
             f"cannot read the chat template {choice!r} ({error}); give auto, never, the path of a "
             f"Jinja file{', or one of the names ' + ', '.join(named) if named else ''}."

@@ -6,14 +6,20 @@ are loaded (:mod:`bfpo_bench.engines.hf.merging`), so that every engine works wi
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.models.checkpoint import ADAPTER_CONFIG, ModelFiles, from_hub, safetensors_header
+from bfpo_bench.common.foreign import foreign_json
+from bfpo_bench.models.checkpoint import (
+    ADAPTER_CONFIG,
+    MOST_CONFIG,
+    ModelFiles,
+    from_hub,
+    safetensors_header,
+)
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +73,7 @@ def find_adapter(name: str, base: ModelFiles) -> Adapter:
         raise BadInput(f"there is no adapter folder {name!r}; correct --adapter.")
     file = folder / ADAPTER_CONFIG
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = foreign_json(file, MOST_CONFIG)
         kind = str(config["peft_type"])
     except OSError as error:
         raise BadInput(

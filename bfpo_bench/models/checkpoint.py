@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, first_line
+from bfpo_bench.common.foreign import MIB, foreign_json
+from bfpo_bench.models.sizes import check_sizes
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -27,6 +29,15 @@ WANTED = ["*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja"
 # The weights once more: in Mistral's or Meta's own layout, of earlier steps, for other programs.
 UNWANTED = ["consolidated*", "original/*", "*/*.safetensors"]
 ADAPTER_CONFIG = "adapter_config.json"
+MOST_CONFIG = 16 * MIB
+"""Longest config that is read."""
+
+MOST_INDEX = 256 * MIB
+"""Longest file beside the weights that is read; a vocabulary has 35 MB, the longest index 9 MB."""
+
+MOST_HEADER = 100_000_000
+"""Longest header of a safetensors file, by its format."""
+
 SAFETENSORS_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
@@ -136,8 +147,8 @@ def _checked(name: str, folder: Path, revision: str | None) -> ModelFiles:
             "needed."
         )
     try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        config = foreign_json(config_file, MOST_CONFIG)
+    except (OSError, ValueError) as error:
         raise BadInput(
             f"the model's {config_file} is not JSON ({_why(error)}); copy the config again."
         ) from error
@@ -147,8 +158,7 @@ def _checked(name: str, folder: Path, revision: str | None) -> ModelFiles:
             "copy the file again."
         )
     weights = weight_files(folder)
-    for file in weights:
-        safetensors_header(file)
+    check_sizes(config_file, config, [safetensors_header(file) for file in weights])
     _check_tokenizer(folder, "save it there with tokenizer.save_pretrained")
     return ModelFiles(name, folder, weights, config, revision)
 
@@ -156,7 +166,7 @@ def _checked(name: str, folder: Path, revision: str | None) -> ModelFiles:
 def _refuse_adapter(folder: Path) -> None:
     """Of what transformers would load by itself: the adapter's base, or an adapter on weights."""
     try:
-        content = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        content = foreign_json(folder / ADAPTER_CONFIG, MOST_CONFIG)
         base = str(content["base_model_name_or_path"])
     except (OSError, ValueError, LookupError, TypeError):
         base = "its base model"
@@ -181,14 +191,20 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     index_file = folder / "model.safetensors.index.json"
     if index_file.is_file():
         try:
-            content = json.loads(index_file.read_text(encoding="utf-8"))
+            content = foreign_json(index_file, MOST_INDEX)
             names = sorted(set(content["weight_map"].values()))
             missing = [name for name in names if not (folder / name).is_file()]
-        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+            outside = [n for n in names if Path(n).is_absolute() or ".." in Path(n).parts]
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise BadInput(
                 f"{index_file} does not say which weight file holds what ({type(error).__name__}: "
                 f"{_why(error)}); copy the file again."
             ) from error
+        if outside:
+            raise BadInput(
+                f"{index_file} names a weight file outside the model's folder ({outside[0]}); put "
+                "it there, or copy the model again from a place that you trust."
+            )
         if missing:
             raise BadInput(
                 f"{folder} lacks {len(missing)} of {len(names)} weight files, the first is "
@@ -222,12 +238,18 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
         with path.open("rb") as file:
             begin = file.read(8)
             length = struct.unpack("<Q", begin)[0] if len(begin) == 8 else size
-            if length + 8 > size:
+            if length + 8 > size or length > MOST_HEADER:
                 raise BadInput(f"{path} is no whole safetensors file ({size} bytes); {again}.")
             tensors: dict[str, dict[str, Any]] = json.loads(file.read(length))
         tensors.pop("__metadata__", None)
-        ends = [tensor["data_offsets"][1] for tensor in tensors.values()]
-        end = 8 + length + max(ends, default=0)
+        for tensor in tensors.values():
+            if not all(isinstance(size, int) and size >= 0 for size in tensor["shape"]):
+                raise TypeError
+        places = [tuple(tensor["data_offsets"]) for tensor in tensors.values()]
+        end = 8 + length + max((end for _, end in places), default=0)
+        # Without holes or overlaps; else many tensors could be read from one and the same place.
+        if end != 8 + length + sum(end - begin for begin, end in places):
+            raise ValueError
     except OSError as error:
         raise BadInput(f"the weights {path} cannot be read ({_why(error)}); {again}.") from error
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
@@ -266,6 +288,14 @@ def find_tokenizer(name: str, code: bool = False) -> Path:
 
 
 def _check_tokenizer(folder: Path, what_to_do: str) -> None:
+    for file in folder.iterdir():
+        if file.suffix in (".json", ".model", ".txt", ".tiktoken", ".jinja") and file.is_file():
+            size = file.stat().st_size
+            if size > MOST_INDEX:
+                raise BadInput(
+                    f"{file} has {size / MIB:,.0f} MiB, where at most {MOST_INDEX // MIB} are read "
+                    "beside a model's weights; copy the file again."
+                )
     there = [file for file in TOKENIZER_FILES[:5] if (folder / file).is_file()]
     if not there and not any(folder.glob("*.tiktoken")):
         raise BadInput(

@@ -11,11 +11,11 @@ would do to its logits is told beside the figures.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.models.checkpoint import ModelFiles, find_model
+from bfpo_bench.common.foreign import foreign_json
+from bfpo_bench.models.checkpoint import MOST_CONFIG, ModelFiles, find_model
 
 # -------------------------------------------------------------------------- kind
 
@@ -181,8 +181,8 @@ def unused_settings(files: ModelFiles) -> list[str]:
     content: Any = files.config  # where older checkpoints have them
     if path.is_file():
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            content = foreign_json(path, MOST_CONFIG)
+        except (OSError, ValueError):
             return []
     if not isinstance(content, dict):
         return []
