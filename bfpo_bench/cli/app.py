@@ -28,6 +28,9 @@ COMMANDS = {
 """Each is the ``app`` of the module of its name beside this one."""
 
 
+_Usage: Any = typer.BadParameter.__base__
+
+
 class _Commands(TyperGroup):
     """Knows the commands by name; only the one that is run is loaded."""
 
@@ -48,6 +51,21 @@ class _Commands(TyperGroup):
         for name in COMMANDS if args and args[0] not in COMMANDS else ():
             self.commands.setdefault(name, typer.core.TyperCommand(name))
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except _Usage as error:
+            if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command
+                raise
+            from bfpo_bench.common.errors import BadInput
+
+            command = error.ctx.command_path if error.ctx else "bfpo-bench"
+            said = error.format_message().partition(", unable to parse")[0].rstrip(".")
+            said = said.replace("Input should be a valid integer", "it must be a whole number")
+            said = said.replace("Input should be a valid number", "it must be a number")
+            said = said[:1].lower() + said[1:]
+            raise BadInput(f"{said}; see `{command} --help`.") from None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):

@@ -15,6 +15,7 @@ app = typer.Typer(
     help="Show where the data of the tasks comes from, and check copies of it.",
     short_help="Show where the data comes from, and check it",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
 )
 

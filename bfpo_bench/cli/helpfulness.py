@@ -18,6 +18,7 @@ app = typer.Typer(
     help="AlpacaEval's outputs and annotations: import, export, compare; reward models.",
     short_help="Import, export and compare AlpacaEval's files",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
 )
 

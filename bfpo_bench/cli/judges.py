@@ -20,6 +20,7 @@ app = typer.Typer(
     help="List the judges, and measure one against people's labels.",
     short_help="List the judges, and measure one against people",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
 )
 

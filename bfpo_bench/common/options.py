@@ -153,7 +153,8 @@ def _gathered(kind: type[Options], values: Mapping[str, Any]) -> dict[str, Any]:
     """Values by the names of fields, from values by those of options."""
     inside, known = dict(members(kind)), named(kind)
     for name in values:
-        if name not in known and name not in inside:
+        whole = name in inside and isinstance(values[name], inside[name])
+        if name not in known and not whole:
             raise unknown_name("option", name, known)
     found = dict(values)
     for member, of in inside.items():

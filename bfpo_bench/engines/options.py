@@ -18,6 +18,9 @@ from bfpo_bench.models.chat import DATE, is_date
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.models.number_format import NumberFormat, choose_format
 
+DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "npu", "meta")
+"""What torch knows and models run on; whether it is there, is seen when one is loaded."""
+
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -37,6 +40,13 @@ def _batch_size(value: Any) -> Any:
     return int(value)
 
 
+def _device(name: str) -> str:
+    kind, colon, number = name.partition(":")
+    if kind not in ("auto", *DEVICES) or (colon and not number.isdecimal()):
+        raise BadInput(f"there is no device {name!r}; give auto, cpu, cuda, or cuda:1 and so on.")
+    return name
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Loading(Options):
     """How models are loaded and told the date."""
@@ -52,7 +62,9 @@ class Loading(Options):
             "without units for that."
         ),
     ] = "auto"
-    device: Annotated[str, Help("auto, cpu, cuda, cuda:1 … (hf only).")] = "auto"
+    device: Annotated[
+        str, AfterValidator(_device), Help("auto, cpu, cuda, cuda:1 … (hf only).")
+    ] = "auto"
     batch_size: Annotated[
         Count | None,
         BeforeValidator(_batch_size),

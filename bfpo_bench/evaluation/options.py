@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -126,6 +127,7 @@ class EvaluateOptions(TargetOptions):
 
     suite: Annotated[
         str,
+        BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value),
         Help(
             "paper, balance, multilingual, a YAML file, or several joined by + (paper+balance); "
             "mini, mini-balance and mini-multilingual are demonstrations on bundled items."

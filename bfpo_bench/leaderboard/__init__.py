@@ -20,7 +20,7 @@ def leaderboard(*runs: Any, **options: Any) -> Leaderboard:
     A folder that is no finished run costs its row: see ``problems`` of what is returned.
 
     Args:
-        *runs: run directories, or folders of them.
+        *runs: run directories, or folders of them; also in lists.
         **options: any field of :class:`bfpo_bench.leaderboard.options.LeaderboardOptions`, e.g.
             ``published=True``, ``full=True``, ``ci=True``, ``sort="gen"``.
 
@@ -33,10 +33,15 @@ def leaderboard(*runs: Any, **options: Any) -> Leaderboard:
     """
     from pathlib import Path
 
+    from bfpo_bench.common.errors import BadInput
     from bfpo_bench.leaderboard.board import read_leaderboard
     from bfpo_bench.leaderboard.options import LeaderboardOptions
 
-    return read_leaderboard([Path(run) for run in runs], LeaderboardOptions(**options))
+    paths = [path for run in runs for path in (run if isinstance(run, list | tuple) else [run])]
+    for path in paths:
+        if not isinstance(path, str | Path):
+            raise BadInput(f"a run is named by its path, not by {type(path).__name__}.")
+    return read_leaderboard([Path(path) for path in paths], LeaderboardOptions(**options))
 
 
 class _Callable(ModuleType):

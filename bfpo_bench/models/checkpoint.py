@@ -94,6 +94,11 @@ def find_model(model: str, revision: str | None = None, code: bool = False) -> M
     try:
         path = Path(model).expanduser()
         if path.is_dir():
+            if revision is not None:
+                raise BadInput(
+                    f"the model {_brief(model)!r} is a folder, which has no revisions; leave "
+                    "--revision out, or give a hub id."
+                )
             return _checked(path.resolve().name, path.resolve(), None)
         is_file = path.exists()
     except (OSError, RuntimeError) as error:  # no permission, a name too long, no such ~user

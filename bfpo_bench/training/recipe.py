@@ -27,6 +27,7 @@ SMALLEST_FLOAT32 = 2.0**-149
 RENAMED: Mapping[str, Mapping[str, str]] = {
     "": {"save_every": "save_steps"},
     "optimization": {
+        "lr": "learning_rate",
         "schedule": "lr_scheduler_type",
         "warmup": "warmup_ratio",
         "pairs_at_once": "per_device_train_batch_size",

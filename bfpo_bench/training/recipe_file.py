@@ -45,14 +45,15 @@ def load_recipe(name: str, changes: Sequence[str] = (), base: str | None = None)
     Args:
         name: a bundled recipe's name (``mistral/bfpo``), or the path of a YAML file.
         changes: ``key=value`` with dots for nested keys, the value in YAML:
-            ``optimization.learning_rate=1e-6``, ``layers=[mlp.down_proj]``, ``data.0.limit=100``.
+            ``optimization.learning_rate=1e-6``, ``layers=[mlp.down_proj]``, ``data.0.limit=100``;
+            one text stands for a list of one.
         base: model to start from, instead of the recipe's.
 
     Raises:
         BadInput: no such recipe, or something in it is not right.
     """
     content = _read(name)
-    for change in changes:
+    for change in (changes,) if isinstance(changes, str) else changes:
         _change(content, change)
     if base is not None:
         content["base"] = base

@@ -42,9 +42,24 @@ def test_every_command_has_help_with_an_example(command: list[str]) -> None:
     done = run(*command, "--help")
     assert done.returncode == 0, done.stderr
     assert "Usage:" in done.stdout
+    assert "completion" not in done.stdout
     if command not in ([], ["data"], ["judges"]):
         assert f"bfpo-bench {' '.join(command)}" in done.stdout.split("Usage:")[1]
         assert "Example" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("evaluate --model m --limit x", "invalid value for '--limit': it must be a whole number"),
+        ("data check --nope", "no such option: --nope"),
+    ],
+)
+def test_what_cannot_be_typed_is_told_in_one_sentence(typed: str, said: str) -> None:
+    done = run(*typed.split())
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"bfpo-bench: {said}; see `")
+    assert done.stderr.count("\n") == 1
 
 
 def test_nothing_heavy_is_imported_for_help_or_by_the_package() -> None:

@@ -114,3 +114,17 @@ def test_every_option_has_help(kind: type[Options]) -> None:
     for name, field in named(kind).items():
         [*_, told] = [one for one in field.metadata if isinstance(one, Help)]
         assert told.text.endswith((".", "]", ")")), name
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu0", "", "CUDA"])
+def test_a_device_that_nobody_has(name: str) -> None:
+    with pytest.raises(BadInput, match="there is no device .*; give auto, cpu, cuda, or cuda:1"):
+        Loading(device=name)
+    assert Loading(device="cuda:1").device == "cuda:1"
+
+
+def test_options_of_evaluate_in_python() -> None:
+    assert EvaluateOptions("m", suite=Path("my.yaml")).suite == "my.yaml"  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="unknown option 'loading'"):
+        EvaluateOptions("m", loading={"device": "cpu"})  # type: ignore[arg-type]
+    assert EvaluateOptions("m", loading=Loading(device="cpu")).loading.device == "cpu"

@@ -26,6 +26,7 @@ def test_from_python(small_run: Path, other_run: Path) -> None:
     assert str(found).count("\n") > 25
     # By now the package of the same name has been imported; it is called the same way.
     again = bfpo_bench.leaderboard(small_run, sort="gen")
+    assert str(bfpo_bench.leaderboard([small_run], sort="gen")) == str(again)
     assert again.entries[0] == found.entries[0]
 
 
@@ -34,6 +35,8 @@ def test_bad_options() -> None:
         bfpo_bench.leaderboard()
     with pytest.raises(BadInput, match="unknown option 'publised'; did you mean"):
         bfpo_bench.leaderboard(publised=True)
+    with pytest.raises(BadInput, match="a run is named by its path, not by int"):
+        bfpo_bench.leaderboard([3])
     with pytest.raises(BadInput, match="unknown way to take CrowS-Pairs 'dist'; did you mean"):
         bfpo_bench.leaderboard(published=True, crows_pairs="dist")
     with pytest.raises(BadInput, match="unknown column to sort by"):

@@ -79,6 +79,11 @@ def test_truncated_weights(folder: Path, keep: int) -> None:
         find_model(str(folder))
 
 
+def test_a_folder_has_no_revisions(folder: Path) -> None:
+    with pytest.raises(BadInput, match="is a folder, which has no revisions; leave --revision out"):
+        find_model(str(folder), "main")
+
+
 def test_missing_shard(folder: Path) -> None:
     index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))

@@ -41,9 +41,8 @@ HEADER = {f"t{i}": {"data_offsets": (0, 0)} for i in range(271)} | {
 def test_usual_configs(change: dict[str, Any]) -> None:
     check_sizes(Path("config.json"), SMOLLM2 | change, [HEADER])
     # All parameters in four bits, and two in a byte.
-    check_sizes(
-        Path("config.json"), SMOLLM2, [{"all": {"data_offsets": (0, PARAMETERS // 2)}}] * 40
-    )
+    packed = {"all": {"data_offsets": (0, PARAMETERS // 2)}}
+    check_sizes(Path("config.json"), SMOLLM2, [HEADER | packed])
 
 
 @pytest.mark.parametrize(
@@ -51,13 +50,13 @@ def test_usual_configs(change: dict[str, Any]) -> None:
     [
         ({"num_hidden_layers": 10**7}, "names 10,000,000 layers, and .* bytes in 272 tensors"),
         ({"n_layer": 10**7, "num_hidden_layers": None}, "names 10,000,000 layers"),
-        ({"vocab_size": 10**12}, r"names vocab_size of about 10\^12"),
-        ({"num_attention_heads": 10**40}, r"names num_attention_heads of about 10\^40"),
-        ({"num_attention_heads": 0}, "names num_attention_heads 0"),
-        ({"hidden_size": -576}, "names hidden_size -576"),
+        ({"vocab_size": 10**12}, r"says that vocab_size is about 10\^12"),
+        ({"num_attention_heads": 10**40}, r"says that num_attention_heads is about 10\^40"),
+        ({"num_attention_heads": 0}, "says that num_attention_heads is 0"),
+        ({"hidden_size": -576}, "says that hidden_size is -576"),
         ({"hidden_size": 10**6}, r"describes a model of about 10\^13 numbers"),
-        ({"num_labels": 10**10}, "names num_labels 10,000,000,000"),
-        ({"text_config": SMOLLM2 | {"num_layers": -1}}, "names num_layers -1"),
+        ({"num_labels": 10**10}, "says that num_labels is 10,000,000,000"),
+        ({"text_config": SMOLLM2 | {"num_layers": -1}}, "says that num_layers is -1"),
     ],
 )
 def test_configs_of_another_model(change: dict[str, Any], says: str) -> None:
@@ -110,7 +109,9 @@ def test_files_beside_the_weights(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="nested too deeply"):
         find_model(str(tmp_path / "model"))
     write(tmp_path / "model" / "tokenizer.json", b"", size=1 << 30)
-    with pytest.raises(BadInput, match="tokenizer.json has 1,024 MiB, where at most 256 are read"):
+    with pytest.raises(
+        BadInput, match=r"tokenizer\.json has 1,024 MiB, where at most 256 are read"
+    ):
         find_tokenizer(str(tmp_path / "model"))
     (tmp_path / "model" / "config.json").write_text(" " * (17 << 20))
     with pytest.raises(BadInput, match=r"config.json is not JSON \(it is longer than 16 MiB\)"):

@@ -200,8 +200,13 @@ def test_a_recipe_that_is_not_there(name: str, sentence: str) -> None:
         ("seed", "not of the form key=value"),
         ("data.9.limit=1", "'9' is none of entries 0 to 0"),
         ("seed=[", "the value is not YAML"),
+        ("optimization.lr=1", "'lr' is called 'learning_rate' now"),
     ],
 )
 def test_a_change_that_is_none(tmp_path: Path, change: str, sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         load_recipe(write(tmp_path, MINIMAL), [change])
+
+
+def test_one_change_may_stand_alone(tmp_path: Path) -> None:
+    assert load_recipe(write(tmp_path, MINIMAL), "seed=31").seed == 31
