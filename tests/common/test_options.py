@@ -118,7 +118,7 @@ def test_every_option_has_help(kind: type[Options]) -> None:
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu0", "", "CUDA"])
 def test_a_device_that_nobody_has(name: str) -> None:
-    with pytest.raises(BadInput, match="there is no device .*; give auto, cpu, cuda, or cuda:1"):
+    with pytest.raises(BadInput, match=r"there is no device .*; give auto, cpu, cuda, or cuda:1"):
         Loading(device=name)
     assert Loading(device="cuda:1").device == "cuda:1"
 
