@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bfpo_bench.cli.command import command_app, takes
-from bfpo_bench.judges.chosen import JudgeOptions
+from bfpo_bench.judges.chosen import JudgesOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from bfpo_bench.evaluation.judge_file import JudgedSamples
     from bfpo_bench.evaluation.rejudge import Rejudged
+    from bfpo_bench.run.results import Results
 
 EXAMPLE = """
 Examples:
 
   bfpo-bench judge runs/my-model --judge llama-guard-3-8b
 
-  bfpo-bench judge runs/my-model --judge keyword
+  bfpo-bench judge runs/my-model --judge wildguard-7b
+
+  bfpo-bench judge runs/my-model --judge harmbench-mistral-7b --refusal-judge keyword
 
   bfpo-bench judge --samples samples_bfpo_advbench_2026-01-01.jsonl --judge wildguard-7b
 
@@ -31,7 +34,8 @@ Examples:
   bfpo-bench judge runs/my-model --judge openai --judge-url http://localhost:8000/v1 \
 --judge-model my-org/my-chat-model
 
-Verdicts are stored as they come. Stop it any time; the same command goes on.
+One that says what is refused (wildguard-7b, keyword …) fills the refusal columns of a run that has
+none. Verdicts are stored as they come. Stop it any time; the same command goes on.
 """
 
 
@@ -39,9 +43,9 @@ app = command_app()
 
 
 @app.command(epilog=EXAMPLE)
-@takes(JudgeOptions, first=("judge",), required=("judge",))
+@takes(JudgesOptions, first=("judge",), required=("judge",))
 def judge(
-    options: JudgeOptions,
+    options: JudgesOptions,
     run: Annotated[Path | None, typer.Argument(help="Run directory.")] = None,
     samples: Annotated[
         Path | None,
@@ -71,17 +75,23 @@ def judge(
         raise BadInput("name either a run directory or a file with --samples.")
     if samples is None and (prompt_field or response_field):
         raise BadInput("--prompt-field and --response-field go with --samples.")
-    chosen = choose_judge(options)
+    chosen = choose_judge(options, gives=None)
+    refusal = None
+    if options.refusal.refusal_judge is not None:
+        refusal = choose_judge(options.refusal.of_judge(None, options), gives="refusal")
     console = screen()
     if run is not None:
         from bfpo_bench.evaluation.rejudge import judge_run
 
-        _show_run(console, judge_run(run, chosen, Progress()), run)
+        _show_run(console, judge_run(run, chosen, Progress(), refusal), run)
         return
     from bfpo_bench.evaluation.judge_file import judge_samples
 
     assert samples is not None
-    _show_samples(console, judge_samples(samples, chosen, prompt_field, response_field, Progress()))
+    for one in (chosen, refusal):
+        if one is not None:
+            told = judge_samples(samples, one, prompt_field, response_field, Progress())
+            _show_samples(console, told)
 
 
 def _show_run(console: Console, found: Rejudged, run: Path) -> None:
@@ -90,7 +100,7 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
     from rich.text import Text
 
     from bfpo_bench.evaluation.rejudge import verdicts_of
-    from bfpo_bench.run.results import ANYWAY, NO_NUMBER, verdicts_by
+    from bfpo_bench.run.marks import ANYWAY, NO_NUMBER, verdicts_by
     from bfpo_bench.run.table import score_text
 
     results = found.results
@@ -98,6 +108,7 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
     name = str(results.judge["judge"])
     columns = {name: results}
     columns |= {other: by for other, by in verdicts_of(run).items() if other != name}
+    _show_refusals(console, results)
     table = Table(title=Text(f"{results.model['name']} · % harmless, by judge"))
     table.add_column("Task")
     table.add_column("n", justify="right")
@@ -130,13 +141,41 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
     console.print(f"Results by {name}: {found.path}", soft_wrap=True, markup=False)
 
 
+def _show_refusals(console: Console, results: Results) -> None:
+    """What became of the responses by the judge of refusals; nothing where there is none."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from bfpo_bench.run.shares import BOTH, REFUSAL
+
+    shares = (*REFUSAL, *BOTH)
+    cells = [cell for cell in results.tasks.values() if cell.metrics.keys() & REFUSAL.keys()]
+    if not cells:
+        return
+    by = results.judges.refusal
+    table = Table(title=Text(f"{results.model['name']} · % of responses, refusals by {by}"))
+    table.add_column("Task")
+    for share in shares:
+        table.add_column(share.replace("_", " ").removeprefix("refusal "), justify="right")
+    for cell in cells:
+        there = (cell.metrics.get(share) for share in shares)
+        told = ("–" if share is None else f"{100 * share:.2f}" for share in there)
+        table.add_row(cell.column, *told)
+    console.print(table)
+
+
 def _show_samples(console: Console, found: JudgedSamples) -> None:
     known = found.unknown < found.n
     score = f"{found.score:.2f} ± {found.stderr:.2f}" if known else "–"
-    console.print(
-        f"{found.judge}: {score} % harmless of {found.n} responses "
-        f"({found.harmful} harmful, {found.unknown} unknown)",
-        soft_wrap=True,
-        markup=False,
-    )
+    told = []
+    if "harm" in found.gives:
+        told.append(
+            f"{score} % harmless of {found.n} responses "
+            f"({found.harmful} harmful, {found.unknown} unknown)"
+        )
+    if "refusal" in found.gives:
+        rest = found.n - sum(found.refusals.values())
+        counts = ", ".join(f"{n} {said.replace('_', ' ')}" for said, n in found.refusals.items())
+        told.append(f"{counts}, {rest} unknown")
+    console.print(f"{found.judge}: {'; '.join(told)}", soft_wrap=True, markup=False)
     console.print(f"Verdicts: {found.path}", soft_wrap=True, markup=False)

@@ -56,7 +56,7 @@ def dry_run(
             target.files, target.backend, target.dtype, options.loading.trust_remote_code
         )
     works = [task_work(task, tokenizer, known) for task in planned]
-    judge = evaluation.judge.card.name if evaluation.judge else "none"
+    judge = ", ".join(one.card.name for one in evaluation.judges.parts().values()) or "none"
     lines = [
         f"model {target.name}, backend {target.backend}, judge {judge}, "
         f"suite {evaluation.suite.name}, run directory {evaluation.output}",
@@ -153,8 +153,8 @@ def _needs(
             f"target {target.name}: {sum(work.requests for work in works):,} requests to the "
             f"server, {options.concurrency} at a time; no memory of this machine"
         ]
-    if evaluation.judge is not None:
-        lines += _judge_needs(evaluation.judge, [task for task in suite if task.judged])
+    for _, judge, judged in evaluation.judges.asked(suite):
+        lines += _judge_needs(judge, judged) if judged else []
     for task in suite:
         if task.annotated and evaluation.annotator is not None:
             lines += _annotator_needs(evaluation, evaluation.annotator, task)

@@ -95,13 +95,15 @@ def measure(
                 found.append(replace(time_spent, stage=stage))
     finally:
         engine.close()
-    if judged:
-        assert evaluation.judge is not None
+    suite = [task for task in planned if isinstance(task, Task)]
+    for _, chosen, some in evaluation.judges.asked(suite):
+        if not some:
+            continue
         begin = time.perf_counter()
-        with evaluation.judge.opened(progress) as judge:
+        with chosen.opened(progress) as judge:
             found.append(_load("load judge", begin))
             progress.say("Timing a sample of verdicts …")
-            total = sum(len(task.prompts) for task in judged)
+            total = sum(len(task.prompts) for task in some)
             found.append(_judge(judge, exchanges, total, longer))
     return found
 

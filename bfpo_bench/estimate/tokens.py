@@ -17,7 +17,6 @@ from bfpo_bench.engines.tokenization import (
 )
 from bfpo_bench.judges import ClassifierCard, Exchange, RubricCard
 from bfpo_bench.judges.chosen import ChosenJudge
-from bfpo_bench.judges.labels import openings
 from bfpo_bench.judges.protocol import fill
 from bfpo_bench.tasks.requests import Asked, Task
 
@@ -155,7 +154,7 @@ def _classifier_work(
     tokenizer = load_tokenizer(judge.model.folder, judge.options.loading.trust_remote_code)
     window = judge.model.config.get("max_position_embeddings") or 1 << 20
     writer = ClassifierJudge(card, _NoModel(tokenizer, int(window)))
-    asked = len(openings(card.lines, (card.harmful_label, card.safe_label)))
+    asked = len(card.answers.openings)
     requests = read = longest = 0
     for task in tasks:
         exchanges = [Exchange(question, "") for question in evenly(task.questions, SAMPLE)]

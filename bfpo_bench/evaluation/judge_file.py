@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +23,7 @@ from bfpo_bench.engines.thoughts import split
 from bfpo_bench.judges import NO_ANSWER, Exchange, Judge, Verdict, judge_all
 from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.run.store import answer_key
+from bfpo_bench.run.store.records import REFUSALS
 from bfpo_bench.tasks import advbench
 
 Place = tuple[int, int, str]
@@ -40,6 +41,8 @@ class JudgedSamples:
         harmful, unknown: how many of them.
         score: percent harmless; unknown ones stay in the denominator.
         stderr: standard error of the score in percentage points.
+        gives: which verdicts the judge gives; the numbers of another kind mean nothing.
+        refusals: how many responses each refusal verdict is about; those without one are the rest.
     """
 
     judge: str
@@ -49,6 +52,8 @@ class JudgedSamples:
     unknown: int
     score: float
     stderr: float
+    gives: tuple[str, ...] = ("harm",)
+    refusals: dict[str, int] = field(default_factory=dict)
 
 
 def judge_samples(
@@ -101,7 +106,7 @@ def judge_samples(
                     progress.advance(len(judged))
     if any(key not in known.verdicts for _, _, key in places):
         raise RunFailed(f"{path} was changed while it was judged; run the same command again.")
-    return _summary(chosen.card.name, output, [known.verdicts[key] for _, _, key in places])
+    return _summary(chosen, output, [known.verdicts[key] for _, _, key in places])
 
 
 def _verdicts(
@@ -127,16 +132,22 @@ def _verdicts(
         yield silent
 
 
-def _summary(judge: str, path: Path, verdicts: list[Verdict]) -> JudgedSamples:
+def _summary(chosen: ChosenJudge, path: Path, verdicts: list[Verdict]) -> JudgedSamples:
     score, stderr = share([float(verdict.harmful is False) for verdict in verdicts])
     return JudgedSamples(
-        judge=judge,
+        judge=chosen.card.name,
         path=path,
         n=len(verdicts),
         harmful=sum(verdict.harmful is True for verdict in verdicts),
         unknown=sum(verdict.harmful is None for verdict in verdicts),
         score=score,
         stderr=stderr,
+        gives=chosen.card.gives,
+        refusals={
+            said: sum(verdict.refusal == said for verdict in verdicts)
+            for said in REFUSALS
+            if "refusal" in chosen.card.gives
+        },
     )
 
 
@@ -188,7 +199,10 @@ def _read_verdicts(file: IO[bytes], path: Path) -> _Known:
         try:
             row: dict[str, Any] = json.loads(line)
             place = (int(row["line"]), int(row["index"]), str(row["key"]))
-            verdict = Verdict(row["harmful"], row["p_harmful"], str(row["raw"]))
+            verdict = Verdict(
+                *(row["harmful"], row["p_harmful"], str(row["raw"])),
+                *(row.get("refusal"), row.get("p_refusal")),
+            )
         except (ValueError, KeyError, TypeError) as error:
             raise BadInput(
                 f"{path}, line {number} is no verdict of this program ({error}); delete that line, "

@@ -16,7 +16,13 @@ from bfpo_bench.common.options import Count, Help, Options, Place, split
 from bfpo_bench.common.validate import STRICT
 from bfpo_bench.engines.options import Loading
 from bfpo_bench.engines.thinking import Thinking
-from bfpo_bench.judges.chosen import JudgeAnyway, JudgeModel, JudgeName, JudgeUrl
+from bfpo_bench.judges.chosen import (
+    JudgeAnyway,
+    JudgeModel,
+    JudgeName,
+    JudgeUrl,
+    RefusalOptions,
+)
 
 
 def read_variants(given: Any) -> Any:
@@ -157,6 +163,7 @@ class EvaluateOptions(TargetOptions):
     beside: AlsoOptions = AlsoOptions()
     judge: Annotated[JudgeName, Help("Judge card, by name or path. [default: the suite's]")] = None
     judge_anyway: JudgeAnyway = False
+    refusal: RefusalOptions = RefusalOptions()
     annotator: Annotated[
         str | None,
         Help("openai:MODEL, local, or a configuration of alpaca_eval: fills the Alpaca column."),

@@ -6,7 +6,7 @@ own file, ``results-<judge>.json``, in the schema of ``results.json``.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -15,14 +15,17 @@ from typing import Any, cast
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation import stages
+from bfpo_bench.evaluation.verdicts import Opinion, with_verdicts
 from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import superseded
-from bfpo_bench.run.results import ANYWAY, NO_NUMBER, Average, Results, TaskResult
+from bfpo_bench.run.marks import VERDICT_MARKS
+from bfpo_bench.run.results import Average, Results, TaskResult
 from bfpo_bench.run.results_files import read_results, results_file, results_files
 from bfpo_bench.run.run_json import read_run
 from bfpo_bench.run.session import Session, mixed_versions
-from bfpo_bench.run.store import ResponseRecord, Store, VerdictRecord, answer_key
+from bfpo_bench.run.store import ResponseRecord, Store, answer_key
+from bfpo_bench.run.table import markdown
 from bfpo_bench.run.uncertainty import with_uncertainty
 from bfpo_bench.suites import PromptKind, SuiteTask, prompt_kind, task_names
 
@@ -35,8 +38,18 @@ class Rejudged:
     path: Path
 
 
-def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None) -> Rejudged:
+def judge_run(
+    path: Path,
+    chosen: ChosenJudge,
+    progress: Progress | None = None,
+    refusal: ChosenJudge | None = None,
+) -> Rejudged:
     """Judges the saved responses of a finished run, or goes on where an earlier call stopped.
+
+    Where nobody has said yet what is refused in the run, its own results get that from here.
+
+    Args:
+        refusal: who says what is refused; None takes `chosen` where it does, else the run's own.
 
     Raises:
         BadInput: the folder is no finished run with responses, or another process works on it.
@@ -52,44 +65,105 @@ def judge_run(path: Path, chosen: ChosenJudge, progress: Progress | None = None)
                 f"{path} holds no responses (its tasks are {', '.join(before.tasks)}); evaluate "
                 "advbench, realtoxicityprompts, alert or alert_adversarial first."
             )
-        unfit = {cell.task: chosen.unfit(_kind(run, cell.task)) for cell in cells}
-        if all(unfit.values()):
-            raise BadInput(
-                f"{path} holds only responses that judge {chosen.card.name} is not made for "
-                f"({', '.join(unfit)}); name another judge, or ask for it with --judge-anyway."
-            )
+        kinds = {cell.task: _kind(run, cell.task) for cell in cells}
+        both = [chosen] if refusal is None else [chosen, refusal]
+        for one in both:
+            if all(one.unfit(kind) for kind in kinds.values()):
+                raise BadInput(
+                    f"{path} holds only responses that judge {one.card.name} is not made for "
+                    f"({', '.join(kinds)}); name another judge, or ask for it with --judge-anyway."
+                )
         with run.open_store() as store:
-            responses = {
-                cell.task: _responses(path, store, cell) for cell in cells if not unfit[cell.task]
-            }
-            chosen = chosen.going_on(run.identity.get("judge"))
-            judge_identity = chosen.identity()
-            for older in results_files(path, chosen.card.name):
-                if outdated := superseded(read_results(older).judge, judge_identity):
-                    store.forget_verdicts(outdated)
-            judge_key = answer_key("judge", judge_identity)
-            name = _name(judge_identity, judge_key, run.identity.get("judge"), responses, store)
-            session = Session(run, judge=name)
-            stages.judge_responses(responses, chosen, name, judge_key, store, session, progress)
+            given = [_judge(run, store, one, cells, kinds, progress) for one in both]
+            judge, other = given[0], given[-1] if both[-1].refuses else None
+
+            def opinion(
+                by: _Given | None, before: dict[str, Any] | None, cell: TaskResult
+            ) -> Opinion | None:
+                if by is not None:
+                    return Opinion.of(by.chosen, by.name, kinds[cell.task])
+                return Opinion.kept(None if before is None else str(before["judge"]), cell)
+
+            own, refused_by = before.judge, before.refusal_judge
+            says_harm = "harm" in chosen.card.gives
             found = {
-                cell.task: _rejudged(
-                    cell,
-                    store.verdicts(cell.task, name),
-                    unfit[cell.task],
-                    chosen.anyway(_kind(run, cell.task)),
+                cell.task: with_verdicts(
+                    *(cell, store, opinion(judge, None, cell) if says_harm else None),
+                    opinion(other, refused_by, cell),
                 )
                 for cell in cells
             }
-            results = _results(before, found, {**judge_identity, "judge": name}, store)
-        if session.seconds:
-            session.record()
-        mixed = mixed_versions(run.sessions, chosen.backend, name)
-        results = replace(results, marks=[*results.marks, *mixed])
-        file = results_file(name)
+            results = _results(before, found, store)
+            results = replace(
+                results,
+                judge=judge.identity,
+                refusal_judge=other.identity if other else refused_by,
+                marks=[*results.marks, *judge.mixed],
+            )
+            filled = None
+            if other is not None and refused_by is None:
+                found = {
+                    cell.task: with_verdicts(
+                        cell, store, opinion(None, own, cell), opinion(other, None, cell)
+                    )
+                    for cell in cells
+                }
+                filled = replace(_results(before, found, store), refusal_judge=other.identity)
+        file = results_file(judge.name)
         run.write_text(file, results.to_json())
-        for older in results_files(path, name)[1:]:
+        for older in results_files(path, judge.name)[1:]:
             older.unlink()
+        if filled is not None:
+            run.write_text("table.md", markdown(filled))
+            run.write_text(run.results_path.name, filled.to_json())
     return Rejudged(results, path / file)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A judge whose verdicts are there.
+
+    Attributes:
+        name: under which they are stored.
+        identity: with that name.
+        mixed: what must be said of how they came about.
+    """
+
+    chosen: ChosenJudge
+    name: str
+    identity: dict[str, Any]
+    mixed: list[str]
+
+
+def _judge(
+    run: RunDirectory,
+    store: Store,
+    chosen: ChosenJudge,
+    cells: Sequence[TaskResult],
+    kinds: Mapping[str, PromptKind],
+    progress: Progress,
+) -> _Given:
+    """Has a judge give the verdicts that are missing."""
+    responses = {
+        cell.task: _responses(run.path, store, cell)
+        for cell in cells
+        if not chosen.unfit(kinds[cell.task])
+    }
+    owns = [run.identity.get(part) for part in ("judge", "refusal_judge")]
+    for own in owns:
+        chosen = chosen.going_on(own)
+    identity = chosen.identity()
+    for older in results_files(run.path, chosen.card.name):
+        if outdated := superseded(read_results(older).judge, identity):
+            store.forget_verdicts(outdated)
+    key = answer_key("judge", identity)
+    name = _name(identity, key, owns, responses, store)
+    session = Session(run, judge=name)
+    stages.judge_responses(responses, chosen, name, key, store, session, progress)
+    if session.seconds:
+        session.record()
+    mixed = mixed_versions(run.sessions, chosen.backend, name)
+    return _Given(chosen, name, {**identity, "judge": name}, mixed)
 
 
 def verdicts_of(path: Path) -> dict[str, Results]:
@@ -118,7 +192,7 @@ def verdicts_of(path: Path) -> dict[str, Results]:
 def _name(
     identity: dict[str, Any],
     judge_key: str,
-    own: dict[str, Any] | None,
+    owns: Sequence[dict[str, Any] | None],
     responses: dict[str, list[ResponseRecord]],
     store: Store,
 ) -> str:
@@ -128,11 +202,12 @@ def _name(
     beginning of the identity's hash is put behind it, so that no number mixes the two.
 
     Args:
-        own: identity of the judge of the evaluation itself.
+        owns: identities of the judges of the evaluation itself.
     """
     name = str(identity["judge"])
-    if own is not None and own["judge"] == name:
-        return name if own == identity else f"{name}-{judge_key[:8]}"
+    for own in owns:
+        if own is not None and own["judge"] == name:
+            return name if own == identity else f"{name}-{judge_key[:8]}"
     keys = {
         (task, response.item): stages.verdict_key(judge_key, response)
         for task, some in responses.items()
@@ -167,34 +242,7 @@ def _responses(path: Path, store: Store, cell: TaskResult) -> list[ResponseRecor
     return responses
 
 
-def _rejudged(
-    cell: TaskResult, verdicts: list[VerdictRecord], unfit: str | None, anyway: list[str]
-) -> TaskResult:
-    """The cell with this judge's verdicts in it.
-
-    Args:
-        unfit: why it gives no figure; None where it does.
-        anyway: what must be said of the figure.
-    """
-    shares = ("harmless", "harmful", "unknown")
-    metrics = {name: value for name, value in cell.metrics.items() if name not in shares}
-    # What another judge could not score, this one can.
-    marks = [mark for mark in cell.marks if not mark.startswith((NO_NUMBER, ANYWAY))]
-    if unfit is not None:
-        gone = replace(cell, score=None, stderr=None, low=None, high=None, unknown=0)
-        return replace(gone, metrics=metrics, marks=[*marks, unfit])
-    counts = Counter(verdict.harmful for verdict in verdicts)
-    n = len(verdicts)
-    found = (counts[False] / n, counts[True] / n, counts[None] / n)
-    metrics = {**metrics, **dict(zip(shares, found, strict=True))}
-    score, unknown = 100 * counts[False] / n, counts[None]
-    marks += anyway
-    return replace(cell, score=score, unknown=unknown, metrics=metrics, marks=marks)
-
-
-def _results(
-    before: Results, found: dict[str, TaskResult], judge: dict[str, Any], store: Store
-) -> Results:
+def _results(before: Results, found: dict[str, TaskResult], store: Store) -> Results:
     tasks, means = _sure(before, {**before.tasks, **found}, store)
     old = {mark for name in found for mark in _verdict_marks(before.tasks[name])}
     marks = [mark for mark in before.marks if mark not in old]
@@ -202,7 +250,6 @@ def _results(
     return replace(
         before,
         bfpo_bench=metadata.version("bfpo-bench"),
-        judge=judge,
         tasks=tasks,
         averages=means,
         marks=marks,
@@ -226,7 +273,7 @@ def _sure(
 
 def _verdict_marks(cell: TaskResult) -> list[str]:
     """What the marks of a run say of a cell's verdicts."""
-    marks = [mark for mark in cell.marks if mark.startswith((NO_NUMBER, ANYWAY))]
+    marks = [mark for mark in cell.marks if mark.startswith(VERDICT_MARKS)]
     if 0 < cell.unknown < cell.n:
         marks.append(f"{cell.unknown} of {cell.n} verdicts unknown")
     return [f"{cell.column}: {mark}" for mark in marks]

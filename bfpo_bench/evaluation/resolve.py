@@ -13,13 +13,14 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.open import choose_backend
 from bfpo_bench.evaluation.also import Also, choose_also
 from bfpo_bench.evaluation.at_hand import tasks_at_hand
+from bfpo_bench.evaluation.bench import Bench, choose_judges
 from bfpo_bench.evaluation.chat_prompts import choose_template
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.target import Target, find_target
 from bfpo_bench.helpfulness.annotator import AnnotatorOptions, ChosenAnnotator, choose_annotator
 from bfpo_bench.helpfulness.cost import Prices
 from bfpo_bench.judges import load_judge
-from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import JudgeOptions
 from bfpo_bench.models.chat import chat_templates
 from bfpo_bench.run.run_json import read_run
 from bfpo_bench.suites import Suite, load_suite, suite_parts
@@ -33,7 +34,7 @@ class Evaluation:
     Attributes:
         suite: the whole suite, as it is by itself.
         tasks: those of it that are wanted, with their rows; the requests are :meth:`planned`.
-        judge: None when no wanted task needs one.
+        judges: who says what is harmful, and what is refused.
         annotator: None when nobody was named to annotate.
         prices: what annotating may cost.
         output: the run directory.
@@ -45,7 +46,7 @@ class Evaluation:
     suite: Suite
     tasks: list[Task]
     target: Target
-    judge: ChosenJudge | None
+    judges: Bench
     annotator: ChosenAnnotator | None
     prices: Prices
     output: Path
@@ -78,7 +79,7 @@ class Evaluation:
             },
             "limit": options.limit,
             "seed": options.seed,
-            "judge": self.judge.identity() if self.judge else None,
+            **self.judges.identity(),
             **({"also": self.also.identity()} if self.also.asked else {}),
         }
 
@@ -126,19 +127,20 @@ def resolve(
     target = find_target(options, choose_backend(options.loading.backend), begun)
     also = choose_also(options, suite)
     tasks, left_out = tasks_at_hand(options, suite, wanted, also.missing)
-    judge = annotator = None
+    annotator = None
     loading = options.loading.beside_target()
-    if any(task.spec.judged for task in tasks):
-        judge = choose_judge(
-            JudgeOptions.of(options, judge=name, loading=loading), "judge" in asked
-        )
-        judge = judge.going_on(begun.get("judge"))
+    wish = JudgeOptions.of(options, judge=name, loading=loading)
+    judges = choose_judges(
+        *(options.refusal, suite, wish),
+        *({task.spec.metric for task in tasks if task.spec.judged}, begun, "judge" in asked),
+    )
     if options.annotator and any(task.annotated for task in tasks):
-        wish = AnnotatorOptions.of(options, loading=loading)
-        annotator = choose_annotator(wish, "annotator" in asked)
+        annotator = choose_annotator(
+            AnnotatorOptions.of(options, loading=loading), "annotator" in asked
+        )
     prices = Prices(options.price_in, options.price_out, options.max_cost)
     return Evaluation(
-        *(options, suite, tasks, target, judge, annotator, prices, output, left_out, also)
+        *(options, suite, tasks, target, judges, annotator, prices, output, left_out, also)
     )
 
 

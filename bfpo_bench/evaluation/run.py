@@ -15,7 +15,8 @@ from bfpo_bench.evaluation.target import TRAINING_RECORD
 from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import superseded
-from bfpo_bench.run.results import NO_JUDGE, Results
+from bfpo_bench.run.marks import NO_JUDGE
+from bfpo_bench.run.results import Results
 from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.session import Session, mixed_versions
 from bfpo_bench.run.store import Store, answer_key
@@ -59,7 +60,7 @@ def _finished(run: RunDirectory, evaluation: Evaluation) -> Results | None:
         return None
     if results.older:
         return None
-    if superseded(results.judge, run.identity["judge"]):
+    if superseded(results.judge, run.identity["judge"]) or _refused(evaluation, results):
         return None
     done = {
         *results.tasks,
@@ -73,9 +74,15 @@ def _finished(run: RunDirectory, evaluation: Evaluation) -> Results | None:
     return results if wanted <= done and evaluation.also.done(results) else None
 
 
+def _refused(evaluation: Evaluation, results: Results) -> bool:
+    """Whether this command asks another judge for what is refused, or the first one."""
+    asked = evaluation.judges.refusal
+    return asked is not None and asked.card.name != results.judges.refusal
+
+
 def _asked_anyway(evaluation: Evaluation, results: Results) -> bool:
     """Whether this command asks for a figure that the judge gave none of, as it does not fit."""
-    if evaluation.judge is None or not evaluation.judge.options.judge_anyway:
+    if not evaluation.options.judge_anyway:
         return False
     cells = [results.tasks.get(task.name) for task in evaluation.tasks]
     marks = [mark for cell in cells if cell is not None for mark in cell.marks]
@@ -116,10 +123,8 @@ class _Stages:
             for task in planned:
                 if task.scores:
                     stages.store_outcomes(task, self.store)
-            chosen = self.evaluation.judge
-            if chosen is not None:
-                judged = [t for t in planned if t.judged and not chosen.unfit(t.spec.prompts)]
-                self._judge(chosen, judged)
+            for part, chosen, judged in self.evaluation.judges.asked(planned):
+                self._judge(part, chosen, judged)
             if self.evaluation.annotator is not None:
                 with self.session.timed("annotate"):
                     alpaca.annotate(self.evaluation, self.store, self.progress)
@@ -160,10 +165,10 @@ class _Stages:
         finally:
             engine.close()
 
-    def _judge(self, chosen: ChosenJudge, judged: list[Task]) -> None:
+    def _judge(self, part: str, chosen: ChosenJudge, judged: list[Task]) -> None:
         stages.judge_responses(
             {task.name: self.store.lazy_responses(task.name) for task in judged},
-            *(chosen, chosen.card.name, answer_key("judge", self.identity["judge"])),
+            *(chosen, chosen.card.name, answer_key("judge", self.identity[part])),
             *(self.store, self.session, self.progress),
         )
 

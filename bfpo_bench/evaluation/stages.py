@@ -253,9 +253,7 @@ def judge(
     def record(number: int, verdict: Verdict) -> VerdictRecord:
         response = responses[number]
         key = verdict_key(judge_key, response)
-        return VerdictRecord(
-            *(key, name, task, response.item, verdict.harmful, verdict.p_harmful, verdict.raw)
-        )
+        return VerdictRecord(key=key, judge=name, task=task, item=response.item, **vars(verdict))
 
     with progress.stage(f"judge {task}", len(responses), len(done), "verdicts"):
         # What is no answer is neither harmless nor harmful, and nobody is asked about it.
@@ -266,14 +264,14 @@ def judge(
                 for i in sorted(fresh_silence)
             )
             progress.advance(len(fresh_silence))
-        unknown = store.verdict_counts(task, name)[None]
+        unknown = store.unknown_verdicts(task, name)
         asked = [i for i in range(len(responses)) if i not in silent]
         exchanges = (Exchange(r.question, r.response) for r in responses if r.no_answer is None)
         known_already = {place for place, i in enumerate(asked) if i in done}
         for batch in judge_all(judge, exchanges, known_already):
             store.add_verdicts(record(asked[place], verdict) for place, verdict in batch)
             fresh = [verdict for place, verdict in batch if place not in known_already]
-            unknown += sum(verdict.harmful is None for verdict in fresh)
+            unknown += sum(v.harmful is None and v.refusal is None for v in fresh)
             progress.advance(len(fresh), f"{unknown} unknown" if unknown else "")
 
 

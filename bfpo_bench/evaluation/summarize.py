@@ -11,6 +11,7 @@ from bfpo_bench.also.task import AlsoTask
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation import alpaca
 from bfpo_bench.evaluation.resolve import Evaluation
+from bfpo_bench.evaluation.verdicts import opinions, with_verdicts
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import is_earlier
 from bfpo_bench.run.results import SCHEMA_VERSION, Results, TaskResult
@@ -47,9 +48,18 @@ def collect(
     """
     earlier = _earlier(run)
     tasks = dict(earlier.tasks) if earlier else {}
+    identity = run.identity
+    # Somebody may have been asked by `bfpo-bench judge` since.
+    refused_by = evaluation.judges.refused_by(identity)
+    refused_by = refused_by or (earlier.refusal_judge if earlier else None)
     for task in planned:
-        if not task.annotated:
-            tasks[task.name] = _task_result(evaluation, store, task)
+        if task.annotated:
+            continue
+        cell = tasks[task.name] = _task_result(evaluation, store, task)
+        if cell.judged:
+            before = earlier.tasks.get(task.name) if earlier else None
+            by = opinions(evaluation.judges, task.spec.prompts, refused_by, before)
+            tasks[task.name] = with_verdicts(cell, store, *by)
     helpfulness = earlier.helpfulness if earlier else None
     for task in planned:
         if task.annotated and evaluation.annotator is not None:
@@ -58,7 +68,6 @@ def collect(
     tasks = {name: tasks[name] for name in order if name in tasks}
     tasks, means = with_uncertainty(tasks, evaluation.suite.tasks, store)
     beside = evaluation.also.results(also, store, earlier)
-    identity = run.identity
     suite: dict[str, Any] = {
         "name": evaluation.suite.name,
         "version": evaluation.suite.version,
@@ -90,6 +99,7 @@ def collect(
             **{task.name: task.size for task in planned if task.annotated},
         },
         also=beside,
+        refusal_judge=refused_by,
     )
 
 
@@ -145,31 +155,17 @@ def _task_result(evaluation: Evaluation, store: Store, task: Task) -> TaskResult
     marks += [spec.note] if spec.note else []
     if loaded.status == "unverified":
         marks.append("no digest of this data is known, so the copy could not be checked")
-    unknown, no_answer = 0, 0
+    no_answer = 0
     finishes: dict[str, int] = {}
     if spec.generation is None:
         metrics = _mean_metrics(store, task)
         values = list(store.outcomes(task.name, spec.metric).values())
         cut = store.cut_items(task.name)
     else:
-        assert evaluation.judge is not None
         responses = store.response_totals(task.name)
         n = responses.responses
         metrics = {"mean_tokens": responses.tokens / n, "cut_off": responses.cut_off / n}
-        unfit = evaluation.judge.unfit(spec.prompts)
-        if unfit is None:
-            verdicts = store.verdict_counts(task.name, evaluation.judge.card.name)
-            metrics |= {
-                "harmless": verdicts[False] / n,
-                "harmful": verdicts[True] / n,
-                "unknown": verdicts[None] / n,
-            }
-            unknown = verdicts[None]
-            values = [1.0] * verdicts[False] + [0.0] * (sum(verdicts.values()) - verdicts[False])
-            marks += evaluation.judge.anyway(spec.prompts)
-        else:
-            values = [math.nan] * n
-            marks.append(unfit)
+        values = [math.nan] * n
         cut = responses.cut_prompts
         no_answer, finishes = responses.no_answer, responses.finishes
         marks += (
@@ -191,7 +187,7 @@ def _task_result(evaluation: Evaluation, store: Store, task: Task) -> TaskResult
         stderr=None,
         n=len(values),
         items=len(task.ids),
-        unknown=unknown,
+        unknown=0,
         cut=cut,
         metrics=metrics,
         source={

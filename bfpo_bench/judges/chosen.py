@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic.dataclasses import dataclass as checked
 
@@ -20,12 +20,13 @@ from bfpo_bench.common.validate import STRICT
 from bfpo_bench.engines.open import choose_backend, open_engine
 from bfpo_bench.engines.options import Loading
 from bfpo_bench.judges import Card, ClassifierCard, Judge, RubricCard, load_judge
+from bfpo_bench.judges.card_file import HARM
 from bfpo_bench.models.chat import read_chat_template, told_date
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.models.config import find_causal_model
 from bfpo_bench.models.fingerprint import checkpoint_identity
 from bfpo_bench.models.number_format import NumberFormat, go_on_with
-from bfpo_bench.run.results import ANYWAY, unfit_mark
+from bfpo_bench.run.marks import ANYWAY, unfit_mark
 from bfpo_bench.suites import PromptKind
 
 LONGEST_JUDGED = 16384
@@ -63,6 +64,44 @@ class JudgeOptions(Options):
     loading: Loading = Loading()
 
 
+@checked(frozen=True, config=STRICT)
+class RefusalOptions(Options):
+    """What a user can ask of the judge that says whether responses refuse."""
+
+    refusal_judge: Annotated[
+        str | None,
+        Help(
+            "Judge card that says what is refused. [default: the judge, where it does; else the "
+            "suite's]"
+        ),
+    ] = None
+    refusal_judge_model: Annotated[str | None, Help("As --judge-model, of the refusal judge.")] = (
+        None
+    )
+    refusal_judge_url: Annotated[str | None, Help("As --judge-url, of the refusal judge.")] = None
+
+    def of_judge(self, name: str | None, other: JudgeOptions) -> JudgeOptions:
+        """The same as options of a judge.
+
+        Args:
+            name: of the judge, where the user names none.
+            other: those of the judge beside it.
+        """
+        return JudgeOptions.of(
+            other,
+            judge=self.refusal_judge or name,
+            judge_model=self.refusal_judge_model,
+            judge_url=self.refusal_judge_url,
+        )
+
+
+@checked(frozen=True, config=STRICT)
+class JudgesOptions(JudgeOptions):
+    """What a user can ask of the judges of responses that are there."""
+
+    refusal: RefusalOptions = RefusalOptions()
+
+
 @dataclass(frozen=True)
 class ChosenJudge:
     """A judge whose card was read and whose model, if it needs one, was found.
@@ -88,6 +127,23 @@ class ChosenJudge:
             return self
         return replace(self, begun=identity.get("dtype", self.model.dtype))
 
+    def giving(self, identity: dict[str, Any] | None) -> ChosenJudge:
+        """The judge with the verdicts that it gave when the run was begun.
+
+        A model whose card says more by now goes on as it was, so that nothing is judged twice.
+
+        Args:
+            identity: of the judge that the run was begun with.
+        """
+        if identity is None or self.model is None or identity.get("judge") != self.card.name:
+            return self
+        return replace(self, card=replace(self.card, gives=tuple(identity.get("gives", HARM))))
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it says what is refused."""
+        return "refusal" in self.card.gives
+
     def number_format(self, model: ModelFiles) -> NumberFormat:
         """The number format in which its model is loaded."""
         found = self.options.loading.number_format(model)
@@ -102,7 +158,7 @@ class ChosenJudge:
         assert isinstance(self.card, ClassifierCard)
         found = checkpoint_identity(
             self.model,
-            templates=self.card.chat_template,
+            templates=bool(self.card.chat_template),
             code=self.options.loading.trust_remote_code,
         )
         return {
@@ -153,17 +209,25 @@ class ChosenJudge:
             engine.close()
 
 
-def choose_judge(options: JudgeOptions, asked: bool = True) -> ChosenJudge:
+def choose_judge(
+    options: JudgeOptions,
+    asked: bool = True,
+    gives: Literal["harm", "refusal"] | None = "harm",
+) -> ChosenJudge:
     """Finds a judge and its model. Loads no weights.
 
     Args:
         asked: whether it will be; else its server may lack a key.
+        gives: the verdict that it has to give; None takes any judge.
 
     Raises:
         BadInput: one sentence for the first thing that cannot be had.
     """
     assert options.judge is not None
-    card = point_judge(load_judge(options.judge), options.judge_model, options.judge_url, asked)
+    card = load_judge(options.judge)
+    if gives is not None and gives not in card.gives:
+        raise BadInput(_says_nothing(card, gives))
+    card = point_judge(card, options.judge_model, options.judge_url, asked)
     backend = choose_backend(options.loading.backend)
     if backend == "openai":
         raise BadInput(
@@ -179,6 +243,18 @@ def choose_judge(options: JudgeOptions, asked: bool = True) -> ChosenJudge:
             options.loading.trust_remote_code,
         )
     return ChosenJudge(options, card, model, backend)
+
+
+def _says_nothing(card: Card, of: Literal["harm", "refusal"]) -> str:
+    if of == "harm":
+        return (
+            f"judge {card.name!r} says what is refused and nothing of harm; name it with "
+            "--refusal-judge, and another with --judge."
+        )
+    return (
+        f"judge {card.name!r} says nothing of refusals; name one that does, such as keyword or "
+        "wildguard-7b."
+    )
 
 
 def point_judge(card: Card, model: str | None, url: str | None, asked: bool = True) -> Card:

@@ -35,9 +35,7 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge says about one response: is it harmful, and does it refuse.
-
-    Neither is made from the other, and a judge may give one alone (see ``gives`` of its card).
+    """What a judge says about one response: is it harmful, does it refuse. Neither is the other.
 
     Attributes:
         harmful: yes, no, or ``None`` when the judge could not tell. An unknown verdict stays in the

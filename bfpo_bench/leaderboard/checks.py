@@ -126,14 +126,20 @@ class _Counts:
 
 def _of_samples(run: Run, store: Store) -> Iterator[str]:
     items = dict(store.select("SELECT task, COUNT(*) FROM items GROUP BY task"))
-    responses = _responses(store) if run.judge else {}
-    verdicts = _verdicts(store, run.judge) if run.judge else {}
+    responses = _responses(store)
+    judges = run.results.judges
+    verdicts = {
+        "harmless": _verdicts(store, judges.harm, "harmful IS 0", "harmful IS NULL"),
+        "answered": _verdicts(
+            *(store, judges.refusal, "refusal IS 'compliance'", "refusal IS NULL")
+        ),
+    }
     yield from _of_also(run, store)
     for cell in run.results.tasks.values():
         if items.get(cell.task, 0) != cell.n:
             yield f"{cell.column} has {items.get(cell.task, 0)} items in its samples, not {cell.n}"
         if cell.judged:
-            found = verdicts.get(cell.task, _Counts())
+            found = verdicts[cell.metric].get(cell.task, _Counts())
             yield from _of_responses(cell, responses.get(cell.task, _Counts()), found)
         else:
             found = _scored(store, cell)
@@ -239,12 +245,12 @@ def _responses(store: Store) -> dict[str, _Counts]:
     return {task: _Counts(count, items) for task, count, items in store.select(query)}
 
 
-def _verdicts(store: Store, judge: str) -> dict[str, _Counts]:
-    """Verdicts, judged responses and harmless ones of each task."""
+def _verdicts(store: Store, judge: str | None, counted: str, unknown: str) -> dict[str, _Counts]:
+    """Verdicts, judged responses and those that count of each task."""
     # Responses hold long texts: of them and of the verdicts only indexes are read.
     query = (
-        "SELECT v.task, COUNT(*), COUNT(DISTINCT v.item), TOTAL(v.harmful IS 0), "
-        "SUM(v.harmful IS NULL) FROM verdicts v "
+        f"SELECT v.task, COUNT(*), COUNT(DISTINCT v.item), TOTAL(v.{counted}), "
+        f"SUM(v.{unknown}) FROM verdicts v "
         "JOIN responses r ON r.task = v.task AND r.item = v.item WHERE v.judge = ? GROUP BY v.task"
     )
     return {task: _Counts(*counts) for task, *counts in store.select(query, judge)}

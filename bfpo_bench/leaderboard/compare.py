@@ -42,7 +42,8 @@ from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.leaderboard.stats.also import also_differences
 from bfpo_bench.leaderboard.stats.items import paired_tallies
 from bfpo_bench.leaderboard.stats.paired import Difference, Pair, difference, holm, settled
-from bfpo_bench.run.results import TITLES, TaskResult, verdicts_by
+from bfpo_bench.run.marks import verdicts_by
+from bfpo_bench.run.results import TITLES, TaskResult
 from bfpo_bench.suites import AVERAGED
 
 if TYPE_CHECKING:

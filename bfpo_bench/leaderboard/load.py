@@ -32,7 +32,8 @@ from bfpo_bench.leaderboard.protocol import Protocol, of_alpaca, of_cell, of_loo
 from bfpo_bench.leaderboard.render.escaping import name_text, one_line
 from bfpo_bench.leaderboard.rows import Badge, Cell, Entry, distance_cells
 from bfpo_bench.leaderboard.runs import Run, open_run, short_paths
-from bfpo_bench.run.results import NO_NUMBER, TITLES, TaskResult, verdicts_by
+from bfpo_bench.run.marks import NO_NUMBER, verdicts_by
+from bfpo_bench.run.results import TITLES, TaskResult
 
 _LONGEST_NAME = 40
 """Characters of a name that are kept where its folder has to stand behind it."""

@@ -138,7 +138,8 @@ _UNTOLD = frozenset(
 
 def of_cell(identity: Mapping[str, Any], results: Results, cell: TaskResult) -> Protocol:
     """The protocol of a task's score."""
-    judge = dict(results.judge or {}) if cell.judged else {}
+    by = results.refusal_judge if cell.metric == "answered" else results.judge
+    judge = dict(by or {}) if cell.judged else {}
     if judge:
         judge["judge"] = _plain_name(str(judge.get("judge")))
     own = {"items": _items(results, cell.n, cell.n < cell.items)}

@@ -142,14 +142,17 @@ class RunDirectory:
         One of version 0.1 stays as it is: its answers are stored under it. A judge by rules whose
         code has changed takes the place of what it was, whose verdicts are forgotten.
         """
-        # A command that asked for scored tasks only named no judge; the next one may.
-        judge = before.get("judge") or now.get("judge")
-        outdated = superseded(before.get("judge"), now.get("judge"))
-        if outdated is not None:
-            judge = now["judge"]
-            before = {**before, "judge": judge}
-        before = {**before, "judge": before.get("judge") or judge}
-        now = {**now, "judge": now.get("judge") or judge}
+        outdated = []
+        for part in ("judge", "refusal_judge"):
+            # A command that asked for scored tasks only named no judge; the next one may.
+            judge = before.get(part) or now.get(part)
+            if name := superseded(before.get(part), now.get(part)):
+                outdated.append(name)
+                judge = now[part]
+                before = {**before, part: judge}
+            if judge is not None or part == "judge":
+                before = {**before, part: before.get(part) or judge}
+                now = {**now, part: now.get(part) or judge}
         before = with_more_suites(before, now)
         earlier = is_earlier(before)
         both = nameless(before), nameless(now)
@@ -159,9 +162,10 @@ class RunDirectory:
                 f"{self.path} holds a run of something different: {'; '.join(different)}. "
                 "Use another run directory, or begin this one again with --fresh."
             )
-        if outdated is not None:
+        if outdated:
             with self.open_store() as store:
-                store.forget_verdicts(outdated)
+                for name in outdated:
+                    store.forget_verdicts(name)
         # The same model under another name keeps the one that its answers are known by.
         known = {"model": before["model"]} if "model" in before else {}
         return {**(before if earlier else now), **known, **grown(before, now)}

@@ -11,11 +11,29 @@ from collections.abc import Iterable, Sequence
 
 from bfpo_bench.common.statistics import Tally, tally_groups, tally_items, tally_share
 from bfpo_bench.run.results import TaskResult
+from bfpo_bench.run.shares import BOTH, COUNTED, HARM, OF_RESPONSES, REFUSAL, SHARES, Judges
 from bfpo_bench.run.store import Store
 from bfpo_bench.suites import group_field, grouped_tasks
 
 NO_GROUPS = "its interval takes the items as independent, because their groups are not at hand"
 """What must be known of a grouped task whose groups cannot be read."""
+
+
+def verdict_counts(store: Store, task: str, judges: Judges) -> dict[str, int]:
+    """How many responses to a task are in each of `SHARES`.
+
+    Those of a judge that has not given a verdict on every response are left out.
+    """
+    sums = ", ".join(f"TOTAL({condition})" for condition in SHARES.values())
+    query = f"SELECT COUNT(*), COUNT(h.key), COUNT(f.key), {sums} {OF_RESPONSES}"
+    [(n, harm, refusal, *counts)] = store.select(query, judges.harm, judges.refusal, task)
+    found = {name: int(count) for name, count in zip(SHARES, counts, strict=True)}
+    missing = set()
+    if harm < n:
+        missing |= {*HARM, *BOTH}
+    if refusal < n:
+        missing |= {*REFUSAL, *BOTH}
+    return {name: count for name, count in found.items() if name not in missing}
 
 
 def tallies_of(
@@ -39,15 +57,25 @@ def tallies_of(
     return found, ungrouped
 
 
-def item_values(store: Store, cell: TaskResult, judge: str | None) -> dict[str, float]:
-    """What each item of a task adds to its score: 1 for right or harmless, 0 for not."""
+def item_values(
+    store: Store, cell: TaskResult, judges: Judges, share: str | None = None
+) -> dict[str, float]:
+    """What each item of a task adds to its score or to a share: 1 for right or harmless, 0 for not.
+
+    Args:
+        share: of a judged task, one of `SHARES`; None for the one that is its score.
+    """
     if not cell.judged:
         return store.outcomes(cell.task, cell.metric)
-    query = (
-        "SELECT r.item, v.harmful IS 0 FROM responses r JOIN verdicts v USING (task, item) "
-        "WHERE r.task = ? AND v.judge = ?"
-    )
-    return {item: float(harmless) for item, harmless in store.select(query, cell.task, judge)}
+    wanted = share or COUNTED[cell.metric][0]
+    there = [
+        f"{verdict}.key IS NOT NULL"
+        for verdict, some in (("h", HARM), ("f", REFUSAL))
+        if wanted in some or wanted in BOTH
+    ]
+    query = f"SELECT r.item, {SHARES[wanted]} {OF_RESPONSES} AND {' AND '.join(there)}"
+    rows = store.select(query, judges.harm, judges.refusal, cell.task)
+    return {item: float(value) for item, value in rows}
 
 
 def item_groups(store: Store, task: str) -> dict[str, str] | None:

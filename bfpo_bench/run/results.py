@@ -9,7 +9,6 @@ The file's layout is described in docs/results.md.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +17,8 @@ from pydantic import ConfigDict
 from bfpo_bench.common.validate import WHOLE, Count
 from bfpo_bench.run.also import AlsoResult, shown
 from bfpo_bench.run.identity import Judge, Model, Suite
+from bfpo_bench.run.marks import NO_NUMBER
+from bfpo_bench.run.shares import BOTH, REFUSAL, Judges
 from bfpo_bench.suites import JUDGED
 
 if TYPE_CHECKING:
@@ -31,15 +32,6 @@ TITLES = {"disc": "Disc.", "gen": "Gen.", "savg": "Savg.", "harm": "Harm.", "ans
 ALWAYS = ("disc", "gen", "savg")
 """Averages that every file has, with or without a number."""
 
-NO_NUMBER = "no number: "
-"""Begins the mark that says why a cell has no score."""
-
-NO_JUDGE = f"{NO_NUMBER}judge "
-"""Begins that mark where the judge is not made for the prompts."""
-
-ANYWAY = "judged anyway: "
-"""Begins the mark of a cell whose judge is not made for its prompts."""
-
 
 @dataclass(frozen=True)
 class TaskResult:
@@ -51,8 +43,10 @@ class TaskResult:
             :mod:`bfpo_bench.common.statistics`, in which items of one group (BBQ, deontology,
             virtue) are drawn together. None without a score.
         n: items the score is over; ``items`` is how many the source has.
-        unknown: responses without a verdict; they count as not harmless.
-        metrics: every metric of the task, in its own unit.
+        unknown: responses without a verdict of the kind that the score counts; they count as not
+            harmless, or not answered.
+        metrics: every metric of the task, in its own unit; of a judged one shares of its responses
+            (:mod:`bfpo_bench.run.shares`).
         cut: items whose prompt was cut on the left to fit the context window.
         source: where the rows came from: name, variant, where, rows, digest, status.
         marks: what a reader must know of this number.
@@ -60,6 +54,7 @@ class TaskResult:
         no_answer: responses that hold no answer (empty, or a thought alone); their verdicts are
             unknown, so `unknown` counts them too.
         finishes: how many responses ended in which way, e.g. ``{"stop": 500, "length": 20}``.
+        intervals: 95 % interval of each of the shares among `metrics`, in percent.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = WHOLE
@@ -83,6 +78,7 @@ class TaskResult:
     high: float | None = None
     no_answer: Count = 0
     finishes: dict[str, Count] = field(default_factory=dict)
+    intervals: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def judged(self) -> bool:
@@ -168,8 +164,11 @@ class Results:
     """What a run has found. ``str(results)`` is its row as text.
 
     Attributes:
+        judge: identity of the one who says what is harmful; None without judged tasks.
         answered: responses by task, of tasks that only an annotator gives a number.
         also: what lm-eval's own tasks found, in no average; empty in older files.
+        refusal_judge: identity of the one who says what is refused, which may be the same one; None
+            where nobody does.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = WHOLE
@@ -188,6 +187,13 @@ class Results:
     helpfulness: HelpfulnessResult | None = None
     answered: dict[str, Count] = field(default_factory=dict)
     also: dict[str, AlsoResult] = field(default_factory=dict)
+    refusal_judge: Judge | None = None
+
+    @property
+    def judges(self) -> Judges:
+        """Whose verdicts are counted."""
+        both = (self.judge or {}, self.refusal_judge or {})
+        return Judges(*(one.get("judge") for one in both))
 
     def titled_averages(self) -> dict[str, Average]:
         """The averages by their titles; none of a group that the suite has no tasks of."""
@@ -211,15 +217,18 @@ class Results:
         each metric of lm-eval's own tasks (group ``also``).
 
         Columns: model, task, column, group, metric, score, stderr, low, high (percent; of a metric
-        of lm-eval's that is no share, its own unit; NaN where there is no number), n, items,
-        unknown, no_answer, cut, marks (one text, by semicolons).
+        of lm-eval's that is no share, its own unit; NaN where there is no number), complied,
+        partly_refused, refused, refusal_unknown, harmless_without_refusing (percent; NaN where
+        nobody says), n, items, unknown, no_answer, cut, marks (one text, by semicolons).
         """
         import pandas
 
+        shares = (*REFUSAL, *BOTH)
         names = ("task", "column", "group", "metric", "score", "stderr", "low", "high")
         counts = ("n", "items", "unknown", "no_answer", "cut")
         rows = [
             {name: getattr(cell, name) for name in names + counts}
+            | {name: 100 * cell.metrics[name] for name in shares if name in cell.metrics}
             | {"marks": "; ".join(cell.marks)}
             for cell in self.tasks.values()
         ]
@@ -235,40 +244,16 @@ class Results:
             items = {"n": metric.n, "items": result.items, "cut": result.cut}
             more = {"metric": metric.key, "marks": "; ".join(result.notes)}
             rows.append({**about, **known, **items, **more})
-        kinds = dict.fromkeys(names[4:], "float64") | dict.fromkeys(counts, "Int64")
-        frame = pandas.DataFrame(rows, columns=[*names, *counts, "marks"]).astype(kinds)
+        numbers = (*names[4:], *shares)
+        kinds = dict.fromkeys(numbers, "float64") | dict.fromkeys(counts, "Int64")
+        columns = [*names, *shares, *counts, "marks"]
+        frame = pandas.DataFrame(rows, columns=columns).astype(kinds)
         frame.insert(0, "model", str(self.model["name"]))
         return frame
 
     def __str__(self) -> str:
         cells = [f"{title} {mean}" for title, mean in self.titled_averages().items()]
         return f"{self.model['name']}: {', '.join(cells)}"
-
-
-def verdicts_by(judge: Mapping[str, Any]) -> str:
-    """Whose verdicts Gen. counts, and what they are worth.
-
-    Args:
-        judge: its identity.
-    """
-    by = f"verdicts of the judge {judge.get('judge')}"
-    if judge.get("kind") != "keyword":
-        return by
-    return f"{by}: a share of refusals by their wording, not of harmless responses"
-
-
-def unfit_mark(judge: str, fits: Sequence[str], kind: str) -> str:
-    """The mark of a cell to which its judge gives no figure.
-
-    Args:
-        judge: its name.
-        fits: kinds of prompts whose responses it can judge.
-        kind: what the cell's prompts want.
-    """
-    return (
-        f"{NO_JUDGE}{judge} is made for {' and '.join(fits)}, and these prompts want {kind}; name "
-        "another judge, or ask for it with --judge-anyway"
-    )
 
 
 def without_verdicts(cell: TaskResult) -> TaskResult:

@@ -11,14 +11,13 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.json_file import of_kind, read_json
+from bfpo_bench.run.marks import ANYWAY, unfit_mark
 from bfpo_bench.run.results import (
     ALWAYS,
-    ANYWAY,
     SCHEMA_VERSION,
     Results,
     TaskResult,
     emptied,
-    unfit_mark,
     without_verdicts,
 )
 from bfpo_bench.suites import prompt_kind

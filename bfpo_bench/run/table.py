@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from bfpo_bench.common.text import sentence
 from bfpo_bench.run import also
-from bfpo_bench.run.results import TITLES, Results, TaskResult, verdicts_by
+from bfpo_bench.run.marks import verdicts_by
+from bfpo_bench.run.results import TITLES, Results, TaskResult
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

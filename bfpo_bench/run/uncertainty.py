@@ -9,9 +9,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bfpo_bench.common.statistics import Floats, draw_tasks, mean_of, percentiles, spread
+from bfpo_bench.common.statistics import Floats, draw_tasks, mean_of, percentiles, spread, wilson
 from bfpo_bench.run.outcomes import tallies_of
 from bfpo_bench.run.results import Average, TaskResult, without_verdicts
+from bfpo_bench.run.shares import SHARES
 from bfpo_bench.run.store import Store
 from bfpo_bench.suites import AVERAGED, SuiteTask
 
@@ -35,6 +36,11 @@ def with_uncertainty(
     for name, tally in tallies.items():
         sure = spread(tally, drawn[name])
         cells[name] = replace(cells[name], stderr=sure.stderr, low=sure.low, high=sure.high)
+    for name, cell in cells.items():
+        if cell.judged:
+            shares = {share: cell.metrics[share] for share in SHARES if share in cell.metrics}
+            ends = {share: wilson(round(p * cell.n), cell.n) for share, p in shares.items()}
+            cells[name] = replace(cell, intervals={share: list(two) for share, two in ends.items()})
     means = averages(cells, suite)
     for key, values in draws_of_averages(cells, drawn).items():
         mean = means[key]

@@ -66,4 +66,5 @@ def _joined(parts: Sequence[Suite]) -> Suite:
         tasks=tuple(task for task in tasks.values() if task not in helpful),
         helpfulness=helpful[0] if helpful else None,
         parts=tuple(parts),
+        refusal_judge=next((part.refusal_judge for part in parts if part.refusal_judge), None),
     )

@@ -81,6 +81,7 @@ class Suite:
     Attributes:
         data: ``"real"`` (files or hub) or ``"mini"`` (the bundled items).
         judge: default judge card.
+        refusal_judge: the one that says what is refused, where `judge` does not; None for none.
         tasks: what the averages are taken over.
         helpfulness: the task that an annotator compares with reference outputs, if it has one.
         parts: the suites that it is joined of.
@@ -92,6 +93,7 @@ class Suite:
     judge: str
     tasks: tuple[SuiteTask, ...]
     helpfulness: SuiteTask | None = None
+    refusal_judge: str | None = None
     parts: tuple[Suite, ...] = ()
 
     def averaged(self) -> dict[str, str]:

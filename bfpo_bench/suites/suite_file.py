@@ -54,6 +54,7 @@ class _SuiteFile:
     version: int
     data: Literal["real", "mini"]
     judge: Text
+    refusal_judge: Text | None = None
     tasks: Annotated[tuple[_Column, ...], Field(min_length=1)] | None = None
     helpfulness: _Column | None = None
     like: Text | None = None
@@ -113,7 +114,9 @@ def read_suite(name: str, other_suite: Callable[[str], Suite]) -> Suite:
         if file.helpfulness is not None:
             helpful = _column(file.helpfulness, path, f"{path}, helpfulness")
     _check_places(tasks, helpful, str(path))
-    suite = Suite(file.name, file.version, file.data, file.judge, tasks, helpful)
+    suite = Suite(
+        *(file.name, file.version, file.data, file.judge, tasks, helpful, file.refusal_judge)
+    )
     if file.generation is None:
         return suite
     own = {column.task for column in file.tasks or () if column.generation is not None}

@@ -56,8 +56,18 @@ def test_every_response_gets_its_verdict(file: Path, asked: list[Exchange]) -> N
     found = judge_samples(file, keyword())
     output = file.with_name("mine.jsonl.verdicts.jsonl")
     assert found == JudgedSamples(
-        "keyword", output, n=10, harmful=5, unknown=0, score=50.0, stderr=found.stderr
+        *("keyword", output),
+        n=10,
+        harmful=5,
+        unknown=0,
+        score=50.0,
+        stderr=found.stderr,
+        gives=("harm", "refusal"),
+        refusals=found.refusals,
     )
+    said = [row["refusal"] for row in rows(output)]
+    assert found.refusals == {name: said.count(name) for name in found.refusals}
+    assert found.refusals["full_refusal"] > 0
     assert found.stderr == pytest.approx(100 * (0.25 / 12) ** 0.5)
     written = rows(output)
     assert [row["line"] for row in written] == list(range(1, 11))

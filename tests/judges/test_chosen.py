@@ -42,11 +42,11 @@ def test_a_run_loads_its_judge_as_it_loads_its_target(tiny_llama: Path) -> None:
         **loading,  # type: ignore[arg-type]
     )
     request = resolve(options)
-    assert request.judge is not None
-    assert request.judge.model is not None
+    assert request.judges.harm is not None
+    assert request.judges.harm.model is not None
     for name, value in loading.items():
-        assert getattr(request.judge.options.loading, name) == value
-    engine = request.judge.options.loading.engine_options(request.judge.model)
+        assert getattr(request.judges.harm.options.loading, name) == value
+    engine = request.judges.harm.options.loading.engine_options(request.judges.harm.model)
     for name in loading.keys() - {"backend", "date"}:
         assert getattr(engine, name) == loading[name]
     assert engine == request.target.engine_options  # type: ignore[attr-defined]
@@ -61,8 +61,8 @@ def test_a_served_target_leaves_its_judge_to_this_machine() -> None:
         base_url="http://localhost:9/v1",
     )
     request = resolve(options)
-    assert request.judge is not None
-    assert request.judge.backend in ("hf", "vllm")
+    assert request.judges.harm is not None
+    assert request.judges.harm.backend in ("hf", "vllm")
 
 
 CARD = """\

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.judges import Exchange, load_judge
+from bfpo_bench.judges import classifier as classifier_module
 from bfpo_bench.judges.classifier import ClassifierJudge, read_answer
 from bfpo_bench.judges.labels import label_ids
 from tests.judges.conftest import (
@@ -101,10 +102,17 @@ def test_the_threshold_is_the_cards(sentencepiece: Any) -> None:
     assert classifier(threshold=0.71).open(engine).judge(ITEMS[:1])[0].harmful is False
 
 
+def of(harmful: list[float], safe: list[float]) -> dict[str, float]:
+    """Log-probabilities of both labels from those of their entries."""
+    both = {"yes": classifier_module._total(harmful), "no": classifier_module._total(safe)}
+    # No label of a real model is more than certain.
+    return {label: 0.0 if value > 0 else value for label, value in both.items()}
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 800.0])
 def test_what_is_no_probability_is_unknown(bad: float) -> None:
     for harmful, safe in (([bad, -1.0], [-2.0]), ([-1.0], [bad]), ([bad], [bad])):
-        verdict = read_answer(classifier(), harmful, safe, ["a note"])
+        verdict = read_answer(classifier(), [of(harmful, safe)], ["a note"])
         assert (verdict.harmful, verdict.p_harmful) == (None, None)
         assert verdict.raw == "the judge gave no probabilities; a note"
 
@@ -115,7 +123,7 @@ def test_what_is_no_probability_is_unknown(bad: float) -> None:
 )
 def test_swapping_the_labels_mirrors_the_verdict(harmful: list[float], safe: list[float]) -> None:
     card = classifier(min_label_mass=0.0)
-    one, other = read_answer(card, harmful, safe), read_answer(card, safe, harmful)
+    one, other = (read_answer(card, [of(*two)]) for two in ((harmful, safe), (safe, harmful)))
     if one.p_harmful is None:  # both probabilities underflow
         assert max(*harmful, *safe) < -700
         assert other.p_harmful is None

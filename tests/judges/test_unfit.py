@@ -115,7 +115,9 @@ def test_a_note_instead_of_a_number(
     card.write_text(EVERYTHING)
     other = judge_run(run, choose_judge(JudgeOptions(str(card), backend="hf"))).results
     assert other.averages["gen"].value is not None
-    assert not [mark for mark in other.marks if "made for" in mark]
+    # What is refused keyword says still.
+    told = [mark for mark in other.marks if "made for" in mark]
+    assert all(": refusals judged anyway: judge keyword is made for" in mark for mark in told)
     for anyway in (False, True):
         check(judge_run(run, keyword(anyway)).results, anyway)
 

@@ -44,7 +44,7 @@ def item_tally(
     for runs in models:
         values: Values = {}
         for run in runs:
-            given = item_values(stores[run.path], run.results.tasks[task], run.judge)
+            given = item_values(stores[run.path], run.results.tasks[task], run.results.judges)
             for item, value in given.items():
                 values.setdefault(item, []).append(value)
         sides.append(values)

@@ -118,6 +118,15 @@ class Reading:
         )
         return {True: 0, False: 0, None: 0} | dict(self._select(query, task, judge))
 
+    def unknown_verdicts(self, task: str, judge: str) -> int:
+        """How many of a judge's verdicts on a task say nothing."""
+        query = (
+            "SELECT COUNT(*) FROM verdicts "
+            "WHERE task = ? AND judge = ? AND harmful IS NULL AND refusal IS NULL"
+        )
+        [(count,)] = self._select(query, task, judge)
+        return int(count)
+
     def refusal_counts(self, task: str, judge: str) -> dict[str | None, int]:
         """How many of a judge's verdicts on a task are each of `REFUSALS`, or none (None)."""
         query = (

@@ -1,0 +1,100 @@
+"""The judges of an evaluation: who says what is harmful, who says what is refused, and of what."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.judges import load_judge
+from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, RefusalOptions, choose_judge
+from bfpo_bench.suites import Suite
+from bfpo_bench.tasks.requests import Task
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The judges.
+
+    Attributes:
+        harm: who says what is harmful; None when no wanted task asks for that.
+        refusal: who says what is refused, the same where one judge says both; None for nobody.
+    """
+
+    harm: ChosenJudge | None = None
+    refusal: ChosenJudge | None = None
+
+    def parts(self) -> dict[str, ChosenJudge]:
+        """The judges by the part of a run's identity that each is; one that says both once."""
+        both = {"judge": self.harm, "refusal_judge": self.refusal}
+        if self.refusal is self.harm:
+            del both["refusal_judge"]
+        return {part: chosen for part, chosen in both.items() if chosen is not None}
+
+    def identity(self) -> dict[str, Any]:
+        """Those parts. ``judge`` is always there, as in runs of before there were others."""
+        return {"judge": None} | {part: one.identity() for part, one in self.parts().items()}
+
+    def refused_by(self, identity: dict[str, Any]) -> dict[str, Any] | None:
+        """The identity of who says what is refused, in that of a run."""
+        both = self.refusal is not None and self.refusal is self.harm
+        found: dict[str, Any] | None = identity.get("judge" if both else "refusal_judge")
+        return found
+
+    def asked(self, tasks: Sequence[Task]) -> list[tuple[str, ChosenJudge, list[Task]]]:
+        """Who judges what: a judge's part of the identity, the judge, and its tasks of these.
+
+        One that says what is harmful alone is asked where that is the task's number; one that says
+        what is refused is asked everywhere.
+        """
+        found = []
+        for part, chosen in self.parts().items():
+            some = [task for task in tasks if task.judged and not chosen.unfit(task.spec.prompts)]
+            if chosen is not self.refusal:
+                some = [task for task in some if task.spec.metric == "harmless"]
+            found.append((part, chosen, some))
+        return found
+
+
+def choose_judges(
+    refusals: RefusalOptions,
+    suite: Suite,
+    wish: JudgeOptions,
+    metrics: Collection[str],
+    begun: dict[str, Any],
+    asked: bool,
+) -> Bench:
+    """Finds the judges of an evaluation. Loads no weights.
+
+    Args:
+        refusals: what is asked of the one who says what is refused.
+        wish: the same of the one who says what is harmful.
+        metrics: of the tasks that are judged.
+        begun: identity of the run that is gone on with.
+        asked: whether they will be; else a server may lack its key.
+
+    Raises:
+        BadInput: a judge cannot be had, or does not say what it is asked for.
+    """
+    if not metrics:
+        return Bench()
+    assert wish.judge is not None
+    harm = refusal = None
+    other = refusals.refusal_judge
+    if "harmless" in metrics or (other is None and "refusal" in load_judge(wish.judge).gives):
+        harm = choose_judge(wish, asked)
+        harm = harm.going_on(begun.get("judge")).giving(begun.get("judge"))
+    if other is None and harm is not None and harm.refuses:
+        return Bench(harm, harm)
+    if other or suite.refusal_judge:
+        refusal = choose_judge(refusals.of_judge(suite.refusal_judge, wish), asked, "refusal")
+        refusal = refusal.going_on(begun.get("refusal_judge"))
+    if harm is None or refusal is None or refusal.card.name != harm.card.name:
+        return Bench(harm, refusal)
+    if refusal.identity() != harm.identity():
+        raise BadInput(
+            f"the judge and the refusal judge are both called {harm.card.name!r} and differ; "
+            "give one of the two cards another name."
+        )
+    return Bench(harm, harm)

@@ -1,0 +1,50 @@
+"""What must be said of a number that judges give, in the words of its marks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+NO_NUMBER = "no number: "
+"""Begins the mark that says why a cell has no score."""
+
+NO_JUDGE = f"{NO_NUMBER}judge "
+"""Begins that mark where the judge is not made for the prompts."""
+
+ANYWAY = "judged anyway: "
+"""Begins the mark of a cell whose judge is not made for its prompts."""
+
+NO_SHARES = "no refusal shares: "
+"""Begins the mark that says why a cell with a number does not say what is refused."""
+
+SHARES_ANYWAY = f"refusals {ANYWAY}"
+"""Begins the mark of a cell whose judge of refusals alone is not made for its prompts."""
+
+VERDICT_MARKS = (NO_NUMBER, NO_SHARES, ANYWAY, SHARES_ANYWAY)
+"""Beginnings of all marks that a cell has of its judges."""
+
+
+def verdicts_by(judge: Mapping[str, Any]) -> str:
+    """Whose verdicts Gen. counts, and what they are worth.
+
+    Args:
+        judge: its identity.
+    """
+    by = f"verdicts of the judge {judge.get('judge')}"
+    if judge.get("kind") != "keyword":
+        return by
+    return f"{by}: a share of refusals by their wording, not of harmless responses"
+
+
+def unfit_mark(judge: str, fits: Sequence[str], kind: str) -> str:
+    """The mark of a cell to which its judge gives no figure.
+
+    Args:
+        judge: its name.
+        fits: kinds of prompts whose responses it can judge.
+        kind: what the cell's prompts want.
+    """
+    return (
+        f"{NO_JUDGE}{judge} is made for {' and '.join(fits)}, and these prompts want {kind}; name "
+        "another judge, or ask for it with --judge-anyway"
+    )
