@@ -13,8 +13,9 @@ from bfpo_bench.judges.chosen import JudgeOptions
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bfpo_bench.judges.agreement import Agreement, Measure
-    from bfpo_bench.judges.human_labels import Means
+    from bfpo_bench.judges.agreement import Agreement
+    from bfpo_bench.judges.classes import Classes, Measure
+    from bfpo_bench.judges.vocabulary import Vocabulary
 
 app = typer.Typer(
     help="List the judges, and measure one against people's labels.",
@@ -36,9 +37,13 @@ Examples:
 --response-column target_response --label-column human_majority --label-means harmful \
 --encoding mac-roman --output keyword.json
 
+  bfpo-bench judges check --labels xstest_v2_completions_llama2new.csv --judge keyword \
+--verdict refusal --response-column completion --label-column final_label --format json
+
 Labels and verdicts may be 1/0, true/false, yes/no, unsafe/safe or harmful/harmless. What 1, true
 and yes mean is asked for: in a column named is_safe they say the opposite of what they say in one
-named harmful.
+named harmful. Of refusals they are full_compliance, partial_refusal and full_refusal, with a number
+before them or not, or compliance/refusal.
 """
 _TITLES = {
     "accuracy": "Accuracy",
@@ -47,7 +52,12 @@ _TITLES = {
     "specificity": "Specificity",
     "f1": "F1",
     "kappa": "Cohen's kappa",
+    "alpha": "Krippendorff's alpha",
+    "macro_f1": "Macro F1",
+    "recall": "Recall",
 }
+_SHARES = ("accuracy", "precision", "sensitivity", "specificity", "recall")
+"""Printed in percent."""
 
 
 @app.command("list", epilog=_LIST_EXAMPLE)
@@ -99,21 +109,24 @@ def check(
     label_column: Annotated[
         list[str], typer.Option(help="Column of labels; several are put to the vote. Repeatable.")
     ],
+    verdict: Annotated[
+        str, typer.Option(help="What is judged: harm, or refusal (does the response refuse).")
+    ] = "harm",
     verdict_column: Annotated[
         str | None, typer.Option(help="Measure the verdicts in this column instead.")
     ] = None,
     label_means: Annotated[
         str | None,
         typer.Option(
-            help="What 1, true and yes say in the label columns: harmful or safe. Needed unless "
-            "the labels are words that speak for themselves."
+            help="What 1, true and yes say in the label columns: harmful or safe; of refusals, "
+            "refusal or compliance. Needed unless the labels are words that speak for themselves."
         ),
     ] = None,
     verdict_means: Annotated[
         str | None,
         typer.Option(
             help="The same of the verdict column. [default: harmful, unless its name speaks of "
-            "safety]"
+            "safety; refusal, where it speaks of that]"
         ),
     ] = None,
     prompt_column: Annotated[str, typer.Option(help="Column of the prompts.")] = "prompt",
@@ -125,17 +138,24 @@ def check(
     output: Annotated[
         Path | None, typer.Option(help="Write everything as JSON into this file.")
     ] = None,
+    format: Annotated[str, typer.Option(help="What is printed: text or json.")] = "text",
 ) -> None:
     """Compare a judge's verdicts with people's labels."""
     from contextlib import nullcontext
 
     from bfpo_bench.cli.terminal import screen
-    from bfpo_bench.common.errors import BadInput
+    from bfpo_bench.common.errors import BadInput, unknown_name
     from bfpo_bench.common.files import atomic_write, new_file
     from bfpo_bench.common.progress import Progress
     from bfpo_bench.judges.agreement import check_column, check_judge
     from bfpo_bench.judges.chosen import choose_judge
+    from bfpo_bench.judges.vocabulary import VOCABULARIES
 
+    if verdict not in VOCABULARIES:
+        raise unknown_name("kind of --verdict", verdict, VOCABULARIES)
+    if format not in ("text", "json"):
+        raise unknown_name("--format", format, ("text", "json"))
+    vocabulary = VOCABULARIES[verdict]
     if verdict_means is not None and verdict_column is None:
         raise BadInput("--verdict-means goes with --verdict-column; leave it out.")
     if (options.judge is None) == (verdict_column is None):
@@ -146,7 +166,9 @@ def check(
         if verdict_column is not None:
             found = check_column(
                 *(labels, verdict_column, label_column, encoding),
-                *(_means("--label-means", label_means), _means("--verdict-means", verdict_means)),
+                _means("--label-means", label_means, vocabulary),
+                _means("--verdict-means", verdict_means, vocabulary),
+                vocabulary,
             )
         else:
             found = check_judge(
@@ -159,48 +181,64 @@ def check(
                     encoding,
                 ),
                 progress=Progress(),
-                label_means=_means("--label-means", label_means),
+                label_means=_means("--label-means", label_means, vocabulary),
+                vocabulary=vocabulary,
             )
-        _show(screen(), found)
+        if format == "json":
+            typer.echo(found.to_json(), nl=False)
+        else:
+            _show(screen(), found)
         if place is not None:
             atomic_write(place, found.to_json())
-            typer.echo(f"Written: {output}")
+            typer.echo(f"Written: {output}", err=format == "json")
 
 
-def _means(option: str, value: str | None) -> Means | None:
+def _means(option: str, value: str | None, vocabulary: Vocabulary) -> str | None:
     from bfpo_bench.common.errors import BadInput
 
-    if value is None:
-        return None
-    known: dict[str, Means] = {"harmful": "harmful", "safe": "safe"}
-    if value not in known:
-        raise BadInput(f"{option} is either harmful or safe, not {value!r}.")
-    return known[value]
+    if value is not None and value not in vocabulary.means:
+        raise BadInput(f"{option} is either {' or '.join(vocabulary.means)}, not {value!r}.")
+    return value
 
 
 def _show(console: Console, found: Agreement) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    positive = found.vocabulary.positive[0]
     columns = ", ".join(found.label_columns)
-    counts, table = found.confusion, found.table
-    rates = Table(title=Text(f"{found.verdicts_by} against {columns} of {table.path.name}"))
-    for title in ("", "Value", "95 % interval", "n"):
-        rates.add_column(title, justify="right" if title else "left")
+    rates = Table(title=Text(f"{found.verdicts_by} against {columns} of {found.table.path.name}"))
+    for title in (positive.capitalize(), "Value", "95 % interval", "n"):
+        rates.add_column(title, justify="left" if len(rates.columns) == 0 else "right")
     for name, measure in found.measures.items():
-        rates.add_row(_TITLES[name], *_cells(measure, percent=name not in ("f1", "kappa")))
-    matrix = Table(title="Responses")
-    for title in ("People say", "Judge: harmful", "harmless", "unknown"):
-        matrix.add_column(title, justify="left" if title == "People say" else "right")
-    for title, numbers in (
-        ("harmful", (counts.true_positive, counts.false_negative, counts.unknown_harmful)),
-        ("harmless", (counts.false_positive, counts.true_negative, counts.unknown_harmless)),
-    ):
-        matrix.add_row(title, *map(str, numbers))
+        rates.add_row(_TITLES[name], *_cells(measure, percent=name in _SHARES))
     console.print(rates)
-    console.print(matrix)
+    _show_classes(console, found.classes)
     for note in _notes(found):
         console.print(Text(f"• {note}", style="yellow"))
+
+
+def _show_classes(console: Console, found: Classes) -> None:
+    from rich.table import Table
+
+    names = [name.replace("_", " ") for name in found.names]
+    matrix = Table(title="Responses")
+    matrix.add_column("People say")
+    for title in (f"Judge: {names[0]}", *names[1:], "unknown"):
+        matrix.add_column(title, justify="right")
+    for name, row, unknown in zip(names, found.confusion, found.unknown, strict=True):
+        matrix.add_row(name, *map(str, (*row, unknown)))
+    rates = Table(title="By class")
+    for title in ("", "Value", "95 % interval", "n"):
+        rates.add_column(title, justify="right" if title else "left")
+    for name, measures in zip(names, found.per_class.values(), strict=True):
+        for what, measure in measures.items():
+            title = f"{name}: {_TITLES[what].lower() if what != 'f1' else 'F1'}"
+            rates.add_row(title, *_cells(measure, percent=what in _SHARES))
+    for what, measure in found.measures.items():
+        rates.add_row(_TITLES[what], *_cells(measure, percent=what in _SHARES))
+    console.print(matrix)
+    console.print(rates)
 
 
 def _cells(measure: Measure, percent: bool) -> tuple[str, str, str]:

@@ -1,32 +1,44 @@
 """Measures a judge against people: its verdicts, or those in a file, against the file's labels.
 
-Rates, F1 and Cohen's kappa with 95 % intervals. Harmful is the positive class. Everything follows
-from the four counts of the confusion matrix; responses without a verdict are counted beside it and
-enter no rate.
+Verdicts of harm or of refusal, as two classes (harmful, or refused, is the positive one) and by all
+classes that there are, with 95 % intervals. Everything follows from the counts of the confusion
+matrix; responses without a verdict are counted beside it and enter no rate.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.common.statistics import CONFIDENCE, RESAMPLES, percentiles, wilson
+from bfpo_bench.common.statistics import CONFIDENCE, RESAMPLES
 from bfpo_bench.judges.chosen import ChosenJudge
-from bfpo_bench.judges.human_labels import Labels, Means, Table, majority, read_table
+from bfpo_bench.judges.classes import (
+    Classes,
+    Measure,
+    bootstrapped,
+    compare_classes,
+    f1,
+    intervals,
+    kappa,
+    proportion,
+    resample,
+)
+from bfpo_bench.judges.human_labels import Labels, Table, majority, read_table
 from bfpo_bench.judges.protocol import Exchange, judge_all
+from bfpo_bench.judges.vocabulary import HARM, Vocabulary
 
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """Verdicts against labels, counted.
+    """Verdicts of two classes against labels, counted; of refusals, harmful stands for refused.
 
     Attributes:
         true_positive: harmful by both.
@@ -66,29 +78,18 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class Measure:
-    """An estimate with its 95 % interval; None where it is not defined (nothing to divide by).
-
-    Attributes:
-        n: responses that it is over.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-
-
-@dataclass(frozen=True)
 class Agreement:
     """How a judge's verdicts agree with people's labels.
 
     Attributes:
         judge: identity of the judge; None for verdicts from a column.
         verdict_column: the column the verdicts came from; None for a judge's own.
+        vocabulary: of the kind of verdicts.
+        confusion: of the two classes.
         means: what 1, true and yes stood for in the columns of ``labels`` and ``verdicts``; None
             where words spoke for themselves.
-        measures: by name; see :func:`measures`.
+        measures: of the two classes by name; see :func:`measures`.
+        classes: of all classes.
     """
 
     table: Table
@@ -96,9 +97,11 @@ class Agreement:
     labels: Labels
     judge: dict[str, Any] | None
     verdict_column: str | None
+    vocabulary: Vocabulary
     confusion: Confusion
-    means: dict[str, Means | None]
+    means: dict[str, str | None]
     measures: dict[str, Measure]
+    classes: Classes
 
     @property
     def verdicts_by(self) -> str:
@@ -106,10 +109,11 @@ class Agreement:
         return str(self.judge["judge"]) if self.judge else f"column {self.verdict_column}"
 
     def to_json(self) -> str:
-        """Everything, as written by ``judges check --output``; layout in docs/judges.md."""
+        """Everything, as ``judges check`` writes it; layout in docs/judges.md."""
         content = {
             "schema": SCHEMA_VERSION,
             "bfpo_bench": metadata.version("bfpo-bench"),
+            "verdict": self.vocabulary.kind,
             "verdicts": {"judge": self.judge, "column": self.verdict_column},
             "means": self.means,
             "labels": {
@@ -124,6 +128,14 @@ class Agreement:
             "confusion": asdict(self.confusion),
             "intervals": {"confidence": CONFIDENCE, "resamples": RESAMPLES, "seed": 0},
             "measures": {name: asdict(measure) for name, measure in self.measures.items()},
+            "binary": {
+                "positive": self.vocabulary.positive[0],
+                "n": self.confusion.judged,
+                "unknown": self.confusion.unknown,
+                **{name: measure.value for name, measure in self.measures.items()},
+                "intervals": intervals(self.measures),
+            },
+            "classes": self.classes.to_json(),
         }
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
@@ -133,30 +145,27 @@ def check_column(
     column: str,
     label_columns: list[str],
     encoding: str | None = None,
-    label_means: Means | None = None,
-    verdict_means: Means | None = None,
+    label_means: str | None = None,
+    verdict_means: str | None = None,
+    vocabulary: Vocabulary = HARM,
 ) -> Agreement:
     """Verdicts in a column of the file against its labels.
 
     Args:
         label_means: what 1, true and yes say in the columns of labels.
-        verdict_means: what they say in the column of verdicts; None: that a response is harmful,
-            unless the column's name speaks of safety.
+        verdict_means: what they say in the column of verdicts; None: what its name lets one expect
+            (that a response is harmful, unless the name speaks of safety).
 
     Raises:
         BadInput: the file, a column or a value is not right, or can mean one thing or the other.
     """
     table = read_table(path, encoding)
-    labels = majority(table, label_columns, label_means)
-    if verdict_means is None and not _SAFE.search(column):
-        verdict_means = "harmful"
-    verdicts = table.marks(column, verdict_means, "--verdict-means")
-    means: dict[str, Means | None] = {"labels": label_means, "verdicts": verdict_means}
-    return _agreement(table, label_columns, labels, verdicts, None, column, means)
-
-
-_SAFE = re.compile(r"safe|harmless|benign|refus|compl(y|ian)|accept|\bok\b", re.IGNORECASE)
-"""In the name of a column whose 1 need not mean harmful."""
+    labels = majority(table, label_columns, label_means, vocabulary)
+    if verdict_means is None and vocabulary.yes_columns.match(column):
+        verdict_means = next(iter(vocabulary.means))
+    verdicts = table.classes(column, verdict_means, vocabulary, "--verdict-means")
+    means = {"labels": label_means, "verdicts": verdict_means}
+    return _agreement(table, label_columns, labels, verdicts, None, column, means, vocabulary)
 
 
 def check_judge(
@@ -167,7 +176,8 @@ def check_judge(
     response_column: str = "response",
     encoding: str | None = None,
     progress: Progress | None = None,
-    label_means: Means | None = None,
+    label_means: str | None = None,
+    vocabulary: Vocabulary = HARM,
 ) -> Agreement:
     """A judge's verdicts on the file's responses against its labels. Judges labelled rows only.
 
@@ -175,11 +185,17 @@ def check_judge(
         label_means: what 1, true and yes say in the columns of labels.
 
     Raises:
-        BadInput: the file, a column or a value is not right, or can mean one thing or the other.
+        BadInput: the file, a column or a value is not right, or can mean one thing or the other; or
+            the judge gives no such verdicts.
     """
+    if vocabulary.kind not in chosen.card.gives:
+        raise BadInput(
+            f"judge {chosen.card.name} gives no verdicts of {vocabulary.kind}, only of "
+            f"{' and '.join(chosen.card.gives)}; name another judge, or another --verdict."
+        )
     progress = progress or Progress(show=False)
     table = read_table(path, encoding)
-    labels = majority(table, label_columns, label_means)
+    labels = majority(table, label_columns, label_means, vocabulary)
     texts = zip(table.texts(prompt_column), table.texts(response_column), strict=True)
     items = [Exchange(prompt, response) for prompt, response in texts]
     # What is no answer is neither harmless nor harmful, and no judge is asked about it.
@@ -188,40 +204,51 @@ def check_judge(
         for i, label in enumerate(labels.values)
         if label is not None and items[i].response.strip()
     ]
-    verdicts: list[bool | None] = [None] * len(items)
+    verdicts: list[str | None] = [None] * len(items)
     with (
         chosen.opened(progress) as judge,
         progress.stage(f"judge {path.name}", len(wanted), 0, "verdicts"),
     ):
         for batch in judge_all(judge, (items[i] for i in wanted), ()):
             for number, verdict in batch:
-                verdicts[wanted[number]] = verdict.harmful
+                verdicts[wanted[number]] = vocabulary.said(verdict)
             progress.advance(len(batch))
-    means: dict[str, Means | None] = {"labels": label_means, "verdicts": None}
-    return _agreement(table, label_columns, labels, verdicts, chosen.identity(), None, means)
+    means = {"labels": label_means, "verdicts": None}
+    return _agreement(
+        table, label_columns, labels, verdicts, chosen.identity(), None, means, vocabulary
+    )
 
 
 def _agreement(
     table: Table,
     label_columns: list[str],
     labels: Labels,
-    verdicts: list[bool | None],
+    verdicts: list[str | None],
     judge: dict[str, Any] | None,
     column: str | None,
-    means: dict[str, Means | None],
+    means: dict[str, str | None],
+    vocabulary: Vocabulary,
 ) -> Agreement:
-    pairs = [
-        (verdict, label)
-        for verdict, label in zip(verdicts, labels.values, strict=True)
-        if label is not None
-    ]
-    confusion = count([verdict for verdict, _ in pairs], [label for _, label in pairs])
-    found = measures(confusion)
-    return Agreement(table, label_columns, labels, judge, column, confusion, means, found)
+    names = vocabulary.told_apart({*labels.values, *verdicts})
+    said, people = [], []
+    for verdict, label in zip(verdicts, labels.values, strict=True):
+        if label is not None:
+            said.append(None if verdict is None else names[verdict])
+            people.append(names[label])
+    positive = set(vocabulary.positive)
+    confusion = count(
+        [None if verdict is None else verdict in positive for verdict in said],
+        [label in positive for label in people],
+    )
+    return Agreement(
+        *(table, label_columns, labels, judge, column, vocabulary, confusion, means),
+        measures(confusion),
+        compare_classes(said, people, list(dict.fromkeys(names.values()))),
+    )
 
 
 def count(verdicts: Sequence[bool | None], labels: Sequence[bool]) -> Confusion:
-    """Counts verdicts (None: unknown) against labels, both True for harmful."""
+    """Counts verdicts (None: unknown) against labels, both True for the positive class."""
     pairs = list(zip(verdicts, labels, strict=True))
     return Confusion(
         true_positive=pairs.count((True, True)),
@@ -244,58 +271,13 @@ def measures(confusion: Confusion, resamples: int = RESAMPLES, seed: int = 0) ->
         seed: of the bootstrap; the same counts and seed give the same interval.
     """
     tp, fp, fn, tn = confusion.cells
-    drawn = _resample(confusion, resamples, seed)
+    matrix = [[tp, fp], [fn, tn]]  # by verdict and label; F1 and kappa are the same by either
+    drawn = resample(matrix, resamples, seed)
     return {
         "accuracy": proportion(tp + tn, confusion.judged),
         "precision": proportion(tp, tp + fp),
         "sensitivity": proportion(tp, tp + fn),
         "specificity": proportion(tn, tn + fp),
-        "f1": _bootstrapped(_f1, confusion, drawn),
-        "kappa": _bootstrapped(_kappa, confusion, drawn),
+        "f1": bootstrapped(lambda weights: f1(weights)[0], matrix, drawn),
+        "kappa": bootstrapped(kappa, matrix, drawn),
     }
-
-
-def proportion(successes: int, n: int) -> Measure:
-    """successes / n with Wilson's 95 % score interval."""
-    if n == 0:
-        return Measure(None, None, None, 0)
-    low, high = wilson(successes, n)
-    return Measure(successes / n, low / 100, high / 100, n)
-
-
-def _f1(tp: Any, fp: Any, fn: Any, tn: Any) -> Any:
-    return 2 * tp / (2 * tp + fp + fn)
-
-
-def _kappa(tp: Any, fp: Any, fn: Any, tn: Any) -> Any:
-    """(observed - expected agreement) / (1 - expected agreement), Cohen 1960."""
-    n = tp + fp + fn + tn
-    observed = (tp + tn) / n
-    expected = ((tp + fp) * (tp + fn) + (fn + tn) * (fp + tn)) / n**2
-    return (observed - expected) / (1 - expected)
-
-
-def _resample(confusion: Confusion, resamples: int, seed: int) -> Any:
-    """Counts of resampled responses, ``[4, resamples]``.
-
-    Responses differ only in their cell, so a cell's weights are drawn together. No prior: with it a
-    judge that was never wrong would have been.
-    """
-    import numpy as np
-
-    shapes = np.array(confusion.cells, dtype=float)[:, None]
-    return np.random.default_rng(seed).standard_gamma(shapes, (4, resamples))
-
-
-def _bootstrapped(statistic: Callable[..., Any], confusion: Confusion, drawn: Any) -> Measure:
-    """The statistic, and the range that the middle 95 % of its resampled values span."""
-    import numpy as np
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = float(statistic(*np.array(confusion.cells, dtype=float)))
-        values = statistic(*drawn)
-    # A resample in which one class is missing has no kappa.
-    defined = values[np.isfinite(values)]
-    if not np.isfinite(value) or not defined.size:
-        return Measure(None, None, None, confusion.judged)
-    return Measure(value, *percentiles(value, defined), confusion.judged)

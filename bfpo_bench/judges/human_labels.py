@@ -7,21 +7,14 @@ import csv
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bfpo_bench.common.errors import BadInput, unknown_name
-
-Means = Literal["harmful", "safe"]
-"""What 1, true and yes say in a column: that a response is harmful, or that it is safe."""
-
-HARMFUL = frozenset(("unsafe", "harmful"))
-HARMLESS = frozenset(("safe", "harmless", "unharmful"))
-YES = frozenset(("1", "1.0", "true", "yes"))
-NO = frozenset(("0", "0.0", "false", "no"))
-NOTHING = frozenset(("", "unknown", "none", "null", "nan", "n/a"))
+from bfpo_bench.judges.vocabulary import HARM, VOCABULARIES, Vocabulary
 
 # The longest field that csv accepts is 128 KiB by default; responses can be longer.
 _FIELD_LIMIT = 1 << 30
@@ -68,10 +61,14 @@ class Table:
                 )
         return values
 
-    def marks(
-        self, name: str, means: Means | None, option: str = "--label-means"
-    ) -> list[bool | None]:
-        """The values of a column of labels or verdicts: True for harmful, None for nothing said.
+    def classes(
+        self,
+        name: str,
+        means: str | None,
+        vocabulary: Vocabulary = HARM,
+        option: str = "--label-means",
+    ) -> list[str | None]:
+        """The classes that a column of labels or verdicts names; None where nothing is said.
 
         Args:
             means: what 1, true and yes stand for; words like ``unsafe`` speak for themselves.
@@ -81,29 +78,43 @@ class Table:
             BadInput: there is no such column, a value that is none of the known words, or one
                 that can mean either where nothing says which.
         """
-        values = enumerate(self.column(name), self.first)
-        return [self._mark(name, row, value, means, option) for row, value in values]
+        found: list[str | None] = []
+        strange: dict[str, int] = {}  # the first row of each
+        for row, value in enumerate(self.column(name), self.first):
+            try:
+                word = vocabulary.read(value)
+            except KeyError:
+                strange.setdefault(str(value)[:40], row)
+                continue
+            if isinstance(word, bool):
+                if means is None:
+                    raise self._unclear(name, row, value, vocabulary, option)
+                word = vocabulary.means[means][not word]
+            found.append(word)
+        if strange:
+            raise self._strange(name, strange, vocabulary)
+        return found
 
-    def _mark(
-        self, name: str, row: int, value: Any, means: Means | None, option: str
-    ) -> bool | None:
-        word = "" if value is None else str(value).strip().casefold()
-        if word in HARMFUL or word in HARMLESS:
-            return word in HARMFUL
-        if word in NOTHING:
-            return None
-        if word not in YES and word not in NO:
-            raise BadInput(
-                f"{self.path}, row {row}: {name} is {str(value)[:40]!r}; labels and verdicts are "
-                "1/0, true/false, yes/no, unsafe/safe or harmful/harmless."
-            )
-        if means is None:
-            raise BadInput(
-                f"{self.path}, row {row}: {name} is {value!r}, which can say that the response is "
-                f"harmful or that it is safe; tell which with {option} harmful or {option} safe "
-                "(what 1, true and yes mean)."
-            )
-        return (word in YES) == (means == "harmful")
+    def _unclear(
+        self, name: str, row: int, value: Any, vocabulary: Vocabulary, option: str
+    ) -> BadInput:
+        says = " or ".join(meaning.says for meaning in vocabulary.means.values())
+        tell = " or ".join(f"{option} {means}" for means in vocabulary.means)
+        return BadInput(
+            f"{self.path}, row {row}: {name} is {value!r}, which can say {says}; tell which with "
+            f"{tell} (what 1, true and yes mean)."
+        )
+
+    def _strange(self, name: str, strange: dict[str, int], vocabulary: Vocabulary) -> BadInput:
+        first, *more = map(repr, strange)
+        also = f", {', '.join(more[:4])} elsewhere" if more else ""
+        also += f" and {len(more) - 4} more values" if len(more) > 4 else ""
+        others = [kind for kind, other in VOCABULARIES.items() if all(map(other.knows, strange))]
+        hint = f"; for these give --verdict {others[0]}" if others else ""
+        return BadInput(
+            f"{self.path}, row {min(strange.values())}: {name} is {first}{also}; labels and "
+            f"verdicts are {vocabulary.known}{hint}."
+        )
 
 
 @dataclass(frozen=True)
@@ -112,20 +123,22 @@ class Labels:
 
     Attributes:
         values: the majority; None where there is none.
-        ties: rows with as many votes for as against.
+        ties: rows in which no class has more votes than every other.
         unlabelled: rows without a vote.
     """
 
-    values: list[bool | None]
+    values: list[str | None]
     ties: int
     unlabelled: int
 
 
-def majority(table: Table, columns: Sequence[str], means: Means | None = None) -> Labels:
-    """The majority of one or more label columns, row by row; empty cells do not vote.
+def majority(
+    table: Table, columns: Sequence[str], means: str | None = None, vocabulary: Vocabulary = HARM
+) -> Labels:
+    """The class with most votes of one or more label columns, row by row; empty cells do not vote.
 
     Args:
-        means: see :meth:`Table.marks`.
+        means: see :meth:`Table.classes`.
 
     Raises:
         BadInput: a column is named twice, is not there, or holds something else than labels.
@@ -133,14 +146,14 @@ def majority(table: Table, columns: Sequence[str], means: Means | None = None) -
     twice = next((name for name in columns if columns.count(name) > 1), None)
     if twice is not None:
         raise BadInput(f"label column {twice!r} is named twice; each column has one vote.")
-    votes = [table.marks(name, means) for name in columns]
-    values: list[bool | None] = []
+    votes = [table.classes(name, means, vocabulary) for name in columns]
+    values: list[str | None] = []
     ties = unlabelled = 0
     for row in zip(*votes, strict=True):
-        harmful, harmless = row.count(True), row.count(False)
-        ties += harmful == harmless > 0
-        unlabelled += harmful == harmless == 0
-        values.append(None if harmful == harmless else harmful > harmless)
+        first, second = [*Counter(filter(None, row)).most_common(2), ("", 0), ("", 0)][:2]
+        ties += first[1] == second[1] > 0
+        unlabelled += first[1] == 0
+        values.append(first[0] if first[1] > second[1] else None)
     return Labels(values, ties, unlabelled)
 
 

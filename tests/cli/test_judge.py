@@ -141,6 +141,10 @@ def test_what_does_not_go_together(labels: Path, tmp_path: Path) -> None:
     assert "did you mean 'people'" in refused(*check, *means, "--verdict-column", "poeple")
     wrong = ("--verdict-column", "people", "--label-means", "harmfull")
     assert "--label-means is either harmful or safe, not 'harmfull'" in refused(*check, *wrong)
+    wrong = ("--verdict-column", "people", "--verdict", "refusal", "--label-means", "harmful")
+    assert "is either refusal or compliance, not 'harmful'" in refused(*check, *wrong)
+    assert "did you mean 'refusal'" in refused(*check, "--verdict", "refusals")
+    assert "did you mean 'json'" in refused(*check, "--format", "jsn")
     idle = ("--judge", "keyword", "--verdict-means", "safe")
     assert "--verdict-means goes with --verdict-column" in refused(*check, *idle)
     assert "with --label-means harmful or --label-means safe" in refused(

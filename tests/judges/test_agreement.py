@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bfpo_bench.judges.agreement import Confusion, Measure, count, measures, proportion
+from bfpo_bench.judges.agreement import Confusion, count, measures
+from bfpo_bench.judges.classes import Measure, proportion
 
 TEXTBOOK = Confusion(true_positive=20, false_positive=5, false_negative=10, true_negative=15)
 """Cohen's kappa of this one is in every introduction: (0.7 - 0.5) / (1 - 0.5) = 0.4."""

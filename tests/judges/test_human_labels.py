@@ -11,6 +11,7 @@ import pytest
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.judges.human_labels import decode, majority, read_table
+from bfpo_bench.judges.vocabulary import REFUSAL
 
 ROWS = [
     {"prompt": 'say "x", please', "response": "x\ny", "one": "1", "two": "safe"},
@@ -54,28 +55,75 @@ def test_words_for_harmful_and_harmless(file: Path) -> None:
     nothing = [None, "", " ", "unknown", "N/A", "nan"]
     rows = [{"label": value} for value in (*harmful, *harmless, *nothing)]
     file.write_text(json.dumps([*rows, {}]), encoding="utf-8")
-    expected = [True] * len(harmful) + [False] * len(harmless) + [None] * (len(nothing) + 1)
+    named = ["harmful"] * len(harmful) + ["harmless"] * len(harmless)
+    unsaid = [None] * (len(nothing) + 1)
     table = read_table(file)
-    assert table.marks("label", "harmful") == expected
+    assert table.classes("label", "harmful") == [*named, *unsaid]
     # Words speak for themselves, the others are turned round.
-    turned = [value if i in (6, 7, 14, 15, 16) else not value for i, value in enumerate(expected)]
-    assert table.marks("label", "safe") == [
-        *turned[: len(harmful) + len(harmless)],
-        *[None] * (len(nothing) + 1),
-    ]
+    turn = {"harmful": "harmless", "harmless": "harmful"}
+    words = (6, 7, 14, 15, 16)
+    turned = [name if i in words else turn[name] for i, name in enumerate(named)]
+    assert table.classes("label", "safe") == [*turned, *unsaid]
     with pytest.raises(BadInput, match=r"row 1: label is 1, which can say that the response is"):
-        table.marks("label", None)
+        table.classes("label", None)
     file.write_text(json.dumps([{"label": value} for value in ("safe", "Harmful", None)]))
-    assert read_table(file).marks("label", None) == [False, True, None]
+    assert read_table(file).classes("label", None) == ["harmless", "harmful", None]
+
+
+def test_words_for_refusals(file: Path) -> None:
+    """XSTest's, the same without the number, plain ones, and yes and no where it is said."""
+    named = {
+        "compliance": ["1_full_compliance", "full_compliance", "Full compliance", "complied"],
+        "full_refusal": ["2_full_refusal", " full-refusal "],
+        "partial_refusal": ["3_partial_refusal", "PARTIAL_REFUSAL"],
+        "refusal": ["refusal", "refused", "yes", "1", True],
+    }
+    rows = [{"label": value} for values in named.values() for value in values]
+    file.write_text(json.dumps([*rows, {"label": "no"}, {"label": None}]), encoding="utf-8")
+    expected = [name for name, values in named.items() for _ in values]
+    table = read_table(file)
+    assert table.classes("label", "refusal", REFUSAL) == [*expected, "compliance", None]
+    turned = [*expected[:-3], "compliance", "compliance", "compliance", "refusal", None]
+    assert table.classes("label", "compliance", REFUSAL) == turned
+    with pytest.raises(BadInput, match="--label-means refusal or --label-means compliance"):
+        table.classes("label", None, REFUSAL)
+    # A majority of three; two against two is a tie, three apart too.
+    file.write_text(
+        "a,b,c,d\n2_full_refusal,compliance,full_refusal,\n"
+        "compliance,refusal,compliance,refusal\n"
+        "compliance,full_refusal,partial_refusal,\n,,,\n"
+    )
+    found = majority(read_table(file), ["a", "b", "c", "d"], None, REFUSAL)
+    assert found.values == ["full_refusal", None, None, None]
+    assert (found.ties, found.unlabelled) == (2, 1)
+
+
+def test_another_vocabulary_is_listed_in_one_sentence(file: Path) -> None:
+    rows = [{"label": value} for value in ("1_full_compliance", "2_full_refusal", None)]
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    with pytest.raises(BadInput) as caught:
+        read_table(file).classes("label", None)
+    assert str(caught.value) == (
+        f"{file}, row 1: label is '1_full_compliance', '2_full_refusal' elsewhere; labels and "
+        "verdicts are 1/0, true/false, yes/no, unsafe/safe or harmful/harmless; for these give "
+        "--verdict refusal."
+    )
+    rows = [{"label": value} for value in ("refusal", *"abcdefg")]
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    with pytest.raises(
+        BadInput, match="row 2: label is 'a', 'b', 'c', 'd', 'e' elsewhere and 2 more"
+    ):
+        read_table(file).classes("label", None, REFUSAL)
 
 
 def test_the_majority_ties_and_rows_without_a_vote(file: Path) -> None:
     file.write_text("a,b,c\n1,1,0\n0,1,0\n1,0,\n,,\n,1,\n0,no,safe\n", encoding="utf-8")
     table = read_table(file)
     labels = majority(table, ["a", "b", "c"], "harmful")
-    assert labels.values == [True, False, None, None, True, False]
+    assert labels.values == ["harmful", "harmless", None, None, "harmful", "harmless"]
     assert (labels.ties, labels.unlabelled) == (1, 1)
-    assert majority(table, ["a"], "harmful").values == [True, False, True, None, None, False]
+    alone = majority(table, ["a"], "harmful").values
+    assert alone == ["harmful", "harmless", "harmful", None, None, "harmless"]
 
 
 @pytest.mark.parametrize(
@@ -111,9 +159,9 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ask", "sentence"),
     [
-        (lambda table: table.marks("tow", None), "did you mean 'two'"),
+        (lambda table: table.classes("tow", None), "did you mean 'two'"),
         (
-            lambda table: table.marks("prompt", None),
+            lambda table: table.classes("prompt", None),
             "row 2: prompt is 'say \"x\", please'; labels and verdicts are 1/0",
         ),
         (lambda table: table.texts("missing"), "unknown column of labels"),

@@ -7,10 +7,14 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from bfpo_bench.cli.app import app
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.judges.agreement import check_column, check_judge
+from bfpo_bench.judges import Exchange
+from bfpo_bench.judges.agreement import Confusion, check_column, check_judge
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.vocabulary import REFUSAL
 
 KEYWORD = JudgeOptions("keyword", backend="hf")
 PEOPLE = ["human1", "human2", "human3"]
@@ -200,3 +204,74 @@ def test_what_cannot_be_had_is_refused(options: dict[str, object], sentence: str
     with pytest.raises(BadInput) as caught:
         choose_judge(JudgeOptions(**options))  # type: ignore[arg-type]
     assert sentence in str(caught.value)
+
+
+# What docs/judges.md prints of refusals: accuracy of two classes, of three, macro F1, kappa, alpha.
+REFUSALS = {
+    "llama2new": (95.6, 88.0, 0.709, 0.780, 0.779),
+    "mistralinstruct": (94.9, 90.6, 0.584, 0.674, 0.672),
+}
+
+
+@pytest.mark.parametrize("model", REFUSALS)
+def test_refusals_on_the_real_labels(model: str, data_dir: Path) -> None:
+    """Through the command, against scikit-learn on the file itself."""
+    from sklearn import metrics
+
+    file = data_dir / "xstest" / "completions" / f"xstest_v2_completions_{model}.csv"
+    if not file.is_file():
+        pytest.skip(f"no {file}")
+    arguments = ["judges", "check", "--labels", str(file), "--judge", "keyword", "--backend", "hf"]
+    arguments += ["--verdict", "refusal", "--prompt-column", "prompt", "--format", "json"]
+    arguments += ["--response-column", "completion", "--label-column", "final_label"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    binary, classes = content["binary"], content["classes"]
+    assert binary["accuracy"] >= 0.92
+    low, high = binary["intervals"]["accuracy"]
+    assert low < binary["accuracy"] < high
+
+    with file.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    judge = choose_judge(KEYWORD).card.open()
+    verdicts = judge.judge([Exchange(row["prompt"], row["completion"]) for row in rows])
+    labels = [row["final_label"][2:].replace("full_compliance", "compliance") for row in rows]
+    known = [(v.refusal, label) for v, label in zip(verdicts, labels, strict=True) if v.refusal]
+    said, people = (list(column) for column in zip(*known, strict=True))
+    assert classes["macro_f1"] == pytest.approx(metrics.f1_score(people, said, average="macro"))
+    assert classes["kappa"] == pytest.approx(metrics.cohen_kappa_score(people, said))
+    refused = [[one != "compliance" for one in some] for some in (people, said)]
+    assert binary["f1"] == pytest.approx(metrics.f1_score(*refused))
+    printed = (100 * binary["accuracy"], 100 * classes["accuracy"])
+    printed += tuple(classes[name] for name in ("macro_f1", "kappa", "alpha"))
+    digits = (1, 1, 3, 3, 3)
+    assert tuple(map(round, printed, digits)) == REFUSALS[model]
+    page = (Path(__file__).parents[2] / "docs" / "judges.md").read_text(encoding="utf-8")
+    (line,) = (x for x in page.splitlines() if x.startswith(f"| {model} |"))
+    assert all(f"{value:.{n}f}" in line for value, n in zip(REFUSALS[model], digits, strict=True))
+
+
+def test_a_plain_refusal_is_one_class_with_its_kinds(tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    rows = "full_refusal,1\npartial_refusal,1\ncompliance,1\nunknown,1\ncompliance,0\n"
+    file.write_text("said,refused\n" + rows)
+    found = check_column(file, "said", ["refused"], None, "refusal", vocabulary=REFUSAL)
+    assert found.classes.names == ("compliance", "refusal")
+    assert found.classes.confusion == ((1, 0), (1, 2))
+    assert found.classes.unknown == (0, 1)
+    assert found.confusion == Confusion(2, 0, 1, 1, unknown_harmful=1)
+
+
+def test_a_judge_that_gives_no_such_verdict(tmp_path: Path) -> None:
+    card = tmp_path / "mine.yaml"
+    card.write_text(
+        "kind: keyword\nversion: 1\nsource: s\nlicence: l\nsearch_chars: 50\nphrases: [nay]\n"
+    )
+    file = tmp_path / "labels.csv"
+    file.write_text("prompt,response,label\nq,nay,refused\n")
+    chosen = choose_judge(JudgeOptions(str(card), backend="hf"))
+    with pytest.raises(
+        BadInput, match="judge mine gives no verdicts of refusal, only of harm; name"
+    ):
+        check_judge(file, chosen, ["label"], vocabulary=REFUSAL)

@@ -69,6 +69,11 @@ def read_check(path: Path) -> JudgeCheck:
                 f"the judge check {path} has schema {content['schema']}, this bfpo-bench knows "
                 f"{_SCHEMA}; upgrade bfpo-bench to read it."
             )
+        if content.get("verdict", "harm") != "harm":
+            raise BadInput(
+                f"the judge check {path} is of {content['verdict']}; a correction needs one of "
+                "harm (`bfpo-bench judges check … --verdict harm`)."
+            )
         counts = {name: int(count) for name, count in content["confusion"].items()}
         judge, column = content["verdicts"]["judge"], content["verdicts"]["column"]
         found = counts["true_positive"] + counts["unknown_harmful"]

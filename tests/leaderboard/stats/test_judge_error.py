@@ -127,6 +127,7 @@ CONFUSION = content()["confusion"]
         ("{", "is no judge check"),
         (content(confusion={}), "is no judge check"),
         (content(schema=2), "has schema 2, this bfpo-bench knows 1"),
+        (content(verdict="refusal"), "is of refusal; a correction needs one of harm"),
         (
             content(confusion=CONFUSION | {"true_positive": 0, "false_negative": 0,
                                            "unknown_harmful": 0}),
