@@ -18,6 +18,8 @@ Examples:
 
   bfpo-bench evaluate --model ./my-model --tasks alpaca --annotator openai:gpt-4.1
 
+  bfpo-bench evaluate --model ./my-model --also hellaswag,arc_easy,mmlu
+
   bfpo-bench evaluate --model ./my-model --dry-run --measure
 
   bfpo-bench evaluate --model ./my-model --tasks disc,advbench --limit 200 --data-dir ./data

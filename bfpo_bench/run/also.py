@@ -106,7 +106,7 @@ def lines(also: dict[str, AlsoResult]) -> list[tuple[str, str, str, str]]:
     """
     found = []
     for result, metric in shown(also):
-        unit = " %" if metric.share else ""
+        unit = " %" if metric.share and metric.value is not None else ""
         value, error, low, high = (
             "–" if figure is None else f"{metric.shown(figure):.2f}"
             for figure in (metric.value, metric.stderr, metric.low, metric.high)
@@ -114,7 +114,7 @@ def lines(also: dict[str, AlsoResult]) -> list[tuple[str, str, str, str]]:
         text = value if metric.value is None or metric.stderr is None else f"{value} ± {error}"
         between = "" if metric.low is None else f"{low} to {high}"
         items = str(metric.n) if result.n == result.items else f"{metric.n} of {result.items}"
-        found.append((result.column(metric), text + (unit if metric.value else ""), between, items))
+        found.append((result.column(metric), text + unit, between, items))
     return found
 
 

@@ -10,10 +10,11 @@ WORDS = ("bike", "mine", "yours", "open", "paint", "house", "river", "stone")
 
 
 def write_tasks(folder: Path) -> Path:
-    """A task of each kind and a group, with JSON data beside them.
+    """A task of each kind and two groups, with JSON data beside them.
 
     ``also_choice`` has examples before each question; ``also_answer`` two filters and two answers
-    to each prompt; ``also_text`` is longer than a window.
+    to each prompt; ``also_text`` is longer than a window. ``also_both`` weighs its tasks by their
+    sizes, 9 and 5, and ``also_even`` does not.
     """
     folder.mkdir(exist_ok=True)
     questions = [
@@ -79,6 +80,7 @@ def write_tasks(folder: Path) -> Path:
     }
     last = {
         **choice,
+        **_data(folder, test="examples", train="examples"),
         "task": "also_last",
         "num_fewshot": 0,
         "output_type": "loglikelihood",
@@ -91,7 +93,12 @@ def write_tasks(folder: Path) -> Path:
         "task": ["also_choice", "also_last"],
         "aggregate_metric_list": [{"metric": "acc", "weight_by_size": True}],
     }
-    for content in (choice, answer, text, last, both):
+    even = {
+        "group": "also_even",
+        "task": ["also_choice", "also_last"],
+        "aggregate_metric_list": [{"metric": "acc", "weight_by_size": False}],
+    }
+    for content in (choice, answer, text, last, both, even):
         name = content.get("group", content["task"])
         content.setdefault("metadata", {"version": 1.0})
         # lm-eval's YAML is a superset of JSON.

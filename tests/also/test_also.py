@@ -19,7 +19,7 @@ from bfpo_bench.run.results import Results
 from tests.also.tasks import write_tasks
 
 WINDOW = 96
-TASKS = ("also_choice", "also_answer", "also_text", "also_both")
+TASKS = ("also_choice", "also_answer", "also_text", "also_both", "also_even")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_figures_equal_lm_evals_own(
 ) -> None:
     _, results = undisturbed
     compared = 0
-    assert set(stock["results"]) == set(results.also)
+    assert {*stock["results"], "also_even"} == set(results.also)
     for name, right in stock["results"].items():
         found = results.also[name]
         keys = {metric.key: metric for metric in found.metrics}
@@ -94,8 +94,55 @@ def test_figures_equal_lm_evals_own(
             assert found.examples == stock["n-shot"][name]
     # acc twice, acc_norm, acc of the group, exact_match twice, perplexity.
     assert compared == 7
+    parts = [results.also["also_choice"].metrics[0], results.also["also_last"].metrics[1]]
+    assert [part.key for part in parts] == ["acc,none"] * 2
+    even = sum(part.value for part in parts if part.value is not None) / 2
+    assert results.also["also_even"].metrics[0].value == pytest.approx(even)
     answers = results.also["also_answer"].metrics
     assert [metric.filter for metric in answers] == ["whole", "found"]
+
+
+def test_examples_and_chat_template_are_lm_evals(
+    evaluate: Callable[..., Results], tiny_llama: Path, folder: Path, tmp_path: Path
+) -> None:
+    """Of the items that the limit draws, every text that the model is shown."""
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    names = ["also_choice", "also_answer"]
+    wish: dict[str, Any] = {"num_fewshot": 1, "apply_chat_template": True}
+    results = evaluate(tmp_path, also=names, limit=4, **wish)
+    with sqlite3.connect(tmp_path / "samples.sqlite") as db:
+        places = {
+            name: [at for (at,) in db.execute(f"SELECT position FROM items WHERE task = '{name}'")]
+            for name in names
+        }
+        scored = db.execute("SELECT context, continuation FROM scores WHERE task = 'also_choice'")
+        found = sorted(scored.fetchall())
+        prompts = sorted(db.execute("SELECT DISTINCT prompt FROM responses").fetchall())
+    db.close()
+    right = simple_evaluate(
+        model="hf",
+        model_args={"pretrained": str(tiny_llama), "dtype": "float32", "max_length": WINDOW},
+        tasks=names,
+        samples={name: sorted(some) for name, some in places.items()},
+        task_manager=TaskManager(include_path=str(folder), include_defaults=False),
+        device="cpu",
+        fewshot_as_multiturn=True,
+        bootstrap_iters=0,
+        **wish,
+    )
+    assert right is not None
+    samples = right["samples"]
+    asked = {tuple(pair) for sample in samples["also_choice"] for pair in sample["arguments"]}
+    assert found == sorted(asked)
+    assert len(found) == 16
+    texts = {sample["arguments"][0][0] for sample in samples["also_answer"]}
+    assert prompts == [(text,) for text in sorted(texts)]
+    assert results.also["also_choice"].chat_template
+    for name in names:
+        for metric in results.also[name].metrics:
+            assert metric.value == pytest.approx(right["results"][name][metric.key], rel=1e-5)
 
 
 def test_answers_equal_lm_evals_own(
@@ -212,13 +259,18 @@ def test_runs_are_paired_by_item(
     [weights] = other.glob("*.safetensors")
     tensors = {name: tensor.flip(0) for name, tensor in load_file(weights).items()}
     save_file(tensors, weights, metadata={"format": "pt"})
-    two = evaluate(tmp_path / "run", model=str(other), also=["also_both", "also_text"])
+    two = evaluate(tmp_path / "run", model=str(other), also=["also_both", "also_even", "also_text"])
     one = undisturbed[1]
     compared = compare_runs([undisturbed[0], tmp_path / "run"])
     [pair] = compared.pairs
     found = {d.column: d for d in pair.differences if d.group == "also"}
     # What is no share of items cannot be paired.
-    assert list(found) == ["also_choice acc", "also_choice acc_norm", "also_both acc"]
+    assert list(found) == [
+        "also_choice acc",
+        "also_choice acc_norm",
+        "also_both acc",
+        "also_even acc",
+    ]
     assert "also_text word_perplexity, also_text bits_per_byte: no share" in compared.remarks[-1]
     for result, metric in shown(one.also):
         if result.column(metric) in found:
@@ -226,7 +278,9 @@ def test_runs_are_paired_by_item(
             difference = found[result.column(metric)]
             right = 100 * (there[metric.key].value - metric.value)
             assert difference.value == pytest.approx(right)
-            assert (difference.n, difference.test) == (metric.n, "McNemar")
+            # Of tasks that count alike whatever their size, no item stands alone.
+            test = (metric.n, "McNemar") if metric.weighted else (None, "bootstrap")
+            assert (difference.n, difference.test) == test
     assert any(difference.value != 0 for difference in found.values())
 
 
