@@ -49,7 +49,10 @@ def dry_run(
     tokenizer = None
     if target.tokenizer is not None:
         tokenizer = load_tokenizer(target.tokenizer, options.loading.trust_remote_code)
-    planned: list[Task | AlsoTask] = [*evaluation.planned(), *evaluation.planned_also()]
+    planned: list[Task | AlsoTask] = [
+        *evaluation.planned(),
+        *evaluation.also.written(target, options),
+    ]
     known = None
     if isinstance(target, LocalTarget) and target.adapter is None:
         known = _known_tokens(

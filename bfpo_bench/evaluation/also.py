@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from bfpo_bench.also.find import find_tasks
 from bfpo_bench.also.task import AlsoTask, group_identity, take, written
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation.options import EvaluateOptions
+from bfpo_bench.evaluation.target import Target
 from bfpo_bench.run.also import AlsoResult
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.store import Store
@@ -37,13 +38,13 @@ class Also:
         own = {task.name: task.identity for task in self.tasks}
         return {**own, **{name: group_identity(one) for name, one in self.groups.items()}}
 
-    def written(self, chat: Callable[..., str] | None, options: EvaluateOptions) -> list[AlsoTask]:
+    def written(self, target: Target, options: EvaluateOptions) -> list[AlsoTask]:
         """The tasks with their requests.
 
         Raises:
             BadInput: a task asks for what cannot be done here.
         """
-        arguments = (chat, options.system_prompt, options.seed, options.thoughts.tokens)
+        arguments = (target.chat(), options.system_prompt, options.seed, options.thoughts.tokens)
         return [written(task, *arguments) for task in self.tasks]
 
     def done(self, results: Results) -> bool:

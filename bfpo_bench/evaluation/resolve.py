@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.also.task import AlsoTask
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.open import choose_backend
 from bfpo_bench.evaluation.also import Also, choose_also
@@ -94,14 +93,6 @@ class Evaluation:
             *(self.tasks, self.target.chat(), options.system_prompt),
             *(options.seed, options.thoughts.tokens),
         )
-
-    def planned_also(self) -> list[AlsoTask]:
-        """The same of lm-eval's own tasks.
-
-        Raises:
-            BadInput: a task asks for what cannot be done here.
-        """
-        return self.also.written(self.target.chat(), self.options)
 
 
 def resolve(

@@ -62,11 +62,8 @@ def _finished(run: RunDirectory, evaluation: Evaluation) -> Results | None:
         return None
     if superseded(results.judge, run.identity["judge"]) or _refused(evaluation, results):
         return None
-    done = {
-        *results.tasks,
-        *results.also,
-        *(results.answered if alpaca.is_annotated(evaluation, results) else ()),
-    }
+    done = {*results.tasks, *results.also}
+    done |= set(results.answered if alpaca.is_annotated(evaluation, results) else ())
     wanted = {task.name for task in evaluation.tasks}
     said = all(name in done or mark in results.marks for name, mark in evaluation.left_out.items())
     if not said or _asked_anyway(evaluation, results):
@@ -115,7 +112,7 @@ class _Stages:
                 if training is not None:
                     self.run_directory.write_text(TRAINING_RECORD, training)
                 planned = self.evaluation.planned()
-                also = self.evaluation.planned_also()
+                also = self.evaluation.also.written(self.evaluation.target, self.evaluation.options)
                 everything: list[Task | AlsoTask] = [*planned, *also]
                 for one in everything:
                     stages.store_items(one, self.store)
