@@ -115,6 +115,7 @@ def _doubt(name: str, config: dict[str, Any], base: ModelFiles) -> str | None:
 def _check_shapes(folder: Path, base: ModelFiles, config: dict[str, Any]) -> None:
     """Compares low-rank pairs with the layers of their names; others are found out in loading."""
     tensors = safetensors_header(folder / WEIGHTS)
+    _check_ranks(folder, tensors, config)
     layers: dict[str, list[int]] = {}
     for file in base.weights:
         layers |= {name: t["shape"] for name, t in safetensors_header(file).items()}
@@ -131,6 +132,19 @@ def _check_shapes(folder: Path, base: ModelFiles, config: dict[str, Any]) -> Non
                 f"{made_for[0]} × {made_for[1]} numbers, where the model has {min(layer)} × "
                 f"{max(layer)}; give the base it was made for with --model"
                 f"{_named(config)}."
+            )
+
+
+def _check_ranks(folder: Path, tensors: dict[str, Any], config: dict[str, Any]) -> None:
+    """PEFT makes room for what the config says before it looks at the weights."""
+    patterns = config.get("rank_pattern")
+    ranks = [config.get("r"), *(patterns.values() if isinstance(patterns, dict) else ())]
+    most = max((size for tensor in tensors.values() for size in tensor["shape"]), default=0)
+    for rank in ranks:
+        if isinstance(rank, int) and rank > most:
+            raise BadInput(
+                f"the adapter's {folder / ADAPTER_CONFIG} names a rank of more than {most:,}, the "
+                "greatest size of its weights; copy the adapter again."
             )
 
 

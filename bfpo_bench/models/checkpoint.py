@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -39,6 +40,15 @@ MOST_HEADER = 100_000_000
 """Longest header of a safetensors file, by its format."""
 
 SAFETENSORS_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+
+_BYTES = {
+    **dict.fromkeys(("F64", "I64", "U64"), 8),
+    **dict.fromkeys(("F32", "I32", "U32"), 4),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
+    **dict.fromkeys(("F8", "I8", "U8", "BOOL"), 1),
+}
+"""Of a number, in the formats of whole bytes."""
 
 
 @dataclass(frozen=True)
@@ -248,8 +258,7 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
             tensors: dict[str, dict[str, Any]] = json.loads(file.read(length))
         tensors.pop("__metadata__", None)
         for tensor in tensors.values():
-            if not all(isinstance(size, int) and size >= 0 for size in tensor["shape"]):
-                raise TypeError
+            _check_shape(tensor)
         places = [tuple(tensor["data_offsets"]) for tensor in tensors.values()]
         end = 8 + length + max((end for _, end in places), default=0)
         # Without holes or overlaps; else many tensors could be read from one and the same place.
@@ -264,6 +273,16 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
     if size > end:
         raise BadInput(f"{path} has {size - end} bytes more than its header says; {again}.")
     return tensors
+
+
+def _check_shape(tensor: dict[str, Any]) -> None:
+    """Raises ValueError for a shape of another number of bytes than the tensor has."""
+    shape, (begin, end) = tensor["shape"], tensor["data_offsets"]
+    if len(shape) > 16 or not all(isinstance(size, int) and size >= 0 for size in shape):
+        raise ValueError
+    width = _BYTES.get(tensor["dtype"].partition("_")[0])  # several kinds of F8
+    if width is not None and math.prod(shape) * width != end - begin:
+        raise ValueError
 
 
 def find_tokenizer(name: str, code: bool = False) -> Path:

@@ -261,6 +261,11 @@ def test_what_is_no_adapter(tiny_llama: Path, adapter: Path, tmp_path: Path) -> 
     with pytest.raises(BadInput, match="kind PREFIX_TUNING, which does not change the weights"):
         find_adapter(str(mine), base)
     edit(mine / "adapter_config.json", peft_type="LORA")
+    for absurd in ({"r": 10**9}, {"r": 4, "rank_pattern": {"q_proj": 10**9}}):
+        edit(mine / "adapter_config.json", **absurd)
+        with pytest.raises(BadInput, match=r"adapter_config\.json names a rank of more than \d+"):
+            find_adapter(str(mine), base)
+    edit(mine / "adapter_config.json", r=4, rank_pattern={})
     (mine / "adapter_model.safetensors").rename(mine / "adapter_model.bin")
     with pytest.raises(BadInput, match=r"has no adapter_model\.safetensors; save the adapter a"):
         find_adapter(str(mine), base)

@@ -86,6 +86,10 @@ def test_headers_that_no_library_writes(tmp_path: Path) -> None:
         {"a": tensor(0, 8), "b": tensor(9, 10)},
         {"a": tensor(0, 8, shape=["8"])},
         {"a": tensor(0, 8, shape=[-8])},
+        {"a": tensor(0, 8, shape=[10**12, 8])},
+        {"a": tensor(0, 10, shape=[4], dtype="F16")},
+        {"a": tensor(0, 10, shape=[9], dtype="F8_E4M3")},
+        {"a": tensor(0, 10, shape=[1] * 16 + [10])},
         {"a": tensor(0, 8, data_offsets=[0, 4, 8])},
     ):
         header = json.dumps(tensors).encode()
