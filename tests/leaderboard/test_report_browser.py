@@ -546,6 +546,20 @@ def test_a_lost_data_file_is_said(browser: Any, runs: list[Path], tmp_path: Path
     watched.context.close()
 
 
+def test_an_open_page_does_not_show_another_reports_samples(
+    browser: Any, runs: list[Path], tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write, "draw_all", lambda entries, folder: [])
+        folder = write_report([row("weak", runs[0], 60)], tmp_path / "report").parent
+        watched = Watched(browser, folder)
+        watched.found("600 of 600 samples")
+        write_report([row("strong", runs[1], 70)], folder)
+    watched.page.locator("[name=words]").fill("sorry")
+    watched.found(re.compile("another report has been written here since this page was opened"))
+    watched.context.close()
+
+
 def test_a_run_of_full_size_is_searched_while_the_page_answers(
     browser: Any, tmp_path: Path
 ) -> None:

@@ -66,13 +66,19 @@
     return files.get(name);
   }
 
-  async function unpacked(data) {
+  /** What is in a file, if it is of this page: another report may have taken the folder since. */
+  async function unpacked(name, data) {
+    const end = name === "index" ? byId("samples").dataset.end : index.ends[name];
+    if (!data.endsWith(end)) {
+      files.delete(name);
+      throw new Error("another report has been written here since this page was opened; load it again");
+    }
     const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
     return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
   }
 
   function content(name) {
-    const found = contents.get(name) ?? file(name).then(unpacked);
+    const found = contents.get(name) ?? file(name).then((data) => unpacked(name, data));
     contents.delete(name);
     contents.set(name, found);
     found.catch(() => contents.delete(name));

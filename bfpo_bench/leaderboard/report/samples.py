@@ -47,6 +47,9 @@ from bfpo_bench.leaderboard.report.escaping import named
 from bfpo_bench.run.run_json import read_evaluation
 from bfpo_bench.run.store import AnnotationRecord, ResponseRecord, Store, VerdictRecord, source_row
 
+END = 16
+"""Characters at the end of a data file: the check sum and the size of what is in it."""
+
 ROWS_PER_CHUNK = 400
 """Samples in one file: about half a megabyte of text, a few hundredths of a second to open."""
 
@@ -106,12 +109,15 @@ class _Run:
 
 def write_samples(
     runs: Sequence[tuple[str, Path]], folder: Path
-) -> tuple[int, dict[Path, BenchError]]:
-    """Writes the data files; returns how many rows they hold, and why which runs are not in them.
+) -> tuple[tuple[int, str], dict[Path, BenchError]]:
+    """Writes the data files.
 
     Args:
         runs: name in the report and directory of each, in this order.
         folder: a folder for the data files alone; what is in it is removed.
+
+    Returns:
+        how many rows they hold and the end of their index; and why which runs are not in them.
     """
     problems: dict[Path, BenchError] = {}
     while True:
@@ -119,7 +125,7 @@ def write_samples(
         folder.mkdir()
         left = [(name, path) for name, path in runs if path not in problems]
         if not left:
-            return 0, problems
+            return (0, ""), problems
         try:
             return _write(left, folder), problems
         except _Unreadable as error:
@@ -143,7 +149,7 @@ def _reading(run: Path) -> Iterator[None]:
         raise _Unreadable(run, error) from error
 
 
-def _write(runs: Sequence[tuple[str, Path]], folder: Path) -> int:
+def _write(runs: Sequence[tuple[str, Path]], folder: Path) -> tuple[int, str]:
     opened: list[_Run] = []
     try:
         rows: dict[tuple[str, str], _Row] = {}
@@ -166,27 +172,33 @@ def _write(runs: Sequence[tuple[str, Path]], folder: Path) -> int:
             run.answered = bytearray(len(ordered))
             if run.own is not None:
                 run.judge(run.own)
+        ends: dict[str, str] = {}
         for start in range(0, len(ordered), ROWS_PER_CHUNK):
-            _write_texts(opened, ordered, start, folder)
-        write_chunk(folder, "index", _index(opened, ordered, list(tasks)))
+            ends |= _write_texts(opened, ordered, start, folder)
+        index = {**_index(opened, ordered, list(tasks)), "ends": ends}
+        end = write_chunk(folder, "index", index)
     finally:
         for run in opened:
             run.store.close()
-    return len(ordered)
+    return len(ordered), end
 
 
-def write_chunk(folder: Path, name: str, content: Any) -> None:
+def write_chunk(folder: Path, name: str, content: Any) -> str:
     """Writes ``NAME.js``; equal contents give equal bytes.
 
     Args:
         name: lower-case letters, digits and ``-``.
         content: JSON values.
+
+    Returns:
+        its end, by which it is told from that of another report in the same folder.
     """
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # Half a surrogate pair is no UTF-8; written as its escape it is still the same JSON string.
     packed = gzip.compress(text.encode("utf-8", "backslashreplace"), 4, mtime=0)
     data = base64.b64encode(packed).decode("ascii")
     (folder / f"{name}.js").write_text(f'bfpo("{name}","{data}")\n', encoding="ascii")
+    return data[-END:]
 
 
 def _answered(store: Store, task: str) -> Iterator[_Row]:
@@ -201,10 +213,13 @@ def _answered(store: Store, task: str) -> Iterator[_Row]:
         )
 
 
-def _write_texts(runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder: Path) -> None:
+def _write_texts(
+    runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder: Path
+) -> dict[str, str]:
     number = start // ROWS_PER_CHUNK
     part = rows[start : start + ROWS_PER_CHUNK]
     questions: list[str | None] = [None] * len(part)
+    ends: dict[str, str] = {}
     for place, run in enumerate(runs):
         with _reading(run.path):
             responses = _by_item(_of(run.store, ResponseRecord, "responses", part))
@@ -232,12 +247,14 @@ def _write_texts(runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder:
                 response.thought,
                 None if response.no_answer is None else named(response.no_answer),
             ]
-        write_chunk(folder, f"run-{place}-{number}", answers)
+        name = f"run-{place}-{number}"
+        ends[name] = write_chunk(folder, name, answers)
     heads = [
         [named(row.item), row.position, text, *([row.reference] if row.reference else [])]
         for row, text in zip(part, questions, strict=True)
     ]
-    write_chunk(folder, f"questions-{number}", heads)
+    name = f"questions-{number}"
+    return {**ends, name: write_chunk(folder, name, heads)}
 
 
 def _of(store: Store, kind: type[_Record], table: str, rows: Sequence[_Row]) -> Iterator[_Record]:

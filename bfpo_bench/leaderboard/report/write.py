@@ -104,7 +104,7 @@ def _refuse_other(folder: Path) -> None:
 def _page(
     entries: Sequence[Entry],
     pictures: Sequence[Path],
-    samples: int,
+    samples: tuple[int, str],
     problems: Sequence[str],
     full: bool,
     published: bool,
@@ -134,7 +134,7 @@ def _page(
         published=published,
         measured_rows=len(measured),
         published_rows=len(entries) - len(measured),
-        samples=samples,
+        samples=samples,  # how many, and the end of their index
         problems=problems,
         table=table(entries),
         measured_with=usual.text() if usual.parts else "",
