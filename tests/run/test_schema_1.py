@@ -152,7 +152,7 @@ def test_everything_that_reads_a_run_reads_it(old: Path, new: Path, tmp_path: Pa
         write_samples([("run", run)], tmp_path / f"report-{name}")
         for name, run in (("old", old), ("new", new))
     ]
-    assert shown == [(8, {}), (8, {})]
+    assert [(rows, problems) for (rows, _), problems in shown] == [(8, {}), (8, {})]
     for file in (tmp_path / "report-old").iterdir():
         assert file.read_bytes() == (tmp_path / "report-new" / file.name).read_bytes()
     found = load_rows([old])
