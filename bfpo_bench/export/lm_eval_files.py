@@ -38,10 +38,9 @@ def write_lm_eval(run: RunSamples, output: Path | None, force: bool) -> tuple[Pa
     folder = (output or Path(f"{run.path.resolve().name}-lm-eval")) / name
     when = _date(run)
     date_id = when.replace(tzinfo=None).isoformat(timespec="microseconds").replace(":", "-")
-    tasks = _load_tasks(run)
     summaries: dict[str, TaskSummary] = {}
     with atomic_folder(folder, force) as temporary:
-        for task, loaded in tasks.items():
+        for task, loaded in _load_tasks(run).items():
             path = temporary / f"samples_{task}_{date_id}.jsonl"
             summary = _write_samples(run, task, loaded, path)
             if summary.samples:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, why_unwritable
-from bfpo_bench.common.files import RUN_FILES, atomic_write
+from bfpo_bench.common.files import LOCK, RUN_FILES, atomic_write
 from bfpo_bench.common.ownership import Lock
 from bfpo_bench.run.identity import (
     differences,
@@ -203,7 +203,7 @@ def _lock(path: Path) -> Lock:
     taken = f"another process is working on {path}; wait for it or use another run directory."
     try:
         path.mkdir(parents=True, exist_ok=True)
-        return Lock(path / ".lock", path, taken)
+        return Lock(path / LOCK, path, taken)
     except OSError as error:
         raise BadInput(
             f"cannot write into {path} ({why_unwritable(error)}); choose another run directory."
