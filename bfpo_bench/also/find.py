@@ -198,7 +198,7 @@ def _set_examples(task: Any, count: int | None) -> None:
 
 def _join(found: Found, name: str, loaded: Mapping[str, Any]) -> None:
     groups = loaded.get("groups") or {}
-    shown: Sequence[str] = [name] if name in groups else list(loaded["tasks"])
+    shown = _with_figures(name, groups) if name in groups else list(loaded["tasks"])
     found.asked += [one for one in shown if one not in found.asked]
     for kind, more in ((found.tasks, loaded["tasks"]), (found.groups, groups)):
         for one, new in more.items():
@@ -208,6 +208,22 @@ def _join(found: Found, name: str, loaded: Mapping[str, Any]) -> None:
                     "settings; an item has one answer in a run, so leave one of the two out."
                 )
             kind.setdefault(one, new)
+
+
+def _with_figures(name: str, groups: Mapping[str, Any]) -> list[str]:
+    """A group; in the place of one that lm-eval defines no figure for, what is in it."""
+    if name not in groups or groups[name].has_aggregation:
+        return [name]
+    return [one for child in groups[name].child_names for one in _with_figures(child, groups)]
+
+
+def with_parts(asked: Sequence[str], groups: Mapping[str, Any]) -> list[str]:
+    """What was asked for, each followed by all that is in it."""
+    order: dict[str, None] = {}
+    for name in asked:
+        inside = groups[name].child_names if name in groups else ()
+        order |= dict.fromkeys([name, *with_parts(inside, groups)])
+    return list(order)
 
 
 def _settings(one: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bfpo_bench.also.find import lm_eval_seeds
+from bfpo_bench.also.find import lm_eval_seeds, with_parts
 from bfpo_bench.also.task import AlsoTask
 from bfpo_bench.common.errors import RunFailed, first_line
 from bfpo_bench.common.loggers import errors_only
@@ -80,7 +80,8 @@ def grade(task: AlsoTask, store: Store) -> Graded:
     for key, graded in values.items():
         name, _, filtered = key.rpartition(",")
         one, draws[key] = _figure(task, key, graded, aggregation.get(name), groups)
-        one = replace(one, higher_is_better=better.get(name))
+        if (which := better.get(name)) is not None:
+            one = replace(one, higher_is_better=bool(which))
         metrics.append(one)
         figures[key] = one.value
         figures[f"{name}_stderr,{filtered}"] = "N/A" if one.stderr is None else one.stderr
@@ -219,15 +220,8 @@ def results_of(
         graded: tasks by name.
         groups: lm-eval's groups by name.
     """
-    order: list[str] = []
-    for name in asked:
-        waiting = [name]
-        while waiting:
-            one = waiting.pop(0)
-            order += [one] if one not in order else []
-            waiting = [*(groups[one].child_names if one in groups else ()), *waiting]
     found = {}
-    for name in order:
+    for name in with_parts(asked, groups):
         if name in groups:
             found[name] = _group_result(groups[name], graded, name in asked)
         else:
@@ -293,7 +287,7 @@ def _group_result(group: Any, graded: Mapping[str, Graded], asked: bool) -> Also
         cut=0,
         data="its tasks'",
         metrics=metrics,
-        notes=[] if metrics else ["lm-eval gives it no figure of its own; its tasks have theirs"],
+        notes=[],
     )
 
 

@@ -87,10 +87,11 @@ def show(
 def _named(run: RunSamples, task: str) -> str:
     from bfpo_bench.common.errors import unknown_name
 
+    known = [*run.tasks, *run.also]
     for name in (task, f"bfpo_{task}"):
-        if name in run.tasks:
+        if name in known:
             return name
-    raise unknown_name("task of this run", task, run.tasks)
+    raise unknown_name("task of this run", task, known)
 
 
 def _found(run: RunSamples, task: str, item: str) -> Sample:
@@ -110,9 +111,10 @@ def _tasks(run: RunSamples, judge: str | None) -> Iterator[str]:
     """The table of tasks."""
     by = "" if judge is None else f", judged by {_name(judge)}"
     yield f"{_name(run.model)}, suite {_name(run.suite)}{by}"
-    wide = max(map(len, map(_name, run.tasks)), default=0)
+    tasks = [*run.tasks, *run.also]
+    wide = max(map(len, map(_name, tasks)), default=0)
     yield f"{'Task':{wide}}  {'Answered':>8}"
-    for task in run.tasks:
+    for task in tasks:
         n = run.counts(task, judge)
         some = f"of {n.items}" if n.answered < n.items else ""
         judged = f"{n.harmful} harmful, {n.harmless} harmless, {n.unknown} unknown"
@@ -162,7 +164,7 @@ def _chosen(run: RunSamples, task: str, judge: str | None, only: str | None) -> 
             f"--only wrong is for tasks whose metric is accuracy, and that of {task} is {metric}; "
             "leave it out."
         )
-    if only in _VERDICTS and not run.tasks[task].get("generation"):
+    if only in _VERDICTS and not run.tasks.get(task, {}).get("generation"):
         raise BadInput(f"the choices of {task} are scored, not judged; try --only wrong.")
     if only in _VERDICTS and judge is None:
         raise BadInput(f"{run.path} has no verdicts yet; bfpo-bench judge gives them.")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bfpo_bench.also.find import find_tasks
+from bfpo_bench.also.find import find_tasks, with_parts
 from bfpo_bench.also.task import AlsoTask, group_identity, take, written
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation.options import EvaluateOptions
@@ -49,7 +49,7 @@ class Also:
 
     def done(self, results: Results) -> bool:
         """Whether results hold all of it; the identity answers for how it was asked."""
-        return {*self.asked, *self.groups, *(t.name for t in self.tasks)} <= results.also.keys()
+        return set(with_parts(self.asked, self.groups)) <= results.also.keys()
 
     def results(
         self, planned: Sequence[AlsoTask], store: Store, earlier: Results | None

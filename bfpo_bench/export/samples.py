@@ -98,6 +98,8 @@ class RunSamples:
         self.model: str = identity["model"]["name"]
         self.suite: str = identity["suite"]["name"]
         self.tasks: dict[str, dict[str, Any]] = dict(identity["tasks"])
+        # lm-eval's own are looked at here, and exported by nobody but lm-eval.
+        self.also = [name for name, one in identity.get("also", {}).items() if "group" not in one]
         self.results = _results(path)
         self.unanswered = 0
         self._columns = _columns(self.results, self.suite)
@@ -129,7 +131,7 @@ class RunSamples:
     def metric(self, task: str) -> str | None:
         """The metric of a task's cell; None where an old run that is not finished does not say."""
         done = self.results.tasks.get(task) if self.results is not None else None
-        metric = self.tasks[task].get("metric") or (done.metric if done else None)
+        metric = self.tasks.get(task, {}).get("metric") or (done.metric if done else None)
         return None if metric is None else str(metric)
 
     def judge_named(self, name: str | None = None, refusal: bool = False) -> str | None:

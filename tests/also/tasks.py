@@ -98,7 +98,9 @@ def write_tasks(folder: Path) -> Path:
         "task": ["also_choice", "also_last"],
         "aggregate_metric_list": [{"metric": "acc", "weight_by_size": False}],
     }
-    for content in (choice, answer, text, last, both, even):
+    # Without a figure of its own: what is in it stands for it.
+    loose = {"group": "also_loose", "task": ["also_even", "also_last"]}
+    for content in (choice, answer, text, last, both, even, loose):
         name = content.get("group", content["task"])
         content.setdefault("metadata", {"version": 1.0})
         # lm-eval's YAML is a superset of JSON.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -212,6 +213,11 @@ def test_a_finished_run_is_given_more(
     sessions = json.loads((tmp_path / "run.json").read_text())["sessions"]
     assert ["score" in session["seconds"] for session in sessions] == [True, True, True]
     assert both.also["also_last"].metrics == undisturbed[1].also["also_last"].metrics
+    loose = evaluate(tmp_path, also="also_loose")
+    assert list(loose.also) == ["also_even", "also_choice", "also_last", "also_both"]
+    assert [one.asked for one in loose.also.values()] == [True, False, True, True]
+    assert not loose.also.keys() & {"also_loose"}
+    both = evaluate(tmp_path, also="also_both")
     # Without the option, and with it: nothing is left to do.
     assert evaluate(tmp_path, **bare).also == evaluate(tmp_path, also="also_both").also == both.also
     # A task that is another now has no answers there.
@@ -282,6 +288,22 @@ def test_runs_are_paired_by_item(
             test = (metric.n, "McNemar") if metric.weighted else (None, "bootstrap")
             assert (difference.n, difference.test) == test
     assert any(difference.value != 0 for difference in found.values())
+
+
+def test_items_can_be_looked_at(undisturbed: tuple[Path, Results]) -> None:
+    from typer.testing import CliRunner
+
+    from bfpo_bench.cli.show import app
+
+    run, results = undisturbed
+    text = CliRunner().invoke(app, [str(run)]).output
+    assert re.search(r"also_choice +9\n", text)
+    text = CliRunner().invoke(app, [str(run), "also_choice", "--limit", "9"]).output
+    acc = results.also["also_choice"].metrics[0]
+    assert text.count("acc,none 1") == round(9 * (acc.value or 0))
+    assert "Q: Which word follows" in text
+    done = CliRunner().invoke(app, [str(run), "also_choice", "--only", "harmful"])
+    assert isinstance(done.exception, BadInput)
 
 
 @pytest.mark.parametrize(
