@@ -96,7 +96,7 @@ def test_tasks_and_their_folder() -> None:
     assert "bfpo_hhh_alignment" in done.stdout
     assert "T 0.7, top-p 0.95, 64 tokens" in done.stdout  # piped: no cell is cut
     folder = run("tasks", "--path").stdout.strip()
-    assert len(list(Path(folder).glob("bfpo_*.yaml"))) == 19  # 17 tasks, 2 groups
+    assert len(list(Path(folder).glob("bfpo_*.yaml"))) == 45  # 40 tasks, 5 groups
 
 
 def test_dry_run_shows_every_task_and_loads_no_weights(tiny_llama: Path, tmp_path: Path) -> None:
