@@ -208,8 +208,8 @@ def test_what_cannot_be_had_is_refused(options: dict[str, object], sentence: str
 
 # What docs/judges.md prints of refusals: accuracy of two classes, of three, macro F1, kappa, alpha.
 REFUSALS = {
-    "llama2new": (95.6, 88.0, 0.709, 0.780, 0.779),
-    "mistralinstruct": (94.9, 90.6, 0.584, 0.674, 0.672),
+    "llama2new": (96.0, 89.6, 0.813, 0.820, 0.821),
+    "mistralinstruct": (95.5, 92.0, 0.643, 0.712, 0.712),
 }
 
 
