@@ -174,7 +174,7 @@ def check(
             found = check_judge(
                 *(
                     labels,
-                    choose_judge(options),
+                    choose_judge(options, gives=None),
                     label_column,
                     prompt_column,
                     response_column,

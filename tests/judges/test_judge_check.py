@@ -271,7 +271,9 @@ def test_a_judge_that_gives_no_such_verdict(tmp_path: Path) -> None:
     file = tmp_path / "labels.csv"
     file.write_text("prompt,response,label\nq,nay,refused\n")
     chosen = choose_judge(JudgeOptions(str(card), backend="hf"))
-    with pytest.raises(
-        BadInput, match="judge mine gives no verdicts of refusal, only of harm; name"
-    ):
+    sentence = "judge mine gives no verdicts of refusal, only of harm; name"
+    with pytest.raises(BadInput, match=sentence):
         check_judge(file, chosen, ["label"], vocabulary=REFUSAL)
+    arguments = ["judges", "check", "--labels", str(file), "--judge", str(card), "--backend", "hf"]
+    arguments += ["--verdict", "refusal", "--label-column", "label"]
+    assert sentence in str(CliRunner().invoke(app, arguments).exception)
