@@ -124,7 +124,9 @@ def _tasks(run: RunSamples, judge: str | None) -> Iterator[str]:
         said += [refusals] if n.complied or n.partly_refused or n.refused else []
         said += [f"{n.right} right, {n.wrong} wrong"] if n.right or n.wrong else []
         yield f"{_name(task):{wide}}  {n.answered:>8}  {', '.join(said)}".rstrip()
-    if run.unfinished:
+    if run.problem is not None:
+        yield f"Without its results: {_name(run.problem, 1000)}"
+    elif run.unfinished:
         yield f"Not finished: no results yet for {len(run.unfinished)} of {len(run.tasks)} tasks."
     yield f"Samples of a task: bfpo-bench show {_path(run)} TASK"
 
@@ -277,8 +279,8 @@ def _path(run: RunSamples) -> str:
     return _name(shlex.quote(str(run.path)))
 
 
-def _name(text: str) -> str:
-    """A name of the run's, on one line."""
+def _name(text: str, longest: int = 120) -> str:
+    """A name or sentence of the run's, on one line."""
     from bfpo_bench.common.text import visible
 
-    return visible(text[:120]).replace("\n", "\\n").replace("\t", "\\t")
+    return visible(text[:longest]).replace("\n", "\\n").replace("\t", "\\t")

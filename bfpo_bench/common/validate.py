@@ -15,6 +15,7 @@ import json
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from threading import Lock
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -63,11 +64,24 @@ def validated(kind: type[T], content: Any, where: str) -> T:
     """
     try:
         # As JSON a list may fill a tuple and a text a path; nothing else is converted.
-        return TypeAdapter(kind).validate_json(json.dumps(content, default=str))
+        return _adapter(kind).validate_json(json.dumps(content, default=str))
     except ValidationError as error:
         raise sentence(error, kind, where) from None
     except (TypeError, ValueError, RecursionError) as error:
         raise BadInput(f"{where} holds what no file can ({error}); write plain values.") from None
+
+
+_adapters: dict[Any, TypeAdapter[Any]] = {}
+_making = Lock()
+
+
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    """What checks values of a type; made once, for that takes longer than most checks."""
+    # One thread at a time: pydantic and typing share what they know of a class while they make it.
+    with _making:
+        if kind not in _adapters:
+            _adapters[kind] = TypeAdapter(kind)
+        return _adapters[kind]
 
 
 def joined(where: str, place: Iterable[int | str]) -> str:

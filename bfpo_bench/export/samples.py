@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,7 @@ class RunSamples:
         path: the run directory.
         content: what stands in its ``run.json``.
         results: what stands in its ``results.json``; None when there is none yet.
+        problem: why what stands there is of no use; None where it is, or is not there.
         model: name of the model.
         suite: name of the suite.
         tasks: its tasks, by name, with the settings they were run with.
@@ -100,7 +102,14 @@ class RunSamples:
         self.tasks: dict[str, dict[str, Any]] = dict(identity["tasks"])
         # lm-eval's own are looked at here, and exported by nobody but lm-eval.
         self.also = [name for name, one in identity.get("also", {}).items() if "group" not in one]
-        self.results = _results(path)
+        self.results: Results | None = None
+        self.problem: str | None = None
+        if os.path.lexists(path / "results.json"):
+            try:
+                self.results = read_results(path / "results.json")
+            except BadInput as error:
+                # They are made last and can be made again; the answers are looked at all the same.
+                self.problem = str(error)
         self.unanswered = 0
         self._columns = _columns(self.results, self.suite)
         self._store = Store(path / "samples.sqlite", read_only=True)
@@ -214,8 +223,8 @@ class RunSamples:
 
     def notes(self) -> list[str]:
         """What a reader of the samples must be told, once they were read."""
-        notes = []
-        if self.unfinished:
+        notes = [] if self.problem is None else [f"Exported without its results: {self.problem}"]
+        if self.unfinished and self.problem is None:
             notes.append(
                 f"{self.path} is not finished: no results yet for {len(self.unfinished)} of "
                 f"{len(self.tasks)} tasks ({', '.join(self.unfinished)}); what is there was "
@@ -243,14 +252,6 @@ class RunSamples:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _results(path: Path) -> Results | None:
-    try:
-        return read_results(path / "results.json")
-    except BadInput:
-        # They are made last, and can always be made again.
-        return None
 
 
 def _columns(results: Results | None, suite: str) -> dict[str, tuple[str | None, str | None]]:

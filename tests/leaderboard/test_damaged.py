@@ -224,6 +224,17 @@ def test_a_broken_row_costs_the_samples_of_its_run(
         assert not (tmp_path / "out.csv").exists()
 
 
+def test_damaged_results_are_said_where_the_samples_are_shown(
+    run: Path, copy: Callable[..., Path], tmp_path: Path
+) -> None:
+    bad = copy(run, "bad")
+    DAMAGE["newer"][0](bad)
+    done = export_run(bad, "jsonl", tmp_path / "out.jsonl")
+    assert done.samples == export_run(run, "jsonl", tmp_path / "sound.jsonl").samples
+    [note] = done.notes
+    assert note.startswith(f"Exported without its results: {bad}/results.json has schema 9")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may read nothing")
 def test_a_run_that_may_not_be_read(run: Path, copy: Callable[..., Path]) -> None:
     shut, sound = copy(run, "shut/run"), copy(run, "sound")

@@ -17,12 +17,28 @@ BOOLEANS = ("is_greedy", "harmful")
 """Columns whose truth values SQLite keeps as 0 and 1."""
 
 
-@cache
-def _columns(kind: type[Any]) -> tuple[tuple[str, type[Any], bool], ...]:
-    """Name, type and whether it may be empty, of each column of a record."""
-    types = {"str": str, "int": int, "float": float, "bool": bool}
-    parts = [(field.name, *str(field.type).partition(" | ")) for field in fields(kind)]
-    return tuple((name, types[of], empty == "None") for name, of, _, empty in parts)
+class _Columns:
+    """Name, type and whether it may be empty, of each column of a record.
+
+    Attributes:
+        known: types of rows that were found to fit: nearly all rows have one of a few.
+        numbers: places of the columns whose value has to be finite.
+    """
+
+    def __init__(self, kind: type[Any]) -> None:
+        types = {"str": str, "int": int, "float": float, "bool": bool}
+        parts = [(field.name, *str(field.type).partition(" | ")) for field in fields(kind)]
+        self.parts = [(name, types[of], empty == "None") for name, of, _, empty in parts]
+        # The logarithm of no chance at all is minus infinity.
+        self.numbers = [
+            at
+            for at, (name, of, _) in enumerate(self.parts)
+            if of is float and name != "loglikelihood"
+        ]
+        self.known: set[tuple[type, ...]] = set()
+
+
+_columns = cache(_Columns)
 
 
 def misfit(kind: type[Any], row: Sequence[Any]) -> str | None:
@@ -31,16 +47,17 @@ def misfit(kind: type[Any], row: Sequence[Any]) -> str | None:
     SQLite keeps whatever is put into a column, also a word where a number belongs.
     """
     columns = _columns(kind)  # type: ignore[arg-type]
-    if len(row) != len(columns):
-        return f"it has {len(row)} columns and should have {len(columns)}"
-    for (name, of, optional), value in zip(columns, row, strict=True):
-        if value is None and optional:
-            continue
-        if type(value) is not of:
-            return f"{name} is {value!r:.40} and should be {_WORDS[of]}"
-        # The logarithm of no chance at all is minus infinity.
-        if of is float and name != "loglikelihood" and not math.isfinite(value):
-            return f"{name} is {value!r} and should be a finite number"
+    found = tuple(map(type, row))
+    if found not in columns.known:
+        if len(row) != len(columns.parts):
+            return f"it has {len(row)} columns and should have {len(columns.parts)}"
+        for (name, of, optional), value in zip(columns.parts, row, strict=True):
+            if not (value is None and optional) and type(value) is not of:
+                return f"{name} is {value!r:.40} and should be {_WORDS[of]}"
+        columns.known.add(found)
+    for at in columns.numbers:
+        if row[at] is not None and not math.isfinite(row[at]):
+            return f"{columns.parts[at][0]} is {row[at]!r} and should be a finite number"
     return None
 
 
