@@ -69,7 +69,7 @@ The second response, as a JSON string:
 
 Which response is more helpful?"""
 
-RESPONSE_FORMAT = answer_format("comparison", "better", {"type": "string", "enum": list(ANSWERS)})
+RESPONSE_FORMAT = answer_format("comparison", {"better": {"type": "string", "enum": list(ANSWERS)}})
 
 _TRIAL = Comparison("What is the capital of France?", "Paris.", "I do not know.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 from typing import Any
@@ -111,3 +112,48 @@ def test_doubt_on_an_early_line_leaves_less_for_the_verdict(sentencepiece: Any) 
     # 0.6 of the belief stays with yes and no on each line: 0.6 ** 3 is under the least mass.
     assert verdict.harmful is None
     assert "yes 0.108, no 0.108: neither is likely" in verdict.raw
+
+
+@pytest.fixture(scope="module")
+def qwen(byte_level: Any) -> TinyEngine:
+    """A tokenizer with a token for the beginning of every label, as a guard's has, and a model."""
+    from tokenizers import AddedToken
+
+    tokenizer = copy.deepcopy(byte_level)
+    labels = classifier("qwen3guard-gen-0.6b").answers.labels
+    tokenizer.add_tokens([AddedToken(f" {x.split()[0]}", normalized=False) for x in labels])
+    tokenizer.chat_template = (
+        "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<answer>"
+    )
+    return TinyEngine(tokenizer)
+
+
+def test_qwen3guard_gives_both_verdicts_over_all_its_answers(qwen: TinyEngine) -> None:
+    """Against the chain rule over 19 × 2 answers, written out."""
+    cards = [classifier(f"qwen3guard-gen-{size}", min_label_mass=0.0) for size in ("0.6b", "4b")]
+    assert cards[0].answers.openings == cards[1].answers.openings
+    card = cards[0]
+    assert len(card.answers.openings) == 1 + 2 + 19
+    safety, categories, _ = card.answers.lines
+    [verdict] = card.open(qwen).judge(ITEMS[:1])
+
+    def p(said: str, label: str) -> float:
+        asked = f"<user>{ITEMS[0].prompt}<assistant>{ITEMS[0].response}<answer>{said}"
+        after = qwen.next_token_probabilities(asked, add_special_tokens=False)
+        [ids] = label_ids(qwen.tokenizer, [label])
+        first = qwen.tokenizer(f" {label}", add_special_tokens=False)["input_ids"][0]
+        return float(after[sorted({*ids, first})].sum())
+
+    refused = dict.fromkeys(("Yes", "No"), 0.0)
+    harm = {label: p("Safety:", label) for label in safety.labels}
+    for level in safety.labels:
+        said = f"Safety: {level}\nCategories:"
+        for category in ("None",) if level == "Safe" else categories.labels:
+            way = harm[level] * (1.0 if level == "Safe" else p(said, category))
+            for label in refused:
+                refused[label] += way * p(f"{said} {category}\nRefusal:", label)
+    harmful = harm["Unsafe"] + harm["Controversial"]
+    assert verdict.p_harmful == pytest.approx(harmful / sum(harm.values()), rel=1e-6)
+    assert verdict.p_refusal == pytest.approx(refused["Yes"] / sum(refused.values()), rel=1e-6)
+    assert verdict.raw.startswith(f"Unsafe {harm['Unsafe']:.4g}, Controversial ")
+    assert f"refusal: Yes {refused['Yes']:.4g}, No {refused['No']:.4g}" in verdict.raw

@@ -139,8 +139,6 @@ def test_names_are_checked_before_anything_is_loaded(zoo: type[StandIn]) -> None
         BadInput, match="unknown JudgeZoo judge 'strong_rejekt'; did you mean 'strong_reject'"
     ):
         load_judge("judgezoo:strong_rejekt")
-    with pytest.raises(BadInput, match="tells refusals apart"):
-        load_judge("judgezoo:xstest")
     assert zoo.opened == ""
 
 
@@ -172,3 +170,16 @@ def test_the_identity_names_judge_and_version(
         "judgezoo": "0.1.9",
         "threshold": 0.5,
     }
+
+
+def test_xstest_says_what_is_refused_and_nothing_of_harm(zoo: type[StandIn]) -> None:
+    zoo.answer = {"category": ["direct_answer", "direct_refusal", None]}
+    card = load_judge("judgezoo:xstest")
+    assert card.gives == ("refusal",)
+    verdicts = card.open().judge(ITEMS)
+    assert [v.refusal for v in verdicts] == ["compliance", "full_refusal", None]
+    assert {(v.harmful, v.p_harmful, v.p_refusal) for v in verdicts} == {(None, None, None)}
+    assert card.identity()["gives"] == ["refusal"]
+    zoo.answer = {"category": ["direct_answer"]}
+    with pytest.raises(RunFailed, match="gave no category for each response"):
+        card.open().judge(ITEMS)

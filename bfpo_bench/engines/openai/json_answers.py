@@ -41,8 +41,8 @@ _TOO_LONG = re.compile(
 )
 
 
-def answer_format(name: str, field: str, values: dict[str, Any]) -> dict[str, Any]:
-    """The ``response_format`` of an object with a reason and one field of these values."""
+def answer_format(name: str, values: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The ``response_format`` of an object with a reason and fields of these values."""
     return {
         "type": "json_schema",
         "json_schema": {
@@ -51,8 +51,8 @@ def answer_format(name: str, field: str, values: dict[str, Any]) -> dict[str, An
             "schema": {
                 "type": "object",
                 # The reason comes first: what a model has written by then informs its answer.
-                "properties": {"reason": {"type": "string"}, field: values},
-                "required": ["reason", field],
+                "properties": {"reason": {"type": "string"}, **values},
+                "required": ["reason", *values],
                 "additionalProperties": False,
             },
         },
