@@ -192,7 +192,9 @@ def test_a_classifier_judge_has_the_identity_that_evaluate_gives_it(
     card = write_card(tmp_path, tiny_llama)
     chosen = choose_judge(JudgeOptions(str(card), backend="hf", dtype="float32"))
     other = tmp_path / "judged"
-    bfpo_bench.evaluate(str(tiny_llama), judge=str(card), output=other, **OPTIONS)
+    # The run has keyword's verdicts, which say what is refused.
+    judges = {"judge": str(card), "refusal_judge": "keyword"}
+    bfpo_bench.evaluate(str(tiny_llama), output=other, **{**OPTIONS, **judges})
     assert read_run(other)["identity"]["judge"] == chosen.identity()
     found = judge_run(run, chosen).results
     evaluated = read_results(other / "results.json")
