@@ -69,11 +69,11 @@ def list_judges() -> None:
 
     from bfpo_bench.cli.terminal import screen
     from bfpo_bench.judges import ClassifierCard, RubricCard, load_judge, names
-    from bfpo_bench.judges.judgezoo import INSTALL, NAMES, PREFIX
+    from bfpo_bench.judges.judgezoo import INSTALL, NAMES, PREFIX, XSTEST
     from bfpo_bench.judges.load import CARDS
 
     table = Table()
-    for title in ("Judge", "Model", "Harmful / harmless", "Licence"):
+    for title in ("Judge", "Model", "Harmful / harmless", "Says", "Licence"):
         table.add_column(title, overflow="fold")
     for name in names():
         card = load_judge(name)
@@ -81,14 +81,17 @@ def list_judges() -> None:
         if isinstance(card, ClassifierCard):
             model, labels = card.model, f"{card.harmful_label} / {card.safe_label}"
         elif isinstance(card, RubricCard):
-            model, labels = f"{card.model} at {card.base_url}", "true / false"
-        table.add_row(name, model, labels, card.licence)
+            model, labels = (
+                f"{card.model} at {card.base_url}",
+                "true / false" if "harm" in card.gives else "-",
+            )
+        table.add_row(name, model, labels, ", ".join(card.gives), card.licence)
     console = screen(piped_width=200)
     console.print(table)
     installed = importlib.util.find_spec("judgezoo") is not None
     console.print(
         f"With JudgeZoo ({'installed' if installed else INSTALL}): "
-        + ", ".join(PREFIX + name for name in NAMES),
+        + ", ".join(PREFIX + name for name in (*NAMES, XSTEST)),
         soft_wrap=True,
         markup=False,
     )

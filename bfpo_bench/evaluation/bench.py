@@ -87,8 +87,11 @@ def choose_judges(
         harm = harm.going_on(begun.get("judge")).giving(begun.get("judge"))
     if other is None and harm is not None and harm.refuses:
         return Bench(harm, harm)
-    if other or suite.refusal_judge:
-        refusal = choose_judge(refusals.of_judge(suite.refusal_judge, wish), asked, "refusal")
+    usual = suite.refusal_judge
+    if harm is not None and usual == harm.card.name:
+        usual = None  # somebody's own card of that name, which says nothing of refusals
+    if other or usual:
+        refusal = choose_judge(refusals.of_judge(usual, wish), asked, "refusal")
         refusal = refusal.going_on(begun.get("refusal_judge"))
     if harm is None or refusal is None or refusal.card.name != harm.card.name:
         return Bench(harm, refusal)

@@ -8,6 +8,7 @@ from bfpo_bench.common.text import sentence
 from bfpo_bench.run import also
 from bfpo_bench.run.marks import verdicts_by
 from bfpo_bench.run.results import TITLES, Results, TaskResult
+from bfpo_bench.run.shares import refusals
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -46,6 +47,9 @@ def markdown(results: Results) -> str:
     if results.also:
         lines += ["", "| Also | Value | 95 % interval | n |", "|---|---:|---:|---:|"]
         lines += [f"| {' | '.join(map(_plain, line))} |" for line in also.lines(results.also)]
+    for task in results.tasks.values():
+        if told := "; ".join(refusals(task.metrics, task.intervals)):
+            lines += ["", _plain(f"{task.column}: {told}.")]
     lines += ["", _plain(_legend(results))]
     lines += [f"- {_plain(note)}" for note in notes(results)]
     return "\n".join(lines).rstrip() + "\n"
@@ -118,6 +122,7 @@ def _responses(task: TaskResult) -> str:
     unknown, no_answer = _counts(task)
     ended = f"; ended by {_ended(task)}" if task.finishes else ""
     counts = f"{unknown} of {task.n} verdicts unknown, {no_answer} without an answer"
+    counts += "".join(f"; {told}" for told in refusals(task.metrics, task.intervals))
     return f"{task.column}: {counts}{ended}."
 
 
@@ -158,6 +163,7 @@ def items_text(task: TaskResult) -> str:
 
 def _legend(results: Results) -> str:
     judge = f"; {verdicts_by(results.judge)}" if results.judge else ""
+    judge += f"; refusals by {results.judges.refusal}" if results.refusal_judge else ""
     return f"± is one standard error{judge}; bfpo-bench {results.bfpo_bench}."
 
 
