@@ -22,6 +22,7 @@ from torch import Tensor
 
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.imports import check_parameters, import_function, own_code
+from bfpo_bench.training.on_policy.multiplier import Multiplier, RectifiedMultiplier, number
 
 
 def linear(helpful: Tensor, safe: Tensor, *, weight: float) -> Tensor:
@@ -30,7 +31,7 @@ def linear(helpful: Tensor, safe: Tensor, *, weight: float) -> Tensor:
     Args:
         weight: of safety, from 0 to 1.
     """
-    if not 0 <= _number("weight", weight) <= 1:
+    if not 0 <= number("weight", weight) <= 1:
         raise BadInput(f"the weight of safety in 'linear' is from 0 to 1, not {weight:g}.")
     return (1 - weight) * helpful + weight * safe
 
@@ -47,7 +48,7 @@ def llama2(
     Args:
         threshold: on the scale of ``safe``.
     """
-    _number("threshold", threshold)
+    number("threshold", threshold)
     return torch.where(unsafe_prompt | (safe < threshold), safe, helpful)
 
 
@@ -68,7 +69,7 @@ def bilinear(helpful: Tensor, safe: Tensor, *, scale: float = 1.0) -> Tensor:
         scale: a preference has the probability σ(difference in ``helpful`` / scale)
             (Bradley-Terry); 0 stands for the limit: 1 for the higher one, 1/2 in a tie.
     """
-    if _number("scale", scale) < 0:
+    if number("scale", scale) < 0:
         raise BadInput(f"the scale of preferences in 'bilinear' is 0 or more, not {scale:g}.")
     count = safe.shape[1]
     if count < 2:
@@ -106,55 +107,80 @@ def rbr(helpful: Tensor, *, weights: Mapping[str, float], **features: Tensor) ->
         )
     total = helpful.clone()
     for name, feature in features.items():
-        total += _number(f"weights.{name}", weights[name]) * feature
+        total += number(f"weights.{name}", weights[name]) * feature
     return total
 
 
-@dataclass
-class Multiplier:
-    """The multiplier of :func:`lagrangian`, which follows its constraint during training.
+def repo(helpful: Tensor, safe: Tensor, *, multiplier: float, threshold: float) -> Tensor:
+    """RePO (Peng et al. 2024, arXiv 2410.19933): ``helpful - λ {threshold - safe}⁺``.
 
-    ``ln λ ← ln λ + rate · λ · (threshold - mean safety)``, as Dai et al. 2023 have it: it rises
-    while the constraint is violated and falls while there is room.
+    The objective of ``max E[helpful] subject to safe ≥ threshold`` in every response: what one
+    lacks of it is a loss, what another has beyond it is no gain, so none makes up for another. The
+    cost is ``c = threshold - safe`` (of a cost model: ``scale: -1``, threshold 0). That the
+    constraint is ``C(x, y) ≤ 0`` and the penalty ``{C(x, y)}⁺`` is known from the abstract and a
+    summary; the paper's equations could not be had.
 
-    Attributes:
-        threshold: mean safety that the policy is to have at least, on the scale of ``safe``.
-        rate: step of ln λ.
-        value: λ, the initial one at first.
-        largest: λ at most; theirs is 5.
+    Args:
+        multiplier: λ, which moves during training (:class:`RectifiedMultiplier`).
+        threshold: on the scale of ``safe``.
     """
-
-    threshold: float
-    rate: float = 0.1
-    value: float = 1.0
-    largest: float = 5.0
-
-    def __post_init__(self) -> None:
-        _number("threshold", self.threshold)
-        for name in ("rate", "value", "largest"):
-            if _number(name, getattr(self, name)) <= 0:
-                raise BadInput(f"{name!r} of the lagrangian's multiplier must be above 0.")
-
-    def update(self, mean_safe: float) -> None:
-        """Moves λ by the mean safety of a batch."""
-        step = self.rate * self.value * (self.threshold - mean_safe)
-        self.value = min(self.value * math.exp(step), self.largest)
+    return helpful - multiplier * (threshold - safe).relu()
 
 
-def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadInput(f"{name!r} of a combination of rewards must be a number, not {value!r}.")
-    return value
+def cvar(helpful: Tensor, safe: Tensor, *, weight: float, alpha: float) -> Tensor:
+    """The mean of the worst share α of a prompt's responses, of MORL's reward g.
+
+    The conditional value at risk as Rockafellar and Uryasev 2000 write it: with v the α-quantile
+    of the prompt's responses, ``v - {v - g}⁺ / α``. Its mean over them is the mean of the worst
+    share, counting a part of one response where α is no whole number of them; its gradient is that
+    of CVaR (Tamar et al. 2015), since only responses below v differ. Iterated CVaR (Chen et al.,
+    "Provably efficient iterated CVaR reinforcement learning", ICLR 2024) takes it at each step of
+    an episode; here the whole response is one step. Its algorithms are for linear models and not
+    what this is.
+
+    Args:
+        weight: of safety in g, as in :func:`linear`.
+        alpha: α, above 0 and at most 1, where this is :func:`linear`.
+    """
+    if not 0 < number("alpha", alpha) <= 1:
+        raise BadInput(f"the share 'alpha' in 'cvar' is above 0 and at most 1, not {alpha:g}.")
+    total = linear(helpful, safe, weight=weight)
+    count = total.shape[1]
+    # Rounding is not to make 3.0000000000000004 out of 0.6 of 5 responses.
+    place = max(1, math.ceil(alpha * count - 1e-9))
+    quantile = total.sort(dim=1).values[:, place - 1, None]
+    return quantile - (quantile - total).relu() / alpha
+
+
+def multiplicative(helpful: Tensor, safe: Tensor) -> Tensor:
+    """Helpfulness as far as it is safe: ``helpful · P(safe)``.
+
+    In the spirit of Bührer et al. 2023 (arXiv 2303.04118), whose reward critic is discounted by a
+    safety critic's probability of a violation; theirs are values of states, these are rewards of
+    responses. An unsafe response is worth 0, and so is one of negative helpfulness: otherwise it
+    would gain by being unsafe.
+
+    Args:
+        helpful: below 0 it counts as 0; ``shift`` of the reward moves it.
+        safe: probability that a response is safe; beyond 0 and 1 it counts as these.
+    """
+    return helpful.clamp(min=0) * safe.clamp(0, 1)
 
 
 BUILT_IN: dict[str, Callable[..., Tensor]] = {
     "bilinear": bilinear,
+    "cvar": cvar,
     "lagrangian": lagrangian,
     "linear": linear,
     "llama2": llama2,
     "minimum": minimum,
+    "multiplicative": multiplicative,
     "rbr": rbr,
+    "repo": repo,
 }
+
+MULTIPLIERS = {"lagrangian": Multiplier, "repo": RectifiedMultiplier}
+"""Those of the combinations that have one."""
 
 UNSAFE_PROMPT = "unsafe_prompt"
 """The argument that is no reward: whether a prompt is of a set with ``unsafe_prompts: true``."""
@@ -168,7 +194,7 @@ class Combination:
         name: as in the recipe.
         function: of the rewards it takes, by name.
         takes: those names.
-        multiplier: of ``lagrangian``; None for all others.
+        multiplier: of ``lagrangian`` and ``repo``; None for all others.
     """
 
     name: str
@@ -197,7 +223,8 @@ def load_combination(
 
     Args:
         name: a built-in one, or ``package.module:function``.
-        parameters: its keyword arguments; for ``lagrangian`` those of :class:`Multiplier`.
+        parameters: its keyword arguments; for ``lagrangian`` and ``repo`` those of their
+            :class:`Multiplier`.
         rewards: names of the recipe's rewards.
 
     Raises:
@@ -209,14 +236,15 @@ def load_combination(
         raise unknown_name("combination of rewards", name, BUILT_IN)
     signature = list(inspect.signature(function).parameters.values())
     takes = _rewards_taken(name, signature, rewards)
+    rest = [item for item in signature if item.kind is item.KEYWORD_ONLY]
     multiplier = None
-    if function is lagrangian:
-        multiplier = _multiplier(name, parameters)
+    if name in MULTIPLIERS:
+        multiplier = _multiplier(MULTIPLIERS[name], name, parameters)
+        names = [item.name for item in rest]
+        parameters = {key: value for key, value in parameters.items() if key in names}
     else:
-        rest = [item for item in signature if item.kind is item.KEYWORD_ONLY]
         check_parameters("combination", name, rest, parameters)
-        function = functools.partial(function, **parameters)
-    combination = Combination(name, function, takes, multiplier)
+    combination = Combination(name, functools.partial(function, **parameters), takes, multiplier)
     _try(combination)
     return combination
 
@@ -243,7 +271,7 @@ def _rewards_taken(
     return tuple(positional)
 
 
-def _multiplier(name: str, parameters: Mapping[str, Any]) -> Multiplier:
+def _multiplier(kind: type[Multiplier], name: str, parameters: Mapping[str, Any]) -> Multiplier:
     # What a recipe sets is called `initial`, since it is only that.
     given = {"value" if key == "initial" else key: value for key, value in parameters.items()}
     accepted = [
@@ -252,10 +280,10 @@ def _multiplier(name: str, parameters: Mapping[str, Any]) -> Multiplier:
             inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if field.name == "threshold" else field.default,
         )
-        for field in fields(Multiplier)
+        for field in fields(kind)
     ]
     check_parameters("combination", name, accepted, parameters)
-    return Multiplier(**given)
+    return kind(**given)
 
 
 def _try(combination: Combination) -> None:

@@ -29,7 +29,8 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.training.data.chat import PromptSet, load_prompts
 from bfpo_bench.training.data.chat_template import ChatTemplate
 from bfpo_bench.training.loop import OwnLoop
-from bfpo_bench.training.on_policy.global_reward import Combination, Multiplier, load_combination
+from bfpo_bench.training.on_policy.global_reward import Combination, load_combination
+from bfpo_bench.training.on_policy.multiplier import Multiplier
 from bfpo_bench.training.on_policy.rewards import (
     ChosenReward,
     JudgeReward,
@@ -300,7 +301,7 @@ class GlobalReward:
             log_metric(f"objectives/{name}", values.mean().item())
         multiplier = self._combination.multiplier
         if multiplier is not None:
-            mine = rewards["safe"].mean().to(PartialState().device)
+            mine = multiplier.shortfall(rewards["safe"]).to(PartialState().device)
             multiplier.update(gather(mine).mean().item())
             log_metric("multiplier", multiplier.value)
         combined = self._combination(rewards, grouped(unsafe_prompt))

@@ -10,14 +10,16 @@ import torch
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.training.on_policy.global_reward import (
-    Multiplier,
     bilinear,
+    cvar,
     lagrangian,
     linear,
     llama2,
     load_combination,
     minimum,
+    multiplicative,
     rbr,
+    repo,
 )
 
 HELPFUL = torch.tensor([[0.8, 0.2, 0.5]])
@@ -97,16 +99,36 @@ def test_lagrangian() -> None:
     assert torch.equal(lagrangian(HELPFUL, SAFE, multiplier=0.0), HELPFUL)
 
 
-def test_the_multiplier_follows_its_constraint() -> None:
-    multiplier = Multiplier(threshold=0.9, rate=0.5, value=2.0)
-    multiplier.update(0.4)
-    assert multiplier.value == pytest.approx(2.0 * math.exp(0.5 * 2.0 * 0.5))
-    risen = multiplier.value
-    multiplier.update(1.0)
-    assert multiplier.value == pytest.approx(risen * math.exp(-0.5 * risen * 0.1))
-    for _ in range(50):
-        multiplier.update(0.0)
-    assert multiplier.value == 5.0
+def test_repo_lets_no_response_make_up_for_another() -> None:
+    """0.8 - 2 · 0.3, and nothing for the second, which has more than enough."""
+    assert values(repo(HELPFUL, SAFE, multiplier=2.0, threshold=0.4)) == [0.2, 0.2, 0.5]
+    assert torch.equal(repo(HELPFUL, SAFE, multiplier=0.0, threshold=0.4), HELPFUL)
+
+
+def test_multiplicative() -> None:
+    assert values(multiplicative(HELPFUL, SAFE)) == [0.08, 0.2, 0.2]
+    assert torch.equal(multiplicative(HELPFUL, torch.ones(1, 3)), HELPFUL)
+    # Nothing is gained by an unsafe answer of negative worth, nor by more than certain safety.
+    assert values(multiplicative(torch.tensor([[-1.0, 0.5]]), torch.tensor([[0.1, 1.2]]))) == [
+        0,
+        0.5,
+    ]
+
+
+def test_cvar_is_the_mean_of_the_worst_share() -> None:
+    """Rewards 0.45, 0.6, 0.45, 0.9 of the first prompt: the worst half is 0.45 and 0.45."""
+    helpful = torch.tensor([[0.8, 0.2, 0.5, 0.9], [0.0, 1.0, 2.0, 4.0]])
+    safe = torch.tensor([[0.1, 1.0, 0.4, 0.9], [0.0, 1.0, 2.0, 4.0]])
+    half = cvar(helpful, safe, weight=0.5, alpha=0.5)
+    assert values(half.mean(1)) == [0.45, 0.5]
+    # Better ones than the quantile are all worth the quantile: only the worst teach anything.
+    assert values(half[1]) == [-1.0, 1.0, 1.0, 1.0]
+    # 0.6 of four: the two worst whole and 0.4 of the third.
+    assert values(cvar(helpful, safe, weight=0.5, alpha=0.6)[1].mean()) == [(0 + 1 + 0.4 * 2) / 2.4]
+    assert values(cvar(helpful, safe, weight=0.5, alpha=0.01)[1].mean()) == [0.0]
+    assert torch.allclose(
+        cvar(helpful, safe, weight=0.3, alpha=1), linear(helpful, safe, weight=0.3)
+    )
 
 
 def test_rbr_adds_weighted_rules() -> None:
@@ -132,7 +154,12 @@ def test_rbr_adds_weighted_rules() -> None:
         ("bilinear", {"scale": -1}, BOTH, "scale of preferences in 'bilinear' is 0 or more"),
         ("lagrangian", {}, BOTH, "the combination lagrangian needs the parameter 'threshold'"),
         ("lagrangian", {"threshold": 1, "value": 1}, BOTH, "unknown parameter of the combination"),
-        ("lagrangian", {"threshold": 1, "rate": 0}, BOTH, "'rate' of the lagrangian's multiplier"),
+        ("lagrangian", {"threshold": 1, "rate": 0}, BOTH, "'rate' of a combination's multiplier"),
+        ("repo", {}, BOTH, "the combination repo needs the parameter 'threshold'"),
+        ("repo", {"threshold": 1, "multiplier": 2}, BOTH, "unknown parameter of the combination"),
+        ("cvar", {"weight": 0.5, "alpha": 0}, BOTH, "'alpha' in 'cvar' is above 0 and at most 1"),
+        ("cvar", {"weight": 0.5}, BOTH, "the combination cvar needs the parameter 'alpha'"),
+        ("multiplicative", {}, ["helpful"], "takes the rewards helpful, safe, and the recipe has"),
         ("rbr", {"weights": {"safe": 1}}, [*BOTH, "brief"], "'rbr' needs a weight for each"),
         ("linaer", {"weight": 1}, BOTH, "unknown combination of rewards 'linaer'; did you mean"),
         (
@@ -177,6 +204,8 @@ def test_the_lagrangian_of_a_recipe_uses_its_multiplier() -> None:
     harmless = torch.zeros(1, 3, dtype=torch.bool)
     found = combination({"helpful": HELPFUL, "safe": SAFE}, harmless)
     assert values(found) == [1.1 / 4, 3.2 / 4, 1.7 / 4]
+    strict = load_combination("repo", {"threshold": 0.4, "initial": 2.0}, BOTH)
+    assert values(strict({"helpful": HELPFUL, "safe": SAFE}, harmless)) == [0.2, 0.2, 0.5]
 
 
 def test_bilinear_needs_company() -> None:

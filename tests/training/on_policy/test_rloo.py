@@ -142,7 +142,7 @@ def test_the_multiplier_rises_and_an_interrupted_training_goes_on(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["llama2", "maxmin", "bilinear", "rbr"])
+@pytest.mark.parametrize("name", ["llama2", "maxmin", "bilinear", "rbr", "repo"])
 def test_every_combination_trains(new_recipe: NewRecipe, tmp_path: Path, name: str) -> None:
     recipe = new_recipe(
         name,
