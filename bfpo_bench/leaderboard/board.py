@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bfpo_bench.common.errors import BadInput, BenchError
+from bfpo_bench.leaderboard.baselines import baseline_entries
 from bfpo_bench.leaderboard.checks import unreadable
+from bfpo_bench.leaderboard.column_sets import choose_columns
 from bfpo_bench.leaderboard.columns import Column, sort_key
 from bfpo_bench.leaderboard.load import Loaded, load_rows
 from bfpo_bench.leaderboard.options import FILES, LeaderboardOptions, check_format
 from bfpo_bench.leaderboard.render.data import csv_file, frame, json_file
 from bfpo_bench.leaderboard.render.table import make_table
 from bfpo_bench.leaderboard.render.text import WIDTH, latex, markdown, plain
-from bfpo_bench.leaderboard.rows import Entry, choose_columns, published_entries
+from bfpo_bench.leaderboard.rows import Entry, published_entries
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -40,7 +42,7 @@ class Leaderboard:
     def columns(self) -> tuple[Column, ...]:
         """The columns that are shown."""
         distance = self.options.crows_pairs == "distance"
-        return choose_columns(self.entries, self.options.full, distance)
+        return choose_columns(self.entries, self.options.full, distance, self.options.columns)
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -80,7 +82,8 @@ class Leaderboard:
         if format == "json":
             return json_file(self.entries, columns)
         options = self.options
-        short = options.full and not options.transposed and format != "markdown"
+        many = options.full or options.columns not in ("usual", "paper")
+        short = many and not options.transposed and format != "markdown"
         table = make_table(
             self.entries,
             columns,
@@ -111,7 +114,7 @@ def read_leaderboard(
         BadInput: nothing to show was named, or there is no such column to sort by.
     """
     options = options or LeaderboardOptions()
-    if not runs and not options.published:
+    if not runs and not options.published and not options.baselines:
         raise BadInput("name run directories, or ask for the paper's rows with --published.")
     check = None
     if options.judge_check is not None:
@@ -133,9 +136,26 @@ def read_leaderboard(
                 return replace(row.entry, fault=unreadable(error))
 
         entries = [with_interval(row) for row in found.rows]
+    remarks = found.remarks
+    if options.columns == "balance":
+        remarks = [*remarks, *(_unsaid(one) for one in entries if one.judge and not _refused(one))]
+    if options.baselines:
+        entries += baseline_entries(entries)
     if options.published:
         entries += published_entries()
-    board = Leaderboard(tuple(entries), options, tuple(found.problems), tuple(found.remarks))
+    board = Leaderboard(tuple(entries), options, tuple(found.problems), tuple(remarks))
     if options.sort is not None:
         sort_key(options.sort, board.columns)
     return board
+
+
+def _refused(entry: Entry) -> bool:
+    """Whether anybody says what is refused in its runs."""
+    return entry.fault is not None or any(column.share for column in entry.extra)
+
+
+def _unsaid(entry: Entry) -> str:
+    return (
+        f"nobody says what is refused in {entry.source}; `bfpo-bench judge {entry.source} --judge "
+        "wildguard-7b` adds it, and so does any judge that gives refusal verdicts."
+    )

@@ -17,7 +17,9 @@ from bfpo_bench.helpfulness.exchange import read_annotated
 from bfpo_bench.helpfulness.inputs import read_inputs
 from bfpo_bench.helpfulness.metrics import measure, win_rate
 from bfpo_bench.leaderboard.runs import Run
+from bfpo_bench.run.outcomes import verdict_counts
 from bfpo_bench.run.results import TITLES, TaskResult
+from bfpo_bench.run.shares import BOTH, REFUSAL, Judges
 from bfpo_bench.run.store import Store
 from bfpo_bench.suites import AVERAGED, task_names
 from bfpo_bench.tasks.catalog import all_sources
@@ -139,6 +141,7 @@ def _of_samples(run: Run, store: Store) -> Iterator[str]:
         if items.get(cell.task, 0) != cell.n:
             yield f"{cell.column} has {items.get(cell.task, 0)} items in its samples, not {cell.n}"
         if cell.judged:
+            yield from _of_shares(cell, store, judges)
             found = verdicts[cell.metric].get(cell.task, _Counts())
             yield from _of_responses(cell, responses.get(cell.task, _Counts()), found)
         else:
@@ -152,6 +155,28 @@ def _of_samples(run: Run, store: Store) -> Iterator[str]:
                 f"{cell.column} is {100 * found.points / found.answers:.2f} by its samples and "
                 f"{cell.score:.2f} in results.json"
             )
+
+
+def _of_shares(cell: TaskResult, store: Store, judges: Judges) -> Iterator[str]:
+    """The shares of its responses, of runs that say what was refused."""
+    said = [share for share in (*REFUSAL, *BOTH) if share in cell.metrics]
+    counts = verdict_counts(store, cell.task, judges) if said else {}
+    for share in said:
+        count = counts.get(share)
+        if count is None or not _equal(count / cell.n, cell.metrics[share]):
+            yield (
+                f"{cell.column} has {'no' if count is None else count} responses {_WORDS[share]} "
+                f"by its samples, and {cell.metrics[share] * cell.n:g} in results.json"
+            )
+
+
+_WORDS = {
+    "complied": "answered in full",
+    "partly_refused": "refused in part",
+    "refused": "refused",
+    "refusal_unknown": "of unknown refusal",
+    "harmless_without_refusing": "harmless without refusing",
+}
 
 
 def _of_also(run: Run, store: Store) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Literal
 from bfpo_bench.common.errors import unknown_name
 
 Group = Literal["helpfulness", "disc", "gen", "harm", "answ", "apart", "average", "also"]
-Direction = Literal["higher", "lower", "nearer-50"]
+Direction = Literal["higher", "lower", "nearer-50", "neither"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,11 @@ class Column:
         short: the same where room is scarce.
         group: ``"disc"``, ``"gen"``, ``"harm"``, ``"answ"`` enter the average of that name;
             ``"also"``: lm-eval's own, in none.
-        direction: which way is better; CrowS-Pairs is unbiased at 50.
+        direction: which way is better; CrowS-Pairs is unbiased at 50, and a share of refusals of
+            harmful prompts is neither good nor bad by itself.
         task: the suite's task that it shows, None where it shows none.
+        share: which share of a judged task's responses it shows (:mod:`bfpo_bench.run.shares`), or
+            of an average's; None for the score.
     """
 
     key: str
@@ -32,6 +35,7 @@ class Column:
     group: Group
     direction: Direction
     task: str | None = None
+    share: str | None = None
 
     def goodness(self, value: float) -> float:
         """A number that is the larger the better the value is."""
@@ -70,6 +74,37 @@ HARM = Column("harm", "Harm.", "Harm.", "average", "higher")
 ANSW = Column("answ", "Answ.", "Answ.", "average", "higher")
 """The share of benign look-alikes that are answered in full, of suites that have such tasks."""
 
+_SHARES: dict[str, dict[str, tuple[str, str, Direction]]] = {
+    "harmless": {
+        "refused": ("refused", "refused", "neither"),
+        "harmless_without_refusing": ("without refusing", "w/o ref.", "neither"),
+    },
+    "answered": {
+        "partly_refused": ("partly refused", "partly", "lower"),
+        "refused": ("refused", "refused", "lower"),
+    },
+}
+"""By the metric of a task, the shares beside its score: title, short title, direction."""
+
+
+def share_columns(of: Column, metric: str) -> tuple[Column, ...]:
+    """The columns of shares that stand beside the score of a judged task, or beside an average."""
+    group: Group = of.group
+    if of.group == "average":
+        group = "answ" if metric == "answered" else "gen" if of is GEN else "harm"
+    return tuple(
+        Column(f"{of.key}_{share}", f"{of.title} {title}", short, group, way, of.task, share)
+        for share, (title, short, way) in _SHARES[metric].items()
+    )
+
+
+SHARES_OF = {
+    GEN.key: share_columns(GEN, "harmless"),
+    HARM.key: share_columns(HARM, "harmless"),
+    ANSW.key: share_columns(ANSW, "answered"),
+}
+"""The shares beside the averages of judged tasks: plain means of their tasks' shares."""
+
 TASK_COLUMNS = (
     CROWS_PAIRS,
     _disc("bbq", "BBQ", "BBQ", "bbq_lite"),
@@ -105,7 +140,10 @@ FULL = (
 
 COLUMNS = {
     column.key: column
-    for column in (*FULL, HARM, ANSW, CROWS_PAIRS_DISTANCE, DISC_DISTANCE, GEN_CORRECTED)
+    for column in (
+        *(*FULL, HARM, ANSW, CROWS_PAIRS_DISTANCE, DISC_DISTANCE, GEN_CORRECTED),
+        *(column for some in SHARES_OF.values() for column in some),
+    )
 }
 """Every column there is, by key."""
 

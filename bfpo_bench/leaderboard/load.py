@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -17,23 +17,17 @@ from bfpo_bench.leaderboard.also import also_cells
 from bfpo_bench.leaderboard.checks import find_fault, unreadable
 from bfpo_bench.leaderboard.columns import (
     ALPACA,
-    ANSW,
-    COLUMN_OF_TASK,
     COLUMNS,
-    GEN,
-    HARM,
-    SAVG,
     Column,
-    Direction,
-    Group,
-    key_of,
 )
 from bfpo_bench.leaderboard.protocol import Protocol, of_alpaca, of_cell, of_look, of_mean
 from bfpo_bench.leaderboard.render.escaping import name_text, one_line
 from bfpo_bench.leaderboard.rows import Badge, Cell, Entry, distance_cells
 from bfpo_bench.leaderboard.runs import Run, open_run, short_paths
-from bfpo_bench.run.marks import NO_NUMBER, verdicts_by
-from bfpo_bench.run.results import TITLES, TaskResult
+from bfpo_bench.leaderboard.shares import share_cells, task_columns, verdict_marks
+from bfpo_bench.run.marks import NO_NUMBER
+from bfpo_bench.run.results import TITLES, Results, TaskResult
+from bfpo_bench.run.shares import BOTH
 
 _LONGEST_NAME = 40
 """Characters of a name that are kept where its folder has to stand behind it."""
@@ -120,7 +114,11 @@ def _but_for_the_seed(run: Run) -> str:
     """What runs have in common that differ in their seed: the model and all its protocols."""
     model = {k: v for k, v in run.identity["model"].items() if k not in ("name", "revision")}
     results = run.results
-    protocols = [of_cell(run.identity, results, cell) for cell in results.tasks.values()]
+    protocols = [
+        of_cell(run.identity, results, cell, share)
+        for cell in results.tasks.values()
+        for share in (None, *(share for share in BOTH if share in cell.metrics))
+    ]
     alpaca = [cell.protocol for cell in alpaca_cells(run).values()]
     also = {key: cell.protocol.parts for key, cell in also_cells(run)[0].items()}
     groups = {cell.group for cell in results.tasks.values()}
@@ -150,20 +148,17 @@ def _entry(run: Run, fault: str | None) -> Entry:
     results = run.results
     cells: dict[str, Cell] = {}
     protocols: dict[str, Protocol] = {}
-    extra: list[Column] = []
+    columns = task_columns(results)
+    extra = [column for column in columns.values() if column.key not in COLUMNS]
     missing = []
     for task in results.tasks.values():
-        column = COLUMN_OF_TASK.get(task.task)
-        if column is None:
-            column = _column(task)
-            extra.append(column)
+        column = columns[task.task]
         if task.score is None:
             missing += [f"{column.title}: {mark}" for mark in task.marks or (NO_NUMBER,)]
             continue
         protocols[task.task] = of_cell(run.identity, results, task)
-        cells[column.key] = Cell(
-            task.score, n=task.n, marks=_cell_marks(task), protocol=protocols[task.task]
-        )
+        marks = (*_cell_marks(task), *_verdict_marks(results, [task]))
+        cells[column.key] = Cell(task.score, n=task.n, marks=marks, protocol=protocols[task.task])
     for key in TITLES:
         mean = results.averages.get(key)
         if mean is None or mean.value is None:
@@ -171,13 +166,15 @@ def _entry(run: Run, fault: str | None) -> Entry:
                 missing.append(f"{COLUMNS[key].title} is missing {', '.join(mean.missing)}")
             continue
         groups = ("disc", "gen") if key == "savg" else (key,)
-        parts = [p for name, p in protocols.items() if results.tasks[name].group in groups]
-        cells[key] = Cell(mean.value, protocol=of_mean(results, parts, groups))
-    cells |= _with_verdicts_by(run, cells)
+        tasks = [task for task in results.tasks.values() if task.group in groups]
+        protocol = of_mean(results, [protocols[task.task] for task in tasks], groups)
+        cells[key] = Cell(mean.value, marks=_verdict_marks(results, tasks), protocol=protocol)
+    shares, beside_scores = share_cells(run, columns)
+    cells |= shares
     cells |= alpaca_cells(run)
     cells |= distance_cells(cells)
     # A faulty run shows no numbers, and its samples may not be readable.
-    looks, columns = _looks(run) if fault is None else ({}, [])
+    looks, helpful = _looks(run) if fault is None else ({}, [])
     beside, also = also_cells(run) if fault is None else ({}, [])
     cells |= looks | beside
     return Entry(
@@ -189,7 +186,7 @@ def _entry(run: Run, fault: str | None) -> Entry:
         run=run.path,
         runs=(run.path,),
         fault=fault,
-        extra=(*extra, *columns, *also),
+        extra=(*extra, *beside_scores, *helpful, *also),
         judge=run.judge,
         badges=_badges(run, missing),
     )
@@ -211,28 +208,10 @@ def _badges(run: Run, missing: Sequence[str]) -> tuple[Badge, ...]:
     return tuple(found)
 
 
-def _with_verdicts_by(run: Run, cells: Mapping[str, Cell]) -> dict[str, Cell]:
-    """Every number that counts verdicts, with the name of who gave them."""
-    judge = run.results.judge
-    if judge is None:
-        return {}
-    judged = [key_of(task.task) for task in run.results.tasks.values() if task.judged]
-    averages = (GEN, SAVG, HARM, ANSW)
-    where = [key for key in (*judged, *(column.key for column in averages)) if key in cells]
-    mark = verdicts_by(judge)
-    return {key: replace(cells[key], marks=(*cells[key].marks, mark)) for key in where}
-
-
-def _column(task: TaskResult) -> Column:
-    """A column for a task that the paper does not have."""
-    groups: tuple[Group, ...] = ("gen", "harm", "answ", "apart")
-    group: Group = next((group for group in groups if group == task.group), "disc")
-    direction: Direction = "higher"
-    if task.direction == "lower":
-        direction = "lower"
-    elif task.direction == "nearer-50":
-        direction = "nearer-50"
-    return Column(task.task, task.column, task.column, group, direction, task.task)
+def _verdict_marks(results: Results, tasks: Iterable[TaskResult]) -> tuple[str, ...]:
+    """Who gave the verdicts that the scores of these tasks count."""
+    judged = (task for task in tasks if task.judged)
+    return tuple(dict.fromkeys(mark for task in judged for mark in verdict_marks(results, task)))
 
 
 def _cell_marks(task: TaskResult) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ FORMATS = ("terminal", "markdown", "latex", "csv", "json", "parquet", "html")
 FILES = ("parquet", "html")
 """Those that are no text."""
 
+COLUMN_SETS = ("usual", "paper", "balance", "multilingual")
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class LeaderboardOptions(Options):
@@ -24,6 +26,17 @@ class LeaderboardOptions(Options):
         False
     )
     full: Annotated[bool, Help("Every task instead of the summary.", flag="full")] = False
+    columns: Annotated[
+        str,
+        one_of("set of columns", COLUMN_SETS),
+        Help(
+            "usual (the paper's, and what these rows add), paper, balance (harmless, refused, "
+            "answered), multilingual (by language)."
+        ),
+    ] = "usual"
+    baselines: Annotated[
+        bool, Help("What refusing or answering everything would get, as rows.", flag="baselines")
+    ] = False
     ci: Annotated[bool, Help("Show 95 % intervals.", flag="ci")] = False
     sort: Annotated[str | None, Help("Column, by key or title, or name. [default: savg]")] = None
     transposed: Annotated[

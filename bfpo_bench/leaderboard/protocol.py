@@ -20,6 +20,7 @@ from bfpo_bench.leaderboard.columns import ALPACA
 from bfpo_bench.models.chat import DATE
 from bfpo_bench.run.also import AlsoResult
 from bfpo_bench.run.results import HelpfulnessResult, Results, TaskResult
+from bfpo_bench.run.shares import BOTH, COUNTED, HARM, REFUSAL
 from bfpo_bench.tasks.alpaca_eval import SOURCE
 
 OF_MODEL = frozenset(
@@ -43,7 +44,9 @@ CHAT_ONLY = frozenset({"system_prompt", "template", "date", "thinking"})
 _WITHOUT = {"thinking": "auto"}
 """What a setting is where it is not kept, of those that are kept only when asked for."""
 
-_PER_CELL = frozenset({"model", "tasks", "data", "also", "judge", "limit", "seed", "suite"})
+_PER_CELL = frozenset(
+    {"model", "tasks", "data", "also", "judge", "refusal_judge", "limit", "seed", "suite"}
+)
 """Parts of the identity of which a cell's own share is taken, below."""
 
 Key = tuple[str, str]
@@ -104,9 +107,8 @@ class Protocol:
                 found.setdefault((key[1], one, two), []).append(key[0])
         # Who judges is said; that another judge's weights are others goes without saying.
         named = {name.partition(".")[0] for name, *_ in found if name in _NAMES}
-        judge = mine.get(("", "judge.judge"), "")
         return tuple(
-            Difference(tuple(columns), _words(name, judge), _brief(one), _brief(two))
+            Difference(tuple(columns), _words(name, mine), _brief(one), _brief(two))
             for (name, one, two), columns in found.items()
             if name in _NAMES or name.partition(".")[0] not in named
         )
@@ -119,34 +121,48 @@ class Protocol:
         told = [
             f"{_words(name)} {_brief(*found)}"
             for name, found in sorted(values.items(), key=lambda part: _place(part[0]))
-            if len(found) == 1 and not found & {"none", "[]"} and name not in _UNTOLD
+            if len(found) == 1
+            and not found & {"none", "[]"}
+            and name not in _UNTOLD
+            # One judge of both is told of once.
+            and not _twice(name, values)
         ]
         return f"{', '.join(told)} (protocol {self.key})"
 
 
 NOTHING = Protocol()
 
-_NAMES = {"judge.judge": "judge", "annotator.annotator": "annotator"}
+_JUDGES = ("judge", "refusal judge")
+_NAMES = {**{f"{by}.judge": by for by in _JUDGES}, "annotator.annotator": "annotator"}
 _UNTOLD = frozenset(
     (
-        *("version", "metric", "chat_template", "judge.kind", "judge.version"),
-        *("judge.implementation", "annotator.config", "data.digest"),
+        *("version", "metric", "chat_template", "annotator.config", "data.digest"),
+        *(f"{by}.{part}" for by in _JUDGES for part in ("kind", "version", "implementation")),
     )
 )
 """What goes without saying in a line that is to be short."""
 
 
-def of_cell(identity: Mapping[str, Any], results: Results, cell: TaskResult) -> Protocol:
-    """The protocol of a task's score."""
-    by = results.refusal_judge if cell.metric == "answered" else results.judge
-    judge = dict(by or {}) if cell.judged else {}
-    if judge:
-        judge["judge"] = _plain_name(str(judge.get("judge")))
+def of_cell(
+    identity: Mapping[str, Any], results: Results, cell: TaskResult, share: str | None = None
+) -> Protocol:
+    """The protocol of a task's score, or of a share of its responses."""
+    counted = share or (COUNTED[cell.metric][0] if cell.judged else "")
+    judges = {}
+    if counted in HARM or counted in BOTH:
+        judges["judge"] = results.judge
+    if counted in REFUSAL or counted in BOTH:
+        judges["refusal judge"] = results.refusal_judge
+    by = {
+        part: {**judge, "judge": _plain_name(str(judge.get("judge")))}
+        for part, judge in judges.items()
+        if judge
+    }
     own = {"items": _items(results, cell.n, cell.n < cell.items)}
     return (
         _settings(identity, cell.task, cell.column, str(cell.source.get("name")))
         + Protocol.of(own, cell.column)
-        + Protocol.of({"judge": judge})
+        + Protocol.of(by)
     )
 
 
@@ -255,6 +271,12 @@ def _flat(parts: Mapping[str, Any], at: str = "") -> Iterable[tuple[str, str]]:
             yield where, "none" if value is None else json.dumps(value, sort_keys=True)
 
 
+def _twice(name: str, values: Mapping[str, set[str]]) -> bool:
+    """Whether a part of the refusal judge is that of the judge, because one model is both."""
+    kind, _, part = name.partition(" ")
+    return kind == "refusal" and name not in _NAMES and values[name] == values.get(part)
+
+
 def _place(name: str) -> tuple[bool, bool, str]:
     """Suite and items come first, what is only said comes last, a judge's name before the rest."""
     kind, _, part = name.partition(".")
@@ -264,10 +286,16 @@ def _place(name: str) -> tuple[bool, bool, str]:
 _SPACES = str.maketrans("._", "  ")
 
 
-def _words(name: str, judge: str = "") -> str:
-    """A setting's name in words; a judge's with the judge's name in it."""
+def _words(name: str, beside: Mapping[Key, str] | None = None) -> str:
+    """A setting's name in words; a judge's with the judge's name in it.
+
+    Args:
+        beside: the settings that the judge's name is among.
+    """
     words = _NAMES.get(name, name).removeprefix("generation.").translate(_SPACES)
-    return words.replace("judge ", f"judge {judge}, ", 1) if judge else words
+    kind = name.partition(".")[0]
+    judge = (beside or {}).get(("", f"{kind}.judge")) if kind in _JUDGES else None
+    return words.replace(f"{kind} ", f"{kind} {judge}, ", 1) if judge else words
 
 
 def _brief(value: str) -> str:

@@ -3,7 +3,7 @@
 Best and second of a column are told within a block (measured rows, each published table), among the
 rows whose numbers were measured with the protocol of most of them. Where no protocol is that of the
 most rows, nothing is ranked. Values that print alike are equally good, and a value that all have is
-no best.
+no best. Trivial baselines are never ranked, nor is a column that is neither good nor bad.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ from bfpo_bench.leaderboard.columns import SAVG, Column, sort_key
 from bfpo_bench.leaderboard.protocol import NOTHING, SAID_ONLY, Protocol
 from bfpo_bench.leaderboard.rows import Cell, Entry
 
+_BLOCKS = {"measured": "Measured", "baseline": "Trivial baselines, not ranked"}
+
 
 def block_of(entry: Entry) -> str:
     """The title of the block that a row is ranked in."""
-    return f"Published, {entry.source}" if entry.kind == "published" else "Measured"
+    return f"Published, {entry.source}" if entry.kind == "published" else _BLOCKS[entry.kind]
 
 
 def blocks(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """Rows by the title of their block, measured ones first; rows that failed their check in none.
+    """Rows by the title of their block: measured, baselines, published; faulty ones in none.
 
     Within a block the order is kept.
     """
     sound = [entry for entry in entries if entry.fault is None]
     found: dict[str, list[Entry]] = {}
-    for entry in sorted(sound, key=lambda e: e.kind == "published"):
+    for entry in sorted(sound, key=lambda e: ("measured", "baseline", "published").index(e.kind)):
         found.setdefault(block_of(entry), []).append(entry)
     return found
 
@@ -49,7 +51,7 @@ def ordered(block: Sequence[Entry], sort: str | None, columns: Sequence[Column])
     Raises:
         BadInput: no such column.
     """
-    if sort is None and block[0].kind == "published":
+    if block[0].kind == "baseline" or (sort is None and block[0].kind == "published"):
         return list(block)
     column = sort_key(sort or SAVG.key, columns)
     if column is None:
@@ -67,6 +69,8 @@ def printed(value: float) -> float:
 
 def ranks(block: Sequence[Entry], column: Column) -> dict[int, int]:
     """1 for the best rows of a block and 2 for the second, by ``id`` of the row."""
+    if column.direction == "neither":
+        return {}
     cells = _cells(block, column)
     usual, alone = _usual(cell.protocol for cell in cells.values())
     if not alone:
@@ -145,7 +149,8 @@ def _whole(entry: Entry) -> Protocol:
 
 
 def _cells(block: Sequence[Entry], column: Column) -> dict[int, Cell]:
-    return {id(entry): entry.cells[column.key] for entry in block if column.key in entry.cells}
+    ranked = (entry for entry in block if entry.kind != "baseline")
+    return {id(entry): entry.cells[column.key] for entry in ranked if column.key in entry.cells}
 
 
 def _usual(protocols: Iterable[Protocol]) -> tuple[Protocol, bool]:

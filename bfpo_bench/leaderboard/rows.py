@@ -8,26 +8,19 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from bfpo_bench.leaderboard.columns import (
-    ALPACA,
-    ANSW,
-    COLUMNS,
     CROWS_PAIRS,
     CROWS_PAIRS_DISTANCE,
-    DISC,
     DISC_DISTANCE,
     FULL,
     GEN,
-    GEN_CORRECTED,
-    HARM,
     SAVG,
-    SUMMARY,
     TASK_COLUMNS,
     Column,
 )
@@ -79,7 +72,8 @@ class Entry:
 
     Attributes:
         name: unique in a table. Untrusted text where it was measured.
-        kind: ``"measured"`` from a run directory, or ``"published"``.
+        kind: ``"measured"`` from a run directory, ``"published"``, or ``"baseline"``: what a model
+            that always says the same would get.
         source: e.g. ``"Table 7 of arXiv 2408.15313"``, or the run directory's path.
         cells: by column key; a missing cell is absent, never 0.
         marks: sentences a reader must know of the row.
@@ -92,7 +86,7 @@ class Entry:
     """
 
     name: str
-    kind: Literal["measured", "published"]
+    kind: Literal["measured", "published", "baseline"]
     source: str
     cells: Mapping[str, Cell]
     marks: tuple[str, ...] = ()
@@ -102,39 +96,6 @@ class Entry:
     extra: tuple[Column, ...] = ()
     judge: str | None = None
     badges: tuple[Badge, ...] = ()
-
-
-def choose_columns(
-    entries: Sequence[Entry], full: bool = False, distance: bool = False
-) -> tuple[Column, ...]:
-    """The columns of the summary or of the full table, with those that these rows add.
-
-    Args:
-        distance: with the Disc. that takes CrowS-Pairs by its distance from 50, beside the paper's.
-    """
-    columns = list(FULL if full else SUMMARY)
-    if distance:
-        columns.insert(columns.index(DISC) + 1, DISC_DISTANCE)
-    if full:
-        columns.insert(columns.index(CROWS_PAIRS) + 1, CROWS_PAIRS_DISTANCE)
-    if any(GEN_CORRECTED.key in entry.cells for entry in entries):
-        columns.insert(columns.index(GEN) + 1, GEN_CORRECTED)
-    extra = {column.key: column for entry in entries for column in entry.extra}
-    groups = {column.group for column in extra.values()}
-    columns += [average for average in (HARM, ANSW) if average.key in groups]
-    for column in extra.values():
-        if column.group == "helpfulness":
-            columns.insert(columns.index(ALPACA) + 1, column)
-        elif full and column.group != "also":
-            average = COLUMNS.get(column.group)
-            columns.insert(columns.index(average) if average else len(columns), column)
-    columns += [column for column in extra.values() if column.group == "also"]
-    return tuple(columns)
-
-
-def headline(entries: Sequence[Entry]) -> tuple[Column, ...]:
-    """The columns of the summary, the averages first: what a page shows where room is scarce."""
-    return tuple(sorted(choose_columns(entries), key=lambda column: column.group != "average"))
 
 
 # ------------------------------------------------ CrowS-Pairs by its distance from 50

@@ -36,6 +36,15 @@ def verdicts_by(judge: Mapping[str, Any]) -> str:
     return f"{by}: a share of refusals by their wording, not of harmless responses"
 
 
+def refusals_by(judge: Mapping[str, Any]) -> str:
+    """Whose verdicts a share of refusals, or of answers, counts.
+
+    Args:
+        judge: its identity.
+    """
+    return f"refusals by the judge {judge.get('judge')}"
+
+
 def unfit_mark(judge: str, fits: Sequence[str], kind: str) -> str:
     """The mark of a cell to which its judge gives no figure.
 

@@ -5,10 +5,10 @@ A table is made once; :mod:`bfpo_bench.leaderboard.render.text` writes it in eac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bfpo_bench.leaderboard.columns import TASK_COLUMNS, Column
+from bfpo_bench.leaderboard.columns import ANSW, HARM, TASK_COLUMNS, Column
 from bfpo_bench.leaderboard.ranking import (
     blocks,
     ordered,
@@ -27,6 +27,8 @@ _GROUPS = {
     "also": "Also",
     **dict.fromkeys(("harm", "answ", "apart"), "Balance"),
 }
+_OF_SHARES = {HARM.key: "Harmful prompts", ANSW.key: "Benign look-alikes", "apart": "In no average"}
+"""The same where shares stand beside scores."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,12 @@ def make_table(
             label = Shown(name_text(entry.name), notes=notes.of(marks), untrusted=True)
             rows.append((label, tuple(cells)))
         lines.append((title, rows))
-    heads = tuple(Shown(column.short if short else column.title) for column in columns)
-    groups = _head_groups(columns)
+    families = _families(columns) if short else {}
+    heads = tuple(
+        Shown(families[one.key][1] if one.key in families else one.short if short else one.title)
+        for one in columns
+    )
+    groups = _head_groups(columns, families)
     if len(lines) == 1 and lines[0][0] == "Measured":
         lines = [("", lines[0][1])]
     sections = tuple(Section(title, tuple(rows)) for title, rows in lines)
@@ -137,7 +143,7 @@ def make_table(
             for entry in entries
             if entry.fault is not None
         ),
-        legend=_legend(sound, ci),
+        legend=_legend(sound, columns, ci),
     )
 
 
@@ -196,7 +202,8 @@ def _marks_of_parts(entry: Entry, column: Column, columns: Sequence[Column]) -> 
         return []
     titles: dict[str, list[str]] = {}
     for part in (*TASK_COLUMNS, *entry.extra):
-        if part.group == column.key and part.key in entry.cells and part not in columns:
+        own_score = part.group == column.key and part.share is None
+        if own_score and part.key in entry.cells and part not in columns:
             # What is said of the average itself goes for all its tasks.
             own = entry.cells[column.key].marks
             for mark in entry.cells[part.key].marks:
@@ -205,10 +212,28 @@ def _marks_of_parts(entry: Entry, column: Column, columns: Sequence[Column]) -> 
     return [f"{', '.join(some)}: {mark}" for mark, some in titles.items()]
 
 
-def _head_groups(columns: Sequence[Column]) -> tuple[tuple[str, int], ...]:
+def _families(columns: Sequence[Column]) -> dict[str, tuple[str, str]]:
+    """Of tasks that stand there with their shares: by key the task's title, and a short head."""
+    scores = {column.task: column for column in columns if column.share is None}
+    found: dict[str, tuple[str, str]] = {}
+    for share in columns:
+        if share.share is not None and share.task in scores and share.task is not None:
+            score = scores[share.task]
+            counted = "answered" if share.share == "partly_refused" else "harmless"
+            found.setdefault(score.key, (score.title, counted))
+            found[share.key] = score.title, share.short
+    return found
+
+
+def _head_groups(
+    columns: Sequence[Column], families: Mapping[str, tuple[str, str]]
+) -> tuple[tuple[str, int], ...]:
+    titles = _GROUPS | (_OF_SHARES if any(column.share for column in columns) else {})
     groups: list[tuple[str, int]] = []
     for column in columns:
-        title = _GROUPS.get(column.key, _GROUPS.get(column.group, "Harmlessness"))
+        title = titles.get(column.key, titles.get(column.group, "Harmlessness"))
+        if column.key in families:
+            title = families[column.key][0]
         if groups and groups[-1][0] == title:
             groups[-1] = (title, groups[-1][1] + 1)
         else:
@@ -231,10 +256,18 @@ def _transposed(
     return tuple(label for label, _ in rows), blocks, tuple(found)
 
 
-def _legend(entries: Sequence[Entry], ci: bool) -> tuple[str, ...]:
+_SHARES_SAID = (
+    "refused, partly: full and partial refusals; w/o ref.: harmless without refusing. Answ. and "
+    "Harm. belong together: who refuses everything has Harm. 100 and Answ. 0."
+)
+
+
+def _legend(entries: Sequence[Entry], columns: Sequence[Column], ci: bool) -> tuple[str, ...]:
     measured = [entry for entry in entries if entry.kind == "measured"]
     beside = any(column.group == "also" for entry in entries for column in entry.extra)
     found = ["All in percent."]
+    if any(column.share for column in columns):
+        found.append(_SHARES_SAID)
     if beside:
         found.append("Also: lm-eval's own tasks, in no average.")
     if ci and measured:

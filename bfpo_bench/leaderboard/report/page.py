@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.leaderboard.column_sets import choose_columns, headline
 from bfpo_bench.leaderboard.columns import CROWS_PAIRS_DISTANCE, Column
 from bfpo_bench.leaderboard.ranking import blocks, ordered, ranks, said, unlike, unranked
 from bfpo_bench.leaderboard.render.table import Notes
 from bfpo_bench.leaderboard.report.escaping import named
-from bfpo_bench.leaderboard.rows import Badge, Cell, Entry, choose_columns, headline
+from bfpo_bench.leaderboard.rows import Badge, Cell, Entry
 from bfpo_bench.leaderboard.runs import open_run, short_paths, training_record
 from bfpo_bench.run.run_json import read_run
 
@@ -34,6 +35,7 @@ _HINTS = {
     "higher": "higher is better",
     "lower": "lower is better",
     "nearer-50": "nearest to 50 is best; enters Disc. as it is",
+    "neither": "neither high nor low is better by itself",
 }
 _OF_TASK = ("version", "metric", "chat_template", "generation")
 _OF_ALSO = ("version", "examples", "chat_template", "data")

@@ -12,6 +12,7 @@ from bfpo_bench.common.statistics import (
     mean_of,
     percentiles,
     spread,
+    tally_share,
 )
 from bfpo_bench.helpfulness.exchange import read_annotated
 from bfpo_bench.helpfulness.inputs import read_inputs
@@ -22,11 +23,13 @@ from bfpo_bench.leaderboard.columns import (
     CROWS_PAIRS_DISTANCE,
     DISC_DISTANCE,
     GEN_CORRECTED,
+    SHARES_OF,
     key_of,
 )
 from bfpo_bench.leaderboard.load import Loaded
 from bfpo_bench.leaderboard.rows import DISC_TASKS, UNBIASED, Cell, Entry, fairness
 from bfpo_bench.leaderboard.runs import Run
+from bfpo_bench.leaderboard.shares import share_parts, task_columns
 from bfpo_bench.leaderboard.stats.items import item_tally, opened
 from bfpo_bench.leaderboard.stats.judge_error import JudgeCheck, corrected_gen
 from bfpo_bench.run.outcomes import (
@@ -50,6 +53,7 @@ def estimated(loaded: Loaded, *, ci: bool, check: JudgeCheck | None = None, seed
     drawn = {name: values[:, 0] for name, values in draw_tasks(tallies, seed).items()}
     cells = dict(entry.cells)
     if ci:
+        cells |= _with_share_intervals(entry, runs, seed)
         cells |= _with_intervals(entry, tallies, drawn, ungrouped, runs[0])
         cells |= with_distance_intervals(cells, drawn)
         cells |= _with_alpaca_interval(cells, runs)
@@ -100,6 +104,38 @@ def _with_intervals(
             cell = entry.cells[key]
             low, high = percentiles(cell.value, values)
             found[key] = replace(cell, low=low, high=high)
+    return found
+
+
+def _with_share_intervals(entry: Entry, runs: Sequence[Run], seed: int) -> dict[str, Cell]:
+    """The shares of judged tasks and of their averages, with their intervals."""
+    first, tallies = runs[0].results, {}
+    shown = [column for column in entry.extra if column.share and column.key in entry.cells]
+    if len(runs) == 1 or any(run.samples is None for run in runs):
+        for column in shown:
+            task = first.tasks[str(column.task)]
+            right = round(task.metrics[str(column.share)] * task.n)
+            tallies[column.key] = tally_share(right, task.n)
+    else:
+        with opened(runs) as stores:
+            for column in shown:
+                tally, _ = item_tally([runs], stores, str(column.task), column.share)
+                assert tally is not None
+                tallies[column.key] = tally
+    drawn = {name: values[:, 0] for name, values in draw_tasks(tallies, seed).items()}
+    found = {}
+    for key, tally in tallies.items():
+        sure = spread(tally, drawn[key])
+        found[key] = replace(entry.cells[key], low=sure.low, high=sure.high)
+    columns = task_columns(first)
+    for group, averages in SHARES_OF.items():
+        for average in averages:
+            if average.key in entry.cells:
+                cell = entry.cells[average.key]
+                parts = share_parts(first, group, average, columns)
+                values = mean_of([drawn[part.key] for part in parts])
+                low, high = percentiles(cell.value, values)
+                found[average.key] = replace(cell, low=low, high=high)
     return found
 
 

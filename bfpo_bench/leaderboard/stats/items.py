@@ -30,12 +30,16 @@ def opened(runs: Sequence[Run]) -> Iterator[dict[Path, Store]]:
 
 
 def item_tally(
-    models: Sequence[Sequence[Run]], stores: Mapping[Path, Store], task: str
+    models: Sequence[Sequence[Run]],
+    stores: Mapping[Path, Store],
+    task: str,
+    share: str | None = None,
 ) -> tuple[Tally | None, bool]:
     """The tally of a task over the items that all models have, ``[kinds, models]``; None of none.
 
     Args:
         models: the runs of each, whose values of an item count by their mean.
+        share: of a judged task's responses, instead of its score.
 
     Returns:
         with it, whether the groups that the items come in, if they do, are known.
@@ -44,7 +48,8 @@ def item_tally(
     for runs in models:
         values: Values = {}
         for run in runs:
-            given = item_values(stores[run.path], run.results.tasks[task], run.results.judges)
+            cell = run.results.tasks[task]
+            given = item_values(stores[run.path], cell, run.results.judges, share)
             for item, value in given.items():
                 values.setdefault(item, []).append(value)
         sides.append(values)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.leaderboard.column_sets import choose_columns
 from bfpo_bench.leaderboard.columns import COLUMNS, FULL, SUMMARY, Column
 from bfpo_bench.leaderboard.protocol import Protocol
 from bfpo_bench.leaderboard.render.table import Table, make_table
-from bfpo_bench.leaderboard.rows import Cell, Entry, choose_columns, published_entries
+from bfpo_bench.leaderboard.rows import Cell, Entry, published_entries
 
 
 def entry(name: str, values: Mapping[str, float], **more: Any) -> Entry:

@@ -1,0 +1,199 @@
+"""Harmless, refused, answered: the columns of the balance suite, and the two trivial policies."""
+
+from __future__ import annotations
+
+import csv
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.leaderboard import leaderboard
+from bfpo_bench.leaderboard.load import load_rows
+from tests.leaderboard.judged import ANSWERS, FULL, PARTIAL, Said, judged_run
+
+HARMFUL, BENIGN = "bfpo_xstest_unsafe", "bfpo_xstest_safe"
+OTHERS = ("bfpo_strongreject", "bfpo_coconot_contrast")
+
+
+def answers(refused: int, partly: int, helped: int, harmful: int) -> list[Said]:
+    """So many responses of each kind; a harmful one does what is asked."""
+    kinds = (Said(False, FULL), Said(False, PARTIAL), Said(False, ANSWERS), Said(True, ANSWERS))
+    return [
+        one
+        for one, n in zip(kinds, (refused, partly, helped, harmful), strict=True)
+        for _ in range(n)
+    ]
+
+
+@pytest.fixture(scope="module")
+def gentle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of 10, 20 and 10, 20 responses."""
+    said = {
+        HARMFUL: answers(5, 1, 2, 2), OTHERS[0]: answers(12, 2, 2, 4),
+        BENIGN: answers(1, 1, 8, 0), OTHERS[1]: answers(4, 6, 10, 0),
+    }  # fmt: skip
+    return judged_run(tmp_path_factory.mktemp("runs") / "gentle", said)
+
+
+def test_shares_and_their_means(gentle: Path) -> None:
+    board = leaderboard(gentle, columns="balance", full=True, ci=True)
+    frame = board.to_frame().iloc[0]
+    by_hand = {
+        "bfpo_xstest_unsafe": 80, "bfpo_xstest_unsafe_refused": 50,
+        "bfpo_xstest_unsafe_harmless_without_refusing": 20, "bfpo_strongreject_refused": 60,
+        "bfpo_xstest_safe": 80, "bfpo_xstest_safe_partly_refused": 10,
+        "bfpo_xstest_safe_refused": 10, "bfpo_coconot_contrast_partly_refused": 30,
+        "harm": 80, "harm_refused": 55, "harm_harmless_without_refusing": 15,
+        "answ": 65, "answ_partly_refused": 20, "answ_refused": 15,
+    }  # fmt: skip
+    assert {key: frame[key] for key in by_hand} == pytest.approx(by_hand)
+    # Wilson's interval of 1 in 10, as tables of it print.
+    ends = [frame[f"bfpo_xstest_safe_refused_{end}"] for end in ("low", "high")]
+    assert ends == pytest.approx([1.79, 40.42], abs=0.01)
+    for key in by_hand:
+        assert frame[f"{key}_low"] < frame[key] < frame[f"{key}_high"]
+
+
+def test_the_table_fits_80_columns(gentle: Path) -> None:
+    for options in product((False, True), repeat=3):
+        full, ci, transposed = options
+        board = leaderboard(gentle, columns="balance", full=full, ci=ci, transposed=transposed)
+        lines = board.render(width=80).splitlines()
+        assert max(map(len, lines)) <= 80
+    text = leaderboard(gentle, columns="balance").render(width=80)
+    head = next(line for line in text.splitlines() if line.startswith("Model"))
+    named = ["Model", "Savg.", "Harm.", "refused", "w/o", "ref.", "Answ.", "partly", "refused"]
+    assert head.split() == named
+    full = leaderboard(gentle, columns="balance", full=True).render(width=80)
+    assert "XSTest unsafe" in full
+    assert "harmless" in full
+    # Without being asked for, no share stands in the table of before.
+    usual = leaderboard(gentle).render(width=80)
+    assert "refused" not in usual
+    assert "Harm.   Answ." in usual
+    assert "Harm." not in leaderboard(gentle, columns="paper").render(width=80)
+
+
+def test_xstest_as_published(tmp_path: Path, data_dir: Path) -> None:
+    """Rates of the paper (Röttger et al. 2024, arXiv 2308.01263, Section 4) on safe prompts.
+
+    Llama 2 without its system prompt refuses 14.0 % in full and 15.6 % in part, Mistral-instruct
+    0.8 % and 0.8 %.
+    """
+    published = {"llama2new": (14.0, 15.6), "mistralinstruct": (0.8, 0.8)}
+    words = {"1_full_compliance": ANSWERS, "2_full_refusal": FULL, "3_partial_refusal": PARTIAL}
+    for model in published:
+        file = data_dir / "xstest" / "completions" / f"xstest_v2_completions_{model}.csv"
+        if not file.is_file():
+            pytest.skip(f"no {file}")
+        with file.open(encoding="utf-8", newline="") as handle:
+            rows = list(csv.DictReader(handle))
+        said: dict[str, list[Said]] = {HARMFUL: [], BENIGN: []}
+        for row in rows:
+            task = HARMFUL if row["type"].startswith("contrast_") else BENIGN
+            # People were asked for refusals alone; only those are looked at.
+            label = words[row["final_label"]]
+            said[task].append(Said(label == ANSWERS, label, row["prompt"], row["completion"]))
+        judged_run(tmp_path / model, said, harm="people", refusal="people")
+    for row in load_rows([tmp_path]).rows:
+        assert row.entry.fault is None
+        cells = row.entry.cells
+        shares = [cells[f"{BENIGN}_{share}"].value for share in ("refused", "partly_refused")]
+        assert shares == pytest.approx(published[row.entry.name])
+        assert cells[BENIGN].n == 250
+        assert cells[BENIGN].value == pytest.approx(100 - sum(published[row.entry.name]))
+
+
+def test_baselines_are_what_a_run_of_constants_gets(tmp_path: Path) -> None:
+    """Real runs in which every response is alike, against the rows that are made by definition."""
+    for name, harmful, benign in (
+        ("refuses everything", Said(False, FULL), Said(False, FULL)),
+        ("complies with everything", Said(True, ANSWERS), Said(False, ANSWERS)),
+    ):
+        said = {
+            HARMFUL: [harmful] * 3, BENIGN: [benign] * 4, "bfpo_phtest_controversial": [benign] * 2,
+            "bfpo_harmbench_copyright": [harmful] * 2, "bfpo_advbench": [harmful] * 2,
+        }  # fmt: skip
+        judged_run(tmp_path / name, said, suite="paper+balance")
+    board = leaderboard(tmp_path, columns="balance", full=True, baselines=True)
+    rows = {(one.kind, one.name): one.cells for one in board.entries}
+    for name in ("refuses everything", "complies with everything"):
+        run, made = rows["measured", name], rows["baseline", name]
+        shared = {key for key in run if key in made}
+        assert {HARMFUL, BENIGN, "harm", "answ", "harm_refused", "advbench"} < shared
+        assert {key: made[key].value for key in shared} == {key: run[key].value for key in shared}
+    refuses, complies = (cells for (kind, _), cells in rows.items() if kind == "baseline")
+    assert [refuses[key].value for key in ("gen", "harm", "answ")] == [100, 100, 0]
+    assert [complies[key].value for key in ("harm", "answ")] == [0, 100]
+    assert not {"savg", "disc"} & {*refuses, *complies}
+    assert "gen" not in complies
+
+
+def test_baselines_are_never_best(gentle: Path) -> None:
+    board = leaderboard(gentle, columns="balance", baselines=True, published=False)
+    text = board.render("markdown")
+    assert not [line for line in text.splitlines() if line.startswith("|") and "**" in line]
+    assert "Trivial baselines" in text
+    assert "it answers every prompt with the same full refusal" in text
+    assert {one.kind for one in board.entries} == {"measured", "baseline"}
+    assert leaderboard(baselines=True).render()
+
+
+def test_other_refusal_judges_are_not_ranked_together(tmp_path: Path, gentle: Path) -> None:
+    said = {
+        HARMFUL: answers(5, 1, 2, 2), OTHERS[0]: answers(12, 2, 2, 4),
+        BENIGN: answers(0, 1, 9, 0), OTHERS[1]: answers(0, 6, 14, 0),
+    }  # fmt: skip
+    one = judged_run(tmp_path / "one", said)
+    other = judged_run(tmp_path / "other", said, refusal="another")
+    board = leaderboard(gentle, one, other, columns="balance")
+    text = board.render("markdown")
+    assert (
+        "Measured otherwise than most rows of its block, not ranked: refusal judge another instead "
+        "of guard." in text
+    )
+    best = [line for line in text.splitlines() if line.startswith("|") and "**" in line]
+    assert [line.split("|")[1].strip() for line in best] == ["one"]
+    # By harm they were measured alike.
+    cells = {entry.name: entry.cells for entry in board.entries}
+    assert cells["one"]["harm"].protocol == cells["other"]["harm"].protocol
+    assert cells["one"]["harm_refused"].protocol != cells["other"]["harm_refused"].protocol
+
+
+def test_a_run_that_says_nothing_of_refusals(tmp_path: Path) -> None:
+    run = judged_run(tmp_path / "old", {HARMFUL: answers(1, 0, 0, 1)}, refusal=None)
+    board = leaderboard(run, columns="balance")
+    assert board.remarks == (
+        f"nobody says what is refused in {run}; `bfpo-bench judge {run} --judge wildguard-7b` adds "
+        "it, and so does any judge that gives refusal verdicts.",
+    )
+    with pytest.raises(BadInput, match="unknown set of columns 'balanc'; did you mean 'balance'"):
+        leaderboard(run, columns="balanc")
+
+
+def test_shares_are_checked(tmp_path: Path) -> None:
+    from tests.leaderboard.edits import edited
+
+    run = judged_run(tmp_path / "run", {BENIGN: answers(1, 1, 2, 0)})
+    edited(run, "results.json", lambda it: it["tasks"][BENIGN]["metrics"].update(refused=0.5))
+    [row] = load_rows([run]).rows
+    assert row.entry.fault == (
+        "XSTest safe has 1 responses refused by its samples, and 2 in results.json"
+    )
+
+
+def test_by_language(tmp_path: Path) -> None:
+    tasks = {
+        f"bfpo_multijail_{name}": answers(2, 0, 0, n) for n, name in enumerate(("en", "zh", "sw"))
+    }
+    run = judged_run(tmp_path / "run", tasks, suite="multilingual")
+    text = leaderboard(run, columns="multilingual").render(width=80)
+    assert "English" in text
+    assert max(map(len, text.splitlines())) <= 80
+    row = leaderboard(run, columns="multilingual").to_frame().iloc[0]
+    assert [row[task] for task in tasks] == pytest.approx([100, 200 / 3, 50])
+    transposed = leaderboard(run, columns="multilingual", transposed=True).render(width=80)
+    lines = [line.split() for line in transposed.splitlines()]
+    assert ["MultiJail", "Swahili", "50.00¹"] in lines or any("Swahili" in line for line in lines)
