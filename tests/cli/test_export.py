@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,19 +10,12 @@ from pathlib import Path
 import pytest
 
 import bfpo_bench
+from tests.cli import program
+from tests.cli.program import Done
 
-PROGRAM = [sys.executable, "-m", "bfpo_bench", "export"]
 
-
-def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*PROGRAM, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "120"},
-        check=False,
-    )
+def run(*arguments: object, cwd: Path) -> Done:
+    return program.run("export", *arguments, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +31,6 @@ def evaluated(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         output=folder,
     )
     return folder
-
-
-def test_help_has_an_example(tmp_path: Path) -> None:
-    done = run("--help", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "bfpo-bench export runs/my-model" in done.stdout
 
 
 def test_every_format_says_where_it_went(evaluated: Path, tmp_path: Path) -> None:

@@ -129,15 +129,9 @@ def test_judge_of_a_file(tmp_path: Path) -> None:
 
 
 def test_what_does_not_go_together(labels: Path, tmp_path: Path) -> None:
-    assert "name either a run directory or a file" in refused("judge", "--judge", "keyword")
     both = ("judge", tmp_path, "--samples", labels, "--judge", "keyword")
     assert "name either a run directory or a file" in refused(*both)
-    fields = ("judge", tmp_path, "--judge", "keyword", "--prompt-field", "p")
-    assert "go with --samples" in refused(*fields)
     check = ("judges", "check", "--labels", labels, "--label-column", "people")
-    assert "name either a judge with --judge or a column" in refused(*check)
-    output = ("--verdict-column", "people", "--output", tmp_path / "no" / "folder.json")
-    assert "there is no folder" in refused(*check, *output)
     means = ("--label-means", "harmful")
     assert "did you mean 'people'" in refused(*check, *means, "--verdict-column", "poeple")
     wrong = ("--verdict-column", "people", "--label-means", "harmfull")
@@ -151,9 +145,3 @@ def test_what_does_not_go_together(labels: Path, tmp_path: Path) -> None:
     assert "with --label-means harmful or --label-means safe" in refused(
         *check, "--verdict-column", "people"
     )
-
-
-@pytest.mark.parametrize("command", [["judge"], ["judges", "list"], ["judges", "check"]])
-def test_help_has_an_example(command: list[str]) -> None:
-    output = run(*command, "--help").output
-    assert f"bfpo-bench {' '.join(command)}" in output

@@ -10,7 +10,7 @@ import pandas
 import pytest
 
 from benchmarks.synthetic_runs import synthetic_run
-from tests.cli.test_cli import run
+from tests.cli.program import run
 
 
 @pytest.fixture(scope="module")

@@ -128,14 +128,13 @@ def ask(folder: Path, backend: str, *requests: tuple[int, int]) -> list[Response
     return [found[i] for i in range(len(prompts))]
 
 
-BACKENDS = [
-    "hf",
-    pytest.param("vllm", marks=[pytest.mark.slow, pytest.mark.vllm]),
-]
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("special", [True, False], ids=["special", "plain"])
+@pytest.mark.parametrize(
+    ("backend", "special"),
+    [
+        *(("hf", True), ("hf", False)),
+        pytest.param("vllm", True, marks=[pytest.mark.slow, pytest.mark.vllm]),
+    ],
+)
 def test_a_loaded_model(
     tmp_path: Path, backend: str, special: bool, request: pytest.FixtureRequest
 ) -> None:

@@ -64,7 +64,7 @@ ANY = st.recursive(
 
 @given(st.data())
 @settings(
-    max_examples=int(os.environ.get("BFPO_FUZZ", "20")),
+    max_examples=int(os.environ.get("BFPO_FUZZ", "12")),
     deadline=None,
     derandomize="BFPO_FUZZ" not in os.environ,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -61,7 +61,7 @@ def test_every_code_says_what_strftime_says() -> None:
     codes = "a A b B h d -d e m -m y Y C j -j H -H k I -I l p P M -M S -S f z Z U W u w G V D F T R"
     codes += " r x X c n t %"
     draw = random.Random(3)
-    days = [datetime(1971, 1, 1) + timedelta(days=draw.randrange(40_000)) for _ in range(200)]
+    days = [datetime(1971, 1, 1) + timedelta(days=draw.randrange(40_000)) for _ in range(60)]
     # Turns of years are where weeks are counted in several ways.
     days += [datetime(year, *day) for year in range(2015, 2030) for day in ((1, 1), (12, 31))]
     formats = "|".join(f"%{code}" for code in codes.split())

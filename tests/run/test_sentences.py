@@ -152,17 +152,6 @@ def store_with_an_item(path: Path) -> Path:
     return path
 
 
-def test_stores_that_hold_nothing_yet(tmp_path: Path) -> None:
-    path = tmp_path / "samples.sqlite"
-    with pytest.raises(BadInput) as caught:
-        Store(path, read_only=True)
-    assert str(caught.value) == (f"{path} is not there; nothing has been answered in this run yet.")
-    path.touch()
-    with pytest.raises(BadInput) as caught:
-        Store(path, read_only=True)
-    assert str(caught.value) == f"{path} is empty; nothing has been answered in this run yet."
-
-
 def test_files_that_are_no_stores_of_this_version(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "other.sqlite") as db:
         db.execute("CREATE TABLE mine (x)")
