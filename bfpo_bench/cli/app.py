@@ -18,6 +18,7 @@ COMMANDS = {
     "tasks": "List the tasks of a suite",
     "train": "Train a baseline by a recipe",
     "recipes": "List the recipes, or print one in whole",
+    "merge": "Mix the weights of two models, as P-SACPO does",
     "redteam": "Make training pairs of a model's own harmful responses",
     "demo": "See the paper in miniature, in minutes",
     "illustrate": "Show what BFPO, DPO and IPO learn (Section 3.4)",

@@ -123,20 +123,21 @@ def _meaning(path: Path) -> Any:
     # The vocabularies are long and have no settings to leave out.
     if path.name.endswith("config.json"):
         try:
-            return _without(json.loads(content))
+            return lasting(json.loads(content))
         except (ValueError, RecursionError):
             pass
     return hashlib.sha256(content).hexdigest()
 
 
-def _without(value: Any) -> Any:
+def lasting(value: Any) -> Any:
+    """Settings without what a checkpoint that is saved again may say otherwise."""
     if isinstance(value, list):
-        return [_without(one) for one in value]
+        return [lasting(one) for one in value]
     if not isinstance(value, dict):
         return value
     # How weights are quantised is never said elsewhere, in whichever words.
     return {
-        key: one if key == "quantization_config" else _without(one)
+        key: one if key == "quantization_config" else lasting(one)
         for key, one in value.items()
         if key not in SAID_ELSEWHERE and key != "chat_template"
     }

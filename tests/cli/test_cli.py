@@ -21,7 +21,7 @@ PROGRAM = [sys.executable, "-m", "bfpo_bench"]
 
 COMMANDS = [
     *([], ["evaluate"], ["judge"], ["show"], ["export"], ["tasks"], ["demo"]),
-    *(["train"], ["recipes"], ["redteam"], ["illustrate"]),
+    *(["train"], ["recipes"], ["merge"], ["redteam"], ["illustrate"]),
     *(["leaderboard"], ["compare"]),
     *(["judges"], ["judges", "list"], ["judges", "check"]),
     *(["data"], ["data", "list"], ["data", "check"]),
