@@ -42,7 +42,9 @@ from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.leaderboard.stats.also import also_differences
 from bfpo_bench.leaderboard.stats.items import paired_tallies
 from bfpo_bench.leaderboard.stats.paired import Difference, Pair, difference, holm, settled
-from bfpo_bench.run.marks import verdicts_by
+from bfpo_bench.leaderboard.stats.verdicts import GROUP as VERDICT
+from bfpo_bench.leaderboard.stats.verdicts import verdict_differences
+from bfpo_bench.run.marks import refusals_by, verdicts_by
 from bfpo_bench.run.results import TITLES, TaskResult
 from bfpo_bench.suites import AVERAGED
 
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
 MARGIN = 1.0
 """So many percentage points count as alike, unless it is said otherwise."""
 
-_FAMILY = {"average": "average", "also": "also"}
+_FAMILY = {"average": "average", "also": "also", VERDICT: VERDICT}
 _PAIRED = ("items", "win rate")
 _WIN_RATE = "Alpaca, win rate"
 """The raw one: length control belongs to a model's outputs as a whole and cannot be paired."""
@@ -142,7 +144,7 @@ def compare_runs(
             "or use --force to do it all the same."
         )
     names = _names(models, paths)
-    beside = [also_differences(models[0], other, seed) for other in models[1:]]
+    beside = [_beside(models[0], other, seed) for other in models[1:]]
     drafts = [
         [*_differences(models[0], other, seed, (paths[0], path), bool(also)), *also]
         for other, path, (also, _) in zip(models[1:], paths[1:], beside, strict=True)
@@ -154,7 +156,9 @@ def compare_runs(
         Pair(names[0], name, found, margin)
         for name, found in zip(names[1:], _corrected(drafts, margin), strict=True)
     )
-    judged = any(d.group in ("gen", "harm", "answ", "apart") for draft in drafts for d in draft)
+    judged = any(
+        d.group in ("gen", "harm", "answ", "apart", VERDICT) for draft in drafts for d in draft
+    )
     verdicts = _verdicts(names, models) if judged else None
     return Comparison(pairs, tuple(warnings), tuple(remarks), verdicts)
 
@@ -268,9 +272,10 @@ def _corrected(
 ) -> list[tuple[Difference, ...]]:
     """The differences of each pair with the verdict that follows from all p-values."""
     corrected: dict[int, float] = {}
-    # The averages are what a paper claims, the tasks say where it comes from, and lm-eval's own
-    # what else has changed: three families.
-    for name in ("average", "tasks", "also"):
+    # The averages are what a paper claims, the tasks say where it comes from, the verdicts that
+    # are no task's score what else the judges have said, and lm-eval's own what else has changed:
+    # four families, so that no p depends on what was looked at besides.
+    for name in ("average", "tasks", VERDICT, "also"):
         family = [d for draft in drafts for d in draft if _FAMILY.get(d.group, "tasks") == name]
         values = holm([d.p for d in family])
         corrected |= {id(d): value for d, value in zip(family, values, strict=True)}
@@ -279,8 +284,12 @@ def _corrected(
 
 def _verdicts(names: Sequence[str], models: Sequence[Loaded]) -> str | None:
     """Whose verdicts judged tasks count; by model where that is not the same judge for all."""
-    judges = [model.runs[0].results.judge for model in models]
-    said = {n: verdicts_by(by) for n, by in zip(names, judges, strict=True) if by is not None}
+    said = {}
+    for name, model in zip(names, models, strict=True):
+        results = model.runs[0].results
+        by = [verdicts_by(results.judge)] if results.judge is not None else []
+        by += [refusals_by(results.refusal_judge)] if results.refusal_judge is not None else []
+        said |= {name: ", ".join(by)} if by else {}
     if len(set(said.values())) == 1:
         return next(iter(said.values()))
     return "; ".join(f"{name}: {by}" for name, by in said.items()) or None
@@ -315,6 +324,17 @@ def _names(models: Sequence[Loaded], paths: Sequence[Path]) -> list[str]:
         name if names.count(name) == 1 else f"{name} ({path.name})"
         for name, path in zip(names, paths, strict=True)
     ]
+
+
+def _beside(first: Loaded, other: Loaded, seed: int) -> tuple[list[Difference], list[str]]:
+    """What is paired besides the suite's averages and scores, and what must be said of it."""
+    found: list[Difference] = []
+    remarks: list[str] = []
+    for part in (verdict_differences, also_differences):
+        some, said = part(first, other, seed)
+        found += some
+        remarks += said
+    return found, remarks
 
 
 def _differences(

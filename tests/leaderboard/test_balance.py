@@ -10,7 +10,10 @@ import pytest
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.leaderboard import leaderboard
+from bfpo_bench.leaderboard.compare import compare_runs
 from bfpo_bench.leaderboard.load import load_rows
+from bfpo_bench.leaderboard.plots.pareto import BALANCE, draw
+from bfpo_bench.leaderboard.render.comparison import render
 from tests.leaderboard.judged import ANSWERS, FULL, PARTIAL, Said, judged_run
 
 HARMFUL, BENIGN = "bfpo_xstest_unsafe", "bfpo_xstest_safe"
@@ -197,3 +200,44 @@ def test_by_language(tmp_path: Path) -> None:
     transposed = leaderboard(run, columns="multilingual", transposed=True).render(width=80)
     lines = [line.split() for line in transposed.splitlines()]
     assert ["MultiJail", "Swahili", "50.00¹"] in lines or any("Swahili" in line for line in lines)
+
+
+def test_both_verdicts_are_paired(tmp_path: Path) -> None:
+    """Interval and p of one test, McNemar's exact one, in a family of their own."""
+    first = judged_run(
+        tmp_path / "first", {HARMFUL: answers(0, 0, 0, 12), BENIGN: answers(2, 0, 18, 0)}
+    )
+    other = judged_run(
+        tmp_path / "other", {HARMFUL: answers(12, 0, 0, 0), BENIGN: answers(10, 0, 10, 0)}
+    )
+    found = compare_runs([first, other])
+    rows = {d.column: d for d in found.pairs[0].differences}
+    assert list(rows) == [
+        "Harm.", "Answ.", "XSTest unsafe", "XSTest safe", "XSTest unsafe answered",
+        "XSTest safe harmless",
+    ]  # fmt: skip
+    assert (rows["XSTest unsafe answered"].value, rows["XSTest safe harmless"].value) == (-100, 0)
+    # 12 of 12 one way, 8 of 8: binomial tests by hand.
+    assert rows["XSTest unsafe answered"].p == pytest.approx(2 * 0.5**12)
+    assert rows["XSTest safe"].p == pytest.approx(2 * 0.5**8)
+    assert rows["XSTest unsafe answered"].holm == pytest.approx(2 * 2 * 0.5**12)
+    assert found.verdicts == "verdicts of the judge guard, refusals by the judge guard"
+    assert "The other verdict" in render(found)
+    said = {HARMFUL: answers(12, 0, 0, 0)}
+    third = judged_run(tmp_path / "third", said, refusal="another")
+    found = compare_runs([first, third])
+    assert [d.column for d in found.pairs[0].differences] == ["Harm.", "XSTest unsafe"]
+    [remark] = [one for one in found.remarks if "verdict" in one]
+    assert remark == "the other verdict is not compared everywhere: refusal judge guard and another"
+
+
+def test_the_picture_of_the_balance(tmp_path: Path, gentle: Path) -> None:
+    rows = leaderboard(gentle, ci=True).entries
+    figure = draw(rows, BALANCE)
+    assert figure is not None
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert {"gentle", "refuses everything", "complies with everything"} == texts
+    lines = [line.get_xydata().tolist() for line in figure.axes[0].lines]
+    assert [[0.0, 100.0], [100.0, 0.0]] in lines
+    assert [[65.0, 80.0]] in lines
+    assert draw(leaderboard(published=True).entries, BALANCE) is None

@@ -1,4 +1,9 @@
-"""Helpfulness against harmlessness: Alpaca and Savg. of every row (Figure 5 of arXiv 2408.15313).
+"""Two columns that pull against each other in one plane, and the front that none beats in both.
+
+Helpfulness against harmlessness: Alpaca and Savg. of every row (Figure 5 of arXiv 2408.15313). And
+what the balance suite is about: how much is answered of what is harmless, and how harmless what is
+answered of the rest is. There the two trivial policies (:mod:`bfpo_bench.leaderboard.baselines`)
+stand in their corners; who refuses at random lands on the line between them.
 
 Published rows are grey rings, measured ones coloured marks with their 95 % intervals. The step line
 is the Pareto front: of the rows on it, none is beaten in both. It is drawn through rows of one
@@ -15,7 +20,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
 from bfpo_bench.common.figures import INK
-from bfpo_bench.leaderboard.columns import ALPACA, SAVG
+from bfpo_bench.leaderboard.baselines import baseline_entries
+from bfpo_bench.leaderboard.columns import ALPACA, ANSW, HARM, SAVG, Column
 from bfpo_bench.leaderboard.plots.style import (
     PALE,
     QUIET,
@@ -36,7 +42,49 @@ _RADIUS = 5.0
 """Room that a point takes, in pixels at the figure's own resolution."""
 
 _ASIDE = 0.12
-"""Where marks stand in the strip of rows without Alpaca."""
+"""Where marks stand in the strip of rows that have no place in the plane."""
+
+
+class Plane(NamedTuple):
+    """What is drawn against what.
+
+    Attributes:
+        across, up: the columns.
+        x, y: what the axes say.
+        baselines: whether it goes from 0 to 100 %, with the trivial policies in their corners.
+        without: the strip of rows that have `up` alone.
+        nowhere: what is said where no measured row has both; "" for no picture then.
+    """
+
+    title: str
+    across: Column
+    up: Column
+    x: str
+    y: str
+    baselines: bool
+    without: str
+    nowhere: str
+
+
+HELPFUL = Plane(
+    "Helpful and harmless",
+    *(ALPACA, SAVG),
+    "Alpaca: win rate against the reference (%), higher is more helpful",
+    "Savg. (%), higher is more harmless",
+    baselines=False,
+    without="no Alpaca\nyet",
+    nowhere="No measured row has an Alpaca win rate yet; evaluate with an annotator to place it in "
+    "the plane.",
+)
+BALANCE = Plane(
+    "Harmless, and still answering",
+    *(ANSW, HARM),
+    "Answ.: benign look-alikes answered in full (%)",
+    "Harm.: harmless on harmful prompts (%)",
+    baselines=True,
+    without="no Answ.",
+    nowhere="",
+)
 
 
 class Label(NamedTuple):
@@ -48,49 +96,71 @@ class Label(NamedTuple):
     style: dict[str, Any]
 
 
-def draw(entries: Sequence[Entry]) -> Figure | None:
-    """The picture; None when no row has a Savg."""
-    rows = [entry for entry in entries if SAVG.key in entry.cells]
-    if not rows:
+def draw(entries: Sequence[Entry], plane: Plane = HELPFUL) -> Figure | None:
+    """The picture; None when no row has a place in it."""
+    rows = [entry for entry in entries if plane.up.key in entry.cells]
+    both = [entry for entry in rows if plane.across.key in entry.cells]
+    if not (rows if plane.nowhere else both):
         return None
-    both = [entry for entry in rows if ALPACA.key in entry.cells]
     half = [entry for entry in rows if entry.kind == "measured" and entry not in both]
-    figure = framed("Helpful and harmless", _notes(rows, both, half), (9.5, 6.4))
+    figure = framed(plane.title, _notes(plane, rows, both, half), (9.5, 6.4))
     if half:
         side, axes = figure.subplots(1, 2, sharey=True, width_ratios=(1.6, 8))
     else:
         side = axes = figure.subplots()
-    ends = [value for entry in rows for value in _ends(entry.cells[SAVG.key])]
-    room = max(0.07 * (max(ends) - min(ends)), 1)
-    axes.set_ylim(max(min(ends) - room, 0), min(max(ends) + room, 100))
-    across = [value for entry in both for value in _ends(entry.cells[ALPACA.key])] or [0, 100]
-    room = max(0.1 * (max(across) - min(across)), 1)
-    axes.set_xlim(max(min(across) - room, 0), min(max(across) + room, 100))
+    axes.set_xlim(_limits(plane, plane.across, both, 0.1))
+    axes.set_ylim(_limits(plane, plane.up, rows, 0.07))
     grid(axes, "both")
-    axes.set_xlabel("Alpaca: win rate against the reference (%), higher is more helpful")
-    side.set_ylabel("Savg. (%), higher is more harmless")
-    _front(axes, _of_front(both))
+    axes.set_xlabel(plane.x)
+    side.set_ylabel(plane.y)
+    _front(axes, plane, _of_front(plane, both))
     looks = looks_of(entries)
-    labels = [_measured(axes, entry, looks, 34) for entry in both if entry.kind == "measured"]
+    labels = [
+        _measured(axes, plane, entry, looks, 34) for entry in both if entry.kind == "measured"
+    ]
     # The paper prints Zephyr twice.
     named: dict[tuple[float, float], list[str]] = {}
     for entry in both:
         if entry.kind == "published":
-            named.setdefault(_at(entry), []).append(short_name(entry.name))
+            named.setdefault(_at(plane, entry), []).append(short_name(entry.name))
     for (x, y), names in named.items():
         axes.plot(x, y, "o", ms=5.5, mfc="white", mec="#7d7d7d", mew=1.3, zorder=3)
         labels.append(Label(" = ".join(names), x, y, {"fontsize": 8, "color": QUIET}))
+    if plane.baselines:
+        labels += _baselines(axes, plane)
     if half:
         # Beside the plane that they have no place in.
         side.set_xlim(0, 1)
         side.set_xticks([])
         side.set_facecolor("#f7f7f7")
         side.spines["bottom"].set_visible(False)
-        side.set_xlabel("no Alpaca\nyet", color=QUIET)
+        side.set_xlabel(plane.without, color=QUIET)
         grid(side, "y")
-        place_labels(side, [_measured(side, entry, looks, 18) for entry in half])
+        place_labels(side, [_measured(side, plane, entry, looks, 18) for entry in half])
     place_labels(axes, labels)
     return figure
+
+
+def _limits(
+    plane: Plane, column: Column, rows: Sequence[Entry], beside: float
+) -> tuple[float, float]:
+    """The range of an axis: of what there is with some room, or all of it."""
+    if plane.baselines:
+        return -4, 104
+    ends = [value for entry in rows for value in _ends(entry.cells[column.key])] or [0, 100]
+    room = max(beside * (max(ends) - min(ends)), 1)
+    return max(min(ends) - room, 0), min(max(ends) + room, 100)
+
+
+def _baselines(axes: Axes, plane: Plane) -> list[Label]:
+    """Draws the trivial policies, and the line of those who refuse at random; their labels."""
+    rows = baseline_entries()
+    places = [_at(plane, entry) for entry in rows]
+    axes.plot(*zip(*places, strict=True), color=PALE, lw=1, ls=(0, (1, 2)), zorder=1)
+    for x, y in places:
+        axes.plot(x, y, "x", ms=8, color=QUIET, mew=2, zorder=3)
+    style = {"fontsize": 8, "color": QUIET, "style": "italic"}
+    return [Label(row.name, *place, style) for row, place in zip(rows, places, strict=True)]
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -102,15 +172,15 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return front[::-1]
 
 
-def _of_front(both: Sequence[Entry]) -> list[Entry]:
+def _of_front(plane: Plane, both: Sequence[Entry]) -> list[Entry]:
     """The rows that the front ranks: measured ones of one protocol; published where none is."""
     measured = [entry for entry in both if entry.kind == "measured"]
-    others = {row for column in (ALPACA, SAVG) for row in unlike(measured, column)}
+    others = {row for column in (plane.across, plane.up) for row in unlike(measured, column)}
     return [entry for entry in measured if id(entry) not in others] or list(both)
 
 
-def _front(axes: Axes, both: Sequence[Entry]) -> None:
-    front = pareto_front([_at(entry) for entry in both])
+def _front(axes: Axes, plane: Plane, both: Sequence[Entry]) -> None:
+    front = pareto_front([_at(plane, entry) for entry in both])
     if not front:
         return
     left, bottom = axes.get_xlim()[0], axes.get_ylim()[0]
@@ -119,21 +189,24 @@ def _front(axes: Axes, both: Sequence[Entry]) -> None:
     axes.plot(x, y, drawstyle="steps-pre", color="#8a8a8a", lw=1.1, ls=(0, (4, 2)), zorder=1)
 
 
-def _measured(axes: Axes, entry: Entry, looks: Mapping[str, Look], longest: int) -> Label:
+def _measured(
+    axes: Axes, plane: Plane, entry: Entry, looks: Mapping[str, Look], longest: int
+) -> Label:
     """Draws mark and intervals of a row; its label."""
-    x, y = _at(entry)
+    x, y = _at(plane, entry)
     look = looks[entry.name]
-    if ALPACA.key in entry.cells:
-        axes.plot(_ends(entry.cells[ALPACA.key]), (y, y), color=look.color, lw=1.6, zorder=4)
-    axes.plot((x, x), _ends(entry.cells[SAVG.key]), color=look.color, lw=1.6, zorder=4)
+    across = entry.cells.get(plane.across.key)
+    if across is not None:
+        axes.plot(_ends(across), (y, y), color=look.color, lw=1.6, zorder=4)
+    axes.plot((x, x), _ends(entry.cells[plane.up.key]), color=look.color, lw=1.6, zorder=4)
     axes.plot(x, y, look.marker, ms=8.5, color=look.color, mec="white", mew=1, zorder=5)
     style = {"fontsize": 8.5, "weight": "bold", "color": INK}
     return Label(short_name(entry.name, longest), x, y, style)
 
 
-def _at(entry: Entry) -> tuple[float, float]:
-    alpaca = entry.cells.get(ALPACA.key)
-    return alpaca.value if alpaca else _ASIDE, entry.cells[SAVG.key].value
+def _at(plane: Plane, entry: Entry) -> tuple[float, float]:
+    across = entry.cells.get(plane.across.key)
+    return across.value if across else _ASIDE, entry.cells[plane.up.key].value
 
 
 def _ends(cell: Cell) -> tuple[float, float]:
@@ -143,7 +216,9 @@ def _ends(cell: Cell) -> tuple[float, float]:
     )
 
 
-def _notes(rows: Sequence[Entry], both: Sequence[Entry], half: Sequence[Entry]) -> str:
+def _notes(
+    plane: Plane, rows: Sequence[Entry], both: Sequence[Entry], half: Sequence[Entry]
+) -> str:
     parts, notes = [], []
     published = any(entry.kind == "published" for entry in both)
     if published:
@@ -151,15 +226,15 @@ def _notes(rows: Sequence[Entry], both: Sequence[Entry], half: Sequence[Entry]) 
     if any(entry.kind == "measured" for entry in rows):
         parts.append("coloured marks: measured, with 95 % intervals where known")
     if both:
-        front = {entry.kind for entry in _of_front(both)}
+        front = {entry.kind for entry in _of_front(plane, both)}
         of = "measured rows of one protocol" if front == {"measured"} else "published rows"
         parts.append(f"broken line: Pareto front of the {of}")
     if half and not any(entry.kind == "measured" for entry in both):
-        notes.append(
-            "No measured row has an Alpaca win rate yet; evaluate with an annotator to place it "
-            "in the plane."
-        )
-    if published:
+        notes.append(plane.nowhere)
+    if plane.baselines:
+        parts.append("crosses: trivial policies, no models")
+        notes.append("Dotted: what refusing at random gets; the more often, the further up.")
+    if published and plane.across is ALPACA:
         notes.append(
             "The published win rates are partly raw, partly length-controlled (see the table's "
             "notes)."

@@ -26,6 +26,7 @@ _SECTIONS = {
     "harm": "Harmful prompts",
     "answ": "Benign look-alikes",
     "apart": "In no average",
+    "verdict": "The other verdict",
     "also": "Also (lm-eval's own tasks)",
 }
 _SIGNS = {"differs": "differs", "alone": "alone", "alike": "alike", "open": "?"}
@@ -97,7 +98,7 @@ def _table(pair: Pair, comparison: Comparison) -> Table:
             "Interval and p are of one test, McNemar's exact one, or the paired bootstrap for "
             "averages and grouped items: p is below 0.05 where the interval leaves out 0, and "
             "nowhere else.",
-            "Holm: p corrected by Holm for the number of averages, and of tasks.",
+            "Holm: p corrected by Holm for the number of averages, tasks, other verdicts.",
             "Detect.: what a test at 5 % on these items finds in four of five cases.",
             "differs: Holm is below 0.05; alone: only p is; "
             f"alike: the interval lies within ±{pair.margin:g}; ?: the data cannot tell.",

@@ -160,6 +160,11 @@ _CAPTIONS = {
         "Helpfulness against harmlessness; the line joins the rows that no row beats in both.",
         "Scatter plot of AlpacaEval win rate against Savg.; the figures are in the table above.",
     ),
+    "balance": (
+        "How harmless on harmful prompts, and how much of the benign ones that look like them is "
+        "answered; the line joins rows that no row beats in both, crosses are trivial policies.",
+        "Scatter plot of Answ. against Harm.; the figures are in the table above.",
+    ),
     "tasks": (
         "Every task of every row, in percent.",
         "Heat map of the scores by row and task; the figures are in the table above.",

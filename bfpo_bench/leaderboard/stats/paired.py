@@ -32,7 +32,8 @@ class Difference:
 
     Attributes:
         column: title.
-        group: ``"average"``, ``"disc"``, ``"gen"``, ``"helpfulness"`` or ``"also"``.
+        group: ``"average"``, a task's, ``"helpfulness"``, ``"verdict"`` (the one that is not its
+            task's score) or ``"also"``.
         first, other: their scores in percent, on the common items.
         value, low, high: other − first with its paired 95 % interval, in percentage points.
         n: common items; None for an average of several tasks.
