@@ -21,6 +21,8 @@ Examples:
 
   bfpo-bench leaderboard runs/* --full --transposed --ci --format latex --output table.tex
 
+  bfpo-bench leaderboard runs/* --columns balance --baselines --pictures pictures/
+
   bfpo-bench leaderboard runs/* --published --format html --output report/
 
   bfpo-bench leaderboard runs --published --update leaderboard/README.md
@@ -93,7 +95,12 @@ def leaderboard(
             from bfpo_bench.leaderboard.report.write import write_report
 
             assert output is not None
-            page = write_report(board.entries, output, full=options.full, published=published)
+            page = write_report(
+                *(board.entries, output),
+                full=options.full,
+                published=published,
+                columns=options.columns,
+            )
             typer.echo(f"Report: {page}")
         else:
             _write(board, format, output)

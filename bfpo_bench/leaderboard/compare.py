@@ -284,7 +284,7 @@ def _corrected(
 
 def _verdicts(names: Sequence[str], models: Sequence[Loaded]) -> str | None:
     """Whose verdicts judged tasks count; by model where that is not the same judge for all."""
-    said = {}
+    said: dict[str, str] = {}
     for name, model in zip(names, models, strict=True):
         results = model.runs[0].results
         by = [verdicts_by(results.judge)] if results.judge is not None else []

@@ -14,7 +14,9 @@ from bfpo_bench.leaderboard.compare import compare_runs
 from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.plots.pareto import BALANCE, draw
 from bfpo_bench.leaderboard.render.comparison import render
+from bfpo_bench.leaderboard.report import write
 from tests.leaderboard.judged import ANSWERS, FULL, PARTIAL, Said, judged_run
+from tests.leaderboard.test_report import read_chunk
 
 HARMFUL, BENIGN = "bfpo_xstest_unsafe", "bfpo_xstest_safe"
 OTHERS = ("bfpo_strongreject", "bfpo_coconot_contrast")
@@ -200,6 +202,28 @@ def test_by_language(tmp_path: Path) -> None:
     transposed = leaderboard(run, columns="multilingual", transposed=True).render(width=80)
     lines = [line.split() for line in transposed.splitlines()]
     assert ["MultiJail", "Swahili", "50.00¹"] in lines or any("Swahili" in line for line in lines)
+
+
+def test_the_report_has_both_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A judge of refusals alone says nothing of harm; the table opens with the columns asked for."""
+    monkeypatch.setattr(write, "draw_all", lambda entries, folder: [])
+    said = {HARMFUL: answers(2, 1, 1, 2), BENIGN: answers(1, 1, 2, 0)}
+    judged_run(tmp_path / "runs" / "run", said, harm="guard", refusal="refuser")
+    board = leaderboard(tmp_path / "runs", columns="balance", baselines=True, ci=True)
+    page = write.write_report(board.entries, tmp_path / "report", columns="balance")
+    index = read_chunk(page.parent, "index")
+    guard, refuser = index["runs"][0]["judges"]
+    assert (guard["name"], guard["harm"], guard["refusals"]) == ("guard", True, None)
+    assert (refuser["name"], refuser["harm"], refuser["refusals"]) == (
+        "refuser",
+        False,
+        "2210002100",
+    )
+    assert (guard["verdicts"], refuser["verdicts"]) == ("0000110000", "3333333333")
+    text = page.read_text(encoding="utf-8")
+    for shown in ("Harm. refused", "Trivial baselines, not ranked", 'name="refusal"'):
+        assert shown in text
+    assert "0 published rows" in text.replace("\n", " ")
 
 
 def test_both_verdicts_are_paired(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from bfpo_bench.leaderboard.report import write
 from bfpo_bench.leaderboard.report.write import write_report
 from bfpo_bench.leaderboard.rows import Badge, Cell, Entry, published_entries
 from tests.leaderboard.edits import annotated
+from tests.leaderboard.judged import Said, judged_run
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed (tests/install_chromium.sh)"
@@ -601,5 +602,33 @@ def test_a_run_of_full_size_is_searched_while_the_page_answers(
     page.locator("#page").press("Enter")
     last = page.locator(f"#list button[data-place='{sorry - 1}'] .answer mark")
     expect(last.first).to_have_text("sorry")
+    watched.context.close()
+    assert watched.wrong == []
+
+
+def test_samples_are_filtered_by_both_verdicts(browser: Any, tmp_path: Path) -> None:
+    """Harm by one judge, refusals by another one, counted by hand."""
+    said = [Said(False, "full_refusal")] * 4 + [Said(False, "partial_refusal")] * 2
+    said += [Said(False, "compliance")] * 3 + [Said(True, "compliance")] * 5
+    said += [Said(True, "partial_refusal")]
+    run = judged_run(tmp_path / "run", {"bfpo_xstest_unsafe": said}, refusal="refuser")
+    folder = write_report([row("one", run, 60.0)], tmp_path / "out").parent
+    watched = Watched(browser, folder)
+    page = watched.page
+    watched.found("15 of 15 samples")
+    for verdict, refusal, count in (
+        ("", "2", 4), ("", "1", 3), ("1", "1", 1), ("0", "0", 3), ("1", "0", 5), ("1", "2", 0),
+    ):  # fmt: skip
+        page.locator("[name=verdict]").select_option(verdict)
+        page.locator("[name=refusal]").select_option(refusal)
+        watched.found(f"{count} of 15 samples")
+    page.locator("[name=verdict]").select_option("1")
+    page.locator("[name=refusal]").select_option("1")
+    watched.found("1 of 15 samples")
+    page.locator("#list button").click()
+    badges = page.locator("#sample-content .badge")
+    expect(badges).to_have_text(
+        [re.compile("harmful · guard"), re.compile("refused in part · refuser")]
+    )
     watched.context.close()
     assert watched.wrong == []

@@ -63,15 +63,24 @@ class _Row(NamedTuple):
     cells: list[_Shown]
 
 
-def table(entries: Sequence[Entry]) -> dict[str, Any]:
+def table(entries: Sequence[Entry], which: str = "usual") -> dict[str, Any]:
     """Heads with their groups, blocks of rows and notes, in the order of every other format.
 
     What a page shows where room is scarce stands first. Rows that failed their check come last.
+
+    Args:
+        which: the set of columns that stands first.
     """
-    first = headline(entries)
-    there = {key for entry in entries for key in entry.cells}
-    rest = [one for one in choose_columns(entries, full=True) if one not in first]
-    columns = [*first, *(column for column in rest if column.key in there)]
+    first = headline(entries, which)
+    there = {key for entry in entries if entry.kind != "baseline" for key in entry.cells}
+    shown_first = {column.key for column in first}
+    every = (
+        column
+        for name in ("usual", "balance")
+        for column in choose_columns(entries, True, False, name)
+    )
+    rest = {column.key: column for column in every if column.key in there - shown_first}
+    columns = [*first, *rest.values()]
     kinds = {column.key: "summary" if column in first else "task" for column in columns}
     short = short_paths(path for entry in entries for path in directories(entry))
     notes = Notes()
@@ -146,6 +155,8 @@ def _source(entry: Entry, short: Mapping[Path, str]) -> str:
 
 def _group(column: Column) -> str:
     group = "disc" if column is CROWS_PAIRS_DISTANCE else column.group
+    if column.share is not None and column.task is None:
+        group = "average"
     return _GROUPS.get(group, group.capitalize())
 
 

@@ -13,6 +13,12 @@
     7: { name: "draw", sign: "=" },
     8: { name: "no usable answer", sign: "?" },
   };
+  const REFUSALS = {
+    0: { name: "answered in full", sign: "→" },
+    1: { name: "refused in part", sign: "◐" },
+    2: { name: "refused", sign: "■" },
+    3: { name: "refusal unknown", sign: "?" },
+  };
   const PER_PAGE = 25;
   const AHEAD = 4; // files asked for before they are searched
   const OPEN = 24; // opened files kept, about half a megabyte each
@@ -105,11 +111,16 @@
 
   const taskOf = (row) => starts.findLastIndex((start) => start <= row);
   const verdictsOf = (view) => index.runs[view.run].judges[view.judge].verdicts;
+  /** What is refused: by the view's judge, or by the run's where that one does not say. */
+  const refuserOf = ({ run, judge }) => {
+    const { judges } = index.runs[run];
+    return judges[judge].refusals ? judges[judge] : judges.find(({ refusals }) => refusals) ?? null;
+  };
   const answeredBy = (run, row) => index.runs[run].judges[0].verdicts[row] !== "4";
   // Text of a task that asks for harm is veiled, but for answers that every judge found harmless.
   const promptVeiled = (row) => judged[taskOf(row)] && !revealAll.checked && !revealed.has(row);
   const answerVeiled = (row, run) => {
-    const judges = index.runs[run].judges.filter(({ annotator }) => !annotator);
+    const judges = index.runs[run].judges.filter(({ harm }) => harm);
     return promptVeiled(row) && !(judges.length && judges.every(({ verdicts }) => verdicts[row] === "0"));
   };
 
@@ -119,6 +130,15 @@
     const p = judge.p && judge.p[row] >= 0 ? ` · p(${judge.annotator ? "better" : "harmful"}) ${(judge.p[row] / 1000).toFixed(3)}` : "";
     return element("span", { class: `badge ${name.replaceAll(" ", "-")}` },
       element("span", { "aria-hidden": "true" }, sign + " "), name, withNames ? ` · ${judge.name || "no judge"}${p}` : "");
+  }
+
+  /** What a judge says of refusing; null where it says nothing. */
+  function refusalBadge(judge, row, withNames) {
+    const said = REFUSALS[judge?.refusals?.[row]];
+    if (!said) return null;
+    const p = judge.p_refusal && judge.p_refusal[row] >= 0 ? ` · p(refused) ${(judge.p_refusal[row] / 1000).toFixed(3)}` : "";
+    return element("span", { class: "badge refusal" },
+      element("span", { "aria-hidden": "true" }, said.sign + " "), said.name, withNames ? ` · ${judge.name}${p}` : "");
   }
 
   function titleOf(row) {
@@ -135,8 +155,8 @@
     let from = 0;
     starts = index.tasks.map(([, , rows]) => (from += rows) - rows);
     judged = index.tasks.map(([, , rows], task) =>
-      index.runs.some((run) => run.judges.some(({ verdicts }) =>
-        /[012]/.test(verdicts.slice(starts[task], starts[task] + rows)))));
+      index.runs.some((run) => run.judges.some(({ verdicts, refusals }) =>
+        [verdicts, refusals ?? ""].some((said) => /[012]/.test(said.slice(starts[task], starts[task] + rows))))));
     views = index.runs.flatMap((run, at) => run.judges.map((judge, place) => ({ run: at, judge: place })));
     const label = ({ run, judge }) => {
       const { name, judges } = index.runs[run];
@@ -151,12 +171,18 @@
     if (!sorted.length) form.category.closest("label").hidden = true;
     if (!index.runs.some(({ judges }) => judges.some(({ annotator }) => annotator)))
       for (const each of form.verdict.querySelectorAll("[data-annotated]")) each.remove();
+    if (!views.some(refuserOf)) {
+      form.refusal.closest("label").hidden = true;
+      form.difference.querySelector("[value=refusal]").remove();
+    }
     if (views.length < 2) for (const name of ["b", "difference"]) form[name].closest("label").hidden = true;
   }
 
   /** The rows that pass all but the text. */
   function candidates({ a, b }) {
-    const [task, category, verdict, difference] = ["task", "category", "verdict", "difference"].map((name) => form[name].value);
+    const [task, category, verdict, refusal, difference] =
+      ["task", "category", "verdict", "refusal", "difference"].map((name) => form[name].value);
+    const [refused, refusedToo] = [a, b].map((view) => (view && refuserOf(view)?.refusals) ?? null);
     const first = verdictsOf(a);
     const second = b && verdictsOf(b);
     const from = task === "" ? 0 : starts[task];
@@ -167,7 +193,9 @@
       if (one === "4" || two === "4") continue;
       if (category !== "" && index.category[row] !== Number(category)) continue;
       if (verdict !== "" && one !== verdict) continue;
+      if (refusal !== "" && refused?.[row] !== refusal) continue;
       if (second && difference === "any" && one === two) continue;
+      if (second && difference === "refusal" && (!refused || !refusedToo || refused[row] === refusedToo[row])) continue;
       if (second && difference === "first" && !(one === "1" && two === "0")) continue;
       if (second && difference === "second" && !(one === "0" && two === "1")) continue;
       found.push(row);
@@ -292,14 +320,17 @@
       const beginning = text.slice(0, 300).replace(/\s+/g, " ");
       return element("bdi", veiled ? { class: "veiled", "aria-hidden": "true" } : {}, ...visible(beginning, veiled ? [] : search.words));
     };
+    const badges = (view, row) => [
+      index.runs[view.run].judges[view.judge].harm || verdictsOf(view)[row] !== "3" ? badge(view, row, false) : null,
+      refusalBadge(refuserOf(view), row, false)];
     const whose = (name) => (search.b ? element("span", { class: "quiet" }, name) : null);
     const [title, category] = titleOf(row);
     return element("li", { class: "row" },
       element("button", { type: "button", "data-place": page * PER_PAGE + at },
         element("span", { class: "head" },
           element("span", { class: "where" }, title), category,
-          whose("1st"), badge(search.a, row, false),
-          whose("2nd"), search.b ? badge(search.b, row, false) : null),
+          whose("1st"), ...badges(search.a, row),
+          whose("2nd"), ...(search.b ? badges(search.b, row) : [])),
         element("span", { class: "question" }, words(question, promptVeiled(row))),
         element("span", { class: "answer" }, words(answer?.response, answerVeiled(row, search.a.run)))));
   }
@@ -364,7 +395,10 @@
     const { judges } = index.runs[run];
     // An annotator was not asked about a task of harm, nor a judge of harm about the others.
     const asked = judges.map((_, judge) => judge).filter((judge) => !judges[judge].annotator === judged[taskOf(row)] || judges[judge].verdicts[row] !== "3");
-    const badges = element("p", { class: "badges" }, ...asked.map((judge) => badge({ run, judge }, row, true)));
+    const badges = element("p", { class: "badges" }, ...asked.flatMap((judge) => [
+      // Who says what is refused alone has nothing to say of harm.
+      judges[judge].harm || judges[judge].annotator || !judges[judge].refusals ? badge({ run, judge }, row, true) : null,
+      refusalBadge(judges[judge], row, true)].filter((one) => one)));
     const veiled = answerVeiled(row, run);
     const facts = [
       given.finish === "length" ? "reached the limit of new tokens" : `ended by ${given.finish}`,

@@ -15,8 +15,10 @@ quotes: nothing in it can end a string, a line or a script. Files:
 - ``runs``: ``name``; ``frames``, the texts ``[before, after]`` a question can stand in; ``judges``,
   each with ``name``, ``annotator`` (whether it compares with a reference instead), ``verdicts``
   (one character a row: 0 harmless, 1 harmful, 2 unknown, 3 not judged, 4 not answered; an
-  annotator's 5 better, 6 worse, 7 draw, 8 no usable answer) and ``p``, of harm or of being better
-  (thousandths, -1: none; null where no row has one).
+  annotator's 5 better, 6 worse, 7 draw, 8 no usable answer), ``p``, of harm or of being better
+  (thousandths, -1: none; null where no row has one), ``refusals`` (0 answered in full, 1 refused in
+  part, 2 refused, 3 unknown, 4 not judged or not answered; null where it gives none), their
+  ``p_refusal``, and ``harm``: whether it says what is harmful. The one whose refusals the run counts stands before others that give some.
 
 `questions-K`: per row ``[item, position, question]``, and the reference's output if there is one.
 
@@ -55,6 +57,9 @@ ROWS_PER_CHUNK = 400
 
 _HARMLESS, _HARMFUL, _UNKNOWN, _NOT_JUDGED, _NOT_ANSWERED = b"01234"
 _BETTER, _WORSE, _DRAW, _UNUSABLE = b"5678"
+_REFUSALS = ("compliance", "partial_refusal", "full_refusal", None)
+_REFUSAL: dict[str | None, int] = dict(zip(_REFUSALS, b"0123", strict=True))
+_NOT_ASKED = b"4"[0]
 _VERDICT = {False: _HARMLESS, True: _HARMFUL, None: _UNKNOWN}
 _Record = TypeVar("_Record", ResponseRecord, VerdictRecord, AnnotationRecord)
 
@@ -79,11 +84,33 @@ class _Judged:
 
     Attributes:
         p: of harm, or of being better than the reference, in thousandths; -1 for none.
+        refusals, p_refusal: the same of refusals, of a judge who gives such verdicts.
     """
 
     verdicts: bytearray
     p: list[int]
+    refusals: bytearray
+    p_refusal: list[int]
     annotator: bool = False
+
+    @classmethod
+    def of(cls, rows: int) -> _Judged:
+        """Nothing judged yet."""
+        nothing = [-1] * rows
+        return cls(
+            *(bytearray([_NOT_JUDGED]) * rows, nothing),
+            *(bytearray([_NOT_ASKED]) * rows, nothing.copy()),
+        )
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it says what is refused."""
+        return any(said in self.refusals for said in b"012")
+
+    @property
+    def alone(self) -> bool:
+        """Whether it says that and not what is harmful."""
+        return self.refuses and not any(v in (_HARMLESS, _HARMFUL) for v in self.verdicts)
 
 
 @dataclass
@@ -93,7 +120,7 @@ class _Run:
     name: str
     path: Path
     store: Store
-    own: str | None = None
+    own: tuple[str, ...] = ()
     annotations: dict[tuple[str, str], list[AnnotationRecord]] = field(default_factory=dict)
     judges: dict[str, _Judged] = field(default_factory=dict)
     frames: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -102,8 +129,7 @@ class _Run:
     def judge(self, name: str) -> _Judged:
         """Its verdicts; a judge is listed from when it is first asked for."""
         if name not in self.judges:
-            rows = len(self.answered)
-            self.judges[name] = _Judged(bytearray([_NOT_JUDGED]) * rows, [-1] * rows)
+            self.judges[name] = _Judged.of(len(self.answered))
         return self.judges[name]
 
 
@@ -160,8 +186,9 @@ def _write(runs: Sequence[tuple[str, Path]], folder: Path) -> tuple[int, str]:
                 opened.append(_Run(name, path, Store(path / "samples.sqlite", read_only=True)))
                 run = opened[-1]
                 run.annotations = _by_item(run.store.annotations().values())
-                # The judge that the run's own results count stands first.
-                run.own = identity["judge"]["judge"] if identity.get("judge") else None
+                # The judges that the run's own results count stand first.
+                both = (identity.get(part) for part in ("judge", "refusal_judge"))
+                run.own = tuple(one["judge"] for one in both if one)
                 for task in identity["tasks"]:
                     for row in _answered(run.store, task):
                         rows.setdefault((task, row.item), row)
@@ -170,8 +197,8 @@ def _write(runs: Sequence[tuple[str, Path]], folder: Path) -> tuple[int, str]:
         ordered = sorted(rows.values(), key=lambda row: (rank[row.task], row.position, row.item))
         for run in opened:
             run.answered = bytearray(len(ordered))
-            if run.own is not None:
-                run.judge(run.own)
+            for own in run.own:
+                run.judge(own)
         ends: dict[str, str] = {}
         for start in range(0, len(ordered), ROWS_PER_CHUNK):
             ends |= _write_texts(opened, ordered, start, folder)
@@ -283,8 +310,11 @@ def _judge_all(
     for verdict in sorted(verdicts, key=lambda one: (one.judge, one.key)):
         judged = run.judge(verdict.judge)
         judged.verdicts[at] = _VERDICT[verdict.harmful]
+        judged.refusals[at] = _REFUSAL[verdict.refusal]
         if verdict.p_harmful is not None:
             judged.p[at] = round(1000 * verdict.p_harmful)
+        if verdict.p_refusal is not None:
+            judged.p_refusal[at] = round(1000 * verdict.p_refusal)
         said[verdict.judge] = verdict.raw
     for one in annotations:
         judged = run.judge(one.annotator)
@@ -333,12 +363,18 @@ def _index(runs: Sequence[_Run], rows: Sequence[_Row], tasks: Sequence[str]) -> 
 
 def _judge(run: _Run, name: str) -> dict[str, Any]:
     judged = run.judge(name)
-    pairs = zip(judged.verdicts, run.answered, strict=True)
+    verdicts = judged.verdicts
+    if judged.alone:
+        verdicts = verdicts.replace(bytes([_UNKNOWN]), bytes([_NOT_JUDGED]))
+    pairs = zip(verdicts, run.answered, strict=True)
     return {
         "name": named(name),
         "annotator": judged.annotator,
         "verdicts": bytes(v if there else _NOT_ANSWERED for v, there in pairs).decode("ascii"),
         "p": judged.p if any(p >= 0 for p in judged.p) else None,
+        "refusals": judged.refusals.decode("ascii") if judged.refuses else None,
+        "p_refusal": judged.p_refusal if any(p >= 0 for p in judged.p_refusal) else None,
+        "harm": not judged.annotator and not judged.alone,
     }
 
 

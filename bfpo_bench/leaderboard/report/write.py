@@ -14,9 +14,10 @@ import base64
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.files import atomic_folder, owned
@@ -40,7 +41,12 @@ _SIZE = re.compile(rb'width="([\d.]+)pt" height="([\d.]+)pt"')
 
 
 def write_report(
-    entries: Sequence[Entry], folder: Path, *, full: bool = False, published: bool = True
+    entries: Sequence[Entry],
+    folder: Path,
+    *,
+    full: bool = False,
+    published: bool = True,
+    columns: str = "usual",
 ) -> Path:
     """Writes the report and returns the path of its page.
 
@@ -52,6 +58,7 @@ def write_report(
         folder: where to; made when it is not there, replaced when it holds a report.
         full: the page opens with every column instead of the summary; a switch in it.
         published: the page opens with the published rows shown; a switch in it.
+        columns: the set of columns that the page opens with.
 
     Raises:
         BadInput: the folder holds something else.
@@ -73,7 +80,9 @@ def write_report(
             problems |= {path: str(error) for path, error in more.items()}
             for problem in problems.values():
                 log.warning("%s", problem)
-            text = _page(entries, pictures, samples, list(problems.values()), full, published)
+            shown = {"full": full, "published": published}
+            found = table(entries, columns)
+            text = _page(entries, found, pictures, samples, list(problems.values()), shown)
             (staged / _PAGE).write_text(text, encoding="utf-8")
     return folder / _PAGE
 
@@ -103,11 +112,11 @@ def _refuse_other(folder: Path) -> None:
 
 def _page(
     entries: Sequence[Entry],
+    found: Mapping[str, Any],
     pictures: Sequence[Path],
     samples: tuple[int, str],
     problems: Sequence[str],
-    full: bool,
-    published: bool,
+    shown: Mapping[str, bool],
 ) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -130,13 +139,12 @@ def _page(
         script=Markup(script),
         style_hash=Markup(_hash(style)),
         script_hash=Markup(_hash(script)),
-        full=full,
-        published=published,
+        **shown,
         measured_rows=len(measured),
-        published_rows=len(entries) - len(measured),
+        published_rows=sum(entry.kind == "published" for entry in entries),
         samples=samples,  # how many, and the end of their index
         problems=problems,
-        table=table(entries),
+        table=found,
         measured_with=usual.text() if usual.parts else "",
         pictures=[_picture(path) for path in pictures if path.suffix == ".svg"],
         runs=boxes(entries),

@@ -6,7 +6,7 @@ answers; where the judges have said both of both, the other one is paired too.
 
 from __future__ import annotations
 
-from bfpo_bench.common.statistics import draw_tasks
+from bfpo_bench.common.statistics import Tally, draw_tasks
 from bfpo_bench.leaderboard.load import Loaded
 from bfpo_bench.leaderboard.protocol import of_cell
 from bfpo_bench.leaderboard.shares import task_columns
@@ -30,7 +30,8 @@ def verdict_differences(
     runs = (*first.runs, *other.runs)
     one, two = first.runs[0], other.runs[0]
     columns = task_columns(one.results)
-    tallies, remarks = {}, {}
+    tallies: dict[str, Tally] = {}
+    remarks: dict[str, None] = {}
     with opened(runs) as stores:
         for name, cell in one.results.tasks.items():
             share, said = _OTHER.get(cell.metric, ("", ""))
