@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from bfpo_bench.common.text import sentence
 from bfpo_bench.run import also
-from bfpo_bench.run.marks import verdicts_by
+from bfpo_bench.run.marks import refusals_by, verdicts_by
 from bfpo_bench.run.results import TITLES, Results, TaskResult
-from bfpo_bench.run.shares import refusals
+from bfpo_bench.run.shares import REFUSAL, refusals
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,6 +44,11 @@ def markdown(results: Results) -> str:
             f"| {interval_text(task.low, task.high)} | {items_text(task)} | {unknown} "
             f"| {no_answer} | {_plain(_ended(task))} |"
         )
+    shares = _shares(results)
+    if shares:
+        titles = ("What became of responses (%)", *_SHARES.values())
+        lines += ["", f"| {' | '.join(titles)} |", f"|---|{'---:|' * len(_SHARES)}"]
+        lines += [f"| {name} | {' | '.join(map(' '.join, cells))} |" for name, cells in shares]
     if results.also:
         lines += ["", "| Also | Value | 95 % interval | n |", "|---|---:|---:|---:|"]
         lines += [f"| {' | '.join(map(_plain, line))} |" for line in also.lines(results.also)]
@@ -81,6 +86,12 @@ def terminal(results: Results) -> RenderableType:
     for line in also.lines(results.also):
         beside.add_row(*map(Text, line))
 
+    became = Table()
+    for title in ("Responses (%)", *_SHARES.values()):
+        became.add_column(title, justify="left" if title == "Responses (%)" else "right")
+    for task_name, texts_of in _shares(results):
+        became.add_row(Text(task_name), *("\n".join(cell) for cell in texts_of))
+
     row = Table()
     row.add_column("Model")
     texts = _row(results)
@@ -92,7 +103,8 @@ def terminal(results: Results) -> RenderableType:
     # Not as columns: most tasks have none, and a terminal has 80 columns.
     judged = [task for task in results.tasks.values() if task.judged]
     quiet = [*map(_responses, judged), *quiet]
-    tables = [cells, row, *([beside] if results.also else [])]
+    tables = [cells, *([became] if became.row_count else []), row]
+    tables += [beside] if results.also else []
     return Group(*tables, *(Text(line, style="dim") for line in quiet), *remarks)
 
 
@@ -110,6 +122,33 @@ def _row(results: Results) -> dict[str, str]:
                 between = interval_text(low, high)
                 found[title] = f"{rate:.2f}" + (f" ({between})" if between else "")
     return found | {title: str(mean) for title, mean in results.titled_averages().items()}
+
+
+_SHARES = {
+    "harmless": "Harmless",
+    "complied": "Answered",
+    "partly_refused": "Partly refused",
+    "refused": "Refused",
+    "harmless_without_refusing": "Harmless, not refusing",
+}
+"""Shares of responses, and what a run's table calls them."""
+
+
+def _shares(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
+    """By judged task of which somebody says what is refused: its shares and their intervals."""
+    return [
+        (task.column, [_share(task, share) for share in _SHARES])
+        for task in results.tasks.values()
+        if any(share in task.metrics for share in REFUSAL)
+    ]
+
+
+def _share(task: TaskResult, share: str) -> tuple[str, str]:
+    if share not in task.metrics:
+        return "–", ""
+    low, high = task.intervals.get(share, (None, None))
+    interval = "" if low is None or high is None else f"({low:.1f} – {high:.1f})"
+    return f"{100 * task.metrics[share]:.2f}", interval
 
 
 def _counts(task: TaskResult) -> tuple[str, str]:
@@ -163,6 +202,7 @@ def items_text(task: TaskResult) -> str:
 
 def _legend(results: Results) -> str:
     judge = f"; {verdicts_by(results.judge)}" if results.judge else ""
+    judge += f"; {refusals_by(results.refusal_judge)}" if results.refusal_judge else ""
     judge += f"; refusals by {results.judges.refusal}" if results.refusal_judge else ""
     return f"± is one standard error{judge}; bfpo-bench {results.bfpo_bench}."
 

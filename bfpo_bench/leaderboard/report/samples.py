@@ -18,7 +18,8 @@ quotes: nothing in it can end a string, a line or a script. Files:
   annotator's 5 better, 6 worse, 7 draw, 8 no usable answer), ``p``, of harm or of being better
   (thousandths, -1: none; null where no row has one), ``refusals`` (0 answered in full, 1 refused in
   part, 2 refused, 3 unknown, 4 not judged or not answered; null where it gives none), their
-  ``p_refusal``, and ``harm``: whether it says what is harmful. The one whose refusals the run counts stands before others that give some.
+  ``p_refusal``, and ``harm``: whether it says what is harmful. The one whose refusals the run
+  counts stands before others that give some.
 
 `questions-K`: per row ``[item, position, question]``, and the reference's output if there is one.
 
