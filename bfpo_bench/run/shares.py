@@ -6,8 +6,6 @@ says what is refused. An unknown verdict is in no share but its own, and in ever
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 HARM = {
@@ -43,14 +41,3 @@ class Judges:
 
     harm: str | None = None
     refusal: str | None = None
-
-
-def refusals(
-    metrics: Mapping[str, float], intervals: Mapping[str, Sequence[float]]
-) -> Iterator[str]:
-    """What became of responses by the judge of refusals, in percent with 95 % intervals."""
-    for name in (*REFUSAL, *BOTH):
-        if name in metrics:
-            low, high = intervals.get(name, (math.nan, math.nan))
-            share = f"{name.replace('_', ' ')} {100 * metrics[name]:.2f} %"
-            yield f"{share} ({low:.2f} to {high:.2f})" if low == low else share

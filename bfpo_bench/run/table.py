@@ -8,7 +8,7 @@ from bfpo_bench.common.text import sentence
 from bfpo_bench.run import also
 from bfpo_bench.run.marks import refusals_by, verdicts_by
 from bfpo_bench.run.results import TITLES, Results, TaskResult
-from bfpo_bench.run.shares import REFUSAL, refusals
+from bfpo_bench.run.shares import REFUSAL
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,17 +44,17 @@ def markdown(results: Results) -> str:
             f"| {interval_text(task.low, task.high)} | {items_text(task)} | {unknown} "
             f"| {no_answer} | {_plain(_ended(task))} |"
         )
-    shares = _shares(results)
+    shares = _shares(results, digits=1)
     if shares:
         titles = ("What became of responses (%)", *_SHARES.values())
         lines += ["", f"| {' | '.join(titles)} |", f"|---|{'---:|' * len(_SHARES)}"]
-        lines += [f"| {name} | {' | '.join(map(' '.join, cells))} |" for name, cells in shares]
+        lines += [
+            f"| {name} | {' | '.join(f'{p} ({ends})' if ends else p for p, ends in cells)} |"
+            for name, cells in shares
+        ]
     if results.also:
         lines += ["", "| Also | Value | 95 % interval | n |", "|---|---:|---:|---:|"]
         lines += [f"| {' | '.join(map(_plain, line))} |" for line in also.lines(results.also)]
-    for task in results.tasks.values():
-        if told := "; ".join(refusals(task.metrics, task.intervals)):
-            lines += ["", _plain(f"{task.column}: {told}.")]
     lines += ["", _plain(_legend(results))]
     lines += [f"- {_plain(note)}" for note in notes(results)]
     return "\n".join(lines).rstrip() + "\n"
@@ -89,8 +89,9 @@ def terminal(results: Results) -> RenderableType:
     became = Table()
     for title in ("Responses (%)", *_SHARES.values()):
         became.add_column(title, justify="left" if title == "Responses (%)" else "right")
-    for task_name, texts_of in _shares(results):
-        became.add_row(Text(task_name), *("\n".join(cell) for cell in texts_of))
+    # Two lines a cell and whole percents, because a terminal has 80 columns.
+    for column, shares in _shares(results, digits=0):
+        became.add_row(Text(column), *map("\n".join, shares))
 
     row = Table()
     row.add_column("Model")
@@ -134,20 +135,24 @@ _SHARES = {
 """Shares of responses, and what a run's table calls them."""
 
 
-def _shares(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
-    """By judged task of which somebody says what is refused: its shares and their intervals."""
+def _shares(results: Results, digits: int) -> list[tuple[str, list[tuple[str, str]]]]:
+    """By judged task of which somebody says what is refused: its shares and their intervals.
+
+    Args:
+        digits: of an interval's ends, after the point.
+    """
     return [
-        (task.column, [_share(task, share) for share in _SHARES])
+        (task.column, [_share(task, share, digits) for share in _SHARES])
         for task in results.tasks.values()
         if any(share in task.metrics for share in REFUSAL)
     ]
 
 
-def _share(task: TaskResult, share: str) -> tuple[str, str]:
+def _share(task: TaskResult, share: str, digits: int) -> tuple[str, str]:
     if share not in task.metrics:
         return "–", ""
     low, high = task.intervals.get(share, (None, None))
-    interval = "" if low is None or high is None else f"({low:.1f} – {high:.1f})"
+    interval = "" if low is None or high is None else f"{low:.{digits}f}–{high:.{digits}f}"
     return f"{100 * task.metrics[share]:.2f}", interval
 
 
@@ -161,7 +166,6 @@ def _responses(task: TaskResult) -> str:
     unknown, no_answer = _counts(task)
     ended = f"; ended by {_ended(task)}" if task.finishes else ""
     counts = f"{unknown} of {task.n} verdicts unknown, {no_answer} without an answer"
-    counts += "".join(f"; {told}" for told in refusals(task.metrics, task.intervals))
     return f"{task.column}: {counts}{ended}."
 
 
@@ -203,7 +207,6 @@ def items_text(task: TaskResult) -> str:
 def _legend(results: Results) -> str:
     judge = f"; {verdicts_by(results.judge)}" if results.judge else ""
     judge += f"; {refusals_by(results.refusal_judge)}" if results.refusal_judge else ""
-    judge += f"; refusals by {results.judges.refusal}" if results.refusal_judge else ""
     return f"± is one standard error{judge}; bfpo-bench {results.bfpo_bench}."
 
 

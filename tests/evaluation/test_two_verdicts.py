@@ -86,10 +86,10 @@ def test_two_judges_and_then_one_that_gives_both(
     frame = results.to_frame().set_index("task")
     assert frame.loc[UNSAFE, "refused"] == pytest.approx(100 * unsafe.metrics["refused"])
     low, high = safe.intervals["complied"]
-    line = f"complied {safe.score:.2f} % ({low:.2f} to {high:.2f}); partly refused"
+    line = f"| {safe.score:.2f} ({low:.1f}–{high:.1f}) |"
     text = (run / "table.md").read_text()
     assert line in text
-    assert "refusals by keyword" in text
+    assert "refusals by the judge keyword" in text
     # Finished; nobody is asked again, and another judge of refusals is another run.
     del judges[:]
     again = bfpo_bench.evaluate(str(tiny_llama), judge=card, **options, refusal_judge="keyword")
