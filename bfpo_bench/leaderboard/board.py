@@ -28,7 +28,7 @@ class Leaderboard:
     """Rows, and how they are shown. ``str(board)`` is the table as text.
 
     Attributes:
-        entries: measured rows, then published ones.
+        entries: measured rows, then trivial baselines, then published ones.
         problems: one sentence for every folder that is no finished run.
         remarks: one for everything that was settled somehow.
     """

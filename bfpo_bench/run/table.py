@@ -48,10 +48,9 @@ def markdown(results: Results) -> str:
     if shares:
         titles = ("What became of responses (%)", *_SHARES.values())
         lines += ["", f"| {' | '.join(titles)} |", f"|---|{'---:|' * len(_SHARES)}"]
-        lines += [
-            f"| {name} | {' | '.join(f'{p} ({ends})' if ends else p for p, ends in cells)} |"
-            for name, cells in shares
-        ]
+        for name, cells in shares:
+            told = (f"{share} ({ends})" if ends else share for share, ends in cells)
+            lines.append(f"| {name} | {' | '.join(told)} |")
     if results.also:
         lines += ["", "| Also | Value | 95 % interval | n |", "|---|---:|---:|---:|"]
         lines += [f"| {' | '.join(map(_plain, line))} |" for line in also.lines(results.also)]
