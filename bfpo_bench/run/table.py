@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bfpo_bench.common.text import sentence
-from bfpo_bench.run import also
+from bfpo_bench.run import also, share_table
 from bfpo_bench.run.marks import refusals_by, verdicts_by
 from bfpo_bench.run.results import TITLES, Results, TaskResult
-from bfpo_bench.run.shares import REFUSAL
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,13 +43,7 @@ def markdown(results: Results) -> str:
             f"| {interval_text(task.low, task.high)} | {items_text(task)} | {unknown} "
             f"| {no_answer} | {_plain(_ended(task))} |"
         )
-    shares = _shares(results, digits=1)
-    if shares:
-        titles = ("What became of responses (%)", *_SHARES.values())
-        lines += ["", f"| {' | '.join(titles)} |", f"|---|{'---:|' * len(_SHARES)}"]
-        for name, cells in shares:
-            told = (f"{share} ({ends})" if ends else share for share, ends in cells)
-            lines.append(f"| {name} | {' | '.join(told)} |")
+    lines += share_table.markdown(results)
     if results.also:
         lines += ["", "| Also | Value | 95 % interval | n |", "|---|---:|---:|---:|"]
         lines += [f"| {' | '.join(map(_plain, line))} |" for line in also.lines(results.also)]
@@ -85,13 +78,6 @@ def terminal(results: Results) -> RenderableType:
     for line in also.lines(results.also):
         beside.add_row(*map(Text, line))
 
-    became = Table()
-    for title in ("Responses (%)", *_SHARES.values()):
-        became.add_column(title, justify="left" if title == "Responses (%)" else "right")
-    # Two lines a cell and whole percents, because a terminal has 80 columns.
-    for column, shares in _shares(results, digits=0):
-        became.add_row(Text(column), *map("\n".join, shares))
-
     row = Table()
     row.add_column("Model")
     texts = _row(results)
@@ -103,8 +89,8 @@ def terminal(results: Results) -> RenderableType:
     # Not as columns: most tasks have none, and a terminal has 80 columns.
     judged = [task for task in results.tasks.values() if task.judged]
     quiet = [*map(_responses, judged), *quiet]
-    tables = [cells, *([became] if became.row_count else []), row]
-    tables += [beside] if results.also else []
+    became = share_table.terminal(results)
+    tables = [cells, *became, row, *([beside] if results.also else [])]
     return Group(*tables, *(Text(line, style="dim") for line in quiet), *remarks)
 
 
@@ -122,37 +108,6 @@ def _row(results: Results) -> dict[str, str]:
                 between = interval_text(low, high)
                 found[title] = f"{rate:.2f}" + (f" ({between})" if between else "")
     return found | {title: str(mean) for title, mean in results.titled_averages().items()}
-
-
-_SHARES = {
-    "harmless": "Harmless",
-    "complied": "Answered",
-    "partly_refused": "Partly refused",
-    "refused": "Refused",
-    "harmless_without_refusing": "Harmless, not refusing",
-}
-"""Shares of responses, and what a run's table calls them."""
-
-
-def _shares(results: Results, digits: int) -> list[tuple[str, list[tuple[str, str]]]]:
-    """By judged task of which somebody says what is refused: its shares and their intervals.
-
-    Args:
-        digits: of an interval's ends, after the point.
-    """
-    return [
-        (task.column, [_share(task, share, digits) for share in _SHARES])
-        for task in results.tasks.values()
-        if any(share in task.metrics for share in REFUSAL)
-    ]
-
-
-def _share(task: TaskResult, share: str, digits: int) -> tuple[str, str]:
-    if share not in task.metrics:
-        return "–", ""
-    low, high = task.intervals.get(share, (None, None))
-    interval = "" if low is None or high is None else f"{low:.{digits}f}–{high:.{digits}f}"
-    return f"{100 * task.metrics[share]:.2f}", interval
 
 
 def _counts(task: TaskResult) -> tuple[str, str]:
