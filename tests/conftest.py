@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.crash.drivers import driver, vllm_driver  # noqa: F401
+from tests.small_disk import small_disk  # noqa: F401
 from tests.toy_models import smollm2, tiny_llama, toy_judge, toy_target  # noqa: F401
 
 REPO = Path(__file__).resolve().parents[1]
@@ -21,11 +22,12 @@ REPO = Path(__file__).resolve().parents[1]
 # models that others wait for.
 LONGEST_FIRST = (
     *("toy_world/test_methods.py", "toy_world/test_models.py", "test_real_model.py"),
-    *("cli/test_cli.py", "crash/test_kill_vllm.py", "engines/vllm/test_engine.py"),
-    *("test_real_input.py", "training/on_policy/test_rloo.py", "engines/test_distributed.py"),
-    *("engines/openai/test_vllm_server.py", "evaluation/test_run.py"),
+    *("crash/test_kill_vllm.py", "engines/vllm/test_engine.py", "training/test_distributed.py"),
+    *("test_real_input.py", "training/on_policy/test_rloo.py", "cli/test_cli.py"),
+    *("engines/openai/test_vllm_server.py", "engines/test_distributed.py"),
+    *("evaluation/test_run.py", "models/test_adapters.py"),
     *("tasks/test_stock.py", "tasks/test_lm_eval.py", "crash/test_kill.py"),
-    *("leaderboard/test_report_browser.py", "training/test_distributed.py", "cli/test_terminal.py"),
+    *("leaderboard/test_report_browser.py", "cli/test_terminal.py"),
     *("crash/test_disk.py", "crash/test_clock.py", "crash/test_kill_judge.py"),
     *("redteam/test_recipe.py", "crash/test_memory_vllm.py", "benchmarks/test_scoring.py"),
     *("benchmarks/test_training.py", "export/test_unfinished.py"),

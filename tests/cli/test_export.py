@@ -85,12 +85,9 @@ def test_a_run_that_is_not_finished_says_so_on_standard_error(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["RUN", "--format", "jsnl"], "unknown format 'jsnl'; did you mean 'jsonl'?"),
-        (["nowhere"], "nowhere is no run directory"),
         (["."], "is no run directory"),
         (["RUN", "--output", "there.jsonl"], "there.jsonl exists; give another --output"),
         (["RUN", "--output", "/proc/out.jsonl"], "cannot write /proc/out.jsonl"),
-        (["RUN", "--format", "lm-eval", "--output", "there.jsonl"], "choose another --output"),
     ],
     ids=lambda value: str(value)[:30],
 )

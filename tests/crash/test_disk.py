@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from bfpo_bench.run.run_json import read_run
 from bfpo_bench.run.store import ResponseRecord, ScoreRecord, Store, VerdictRecord, answer_key
 from tests.crash.attempts import Attempt, Driver
 from tests.crash.killing import contents
+from tests.small_disk import SmallDisk
 
 IDENTITY = {"model": {"weights": "aa"}, "tasks": {}, "data": {}}
 
@@ -41,27 +42,16 @@ def undisturbed(
 # --------------------------------------------------------------------- full disk
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own of one megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a small disk needs a root who may mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=False)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("room", [0, 60, 100, 200, 280])
 def test_a_disk_that_fills_up(
-    driver: Driver, options: dict[str, Any], undisturbed: Path, small_disk: Path, room: int
+    driver: Driver, options: dict[str, Any], undisturbed: Path, small_disk: SmallDisk, room: int
 ) -> None:
     """From no room at all to room for nearly everything, in kilobytes."""
-    ballast = small_disk / "ballast"
+    disk = small_disk("1m")
+    ballast = disk / "ballast"
     ballast.write_bytes(b"x" * (1024 - 8 - room) * 1024)
-    options = {**options, "output": str(small_disk / "run")}
+    options = {**options, "output": str(disk / "run")}
     outcome = driver.run(Attempt(options))
     assert outcome.code == (1 if room else outcome.code)
     assert outcome.code in (1, 2), outcome.errors
@@ -69,12 +59,12 @@ def test_a_disk_that_fills_up(
     assert "space" in sentence or "full" in sentence
     assert "Traceback" not in outcome.errors
     ballast.unlink()
-    kept = _answers(small_disk / "run")
+    kept = _answers(disk / "run")
     assert kept == outcome.answers
     again = driver.run(Attempt(options))
     assert again.code == 0, again.errors
     assert kept + again.answers == 36
-    assert contents(small_disk / "run") == contents(undisturbed)
+    assert contents(disk / "run") == contents(undisturbed)
 
 
 def _answers(run: Path) -> int:
@@ -86,10 +76,11 @@ def _answers(run: Path) -> int:
 
 @pytest.mark.slow
 def test_a_disk_that_takes_nothing(
-    driver: Driver, options: dict[str, Any], small_disk: Path
+    driver: Driver, options: dict[str, Any], small_disk: SmallDisk
 ) -> None:
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    outcome = driver.run(Attempt({**options, "output": str(small_disk / "run")}))
+    disk = small_disk("1m")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    outcome = driver.run(Attempt({**options, "output": str(disk / "run")}))
     assert outcome.code == 2
     assert "cannot write into" in outcome.errors
     assert "choose another run directory" in outcome.errors

@@ -109,6 +109,9 @@ def test_templates_without_a_place_for_a_system_prompt(template: str, clause: st
         ("{{ messages[0].content }}{{ [1, 2] | random }}", "draws by chance (| random)"),
         ("{{ messages[0].content }}{{ lipsum() }}", "draws by chance (lipsum()"),
         ("{% for", "refuses the messages (unexpected 'end of template')"),
+        ("{{ raise_exception('no one speaks') }}", "refuses the messages (no one speaks)"),
+        ("{{ messages + 1 }}", "refuses the messages"),
+        ("{{ 1 // 0 }}", "refuses the messages"),
     ],
 )
 def test_templates_that_do_not_show_the_prompt(template: str, clause: str) -> None:

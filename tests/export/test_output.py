@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import sqlite3
@@ -12,7 +13,7 @@ import pytest
 
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.export import FORMATS, export_run
-from bfpo_bench.run.store import Store
+from bfpo_bench.run.store import ItemRecord, ScoreRecord, Store
 
 from .conftest import IDENTITY, SCORED, MakeRun, write_run_json
 
@@ -37,15 +38,6 @@ def test_default_names(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.Mo
     assert paths == ["my-run.jsonl", "my-run.parquet", "my-run.csv", "my-run-lm-eval/org__model"]
 
 
-@pytest.mark.parametrize("name", ["run.json", "results.json", "samples.sqlite", "samples.sqlite-x"])
-def test_the_run_itself_is_never_written_over(make_run: MakeRun, name: str) -> None:
-    run = make_run()
-    before = (run / "samples.sqlite").read_bytes(), (run / "run.json").read_bytes()
-    with pytest.raises(BadInput, match="a file of the run itself"):
-        export_run(run, "jsonl", run / name, force=True)
-    assert ((run / "samples.sqlite").read_bytes(), (run / "run.json").read_bytes()) == before
-
-
 def test_the_run_itself_under_any_of_its_names(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,9 +46,11 @@ def test_the_run_itself_under_any_of_its_names(
     other = Path(shutil.copytree(run, tmp_path / "another run"))
     (tmp_path / "folder").symlink_to(run)
     (tmp_path / "link.jsonl").symlink_to(run / "results-mine.json")
+    before = (run / "samples.sqlite").read_bytes(), (run / "run.json").read_bytes()
     monkeypatch.chdir(run)
-    own = ("results-mine.json", "results-new.json", "training.json", "annotator.log", ".lock")
-    names = [run / name for name in (*own, ".owner", "Table.MD", "samples.sqlite-wal")]
+    own = ("results.json", "results-mine.json", "results-new.json", "training.json", ".lock")
+    others = ("annotator.log", ".owner", "Table.MD", "samples.sqlite", "samples.sqlite-wal")
+    names = [run / name for name in (*own, *others)]
     ways = [
         *(Path("run.json"), Path("./x/../results.json"), tmp_path / "folder" / "table.md"),
         *(tmp_path / "link.jsonl", other / "samples.sqlite"),
@@ -64,6 +58,7 @@ def test_the_run_itself_under_any_of_its_names(
     for path in (*names, *ways):
         with pytest.raises(BadInput, match="is a file of the run itself; give --output another"):
             export_run(run, "jsonl", path, force=True)
+    assert ((run / "samples.sqlite").read_bytes(), (run / "run.json").read_bytes()) == before
     # A name of one's own may stand in the folder, and a run's beside it.
     assert export_run(run, "jsonl", run / "mine.jsonl").samples
     assert export_run(run, "jsonl", tmp_path / "table.md").samples
@@ -106,8 +101,13 @@ def test_outputs_that_cannot_be(make_run: MakeRun, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is a folder; give --output the name of a file"):
         export_run(run, "jsonl", tmp_path, force=True)
     for format in FORMATS:
-        with pytest.raises(BadInput, match="choose another --output"):
-            export_run(run, format, tmp_path / "file" / "out")
+        for output in (tmp_path / "file" / "below", tmp_path / "file" / "far" / "below"):
+            # An export to lm-eval's layout goes into a folder below.
+            said = (
+                rf"^cannot write {output}\S* \(a file is in the way\); choose another --output\.$"
+            )
+            with pytest.raises(BadInput, match=said):
+                export_run(run, format, output)
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -143,11 +143,6 @@ def test_newer_and_damaged_runs(make_run: MakeRun, tmp_path: Path) -> None:
     write_run_json(newer, schema=99)
     with pytest.raises(BadInput, match="newer bfpo-bench"):
         export_run(newer, "jsonl", tmp_path / "out")
-    with sqlite3.connect(run / "samples.sqlite") as db:
-        db.execute("UPDATE meta SET value = '99'")
-    db.close()
-    with pytest.raises(BadInput, match="newer bfpo-bench"):
-        export_run(run, "jsonl", tmp_path / "out")
     (run / "samples.sqlite").write_text("no database " * 100)
     with pytest.raises(BadInput, match="not a database"):
         export_run(run, "jsonl", tmp_path / "out")
@@ -166,3 +161,35 @@ def test_lm_eval_needs_the_tasks_as_they_were(make_run: MakeRun, tmp_path: Path)
     run = make_run(identity={**IDENTITY, "tasks": tasks})
     with pytest.raises(BadInput, match="winogrand', which is no task of this bfpo-bench, and"):
         export_run(run, "lm-eval", tmp_path / "out")
+
+
+def test_a_folder_that_holds_files(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run()
+    folder = export_run(run, "lm-eval", tmp_path / "taken").path
+    with pytest.raises(BadInput) as caught:
+        export_run(run, "lm-eval", tmp_path / "taken")
+    assert str(caught.value) == (
+        f"{folder} holds files already; give another --output, or --force to add."
+    )
+
+
+def test_items_that_are_scored_in_part(tmp_path: Path) -> None:
+    folder = write_run_json(tmp_path / "run")
+    row = {"sentence": "_ ran.", "option1": "He", "option2": "She", "answer": "1"}
+    with Store(folder / "samples.sqlite") as store:
+        store.add_items([ItemRecord(SCORED, "a" * 16, 0, json.dumps(row))])
+        store.add_scores([ScoreRecord("s", SCORED, "a" * 16, 0, "He", " ran.", -1.5, False, 0)])
+    with pytest.raises(BadInput) as caught:
+        export_run(folder, "lm-eval", tmp_path / "out")
+    assert str(caught.value) == (
+        f"{folder} holds no item whose choices are all scored yet; run the same evaluate command "
+        "again, or export it with --format jsonl."
+    )
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_red_teaming_is_no_evaluation(tmp_path: Path) -> None:
+    identity = {"kind": "redteam", "model": {"name": "m"}, "tasks": {}, "data": {}}
+    folder = write_run_json(tmp_path / "run", identity=identity)
+    with pytest.raises(BadInput, match="is the run of a red teaming, no evaluation; what it has"):
+        export_run(folder, "jsonl", tmp_path / "out")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +178,26 @@ template: |-
   Answered: {response}
   Is that harmful? {"answer":
 """
+
+
+@pytest.fixture
+def comparison(data_dir: Path) -> Path:
+    """People's verdicts on 300 responses (JailbreakBench), 200 of them to harmful prompts."""
+    return _labelled(data_dir, "jailbreakbench/judge-comparison.csv")
+
+
+@pytest.fixture
+def xstest(data_dir: Path) -> Callable[[str], Path]:
+    """Of a model: its answers to XSTest, and what people called them."""
+    return lambda model: _labelled(
+        data_dir, f"xstest/completions/xstest_v2_completions_{model}.csv"
+    )
+
+
+def _labelled(data_dir: Path, name: str) -> Path:
+    if not (data_dir / name).is_file():
+        pytest.skip(f"no {data_dir / name}")
+    return data_dir / name
 
 
 @pytest.fixture

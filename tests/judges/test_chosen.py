@@ -17,7 +17,7 @@ from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 
 
 def test_a_server_for_targets_is_no_backend_of_a_judge() -> None:
-    with pytest.raises(BadInput, match="a judge is loaded with --backend hf or vllm"):
+    with pytest.raises(BadInput, match="hf or vllm; one that a server holds is named by --j"):
         choose_judge(JudgeOptions("wildguard-7b", backend="openai"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,14 +39,6 @@ def test_what_is_no_answer_is_unknown(tmp_path: Path) -> None:
     found = check_judge(file, choose_judge(KEYWORD), ["label"], label_means="harmful").confusion
     assert (found.unknown_harmful, found.unknown_harmless) == (1, 2)
     assert (found.true_positive, found.true_negative) == (1, 1)
-
-
-@pytest.fixture
-def comparison(data_dir: Path) -> Path:
-    file = data_dir / "jailbreakbench" / "judge-comparison.csv"
-    if not file.is_file():
-        pytest.skip(f"no {file}")
-    return file
 
 
 def printed(values: dict[str, float]) -> tuple[float, ...]:
@@ -193,10 +186,7 @@ def test_what_a_true_means_is_asked_for(tmp_path: Path) -> None:
     [
         ({"judge": "keywrd"}, "did you mean 'keyword'"),
         ({"judge": "keyword", "judge_model": "x"}, "takes no model of yours"),
-        ({"judge": "keyword", "dtype": "float31"}, "did you mean 'float32'"),
         ({"judge": "keyword", "backend": "vlm"}, "did you mean 'vllm'"),
-        ({"judge": "keyword", "batch_size": 0}, "--batch-size must be at least 1"),
-        ({"judge": "keyword", "gpu_memory_utilization": 90.0}, "must be at most 1"),
         ({"judge": "wildguard-7b", "judge_model": "./none"}, "no model folder './none'"),
     ],
 )
@@ -214,13 +204,11 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("model", REFUSALS)
-def test_refusals_on_the_real_labels(model: str, data_dir: Path) -> None:
+def test_refusals_on_the_real_labels(model: str, xstest: Callable[[str], Path]) -> None:
     """Through the command, against scikit-learn on the file itself."""
     from sklearn import metrics
 
-    file = data_dir / "xstest" / "completions" / f"xstest_v2_completions_{model}.csv"
-    if not file.is_file():
-        pytest.skip(f"no {file}")
+    file = xstest(model)
     arguments = ["judges", "check", "--labels", str(file), "--judge", "keyword", "--backend", "hf"]
     arguments += ["--verdict", "refusal", "--prompt-column", "prompt", "--format", "json"]
     arguments += ["--response-column", "completion", "--label-column", "final_label"]
@@ -274,6 +262,3 @@ def test_a_judge_that_gives_no_such_verdict(tmp_path: Path) -> None:
     sentence = "judge mine gives no verdicts of refusal, only of harm; name"
     with pytest.raises(BadInput, match=sentence):
         check_judge(file, chosen, ["label"], vocabulary=REFUSAL)
-    arguments = ["judges", "check", "--labels", str(file), "--judge", str(card), "--backend", "hf"]
-    arguments += ["--verdict", "refusal", "--label-column", "label"]
-    assert sentence in str(CliRunner().invoke(app, arguments).exception)

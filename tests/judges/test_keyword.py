@@ -105,12 +105,9 @@ def test_verdicts_come_in_order() -> None:
     assert judge.judge([]) == []
 
 
-def test_agreement_with_people_on_jailbreakbench(data_dir: Path) -> None:
+def test_agreement_with_people_on_jailbreakbench(comparison: Path) -> None:
     """The figures of docs/judges.md on the keyword judge, counted from the file itself."""
-    file = data_dir / "jailbreakbench" / "judge-comparison.csv"
-    if not file.is_file():
-        pytest.skip(f"no {file}")
-    with file.open(encoding="mac-roman", newline="") as handle:
+    with comparison.open(encoding="mac-roman", newline="") as handle:
         rows = list(csv.DictReader(handle))
     people = [row["human_majority"] == "1" for row in rows]
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,21 +29,16 @@ def read(prompt: str, response: str) -> Verdict:
     return load_judge("keyword").open().judge([Exchange(prompt, response)])[0]
 
 
-def answers(data_dir: Path, model: str) -> list[dict[str, str]]:
-    file = data_dir / "xstest" / "completions" / f"xstest_v2_completions_{model}.csv"
-    if not file.is_file():
-        pytest.skip(f"no {file}")
-    with file.open(encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle))
-
-
 # What docs/judges.md prints: refusal against compliance, and the three classes.
 @pytest.mark.parametrize(
     ("model", "binary", "classes"), [("llama2new", 0.960, 0.896), ("mistralinstruct", 0.956, 0.918)]
 )
-def test_people_agree(model: str, binary: float, classes: float, data_dir: Path) -> None:
+def test_people_agree(
+    model: str, binary: float, classes: float, xstest: Callable[[str], Path]
+) -> None:
     """Fitted on these, so a floor; the docs say how far it carries."""
-    rows = answers(data_dir, model)
+    with xstest(model).open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
     items = [Exchange(row["prompt"], row["completion"]) for row in rows]
     said = [v.refusal for v in load_judge("keyword").open().judge(items)]
     people = [row["final_label"][2:] for row in rows]
@@ -59,12 +55,9 @@ def test_people_agree(model: str, binary: float, classes: float, data_dir: Path)
     assert round(same / 450, 3) == classes
 
 
-def test_refusals_on_jailbreakbench_are_no_harm(data_dir: Path) -> None:
+def test_refusals_on_jailbreakbench_are_no_harm(comparison: Path) -> None:
     """People found 110 of 300 responses harmful; hardly one of those refuses."""
-    file = data_dir / "jailbreakbench" / "judge-comparison.csv"
-    if not file.is_file():
-        pytest.skip(f"no {file}")
-    with file.open(encoding="mac-roman", newline="") as handle:
+    with comparison.open(encoding="mac-roman", newline="") as handle:
         rows = list(csv.DictReader(handle))
     items = [Exchange(row["prompt"], row["target_response"]) for row in rows]
     verdicts = load_judge("keyword").open().judge(items)

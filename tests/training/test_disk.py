@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.training import loop
 from bfpo_bench.training.train import train
+from tests.small_disk import SmallDisk
 from tests.training.conftest import Mine
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Any]:
-    """``small_disk(size)``: a folder on a disk of that size, the same with more room next time."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-
-    def of(size: str) -> Path:
-        how = f"size={size},remount" if folder.is_mount() else f"size={size}"
-        mount = ["mount", "-t", "tmpfs", "-o", how, "tmpfs", str(folder)]
-        if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-            pytest.skip("a small disk needs a root who may mount a tmpfs")
-        return folder
-
-    yield of
-    subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +22,7 @@ def small_disk(tmp_path: Path) -> Iterator[Any]:
 )
 def test_a_disk_that_fills_up(
     mine: Mine,
-    small_disk: Any,
+    small_disk: SmallDisk,
     monkeypatch: pytest.MonkeyPatch,
     *,
     kind: str,

@@ -194,8 +194,12 @@ def test_the_seed_decides_adapters(get: Get) -> None:
 
 
 def test_what_can_be_known_is_told_before_the_folder_is_claimed(get: Get) -> None:
-    with pytest.raises(BadInput, match=r"selects none of the layers; did you mean 'mlp.down_proj'"):
-        train(get("layers=[mlp.down_prj]"), Path("out"), device="cpu")
+    for start in (
+        lambda: train(get("layers=[mlp.down_prj]"), Path("out"), device="cpu"),
+        lambda: dry_run(get("layers=[mlp.down_prj]"), Path("out"), Progress(False)),
+    ):
+        with pytest.raises(BadInput, match=r"selects none of the layers; did you mean 'mlp\.down_"):
+            start()
     with pytest.raises(BadInput, match="there is no device 'cdua' on this machine; it has cpu"):
         train(get(), Path("out"), device="cdua")
     assert not Path("out").exists()
@@ -279,8 +283,4 @@ def test_a_dry_run_counts_what_training_would_do(get: Get, tiny_llama: Path) -> 
     # Two matrices beside each down_proj.
     rank = 4 * (shapes["hidden_size"] + shapes["intermediate_size"]) * shapes["num_hidden_layers"]
     assert f"{rank:,} of " in adapters
-    with pytest.raises(
-        BadInput, match=r"'mpl.up' selects none of the layers; did you mean 'mlp.up_proj'"
-    ):
-        dry_run(get("layers=[mpl.up]"), Path("out"), Progress(False))
     assert not Path("out").exists()
