@@ -62,7 +62,7 @@ def _listed() -> list[str]:
         for name, recipe in found.items():
             if recipe.kind == kind:
                 sets: dict[str, list[str]] = {}
-                for one in recipe.data:
+                for one in (one for stage in recipe.stages for one in stage.data):
                     sets.setdefault(one.pairs, []).append(one.name)
                 data = "; ".join(f"{pairs}: {', '.join(some)}" for pairs, some in sets.items())
                 lines.append(

@@ -228,7 +228,8 @@ def located(recipe: Recipe, folder: Path) -> Recipe:
     data = tuple(
         replace(one, files=tuple(str(folder / file) for file in one.files)) for one in recipe.data
     )
-    return replace(recipe, data=data)
+    first = None if recipe.first is None else located(recipe.first, folder)
+    return replace(recipe, data=data, first=first)
 
 
 def _drawn(

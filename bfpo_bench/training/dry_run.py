@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.models.number_format import training_advice
-from bfpo_bench.training.output import as_yaml
+from bfpo_bench.training.output import FIRST, as_yaml
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.train import check_trackers, prepare
 
@@ -29,6 +30,16 @@ def dry_run(
     Raises:
         BadInput: something asked for cannot be had.
     """
+    if recipe.first is not None:
+        first = dry_run(recipe.first, output / FIRST, progress, trust_remote_code, device)
+        second = replace(recipe, base=recipe.stages[0].base, first=None)
+        return "\n".join(
+            [
+                *("First stage:", first, ""),
+                *(f"Second stage, from the model in {output / FIRST}:",),
+                dry_run(second, output, progress, trust_remote_code, device),
+            ]
+        )
     check_trackers(recipe)
     prepared = prepare(recipe, progress, trust_remote_code)
     total, group = recipe.optimization.pairs_per_update, prepared.group

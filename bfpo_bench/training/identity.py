@@ -113,7 +113,12 @@ def _placeless(identity: Mapping[str, Any], there: list[str]) -> Mapping[str, An
     if not isinstance(recipe, dict):
         return identity
     sets = recipe.get("data") or ()
-    changed: dict[str, Any] = {"base": None, "data": [_without(one, ("files",)) for one in sets]}
+    # What the first stage was stands in its own record, and what came of it in the base weights.
+    changed: dict[str, Any] = {
+        "base": None,
+        "first": None,
+        "data": [_without(one, ("files",)) for one in sets],
+    }
     # What is kept and told meanwhile changes nothing of the model.
     changed |= dict.fromkeys(("save_minutes", "save_steps", "report_to"))
     if "rewards" in there:

@@ -57,6 +57,9 @@ SCHEMA_VERSION = 1
 NAMED = 100
 """Bad rows of a set that are named in the record; the others are counted."""
 
+FIRST = "first"
+"""The first stage's output, in that of a recipe of two."""
+
 MARGINS = "margins.json"
 """Margins of an unfinished training."""
 
@@ -76,10 +79,7 @@ def claim_output(folder: Path, identity: dict[str, Any]) -> Path | None:
     Raises:
         BadInput: the folder holds something else, or cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(
-            f"a checkpoint is a folder, and {folder} is a file; name another with --output."
-        )
+    check_free(folder, identity["recipe"])
     if is_finished(folder):
         raise BadInput(
             f"{folder} holds a finished training already; name another folder with --output, or "
@@ -108,16 +108,41 @@ def claim_output(folder: Path, identity: dict[str, Any]) -> Path | None:
                 )
             write_json(started, {**identity, "updates": UPDATES})
             return newest
-        if folder.exists() and any(path.name not in (LOCK, ".owner") for path in folder.iterdir()):
-            raise BadInput(f"{folder} is not empty; name a new folder with --output.")
         folder.mkdir(parents=True, exist_ok=True)
         write_json(started, {**identity, "updates": UPDATES})
     except OSError as error:
-        raise BadInput(
-            f"the output {folder} cannot be written ({why_unwritable(error)}); name another folder "
-            "with --output."
-        ) from error
+        raise _unwritable(folder, error) from error
     return None
+
+
+def _unwritable(folder: Path, error: OSError) -> BadInput:
+    return BadInput(
+        f"the output {folder} cannot be written ({why_unwritable(error)}); name another folder "
+        "with --output."
+    )
+
+
+def check_free(folder: Path, recipe: Mapping[str, Any]) -> None:
+    """Refuses an output that holds what no training by a recipe has put there.
+
+    Raises:
+        BadInput: it does, or is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(
+            f"a checkpoint is a folder, and {folder} is a file; name another with --output."
+        )
+    if not folder.exists() or is_finished(folder) or (folder / STARTED).exists():
+        return
+    ours = (LOCK, ".owner", *([FIRST] if recipe.get("first") else []))
+    try:
+        for path in (folder / STARTED, folder / MARGINS):
+            sweep(path)
+        others = any(path.name not in ours for path in folder.iterdir())
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    if others:
+        raise BadInput(f"{folder} is not empty; name a new folder with --output.")
 
 
 def finished_record(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:

@@ -239,6 +239,8 @@ class Recipe:
         report_to: where else to report: ``tensorboard``, ``wandb``, ``trackio``.
         save_minutes: minutes of training between checkpoints to resume from; None keeps none.
         save_steps: updates between checkpoints, besides.
+        first: a training that comes before: this one starts from its model, which is also its
+            reference. In a file, what it does not say it shares with this one.
     """
 
     method: Text
@@ -264,6 +266,12 @@ class Recipe:
     report_to: Texts = ()
     save_minutes: Positive | None = 15.0
     save_steps: Count | None = None
+    first: Recipe | None = None
+
+    @property
+    def stages(self) -> list[Recipe]:
+        """The trainings that a recipe is made of, in their order; the last is itself."""
+        return [*(self.first.stages if self.first else []), self]
 
     def __post_init__(self) -> None:
         for right, rule in _rules(self):

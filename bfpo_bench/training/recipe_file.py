@@ -55,14 +55,13 @@ def load_recipe(name: str, changes: Sequence[str] = (), base: str | None = None)
     content = _read(name)
     for change in (changes,) if isinstance(changes, str) else changes:
         _change(content, change)
-    if base is not None:
-        content["base"] = base
     _refuse_old_keys(content, name)
-    recipe = validated(Recipe, content, f"recipe {name}")
-    for one in recipe.data:  # known before the first is read, which can take long
-        if one.pairs not in PAIRS[recipe.kind]:
+    recipe = validated(Recipe, _with_first(content, base), f"recipe {name}")
+    # Known before the first is read, which can take long.
+    for kind, one in ((stage.kind, one) for stage in recipe.stages for one in stage.data):
+        if one.pairs not in PAIRS[kind]:
             what = f"value of 'pairs' in set {one.name!r}:"
-            raise unknown_name(what, one.pairs, PAIRS[recipe.kind])
+            raise unknown_name(what, one.pairs, PAIRS[kind])
         if one.format is not None and one.format not in FORMATS:
             raise unknown_name("format of preference data", one.format, FORMATS)
     return recipe
@@ -156,6 +155,22 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         mergeable = isinstance(below, dict) and isinstance(value, dict) and not whole
         merged[key] = _merge(below, value) if mergeable else value  # type: ignore[arg-type]
     return merged
+
+
+def _with_first(content: dict[str, Any], base: str | None) -> dict[str, Any]:
+    """A recipe whose first stage says all of itself.
+
+    Args:
+        base: what the first of all stages starts from, instead of what they say.
+    """
+    own = {key: value for key, value in content.items() if key != "first"}
+    if base is not None:
+        own["base"] = base
+    first = content.get("first")
+    if not isinstance(first, dict):
+        return own if first is None else {**own, "first": first}
+    whole = _merge({**own, "method": f"{own.get('method')}-first"}, first)
+    return {**own, "first": _with_first(whole, base)}
 
 
 def _change(content: dict[str, Any], change: str) -> None:

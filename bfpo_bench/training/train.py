@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,11 +31,14 @@ from bfpo_bench.models.number_format import training_advice
 from bfpo_bench.training.identity import base_identity, training_identity
 from bfpo_bench.training.loop import ProgressBar, keep_checkpoints, loop_settings, run_trainer
 from bfpo_bench.training.output import (
+    FIRST,
+    check_free,
     claim_output,
     clear_output,
     finish_output,
     finished_record,
     is_clear,
+    is_finished,
     training_record,
 )
 from bfpo_bench.training.prepared import Prepared, Run
@@ -58,7 +62,8 @@ def train(
     """Trains by a recipe and writes a checkpoint; see docs/training.md.
 
     Run again with the same arguments, it goes on from its newest checkpoint; a training that is
-    finished is read.
+    finished is read. A recipe's first stage is a training of its own, in ``first`` of the output;
+    all stages are checked before it begins.
 
     Args:
         output: folder for the checkpoint; ``training.json`` in it says how it was made.
@@ -72,8 +77,9 @@ def train(
             into this folder (before any training).
         RunFailed: the training broke off; run again, it goes on from its newest checkpoint.
     """
-    check_trackers(recipe)
-    _check_engine(recipe)
+    for stage in recipe.stages:
+        check_trackers(stage)
+        _check_engine(stage)
     _check_device(device)
     state = join_processes(device)
     if progress is None or not state.is_main_process:
@@ -81,6 +87,12 @@ def train(
     with ExitStack() as ours:
         if state.is_main_process and not is_clear(output):
             ours.enter_context(owned(output, inside=True))
+        if recipe.first is not None:
+            _by_main(state, lambda: _check_before_first(recipe, output))
+            if not is_finished(output / FIRST):
+                prepare(recipe, progress, trust_remote_code)
+            train(recipe.first, output / FIRST, progress, device, trust_remote_code)
+            recipe = replace(recipe, base=str(output / FIRST))
         return _train(recipe, output, progress, device, trust_remote_code, state)
 
 
@@ -97,7 +109,7 @@ def _train(
     # Bars of the libraries would run through ours.
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
-    prepared = prepare(recipe, progress, trust_remote_code)
+    prepared = _prepared(recipe, progress, trust_remote_code)
     _, accumulation = prepared.batches(state.num_processes)
     base, entries = prepared.base, prepared.entries()
     provenance = base_identity(recipe, base.files, trust_remote_code)
@@ -150,9 +162,30 @@ def _train(
 def prepare(recipe: Recipe, progress: Progress, trust_remote_code: bool = False) -> Prepared:
     """Everything of a training that is checked and counted before a model is loaded.
 
+    Where there is a first stage, its base stands in for the model that it is going to make.
+
     Raises:
         BadInput: something of it cannot be had or does not go together.
     """
+    return _prepared(replace(recipe, base=recipe.stages[0].base), progress, trust_remote_code)
+
+
+def _check_before_first(recipe: Recipe, output: Path) -> None:
+    """What would stop the second stage, said before the first.
+
+    Raises:
+        BadInput: the output holds something else, or a result whose first stage was deleted.
+    """
+    check_free(output, recipe.as_dict())
+    if is_finished(output) and not is_finished(output / FIRST):
+        raise BadInput(
+            f"{output} holds a finished training whose first stage, {output / FIRST}, is gone, so "
+            "that nobody can tell whether it is the same; evaluate the model as it is, or name "
+            "another folder with --output."
+        )
+
+
+def _prepared(recipe: Recipe, progress: Progress, trust_remote_code: bool) -> Prepared:
     if recipe.kind == "sft":
         from bfpo_bench.training.sft import prepare_sft
 
