@@ -51,6 +51,7 @@ def compare(
     from contextlib import nullcontext
 
     from bfpo_bench.common.files import atomic_write, new_file
+    from bfpo_bench.common.text import visible
     from bfpo_bench.leaderboard.compare import compare_runs
     from bfpo_bench.leaderboard.render.comparison import check_format, render
 
@@ -61,4 +62,5 @@ def compare(
             atomic_write(place, render(found, format))
             typer.echo(f"Comparison: {output}")
             return
-    typer.echo(render(found, format, shutil.get_terminal_size((100, 24)).columns), nl=False)
+    width = shutil.get_terminal_size((100, 24)).columns
+    typer.echo(visible(render(found, format, width)), nl=False)

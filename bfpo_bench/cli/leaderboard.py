@@ -119,8 +119,11 @@ def _write(board: Leaderboard, format: str, output: Path | None) -> None:
     import shutil
     import sys
 
+    from bfpo_bench.common.text import visible
+
     if output is not None:
         from bfpo_bench.common.files import atomic_write
+        from bfpo_bench.common.foreign import place_of
 
         content: str | bytes
         if format == "parquet":
@@ -129,12 +132,13 @@ def _write(board: Leaderboard, format: str, output: Path | None) -> None:
             content = file.getvalue()
         else:
             content = board.render(format)
-        atomic_write(output.resolve(), content)
+        atomic_write(place_of(output), content)
         typer.echo(f"Table: {output}")
         return
     width = shutil.get_terminal_size((100, 24)).columns
     styled = format == "terminal" and sys.stdout.isatty()
-    typer.echo(board.render(format, width, styled), nl=False)
+    content = board.render(format, width, styled)
+    typer.echo(content if styled else visible(content), nl=False)
 
 
 def _end(board: Leaderboard) -> None:

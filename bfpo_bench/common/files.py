@@ -19,6 +19,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from bfpo_bench.common.errors import BadInput, RunFailed, why_unwritable
+from bfpo_bench.common.foreign import place_of
 from bfpo_bench.common.ownership import Lock
 
 LOCK = ".lock"
@@ -49,12 +50,14 @@ def owned(path: Path, inside: bool = False) -> Iterator[Path]:
         yield place
         return
     taken = f"another process is writing {path}; wait for it, or choose another place."
+    home = place if inside else place.parent
+    missing: list[Path] = []
     try:
-        home = place if inside else place.parent
         missing = [folder for folder in (home, *home.parents) if not folder.exists()]
         home.mkdir(parents=True, exist_ok=True)
         lock = Lock(home / LOCK if inside else beside(place, "lock"), path, taken, keep=False)
     except OSError as error:
+        _unmake(missing)
         raise _unwritable(path, error) from error
     try:
         _mine[place] = threading.get_ident()
@@ -64,9 +67,13 @@ def owned(path: Path, inside: bool = False) -> Iterator[Path]:
     finally:
         _mine.pop(place, None)
         lock.close()
-        for folder in missing:
-            with suppress(OSError):  # something is in it
-                folder.rmdir()
+        _unmake(missing)
+
+
+def _unmake(folders: list[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # something is in it
+            folder.rmdir()
 
 
 @contextmanager
@@ -314,9 +321,9 @@ def refuse_file_of_run(path: Path, run: Path | None = None) -> None:
         BadInput: ``path`` is such a file, there or not.
     """
     # A link may stand in the way to the folder, or in the place of the file itself.
-    for place in (path.parent.resolve() / path.name, path.resolve()):
+    for place in (place_of(path.parent) / path.name, place_of(path)):
         folder, name = place.parent, place.name.casefold()
-        if not (folder / "run.json").exists() and (run is None or folder != run.resolve()):
+        if not (folder / "run.json").exists() and (run is None or folder != place_of(run)):
             continue
         if any(fnmatch(name, pattern) for pattern in (*RUN_FILES, LOCK, ".owner")):
             raise BadInput(f"{path} is a file of the run itself; give --output another name.")

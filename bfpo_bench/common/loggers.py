@@ -45,4 +45,4 @@ def clean_messages() -> None:
 
 class _Clean(logging.LogRecord):
     def getMessage(self) -> str:
-        return sentence(super().getMessage())
+        return sentence(super().getMessage(), lines=not self.name.startswith("bfpo_bench"))

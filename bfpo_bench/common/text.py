@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from collections.abc import Callable
 from typing import Any
 
 
@@ -32,12 +34,23 @@ def visible(text: str) -> str:
     return text.translate(_VISIBLE)
 
 
+def plain_json(text: str) -> str:
+    r"""JSON with all that :func:`visible` would not show as it is written as ``\u001b``."""
+    return text.translate(_PLAIN)
+
+
 LONGEST = 2_000
 """Characters that a sentence of a command may have: what is foreign in it may have any number."""
 
 
-def sentence(text: str) -> str:
-    """The same for one sentence to a person, which begins and ends as it does and is `LONGEST`."""
+def sentence(text: str, lines: bool = False) -> str:
+    """The same for one sentence to a person, which begins and ends as it does and is `LONGEST`.
+
+    Args:
+        lines: it may have several; else a name with a line feed could look like another sentence.
+    """
+    if not lines:
+        text = text.replace("\n", "\\n")
     if len(text) <= LONGEST and len(whole := visible(text)) <= LONGEST:
         return whole
     half = (LONGEST - len(_CUT)) // 2
@@ -50,12 +63,17 @@ _CUT = " [… cut …] "
 class _Visible(dict[int, str]):
     """By code point, what is shown for it; filled with those that were met."""
 
+    def __init__(self, escape: Callable[[str], str]) -> None:
+        super().__init__()
+        self._escape = escape
+
     def __missing__(self, code: int) -> str:
         character = chr(code)
         steers = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
         shown = steers and character not in "\n\t\u200c\u200d"
-        self[code] = character.encode("unicode_escape").decode() if shown else character
+        self[code] = self._escape(character) if shown else character
         return self[code]
 
 
-_VISIBLE = _Visible()
+_VISIBLE = _Visible(lambda character: character.encode("unicode_escape").decode())
+_PLAIN = _Visible(lambda character: json.dumps(character)[1:-1])

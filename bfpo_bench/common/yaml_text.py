@@ -13,12 +13,13 @@ import yaml
 
 from bfpo_bench.common.errors import BadInput, first_line
 from bfpo_bench.common.foreign import MIB, foreign_text
+from bfpo_bench.common.text import valid_text
 
 MOST_BYTES = MIB
 """Longest file that is read; the longest recipe here has 3,000 bytes."""
 
-MOST_PARTS = 100_000
-"""Most keys and values in all: PyYAML takes 3 s for as many."""
+MOST_PARTS = 25_000
+"""Most keys and values in all: PyYAML takes a second for as many."""
 
 MOST_VALUE = 2 * MIB
 """Characters of the longest value, written out: an alias may stand for what is full of aliases."""
@@ -27,6 +28,7 @@ MOST_KEYS = 10_000
 """Most keys at one place: numbers can be chosen so that each is compared with all before it."""
 
 MOST_LEVELS = 100
+_TOO_DEEP = f"it is nested in more than {MOST_LEVELS} levels"
 LONGEST_NUMBER = 64
 """Characters of a number: parts of 1:59:59 are multiplied out, each with a longer one."""
 
@@ -58,13 +60,20 @@ class NoRepeats(yaml.SafeLoader):
         super().__init__(stream)
         self._extent: dict[int, tuple[int, int]] = {}
         self._parts = 0
+        self._levels = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Any part of the text."""
-        node = super().compose_node(parent, index)
         self._parts += 1
+        self._levels += 1
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        # Before what is in it is read, which takes its time.
+        if self._levels > MOST_LEVELS:
+            raise _fault(_TOO_DEEP, event)
         if self._parts > MOST_PARTS:
-            raise _fault(f"it holds more than {MOST_PARTS:,} keys and values", node)
+            raise _fault(f"it holds more than {MOST_PARTS:,} keys and values", event)
+        node = super().compose_node(parent, index)
+        self._levels -= 1
         return node
 
     def compose_scalar_node(self, anchor: Any) -> Any:
@@ -74,6 +83,8 @@ class NoRepeats(yaml.SafeLoader):
             node.tag = _NAMES + "str"
         if node.tag in (_NAMES + "int", _NAMES + "float") and len(node.value) > LONGEST_NUMBER:
             raise _fault(f"a number of {len(node.value):,} digits", node)
+        if not node.value.isascii() and valid_text(node.value) != node.value:
+            raise _fault("half a surrogate pair is no text", node)
         return self._measured(node, ())
 
     def compose_sequence_node(self, anchor: Any) -> Any:
@@ -106,7 +117,7 @@ class NoRepeats(yaml.SafeLoader):
         if size > MOST_VALUE:
             raise _fault("its aliases (*name) stand for millions of characters", node)
         if depth > MOST_LEVELS:
-            raise _fault(f"it is nested in more than {MOST_LEVELS} levels", node)
+            raise _fault(_TOO_DEEP, node)
         self._extent[id(node)] = size, depth
         return node
 
@@ -132,7 +143,7 @@ def yaml_value(text: str, loader: type[NoRepeats] = NoRepeats) -> Any:
     try:
         return yaml.load(text, loader)
     except RecursionError:
-        raise YamlFault("", f"it is nested in more than {MOST_LEVELS} levels") from None
+        raise YamlFault("", _TOO_DEEP) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         why = getattr(error, "problem", None) or first_line(error)

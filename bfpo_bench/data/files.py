@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.foreign import foreign_bytes
 
 
 class Record(NamedTuple):
@@ -29,7 +30,7 @@ def read_text(path: Path) -> str:
         BadInput: it cannot be opened or is not UTF-8.
     """
     try:
-        data = path.read_bytes()
+        data = foreign_bytes(path)
     except OSError as error:
         raise BadInput(
             f"the data file {path} cannot be read ({error.strerror or error}); fetch it again, or "

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.common.foreign import check_is_file
 from bfpo_bench.common.ownership import Lock
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.common.statistics import share
@@ -266,6 +267,7 @@ def read_samples(
     """
     empty = True
     try:
+        check_is_file(path)
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.files import atomic_folder
 from bfpo_bench.common.loggers import errors_only
+from bfpo_bench.common.text import visible
 from bfpo_bench.export.lm_eval_results import TaskSummary, results_file
 from bfpo_bench.export.samples import RunSamples, Sample
 from bfpo_bench.export.tables import json_line, verdict_rows
@@ -28,11 +28,18 @@ HARMLESS = "harmless"
 """Metric added to judged tasks: the verdict of the run's own judge; lm-eval has none there."""
 
 
+LONGEST_NAME = 200
+"""Bytes of the folder's name; most file systems take 255, and locks beside it have longer ones."""
+
+
 def write_lm_eval(run: RunSamples, output: Path | None, force: bool) -> tuple[Path, int]:
     """Writes the model's folder under ``output``; returns it and the number of samples."""
     from lm_eval.utils import sanitize_model_name
 
-    name = re.sub(r"[\x00-\x1f]", "_", sanitize_model_name(run.model))
+    plain = "".join(
+        "_" if c < " " or visible(c) != c else c for c in sanitize_model_name(run.model)
+    )
+    name = plain.encode()[:LONGEST_NAME].decode(errors="ignore")
     if not name.strip("."):
         name = "model"
     folder = (output or Path(f"{run.path.resolve().name}-lm-eval")) / name
@@ -115,7 +122,13 @@ def _write_samples(run: RunSamples, name: str, task: Any, path: Path) -> TaskSum
     with path.open("w", encoding="ascii", newline="\n") as file:
         for stored in run.of(name):
             doc = document(source, stored.row, stored.item.item)
-            sample = _scored(task, doc, stored) if stored.scores else _judged(task, doc, stored)
+            try:
+                sample = _scored(task, doc, stored) if stored.scores else _judged(task, doc, stored)
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                raise BadInput(
+                    f"{run.path}: item {stored.item.item} of {name} is none that lm-eval's files "
+                    f"can hold ({error!r}); export the run with --format jsonl."
+                ) from error
             if sample is None:
                 run.unanswered += 1
                 continue

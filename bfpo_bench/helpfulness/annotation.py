@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, ConfigDict
 from pydantic.dataclasses import dataclass as checked
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.common.text import valid_text
+from bfpo_bench.common.json_file import read_json
 from bfpo_bench.common.validate import validated
 from bfpo_bench.data import Loaded, load_source
 from bfpo_bench.tasks.alpaca_eval import SOURCE
@@ -104,7 +104,7 @@ class Instruction:
         """A model's output as it was compared with the reference's; `raw` is JSON."""
         try:
             told = None if raw is None else json.loads(raw)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise BadInput(
                 f"what {annotator} answered to {TASK}, item {self.item} is damaged ({error}); "
                 "begin the run again with --fresh."
@@ -204,7 +204,7 @@ def check_instructions(path: Path, found: Sequence[str], expected: Sequence[str]
 def _read(path: Path, kind: type[Entry], what: str) -> list[Entry]:
     keys = ", ".join(field.name for field in fields(kind))
     try:
-        content = valid_text(json.loads(path.read_bytes()))
+        content = read_json(path)
     except OSError as error:
         raise BadInput(f"the {what} {path} cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:

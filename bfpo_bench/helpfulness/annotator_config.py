@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.foreign import MIB, foreign_text
 from bfpo_bench.common.yaml_text import yaml_file
 from bfpo_bench.helpfulness.answers import READERS, Step
 from bfpo_bench.judges.protocol import valid_unicode
@@ -158,7 +159,7 @@ def _read(path: Path) -> AnnotatorConfig:
     try:
         content = yaml_file(path, "the annotator configuration")
         [(_, found)] = content.items()
-        template = (path.parents[1] / found["prompt_template"]).read_text(encoding="utf-8")
+        template = foreign_text(path.parents[1] / found["prompt_template"], MIB)
         asked = dict(found["completions_kwargs"])
         model, max_tokens = str(asked["model_name"]), int(asked.get("max_tokens", 2048))
         steps = _steps(found)

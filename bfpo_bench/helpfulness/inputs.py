@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.json_file import read_json
 from bfpo_bench.helpfulness.annotation import Annotation
 from bfpo_bench.helpfulness.length_control import Gamed, fit_length_control
 from bfpo_bench.helpfulness.metrics import comparisons
@@ -64,7 +65,7 @@ def read_inputs(run: Path) -> Upstream | None:
     """
     path = run / LENGTH_CONTROL
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if content["schema"] > SCHEMA_VERSION:
             raise ValueError(f"schema {content['schema']}")
         gamed = content["gamed"]

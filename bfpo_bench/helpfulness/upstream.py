@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.foreign import check_is_file
 from bfpo_bench.helpfulness.annotation import Annotation
 from bfpo_bench.helpfulness.gamed import GAMED_BASELINES, Published, rebuild_gamed
 from bfpo_bench.helpfulness.length_control import Comparisons, Floats, Gamed
@@ -288,6 +289,7 @@ def _in_order(path: Path, by_index: Mapping[str, float], count: int) -> list[flo
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """The rows of a CSV file by their first cell."""
     try:
+        check_is_file(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             names = reader.fieldnames or []

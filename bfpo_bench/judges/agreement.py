@@ -17,6 +17,7 @@ from typing import Any
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.common.statistics import CONFIDENCE, RESAMPLES
+from bfpo_bench.common.text import plain_json
 from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.judges.classes import (
     Classes,
@@ -137,7 +138,7 @@ class Agreement:
             },
             "classes": self.classes.to_json(),
         }
-        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        return plain_json(json.dumps(content, indent=2, ensure_ascii=False)) + "\n"
 
 
 def check_column(

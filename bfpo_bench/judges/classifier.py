@@ -22,6 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from bfpo_bench.common.batches import in_order
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.foreign import place_of
 from bfpo_bench.common.validate import STRICT, Text
 from bfpo_bench.judges.answers import MAX_LINES, MAX_QUESTIONS, Answers, Line
 from bfpo_bench.judges.card_file import HARM, Count, Gives, Kinds, card_identity, checked
@@ -195,7 +196,7 @@ def _beside(card: Path, model: str) -> str:
     if model.startswith("~"):
         return str(Path(model).expanduser())
     if model.startswith("."):
-        return str((card.parent / model).resolve())
+        return str(place_of(card.parent / model))
     return model
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.foreign import foreign_bytes
 from bfpo_bench.judges.vocabulary import HARM, VOCABULARIES, Vocabulary
 
 # The longest field that csv accepts is 128 KiB by default; responses can be longer.
@@ -166,7 +167,7 @@ def read_table(path: Path, encoding: str | None = None) -> Table:
         BadInput: the file cannot be read, is in an encoding that is not known, or is no such table.
     """
     try:
-        data = path.read_bytes()
+        data = foreign_bytes(path)
     except OSError as error:
         raise BadInput(
             f"the labels file {path} cannot be read ({error.strerror}); give a CSV, JSON or "

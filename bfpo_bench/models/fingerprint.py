@@ -17,10 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.foreign import foreign_json
 from bfpo_bench.common.remembered import Memory
 from bfpo_bench.models.adapters import Adapter
 from bfpo_bench.models.chat import chat_templates
-from bfpo_bench.models.checkpoint import TOKENIZER_FILES, ModelFiles, safetensors_header
+from bfpo_bench.models.checkpoint import (
+    MOST_CONFIG,
+    TOKENIZER_FILES,
+    ModelFiles,
+    safetensors_header,
+)
 
 READ_BYTES = 1 << 24
 
@@ -156,7 +162,7 @@ def _elsewhere(folders: Iterable[Path]) -> list[Path]:
         folder / f"{name}config.json" for folder in folders for name in ("", "tokenizer_")
     ):
         try:
-            entries = json.loads(file.read_bytes())["auto_map"].values()
+            entries = foreign_json(file, MOST_CONFIG)["auto_map"].values()
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             continue
         # A tokenizer has two classes, the slow and the fast one, or null for one of them.

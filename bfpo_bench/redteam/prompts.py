@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.foreign import foreign_bytes
 from bfpo_bench.common.lazy import LazySequence
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.data import load_source
@@ -140,7 +141,7 @@ def _from_file(
     path: Path, prompt_column: str | None, category_column: str | None
 ) -> list[tuple[str, str]]:
     try:
-        data = path.read_bytes()
+        data = foreign_bytes(path)
     except OSError as error:
         raise BadInput(
             f"the prompt file {path} cannot be read ({error.strerror}); mend its permissions."

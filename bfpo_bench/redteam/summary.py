@@ -20,6 +20,7 @@ from bfpo_bench.common.files import (
     refuse_file_of_run,
     remove,
 )
+from bfpo_bench.common.json_file import read_json
 from bfpo_bench.redteam.pairs import Answer, Dropped, Fate
 from bfpo_bench.redteam.prompts import PromptSet
 from bfpo_bench.redteam.request import RedteamOptions, Request
@@ -91,7 +92,7 @@ class Summary:
 def read_summary(path: Path) -> Summary | None:
     """The summary in a file; None where there is none of this program's."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         content["total"] = Category(**content["total"])
         content["categories"] = {k: Category(**v) for k, v in content["categories"].items()}
         summary = Summary(**content)

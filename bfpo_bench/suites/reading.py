@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.foreign import place_of
 from bfpo_bench.common.yaml_text import NoRepeats, yaml_file
 
 
@@ -43,7 +44,7 @@ def read_task_yaml(path: Path, within: tuple[Path, ...] = ()) -> Any:
     named = content["include"]
     found: dict[str, Any] = {}
     for name in named if isinstance(named, list) else [named]:
-        other = read_task_yaml((path.parent / str(name)).resolve(), (*within, path))
+        other = read_task_yaml(place_of(path.parent / str(name)), (*within, path))
         found |= other if isinstance(other, dict) else {}
     return found | {key: value for key, value in content.items() if key != "include"}
 

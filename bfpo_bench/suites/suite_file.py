@@ -11,6 +11,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.foreign import place_of
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.common.validate import STRICT, Text, validated
 from bfpo_bench.suites.reading import read_yaml
@@ -130,7 +131,7 @@ def _named(task: Any) -> Any:
 
 def _column(said: _Column, suite: Path, where: str) -> SuiteTask:
     own = said.task.endswith((".yaml", ".yml"))
-    task = read_task((suite.parent / said.task).resolve()) if own else packaged_task(said.task)
+    task = read_task(place_of(suite.parent / said.task)) if own else packaged_task(said.task)
     given = {
         name: value
         for name in ("column", "group", "metric", "direction", "chat_template")

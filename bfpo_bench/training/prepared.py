@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 from accelerate import PartialState
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.foreign import MIB, foreign_text
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.models.checkpoint import ModelFiles
@@ -81,8 +82,8 @@ def read_template(recipe: Recipe) -> str | None:
     bundled = TEMPLATES / f"{wanted}.jinja"
     try:
         path = bundled if Path(wanted).name == wanted and bundled.is_file() else Path(wanted)
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return foreign_text(path, MIB)
+    except (OSError, ValueError) as error:
         names = ", ".join(sorted(path.stem for path in TEMPLATES.glob("*.jinja")))
         raise BadInput(
             f"the chat template {wanted} cannot be read ({error}); name a bundled one ({names}) "

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import yaml
 
 from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.foreign import place_of
 from bfpo_bench.common.text import visible
 from bfpo_bench.common.validate import validated
 from bfpo_bench.common.yaml_text import NoRepeats, YamlFault, yaml_file, yaml_value
@@ -118,7 +119,7 @@ def _path(name: str, beside: Path | None) -> Path:
     if name in recipe_names():
         return FOLDER / f"{name}.yaml"
     if name.endswith((".yaml", ".yml")):
-        return (beside / name if beside else Path(name)).resolve()
+        return place_of(beside / name if beside else Path(name))
     raise unknown_name("recipe", name, recipe_names())
 
 

@@ -167,7 +167,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a circle": (circle, "is no run directory (run.json: Too many levels of symbolic links)"),
     "a circle of folders": (itself, "run.json: Too many levels of symbolic links)"),
-    "a pipe": (pipe, "results.json is not JSON (it is no file)"),
+    "a pipe": (pipe, "results.json cannot be read (it is a pipe or a device, and no file)"),
     "nothing": (emptied, "is no run directory (run.json: No such file or directory)"),
     "no database": (
         written("samples.sqlite", b"no database " * 100), "samples.sqlite is damaged (file is not a"

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from bfpo_bench.common.text import valid_text
+from bfpo_bench.common.text import plain_json, valid_text
 from bfpo_bench.leaderboard.columns import Column
 from bfpo_bench.leaderboard.render.escaping import csv_text
 from bfpo_bench.leaderboard.rows import Cell, Entry
@@ -105,7 +105,7 @@ def json_file(entries: Sequence[Entry], columns: Sequence[Column]) -> str:
 def json_of(content: Mapping[str, Any]) -> str:
     """A JSON text that says which version of which layout it is."""
     about = {"schema": SCHEMA_VERSION, "bfpo_bench": metadata.version("bfpo-bench")}
-    return json.dumps({**about, **content}, indent=2, ensure_ascii=False) + "\n"
+    return plain_json(json.dumps({**about, **content}, indent=2, ensure_ascii=False)) + "\n"
 
 
 def _row(entry: Entry, columns: Sequence[Column]) -> dict[str, Any]:

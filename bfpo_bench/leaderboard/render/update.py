@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.files import atomic_write, owned
+from bfpo_bench.common.foreign import foreign_bytes
 
 BEGIN = "<!-- bfpo-bench leaderboard: begin (generated; edit outside of these two lines) -->"
 END = "<!-- bfpo-bench leaderboard: end -->"
@@ -36,7 +37,7 @@ def update_file(path: Path, table: str) -> bool:
 def _refreshed(path: Path, table: str) -> str | None:
     """The file with this table in it; None where it has it."""
     try:
-        before = path.read_bytes().decode("utf-8") if path.exists() else None
+        before = foreign_bytes(path).decode("utf-8") if path.exists() else None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(
             f"{path} cannot be read as text ({error}); name the Markdown file to refresh."

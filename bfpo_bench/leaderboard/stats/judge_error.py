@@ -12,7 +12,6 @@ the benchmark's responses as on the labelled ones.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.json_file import read_json
 from bfpo_bench.common.statistics import RESAMPLES, Floats, mean_of, percentiles
 
 _SCHEMA = 1
@@ -63,7 +63,7 @@ def read_check(path: Path) -> JudgeCheck:
             harmful from harmless no better than chance.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if int(content["schema"]) > _SCHEMA:
             raise BadInput(
                 f"the judge check {path} has schema {content['schema']}, this bfpo-bench knows "

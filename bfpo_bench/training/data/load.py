@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.foreign import check_is_file, foreign_bytes
 from bfpo_bench.data.files import Record
 from bfpo_bench.data.hub import HubUnavailable, cache_only_without_network, reason
 from bfpo_bench.training.data.columns import Unread, check_unread, tracked
@@ -204,7 +205,7 @@ def file_rows(path: Path) -> Rows:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return foreign_bytes(path).decode("utf-8-sig")
     except OSError as error:
         raise BadInput(
             f"the preference file {path} cannot be opened ({error.strerror or error})."
@@ -266,6 +267,7 @@ def _parquet_rows(path: Path) -> Rows:
     from pyarrow import parquet
 
     try:
+        check_is_file(path)
         file = parquet.ParquetFile(path)
         number = 0
         for batch in file.iter_batches(batch_size=1024):
