@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import NoReturn
 
@@ -9,6 +10,9 @@ from bfpo_bench.cli.encoding import write_anything
 from bfpo_bench.common.interrupts import INTERRUPTED, Interrupts, say_stopped
 from bfpo_bench.common.loggers import clean_messages
 from bfpo_bench.common.text import sentence, visible
+
+_NOWHERE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR)
+"""What the system says of a place that a user names and nobody can use, wherever it is tried."""
 
 
 def main() -> None:
@@ -63,6 +67,12 @@ def _explained(error: BaseException) -> int:
         said = f"bfpo-bench: a disk is full ({first_line(error)}); free some and run this again."
         print(sentence(said), file=sys.stderr)
         return 1
+    if isinstance(error, OSError) and error.filename and error.errno in _NOWHERE:
+        said = (
+            f"bfpo-bench: {error.filename} cannot be used ({error.strerror}); name another place."
+        )
+        print(sentence(said), file=sys.stderr)
+        return 2
     said = (
         f"bfpo-bench: unexpected {type(error).__name__}: {error}; run again with --debug to "
         "see where, and please report it."

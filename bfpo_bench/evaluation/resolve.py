@@ -149,8 +149,13 @@ def output_folder(options: EvaluateOptions) -> Path:
         return options.output
 
     def called(name: str) -> str:
-        path = Path(name).expanduser()
-        return path.resolve().name if path.is_dir() else name.replace("/", "__")
+        try:
+            path = Path(name).expanduser()
+            if path.is_dir():
+                return path.resolve().name
+        except (OSError, RuntimeError):  # no name of a folder; whoever opens the model says so
+            pass
+        return name.replace("/", "__")
 
     name = called(options.model)
     if options.adapter is not None:

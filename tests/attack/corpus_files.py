@@ -69,6 +69,26 @@ TABLES: dict[str, tuple[str, str]] = {
 }
 """A file of data, and a command that reads it."""
 
+PLACES: tuple[str, ...] = (
+    f"{CHECK} --judge {{long}}.yaml",
+    f"judges check --labels {{long}} --label-column l {KEYWORD}",
+    "tasks --suite {long}.yaml",
+    "recipes {long}.yaml",
+    "data check --data-dir {long}",
+    f"redteam --model {{good}}/model --prompts {{long}} {KEYWORD} --ranker length "
+    "--output {out}/p.jsonl",
+    f"evaluate --model {{long}} --suite mini {KEYWORD} --dry-run",
+    f"evaluate --model ~nobody/m --suite mini {KEYWORD} --dry-run",
+    f"judge --samples {{long}} {KEYWORD}",
+    "leaderboard {good}/run --output {long} --format csv",
+    "compare {good}/run {good}/run --output {long} --format csv",
+    "export {good}/run --format csv --output {long}",
+    "export {good}/run --format csv --output {good}/run/results.json --force",
+    "leaderboard {good}/run --format html --output /dev/null",
+    "train --method bfpo --model {long}",
+)
+"""Commands with a name that is too long for any file, or another where nothing can be."""
+
 NO_FILE: dict[str, Callable[[Path], object]] = {
     "nothing there": lambda place: None,
     "a folder": lambda place: place.mkdir(),
@@ -105,6 +125,8 @@ EVERY = "BFPO_ATTACK" in os.environ
 
 def cases() -> Iterator[Case]:
     """Each content by two doors, and so each door with several contents."""
+    for line in PLACES:
+        yield Case(f"no place: {line.partition(' ')[0]}", line.replace("{long}", "y" * 5_000))
     yamls = {door: ("it.yaml", line) for door, line in YAMLS.items()}
     for doors, contents in ((yamls, NOT_YAML), (TABLES, NOT_TABLES)):
         made = NO_FILE | {what: _written(content) for what, content in contents.items()}

@@ -55,7 +55,7 @@ def test_a_model_folder_of_a_hostile_name(
         assert r"\u202egnp.exe" in written
     code, written = command(*asked(tmp_path / (CLIPBOARD * 5_000)))
     assert code, written
-    assert "[… cut …]" in written
+    assert "…" in written
 
 
 def test_tables_and_remarks_of_hostile_runs(tmp_path: Path, command: Command) -> None:
