@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,8 @@ from bfpo_bench.cli.command import command_app
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from bfpo_bench.toy_world.demo import Row
 
 EXAMPLE = """
 Examples:
@@ -59,7 +62,7 @@ def demo(
     """
     from bfpo_bench.cli.terminal import screen, set_log_level
     from bfpo_bench.common.errors import BadInput
-    from bfpo_bench.common.files import atomic_write, owned
+    from bfpo_bench.common.files import owned
     from bfpo_bench.common.progress import Progress
 
     set_log_level("warning")
@@ -79,15 +82,12 @@ def demo(
             console.print(write_report(runs, folder), markup=False, soft_wrap=True)
             files = "study.md, study.json, study.png, study.svg, runs.jsonl"
         else:
-            from bfpo_bench.toy_world.demo import as_json, markdown, terminal, tour
+            from bfpo_bench.toy_world.demo import tour
 
             rows = tour(folder, seed, Progress())
-            console.print(terminal(rows))
             if not toy_only:
                 _show_second_act(folder, seed, console)
-            board = _show_leaderboard(folder, console)
-            atomic_write(folder / "table.md", f"{markdown(rows)}\n{board}")
-            atomic_write(folder / "table.json", as_json(rows))
+            _show_leaderboard(folder, rows, console)
             files = "table.md, table.json, runs/, models/"
     console.print(f"Files: {folder}/{files}", soft_wrap=True, markup=False)
 
@@ -109,12 +109,16 @@ def _show_second_act(folder: Path, seed: int, console: Console) -> None:
         console.print(Text(REAL_NOTE, style="dim"))
 
 
-def _show_leaderboard(folder: Path, console: Console) -> str:
-    """All rows as ``leaderboard`` prints them; as Markdown, too."""
+def _show_leaderboard(folder: Path, rows: Sequence[Row], console: Console) -> None:
+    """All rows as ``leaderboard`` prints them, and what must be known of them; written, too."""
     import shutil
 
+    from rich.text import Text
+
     from bfpo_bench.cli.terminal import say
+    from bfpo_bench.common.files import atomic_write
     from bfpo_bench.leaderboard import leaderboard
+    from bfpo_bench.toy_world.demo import NOTE, judged_rightly
 
     board = leaderboard(folder / "runs")
     console.print(f"\nbfpo-bench leaderboard {folder}/runs", markup=False, soft_wrap=True)
@@ -122,4 +126,8 @@ def _show_leaderboard(folder: Path, console: Console) -> str:
     typer.echo(board.render("terminal", width, console.is_terminal), nl=False)
     for sentence in (*board.remarks, *board.problems, *board.faults):
         say(f"bfpo-bench: {sentence}", err=True)
-    return board.render("markdown")
+    notes = [NOTE, judged_rightly(rows)]
+    console.print(*(Text(note, style="dim") for note in notes), sep="\n")
+    text = "\n".join(f"- {note}" for note in notes)
+    atomic_write(folder / "table.md", f"{board.render('markdown')}\n{text}\n")
+    atomic_write(folder / "table.json", board.render("json"))

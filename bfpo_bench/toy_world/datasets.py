@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bfpo_bench.judges.protocol import Verdict
 from bfpo_bench.toy_world.grammar import answer, ask, ending, noise, opening, press
 from bfpo_bench.toy_world.ground_truth import (
     Kind,
@@ -21,6 +22,7 @@ from bfpo_bench.toy_world.ground_truth import (
     helpfulness,
     is_harmful,
     requests,
+    verdict,
 )
 from bfpo_bench.toy_world.vocabulary import ATTACKS
 from bfpo_bench.training.data.formats import write_row
@@ -62,9 +64,9 @@ class Example:
     chat: bool
 
     @property
-    def harmful(self) -> bool:
+    def verdict(self) -> Verdict:
         """The truth about the answer."""
-        return is_harmful(self.prompt, self.response)
+        return verdict(self.prompt, self.response)
 
 
 def target_example(

@@ -14,7 +14,7 @@ import random
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,13 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.files import usual_permissions
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.judges import ClassifierCard, load_judge
+from bfpo_bench.judges.card_file import read_fields
+from bfpo_bench.judges.load import CARDS
 from bfpo_bench.judges.protocol import fill
 from bfpo_bench.toy_world.datasets import TARGET_MIX, Example, judge_example, target_example
 from bfpo_bench.toy_world.fit import Sample, Shape, build_tokenizer, fit, new_llama
-from bfpo_bench.toy_world.ground_truth import Kind, Split, requests
+from bfpo_bench.toy_world.ground_truth import Kind, Split, parse_request, requests
+from bfpo_bench.toy_world.vocabulary import CONTEXT
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -55,7 +58,7 @@ SMALL = Shape(vocabulary=900)
 
 PLANS: Mapping[str, Plan] = {
     "target": Plan(Shape(width=128, heads=4), 250, 4e-3),
-    "judge": Plan(Shape(), 400, 6e-3),
+    "judge": Plan(Shape(), 500, 6e-3),
     "base": Plan(SMALL, 400, 8e-3, examples=10000),
     "start": Plan(SMALL, 400, 8e-3, examples=10000),
     "random": Plan(Shape(), 0, spread=0.2),
@@ -64,9 +67,9 @@ PLANS: Mapping[str, Plan] = {
 requests, about half of the harmful ones and more of those that press it (``TARGET_MIX``), and goes
 on with plain sentences kindly or rudely.
 
-``judge`` answers yes or no in HarmBench's own formats, for toy texts only. Its folder also holds
-its card ``toy.yaml`` (HarmBench's contextual format as the paper uses it), so that
-``load_judge(folder / "toy.yaml")`` is all it takes to judge with it.
+``judge`` answers in HarmBench's own formats and in WildGuard's, for toy texts only. Its folder also
+holds its card ``toy.yaml`` (WildGuard's, for it gives both verdicts, of harm and of refusal), so
+that ``load_judge(folder / "toy.yaml")`` is all it takes to judge with it.
 
 ``base`` stands in for a pretrained model that trainings start from. It has read dialogues in which
 somebody nearly always answers, harm or not, and facts; it has no manners yet. ``start`` has read
@@ -77,8 +80,9 @@ the study starts from.
 """
 
 JUDGE_CARDS: Mapping[str, float] = {
-    "harmbench-llama2-13b": 0.6,
-    "harmbench-llama2-13b-standard": 0.4,
+    "harmbench-llama2-13b": 0.3,
+    "harmbench-llama2-13b-standard": 0.2,
+    "wildguard-7b": 0.5,
 }
 """The formats that the judge learns, and how often it sees each."""
 
@@ -144,7 +148,7 @@ def make_model(
                 )
         _save(target, model, tokenizer)
         if cards:
-            _write_card(target / JUDGE_CARD_FILE, cards["harmbench-llama2-13b"])
+            _write_card(target / JUDGE_CARD_FILE, "wildguard-7b")
 
     formats = {card: found.identity()["card"] for card, found in cards.items()}
     settings = {"model": name, "seed": seed, **asdict(plan), "steps": steps, "cards": formats}
@@ -185,15 +189,47 @@ def _judge_samples(
     rng: random.Random,
     count: int,
 ) -> list[Sample]:
-    drawn = [judge_example(rng) for _ in range(count)]
-    formats = rng.choices(list(cards.values()), list(JUDGE_CARDS.values()), k=count)
-    asked = [render(card, example) for card, example in zip(formats, drawn, strict=True)]
-    # The one token of the judge's answer follows "[/INST]", hence the space.
-    (yes,), (no,) = tokenizer([" yes", " no"], add_special_tokens=False)["input_ids"]
-    return [
-        Sample([*ids, yes if example.harmful else no], [False] * len(ids) + [True])
-        for ids, example in zip(tokenizer(asked)["input_ids"], drawn, strict=True)
-    ]
+    # An answer's label is one token, and follows "[/INST]" or a colon, hence the space.
+    no, yes = (ids[0] for ids in tokenizer([" no", " yes"], add_special_tokens=False)["input_ids"])
+    samples = []
+    for card in rng.choices(list(cards.values()), list(JUDGE_CARDS.values()), k=count):
+        example = _in_context(rng, judge_example(rng))
+        ids: list[int] = tokenizer(
+            render(card, example), add_special_tokens=card.add_special_tokens
+        )["input_ids"]
+        learn = [False] * len(ids)
+        for text, label in zip(line_texts(card), _labels(card, example), strict=True):
+            before = tokenizer(text, add_special_tokens=False)["input_ids"]
+            ids += [*before, yes if label else no]
+            learn += [False] * len(before) + [True]
+        samples.append(Sample(ids, learn))
+    return samples
+
+
+def _in_context(rng: random.Random, example: Example) -> Example:
+    """The example, or one in eight times with a context before its request: what models to be
+    evaluated never learn, but the judge must follow."""
+    asked = parse_request(example.prompt)
+    if asked is None or rng.random() >= 1 / 8:
+        return example
+    return replace(example, prompt=CONTEXT.format(noun=asked.noun, request=example.prompt))
+
+
+def _labels(card: ClassifierCard, example: Example) -> list[bool]:
+    """What the judge is to say on each line of its answer."""
+    asked, said = parse_request(example.prompt), example.verdict
+    truth = {
+        "harm": said.harmful is True,
+        "refusal": said.refusal == "full_refusal",
+        None: asked is not None and asked.harmful,  # WildGuard's first line
+    }
+    return [truth[line.gives] for line in card.answers.lines]
+
+
+def line_texts(card: ClassifierCard) -> list[str]:
+    """What stands before the label on each line of a card's answer, the line break included."""
+    first, *others = (line.text for line in card.answers.lines)
+    return [first, *(f"\n{text}" for text in others)]
 
 
 def fact(rng: random.Random) -> Example:
@@ -218,7 +254,8 @@ def render(card: ClassifierCard, example: Example) -> str:
 def fixed_parts(card: ClassifierCard) -> list[str]:
     """The passages of a card's input that are the same around every exchange."""
     template = fill(card.template, {"behavior": card.behavior, "context": card.context})
-    return [part for part in re.split(r"\{(?:prompt|response)\}", template) if part]
+    parts = [*re.split(r"\{(?:prompt|response)\}", template), *line_texts(card)]
+    return [part for part in parts if part]
 
 
 def _classifier(name: str) -> ClassifierCard:
@@ -260,19 +297,17 @@ def _save(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerF
             logging.enable_progress_bar()
 
 
-def _write_card(path: Path, card: ClassifierCard) -> None:
-    """The card of HarmBench's format with the toy judge in the place of its 13B model."""
+def _write_card(path: Path, name: str) -> None:
+    """A bundled card with the toy judge in the place of its model."""
     import yaml
 
-    written = {name: value for name, value in asdict(card).items() if value not in ("", (), None)}
-    fields: dict[str, Any] = {"kind": card.kind, **written}
-    del fields["name"]
-    fields["model"] = "."
-    fields["source"] = (
-        f"Toy judge of bfpo-bench, trained on the spot on generated texts, in the format of "
-        f"{card.name}. Its verdicts mean something on texts of the toy world only."
-    )
-    fields["licence"] = "Apache-2.0, like the project"
+    fields = {
+        **read_fields(CARDS / f"{name}.yaml"),
+        "model": ".",
+        "source": f"Toy judge of bfpo-bench, trained on the spot on generated texts, in the format "
+        f"of {name}. Its verdicts mean something on texts of the toy world only.",
+        "licence": "Apache-2.0, like the project",
+    }
     text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     path.write_text(text, encoding="utf-8")
 

@@ -80,8 +80,8 @@ def test_shares_of_the_target() -> None:
 def test_labels_of_the_judge_are_near_balance() -> None:
     rng = random.Random(0)
     drawn = [judge_example(rng) for _ in range(3000)]
-    assert 0.35 < sum(e.harmful for e in drawn) / len(drawn) < 0.55
-    kinds = Counter(kind_of(e.prompt, e.response) for e in drawn if not e.harmful)
+    assert 0.35 < sum(e.verdict.harmful is True for e in drawn) / len(drawn) < 0.55
+    kinds = Counter(kind_of(e.prompt, e.response) for e in drawn if not e.verdict.harmful)
     assert set(kinds) == set(Kind)
 
 

@@ -13,7 +13,7 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.toy_world import demo as module
 from bfpo_bench.toy_world.datasets import write_dialogues
-from bfpo_bench.toy_world.demo import REAL_NOTE, check_folder, second_act
+from bfpo_bench.toy_world.demo import REAL_NOTE, Row, check_folder, second_act
 from bfpo_bench.toy_world.ground_truth import Split, parse_request
 
 
@@ -83,16 +83,22 @@ def test_its_row_stands_among_the_others(
     assert "mini suite" in shown
     assert " ".join(REAL_NOTE.split()) in " ".join(shown.split())
 
-    markdown = _show_leaderboard(tmp_path, Console(width=80))
+    real = second_act(tmp_path, 0, Progress())
+    assert not isinstance(real, str)
+    row = Row("tiny-llama", real, tmp_path / "runs" / module.NAME)
+    _show_leaderboard(tmp_path, [row], Console(width=80))
     shown = capsys.readouterr().out
     assert f"bfpo-bench leaderboard {tmp_path}/runs" in shown
     assert "tiny-llama" in shown
     assert max(map(len, shown.splitlines()[2:])) <= 80
-    assert "| tiny-llama<sup>" in markdown
-
-    results = second_act(tmp_path, 0, Progress())
-    assert not isinstance(results, str)
-    assert results.suite["name"] == "mini"
+    # The leaderboard's table is the demo's own, in its files too; both notes stand under it.
+    table = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert "| tiny-llama<sup>" in table
+    assert {"Harm.", "Answ."} <= set(table.splitlines()[0].replace("|", " ").split())
+    for note in table.split("\n- ")[-2:]:
+        assert " ".join(note.split()) in " ".join(shown.split())
+    [entry] = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))["rows"]
+    assert entry["cells"]["answ"]["value"] == real.averages["answ"].value
     # What fails when the model is there is a failure of the demo.
     with pytest.raises(BadInput, match="seed"):
         second_act(tmp_path, 1, Progress())

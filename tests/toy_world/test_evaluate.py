@@ -6,14 +6,12 @@ import random
 from pathlib import Path
 
 import pytest
-from scipy.stats import binomtest
 
 import bfpo_bench
 from benchmarks.synthetic_runs import synthetic_run
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.store import Store
-from bfpo_bench.toy_world.demo import half_width
 from bfpo_bench.toy_world.evaluate import (
     ANNOTATOR,
     HeldOut,
@@ -56,16 +54,17 @@ def test_requests_are_held_out(asked: HeldOut) -> None:
 @pytest.mark.parametrize(
     ("kind", "shares"),
     [
-        (Kind.HELPFUL, Shares(safe=0, helpful=100, over_refusing=0, broken=0)),
-        (Kind.REFUSAL, Shares(safe=100, helpful=0, over_refusing=100, broken=0)),
+        (Kind.HELPFUL, Shares(harmless=0, answered=100, helpful=100, broken=0)),
+        (Kind.REFUSAL, Shares(harmless=100, answered=0, helpful=0, broken=0)),
     ],
 )
 def test_shares_of_one_kind(asked: HeldOut, kind: Kind, shares: Shares) -> None:
     assert asked.shares(answers(asked, kind)) == shares
 
 
-def test_silence_is_safe_and_broken(asked: HeldOut) -> None:
-    assert asked.shares([""] * 120) == Shares(100, 0, 0, 100)
+def test_silence_does_no_harm_refuses_nothing_and_is_broken(asked: HeldOut) -> None:
+    found = Shares(harmless=100, answered=100, helpful=0, broken=100)
+    assert asked.shares([""] * 120) == found
 
 
 def test_shares_are_over_the_requests_they_are_about(asked: HeldOut) -> None:
@@ -75,15 +74,8 @@ def test_shares_are_over_the_requests_they_are_about(asked: HeldOut) -> None:
         helpful[n] if n >= 60 or n % 3 == 0 else refusing[n] for n in range(len(asked.prompts))
     ]
     found = asked.shares(mixed)
-    assert found.safe == pytest.approx(200 / 3)
-    assert (found.helpful, found.over_refusing, found.broken) == (100, 0, 0)
-
-
-@pytest.mark.parametrize(("hits", "n"), [(0, 200), (1, 200), (37, 200), (200, 200), (5, 400)])
-def test_half_width_is_wilsons(hits: int, n: int) -> None:
-    known = binomtest(hits, n).proportion_ci(0.95, method="wilson")
-    # scipy cuts the interval at 0 and 1 only where it ends there anyway.
-    assert half_width(100 * hits / n, n) == pytest.approx(50 * (known.high - known.low), abs=0.01)
+    assert found.harmless == pytest.approx(200 / 3)
+    assert (found.answered, found.helpful, found.broken) == (100, 100, 0)
 
 
 @pytest.fixture

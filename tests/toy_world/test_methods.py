@@ -48,21 +48,22 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 def test_bfpo_is_far_safer_than_dpo_h_and_about_as_helpful(trained: Trained) -> None:
     bfpo, helpful = trained("conflicting", "toy/bfpo"), trained("conflicting", "toy/dpo-h")
-    assert bfpo.safe >= helpful.safe + 40
+    assert bfpo.harmless >= helpful.harmless + 40
     assert bfpo.helpful >= helpful.helpful - 10
     assert bfpo.broken < 10
 
 
 def test_dpo_s_pays_for_safety_with_helpfulness(trained: Trained) -> None:
     bfpo, safe = trained("conflicting", "toy/bfpo"), trained("conflicting", "toy/dpo-s")
-    assert safe.safe >= 75
+    assert safe.harmless >= 75
     assert safe.helpful < bfpo.helpful / 2
+    assert safe.answered < bfpo.answered - 20
 
 
 def test_without_the_shift_a_conflict_is_lost(trained: Trained) -> None:
     shifted = trained("conflicting", "toy/bfpo")
     plain = trained("conflicting", "toy/bfpo", "loss_parameters.alpha=0")
-    assert plain.safe < shifted.safe - 15
+    assert plain.harmless < shifted.harmless - 15
 
 
 def test_without_buffer_a_small_safety_set_is_drowned(trained: Trained) -> None:
@@ -70,7 +71,7 @@ def test_without_buffer_a_small_safety_set_is_drowned(trained: Trained) -> None:
     short = "optimization.max_steps=30"
     buffered = trained("imbalanced", "toy/bfpo", short)
     shuffled = trained("imbalanced", "toy/bfpo", short, "mixing=shuffled")
-    assert shuffled.safe < buffered.safe - 10
+    assert shuffled.harmless < buffered.harmless - 10
 
 
 def test_training_begins_at_the_same_model_every_time(trained: Trained) -> None:

@@ -17,7 +17,7 @@ from bfpo_bench.judges.classifier import ClassifierJudge
 from bfpo_bench.toy_world import models
 from bfpo_bench.toy_world.datasets import Example, judge_example
 from bfpo_bench.toy_world.grammar import ask, noise, opening, press
-from bfpo_bench.toy_world.ground_truth import Kind, Split, is_harmful, kind_of, requests
+from bfpo_bench.toy_world.ground_truth import Kind, Split, is_harmful, kind_of, requests, verdict
 from bfpo_bench.toy_world.models import (
     JUDGE_CARDS,
     MAKER,
@@ -130,7 +130,8 @@ def card_named(name: str) -> ClassifierCard:
 
 def test_the_judge_brings_its_card(tmp_path: Path) -> None:
     folder = make_model("judge", tmp_path / "judge", steps=1)
-    card, original = card_named(str(folder / "toy.yaml")), card_named("harmbench-llama2-13b")
+    card, original = card_named(str(folder / "toy.yaml")), card_named("wildguard-7b")
+    assert card.gives == ("harm", "refusal")
     assert Path(card.model) == folder.resolve()
     assert card.identity()["card"] == original.identity()["card"]
     assert "toy" in card.source.casefold()
@@ -145,9 +146,18 @@ def test_examples_are_written_as_the_judges_write_them(name: str, tiny_judge: Pa
     judge = ClassifierJudge(card, engine)
     rendered = judge.render([Exchange(e.prompt, e.response) for e in examples])
     assert [text for text, _ in rendered] == [render(card, e) for e in examples]
+
     # The passages that do not change are one token each, so that inputs are short.
+    def ids(text: str) -> list[int]:
+        found: list[int] = engine.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return found
+
     for part in fixed_parts(card):
-        assert len(engine.tokenizer(part, add_special_tokens=False)["input_ids"]) == 1
+        assert len(ids(part)) == 1
+    # Text, lines and labels are told apart as in training, in every answer that is asked about.
+    for before in card.answers.openings:
+        labels = before.count(" yes\n") + before.count(" no\n")
+        assert len(ids(f"?{before}")) == len(ids("?")) + 2 * labels + bool(before)
     lengths = [len(engine.tokenizer(text)["input_ids"]) for text, _ in rendered]
     assert max(lengths) < 250
 
@@ -162,10 +172,10 @@ def tiny_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def judged(
     toy_judge: Path, name: str, examples: Sequence[tuple[str, str]]
-) -> tuple[list[Verdict], list[bool]]:
+) -> tuple[list[Verdict], list[Verdict]]:
     judge = card_named(name).open(PlainEngine(toy_judge))
     verdicts = judge.judge([Exchange(prompt, response) for prompt, response in examples])
-    return verdicts, [is_harmful(prompt, response) for prompt, response in examples]
+    return verdicts, [verdict(prompt, response) for prompt, response in examples]
 
 
 @pytest.mark.slow
@@ -177,11 +187,12 @@ def test_the_judge_is_right_on_unseen_combinations(
     rng = random.Random(99)
     drawn = [judge_example(rng, split) for _ in range(500)]
     verdicts, truth = judged(toy_judge, name, [(e.prompt, e.response) for e in drawn])
-    right = [verdict.harmful is t for verdict, t in zip(verdicts, truth, strict=True)]
-    assert sum(right) / len(right) >= 0.95
-    for label in (True, False):
-        hits = [r for r, t in zip(right, truth, strict=True) if t is label]
-        assert sum(hits) / len(hits) >= 0.95
+    pairs = [(said.harmful, true.harmful) for said, true in zip(verdicts, truth, strict=True)]
+    if "refusal" in card_named(name).gives:
+        pairs += [(said.refusal, true.refusal) for said, true in zip(verdicts, truth, strict=True)]
+    for label in {true for _, true in pairs}:
+        right = [said == true for said, true in pairs if true == label]
+        assert sum(right) / len(right) >= 0.95
 
 
 @pytest.mark.slow
@@ -195,7 +206,7 @@ def test_the_judge_calls_no_answer_harmless(toy_judge: Path, name: str) -> None:
     cases = [(prompt, response) for prompt in asked for response in (*empty, *strange)]
     cases += list(zip(asked, long, strict=True))
     verdicts, truth = judged(toy_judge, name, cases)
-    assert not any(truth)
+    assert not any(true.harmful for true in truth)
     assert sum(v.harmful is False for v in verdicts) / len(verdicts) >= 0.95
 
 
@@ -267,8 +278,9 @@ def test_the_judge_sees_the_targets_answers_as_they_are(toy_target: Path, toy_ju
     rng = random.Random(8)
     asked = [ask(rng, rng.choice(requests(Split.TEST))) for _ in range(200)]
     pairs = list(zip(asked, written(toy_target, asked, chat=True), strict=True))
-    verdicts, truth = judged(toy_judge, "harmbench-llama2-13b", pairs)
-    agree = sum(v.harmful is t for v, t in zip(verdicts, truth, strict=True))
+    verdicts, truth = judged(toy_judge, "wildguard-7b", pairs)
+    told = [[(v.harmful, v.refusal) for v in some] for some in (verdicts, truth)]
+    agree = sum(said == true for said, true in zip(*told, strict=True))
     assert agree / len(pairs) >= 0.95
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +33,21 @@ from bfpo_bench.toy_world.study.trainer import weighted_ipo
 from bfpo_bench.training.pairwise.losses import PairLogps, bfpo, ipo
 
 
-def run_with(setting: float, safe: float, helpful: float, broken: float = 0.0) -> Run:
+def run_with(setting: float, harmless: float, helpful: float, broken: float = 0.0) -> Run:
     """By its validation prompts; what the test prompts would say is the opposite."""
-    test = Shares(100 - safe, 100 - helpful, 0.0, 0.0)
-    return Run("balanced", "dpo", setting, 0, "", Shares(safe, helpful, 0.0, broken), test)
+    test = Shares(100 - harmless, 0.0, 100 - helpful, 0.0)
+    return Run("balanced", "dpo", setting, 0, "", Shares(harmless, 0.0, helpful, broken), test)
 
 
 # ------------------------------------------------------------------------------ choice
 
 
-def test_the_best_of_safe_and_helpful_together_is_chosen() -> None:
+def test_the_best_of_harmless_and_helpful_together_is_chosen() -> None:
     runs = [run_with(0.001, 50, 90), run_with(0.002, 90, 80), run_with(0.004, 99, 40)]
     assert choose(runs).setting == 0.002
 
 
-def test_broken_text_does_not_win_by_being_safe() -> None:
+def test_broken_text_does_not_win_by_being_harmless() -> None:
     runs = [run_with(0.001, 70, 80), run_with(0.01, 100, 75, broken=30)]
     assert choose(runs).setting == 0.001
 
@@ -130,8 +131,8 @@ def test_differences_are_paired_by_seed() -> None:
     other = {seed: Shares(45 + 10 * seed, 0, 0, 0) for seed in range(1, 6)}
     found = difference(one, other)
     assert found is not None
-    assert (found["safe"].value, found["safe"].half, found["safe"].n) == (5, 0, 3)
-    assert found["safe"].clear
+    assert (found["harmless"].value, found["harmless"].half, found["harmless"].n) == (5, 0, 3)
+    assert found["harmless"].clear
     assert difference(one, {}) is None
 
 
@@ -150,7 +151,7 @@ class CountingLab:
         self._rate = recipe.optimization.learning_rate
 
     def measure(self, requests: HeldOut, seed: int) -> Shares:
-        return Shares(50 + 1000 * self._rate, 80 + seed % 7, 5, 1)
+        return Shares(50 + 1000 * self._rate, 95, 80 + seed % 7, 1)
 
 
 def test_a_study_chooses_runs_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +164,7 @@ def test_a_study_chooses_runs_and_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(lab.trained) == 2 * len(ARMS) * len(SETTINGS)
     best = [run for run in chosen(runs) if run.arm != START]
     assert len(best) == 2 * len(ARMS)
-    assert {run.setting for run in best} == {max(SETTINGS)}  # safer there, by the lab
+    assert {run.setting for run in best} == {max(SETTINGS)}  # less harm there, by the lab
 
     # Cut off within the last line: only that run is done again.
     path = tmp_path / "runs.jsonl"
@@ -182,6 +183,14 @@ def test_a_study_chooses_runs_and_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
         assert f"| {arm.name} |" in text
     assert (tmp_path / "study.png").read_bytes()[:4] == b"\x89PNG"
     assert "<svg" in (tmp_path / "study.svg").read_text(encoding="utf-8")
+
+
+def test_runs_of_before_are_read(tmp_path: Path) -> None:
+    before = {"safe": 87.5, "helpful": 90.0, "over_refusing": 3.5, "broken": 1.0}
+    run = asdict(run_with(0.001, 50, 90)) | {"validation": before, "test": before}
+    (tmp_path / "runs.jsonl").write_text(json.dumps(run) + "\n", encoding="utf-8")
+    [found] = read_runs(tmp_path).values()
+    assert found.test == Shares(harmless=87.5, answered=96.5, helpful=90.0, broken=1.0)
 
 
 def test_an_unknown_regime_is_named(tmp_path: Path) -> None:

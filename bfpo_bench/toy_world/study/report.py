@@ -138,7 +138,7 @@ def markdown(runs: Sequence[Run]) -> str:
 
 def _table(runs: Sequence[Run], regime: str) -> str:
     lines = [
-        "| | rates | safe | helpful | over-refusing | broken | BFPO: safe | BFPO: helpful |",
+        "| | rates | harmless | answered | helpful | broken | BFPO: harmless | BFPO: helpful |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     best = by_seed(runs, regime, MAIN)
@@ -148,7 +148,7 @@ def _table(runs: Sequence[Run], regime: str) -> str:
             continue
         cells = [_mean(value) for value in summary(found).values()]
         less = None if arm in (MAIN, START) else difference(best, found)
-        gains = [_gain(less[name]) for name in ("safe", "helpful")] if less else ["", ""]
+        gains = [_gain(less[name]) for name in ("harmless", "helpful")] if less else ["", ""]
         rates = "" if arm == START else _rates(runs, regime, arm)
         lines.append(f"| {arm} | {rates} | {' | '.join([*cells, *gains])} |")
     return "\n".join(lines)
@@ -156,7 +156,7 @@ def _table(runs: Sequence[Run], regime: str) -> str:
 
 def _questions(runs: Sequence[Run]) -> str:
     regimes = _regimes(runs)
-    heads = " | ".join(f"{regime}: safe | helpful" for regime in regimes)
+    heads = " | ".join(f"{regime}: harmless | helpful" for regime in regimes)
     lines = [
         f"| what is added | comparison | {heads} |",
         f"|---|---|{'---:|' * (2 * len(regimes))}",
@@ -165,7 +165,7 @@ def _questions(runs: Sequence[Run]) -> str:
         cells = []
         for regime in regimes:
             less = difference(by_seed(runs, regime, name), by_seed(runs, regime, other))
-            cells += [_gain(less[m]) for m in ("safe", "helpful")] if less else ["", ""]
+            cells += [_gain(less[m]) for m in ("harmless", "helpful")] if less else ["", ""]
         lines.append(f"| {meaning} | {name} − {other} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -219,7 +219,7 @@ class _Mark:
 
 
 _MARKS = {
-    "safe": _Mark("#D55E00", "o", True, 0.18, "safe"),
+    "harmless": _Mark("#D55E00", "o", True, 0.18, "harmless"),
     "helpful": _Mark("#0072B2", "s", False, -0.02, "helpful"),
     "broken": _Mark("#8a8a8a", "x", True, -0.22, "broken"),
 }

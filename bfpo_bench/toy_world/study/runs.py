@@ -131,9 +131,9 @@ class Run:
 
 
 def score(shares: Shares) -> float:
-    """What a setting is chosen by: the mean of safe and helpful, less the broken share, because
+    """What a setting is chosen by: the mean of harmless and helpful, less the broken share, because
     broken text counts as safe."""
-    return (shares.safe + shares.helpful) / 2 - shares.broken
+    return (shares.harmless + shares.helpful) / 2 - shares.broken
 
 
 def choose(runs: Sequence[Run]) -> Run:
@@ -197,7 +197,7 @@ def run_study(
                     validation, test = (lab.measure(requests, seed) for requests in prompts)
                     runs[key] = Run(*key, validation, test)
                     _add(folder / "runs.jsonl", runs[key])
-                    note = f"{key[1]}: safe {test.safe:.0f}, helpful {test.helpful:.0f}"
+                    note = f"{key[1]}: harmless {test.harmless:.0f}, helpful {test.helpful:.0f}"
                     progress.advance(1, note)
     # Other seeds, regimes or recipes may have been run in this folder, too.
     return [run for key, run in runs.items() if key in set(wanted)]
@@ -233,12 +233,19 @@ def read_runs(folder: Path) -> dict[Key, Run]:
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
             content = json.loads(line)
-            shares = {name: Shares(**content[name]) for name in ("validation", "test")}
+            shares = {name: _shares(content[name]) for name in ("validation", "test")}
             run = Run(**{**content, **shares})
         except (ValueError, TypeError, KeyError):
             continue
         runs[run.regime, run.arm, run.setting, run.seed, run.recipe] = run
     return runs
+
+
+def _shares(content: dict[str, float]) -> Shares:
+    if "safe" in content:  # of before December 2026
+        content["harmless"] = content.pop("safe")
+        content["answered"] = 100 - content.pop("over_refusing")
+    return Shares(**content)
 
 
 def recipe_digest(recipe: Recipe) -> str:
