@@ -112,13 +112,14 @@ def _placeless(identity: Mapping[str, Any], there: list[str]) -> Mapping[str, An
     recipe = _whole(identity.get("recipe"))
     if not isinstance(recipe, dict):
         return identity
-    sets = recipe.get("data") or ()
     # What the first stage was stands in its own record, and what came of it in the base weights.
     changed: dict[str, Any] = {
         "base": None,
         "first": None,
-        "data": [_without(one, ("files",)) for one in sets],
+        "data": _fileless(recipe.get("data")),
     }
+    if looked_at := recipe.get("eval"):
+        changed["eval"] = {**looked_at, "data": _fileless(looked_at.get("data")), "steps": None}
     # What is kept and told meanwhile changes nothing of the model.
     changed |= dict.fromkeys(("save_minutes", "save_steps", "report_to"))
     if "rewards" in there:
@@ -145,6 +146,10 @@ def _whole(recipe: Any) -> Any:
 
 PLACES = ("model", "revision", "judge", "judge_model")
 """Where a reward comes from; what is found there stands in its own identity."""
+
+
+def _fileless(sets: Any) -> list[dict[str, Any]]:
+    return [_without(one, ("files",)) for one in sets or ()]
 
 
 def _without(content: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

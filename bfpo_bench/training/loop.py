@@ -226,7 +226,7 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._note = ""
+        self._note = self._held_out = ""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Takes the newest loss or reward.
@@ -241,9 +241,9 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
                     "learning rate, or train with precision: fp32."
                 )
         if logs and "loss" in logs:
-            self._note = f"loss {float(logs['loss']):.3f}"
-            if "rewards/accuracies" in logs:
-                self._note += f", {float(logs['rewards/accuracies']):.0%} right"
+            self._note = _told(logs) + self._held_out
+        if logs and "eval_loss" in logs:
+            self._held_out = f"; held out: {_told(logs, 'eval_')}"
         if logs and "reward" in logs:  # on-policy, where it says more than the loss
             self._note = f"reward {float(logs['reward']):.3f}"
             if "kl" in logs:
@@ -252,3 +252,11 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Moves the bar."""
         self._progress.set(state.global_step, state.max_steps, self._note)
+
+
+def _told(logs: Any, which: str = "") -> str:
+    """Loss, and of how many pairs the log-ratio has gone where the loss wants it."""
+    right = logs.get(f"{which}rewards/accuracies")
+    return f"loss {float(logs[f'{which}loss']):.3f}" + (
+        f", {float(right):.0%} right" if right is not None else ""
+    )

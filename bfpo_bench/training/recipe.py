@@ -215,6 +215,29 @@ class OptimizationRecipe:
 
 
 @dataclass(frozen=True, config=STRICT)
+class EvalRecipe:
+    """Pairs that are looked at while training and never trained on: a ``share``, or sets of their
+    own.
+
+    Attributes:
+        share: of the prompts of every set, drawn by the seed; all pairs of a prompt go together.
+        data: sets of their own, as those that are trained on.
+        steps: updates between two looks; None looks ten times. The last update is always followed
+            by one.
+    """
+
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    data: tuple[DataRecipe, ...] = ()
+    steps: Count | None = None
+
+    def __post_init__(self) -> None:
+        if (self.share is None) == (not self.data):
+            raise ValueError(
+                "'eval' needs either a 'share' of the data or sets of its own, 'data'."
+            )
+
+
+@dataclass(frozen=True, config=STRICT)
 class Recipe:
     """A training run.
 
@@ -233,6 +256,7 @@ class Recipe:
         rollout: on-policy: how responses are sampled.
         attributes: SteerLM: what is asked of the model in evaluation, e.g. ``{helpfulness: 1}``.
         mixing: ``buffered`` or ``shuffled``.
+        eval: pairs that are held out, and when they are looked at; None holds none out.
         layers: name patterns of the layers that are trained; empty trains all.
         precision: ``bf16`` (frozen weights and products in bfloat16, trained weights in float32)
             or ``fp32``.
@@ -256,6 +280,7 @@ class Recipe:
     rollout: RolloutRecipe = RolloutRecipe()
     attributes: dict[str, int] = field(default_factory=dict)
     mixing: Literal["buffered", "shuffled"] = "shuffled"
+    eval: EvalRecipe | None = None
     tokens: TokenRecipe = TokenRecipe()
     layers: Texts = ()
     lora: LoraRecipe | None = None
@@ -278,6 +303,11 @@ class Recipe:
             if not right:
                 raise ValueError(f"{rule}.")
 
+    @property
+    def every_set(self) -> tuple[DataRecipe, ...]:
+        """The sets that are trained on, and then those that are only looked at."""
+        return self.data + (self.eval.data if self.eval else ())
+
     def as_dict(self) -> dict[str, Any]:
         """The whole recipe with every default written out."""
         return dataclasses.asdict(self)
@@ -293,6 +323,7 @@ def _rules(recipe: Recipe) -> list[tuple[bool, str]]:
         (not pairwise or recipe.loss is not None, "a preference recipe needs a 'loss'"),
         (pairwise or recipe.loss is None, f"a recipe of kind {kind} has no 'loss'"),
         (recipe.margin is None or pairwise, "a 'margin' belongs to a preference recipe"),
+        (recipe.eval is None or pairwise, "'eval' belongs to a preference recipe"),
         (on_policy == bool(recipe.rewards), "'rewards' and kind: reward go together"),
         (on_policy == bool(recipe.combination), "'combination' and kind: reward go together"),
         (
@@ -324,7 +355,7 @@ def _rules(recipe: Recipe) -> list[tuple[bool, str]]:
             "'unsafe_prompts' belongs to kind: reward",
         ),
         (
-            len({d.name for d in recipe.data}) == len(recipe.data),
+            len({d.name for d in recipe.every_set}) == len(recipe.every_set),
             "two sets have the same 'name'",
         ),
         (

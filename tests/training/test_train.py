@@ -19,11 +19,12 @@ from bfpo_bench.training import train as road
 from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.pairwise import reference
 from bfpo_bench.training.pairwise.packing import response_logprobs
+from bfpo_bench.training.pairwise.prepare import prepare_pairs
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
-from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe import EvalRecipe, Recipe
 from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.train import train
-from tests.training.conftest import Mine, losses
+from tests.training.conftest import Mine, losses, plain_logprob
 
 Get = Callable[..., Recipe]
 
@@ -41,6 +42,79 @@ def get(mine: Mine) -> Get:
         return mine("preference", *COMMON, *changes, **more)
 
     return make
+
+
+BFPO = ("loss=bfpo", "loss_parameters={tau: 0.3, alpha: 0.5, b1: 3}")
+LABELS = {(True, False): 1.0, (True, True): 0.5, (False, False): -0.5, (False, True): -1.0}
+"""BFPO's, of the safety of winner and loser: Eq. 14 of the paper with these parameters."""
+
+
+@pytest.mark.slow
+def test_held_out_pairs_are_looked_at_and_not_trained_on(get: Get) -> None:
+    from transformers import AutoModelForCausalLM
+
+    recipe = get(*BFPO, "eval={share: 0.4, steps: 2}", "optimization.num_train_epochs=2")
+    record = train(recipe, Path("out"), device="cpu")
+    [one] = prepare_pairs(recipe, Progress(show=False)).sets
+    assert len(one.held_out) + len(one.tokens) == 12
+    assert min(len(one.held_out), len(one.tokens)) > 2
+    [data] = record["data"]
+    assert (data["pairs"], data["held_out"]) == (len(one.tokens), len(one.held_out))
+    said = dry_run(recipe, Path("x"), Progress(show=False))
+    assert f"; {len(one.held_out)} of the pairs are held out" in said
+
+    seen = [entry for entry in record["curves"] if "eval_loss" in entry]
+    last = record["updates"]
+    assert [entry["step"] for entry in seen] == [*range(2, last, 2), last]
+    # By the ordinary forward of the base and of the model that was saved.
+    models = [AutoModelForCausalLM.from_pretrained(path) for path in (recipe.base, "out")]
+    squares, right = [], []
+    for pair in one.held_out:
+        with torch.no_grad():
+            chosen, rejected = (
+                [float(plain_logprob(model, pair.prompt, response)) for model in models]
+                for response in (pair.chosen, pair.rejected)
+            )
+        ratio = (chosen[1] - chosen[0]) - (rejected[1] - rejected[0])
+        label = LABELS[bool(pair.chosen_safe), bool(pair.rejected_safe)]
+        squares.append((ratio - label / 0.3) ** 2)
+        right.append(ratio * label > 0)
+    assert seen[-1]["eval_loss"] == pytest.approx(sum(squares) / len(squares), rel=1e-3)
+    assert seen[-1]["eval_rewards/accuracies"] == pytest.approx(sum(right) / len(right))
+
+    # The rest is trained on as if there were nothing else, and a file of one's own changes nothing.
+    lines = Path("pairs.jsonl").read_text(encoding="utf-8").splitlines()
+    prompts = {tuple(pair.prompt) for pair in one.held_out}
+    every = prepare_pairs(get(*BFPO), Progress(show=False)).sets[0].tokens
+    for name, inside in (("rest", False), ("held", True)):
+        some = (
+            line
+            for line, p in zip(lines, every, strict=True)
+            if (tuple(p.prompt) in prompts) is inside
+        )
+        Path(f"{name}.jsonl").write_text("\n".join(some), encoding="utf-8")
+    own = replace(recipe.data[0], name="held", files=("held.jsonl",))
+    rest = replace(
+        recipe,
+        data=(replace(recipe.data[0], files=("rest.jsonl",)),),
+        eval=EvalRecipe(data=(own,), steps=2),
+    )
+    again = train(rest, Path("again"), device="cpu")
+    assert losses(again) == losses(record)
+    looked = [entry["eval_loss"] for entry in again["curves"] if "eval_loss" in entry]
+    assert looked == pytest.approx([entry["eval_loss"] for entry in seen], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("share", "sentence"),
+    [
+        (1e-6, r"eval.share 1e-06 holds out none of 12 pairs; raise it, or name sets of their own"),
+        (1 - 1e-6, r"leaves none of the 12 pairs of set 'one' to train on; lower it"),
+    ],
+)
+def test_a_share_that_leaves_nothing_is_refused(get: Get, share: float, sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        prepare_pairs(get(f"eval.share={share:.7f}"), Progress(show=False))
 
 
 @pytest.mark.slow

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from transformers import TrainingArguments
 
@@ -14,14 +15,14 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.prefix.self_check import packing_fault
 from bfpo_bench.training.data.load import load_set, usable
-from bfpo_bench.training.data.preferences import Paired, digest, pair_up
+from bfpo_bench.training.data.preferences import Pair, Paired, digest, pair_up
 from bfpo_bench.training.data.tokenize import Limits, TokenCounts, TokenPair, tokenize_pairs
 from bfpo_bench.training.output import set_entry
 from bfpo_bench.training.pairwise.loss_by_name import check_loss, load_loss, strength
 from bfpo_bench.training.pairwise.losses import Loss
 from bfpo_bench.training.pairwise.margin import MarginReward, choose_margin, label_margins
 from bfpo_bench.training.pairwise.reference import reference_file, reference_logprobs
-from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
+from bfpo_bench.training.pairwise.trainer import HeldOut, PreferenceTrainer
 from bfpo_bench.training.prepared import (
     Prepared,
     Run,
@@ -29,8 +30,13 @@ from bfpo_bench.training.prepared import (
     open_base,
     tell_left_out,
 )
-from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe import DataRecipe, Recipe
 from bfpo_bench.training.saving import check_ids
+
+LOOKS = 10
+"""At what is held out, where a recipe does not say how often."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,8 @@ class PairSet:
     """A set as it goes into training.
 
     Attributes:
-        tokens: a pair for each record.
+        tokens: the pairs that are trained on.
+        held_out: those that are only looked at.
         counts: tokens, and what was cut.
         rows: number of rows found.
         bad: a sentence for each row that was left out.
@@ -48,6 +55,7 @@ class PairSet:
 
     name: str
     tokens: list[TokenPair]
+    held_out: list[TokenPair]
     counts: TokenCounts
     rows: int
     bad: list[str]
@@ -78,16 +86,30 @@ class PreparedPairs(Prepared):
 
     @property
     def pairs(self) -> list[TokenPair]:
-        """All pairs, set after set: what a schedule's indices count through."""
+        """All pairs: set after set what is trained on, which a schedule's indices count through,
+        and then what is held out."""
         pairs = [pair for one in self.sets for pair in one.tokens]
+        pairs += [pair for one in self.sets for pair in one.held_out]
         if self.margins is None:
             return pairs
         return [replace(p, margin=margin) for p, margin in zip(pairs, self.margins, strict=True)]
 
     @property
     def sizes(self) -> list[int]:
-        """See :class:`Prepared`."""
-        return [len(one.tokens) for one in self.sets]
+        """See :class:`Prepared`; sets that are only looked at come last and are none of these."""
+        return [len(one.tokens) for one in self.sets[: len(self.recipe.data)]]
+
+    def held_out(self, rank: int, world: int) -> HeldOut | None:
+        """What one process looks at, and when; None where the recipe holds nothing out."""
+        if self.recipe.eval is None:
+            return None
+        return HeldOut(
+            range(sum(self.sizes), len(self.pairs)),
+            self.batches(world)[0],
+            self.recipe.eval.steps or -(-self.updates // LOOKS),
+            rank,
+            world,
+        )
 
     def reward_identities(self) -> dict[str, Any]:
         """See :class:`Prepared`."""
@@ -98,7 +120,7 @@ class PreparedPairs(Prepared):
         return [
             set_entry(
                 one.name,
-                one.counts.pairs,
+                len(one.tokens),
                 one.rows,
                 one.bad,
                 one.counts.prompt_tokens + one.counts.response_tokens,
@@ -106,6 +128,7 @@ class PreparedPairs(Prepared):
                 cut=one.counts.cut,
                 swapped=one.paired.swapped,
                 dropped=one.paired.dropped,
+                **({"held_out": len(one.held_out)} if self.recipe.eval else {}),
             )
             for one in self.sets
         ]
@@ -114,7 +137,8 @@ class PreparedPairs(Prepared):
         """See :class:`Prepared`."""
         lines = [
             f"{one.name}: {one.counts}{left_out(one.bad)}; by the rule {data.pairs}: {one.paired}"
-            for one, data in zip(self.sets, self.recipe.data, strict=True)
+            + (f"; {len(one.held_out)} of the pairs are held out" if one.held_out else "")
+            for one, data in zip(self.sets, self.recipe.every_set, strict=True)
         ]
         return [*lines, *(["margins will be rated before training"] if self.margin else [])]
 
@@ -149,6 +173,7 @@ class PreparedPairs(Prepared):
             list(schedule),
             self.loss,
             strength(self.loss),
+            self.held_out(run.state.process_index, run.state.num_processes),
             callbacks=callbacks,
         )
 
@@ -163,8 +188,10 @@ def prepare_pairs(
     """
     loss = load_loss(recipe.loss or "", recipe.loss_parameters)
     base = open_base(recipe, trust_remote_code)
-    sets, every_pair = [], []
-    for wanted in recipe.data:
+    sets: list[PairSet] = []
+    trained_on: list[Pair] = []
+    looked_at: list[Pair] = []
+    for wanted in recipe.every_set:
         loaded = load_set(wanted, recipe.seed)
         paired = pair_up(wanted.pairs, loaded.records)
         pairs = paired.pairs
@@ -184,13 +211,33 @@ def prepare_pairs(
         pairs = usable(pairs, broken, wanted.name, wanted.skip_bad_rows)
         bad = [*loaded.bad, *broken.values()]
         tell_left_out(bad, progress)
-        every_pair += pairs
+        held = _held_out(recipe, wanted, tokens)
+        trained_on += _where(held, False, pairs)
+        looked_at += _where(held, True, pairs)
         used = (ids for pair in tokens for ids in (pair.prompt, pair.chosen, pair.rejected))
         check_ids(base.outline, base.tokenizer, used, wanted.name)
-        sets.append(PairSet(wanted.name, tokens, counts, loaded.rows, bad, digest(pairs), paired))
+        sets.append(
+            PairSet(
+                wanted.name,
+                _where(held, False, tokens),
+                _where(held, True, tokens),
+                counts,
+                loaded.rows,
+                bad,
+                digest(pairs),
+                paired,
+            )
+        )
+    if recipe.eval is not None and not looked_at:
+        raise BadInput(
+            f"eval.share {recipe.eval.share} holds out none of {len(trained_on)} pairs; raise it, "
+            "or name sets of their own with eval.data."
+        )
     margin = None
     if recipe.margin is not None:
-        margin = choose_margin(recipe.margin, every_pair, trust_remote_code, recipe.tokens.date)
+        margin = choose_margin(
+            recipe.margin, trained_on + looked_at, trust_remote_code, recipe.tokens.date
+        )
     prepared = PreparedPairs(recipe, base, sets, loss, margin)
     every = prepared.pairs
     check_loss(
@@ -201,3 +248,25 @@ def prepare_pairs(
     )
     prepared.schedule()
     return prepared
+
+
+def _held_out(recipe: Recipe, wanted: DataRecipe, tokens: Sequence[TokenPair]) -> list[bool]:
+    """Which pairs of a set are only looked at. All pairs of a prompt are, in any set, or none.
+
+    Raises:
+        BadInput: nothing is left to train on.
+    """
+    if recipe.eval is None or recipe.eval.share is None:
+        return [wanted not in recipe.data] * len(tokens)
+    share = recipe.eval.share
+    held = [random.Random(f"{recipe.seed} {pair.prompt}").random() < share for pair in tokens]
+    if all(held):
+        raise BadInput(
+            f"eval.share {share} leaves none of the {len(held)} pairs of set {wanted.name!r} to "
+            "train on; lower it, or name sets of their own with eval.data."
+        )
+    return held
+
+
+def _where(held: Sequence[bool], wanted: bool, items: Sequence[T]) -> list[T]:
+    return [item for item, out in zip(items, held, strict=True) if out is wanted]

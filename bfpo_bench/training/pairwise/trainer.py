@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.files import atomic_write
@@ -41,6 +42,7 @@ class PreferenceTrainer(OwnLoop, Trainer):  # type: ignore[misc]
         batches: the pairs of each micro-batch of this process, in order, for the whole training.
         loss: with its parameters filled in.
         beta: scales log-ratios to the rewards of the metrics.
+        held_out: pairs that are looked at and not trained on; None where there are none.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class PreferenceTrainer(OwnLoop, Trainer):  # type: ignore[misc]
         batches: Sequence[Sequence[int]],
         loss: Loss,
         beta: float,
+        held_out: HeldOut | None = None,
         **kwargs: Any,
     ) -> None:
         args.remove_unused_columns = False
@@ -71,6 +74,9 @@ class PreferenceTrainer(OwnLoop, Trainer):  # type: ignore[misc]
         nothing = torch.zeros(len(pairs), device=args.device)
         wanted = wanted_sign(loss, self._with_reference(every, nothing, nothing))
         self._metrics = PairMetrics(pairs, wanted, args.device)
+        self._held_out = held_out
+        if held_out is not None:
+            self.add_callback(held_out)
         if self.accelerator.is_fsdp2:
             # accelerate's own policy would round what forward returns to 16 bits, and 300 nats
             # have steps of 2 nats there. The packed forward takes products in 16 bits by
@@ -118,6 +124,33 @@ class PreferenceTrainer(OwnLoop, Trainer):  # type: ignore[misc]
             raise self._not_a_number(batch, logps, losses)
         self._metrics.add(batch, logps, self._beta)
         return (loss, {"logps": logps}) if return_outputs else loss
+
+    @torch.no_grad()
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Loss and metrics of the held-out pairs, as ``eval_…`` in the log.
+
+        While training alone: it goes through the packed forward.
+        """
+        assert self._held_out is not None, "the trainer was given no held-out pairs"
+        kept, self._metrics = self._metrics, self._metrics.empty()
+        model = self.model_wrapped
+        model.eval()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        for batch, counts in self._held_out.batches:
+            packed = pack_pairs([self._pairs[i] for i in batch])
+            with self.compute_loss_context_manager():
+                logps = self._with_reference(batch, *model(packed))
+            if counts:
+                losses = self._loss(logps)
+                sums += torch.stack([losses.sum(), torch.ones_like(losses).sum()])
+                self._metrics.add(batch, logps, self._beta)
+        total, count = self.accelerator.reduce(sums, reduction="sum").tolist()
+        found = {"loss": total / count, **self._metrics.take(self.accelerator)}
+        self._metrics = kept
+        said = {f"eval_{name}": value for name, value in found.items()}
+        self.log(said)
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, said)
+        return said
 
     def _with_reference(self, batch: Sequence[int], chosen: Tensor, rejected: Tensor) -> PairLogps:
         pairs = [self._pairs[i] for i in batch]
@@ -168,6 +201,36 @@ class PreferenceTrainer(OwnLoop, Trainer):  # type: ignore[misc]
         )
 
 
+class HeldOut(TrainerCallback):  # type: ignore[misc]
+    """Pairs that are not trained on, and when they are looked at.
+
+    Args:
+        pairs: their numbers among all.
+        size: most that go through one device together.
+        steps: updates between two looks; the last update is always followed by one.
+        rank, world: this process among all.
+
+    Attributes:
+        batches: of this process, and whether each counts. Every process has as many, because they
+            meet in a model that is split over them; what fills up was counted elsewhere.
+    """
+
+    def __init__(
+        self, pairs: Sequence[int], size: int, steps: int, rank: int = 0, world: int = 1
+    ) -> None:
+        every = [list(pairs[start : start + size]) for start in range(0, len(pairs), size)]
+        rounds = -(-len(every) // world)
+        self.batches = [
+            (every[i % len(every)], i < len(every)) for i in range(rank, rounds * world, world)
+        ]
+        self._steps = steps
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Decides whether it is time for a look."""
+        step = state.global_step
+        control.should_evaluate = step % self._steps == 0 or step >= state.max_steps
+
+
 class PairMetrics:
     """Running means of rewards and accuracies: overall, by set and by safety of the two responses.
 
@@ -192,6 +255,12 @@ class PairMetrics:
         self._names += [f"rewards/accuracies{group}" for group in ["", *every]]
         self._device = device
         self._kept: list[tuple[Sequence[int], Tensor]] = []
+
+    def empty(self) -> PairMetrics:
+        """The same with nothing added yet."""
+        found = copy(self)
+        found._kept = []
+        return found
 
     def add(self, batch: Sequence[int], logps: PairLogps, beta: float) -> None:
         """Keeps the rewards of a micro-batch."""

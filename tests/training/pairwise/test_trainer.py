@@ -17,7 +17,7 @@ from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.training.data.sampler import Schedule
 from bfpo_bench.training.data.tokenize import TokenPair
 from bfpo_bench.training.pairwise.losses import PairLogps, bfpo, dpo, ipo
-from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
+from bfpo_bench.training.pairwise.trainer import HeldOut, PreferenceTrainer
 from bfpo_bench.training.trainable import select_layers
 from tests.training.conftest import plain_logprob, random_pairs
 
@@ -214,3 +214,11 @@ def test_a_loss_that_is_no_number_stops_and_leaves_its_batch(
     assert rows[0]["chosen_ids"] == pairs[2].chosen
     # The model is itself again.
     assert trainer.model(torch.tensor([[1, 2]])).logits.shape == (1, 2, 90)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 5])
+def test_every_process_looks_at_as_many_batches_and_each_pair_counts_once(world: int) -> None:
+    parts = [HeldOut(range(10, 17), 2, 1, rank, world).batches for rank in range(world)]
+    assert len({len(batches) for batches in parts}) == 1
+    counted = [i for batches in parts for batch, counts in batches if counts for i in batch]
+    assert sorted(counted) == list(range(10, 17))
