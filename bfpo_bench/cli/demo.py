@@ -120,8 +120,10 @@ def _show_leaderboard(folder: Path, rows: Sequence[Row], console: Console) -> No
     from bfpo_bench.leaderboard import leaderboard
     from bfpo_bench.toy_world.demo import NOTE, judged_rightly
 
-    board = leaderboard(folder / "runs")
-    console.print(f"\nbfpo-bench leaderboard {folder}/runs", markup=False, soft_wrap=True)
+    board = leaderboard(folder / "runs", baselines=True)
+    console.print(
+        f"\nbfpo-bench leaderboard {folder}/runs --baselines", markup=False, soft_wrap=True
+    )
     width = shutil.get_terminal_size((100, 24)).columns
     typer.echo(board.render("terminal", width, console.is_terminal), nl=False)
     for sentence in (*board.remarks, *board.problems, *board.faults):
