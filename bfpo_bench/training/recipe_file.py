@@ -59,7 +59,7 @@ def load_recipe(name: str, changes: Sequence[str] = (), base: str | None = None)
     _refuse_old_keys(content, name)
     recipe = validated(Recipe, _with_first(content, base), f"recipe {name}")
     # Known before the first is read, which can take long.
-    for kind, one in ((stage.kind, one) for stage in recipe.stages for one in stage.data):
+    for kind, one in ((stage.kind, one) for stage in recipe.stages for one in stage.every_set):
         if one.pairs not in PAIRS[kind]:
             what = f"value of 'pairs' in set {one.name!r}:"
             raise unknown_name(what, one.pairs, PAIRS[kind])
