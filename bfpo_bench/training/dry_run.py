@@ -32,12 +32,14 @@ def dry_run(
     """
     if recipe.first is not None:
         first = dry_run(recipe.first, output / FIRST, progress, trust_remote_code, device)
-        second = replace(recipe, base=recipe.stages[0].base, first=None)
+        second = replace(recipe, base=recipe.stages[0].base, first=None, merge=None)
+        mixed = f"the result is mixed of both, q = {recipe.merge:g}" if recipe.merge else ""
         return "\n".join(
             [
                 *("First stage:", first, ""),
                 *(f"Second stage, from the model in {output / FIRST}:",),
                 dry_run(second, output, progress, trust_remote_code, device),
+                *([mixed] if mixed else []),
             ]
         )
     check_trackers(recipe)

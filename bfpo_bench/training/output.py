@@ -60,6 +60,9 @@ NAMED = 100
 FIRST = "first"
 """The first stage's output, in that of a recipe of two."""
 
+SECOND = "second"
+"""The second stage's output, where the result is a mixture of both."""
+
 MARGINS = "margins.json"
 """Margins of an unfinished training."""
 
@@ -134,7 +137,8 @@ def check_free(folder: Path, recipe: Mapping[str, Any]) -> None:
         )
     if not folder.exists() or is_finished(folder) or (folder / STARTED).exists():
         return
-    ours = (LOCK, ".owner", *([FIRST] if recipe.get("first") else []))
+    stages = ("first", FIRST), ("merge", SECOND)
+    ours = (LOCK, ".owner", *(name for key, name in stages if recipe.get(key) is not None))
     try:
         for path in (folder / STARTED, folder / MARGINS):
             sweep(path)

@@ -265,6 +265,8 @@ class Recipe:
         save_steps: updates between checkpoints, besides.
         first: a training that comes before: this one starts from its model, which is also its
             reference. In a file, what it does not say it shares with this one.
+        merge: share q of this stage's model in the result, the rest being the first one's; None
+            leaves this stage's model as it is.
     """
 
     method: Text
@@ -292,6 +294,7 @@ class Recipe:
     save_minutes: Positive | None = 15.0
     save_steps: Count | None = None
     first: Recipe | None = None
+    merge: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @property
     def stages(self) -> list[Recipe]:
@@ -320,6 +323,7 @@ def _rules(recipe: Recipe) -> list[tuple[bool, str]]:
     named = {d.pairs for d in recipe.data}
     return [
         (bool(recipe.data), "'data' must name at least one set"),
+        (recipe.merge is None or recipe.first is not None, "'merge' mixes with a 'first' stage"),
         (not pairwise or recipe.loss is not None, "a preference recipe needs a 'loss'"),
         (pairwise or recipe.loss is None, f"a recipe of kind {kind} has no 'loss'"),
         (recipe.margin is None or pairwise, "a 'margin' belongs to a preference recipe"),

@@ -165,12 +165,13 @@ def _with_first(content: dict[str, Any], base: str | None) -> dict[str, Any]:
         base: what the first of all stages starts from, instead of what they say.
     """
     own = {key: value for key, value in content.items() if key != "first"}
+    shared = {key: value for key, value in own.items() if key != "merge"}
     if base is not None:
-        own["base"] = base
+        own["base"] = shared["base"] = base
     first = content.get("first")
     if not isinstance(first, dict):
         return own if first is None else {**own, "first": first}
-    whole = _merge({**own, "method": f"{own.get('method')}-first"}, first)
+    whole = _merge({**shared, "method": f"{own.get('method')}-first"}, first)
     return {**own, "first": _with_first(whole, base)}
 
 

@@ -30,8 +30,10 @@ from bfpo_bench.engines.open import vllm_installed
 from bfpo_bench.models.number_format import training_advice
 from bfpo_bench.training.identity import base_identity, training_identity
 from bfpo_bench.training.loop import ProgressBar, keep_checkpoints, loop_settings, run_trainer
+from bfpo_bench.training.mixture import mix_stages
 from bfpo_bench.training.output import (
     FIRST,
+    SECOND,
     check_free,
     claim_output,
     clear_output,
@@ -92,6 +94,10 @@ def train(
             if not is_finished(output / FIRST):
                 prepare(recipe, progress, trust_remote_code)
             train(recipe.first, output / FIRST, progress, device, trust_remote_code)
+            if recipe.merge is not None:
+                second = replace(recipe, base=str(output / FIRST), first=None, merge=None)
+                record = train(second, output / SECOND, progress, device, trust_remote_code)
+                return _by_main(state, lambda: mix_stages(recipe, record, output, progress))
             recipe = replace(recipe, base=str(output / FIRST))
         return _train(recipe, output, progress, device, trust_remote_code, state)
 
@@ -177,11 +183,13 @@ def _check_before_first(recipe: Recipe, output: Path) -> None:
         BadInput: the output holds something else, or a result whose first stage was deleted.
     """
     check_free(output, recipe.as_dict())
-    if is_finished(output) and not is_finished(output / FIRST):
+    stages = (output / FIRST, *([] if recipe.merge is None else [output / SECOND]))
+    gone = next((stage for stage in stages if not is_finished(stage)), None)
+    if is_finished(output) and gone is not None:
         raise BadInput(
-            f"{output} holds a finished training whose first stage, {output / FIRST}, is gone, so "
-            "that nobody can tell whether it is the same; evaluate the model as it is, or name "
-            "another folder with --output."
+            f"{output} holds a finished training of which a stage, {gone}, is gone, so that nobody "
+            "can tell whether it is the same; evaluate the model as it is, or name another folder "
+            "with --output."
         )
 
 

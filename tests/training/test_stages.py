@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
+from bfpo_bench.models.checkpoint import find_model
+from bfpo_bench.models.fingerprint import weight_fingerprint
 from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 from bfpo_bench.training.recipe import Recipe
@@ -29,6 +31,10 @@ CHANGES = (
 def two(mine: Mine) -> Recipe:
     """A recipe of two stages over twelve pairs."""
     return mine("preference", *CHANGES)
+
+
+def fingerprint(folder: Path) -> str:
+    return weight_fingerprint(find_model(str(folder)).weights)
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -85,8 +91,35 @@ def test_two_stages_are_two_trainings_wherever_they_are_cut_off(
     assert len(seen) == 8
 
     shutil.rmtree("out/first")
-    with pytest.raises(BadInput, match=r"whose first stage, out/first, is gone"):
+    with pytest.raises(BadInput, match=r"of which a stage, out/first, is gone"):
         train(two, Path("out"), device="cpu")
+
+
+def test_a_mixture_of_the_stages(mine: Mine) -> None:
+    recipe = mine("preference", *CHANGES, "merge=0.25")
+    record = train(recipe, Path("out"), device="cpu")
+    first, second, found = (
+        load_file(Path("out", stage, "model.safetensors")) for stage in ("first", "second", ".")
+    )
+    for name, weights in found.items():
+        wanted = 0.75 * first[name].double() + 0.25 * second[name].double()
+        assert torch.equal(weights, wanted.float())
+    assert record["merge"]["q"] == record["recipe"]["merge"] == 0.25
+    assert record["merge"]["weights"] == fingerprint(Path("out"))
+    assert not any(Path("out").glob("recipe.json"))
+    before = Path("out/training.json").read_text()
+    assert train(recipe, Path("out"), device="cpu")["merge"] == record["merge"]
+    assert Path("out/training.json").read_text() == before
+    # A kill after both stages: the mixture is made anew.
+    Path("out/config.json").unlink()
+    Path("out/recipe.json").write_text("{}")
+    assert train(recipe, Path("out"), device="cpu")["merge"] == record["merge"]
+    assert Path("out/config.json").is_file()
+    with pytest.raises(BadInput, match="already, with another merge; mix its stages with bfpo"):
+        train(mine("preference", *CHANGES, "merge=0.5"), Path("out"), device="cpu")
+    for bad, said in (("merge=2", "merge"), ("first=null", "'merge' mixes with a 'first' stage")):
+        with pytest.raises(BadInput, match=said):
+            mine("preference", *CHANGES, "merge=0.5", bad)
 
 
 def test_what_would_stop_the_second_stage_is_said_before_the_first(mine: Mine, two: Recipe) -> None:
