@@ -11,7 +11,13 @@ from bfpo_bench.suites.suite import (
     SuiteTask,
 )
 from bfpo_bench.suites.suite_file import suite_names
-from bfpo_bench.suites.task_file import group_field, grouped_tasks, prompt_kind, task_names
+from bfpo_bench.suites.task_file import (
+    group_field,
+    grouped_tasks,
+    packaged_task,
+    prompt_kind,
+    task_names,
+)
 
 __all__ = [
     "AVERAGED",
@@ -24,6 +30,7 @@ __all__ = [
     "group_field",
     "grouped_tasks",
     "load_suite",
+    "packaged_task",
     "prompt_kind",
     "suite_names",
     "suite_parts",

@@ -218,6 +218,7 @@ def test_the_report_has_both_verdicts(tmp_path: Path, monkeypatch: pytest.Monkey
     board = leaderboard(tmp_path / "runs", columns="balance", baselines=True, ci=True)
     page = write.write_report(board.entries, tmp_path / "report", columns="balance")
     index = read_chunk(page.parent, "index")
+    assert [title for _, title, _ in index["tasks"]] == ["XSTest unsafe", "XSTest safe"]
     guard, refuser = index["runs"][0]["judges"]
     assert (guard["name"], guard["harm"], guard["refusals"]) == ("guard", True, None)
     assert (refuser["name"], refuser["harm"], refuser["refusals"]) == (

@@ -49,6 +49,7 @@ from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK
 from bfpo_bench.leaderboard.report.escaping import named
 from bfpo_bench.run.run_json import read_evaluation
 from bfpo_bench.run.store import AnnotationRecord, ResponseRecord, Store, VerdictRecord, source_row
+from bfpo_bench.suites import packaged_task, task_names
 
 END = 16
 """Characters at the end of a data file: the check sum and the size of what is in it."""
@@ -381,4 +382,6 @@ def _judge(run: _Run, name: str) -> dict[str, Any]:
 
 def _title(task: str) -> str:
     column = ALPACA if task == ALPACA_TASK else COLUMN_OF_TASK.get(task)
+    if column is None and task in task_names():
+        return packaged_task(task).column
     return column.title if column else task
