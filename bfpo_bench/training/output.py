@@ -135,7 +135,15 @@ def check_free(folder: Path, recipe: Mapping[str, Any]) -> None:
         raise BadInput(
             f"a checkpoint is a folder, and {folder} is a file; name another with --output."
         )
-    if not folder.exists() or is_finished(folder) or (folder / STARTED).exists():
+    if not folder.exists() or is_finished(folder):
+        return
+    if (folder / STARTED).exists():
+        begun = _read(folder / STARTED).get("recipe") or {}
+        if begun.get("merge") != recipe.get("merge"):
+            raise BadInput(
+                f"{folder} holds an unfinished training with another merge; go on with the same, "
+                "name another folder with --output, or delete this one."
+            )
         return
     stages = ("first", FIRST), ("merge", SECOND)
     ours = (LOCK, ".owner", *(name for key, name in stages if recipe.get(key) is not None))

@@ -112,7 +112,9 @@ def test_a_mixture_of_the_stages(mine: Mine) -> None:
     assert Path("out/training.json").read_text() == before
     # A kill after both stages: the mixture is made anew.
     Path("out/config.json").unlink()
-    Path("out/recipe.json").write_text("{}")
+    Path("out/recipe.json").write_text('{"recipe": {"merge": 0.25}}')
+    with pytest.raises(BadInput, match="an unfinished training with another merge; go on with"):
+        train(mine("preference", *CHANGES), Path("out"), device="cpu")
     assert train(recipe, Path("out"), device="cpu")["merge"] == record["merge"]
     assert Path("out/config.json").is_file()
     with pytest.raises(BadInput, match="already, with another merge; mix its stages with bfpo"):
