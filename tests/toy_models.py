@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,17 @@ def _made(
     home = cache.mkdir("toy-models") if cache else tmp_path_factory.mktemp("toy-models")
     with _alone(home / f"{name}.lock"):
         return make_model(name, home / name)
+
+
+@contextmanager
+def weights_of(folder: Path) -> Iterator[dict[str, Any]]:
+    """The tensors of a checkpoint's only file by name; what is done to them is saved there."""
+    from safetensors.torch import load_file, save_file
+
+    [file] = folder.glob("*.safetensors")
+    tensors = load_file(file)
+    yield tensors
+    save_file(tensors, file, metadata={"format": "pt"})
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from bfpo_bench.leaderboard.compare import compare_runs
 from bfpo_bench.run.also import shown
 from bfpo_bench.run.results import Results
 from tests.also.tasks import write_tasks
+from tests.toy_models import weights_of
 
 WINDOW = 96
 TASKS = ("also_choice", "also_answer", "also_text", "also_both", "also_even")
@@ -258,13 +259,9 @@ def test_runs_are_paired_by_item(
     tiny_llama: Path,
     tmp_path: Path,
 ) -> None:
-    from safetensors.torch import load_file, save_file
-
-    other = tmp_path / "other"
-    shutil.copytree(tiny_llama, other)
-    [weights] = other.glob("*.safetensors")
-    tensors = {name: tensor.flip(0) for name, tensor in load_file(weights).items()}
-    save_file(tensors, weights, metadata={"format": "pt"})
+    other = Path(shutil.copytree(tiny_llama, tmp_path / "other"))
+    with weights_of(other) as tensors:
+        tensors.update({name: tensor.flip(0) for name, tensor in tensors.items()})
     two = evaluate(tmp_path / "run", model=str(other), also=["also_both", "also_even", "also_text"])
     one = undisturbed[1]
     compared = compare_runs([undisturbed[0], tmp_path / "run"])

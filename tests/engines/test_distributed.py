@@ -21,6 +21,8 @@ from bfpo_bench.engines import (
     ScoreRequest,
     open_engine,
 )
+from tests.engines.asked import answers
+from tests.toy_models import weights_of
 
 pytestmark = pytest.mark.slow
 
@@ -39,10 +41,6 @@ def pair(tiny_llama: Path) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def single(tiny_llama: Path) -> Any:
     return open_engine("hf", options(tiny_llama, 1))
-
-
-def answers(batches: Iterator[list[tuple[int, Any]]]) -> dict[int, Any]:
-    return dict(pair for batch in batches for pair in batch)
 
 
 def sentences(count: int) -> list[str]:
@@ -89,49 +87,29 @@ def test_bad_input_inside_a_copy_is_told(pair: Any) -> None:
         list(pair.score([ScoreRequest("context", "", 0)]))
 
 
-def test_a_dead_copy_ends_the_run(tiny_llama: Path) -> None:
-    engine = open_engine("hf", options(tiny_llama, 2))
-    engine._workers[1].kill()
-    with pytest.raises(RunFailed, match=r"ended unexpectedly \(killed; did the memory suffice\?"):
-        list(engine.respond([GenerateRequest("a", Sampling(4), 0)] * 4))
-    engine.close()
-    assert not any(worker.is_alive() for worker in engine._workers)
-
-
 # Python reads it at its start: one of two neighbouring processes ends when it comes to the model.
 DYING = """
-import multiprocessing, os, signal, sys
+import multiprocessing, os, sys
 
 class Dying:
     @staticmethod
     def find_spec(name, *_):
         if name == "transformers.modeling_utils":
             if multiprocessing.current_process()._identity[-1] % 2:
-                {end}
+                os._exit(7)
 
 sys.meta_path.insert(0, Dying)
 """
 
 
-@pytest.mark.parametrize(
-    ("end", "sentence"),
-    [
-        ("os.kill(os.getpid(), signal.SIGKILL)", r"\(killed; did the memory suffice\?\)"),
-        ("os._exit(7)", r"\(exit code 7\)"),
-    ],
-)
 def test_a_copy_that_dies_while_it_loads(
-    tiny_llama: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    end: str,
-    sentence: str,
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other one loads, and would wait for ever."""
-    (tmp_path / "sitecustomize.py").write_text(DYING.format(end=end))
+    (tmp_path / "sitecustomize.py").write_text(DYING)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     before = set(multiprocessing.active_children())
-    with pytest.raises(RunFailed, match=f"copy of the model ended unexpectedly {sentence}"):
+    with pytest.raises(RunFailed, match=r"copy of the model ended unexpectedly \(exit code 7\)"):
         open_engine("hf", options(tiny_llama, 2))
     assert set(multiprocessing.active_children()) <= before
 
@@ -146,15 +124,20 @@ def test_what_is_wrong_in_one_copy_ends_the_others(tiny_llama: Path, tmp_path: P
 
 
 def test_nan_names_the_request(tiny_llama: Path, tmp_path: Path) -> None:
-    import torch
-    from safetensors.torch import load_file, save_file
-
     folder = Path(shutil.copytree(tiny_llama, tmp_path / "nan"))
-    tensors = load_file(folder / "model.safetensors")
-    tensors["model.norm.weight"] = torch.full_like(tensors["model.norm.weight"], float("nan"))
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with weights_of(folder) as tensors:
+        tensors["model.norm.weight"][:] = float("nan")
     engine = open_engine("hf", options(folder, 2))
     with pytest.raises(NonFiniteLogits) as caught:
         list(engine.respond([GenerateRequest("a", Sampling(4, 0.7), 0)] * 2))
     assert caught.value.index in (0, 1)
     engine.close()
+
+
+def test_a_dead_copy_ends_the_run(tiny_llama: Path) -> None:
+    engine = open_engine("hf", options(tiny_llama, 2))
+    engine._workers[1].kill()
+    with pytest.raises(RunFailed, match=r"ended unexpectedly \(killed; did the memory suffice\?"):
+        list(engine.respond([GenerateRequest("a", Sampling(4), 0)] * 4))
+    engine.close()
+    assert not any(worker.is_alive() for worker in engine._workers)

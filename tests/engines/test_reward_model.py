@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.reward_model import (
@@ -18,7 +17,7 @@ from bfpo_bench.engines.reward_model import (
     RewardModel,
     find_reward_model,
 )
-from tests.toy_models import SMALL
+from tests.toy_models import SMALL, weights_of
 
 PROMPTS = [
     (("user", "Tell me how to hide my hat"),),
@@ -81,12 +80,11 @@ def test_batches_say_what_each_conversation_says_alone(
 def armorm(folder: Path, tiny_llama: Path) -> Path:
     """A folder as ArmoRM's: its architecture, tensor names and pointer to code of its own."""
     classifier(folder, tiny_llama, 19)
-    tensors = load_file(folder / "model.safetensors")
-    tensors["regression_layer.weight"] = tensors.pop("score.weight")
-    tensors["reward_transform_matrix"] = torch.eye(19)
-    tensors["gating.logit_scale"] = torch.ones(1)
-    tensors["gating.layers.0.weight"] = torch.ones(4, 32)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with weights_of(folder) as tensors:
+        tensors["regression_layer.weight"] = tensors.pop("score.weight")
+        tensors["reward_transform_matrix"] = torch.eye(19)
+        tensors["gating.logit_scale"] = torch.ones(1)
+        tensors["gating.layers.0.weight"] = torch.ones(4, 32)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     for key in ("id2label", "label2id", "num_labels"):
         config.pop(key, None)
@@ -176,9 +174,8 @@ def test_what_is_wrong_is_said_before_anything_is_loaded(tiny_llama: Path, tmp_p
 
 def test_a_checkpoint_that_is_not_whole(tiny_llama: Path, tmp_path: Path) -> None:
     folder = classifier(tmp_path / "rm", tiny_llama, 2)
-    tensors = load_file(folder / "model.safetensors")
-    del tensors["model.norm.weight"]
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with weights_of(folder) as tensors:
+        del tensors["model.norm.weight"]
     with pytest.raises(BadInput, match=r"lacks 1 weights of a LlamaFor.* model\.norm\.weight"):
         RewardModel(find_reward_model(str(folder)), CPU)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -26,6 +26,7 @@ from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 from bfpo_bench.tasks.requests import render
 from tests.client.fake_server import serving
 from tests.engines.openai.toy_openai import Toy
+from tests.toy_models import weights_of
 
 QUIET = Progress(show=False)
 TASKS = ("hhh_alignment", "bbq_lite", "advbench", "alert")
@@ -125,13 +126,9 @@ def test_responses_that_would_take_too_long_are_cut_and_said_so(
 
 
 def test_a_broken_model_is_found_before_anything_is_paid(tiny_llama: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    folder = tmp_path / "broken"
-    shutil.copytree(tiny_llama, folder)
-    tensors = load_file(folder / "model.safetensors")
-    tensors["model.norm.weight"][:] = float("nan")
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    folder = Path(shutil.copytree(tiny_llama, tmp_path / "broken"))
+    with weights_of(folder) as tensors:
+        tensors["model.norm.weight"][:] = float("nan")
     for task in ("toxigen", "advbench"):
         with pytest.raises(RunFailed, match="NaN logits in the sample"):
             dry_run(options(folder, tmp_path / "never", tasks=(task,)), measured=True)

@@ -20,6 +20,7 @@ from bfpo_bench.leaderboard.columns import COLUMN_OF_TASK
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.table import markdown, score_text
+from tests.toy_models import weights_of
 
 TABLES = ("items", "scores", "responses", "verdicts", "outcomes")
 
@@ -142,19 +143,25 @@ class _Stops:
         return self._cut(self._engine.respond(*arguments))
 
 
+@pytest.fixture(scope="module")
+def in_small_batches(
+    run_mini: Callable[..., Results], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A whole run in which there is something to interrupt."""
+    folder = tmp_path_factory.mktemp("small")
+    run_mini(folder, batch_size=8)
+    return folder
+
+
 @pytest.mark.parametrize("batches", [0, 7, 40])
 def test_an_interrupted_run_ends_like_an_undisturbed_one(
     run_mini: Callable[..., Results],
-    undisturbed: Path,
+    in_small_batches: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     batches: int,
 ) -> None:
     open_engine = bfpo_bench.engines.open_engine
-    # Small batches, so that there is something to interrupt.
-    options = {"batch_size": 8}
-    whole = tmp_path / "whole"
-    run_mini(whole, **options)
 
     def stopping(*arguments: Any) -> Any:
         return _Stops(open_engine(*arguments), batches)
@@ -162,10 +169,10 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(
     broken = tmp_path / "broken"
     monkeypatch.setattr("bfpo_bench.engines.open.open_engine", stopping)
     with pytest.raises(KeyboardInterrupt):
-        run_mini(broken, **options)
+        run_mini(broken, batch_size=8)
     monkeypatch.setattr("bfpo_bench.engines.open.open_engine", open_engine)
-    run_mini(broken, **options)
-    assert contents(broken) == contents(whole)
+    run_mini(broken, batch_size=8)
+    assert contents(broken) == contents(in_small_batches)
 
 
 def test_a_finished_run_is_read_not_repeated(
@@ -235,13 +242,9 @@ def test_something_different_is_refused_by_name(
 def test_other_weights_are_refused_by_name(
     run_mini: Callable[..., Results], undisturbed: Path, tiny_llama: Path, tmp_path: Path
 ) -> None:
-    from safetensors.torch import load_file, save_file
-
     folder = Path(shutil.copytree(tiny_llama, tmp_path / tiny_llama.name))
-    tensors = load_file(folder / "model.safetensors")
-    name = sorted(tensors)[-1]
-    tensors[name].view(-1)[-1] += 1e-3
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with weights_of(folder) as tensors:
+        tensors[max(tensors)].view(-1)[-1] += 1e-3
     with pytest.raises(BadInput, match=r"model\.weights"):
         run_mini(undisturbed, model=str(folder))
 
@@ -361,13 +364,9 @@ def test_system_prompt_and_template_file(run_mini: Callable[..., Results], tmp_p
 def test_nan_weights_stop_the_run_and_name_the_item(
     run_mini: Callable[..., Results], tiny_llama: Path, tmp_path: Path
 ) -> None:
-    import torch
-    from safetensors.torch import load_file, save_file
-
     folder = Path(shutil.copytree(tiny_llama, tmp_path / "nan"))
-    tensors = load_file(folder / "model.safetensors")
-    tensors["model.norm.weight"] = torch.full_like(tensors["model.norm.weight"], float("nan"))
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with weights_of(folder) as tensors:
+        tensors["model.norm.weight"][:] = float("nan")
     for task in ("toxigen", "advbench"):
         run = tmp_path / task
         with pytest.raises(RunFailed, match=f"bfpo_{task}, item [0-9a-f]+") as caught:
@@ -390,8 +389,3 @@ def test_long_prompts_are_cut_and_counted(run_mini: Callable[..., Results], tmp_
     results = run_mini(tmp_path, tasks=["bbq_lite"], limit=5, max_length=32)
     assert results.tasks["bfpo_bbq_lite"].cut > 0
     assert any("cut on the left" in mark for mark in results.marks)
-
-
-def test_unknown_option_of_the_python_call(tiny_llama: Path) -> None:
-    with pytest.raises(BadInput, match="did you mean 'limit'"):
-        bfpo_bench.evaluate(str(tiny_llama), limt=3)

@@ -227,19 +227,27 @@ def test_datasets_and_pandas_read_the_parquet_file(make_run: MakeRun, tmp_path: 
     assert loaded[2]["p_harmful.strict"] == 0.75
 
 
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A run and one of eight times the responses, 80 MB more of them."""
+    counts = (3000, 24_000)
+    runs = [write_run_json(tmp_path_factory.mktemp("grown") / str(count)) for count in counts]
+    for run, count in zip(runs, counts, strict=True):
+        _many_responses(run, count)
+    return runs
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["jsonl", "parquet", "csv"])
-def test_memory_does_not_grow_with_the_run(make_run: MakeRun, tmp_path: Path, format: str) -> None:
+def test_memory_does_not_grow_with_the_run(grown: list[Path], tmp_path: Path, format: str) -> None:
     code = (
         "import sys, resource; from pathlib import Path; from bfpo_bench.export import export_run\n"
         "export_run(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     peaks = []
-    for count in (3000, 24_000):
-        run = write_run_json(tmp_path / str(count))
-        _many_responses(run, count)
-        output = str(tmp_path / f"{count}.out")
+    for run in grown:
+        output = str(tmp_path / f"{run.name}.out")
         done = subprocess.run(
             [sys.executable, "-c", code, str(run), format, output],
             capture_output=True,
@@ -247,7 +255,6 @@ def test_memory_does_not_grow_with_the_run(make_run: MakeRun, tmp_path: Path, fo
             check=True,
         )
         peaks.append(int(done.stdout) / 1024)
-    # Eight times the responses, 80 MB more of them.
     assert peaks[1] < peaks[0] + 25, peaks
 
 

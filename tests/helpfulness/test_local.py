@@ -101,8 +101,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-def choose(model: Path, backend: str = "hf", **options: Any) -> ChosenAnnotator:
-    asked = {"annotator": "local", "annotator_model": str(model), "backend": backend}
+def choose(model: Path, **options: Any) -> ChosenAnnotator:
+    asked = {"annotator": "local", "annotator_model": str(model), "backend": "hf"}
     return choose_annotator(AnnotatorOptions(**asked, **options))
 
 
@@ -256,23 +256,16 @@ def by_transformers(model: Path, messages: list[dict[str, str]]) -> dict[str, fl
     return {label: float(found[tokenizer.convert_tokens_to_ids(label)]) for label in "mM"}
 
 
-@pytest.mark.parametrize(
-    "backend", ["hf", pytest.param("vllm", marks=(pytest.mark.slow, pytest.mark.vllm))]
-)
 def test_a_real_models_preferences(
-    tiny_llama: Path,
-    store: Store,
-    monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
-    backend: str,
+    tiny_llama: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Equal to those of transformers' own logits, read as alpaca_eval's parser reads them."""
-    if backend == "vllm":
-        pytest.importorskip("vllm")
-        request.getfixturevalue("vllm_uncompiled")
+    """Equal to those of transformers' own logits, read as alpaca_eval's parser reads them.
+
+    That vLLM's log-probabilities are those of hf is tested where that engine is.
+    """
     # A random model has no liking for the labels.
     monkeypatch.setattr(local, "LEAST_MASS", 0.0)
-    chosen = choose(tiny_llama, backend, dtype="float32", device="cpu")
+    chosen = choose(tiny_llama, dtype="float32", device="cpu")
     pairs = make_pairs(chosen, store, 0)
     for pair, one in list(zip(pairs, run(store, chosen), strict=True))[:6]:
         values = by_transformers(tiny_llama, chosen.config.messages(*pair.shown()))

@@ -146,18 +146,21 @@ def test_the_copy_that_vllm_reads(
 
 @pytest.mark.slow
 @pytest.mark.vllm
+@pytest.mark.usefixtures("vllm_uncompiled")
 def test_vllm_and_hf_agree(tiny_llama: Path, adapter: Path, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"adapter": str(adapter), "dtype": "float32", "suite": "mini"}
+    asked |= {"tasks": ["toxigen"], "limit": 3}
+    bfpo_bench.evaluate(str(tiny_llama), backend="hf", output=tmp_path / "hf", **asked)
+    # A process of its own: vLLM does not start in one where others have imported distutils.
+    asked |= {"backend": "vllm", "output": str(tmp_path / "vllm")}
+    code = f"import bfpo_bench; bfpo_bench.evaluate({str(tiny_llama)!r}, **{asked!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     scores = {}
     for backend in ("hf", "vllm"):
-        run = tmp_path / backend
-        # A process of its own: vLLM does not start in one where others have imported distutils.
-        command = [sys.executable, "-m", "bfpo_bench", "evaluate", "--model", str(tiny_llama)]
-        command += ["--suite", "mini", "--tasks", "toxigen", "--limit", "3", "--output", str(run)]
-        command += ["--adapter", str(adapter), "--backend", backend, "--dtype", "float32"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        with Store(run / "samples.sqlite", read_only=True) as store:
+        with Store(tmp_path / backend / "samples.sqlite", read_only=True) as store:
             scores[backend] = [s.loglikelihood for s in store.scores("bfpo_toxigen")]
+    assert len(scores["hf"]) > 3
     assert scores["vllm"] == pytest.approx(scores["hf"], abs=1e-3)
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
 
 import bfpo_bench
 from bfpo_bench import redteam
@@ -38,7 +37,7 @@ from bfpo_bench.models.config import (
     unused_settings,
 )
 from bfpo_bench.redteam.request import check_request as check_redteam
-from tests.toy_models import SMALL
+from tests.toy_models import SMALL, weights_of
 
 T5 = {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]}
 BART = {
@@ -176,9 +175,8 @@ def test_a_multimodal_model_whose_text_alone_is_read(folder: Path) -> None:
 
 
 def test_a_dry_run_misses_the_weights_that_loading_would(folder: Path) -> None:
-    weights = load_file(folder / "model.safetensors")
-    del weights["model.layers.1.mlp.down_proj.weight"]
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with weights_of(folder) as weights:
+        del weights["model.layers.1.mlp.down_proj.weight"]
     with pytest.raises(BadInput) as loading:
         load_causal_model(folder, "auto", torch.device("cpu"))
     with pytest.raises(BadInput) as dry:
@@ -209,12 +207,9 @@ def whole(folder: Path) -> Path:
 
 @pytest.mark.parametrize("task", ["advbench", "toxigen"])
 def test_a_dry_run_sees_tokens_beyond_the_embedding(folder: Path, task: str) -> None:
-    weights = load_file(folder / "model.safetensors")
-    few = {
-        name: tensor[:50].clone() if "embed_tokens" in name or "lm_head" in name else tensor
-        for name, tensor in weights.items()
-    }
-    save_file(few, folder / "model.safetensors", metadata={"format": "pt"})
+    with weights_of(folder) as weights:
+        for name in ("model.embed_tokens.weight", "lm_head.weight"):
+            weights[name] = weights[name][:50].clone()
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     configure(folder, {**config, "vocab_size": 50})
     options = EvaluateOptions(**{**vars(evaluation(folder)), "tasks": (task,)})

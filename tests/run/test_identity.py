@@ -17,6 +17,7 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.models.checkpoint import find_model
 from bfpo_bench.models.fingerprint import checkpoint_digest, checkpoint_identity
 from bfpo_bench.run.identity import differences, is_earlier, shared_parts
+from tests.toy_models import weights_of
 
 EVERYTHING: dict[str, Any] = {"generation": True, "code": True}
 
@@ -46,9 +47,8 @@ def quantised(folder: Path) -> None:
 
 
 def weights(folder: Path) -> None:
-    tensors = load_file(folder / "model.safetensors")
-    tensors["lm_head.weight"][0, 0] += 1
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with weights_of(folder) as tensors:
+        tensors["lm_head.weight"][0, 0] += 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file, save_file
 
 import bfpo_bench
 from bfpo_bench.common.errors import BadInput
@@ -20,6 +19,7 @@ from bfpo_bench.leaderboard.runs import open_run
 from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.session import package_versions
 from tests.judge_card import write_card
+from tests.toy_models import weights_of
 
 NEW = ("settings", "tokens", "templates", "generation", "code", "backend", "dtype")
 
@@ -92,8 +92,7 @@ def test_what_an_old_run_kept_must_still_be_the_same(
     with pytest.raises(BadInput, match=r"something different: seed: 0 there, 1 asked for\. Use"):
         bfpo_bench.evaluate(**options, seed=1)
     other = Path(shutil.copytree(options["model"], tmp_path / "other"))
-    tensors = load_file(other / "model.safetensors")
-    tensors["lm_head.weight"][0, 0] += 1
-    save_file(tensors, other / "model.safetensors", {"format": "pt"})
+    with weights_of(other) as tensors:
+        tensors["lm_head.weight"][0, 0] += 1
     with pytest.raises(BadInput, match=r"something different: .*model\.weights: "):
         bfpo_bench.evaluate(**{**options, "model": str(other)})

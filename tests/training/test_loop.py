@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from bfpo_bench.common import interrupts
-from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.common.errors import RunFailed, disk_is_full
 from bfpo_bench.common.interrupts import Interrupts
 from bfpo_bench.training import loop
 from bfpo_bench.training.loop import share
@@ -95,20 +95,23 @@ def test_checkpoints_by_the_clock(mine: Mine, monkeypatch: pytest.MonkeyPatch) -
     assert [path.name for path in Path("out").glob("checkpoint-*")] == ["checkpoint-3"]
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
+def test_how_libraries_say_that_a_disk_is_full() -> None:
+    for error in (
         OSError(28, "No space left on device"),
         RuntimeError("[enforce fail at inline_container.cc] PytorchStreamWriter failed writing"),
         SafetensorError('Error while serializing: I/O error: "No space left on device"'),
         RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 5312 vs 5204"),
         RuntimeError("basic_ios::clear: iostream error"),
         Exception("No space left on device (os error 28)"),  # the tokenizers library
-    ],
-)
-def test_a_full_disk(error: Exception, mine: Mine, monkeypatch: pytest.MonkeyPatch) -> None:
+    ):
+        assert disk_is_full(error)
+    assert not disk_is_full(OSError(5, "Input/output error"))
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, Exception])
+def test_a_full_disk(kind: type[Exception], mine: Mine, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
-        raise error
+        raise kind("No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
     # Weights and Adam's two numbers of the layers that are trained, in 4 bytes each.

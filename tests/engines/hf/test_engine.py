@@ -17,12 +17,7 @@ from bfpo_bench.engines import (
     ScoreRequest,
     open_engine,
 )
-
-WORDS = ["bike", "mine", "yours", "borrow", "open", "paint", "move", "care", "today", "it", "the"]
-
-
-def sentence(rng: random.Random, low: int, high: int) -> str:
-    return " ".join(rng.choice(WORDS) for _ in range(rng.randint(low, high)))
+from tests.engines.asked import sentence
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,7 @@ import pytest
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.engines import EngineOptions, GenerateRequest, open_engine
 from bfpo_bench.engines.protocol import NonFiniteLogits, Response
-
-WORDS = ["bike", "mine", "yours", "borrow", "open", "paint", "move", "care", "today", "it", "the"]
+from tests.engines.asked import WORDS, answers
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +31,6 @@ def requests(count: int, sampling: Sampling) -> list[GenerateRequest]:
         GenerateRequest(" ".join(rng.choices(WORDS, k=rng.randint(1, 20))), sampling, seed)
         for seed in range(count)
     ]
-
-
-def answers(batches: Iterator[list[tuple[int, Any]]]) -> dict[int, Any]:
-    return dict(pair for batch in batches for pair in batch)
 
 
 @pytest.mark.parametrize("sampling", [Sampling(40, 1.0, 0.95), Sampling(40, 1.0, 1.0, (" it",))])

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.hf.load import load_causal_model, torch_device
 from bfpo_bench.engines.open import open_engine
 from bfpo_bench.engines.protocol import EngineOptions
+from tests.toy_models import weights_of
 
 CPU = torch.device("cpu")
 
@@ -69,9 +70,8 @@ def test_generation_settings_that_contradict_each_other_are_no_news(folder: Path
 
 
 def test_weights_that_are_not_there(folder: Path) -> None:
-    weights = load_file(folder / "model.safetensors")
-    del weights["model.layers.1.mlp.down_proj.weight"]
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with weights_of(folder) as weights:
+        del weights["model.layers.1.mlp.down_proj.weight"]
     with pytest.raises(
         BadInput, match=r"1 weights .* are missing .*layers\.1\.mlp\.down_proj.*save it again"
     ):

