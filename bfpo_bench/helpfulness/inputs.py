@@ -79,7 +79,7 @@ def read_inputs(run: Path) -> Upstream | None:
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(
             f"{path} is damaged or of a newer bfpo-bench ({error}); delete it and run the same "
             "evaluate or import command again."

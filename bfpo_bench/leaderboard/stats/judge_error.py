@@ -91,7 +91,7 @@ def read_check(path: Path) -> JudgeCheck:
             f"the judge check {path} cannot be read ({error.strerror}); write one with `bfpo-bench "
             "judges check … --output FILE`."
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(
             f"{path} is no judge check ({error!r}); write one with `bfpo-bench judges check … "
             "--output FILE`."
