@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bfpo_bench.leaderboard.board import Leaderboard
     from bfpo_bench.run.results import Results
 
-__all__ = ["evaluate", "leaderboard", "samples", "train"]
+__all__ = ["evaluate", "leaderboard", "samples", "sweep", "train"]
 
 
 def evaluate(model: str, **options: Any) -> Results:
@@ -64,6 +64,40 @@ def samples(run: str | Path) -> DataFrame:
     from bfpo_bench.export.tables import samples as read
 
     return read(run)
+
+
+def sweep(*models: str | Path, output: str | Path = "runs", **options: Any) -> Leaderboard:
+    """Evaluates many models and puts them into one table, as ``bfpo-bench sweep`` does.
+
+    Args:
+        *models: folders, globs, hub ids, and YAML files that list such with options of their own.
+        output: folder of the run directories.
+        **options: any field of :class:`bfpo_bench.sweeps.options.SweepOptions`, e.g.
+            ``executor="slurm"``, ``partition="gpu"``, and of
+            :class:`bfpo_bench.evaluation.options.EvaluateOptions` but ``model``, ``output`` and
+            ``fresh``; ``progress=True`` to show what the evaluations say on standard error.
+
+    Returns:
+        the table; a model that failed has a row that says why, and ``problems`` names it.
+
+    Raises:
+        bfpo_bench.common.errors.BadInput: something asked for cannot be had; nothing was run.
+        bfpo_bench.common.errors.RunFailed: jobs cannot be submitted; call again to go on.
+    """
+    from pathlib import Path
+
+    from bfpo_bench.common.options import named
+    from bfpo_bench.common.progress import Progress
+    from bfpo_bench.evaluation.options import EvaluateOptions
+    from bfpo_bench.sweeps.options import SweepOptions
+    from bfpo_bench.sweeps.run import run_sweep
+
+    show = bool(options.pop("progress", False))
+    how = {name: options.pop(name) for name in named(SweepOptions).keys() & options.keys()}
+    common = EvaluateOptions("", **options)
+    return run_sweep(
+        [str(model) for model in models], common, SweepOptions(**how), Path(output), Progress(show)
+    )
 
 
 def train(

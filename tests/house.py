@@ -21,7 +21,7 @@ Graph = Mapping[str, set[str]]
 
 FLOORS = (
     ("cli",),
-    ("estimate", "redteam", "toy_world"),
+    ("estimate", "redteam", "sweeps", "toy_world"),
     ("evaluation", "leaderboard", "training"),
     ("helpfulness", "rankers"),
     ("also", "export", "judges"),

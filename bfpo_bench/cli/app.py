@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 COMMANDS = {
     "evaluate": "Evaluate a model and print its row",
+    "sweep": "Evaluate many models into one table",
     "judge": "Judge saved responses again",
     "leaderboard": "Put runs into one table",
     "compare": "Say which differences between runs are real",

@@ -51,7 +51,8 @@ def takes(
         first: names of options to be listed before all others; the command's own may be among them.
         required: options that the command needs although their field has a default.
         without: options that the command does not have.
-        fixed: such options with what they are instead of their default.
+        fixed: such options with what they are instead of their default; each of the
+            types takes those that it has.
         renamed: options by the names that they have in this command instead of their own.
     """
     fixed, renamed = fixed or {}, renamed or {}
@@ -81,7 +82,10 @@ def takes(
         def run(**given: Any) -> None:
             with as_typed(renamed):
                 options = [
-                    kind(**fixed, **{name: given.pop(typed) for typed, (name, _) in some.items()})
+                    kind(
+                        **_own(kind, fixed),
+                        **{name: given.pop(typed) for typed, (name, _) in some.items()},
+                    )
                     for kind, some in zip(kinds, fields, strict=True)
                 ]
             command(*options, **given)
@@ -94,6 +98,12 @@ def takes(
         return run
 
     return decorate
+
+
+def _own(kind: type[Options], values: Mapping[str, Any]) -> dict[str, Any]:
+    from bfpo_bench.common.options import named
+
+    return {name: value for name, value in values.items() if name in named(kind)}
 
 
 @contextmanager

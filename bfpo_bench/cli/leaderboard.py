@@ -103,7 +103,7 @@ def leaderboard(
             )
             typer.echo(f"Report: {page}")
         else:
-            _write(board, format, output)
+            print_board(board, format, output)
         if pictures is not None:
             from bfpo_bench.leaderboard.plots.draw import draw_all
 
@@ -111,10 +111,11 @@ def leaderboard(
                 drawn = draw_all(board.entries, staged)
             for picture in drawn:
                 typer.echo(f"Picture: {pictures / picture.name}", err=True)
-    _end(board)
+    end_with(board)
 
 
-def _write(board: Leaderboard, format: str, output: Path | None) -> None:
+def print_board(board: Leaderboard, format: str = "terminal", output: Path | None = None) -> None:
+    """Prints a table in a format, or writes it to a file."""
     import io
     import shutil
     import sys
@@ -141,7 +142,7 @@ def _write(board: Leaderboard, format: str, output: Path | None) -> None:
     typer.echo(content if styled else visible(content), nl=False)
 
 
-def _end(board: Leaderboard) -> None:
+def end_with(board: Leaderboard) -> None:
     """Says what went wrong on standard error; ends with its exit code."""
     from bfpo_bench.cli.terminal import say
 

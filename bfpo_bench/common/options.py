@@ -144,6 +144,26 @@ def chosen(options: Options) -> list[str]:
     return found
 
 
+def arguments(options: Options) -> list[str]:
+    """What is typed for these options on a command line: those that are not as by default."""
+    inside, found = dict(members(type(options))), []
+    for name, field in _fields(type(options)).items():
+        value = getattr(options, name)
+        if name in inside:
+            found += arguments(value)
+        elif value != field.get_default(call_default_factory=True):
+            told = next(one for one in reversed(field.metadata) if isinstance(one, Help))
+            flag = (told.flag or name).replace("_", "-")
+            if isinstance(value, bool):
+                found.append(f"--{flag}" if value else f"--no-{flag}")
+            elif isinstance(value, Mapping):
+                found += [f"--{flag}={key}={of}" for key, of in value.items()]
+            else:
+                text = ",".join(value) if isinstance(value, tuple) else str(value)
+                found.append(f"--{flag}={text}")
+    return found
+
+
 def _fields(kind: type[Options]) -> Mapping[str, FieldInfo]:
     found: Mapping[str, FieldInfo] = kind.__pydantic_fields__  # type: ignore[attr-defined]
     return found

@@ -45,9 +45,19 @@ def _in_child() -> None:
     for descriptor in locks:
         os.close(descriptor)
     locks.clear()
-    if _parent and sys.platform == "linux":
+    if _parent:
+        end_with(_parent)
+
+
+def end_with(parent: int) -> None:
+    """Has the kernel kill this process, and the program that it becomes, when its parent ends.
+
+    Args:
+        parent: process id of the parent, whose main thread has made this one.
+    """
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != _parent:  # it ended just before
+        if os.getppid() != parent:  # it ended just before
             os._exit(1)
 
 

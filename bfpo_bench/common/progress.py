@@ -88,6 +88,11 @@ class Progress:
         self._count = 0
         self._tokens = 0
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is said at all."""
+        return not (self._show or self._by_line)
+
     @contextmanager
     def stage(self, title: str, total: int, done: int = 0, unit: str = "items") -> Iterator[None]:
         """A bar while the body runs; advance it with :meth:`advance`."""

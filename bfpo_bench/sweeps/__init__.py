@@ -1,0 +1,1 @@
+"""Many models, one table: each an ordinary evaluation in a run directory of its own."""

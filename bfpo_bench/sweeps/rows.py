@@ -1,0 +1,255 @@
+"""What was named to be swept → the evaluations, one for each model, found sound before any runs."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic.dataclasses import dataclass as checked
+
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.options import arguments
+from bfpo_bench.common.validate import STRICT, Text, validated
+from bfpo_bench.common.yaml_text import yaml_file
+from bfpo_bench.engines.open import choose_backend
+from bfpo_bench.evaluation.options import EvaluateOptions
+from bfpo_bench.evaluation.resolve import output_folder, resolve
+from bfpo_bench.evaluation.target import find_target
+
+CHECKPOINT = re.compile(r"checkpoint-\d+")
+
+NOT_HERE = ("output", "fresh")
+"""Options of evaluate that a sweep gives none of: it names the run directories itself, and an
+evaluation that is queued again is to go on."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One evaluation of a sweep.
+
+    Attributes:
+        name: of its run directory in the sweep's folder.
+        options: of the evaluation, whose ``output`` is that run directory.
+    """
+
+    name: str
+    options: EvaluateOptions
+
+
+@checked(frozen=True, config=STRICT)
+class _File:
+    """A YAML file of models: each as on the command line, or with options of its own."""
+
+    models: tuple[Text | dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    place: str
+    options: EvaluateOptions
+    name: str | None = None
+
+
+def find_rows(
+    models: Sequence[str],
+    common: EvaluateOptions,
+    folder: Path,
+    checkpoints: bool = False,
+    known: Mapping[str, str] | None = None,
+    fetch: bool = True,
+) -> list[Row]:
+    """The evaluations of a sweep, in the order that they were named in.
+
+    Args:
+        models: folders, globs, hub ids, and YAML files that name such.
+        common: options of every evaluation that has no other; its model and output count for none.
+        folder: of the sweep.
+        checkpoints: see :class:`bfpo_bench.sweeps.options.SweepOptions`.
+        known: names that rows had before, by their :func:`key`; they keep them.
+        fetch: look at hub ids too, which fetches them.
+
+    Raises:
+        BadInput: a line for everything that is wrong with any of them.
+    """
+    faults: list[str] = []
+    wanted: list[_Wanted] = []
+    for text in models:
+        try:
+            wanted += _named(text, common, checkpoints)
+        except BadInput as error:
+            faults += error.lines
+    if not models:
+        faults.append("name models: folders, globs, hub ids, or a YAML file of them.")
+    first: dict[str, _Wanted] = {}
+    for one in wanted:
+        again = first.setdefault(key(one.options), one)
+        if again is not one:
+            faults.append(
+                f"the model {one.options.model} is given twice with the same options "
+                f"({again.place} and {one.place}); leave one out."
+            )
+    rows = []
+    for name, one in _names([*first.values()], known or {}, faults):
+        rows.append(Row(name, replace(one.options, output=folder / name)))
+    faults += _faults(rows, fetch)
+    if faults:
+        raise BadInput(*dict.fromkeys(faults))
+    return rows
+
+
+def key(options: EvaluateOptions) -> str:
+    """What two rows differ in: the model, wherever its folder is named from, and all options."""
+    model = os.path.realpath(options.model) if is_folder(options.model) else options.model
+    return "\n".join(arguments(replace(options, model=model, output=None)))
+
+
+def is_folder(model: str) -> bool:
+    """Whether a model is a folder here, and no hub id."""
+    # Of os: a Path would raise for names that no file can have.
+    return os.path.isdir(os.path.expanduser(model))  # noqa: PTH111, PTH112
+
+
+def _named(text: str, common: EvaluateOptions, checkpoints: bool) -> list[_Wanted]:
+    """The evaluations that one text of the command line stands for."""
+    if not text.endswith((".yaml", ".yml")) or is_folder(text):
+        found = _models(text, checkpoints)
+        return [_Wanted(one, replace(common, model=one)) for one in found]
+    path = Path(text).expanduser()
+    try:
+        content = yaml_file(path, "the models")
+    except OSError as error:
+        raise BadInput(f"the models {path} cannot be read ({error.strerror}).") from error
+    faults: list[str] = []
+    wanted = []
+    for number, entry in enumerate(validated(_File, content, f"the models {path}").models):
+        place = f"{path}, models[{number}]"
+        try:
+            wanted += _entry(entry, place, common, checkpoints)
+        except BadInput as error:
+            faults += [f"{place}: {line}" for line in error.lines]
+    if faults:
+        raise BadInput(*faults)
+    if not wanted:
+        raise BadInput(f"{path} names no model; list some under models.")
+    return wanted
+
+
+def _entry(
+    entry: str | dict[str, Any], place: str, common: EvaluateOptions, checkpoints: bool
+) -> list[_Wanted]:
+    if isinstance(entry, str):
+        entry = {"model": entry}
+    options = dict(entry)
+    model, name = options.pop("model", None), options.pop("name", None)
+    if not isinstance(model, str) or not model.strip():
+        raise BadInput("'model' is missing; say which one as a text.")
+    for one in NOT_HERE:
+        if one in options:
+            raise BadInput(
+                f"{one!r} is nothing that a model of a sweep has; its run directory is called by "
+                "'name', and begins anew when it is deleted."
+            )
+    if name is not None and (not isinstance(name, str) or not re.fullmatch(r"\w[^/\0]*", name)):
+        raise BadInput(f"{name!r} cannot name a run directory; give a name without slashes.")
+    found = _models(model, checkpoints)
+    if name is not None and len(found) > 1:
+        raise BadInput(f"'name' is for one model, and {model} stands for {len(found)}.")
+    return [_Wanted(place, replace(common, **options, model=one), name) for one in found]
+
+
+def _models(text: str, checkpoints: bool) -> list[str]:
+    """Folders and hub ids that a text stands for, those of a glob or training in their order."""
+    if is_folder(text):
+        found = [text]
+    elif glob.has_magic(text):
+        found = _folders(os.path.expanduser(text))  # noqa: PTH111
+        if not found:
+            raise BadInput(f"the glob {text!r} matches no folder here; mend it, or leave it out.")
+    else:
+        return [text]
+    models = []
+    for folder in found:
+        inside = [one for one in _folders(f"{glob.escape(folder)}/checkpoint-*") if _number(one)]
+        own = os.path.lexists(f"{folder}/config.json") or not inside
+        models += [folder] if own else []
+        models += inside if checkpoints or not own else []
+    return models
+
+
+def _folders(pattern: str) -> list[str]:
+    return sorted(filter(is_folder, glob.glob(pattern)), key=_natural)  # noqa: PTH207
+
+
+def _number(folder: str) -> bool:
+    return CHECKPOINT.fullmatch(Path(folder).name) is not None
+
+
+def _natural(text: str) -> list[tuple[bool, int, str]]:
+    """A key to sort texts by: numbers in them by their size."""
+    parts = re.split(r"(\d+)", text)
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
+
+
+def _names(
+    wanted: Sequence[_Wanted], known: Mapping[str, str], faults: list[str]
+) -> list[tuple[str, _Wanted]]:
+    """A run directory's name for each, no two alike: as evaluate's, with the folder above it where
+    that tells models apart.
+    """
+    names = [one.name or known.get(key(one.options)) for one in wanted]
+    levels = [int(_number(str(Path(one.options.model).resolve()))) for one in wanted]
+    taken: Counter[str] = Counter()
+    # Longer names until no two are alike; more than all folders of a path there are not.
+    for _ in range(32):
+        tried = [
+            name or _name(one, level)
+            for name, one, level in zip(names, wanted, levels, strict=True)
+        ]
+        taken = Counter(tried)
+        alike = [n for n, name in enumerate(tried) if taken[name] > 1 and names[n] is None]
+        longer = [n for n in alike if _name(wanted[n], levels[n] + 1) != tried[n]]
+        for number in longer:
+            levels[number] += 1
+        if not longer:
+            break
+    for name, times in taken.items():
+        if times > 1:
+            same = [one for called, one in zip(tried, wanted, strict=True) if called == name]
+            places = " and ".join(one.place for one in same)
+            faults.append(
+                f"{places} would both be run in the directory {name}; give one a 'name' of its own "
+                "in a YAML file of models."
+            )
+    return list(zip(tried, wanted, strict=True))
+
+
+def _name(one: _Wanted, levels: int) -> str:
+    """What evaluate calls the run directory, after so many folders above the model's."""
+    own = output_folder(one.options).name
+    if not is_folder(one.options.model) or not levels:
+        return own
+    return "-".join([*Path(one.options.model).resolve().parts[1:-1][-levels:], own])
+
+
+def _faults(rows: Iterable[Row], fetch: bool) -> list[str]:
+    """All that `evaluate` would refuse; what models have in common is looked at once."""
+    faults: list[str] = []
+    seen: set[str] = set()
+    for row in rows:
+        if not fetch and not is_folder(row.options.model):
+            continue
+        shared = key(replace(row.options, model=""))
+        try:
+            find_target(row.options, choose_backend(row.options.loading.backend))
+            if shared not in seen:
+                seen.add(shared)
+                resolve(row.options)
+        except BadInput as error:
+            faults += error.lines
+    return faults
