@@ -27,6 +27,8 @@ LOOK_SECONDS = 0.2
 WIND_UP_SECONDS = 60.0
 """How long one that is told to stop may take; on a cluster the job is killed some 30 s later."""
 
+_INTERRUPTED = "it was interrupted"
+
 _SAYS = "bfpo-bench: "
 """How the sentence begins that a command ends with when it fails."""
 
@@ -44,6 +46,7 @@ def attempt(home: Home, name: str, show: bool) -> Attempt:
     planned = plan.rows[name]
     found = begun(planned.made_of)
     home.note(name, found)
+    state: State
     with home.log(name).open("ab") as log:
         log.write(f"\n$ {' '.join(planned.command)}\n".encode())
         log.flush()
@@ -51,11 +54,11 @@ def attempt(home: Home, name: str, show: bool) -> Attempt:
         try:
             code = _run(planned.command, plan.where, log, begin if show else None)
         except OSError as error:
-            state: State
             state, why = "failed", f"it cannot be started ({error.strerror}: {error.filename})"
-        except BaseException:
-            ended = replace(found, state="stopped", ended=time.time(), why="it was interrupted")
-            home.note(name, ended)
+        except BaseException as error:
+            # An Exception is submitit's, of a job whose time is over for good.
+            why = str(error) if isinstance(error, Exception) else _INTERRUPTED
+            home.note(name, replace(found, state="stopped", ended=time.time(), why=why))
             raise
         else:
             state, why = _ending(code, _written(home.log(name), begin).decode("utf-8", "replace"))
@@ -101,10 +104,9 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
     child.send_signal(signal.SIGTERM)
     try:
         child.wait(WIND_UP_SECONDS)
-    except BaseException:
+    except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
-        raise
 
 
 def _pass_on(log: Path, shown: int | None) -> int | None:
@@ -128,7 +130,7 @@ def _ending(code: int, text: str) -> tuple[State, str]:
     if code == 0:
         return "done", ""
     if code == INTERRUPTED:
-        return "stopped", "it was interrupted"
+        return "stopped", _INTERRUPTED
     if code < 0:
         killed = signal.Signals(-code).name
         memory = ", as a system does that is out of memory" if killed == "SIGKILL" else ""

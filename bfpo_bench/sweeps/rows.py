@@ -105,7 +105,7 @@ def find_rows(
 
 def key(options: EvaluateOptions) -> str:
     """What two rows differ in: the model, wherever its folder is named from, and all options."""
-    model = os.path.realpath(options.model) if is_folder(options.model) else options.model
+    model = str(_place(options.model)) if is_folder(options.model) else options.model
     return "\n".join(arguments(replace(options, model=model, output=None)))
 
 
@@ -113,6 +113,10 @@ def is_folder(model: str) -> bool:
     """Whether a model is a folder here, and no hub id."""
     # Of os: a Path would raise for names that no file can have.
     return os.path.isdir(os.path.expanduser(model))  # noqa: PTH111, PTH112
+
+
+def _place(model: str) -> Path:
+    return Path(model).expanduser().resolve()
 
 
 def _named(text: str, common: EvaluateOptions, checkpoints: bool) -> list[_Wanted]:
@@ -187,7 +191,7 @@ def _folders(pattern: str) -> list[str]:
 
 
 def _number(folder: str) -> bool:
-    return CHECKPOINT.fullmatch(Path(folder).name) is not None
+    return is_folder(folder) and CHECKPOINT.fullmatch(_place(folder).name) is not None
 
 
 def _natural(text: str) -> list[tuple[bool, int, str]]:
@@ -203,7 +207,7 @@ def _names(
     that tells models apart.
     """
     names = [one.name or known.get(key(one.options)) for one in wanted]
-    levels = [int(_number(str(Path(one.options.model).resolve()))) for one in wanted]
+    levels = [int(_number(one.options.model)) for one in wanted]
     taken: Counter[str] = Counter()
     # Longer names until no two are alike; more than all folders of a path there are not.
     for _ in range(32):
@@ -234,7 +238,7 @@ def _name(one: _Wanted, levels: int) -> str:
     own = output_folder(one.options).name
     if not is_folder(one.options.model) or not levels:
         return own
-    return "-".join([*Path(one.options.model).resolve().parts[1:-1][-levels:], own])
+    return "-".join([*_place(one.options.model).parts[1:-1][-levels:], own])
 
 
 def _faults(rows: Iterable[Row], fetch: bool) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -28,13 +28,8 @@ PROGRAM = (sys.executable, "-m", "bfpo_bench")
 class Executor(Protocol):
     """What has the evaluations of a sweep run."""
 
-    def run(self, rows: Sequence[Row], show: bool, say: Callable[[str], None]) -> None:
-        """Has each row attempted once; what has failed or stopped is on record.
-
-        Args:
-            show: pass on what evaluations print.
-            say: takes a line about what happens.
-        """
+    def run(self, rows: Sequence[Row], progress: Progress) -> None:
+        """Has each row attempted once; what has failed or stopped is on record."""
 
 
 class LocalExecutor:
@@ -43,16 +38,17 @@ class LocalExecutor:
     def __init__(self, home: Home) -> None:
         self._home = home
 
-    def run(self, rows: Sequence[Row], show: bool, say: Callable[[str], None]) -> None:
-        """See :class:`Executor`."""
+    def run(self, rows: Sequence[Row], progress: Progress) -> None:
+        """See :class:`Executor`; what evaluations print is passed on."""
         for number, row in enumerate(rows, 1):
             place = f"[{number}/{len(rows)}] {row.name}"
-            say(f"{place} …")
-            ended = attempt(self._home, row.name, show)
+            progress.note(f"{place} …")
+            ended = attempt(self._home, row.name, show=not progress.silent)
             if ended.state == "stopped":  # by a signal that was for the evaluation
-                say(f"{place}: stopped")
+                progress.note(f"{place}: stopped")
             elif ended.state == "failed":
-                say(f"{place}: failed: {ended.why} (all it said: {self._home.log(row.name)})")
+                log = self._home.log(row.name)
+                progress.note(f"{place}: failed: {ended.why} (all it said: {log})")
 
 
 @dataclass(frozen=True)
@@ -167,7 +163,7 @@ def run_sweep(
         if options.executor == "slurm":
             executor = slurm.SlurmExecutor(home, options.slurm, options.detach)
         if missing:
-            executor.run(missing, not progress.silent, progress.note)
+            executor.run(missing, progress)
         return table(home)
 
 

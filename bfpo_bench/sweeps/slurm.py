@@ -7,11 +7,13 @@ waits here may be interrupted: the jobs stay, and the same command waits for the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, RunFailed, first_line
+from bfpo_bench.common.progress import Progress
 from bfpo_bench.sweeps.attempt import Job
 from bfpo_bench.sweeps.options import SlurmOptions
 from bfpo_bench.sweeps.record import Home, Standing
@@ -64,7 +66,7 @@ class SlurmExecutor:
         self._home, self._options, self._detach = home, options, detach
         self._queue = Queue(home)
 
-    def run(self, rows: Sequence[Row], show: bool, say: Callable[[str], None]) -> None:
+    def run(self, rows: Sequence[Row], progress: Progress) -> None:
         """See :class:`bfpo_bench.sweeps.run.Executor`."""
         plan = self._home.plan()
         names = {row.name for row in rows}
@@ -81,17 +83,19 @@ class SlurmExecutor:
         }
         plan = replace(plan, rows=marked)
         self._home.keep(plan)
-        say(f"{len(new)} jobs submitted, {len(names) - len(new)} are under way.")
-        before: dict[str, str] = {}
-        while not self._detach:
-            now = [standing(name) for name in sorted(names)]
-            for one in now:
-                if before.get(one.name, "queued") != one.state:
-                    say(f"{one.name}: {one.state}{f' ({one.why})' if one.why else ''}")
-                before[one.name] = one.state
-            if all(one.state not in ("queued", "running") for one in now):
-                return
-            time.sleep(LOOK_SECONDS)
+        progress.note(f"{len(new)} jobs submitted, {len(names) - len(new)} are under way.")
+        if self._detach:
+            return
+        over = 0
+        with progress.stage("sweep", len(names), unit="models"):
+            # Twice: what a node has written may be seen here only after its job has ended.
+            while over < 2:
+                now = Counter(standing(name).state for name in names)
+                busy = now["queued"] + now["running"]
+                said = ", ".join(f"{count} {state}" for state, count in sorted(now.items()))
+                progress.set(len(names) - busy, len(names), said)
+                over = 0 if busy else over + 1
+                time.sleep(LOOK_SECONDS)
 
     def _submit(self, rows: Sequence[Row]) -> dict[str, str]:
         """Puts rows into the queue; their jobs by name."""
