@@ -50,7 +50,9 @@ def serve(place: str) -> None:
     print("ready", flush=True)
     children: dict[socket.socket, int] = {}
     while True:
-        ready, _, _ = select.select([sys.stdin, door, *children], [], [], 0.02)
+        ready, _, _ = select.select(
+            [sys.stdin, door, *children], [], [], 0.02 if children else None
+        )
         for one in ready:
             if one is sys.stdin:
                 return
