@@ -31,7 +31,7 @@ LONGEST_FIRST = (
     *("crash/test_disk.py", "crash/test_clock.py", "crash/test_kill_judge.py"),
     *("redteam/test_recipe.py", "crash/test_memory_vllm.py", "benchmarks/test_scoring.py"),
     *("benchmarks/test_training.py", "export/test_unfinished.py"),
-    "engines/prefix/test_attention.py",
+    *("engines/prefix/test_attention.py", "sweeps/test_run.py"),
 )
 
 # No example is too slow on a busy machine, and a run that fails fails again.

@@ -149,6 +149,7 @@ def test_the_same_by_jobs_of_a_cluster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """submitit's local executor instead of Slurm: evaluations and jobs are killed and preempted."""
+    pytest.importorskip("submitit", reason="needs the extra slurm")
     monkeypatch.setattr(slurm, "CLUSTER", "local")
     monkeypatch.setattr(slurm, "LOOK_SECONDS", 0.1)
     # No GPU is named, which submitit would show to the job instead of all.
