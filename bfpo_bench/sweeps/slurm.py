@@ -101,6 +101,7 @@ class SlurmExecutor:
         """Puts rows into the queue; their jobs by name."""
         submitit = _submitit()
         found: dict[str, str] = {}
+        job = Job(Home(self._home.folder.resolve()))
         for gpus, some in _arrays(rows, self._options).items():
             try:
                 executor = submitit.AutoExecutor(
@@ -111,15 +112,15 @@ class SlurmExecutor:
                 executor.update_parameters(
                     timeout_min=minutes, **{f"slurm_{k}": v for k, v in parameters.items()}
                 )
-                jobs = executor.map_array(Job(self._home), [row.name for row in some])
+                jobs = executor.map_array(job, [row.name for row in some])
             except Exception as error:  # of sbatch, or of submitit's own
                 raise RunFailed(
                     f"the jobs cannot be submitted ({first_line(error)}); mend that and run the "
                     "same command again."
                 ) from error
-            for row, job in zip(some, jobs, strict=True):
-                found[row.name] = job.job_id
-                self._queue.jobs[job.job_id] = job
+            for row, submitted in zip(some, jobs, strict=True):
+                found[row.name] = submitted.job_id
+                self._queue.jobs[submitted.job_id] = submitted
         return found
 
 

@@ -110,7 +110,7 @@ def test_the_runs_are_those_of_evaluate(
 def test_killed_evaluations_cost_their_rows_and_go_on(
     models: list[str], undisturbed: tuple[Path, Leaderboard], tmp_path: Path, program: Any
 ) -> None:
-    with killing(lambda: processes(program[-1]), len(NAMES), seed=1) as killed:
+    with killing(lambda: processes("ask", program[-1]), len(NAMES), seed=1) as killed:
         board = bfpo_bench.sweep(*models, output=tmp_path, **ASKED)
     assert len(killed) > len(NAMES) // 2
     failed = [name for name, state in states(tmp_path).items() if state == "failed"]
@@ -130,7 +130,6 @@ def test_ctrl_c_leaves_what_is_finished(models: list[str], tmp_path: Path) -> No
     def press() -> None:
         while (found := home.attempt("m1-mini")) is None or found.state != "running":
             time.sleep(0.02)
-        assert bfpo_bench.leaderboard(tmp_path / "m0-mini").problems == ()
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=press)
@@ -139,6 +138,7 @@ def test_ctrl_c_leaves_what_is_finished(models: list[str], tmp_path: Path) -> No
         bfpo_bench.sweep(*models, output=tmp_path, **ASKED)
     thread.join()
     assert list(states(tmp_path).values())[:3] == ["done", "stopped", "waiting"]
+    assert bfpo_bench.leaderboard(tmp_path / "m0-mini").problems == ()
 
 
 def test_the_same_by_jobs_of_a_cluster(
@@ -167,7 +167,7 @@ def test_the_same_by_jobs_of_a_cluster(
 
     thread = threading.Thread(target=preempt)
     thread.start()
-    with killing(lambda: processes(program[-1], "advbench"), 1, seed=2) as killed:
+    with killing(lambda: processes("ask", program[-1]), 1, seed=2) as killed:
         first = bfpo_bench.sweep(*models, output=tmp_path, **cluster, **ASKED)
     thread.join()
     assert killed
