@@ -51,6 +51,7 @@ STANDS_FOR = {
     "PATH": "./my-model",
     "NAME": "toy",
     "RUN": "runs/my-model",
+    "runs/old": "runs/my-model",
     "runs/my-model-mini": "alpaca/my-model",
     "runs/zephyr": "alpaca/zephyr",
     "runs/zephyr-bfpo": "alpaca/zephyr-bfpo",
@@ -169,6 +170,8 @@ def _models(folder: Path, tiny_llama: Path) -> None:
 
     for name in (*MODELS, *(f"models/{name}" for name in RUNS)):
         shutil.copytree(tiny_llama, folder / name)
+    make_model("random", folder / "models/sacpo", seed=1)
+    shutil.copytree(tiny_llama, folder / "models/sacpo/first")
     make_model("judge", folder / "toy-judge", steps=0)
     for name, labels in {"rm": ("score",), "armorm": ("helpsteer-helpfulness", "other")}.items():
         config = LlamaConfig.from_pretrained(
