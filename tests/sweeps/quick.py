@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 MODULES = ("bfpo_bench.evaluation.run", "bfpo_bench.engines.hf.engine", "lm_eval.tasks", "datasets")
@@ -58,7 +59,11 @@ def serve(place: str) -> None:
                 return
             if one is door:
                 connection, _ = door.accept()
-                children[connection] = _fork(connection)
+                child = _fork(connection)
+                if child is None:
+                    connection.close()
+                else:
+                    children[connection] = child
             elif one in children and one.recv(1) == b"T":
                 os.kill(children[one], signal.SIGTERM)
             else:  # it was killed
@@ -68,13 +73,17 @@ def serve(place: str) -> None:
         for connection, child in list(children.items()):
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
-                connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+                with suppress(OSError):  # it was killed just now
+                    connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
                 connection.close()
                 del children[connection]
 
 
-def _fork(connection: socket.socket) -> int:
+def _fork(connection: socket.socket) -> int | None:
+    """Process id of the child; None for a client that was killed before it asked anything."""
     asked, ancillary, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(8))
+    if not ancillary:
+        return None
     outputs = array.array("i", ancillary[0][2])
     child = os.fork()
     if not child:

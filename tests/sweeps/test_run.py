@@ -1,17 +1,27 @@
-"""The runs and the table of a sweep are those of `evaluate` and `leaderboard`."""
+"""Sweeps that are disturbed end with the table of one that was not."""
 
 from __future__ import annotations
 
 import json
+import os
+import random
+import signal
 import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import bfpo_bench
 from bfpo_bench.leaderboard.board import Leaderboard
-from bfpo_bench.sweeps import run
+from bfpo_bench.sweeps import run, slurm
+from bfpo_bench.sweeps.record import Home
+from bfpo_bench.sweeps.run import standings
 from tests.sweeps.conftest import NAMES
 
 ASKED: dict[str, Any] = {
@@ -43,6 +53,45 @@ def undisturbed(
     return folder, board
 
 
+def states(folder: Path) -> dict[str, str]:
+    return {one.name.removesuffix("-mini"): one.state for one in standings(Home(folder))}
+
+
+def processes(*parts: str) -> list[psutil.Process]:
+    """Those that this test has started and that were given all these arguments."""
+    found = []
+    for one in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if all(any(part in argument for argument in one.cmdline()) for part in parts):
+                found.append(one)
+    return found
+
+
+@contextmanager
+def killing(
+    find: Callable[[], list[psutil.Process]], number: int, seed: int
+) -> Iterator[list[int]]:
+    """Kills what is found at random moments, a process so many at most."""
+    rng, over, killed = random.Random(seed), threading.Event(), []
+
+    def kill() -> None:
+        while len(killed) < number and not over.wait(0.01):
+            if victims := find():
+                time.sleep(rng.uniform(0.05, 0.6))
+                with suppress(psutil.Error):
+                    victim = rng.choice(victims)
+                    victim.kill()
+                    killed.append(victim.pid)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        thread.join()
+
+
 def test_the_runs_are_those_of_evaluate(
     models: list[str], undisturbed: tuple[Path, Leaderboard], tmp_path: Path, program: Any
 ) -> None:
@@ -56,3 +105,75 @@ def test_the_runs_are_those_of_evaluate(
     assert alone == swept
     assert {entry.name for entry in board.entries} == set(NAMES)
     assert str(bfpo_bench.leaderboard(folder)) == str(board)
+
+
+def test_killed_evaluations_cost_their_rows_and_go_on(
+    models: list[str], undisturbed: tuple[Path, Leaderboard], tmp_path: Path, program: Any
+) -> None:
+    with killing(lambda: processes("ask", program[-1]), len(NAMES), seed=1) as killed:
+        board = bfpo_bench.sweep(*models, output=tmp_path, **ASKED)
+    assert len(killed) > len(NAMES) // 2
+    failed = [name for name, state in states(tmp_path).items() if state == "failed"]
+    assert failed
+    assert len(board.problems) == len(failed)
+    assert f"{failed[0]}-mini" in str(board)
+    assert "Failed: it was killed by SIGKILL" in str(board)
+    assert str(bfpo_bench.sweep(*models, output=tmp_path, **ASKED)) == str(undisturbed[1])
+    before = (tmp_path / "m0-mini" / "results.json").stat()
+    bfpo_bench.sweep(*models, output=tmp_path, **ASKED)  # nothing is missing
+    assert (tmp_path / "m0-mini" / "results.json").stat() == before
+
+
+def test_ctrl_c_leaves_what_is_finished(models: list[str], tmp_path: Path) -> None:
+    home = Home(tmp_path)
+
+    def press() -> None:
+        while (found := home.attempt("m1-mini")) is None or found.state != "running":
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        bfpo_bench.sweep(*models, output=tmp_path, **ASKED)
+    thread.join()
+    assert list(states(tmp_path).values())[:3] == ["done", "stopped", "waiting"]
+    assert bfpo_bench.leaderboard(tmp_path / "m0-mini").problems == ()
+
+
+def test_the_same_by_jobs_of_a_cluster(
+    models: list[str],
+    undisturbed: tuple[Path, Leaderboard],
+    tmp_path: Path,
+    program: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """submitit's local executor instead of Slurm: evaluations and jobs are killed and preempted."""
+    pytest.importorskip("submitit", reason="needs the extra slurm")
+    monkeypatch.setattr(slurm, "CLUSTER", "local")
+    monkeypatch.setattr(slurm, "LOOK_SECONDS", 0.1)
+    # No GPU is named, which submitit would show to the job instead of all.
+    cluster = {"executor": "slurm", "gpus": 0}
+    preempted: list[int] = []
+
+    def preempt() -> None:
+        while not preempted:
+            time.sleep(0.02)
+            for name in NAMES:
+                found = Home(tmp_path).attempt(f"{name}-mini")
+                if not preempted and found is not None and found.state == "running":
+                    os.kill(found.pid, signal.SIGUSR2)
+                    preempted.append(found.pid)
+
+    thread = threading.Thread(target=preempt)
+    thread.start()
+    with killing(lambda: processes("ask", program[-1]), 1, seed=2) as killed:
+        first = bfpo_bench.sweep(*models, output=tmp_path, **cluster, **ASKED)
+    thread.join()
+    assert killed
+    assert len(first.problems) <= 1  # who was preempted has gone on by itself
+    with killing(lambda: processes("submitit.core._submit"), 1, seed=3):
+        bfpo_bench.sweep(*models, output=tmp_path, **cluster, **ASKED)
+    last = bfpo_bench.sweep(*models, output=tmp_path, **cluster, **ASKED)
+    assert str(last) == str(undisturbed[1])
+    assert set(states(tmp_path).values()) == {"done"}
