@@ -78,6 +78,7 @@ def base_identity(recipe: Recipe, base: ModelFiles, trust_remote_code: bool) -> 
 def _sources(recipe: Recipe) -> dict[str, str]:
     """Hash of the source of each function of one's own, by its name in the recipe."""
     rewards = [*recipe.rewards.values(), *([recipe.margin] if recipe.margin else [])]
+    rewards += recipe.relabel.rewards.values() if recipe.relabel else []
     named = [recipe.loss, recipe.combination, *(reward.function for reward in rewards)]
     return {
         name: source_digest(import_function("function", name))
@@ -123,15 +124,20 @@ def _placeless(identity: Mapping[str, Any], there: list[str]) -> Mapping[str, An
     # What is kept and told meanwhile changes nothing of the model.
     changed |= dict.fromkeys(("save_minutes", "save_steps", "report_to"))
     if "rewards" in there:
-        changed["rewards"] = {
-            name: _without(one, PLACES) for name, one in (recipe.get("rewards") or {}).items()
-        }
+        changed["rewards"] = _placeless_rewards(recipe.get("rewards"))
         changed["margin"] = _without(recipe.get("margin") or {}, PLACES)
+        relabel = recipe.get("relabel") or {}
+        placeless = _placeless_rewards(relabel.get("rewards"))
+        changed["relabel"] = {**relabel, "rewards": placeless, "models": None}
     if "chat template" in there:
         changed["tokens"] = _without(recipe.get("tokens") or {}, ("chat_template",))
     # Nobody chooses a reward's number format: it follows from checkpoint and machine.
     rewards = formatless(identity.get("rewards") or {})
     return {**identity, "recipe": {**recipe, **changed}, "rewards": rewards}
+
+
+def _placeless_rewards(rewards: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: _without(one, PLACES) for name, one in (rewards or {}).items()}
 
 
 def _whole(recipe: Any) -> Any:

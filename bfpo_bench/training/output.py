@@ -63,8 +63,8 @@ FIRST = "first"
 SECOND = "second"
 """The second stage's output, where the result is a mixture of both."""
 
-MARGINS = "margins.json"
-"""Margins of an unfinished training."""
+RATINGS = "ratings.json"
+"""What rewards have said of the pairs of an unfinished training."""
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def claim_output(folder: Path, identity: dict[str, Any]) -> Path | None:
         )
     started = folder / STARTED
     try:
-        for path in (started, folder / MARGINS):
+        for path in (started, folder / RATINGS):
             sweep(path)
         if started.exists():
             before = _read(started)
@@ -148,7 +148,7 @@ def check_free(folder: Path, recipe: Mapping[str, Any]) -> None:
     stages = ("first", FIRST), ("merge", SECOND)
     ours = (LOCK, ".owner", *(name for key, name in stages if recipe.get(key) is not None))
     try:
-        for path in (folder / STARTED, folder / MARGINS):
+        for path in (folder / STARTED, folder / RATINGS):
             sweep(path)
         others = any(path.name not in ours for path in folder.iterdir())
     except OSError as error:
@@ -300,7 +300,7 @@ def finish_output(folder: Path, record: dict[str, Any]) -> None:
 
 def clear_output(folder: Path) -> None:
     """Removes what was only there to resume from, the mark of an unfinished training last."""
-    for path in (folder / SAVED, folder / MARGINS, *folder.glob("checkpoint-*"), folder / STARTED):
+    for path in (folder / SAVED, folder / RATINGS, *folder.glob("checkpoint-*"), folder / STARTED):
         remove(path)
 
 
@@ -342,6 +342,7 @@ def training_record(
     seconds: Mapping[str, float],
     started: datetime,
     notes: Sequence[str] = (),
+    found: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of ``training.json`` of a finished training.
 
@@ -352,6 +353,7 @@ def training_record(
         seconds: spent, by stage.
         started: when the training began, with its time zone.
         notes: what a reader of the row should know.
+        found: what was found before the training, by name.
     """
     parameters = trainer.model.parameters()
     return {
@@ -362,6 +364,7 @@ def training_record(
         "notes": list(notes),
         "data": [dict(one) for one in data],
         "rewards": identity["rewards"],
+        **(found or {}),
         **{part: identity[part] for part in (*LATER, *SOMETIMES) if part in identity},
         "updates": trainer.state.max_steps,
         "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),

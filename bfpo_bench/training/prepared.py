@@ -186,6 +186,10 @@ class Prepared(ABC):
         """With what must be known before the model is in memory."""
         return self
 
+    def found(self) -> dict[str, Any]:
+        """What of that belongs into ``training.json``, by its name there."""
+        return {}
+
     def make_ready(self, model: Any) -> None:
         """Checks the loaded model, and lets it compute in training as it does in evaluation.
 

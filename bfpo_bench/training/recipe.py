@@ -158,6 +158,42 @@ class RewardRecipe:
             raise ValueError("a reward comes from one of 'model', 'judge', 'function' and 'label'.")
 
 
+HELPFUL_AND_SAFE = ("helpful", "safe")
+
+
+@dataclass(frozen=True, config=STRICT)
+class RelabelRecipe:
+    """Which response of a pair wins is drawn anew, by helpful + λ safe: MoCAN and PeCAN.
+
+    Attributes:
+        rewards: the two of them, by the names ``helpful`` and ``safe``, or
+        models: folders or hub ids of two models that were aligned to these from the same base; β
+            times their log-ratio to it is the reward.
+        multiplier: λ itself; or it is found for
+        margin: how much safer on average than the reference the policy is to be, or
+        threshold: how safe.
+    """
+
+    rewards: dict[str, RewardRecipe] = field(default_factory=dict)
+    models: dict[str, Text] = field(default_factory=dict)
+    multiplier: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    margin: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+    def __post_init__(self) -> None:
+        told = [set(one) for one in (self.rewards, self.models) if one]
+        if told != [set(HELPFUL_AND_SAFE)]:
+            raise ValueError(
+                "'relabel' needs either 'rewards' or 'models', two of them, called 'helpful' and "
+                "'safe': reward models, judges or functions (docs/rewards.md), or the folders of "
+                "two models that were trained from the same base."
+            )
+        if any(one.label is not None for one in self.rewards.values()):
+            raise ValueError("the rewards of 'relabel' cannot come from a 'label'.")
+        if sum(one is not None for one in (self.multiplier, self.margin, self.threshold)) != 1:
+            raise ValueError("'relabel' needs one of 'multiplier', 'margin' and 'threshold'.")
+
+
 @dataclass(frozen=True, config=STRICT)
 class RolloutRecipe:
     """How on-policy training samples from the policy, and how far it may go from the reference.
@@ -249,6 +285,7 @@ class Recipe:
         loss: a built-in loss, or ``package.module:function``.
         loss_parameters: its parameters.
         margin: reward whose difference between the two responses is the margin of MODPO.
+        relabel: winners are drawn anew, by what responses are worth.
         rewards: on-policy: rewards by name; the built-in combinations call theirs ``helpful`` and
             ``safe``.
         combination: on-policy: global reward, a built-in one or ``package.module:function``.
@@ -276,6 +313,7 @@ class Recipe:
     loss: str | None = None
     loss_parameters: dict[str, Any] = field(default_factory=dict)
     margin: RewardRecipe | None = None
+    relabel: RelabelRecipe | None = None
     rewards: dict[str, RewardRecipe] = field(default_factory=dict)
     combination: str | None = None
     combination_parameters: dict[str, Any] = field(default_factory=dict)
@@ -328,6 +366,11 @@ def _rules(recipe: Recipe) -> list[tuple[bool, str]]:
         (pairwise or recipe.loss is None, f"a recipe of kind {kind} has no 'loss'"),
         (recipe.margin is None or pairwise, "a 'margin' belongs to a preference recipe"),
         (recipe.eval is None or pairwise, "'eval' belongs to a preference recipe"),
+        (recipe.relabel is None or pairwise, "'relabel' belongs to a preference recipe"),
+        (
+            recipe.relabel is None or recipe.margin is None,
+            "'margin' is of the pairs as they are and 'relabel' makes others; leave one out",
+        ),
         (on_policy == bool(recipe.rewards), "'rewards' and kind: reward go together"),
         (on_policy == bool(recipe.combination), "'combination' and kind: reward go together"),
         (

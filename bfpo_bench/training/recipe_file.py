@@ -152,7 +152,7 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     for key, value in over.items():
         below = merged.get(key)
         # A function's parameters belong to that function, and rewards to what combines them.
-        whole = key in ("loss_parameters", "combination_parameters", "rewards")
+        whole = key in ("loss_parameters", "combination_parameters", "rewards", "relabel")
         mergeable = isinstance(below, dict) and isinstance(value, dict) and not whole
         merged[key] = _merge(below, value) if mergeable else value  # type: ignore[arg-type]
     return merged

@@ -158,6 +158,7 @@ def _train(
     record = training_record(
         *(recipe, base.files, identity, entries, trainer, seconds, started),
         notes=[*prepared.notes, *base.beside.notes],
+        found=prepared.found(),
     )
     if state.is_main_process:
         finish_output(output, record)

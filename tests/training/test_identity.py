@@ -21,6 +21,7 @@ from bfpo_bench.training.recipe import (
     DataRecipe,
     OptimizationRecipe,
     Recipe,
+    RelabelRecipe,
     RewardRecipe,
     TokenRecipe,
 )
@@ -45,6 +46,24 @@ def identity(tiny_llama: Path) -> Callable[..., dict[str, Any]]:
 
 Of = Callable[..., dict[str, Any]]
 SAYS = "{% for m in messages %}{{ m.content }}{% endfor %}"
+
+
+def test_what_relabels_pairs_counts_by_what_it_is(identity: Of) -> None:
+    def recipe(models: str, margin: float) -> Recipe:
+        places = {name: f"{models}/{name}" for name in ("helpful", "safe")}
+        relabel = RelabelRecipe(models=places, margin=margin)
+        return Recipe("pecan", DATA, loss="dpo", relabel=relabel)
+
+    both = {"helpful": {"aligned": "h"}, "safe": {"aligned": "s"}}
+    before = json.loads(json.dumps(identity(recipe("here", 0.1), **both)))
+    assert differences(before, identity(recipe("there", 0.1), **both)) == []
+    assert differences(before, identity(recipe("here", 0.2), **both)) == ["recipe"]
+    assert differences(before, identity(recipe("here", 0.1))) == ["rewards"]
+    # A record of before there was such a thing is still that of the same training.
+    plain = Recipe("dpo", DATA, loss="dpo")
+    old = json.loads(json.dumps(identity(plain)))
+    del old["recipe"]["relabel"]
+    assert differences(old, identity(plain)) == []
 
 
 def test_a_template_counts_by_its_text_and_not_by_its_path(identity: Of) -> None:

@@ -20,8 +20,9 @@ from bfpo_bench.training.data.tokenize import Limits, TokenCounts, TokenPair, to
 from bfpo_bench.training.output import set_entry
 from bfpo_bench.training.pairwise.loss_by_name import check_loss, load_loss, strength
 from bfpo_bench.training.pairwise.losses import Loss
-from bfpo_bench.training.pairwise.margin import MarginReward, choose_margin, label_margins
+from bfpo_bench.training.pairwise.ratings import PairRatings, choose_ratings, label_margins
 from bfpo_bench.training.pairwise.reference import reference_file, reference_logprobs
+from bfpo_bench.training.pairwise.relabel import Relabelled, Relabelling, choose_relabelling
 from bfpo_bench.training.pairwise.trainer import HeldOut, PreferenceTrainer
 from bfpo_bench.training.prepared import (
     Prepared,
@@ -70,12 +71,16 @@ class PreparedPairs(Prepared):
     Attributes:
         margin: what is to rate the pairs before they are trained on; None where nothing is.
         margins: what it has found, pair by pair.
+        relabelling: what is to draw winners anew; None where nothing is.
+        relabelled: what it has drawn.
     """
 
     sets: list[PairSet]
     loss: Loss
-    margin: MarginReward | None = None
+    margin: PairRatings | None = None
     margins: Sequence[float] | None = None
+    relabelling: Relabelling | None = None
+    relabelled: Relabelled | None = None
 
     unit = "pairs"
     first_stage = "reference"
@@ -90,6 +95,8 @@ class PreparedPairs(Prepared):
         and then what is held out."""
         pairs = [pair for one in self.sets for pair in one.tokens]
         pairs += [pair for one in self.sets for pair in one.held_out]
+        if self.relabelled is not None:
+            return self.relabelled.of(pairs)
         if self.margins is None:
             return pairs
         return [replace(p, margin=margin) for p, margin in zip(pairs, self.margins, strict=True)]
@@ -113,7 +120,8 @@ class PreparedPairs(Prepared):
 
     def reward_identities(self) -> dict[str, Any]:
         """See :class:`Prepared`."""
-        return {} if self.margin is None else {"margin": self.margin.identity()}
+        found = self.margin or self.relabelling
+        return {} if found is None else found.identity()
 
     def entries(self) -> list[dict[str, Any]]:
         """See :class:`Prepared`."""
@@ -140,13 +148,21 @@ class PreparedPairs(Prepared):
             + (f"; {len(one.held_out)} of the pairs are held out" if one.held_out else "")
             for one, data in zip(self.sets, self.recipe.every_set, strict=True)
         ]
-        return [*lines, *(["margins will be rated before training"] if self.margin else [])]
+        lines += ["margins will be rated before training"] if self.margin else []
+        return [*lines, *([str(self.relabelling)] if self.relabelling else [])]
 
     def rated(self, run: Run) -> Self:
-        """With the margins."""
+        """With the margins, or with winners drawn anew."""
+        if self.relabelling is not None:
+            return replace(self, relabelled=self.relabelling.made(self.pairs, self.base, run))
         if self.margin is None:
             return self
-        return replace(self, margins=self.margin.rate(run.output, run.state, run.progress))
+        [rated] = self.margin.rate(run.output, run.state, run.progress).values()
+        return replace(self, margins=[winner - loser for winner, loser in rated])
+
+    def found(self) -> dict[str, Any]:
+        """See :class:`Prepared`."""
+        return {} if self.relabelled is None else {"relabelled": self.relabelled.record()}
 
     def make_ready(self, model: Any) -> None:
         """See :class:`Prepared`."""
@@ -233,12 +249,17 @@ def prepare_pairs(
             f"eval.share {recipe.eval.share} holds out none of {len(trained_on)} pairs; raise it, "
             "or name sets of their own with eval.data."
         )
-    margin = None
-    if recipe.margin is not None:
-        margin = choose_margin(
-            recipe.margin, trained_on + looked_at, trust_remote_code, recipe.tokens.date
+    margin = relabelling = None
+    rated = trained_on + looked_at
+    if recipe.margin is not None and recipe.margin.label is None:
+        rewards = {"margin": recipe.margin}
+        margin = choose_ratings(rewards, rated, trust_remote_code, recipe.tokens.date)
+    if recipe.relabel is not None:
+        relabelling = choose_relabelling(
+            *(recipe, recipe.relabel, strength(loss), rated, len(trained_on), base),
+            trust_remote_code=trust_remote_code,
         )
-    prepared = PreparedPairs(recipe, base, sets, loss, margin)
+    prepared = PreparedPairs(recipe, base, sets, loss, margin, relabelling=relabelling)
     every = prepared.pairs
     check_loss(
         recipe.loss or "",

@@ -17,7 +17,7 @@ from bfpo_bench.training.data.chat_template import ChatTemplate
 from bfpo_bench.training.data.preferences import Messages, Pair
 from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.on_policy.rewards import choose_reward
-from bfpo_bench.training.pairwise.margin import choose_margin
+from bfpo_bench.training.pairwise.ratings import choose_ratings
 from bfpo_bench.training.recipe import Recipe, RewardRecipe
 from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.train import train
@@ -130,7 +130,7 @@ def test_a_reward_model_whose_template_refuses_prompts(tmp_path: Path, base: Pat
         found.try_on([_messages(plain), _messages(system)])
     pairs = [Pair(_messages(system), "yes", "no", None, None, "mine")]
     with pytest.raises(BadInput, match=refusal):
-        choose_margin(RewardRecipe(model=str(model)), pairs)
+        choose_ratings({"margin": RewardRecipe(model=str(model))}, pairs)
     with pytest.raises(BadInput, match=refusal):
         RewardModel(find_reward_model(str(model)), torch.device("cpu")).rate(
             [_messages(system)], ["yes"]

@@ -13,8 +13,8 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.training.data.preferences import Pair
 from bfpo_bench.training.dry_run import dry_run
-from bfpo_bench.training.pairwise.margin import label_margins
 from bfpo_bench.training.pairwise.prepare import prepare_pairs
+from bfpo_bench.training.pairwise.ratings import label_margins
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 from bfpo_bench.training.recipe import Recipe, RewardRecipe
 from bfpo_bench.training.recipe_file import load_recipe
@@ -98,4 +98,4 @@ def test_modpo_from_a_reward_to_a_checkpoint(
     assert record["updates"] == 2
     written = json.loads((tmp_path / "out" / "training.json").read_text(encoding="utf-8"))
     assert written["recipe"]["margin"]["scale"] == 0.01
-    assert not (tmp_path / "out" / "margins.json").exists()
+    assert not (tmp_path / "out" / "ratings.json").exists()
