@@ -69,11 +69,11 @@ class PairRatings:
         """The ratings of the first pairs, as far as they were made before."""
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
-            rows = [[float(one) for one in row] for row in kept["ratings"]]
+            names, rows = kept["rewards"], [[float(one) for one in row] for row in kept["ratings"]]
         except (OSError, ValueError, TypeError, KeyError):
             return []
-        wide = all(len(row) == 2 * len(self.rewards) for row in rows)
-        return rows if wide and kept["rewards"] == list(self.rewards) else []
+        same = names == list(self.rewards) and all(len(row) == 2 * len(names) for row in rows)
+        return rows if same else []
 
     def identity(self) -> dict[str, Any]:
         """All that the ratings depend on besides the pairs."""

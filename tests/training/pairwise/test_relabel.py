@@ -151,7 +151,10 @@ def test_pecans_rewards_are_log_ratios(mine: Mine, tiny_llama: Path, monkeypatch
             f"margin={{label: safe}},relabel={{{REWARDS}, multiplier: 1}}",
             "'margin' is of the pairs as they are and 'relabel' makes others",
         ),
-        ("relabel={models: {helpful: gone/a, safe: gone/b}, margin: 0.1}", "gone/a"),
+        (
+            "relabel={models: {helpful: gone/a, safe: gone/b}, margin: 0.1}",
+            r"relabel\.models\.helpful is to be a model that was aligned before, .*'gone/a'",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(mine: Mine, changes: str, sentence: str) -> None:
