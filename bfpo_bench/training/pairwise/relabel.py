@@ -238,15 +238,17 @@ def choose_relabelling(
     ratings = None
     if wanted.rewards:
         ratings = choose_ratings(wanted.rewards, pairs, trust_remote_code, recipe.tokens.date)
-    models = {
-        name: find_base(replace(recipe, base=place), trust_remote_code)
-        for name, place in wanted.models.items()
-    }
-    for name, files in models.items():
-        if (
-            load_tokenizer(files.folder, trust_remote_code).get_vocab()
-            != base.tokenizer.get_vocab()
-        ):
+    vocabulary, models = base.tokenizer.get_vocab(), {}
+    for name, place in wanted.models.items():
+        try:
+            files = find_base(replace(recipe, base=place), trust_remote_code)
+        except BadInput as fault:
+            raise BadInput(
+                f"relabel.models.{name} is to be a model that was aligned before, by `bfpo-bench "
+                f"train` with another recipe from the same base, and {fault}"
+            ) from fault
+        models[name] = files
+        if load_tokenizer(files.folder, trust_remote_code).get_vocab() != vocabulary:
             raise BadInput(
                 f"relabel.models.{name}, {files.name}, has another tokenizer than the base model "
                 f"{base.files.name}; take a model that was trained from this base."

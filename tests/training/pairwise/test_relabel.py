@@ -161,6 +161,6 @@ def test_what_is_wrong_is_said(mine: Mine, changes: str, sentence: str) -> None:
     first, comma, rest = changes.partition(",relabel")
     every = [first, *([f"relabel{rest}"] if comma else [])]
     kind = "sft" if first == "kind=sft" else "preference"
-    with pytest.raises(BadInput, match=sentence) as raised:
+    with pytest.raises(BadInput, match=sentence):
         prepare_pairs(mine(kind, *every), Progress(show=False))
     print(raised.value)
