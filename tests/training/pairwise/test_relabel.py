@@ -163,4 +163,3 @@ def test_what_is_wrong_is_said(mine: Mine, changes: str, sentence: str) -> None:
     kind = "sft" if first == "kind=sft" else "preference"
     with pytest.raises(BadInput, match=sentence):
         prepare_pairs(mine(kind, *every), Progress(show=False))
-    print(raised.value)
