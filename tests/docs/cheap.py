@@ -45,6 +45,7 @@ WORK = {
     "helpfulness export": ("bfpo_bench.helpfulness.exchange.export_helpfulness",),
     "helpfulness compare": ("bfpo_bench.helpfulness.exchange.read_annotated",),
     "helpfulness reward": ("bfpo_bench.helpfulness.rewards.mean_reward",),
+    "sweep": ("bfpo_bench.sweeps.run.run_sweep", "bfpo_bench.sweeps.run.standings"),
     "demo": ("bfpo_bench.toy_world.study.runs.run_study", "bfpo_bench.toy_world.demo.tour"),
 }
 """Where a command begins to work."""
@@ -82,6 +83,7 @@ ASKED_ELSEWHERE = ("--annotator", "openai", "--base-url")
 
 AS_TYPED_ONLY: Mapping[str, Callable[[Sequence[str]], bool]] = {
     "demo": lambda words: True,
+    "sweep": lambda words: True,
     "judge": lambda words: "openai" in words,
     "train": lambda words: bool({"morl", "mistral/modpo"} & set(words)),
     "helpfulness reward": lambda words: True,
@@ -89,7 +91,8 @@ AS_TYPED_ONLY: Mapping[str, Callable[[Sequence[str]], bool]] = {
     "helpfulness export": _no_alpaca,
     "helpfulness compare": _no_alpaca,
 }
-"""Commands that end where the work begins, and when: an hour, a server, models of rewards, 805
+"""Commands that end where the work begins, and when: an hour, a process for each
+model, a server, models of rewards, 805
 long responses, or AlpacaEval's files, which not everybody has."""
 
 NAMES: Mapping[str, Callable[[str], object]] = {
