@@ -97,7 +97,9 @@ def test_every_stage_is_timed_and_nothing_stays(
     )
     found = measure(*planned(asked), QUIET)
     assert [stage.stage for stage in found] == [
-        *("load model", "score", "respond", "load judge", "judge")
+        *("load model", "score", "respond"),
+        *("load judge", "judge"),  # of harm
+        *("load judge", "judge"),  # of refusals
     ]
     for stage in found:
         assert 0 < stage.low <= stage.seconds <= stage.high

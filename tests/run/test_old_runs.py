@@ -49,7 +49,8 @@ def as_version_0_1(run: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def old_judge(self: ChosenJudge) -> dict[str, Any]:
         kept = {k: v for k, v in judge(self).items() if k not in NEW}
-        return {**kept, "weights": f"{kept['weights']}-of its bytes"}
+        weights = kept.get("weights")  # the judge of refusals, keyword, has none
+        return kept if weights is None else {**kept, "weights": f"{weights}-of its bytes"}
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalTarget, "identity", old_target)
