@@ -88,7 +88,8 @@ _ITEM_FIRST = re.compile(r"\W*(?:step )?\d{1,2}[.)]|\W*```", re.I)
 # tables, lists of words and code have no sentences.
 _ENGLISH = re.compile(
     r"\b(?:the|of|and|is|are|you|that|it|for|with|this|not|your|can|from|have|my|their|these|our|we"
-    r"|how|they|who|will|would|should|without|which|has|about|what|when|there|some|were|been)\b"
+    r"|how|they|who|will|would|should|without|which|has|about|what|when|there|some|were|been"
+    r"|into|using|used|made|written|called|known|because|after|during|did|does|could)\b"
 )
 _SENTENCE = re.compile(r"(?:[^\W\d_]+[' ]){3}[^\W\d_]+,? (?:[^\W\d_]+[' ]){4}")
 
