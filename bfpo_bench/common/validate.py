@@ -156,6 +156,11 @@ def _choices(found: Mapping[str, Any]) -> list[str]:
 def _keys(kind: Any, place: Sequence[int | str]) -> list[str]:
     """The keys that the record at a place of a type may have."""
     for step in place:
+        # Of several kinds, pydantic names the one that it tried.
+        tried = [one for one in typing.get_args(kind) if getattr(one, "__name__", "") == step]
+        if tried:
+            kind = tried[0]
+            continue
         kind = _plain(kind)
         if dataclasses.is_dataclass(kind):
             kind = typing.get_type_hints(kind)[str(step)]

@@ -47,6 +47,7 @@ NOT_YAML: dict[str, bytes] = {
     "a date": b"2026-11-29\n",
     "an unknown key that steers": b'"x\\e[2J\\u202e": 1\nname: a\n',
     "an unknown key without end": b"? " + b"k" * 100_000 + b"\n: 1\n",
+    "an unknown key in one of two kinds": b"kind: classifier\nlines: [{x: 1}]\n",
     "another file": b"extends: /etc/passwd\nlike: /etc/passwd\ninclude: /etc/passwd\n",
     "an include of itself": b"extends: it.yaml\nlike: it.yaml\ninclude: it.yaml\n",
 }
