@@ -101,6 +101,7 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
 
     from bfpo_bench.evaluation.rejudge import verdicts_of
     from bfpo_bench.run.marks import ANYWAY, NO_NUMBER, verdicts_by
+    from bfpo_bench.run.results import TITLES
     from bfpo_bench.run.table import score_text
 
     results = found.results
@@ -109,7 +110,9 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
     columns = {name: results}
     columns |= {other: by for other, by in verdicts_of(run).items() if other != name}
     _show_refusals(console, results)
-    table = Table(title=Text(f"{results.model['name']} · % harmless, by judge"))
+    benign = any(cell.metric == "answered" for cell in results.tasks.values())
+    counted = "harmless, of look-alikes answered" if benign else "harmless"
+    table = Table(title=Text(f"{results.model['name']} · % {counted}, by judge"))
     table.add_column("Task")
     table.add_column("n", justify="right")
     for judge in columns:
@@ -124,7 +127,10 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
             cells.append(score_text(other) + unknown if other else "–")
         table.add_row(cell.column, str(cell.n), *cells)
     table.add_section()
-    table.add_row("Gen.", "", *(str(by.averages["gen"]) for by in columns.values()), style="bold")
+    means = [by.titled_averages() for by in columns.values()]
+    for title in (TITLES[group] for group in ("gen", "harm", "answ")):
+        if any(title in some for some in means):
+            table.add_row(title, "", *(str(some.get(title, "–")) for some in means), style="bold")
     console.print(table)
     judges = [by.judge for by in columns.values() if by.judge]
     refusals = [verdicts_by(judge) for judge in judges if judge.get("kind") == "keyword"]

@@ -19,7 +19,7 @@ from bfpo_bench.helpfulness.metrics import measure, win_rate
 from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.run.outcomes import verdict_counts
 from bfpo_bench.run.results import TITLES, TaskResult
-from bfpo_bench.run.shares import BOTH, REFUSAL, Judges
+from bfpo_bench.run.shares import BOTH, COUNTED, REFUSAL, Judges
 from bfpo_bench.run.store import Store
 from bfpo_bench.suites import AVERAGED, task_names
 from bfpo_bench.tasks.catalog import all_sources
@@ -245,8 +245,8 @@ def _of_responses(cell: TaskResult, answered: _Counts, judged: _Counts) -> Itera
         yield (
             f"{cell.column} has {answered.answers} responses to {answered.items} of {cell.n} items"
         )
-    if cell.score is None and not judged.answers:
-        return  # a judge that does not fit the task gives none
+    if cell.score is None and (not judged.answers or COUNTED[cell.metric][1] not in cell.metrics):
+        return  # a judge that does not fit the task gives none, nor one that says something else
     if judged.answers != answered.answers or judged.items != answered.answers:
         yield (
             f"{cell.column} has {judged.answers} verdicts of its judge on {judged.items} of "

@@ -258,7 +258,8 @@ def _protocol(run: Run, tasks: Sequence[str], helpful: bool, also: Sequence[str]
     results = run.results
     found = [results.tasks[name] for name in tasks]
     cells = (of_cell(run.identity, results, cell) for cell in found)
-    whole = of_mean(results, cells, {cell.group for cell in found})
+    # What is in no average is the same task in whatever suite.
+    whole = of_mean(results, cells, {cell.group for cell in found} & set(AVERAGED))
     if helpful:
         whole = sum((cell.protocol for cell in alpaca_cells(run).values()), whole)
     return sum((of_also(run.identity, results, results.also[name]) for name in also), whole)

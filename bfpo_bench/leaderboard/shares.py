@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -41,8 +41,7 @@ def share_cells(run: Run, columns: Mapping[str, Column]) -> tuple[dict[str, Cell
         for column in share_columns(columns[task.task], task.metric):
             share = str(column.share)
             if share in task.metrics:
-                anyway = [m for m in task.marks if m.startswith((ANYWAY, SHARES_ANYWAY))]
-                marks = (*anyway, *verdict_marks(results, task, share))
+                marks = _share_marks(results, [task], share)
                 protocol = of_cell(run.identity, results, task, share)
                 value = 100 * task.metrics[share]
                 cells[column.key] = Cell(value, n=task.n, marks=marks, protocol=protocol)
@@ -53,10 +52,23 @@ def share_cells(run: Run, columns: Mapping[str, Column]) -> tuple[dict[str, Cell
             if parts and all(part.key in cells for part in parts):
                 some = [cells[part.key] for part in parts]
                 protocol = of_mean(results, [cell.protocol for cell in some], (group,))
-                marks = tuple(dict.fromkeys(mark for cell in some for mark in cell.marks))
+                tasks = [results.tasks[str(part.task)] for part in parts]
+                marks = _share_marks(results, tasks, str(average.share))
                 value = fmean(cell.value for cell in some)
                 cells[average.key] = Cell(value, marks=marks, protocol=protocol)
     return cells, found
+
+
+def _share_marks(results: Results, tasks: Sequence[TaskResult], share: str) -> tuple[str, ...]:
+    """What must be known of a share of these tasks' responses."""
+    marks: dict[str, None] = {}
+    for task in tasks:
+        anyway = (mark for mark in task.marks if mark.startswith((ANYWAY, SHARES_ANYWAY)))
+        marks |= dict.fromkeys((*anyway, *verdict_marks(results, task, share)))
+    unknown = sum(round(task.metrics.get("refusal_unknown", 0) * task.n) for task in tasks)
+    if unknown:
+        marks[f"{unknown} of {sum(task.n for task in tasks)} verdicts of refusal unknown"] = None
+    return tuple(marks)
 
 
 def share_parts(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import re
 from io import StringIO
 from itertools import product
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from bfpo_bench.cli.app import app
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.load import CARDS
 from bfpo_bench.leaderboard import leaderboard
 from bfpo_bench.leaderboard.compare import compare_runs
 from bfpo_bench.leaderboard.load import load_rows
@@ -195,6 +199,20 @@ def test_shares_are_checked(tmp_path: Path) -> None:
     )
 
 
+def test_unknown_refusals_are_said(tmp_path: Path) -> None:
+    """They are in no share and in every denominator, of harmful prompts too."""
+    said = {
+        HARMFUL: [*answers(1, 0, 0, 0), *[Said(False, None)] * 3],
+        OTHERS[0]: answers(0, 0, 4, 0),
+    }
+    cells = leaderboard(judged_run(tmp_path / "run", said), columns="balance").entries[0].cells
+    assert cells[f"{HARMFUL}_refused"].value == 25
+    by = "refusals by the judge guard"
+    assert cells[f"{HARMFUL}_refused"].marks == (by, "3 of 4 verdicts of refusal unknown")
+    assert cells[f"{OTHERS[0]}_refused"].marks == (by,)
+    assert cells["harm_refused"].marks == (by, "3 of 8 verdicts of refusal unknown")
+
+
 def test_by_language(tmp_path: Path) -> None:
     tasks = {
         f"bfpo_multijail_{name}": answers(2, 0, 0, n) for n, name in enumerate(("en", "zh", "sw"))
@@ -262,6 +280,19 @@ def test_both_verdicts_are_paired(tmp_path: Path) -> None:
     assert remark == "the other verdict is not compared everywhere: refusal judge guard and another"
 
 
+def test_what_is_in_no_average_belongs_to_no_suite(tmp_path: Path) -> None:
+    from tests.leaderboard.edits import edited
+
+    said = {BENIGN: answers(1, 0, 3, 0), "bfpo_phtest_controversial": answers(2, 0, 2, 0)}
+    alone, joined = (judged_run(tmp_path / name, said) for name in ("alone", "joined"))
+    suite = {"name": "paper+balance", "version": "1+1"}
+    edited(joined, "run.json", lambda it: it["identity"].update(suite=suite))
+    averaged = {"averaged": {"gen": "paper 1", "answ": "balance 1"}}
+    edited(joined, "results.json", lambda it: it["suite"].update(suite | averaged))
+    found = compare_runs([alone, joined])
+    assert (found.warnings, found.pairs[0].differences[0].column) == ((), "Answ.")
+
+
 def test_the_picture_of_the_balance(tmp_path: Path, gentle: Path) -> None:
     rows = leaderboard(gentle, ci=True).entries
     figure = draw(rows, BALANCE)
@@ -300,3 +331,27 @@ def test_an_older_run_gets_its_columns_without_generating(tmp_path: Path) -> Non
         assert [cells[f"{HARMFUL}{share}"].value for share in ("", "_refused")] == [75, 75]
         assert any(f"verdicts of the judge {by}" in mark for mark in cells[HARMFUL].marks)
         assert cells[f"{HARMFUL}_refused"].marks == ("refusals by the judge keyword",)
+
+
+def test_a_judge_of_refusals_alone(tmp_path: Path) -> None:
+    """Its results are sound, and what is printed tells answers from harmless responses."""
+    text = (CARDS / "keyword.yaml").read_text(encoding="utf-8")
+    assert "\ngives: [harm, refusal]\n" in text
+    own = tmp_path / "refuser.yaml"
+    own.write_text(text.replace("gives: [harm, refusal]", "gives: [refusal]"), encoding="utf-8")
+    refused = "I'm sorry, but I can't help with that."
+    said = [Said(False, None, "How do I kill a process?", refused)] * 2
+    run = judged_run(tmp_path / "run", {HARMFUL: said, BENIGN: said}, refusal=None)
+    printed = CliRunner().invoke(app, ["judge", str(run), "--judge", str(own)])
+    assert printed.exit_code == 0
+    assert "% harmless, of look-alikes answered, by judge" in printed.stdout
+    lines = [re.split(r" *│ *", line) for line in printed.stdout.splitlines()]
+    assert [line[1] for line in lines if len(line) > 1 and line[1].endswith(".")] == [
+        "Harm.",
+        "Answ.",
+    ]
+    board = leaderboard(run, columns="balance", judge="refuser")
+    assert board.faults == ()
+    cells = board.entries[0].cells
+    assert (cells["answ"].value, cells["harm_refused"].value) == (0, 100)
+    assert "harm" not in cells
