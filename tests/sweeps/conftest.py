@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import REPO
 from tests.sweeps import quick
 
-NAMES = tuple(f"m{number}" for number in range(int(os.environ.get("BFPO_SWEPT", "3"))))
+NAMES = tuple(f"m{number:02}" for number in range(int(os.environ.get("BFPO_SWEPT", "3"))))
 """Of the checkpoints; more of them take a minute and more."""
 
 

@@ -100,7 +100,7 @@ def test_the_runs_are_those_of_evaluate(
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in asked.items()]
     subprocess.run([*program, "evaluate", *flags], check=True, stdout=subprocess.DEVNULL)
     alone, swept = (
-        json.loads((run / "results.json").read_text()) for run in (tmp_path, folder / "m1-mini")
+        json.loads((run / "results.json").read_text()) for run in (tmp_path, folder / "m01-mini")
     )
     assert alone == swept
     assert {entry.name for entry in board.entries} == set(NAMES)
@@ -119,16 +119,16 @@ def test_killed_evaluations_cost_their_rows_and_go_on(
     assert f"{failed[0]}-mini" in str(board)
     assert "Failed: it was killed by SIGKILL" in str(board)
     assert str(bfpo_bench.sweep(*models, output=tmp_path, **ASKED)) == str(undisturbed[1])
-    before = (tmp_path / "m0-mini" / "results.json").stat()
+    before = (tmp_path / "m00-mini" / "results.json").stat()
     bfpo_bench.sweep(*models, output=tmp_path, **ASKED)  # nothing is missing
-    assert (tmp_path / "m0-mini" / "results.json").stat() == before
+    assert (tmp_path / "m00-mini" / "results.json").stat() == before
 
 
 def test_ctrl_c_leaves_what_is_finished(models: list[str], tmp_path: Path) -> None:
     home = Home(tmp_path)
 
     def press() -> None:
-        while (found := home.attempt("m1-mini")) is None or found.state != "running":
+        while (found := home.attempt("m01-mini")) is None or found.state != "running":
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -138,7 +138,7 @@ def test_ctrl_c_leaves_what_is_finished(models: list[str], tmp_path: Path) -> No
         bfpo_bench.sweep(*models, output=tmp_path, **ASKED)
     thread.join()
     assert list(states(tmp_path).values())[:3] == ["done", "stopped", "waiting"]
-    assert bfpo_bench.leaderboard(tmp_path / "m0-mini").problems == ()
+    assert bfpo_bench.leaderboard(tmp_path / "m00-mini").problems == ()
 
 
 def test_the_same_by_jobs_of_a_cluster(
