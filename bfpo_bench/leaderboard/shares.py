@@ -46,7 +46,11 @@ def share_cells(run: Run, columns: Mapping[str, Column]) -> tuple[dict[str, Cell
                 value = 100 * task.metrics[share]
                 cells[column.key] = Cell(value, n=task.n, marks=marks, protocol=protocol)
                 found.append(column)
+    there = {task.column for task in results.tasks.values()}
     for group, averages in SHARES_OF.items():
+        mean = results.averages.get(group)
+        if mean is not None and not there.issuperset(mean.missing):
+            continue  # as the average itself: of all its tasks, or none
         for average in averages:
             parts = share_parts(results, group, average, columns)
             if parts and all(part.key in cells for part in parts):

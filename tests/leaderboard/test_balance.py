@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from io import StringIO
 from itertools import product
+from math import isnan, nan
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -25,6 +28,7 @@ from bfpo_bench.leaderboard.render.comparison import render
 from bfpo_bench.leaderboard.report import write
 from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.table import markdown, terminal
+from tests.leaderboard.edits import edited
 from tests.leaderboard.judged import ANSWERS, FULL, PARTIAL, Said, judged_run
 from tests.leaderboard.test_report import read_chunk
 
@@ -69,6 +73,22 @@ def test_shares_and_their_means(gentle: Path) -> None:
     assert ends == pytest.approx([1.79, 40.42], abs=0.01)
     for key in by_hand:
         assert frame[f"{key}_low"] < frame[key] < frame[f"{key}_high"]
+
+
+def test_shares_of_some_of_the_sets_are_no_mean(gentle: Path, tmp_path: Path) -> None:
+    """A run that lacks a set of its suite has no Answ., and no shares beside it either."""
+
+    def less(content: dict[str, Any]) -> None:
+        nothing = {"value": None, "stderr": None, "low": None, "high": None}
+        content["averages"]["answ"] |= nothing | {"missing": ["OR-Bench hard"]}
+
+    run = edited(Path(shutil.copytree(gentle, tmp_path / "run")), "results.json", less)
+    frame = leaderboard(run, columns="balance", full=True).to_frame().iloc[0]
+    assert frame["harm_refused"] == pytest.approx(55)
+    assert frame["bfpo_xstest_safe_refused"] == pytest.approx(10)
+    assert all(
+        isnan(frame.get(f"answ{share}", nan)) for share in ("", "_partly_refused", "_refused")
+    )
 
 
 def test_the_table_fits_80_columns(gentle: Path) -> None:
