@@ -159,7 +159,10 @@ def _checked(evaluation: EvaluateOptions, folder: Path, recipe: Recipe) -> Evalu
         BadInput: it cannot be evaluated so, which is told before the training and not after it.
     """
     from bfpo_bench.common.errors import BadInput
+    from bfpo_bench.common.files import owned
+    from bfpo_bench.common.foreign import place_of
     from bfpo_bench.evaluation.resolve import output_folder, resolve
+    from bfpo_bench.run.directory import refuse_checkpoint
 
     if evaluation.loading.backend == "openai":
         raise BadInput("the trained model is in no server; --backend is hf or vllm here.")
@@ -168,9 +171,15 @@ def _checked(evaluation: EvaluateOptions, folder: Path, recipe: Recipe) -> Evalu
         model=str(folder),
         loading=replace(evaluation.loading, date=recipe.tokens.date),
     )
-    if recipe.base is not None:
-        with as_typed(RENAMED):
-            resolve(replace(found, model=recipe.base, output=output_folder(found)))
+    place = output_folder(found)
+    if place_of(place) == place_of(folder):
+        raise BadInput(f"{place} is where the model goes; name another --eval-output.")
+    refuse_checkpoint(place)
+    with as_typed(RENAMED):
+        with owned(place, inside=True):
+            pass  # it can be written, and nobody else works in it
+        if recipe.base is not None:
+            resolve(replace(found, model=recipe.base, output=place))
     return found
 
 

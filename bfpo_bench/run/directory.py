@@ -46,7 +46,7 @@ class RunDirectory:
 
     def __init__(self, path: Path, identity: dict[str, Any], fresh: bool = False) -> None:
         self.path = path
-        _refuse_checkpoint(path)
+        refuse_checkpoint(path)
         self._lock = _lock(path)
         try:
             self._sweep()
@@ -190,7 +190,7 @@ class RunDirectory:
                     file.unlink(missing_ok=True)
 
 
-def _refuse_checkpoint(path: Path) -> None:
+def refuse_checkpoint(path: Path) -> None:
     """A run beside a model's weights would write over its ``training.json``, or remove it."""
     if (path / "config.json").exists() and not (path / "run.json").exists():
         raise BadInput(

@@ -81,6 +81,10 @@ def test_what_cannot_be_evaluated_is_told_before_the_training(
     Path("mine.yaml").write_text(RECIPE.format(file=file), encoding="utf-8")
     command = ["train", "--recipe", "mine.yaml", "--model", str(tiny_llama), "--evaluate"]
     for options, sentence in (
+        (["--eval-output", "mine.yaml"], "(a file is in the way); choose another --eval-output."),
+        (["--eval-output", "mine.yaml/run"], "cannot write mine.yaml/run"),
+        (["--eval-output", str(tiny_llama)], "holds a model (config.json)"),
+        (["--eval-output", "models/../models/toy-bfpo"], "is where the model goes"),
         (["--suite", "mini2"], "unknown suite 'mini2'; did you mean 'mini'"),
         (["--suite", "mini", "--judge", "keywrd"], "unknown judge 'keywrd'; did you mean"),
         (["--suite", "mini", "--tasks", "disk", "--dry-run"], "unknown task 'disk'; there are"),
@@ -93,7 +97,7 @@ def test_what_cannot_be_evaluated_is_told_before_the_training(
         result = CliRunner().invoke(app, [*command, *options])
         assert isinstance(result.exception, BadInput)
         assert sentence in str(result.exception)
-    assert not Path("models").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
 
 
 @pytest.mark.slow
