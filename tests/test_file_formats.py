@@ -35,5 +35,5 @@ def test_results_document(tmp_path: Path) -> None:
 
 def test_results_document_states_the_schema_versions() -> None:
     text = (DOCS / "results.md").read_text(encoding="utf-8")
-    assert (results.SCHEMA_VERSION, rundir.SCHEMA_VERSION, store.SCHEMA_VERSION) == (1, 2, 2)
-    assert "1 now for `results.json`, 2 for `run.json` and `samples.sqlite`" in text
+    assert (results.SCHEMA_VERSION, rundir.SCHEMA_VERSION, store.SCHEMA_VERSION) == (1, 2, 3)
+    assert "1 now for `results.json`, 2 for `run.json`, 3 for `samples.sqlite`" in text

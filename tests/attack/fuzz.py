@@ -13,6 +13,7 @@ import random
 import tempfile
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -92,13 +93,13 @@ def fault_of(error: BaseException) -> str:
     return f"{type(error).__name__} at {ours[-1].filename}:{ours[-1].lineno}"
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """The fuzzer by hand; ends with 1 where it has found something."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--only")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     logging.disable(logging.CRITICAL)
     chance = random.Random(given.seed)
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))

@@ -64,7 +64,9 @@ def contents(output: Path) -> dict[str, Any]:
     found["pairs"] = output.read_text()
     found["summary"] = output.with_name("pairs.summary.json").read_text()
     found["identity"] = json.loads((run / "run.json").read_text())["identity"]
-    found["files"] = sorted(path.name for path in (*run.iterdir(), *output.parent.iterdir()))
+    # A lock that a killed process has left is there for the next one to take.
+    beside = (path for path in output.parent.iterdir() if path.suffix != ".lock")
+    found["files"] = sorted(path.name for path in (*run.iterdir(), *beside))
     return found
 
 

@@ -219,7 +219,7 @@ def unfinished(folder: Path) -> None:
     """A training that has come to its end and saved the model, but not put it in place."""
     for name in ("recipe.json", "checkpoint-8/trainer_state.json", ".saved/config.json"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(json.dumps({"updates": UPDATES}))
+        (folder / name).write_text(json.dumps({"updates": UPDATES, "recipe": {}}))
     save_file({"weight": np.ones(2)}, folder / ".saved" / "model.safetensors")
 
 
@@ -237,7 +237,7 @@ def test_a_model_is_seen_whole_or_not_at_all(tmp_path: Path) -> None:
         else:
             # The newest checkpoint is still there to go on from.
             assert (folder / "checkpoint-8" / "trainer_state.json").exists()
-            claim_output(folder, {})
+            claim_output(folder, {"recipe": {}})
             unfinished(folder)
             finish_output(folder, RECORD)
         assert listing(folder) == sorted(MODEL)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -239,7 +240,9 @@ def test_damaged_results_are_said_where_the_samples_are_shown(
 def test_a_run_that_may_not_be_read(run: Path, copy: Callable[..., Path]) -> None:
     shut, sound = copy(run, "shut/run"), copy(run, "sound")
     shut.parent.chmod(0o700)
-    for folder in (sound, *sound.parents[:3]):
+    for folder in (sound, *sound.parents):
+        if folder == Path(tempfile.gettempdir()):
+            break
         folder.chmod(0o755)
     os.seteuid(65534)
     try:

@@ -89,7 +89,11 @@ def test_batches_keep_to_their_window(engine: Any, monkeypatch: pytest.MonkeyPat
     asked = requests(60, Sampling(2, 1.0))
     batches = [[i for i, _ in batch] for batch in engine.respond(asked)]
     assert sorted(i for batch in batches for i in batch) == list(range(60))
-    assert [sorted({i // 24 for i in batch}) for batch in batches] == [[0], [0], [1], [1], [2]]
+    # A busy machine hands out a window's answers in more batches.
+    windows = [{i // 24 for i in batch} for batch in batches]
+    assert all(len(window) == 1 for window in windows)
+    assert [min(window) for window in windows] == sorted(min(window) for window in windows)
+    assert set().union(*windows) == {0, 1, 2}
 
     class Looked(list[GenerateRequest]):
         """Notes which requests were looked at."""

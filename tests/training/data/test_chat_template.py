@@ -71,7 +71,7 @@ def recipe_of(kind: str, folder: Path, base: Path, *changes: str) -> Recipe:
             "combination": "linear",
             "combination_parameters": {"weight": 0.5},
             "rewards": {
-                name: {"function": "tests.training.pairwise.test_margin:length"}
+                name: {"function": "tests.training.pairwise.test_ratings:length"}
                 for name in ("helpful", "safe")
             },
             "rollout": {"num_generations": 2, "max_completion_length": 4},
