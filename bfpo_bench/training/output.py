@@ -24,6 +24,7 @@ from bfpo_bench.common.files import (
     sweep,
     usual_permissions,
 )
+from bfpo_bench.common.json_file import read_json
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.run.session import describe_environment, package_versions
 from bfpo_bench.training.disk import written
@@ -188,8 +189,8 @@ def finished_record(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict):
+        content = read_json(path)
+        if isinstance(content, dict) and isinstance(content.get("recipe") or {}, dict):
             return content
     except ValueError:
         pass

@@ -213,10 +213,11 @@ def test_a_folder_that_was_moved_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_damaged_record(tmp_path: Path) -> None:
-    for name in ("recipe.json", "training.json", "config.json"):
-        (tmp_path / name).write_text('{"half": ')
-    with pytest.raises(BadInput, match=r"training.json is damaged; delete its folder"):
-        finished_record(tmp_path, MADE)
+    for half in ('{"half": ', "[" * 100_000, "7", '{"recipe": 7}'):
+        for name in ("recipe.json", "training.json", "config.json"):
+            (tmp_path / name).write_text(half)
+        with pytest.raises(BadInput, match=r"training.json is damaged; delete its folder"):
+            finished_record(tmp_path, MADE)
     (tmp_path / "training.json").write_text("{}")
     with pytest.raises(BadInput, match=r"training.json does not say what it is of"):
         finished_record(tmp_path, MADE)
