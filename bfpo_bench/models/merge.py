@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.files import atomic_folder, atomic_write
+from bfpo_bench.common.json_file import read_json
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.models.chat import chat_templates
 from bfpo_bench.models.checkpoint import (
@@ -174,7 +175,7 @@ def _named(files: ModelFiles) -> dict[str, Any]:
 def _merged_before(output: Path, made_of: dict[str, Any]) -> dict[str, Any] | None:
     """The record of a folder that holds this very mixture, whatever its models are called."""
     try:
-        record: dict[str, Any] = json.loads((output / RECORD).read_text(encoding="utf-8"))
+        record: dict[str, Any] = read_json(output / RECORD)
         same = record["q"] == made_of["q"] and all(
             record[one]["weights"] == made_of[one]["weights"] for one in ("first", "second")
         )

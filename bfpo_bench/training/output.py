@@ -237,7 +237,7 @@ def checkpoint_fault(checkpoint: Path) -> str | None:
     if not (checkpoint / STATE).is_file():
         return f"no {STATE}"
     try:
-        sizes = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+        sizes = read_json(checkpoint / MANIFEST)
     except (OSError, ValueError):
         sizes = {}  # of version 0.1, or cut off between the two
     if not isinstance(sizes, dict):

@@ -8,7 +8,6 @@ loaded. transformers reads generation configs that contradict themselves (``temp
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -23,6 +22,7 @@ from torch import Tensor
 from transformers import AutoConfig, GenerationConfig
 
 from bfpo_bench.common.errors import BadInput, RunFailed, disk_is_full, first_line
+from bfpo_bench.common.json_file import read_json
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.training.disk import written
@@ -258,7 +258,7 @@ def read_generation(folder: Path, config: Any) -> tuple[GenerationConfig, str | 
     if not path.exists():
         return GenerationConfig.from_model_config(config), None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         content = None
     if not isinstance(content, dict):

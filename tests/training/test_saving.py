@@ -184,6 +184,7 @@ def test_a_base_that_is_saved_otherwise_than_it_came(
         ('{"cache_implementation": "nope"}', {}, "leaves out cache_implementation"),
         ('{"num_return_sequences": 3}', {"num_return_sequences": 3}, "do_sample"),
         ('{"half', {}, "cannot be read; the trained model gets a new one"),
+        pytest.param("[" * 100_000, {}, "cannot be read; the trained model gets", id="deep"),
         ("[1]", {}, "cannot be read"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.json_file import read_json
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.models.chat import DATE
 from bfpo_bench.training.data.preferences import Pair
@@ -68,7 +68,7 @@ class PairRatings:
     def _kept(self, path: Path) -> list[list[float]]:
         """The ratings of the first pairs, as far as they were made before."""
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
+            kept = read_json(path)
             names, rows = kept["rewards"], [[float(one) for one in row] for row in kept["ratings"]]
         except (OSError, ValueError, TypeError, KeyError):
             return []
