@@ -260,7 +260,7 @@ def _readable(path: Path) -> bool:
         elif path.suffix in (".pt", ".pth", ".bin"):
             with zipfile.ZipFile(path) as archive:
                 return archive.testzip() is None
-    except (OSError, ValueError, zipfile.BadZipFile, SafetensorError):
+    except (OSError, ValueError, RecursionError, zipfile.BadZipFile, SafetensorError):
         return False
     return True
 
