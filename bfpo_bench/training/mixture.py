@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from bfpo_bench.training.output import (
     clear_output,
     finish_output,
     is_finished,
+    read_record,
     write_json,
 )
 from bfpo_bench.training.recipe import Recipe
@@ -41,7 +41,7 @@ def mix_stages(
     """
     q = recipe.merge or 0.0
     if is_finished(output):
-        before: dict[str, Any] = json.loads((output / RECORD).read_text(encoding="utf-8"))
+        before = read_record(output / RECORD)
         if before.get("merge", {}).get("q") != q:
             raise BadInput(
                 f"{output} holds a finished training already, with another merge; mix its stages "

@@ -94,7 +94,7 @@ def claim_output(folder: Path, identity: dict[str, Any]) -> Path | None:
         for path in (started, folder / RATINGS):
             sweep(path)
         if started.exists():
-            before = _read(started)
+            before = read_record(started)
             different = differences(before, identity)
             if different:
                 raise BadInput(
@@ -139,7 +139,7 @@ def check_free(folder: Path, recipe: Mapping[str, Any]) -> None:
     if not folder.exists() or is_finished(folder):
         return
     if (folder / STARTED).exists():
-        begun = _read(folder / STARTED).get("recipe") or {}
+        begun = read_record(folder / STARTED).get("recipe") or {}
         if begun.get("merge") != recipe.get("merge"):
             raise BadInput(
                 f"{folder} holds an unfinished training with another merge; go on with the same, "
@@ -167,7 +167,7 @@ def finished_record(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | 
     path = folder / RECORD
     if not is_finished(folder):
         return None
-    record = _read(path)
+    record = read_record(path)
     try:
         before = {
             "recipe": record["recipe"],
@@ -187,7 +187,12 @@ def finished_record(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | 
     return record
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> dict[str, Any]:
+    """What ``recipe.json`` or ``training.json`` of an output holds.
+
+    Raises:
+        BadInput: it is damaged.
+    """
     try:
         content = read_json(path)
         if isinstance(content, dict) and isinstance(content.get("recipe") or {}, dict):
