@@ -132,35 +132,35 @@ def named(kind: type[Options]) -> dict[str, FieldInfo]:
     return found
 
 
-def chosen(options: Options) -> list[str]:
-    """The names of options that are not what they are by default."""
-    inside, found = dict(members(type(options))), []
+def _changed(options: Options) -> Iterator[tuple[str, FieldInfo, Any]]:
+    """Options that are not what they are by default, members' too: name, field and value."""
+    inside = dict(members(type(options)))
     for name, field in _fields(type(options)).items():
         value = getattr(options, name)
         if name in inside:
-            found += chosen(value)
+            yield from _changed(value)
         elif value != field.get_default(call_default_factory=True):
-            found.append(name)
-    return found
+            yield name, field, value
+
+
+def chosen(options: Options) -> list[str]:
+    """The names of options that are not what they are by default."""
+    return [name for name, _, _ in _changed(options)]
 
 
 def arguments(options: Options) -> list[str]:
     """What is typed for these options on a command line: those that are not as by default."""
-    inside, found = dict(members(type(options))), []
-    for name, field in _fields(type(options)).items():
-        value = getattr(options, name)
-        if name in inside:
-            found += arguments(value)
-        elif value != field.get_default(call_default_factory=True):
-            told = next(one for one in reversed(field.metadata) if isinstance(one, Help))
-            flag = (told.flag or name).replace("_", "-")
-            if isinstance(value, bool):
-                found.append(f"--{flag}" if value else f"--no-{flag}")
-            elif isinstance(value, Mapping):
-                found += [f"--{flag}={key}={of}" for key, of in value.items()]
-            else:
-                text = ",".join(value) if isinstance(value, tuple) else str(value)
-                found.append(f"--{flag}={text}")
+    found = []
+    for name, field, value in _changed(options):
+        told = next(one for one in reversed(field.metadata) if isinstance(one, Help))
+        flag = (told.flag or name).replace("_", "-")
+        if isinstance(value, bool):
+            found.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, Mapping):
+            found += [f"--{flag}={key}={of}" for key, of in value.items()]
+        else:
+            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            found.append(f"--{flag}={text}")
     return found
 
 
