@@ -175,7 +175,7 @@ class Prepared(ABC):
     def entries(self) -> list[dict[str, Any]]:
         """What ``training.json`` says of each set.
 
-        See :func:`bfpo_bench.training.output.set_entry`.
+        See :func:`bfpo_bench.training.record.set_entry`.
         """
 
     @abstractmethod

@@ -31,7 +31,6 @@ from bfpo_bench.training.data.chat_template import ChatTemplate
 from bfpo_bench.training.data.load import usable
 from bfpo_bench.training.data.tokenize import tokenize_conversations
 from bfpo_bench.training.loop import OwnLoop
-from bfpo_bench.training.output import set_entry
 from bfpo_bench.training.prepared import (
     Prepared,
     Run,
@@ -40,6 +39,7 @@ from bfpo_bench.training.prepared import (
     tell_left_out,
 )
 from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.record import set_entry
 from bfpo_bench.training.saving import check_ids, embedding_rows, padded
 
 

@@ -41,10 +41,10 @@ from bfpo_bench.training.output import (
     finished_record,
     is_clear,
     is_finished,
-    training_record,
 )
 from bfpo_bench.training.prepared import Prepared, Run
 from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.record import training_record
 from bfpo_bench.training.saving import save_model
 from bfpo_bench.training.trainable import choose_weights, load_model
 

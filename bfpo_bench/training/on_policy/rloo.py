@@ -39,9 +39,9 @@ from bfpo_bench.training.on_policy.rewards import (
     choose_reward,
     opened_rewards,
 )
-from bfpo_bench.training.output import set_entry
 from bfpo_bench.training.prepared import Prepared, Run, left_out, open_base, tell_left_out
 from bfpo_bench.training.recipe import Recipe, RolloutRecipe
+from bfpo_bench.training.record import set_entry
 from bfpo_bench.training.saving import check_ids, embedding_rows, end_ids, padded
 
 NOTE = (

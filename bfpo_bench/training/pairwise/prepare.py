@@ -17,7 +17,6 @@ from bfpo_bench.engines.prefix.self_check import packing_fault
 from bfpo_bench.training.data.load import load_set, usable
 from bfpo_bench.training.data.preferences import Pair, Paired, digest, pair_up
 from bfpo_bench.training.data.tokenize import Limits, TokenCounts, TokenPair, tokenize_pairs
-from bfpo_bench.training.output import set_entry
 from bfpo_bench.training.pairwise.loss_by_name import check_loss, load_loss, strength
 from bfpo_bench.training.pairwise.losses import Loss
 from bfpo_bench.training.pairwise.ratings import PairRatings, choose_ratings, label_margins
@@ -32,6 +31,7 @@ from bfpo_bench.training.prepared import (
     tell_left_out,
 )
 from bfpo_bench.training.recipe import DataRecipe, Recipe
+from bfpo_bench.training.record import set_entry
 from bfpo_bench.training.saving import check_ids
 
 LOOKS = 10
