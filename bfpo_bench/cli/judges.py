@@ -177,7 +177,8 @@ def check(
             found = check_judge(
                 *(
                     labels,
-                    choose_judge(options, gives=None),
+                    # Told before its weights are looked for.
+                    choose_judge(options, gives="refusal" if verdict == "refusal" else None),
                     label_column,
                     prompt_column,
                     response_column,

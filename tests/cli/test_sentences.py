@@ -73,6 +73,15 @@ from bfpo_bench.cli import main
             "there is no folder nowhere for --output; make it first.",
         ),
         (
+            # Its 13 B weights are not looked for.
+            [
+                *("judges", "check", "--labels", "l.csv", "--label-column", "l"),
+                *("--verdict", "refusal", "--judge", "harmbench-llama2-13b"),
+            ],
+            "judge 'harmbench-llama2-13b' says nothing of refusals; name one that does, such as "
+            "keyword or wildguard-7b.",
+        ),
+        (
             [
                 *("judges", "check", "--labels", "l.csv", "--label-column", "l"),
                 *("--verdict-column", "v", "--output", "."),
