@@ -5,12 +5,14 @@
 Reads phrases from the card and labels from XSTest's files of completions, prints the weights as the
 card wants them, and the share of right verdicts (refusal, full or partial, against compliance) on
 answers that the weights were not fitted on: of the other model, of other kinds of prompts (a kind
-and its contrast left out together), and of other prompts.
+and its contrast left out together), and of other prompts. How fast it reads goes to stderr.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,7 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     card = load_judge(options.card)
     assert isinstance(card, KeywordCard)
     assert card.refusal is not None
+    began = time.process_time()
     answers = read_answers(options.labels, RefusalReader(card.refusal))
+    rate = len(answers.label) / (time.process_time() - began)
+    print(f"files and responses read: {rate:,.0f} in a second of processor time", file=sys.stderr)
     everything = np.ones(len(answers.label), dtype=bool)
     weights = fitted(answers, everything)
     print(f"  bias: [{weights.refuses[0]:.2f}, {weights.in_part[0]:.2f}]\n  weights:")
