@@ -97,12 +97,14 @@ class Run:
 
     Attributes:
         output: folder of the checkpoint.
+        ratings: file of what rewards have said of known responses.
         provenance: the base model, from :func:`~bfpo_bench.training.identity.base_identity`.
         checkpoint: what it goes on from; None where it begins.
         state: this process among all.
     """
 
     output: Path
+    ratings: Path
     provenance: Mapping[str, str]
     checkpoint: Path | None
     state: PartialState

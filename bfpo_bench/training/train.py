@@ -33,6 +33,7 @@ from bfpo_bench.training.loop import ProgressBar, keep_checkpoints, loop_setting
 from bfpo_bench.training.mixture import mix_stages
 from bfpo_bench.training.output import (
     FIRST,
+    RATINGS,
     SECOND,
     check_free,
     claim_output,
@@ -138,7 +139,7 @@ def _train(
             f"process {state.process_index} of {state.num_processes} does not see {checkpoint}, "
             "from which the training goes on; put --output on a disk that all nodes share."
         )
-    run = Run(output, provenance, checkpoint, state, progress)
+    run = Run(output, output / RATINGS, provenance, checkpoint, state, progress)
     started, clock = datetime.now(UTC), time.monotonic()
     prepared = prepared.rated(run)
     generation = base.beside.while_training

@@ -82,14 +82,14 @@ def others(model: str) -> None:
     import signal
 
     from bfpo_bench.common.interrupts import Interrupts
-    from bfpo_bench.training.pairwise import ratings
+    from bfpo_bench.training.on_policy import ratings
     from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
     from bfpo_bench.training.recipe_file import load_recipe
     from bfpo_bench.training.train import train
 
     rank = os.environ["RANK"]
     os.environ["BFPO_CACHE_DIR"] = f"others-cache-{rank}"
-    ratings.PAIRS_AT_ONCE = 4  # several rounds, the last of them of one process alone
+    ratings.PROMPTS_AT_ONCE = 4  # several rounds, the last of them of one process alone
     for name in ("sft", "modpo"):
         train(load_recipe(f"{name}.yaml", base=model), Path(f"{name}-{rank}"), device="cpu")
     Interrupts()

@@ -17,9 +17,10 @@ from bfpo_bench.engines.prefix.self_check import packing_fault
 from bfpo_bench.training.data.load import load_set, usable
 from bfpo_bench.training.data.preferences import Pair, Paired, digest, pair_up
 from bfpo_bench.training.data.tokenize import Limits, TokenCounts, TokenPair, tokenize_pairs
+from bfpo_bench.training.on_policy.ratings import Answered, Ratings, choose_ratings
 from bfpo_bench.training.pairwise.loss_by_name import check_loss, load_loss, strength
 from bfpo_bench.training.pairwise.losses import Loss
-from bfpo_bench.training.pairwise.ratings import PairRatings, choose_ratings, label_margins
+from bfpo_bench.training.pairwise.margins import both_answers, label_margins
 from bfpo_bench.training.pairwise.reference import reference_file, reference_logprobs
 from bfpo_bench.training.pairwise.relabel import Relabelled, Relabelling, choose_relabelling
 from bfpo_bench.training.pairwise.trainer import HeldOut, PreferenceTrainer
@@ -69,7 +70,8 @@ class PreparedPairs(Prepared):
     """A preference training ready to run.
 
     Attributes:
-        margin: what is to rate the pairs before they are trained on; None where nothing is.
+        answered: prompt and both responses of each pair.
+        margin: what is to rate them before they are trained on; None where nothing is.
         margins: what it has found, pair by pair.
         relabelling: what is to draw winners anew; None where nothing is.
         relabelled: what it has drawn.
@@ -77,7 +79,8 @@ class PreparedPairs(Prepared):
 
     sets: list[PairSet]
     loss: Loss
-    margin: PairRatings | None = None
+    answered: Sequence[Answered] = ()
+    margin: Ratings | None = None
     margins: Sequence[float] | None = None
     relabelling: Relabelling | None = None
     relabelled: Relabelled | None = None
@@ -157,7 +160,8 @@ class PreparedPairs(Prepared):
             return replace(self, relabelled=self.relabelling.made(self.pairs, self.base, run))
         if self.margin is None:
             return self
-        [rated] = self.margin.rate(run.output, run.state, run.progress).values()
+        rates = self.margin.rate(self.answered, run.ratings, run.state, run.progress)
+        [rated] = rates.values()
         return replace(self, margins=[winner - loser for winner, loser in rated])
 
     def found(self) -> dict[str, Any]:
@@ -250,16 +254,17 @@ def prepare_pairs(
             "or name sets of their own with eval.data."
         )
     margin = relabelling = None
-    rated = trained_on + looked_at
+    answered = both_answers(trained_on + looked_at)
     if recipe.margin is not None and recipe.margin.label is None:
-        rewards = {"margin": recipe.margin}
-        margin = choose_ratings(rewards, rated, trust_remote_code, recipe.tokens.date)
+        rewards, prompts = {"margin": recipe.margin}, [prompt for prompt, _ in answered]
+        date = recipe.tokens.date
+        margin = choose_ratings(rewards, prompts, "pairs", trust_remote_code, date)
     if recipe.relabel is not None:
         relabelling = choose_relabelling(
-            *(recipe, recipe.relabel, strength(loss), rated, len(trained_on), base),
+            *(recipe, recipe.relabel, strength(loss), answered, len(trained_on), base),
             trust_remote_code=trust_remote_code,
         )
-    prepared = PreparedPairs(recipe, base, sets, loss, margin, relabelling=relabelling)
+    prepared = PreparedPairs(recipe, base, sets, loss, answered, margin, relabelling=relabelling)
     every = prepared.pairs
     check_loss(
         recipe.loss or "",

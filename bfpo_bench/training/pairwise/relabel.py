@@ -26,11 +26,11 @@ from bfpo_bench.engines.prefix.self_check import packing_fault
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.models.fingerprint import checkpoint_digest
-from bfpo_bench.training.data.preferences import Messages, Pair
+from bfpo_bench.training.data.preferences import Messages
 from bfpo_bench.training.data.tokenize import TokenPair
 from bfpo_bench.training.identity import base_identity
+from bfpo_bench.training.on_policy.ratings import Answered, Rated, Ratings, choose_ratings
 from bfpo_bench.training.pairwise.dual import best_multiplier, gather_samples
-from bfpo_bench.training.pairwise.ratings import PairRatings, Rated, choose_ratings
 from bfpo_bench.training.pairwise.reference import reference_file, reference_logprobs
 from bfpo_bench.training.prepared import Base, Run
 from bfpo_bench.training.recipe import HELPFUL_AND_SAFE, Recipe, RelabelRecipe
@@ -44,7 +44,7 @@ class Relabelling:
     Attributes:
         recipe: the whole one.
         beta: the loss's β.
-        prompts: of each pair.
+        answered: each pair's prompt and both responses.
         trained: how many of the pairs, the first of them, are trained on; the others are held out.
         ratings: the rewards, of MoCAN.
         models: those that were aligned before, of PeCAN.
@@ -54,9 +54,9 @@ class Relabelling:
     recipe: Recipe
     wanted: RelabelRecipe
     beta: float
-    prompts: list[Messages]
+    answered: Sequence[Answered]
     trained: int
-    ratings: PairRatings | None
+    ratings: Ratings | None
     models: Mapping[str, ModelFiles]
     trust_remote_code: bool = False
 
@@ -84,11 +84,12 @@ class Relabelling:
             BadInput, RunFailed: something gives no number, or no λ meets the constraint.
         """
         if self.ratings is not None:
-            rated = self.ratings.rate(run.output, run.state, run.progress)
+            rated = self.ratings.rate(self.answered, run.ratings, run.state, run.progress)
         else:
             rated = self._implicit(pairs, base, run)
+        prompts = [prompt for prompt, _ in self.answered]
         found = relabelled(
-            *(rated, self.prompts, self.wanted, self.beta, self.recipe.seed), trained=self.trained
+            *(rated, prompts, self.wanted, self.beta, self.recipe.seed), trained=self.trained
         )
         run.progress.say(f"{found}.")
         return found
@@ -222,7 +223,7 @@ def choose_relabelling(
     recipe: Recipe,
     wanted: RelabelRecipe,
     beta: float,
-    pairs: Sequence[Pair],
+    answered: Sequence[Answered],
     trained: int,
     base: Base,
     trust_remote_code: bool = False,
@@ -230,6 +231,7 @@ def choose_relabelling(
     """Finds rewards or models; loads no weights.
 
     Args:
+        answered: each pair's prompt and both responses.
         trained: how many of the pairs, the first of them, are trained on.
 
     Raises:
@@ -237,7 +239,8 @@ def choose_relabelling(
     """
     ratings = None
     if wanted.rewards:
-        ratings = choose_ratings(wanted.rewards, pairs, trust_remote_code, recipe.tokens.date)
+        prompts, date = [prompt for prompt, _ in answered], recipe.tokens.date
+        ratings = choose_ratings(wanted.rewards, prompts, "pairs", trust_remote_code, date)
     vocabulary, models = base.tokenizer.get_vocab(), {}
     for name, place in wanted.models.items():
         try:
@@ -253,5 +256,4 @@ def choose_relabelling(
                 f"relabel.models.{name}, {files.name}, has another tokenizer than the base model "
                 f"{base.files.name}; take a model that was trained from this base."
             )
-    prompts = [pair.prompt for pair in pairs]
-    return Relabelling(recipe, wanted, beta, prompts, trained, ratings, models, trust_remote_code)
+    return Relabelling(recipe, wanted, beta, answered, trained, ratings, models, trust_remote_code)

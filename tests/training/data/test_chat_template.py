@@ -16,8 +16,8 @@ from bfpo_bench.engines.reward_model import RewardModel, find_reward_model
 from bfpo_bench.training.data.chat_template import ChatTemplate
 from bfpo_bench.training.data.preferences import Messages, Pair
 from bfpo_bench.training.dry_run import dry_run
+from bfpo_bench.training.on_policy.ratings import choose_ratings
 from bfpo_bench.training.on_policy.rewards import choose_reward
-from bfpo_bench.training.pairwise.ratings import choose_ratings
 from bfpo_bench.training.recipe import Recipe, RewardRecipe
 from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.train import train
@@ -71,7 +71,7 @@ def recipe_of(kind: str, folder: Path, base: Path, *changes: str) -> Recipe:
             "combination": "linear",
             "combination_parameters": {"weight": 0.5},
             "rewards": {
-                name: {"function": "tests.training.pairwise.test_ratings:length"}
+                name: {"function": "tests.training.pairwise.test_margins:length"}
                 for name in ("helpful", "safe")
             },
             "rollout": {"num_generations": 2, "max_completion_length": 4},
@@ -128,9 +128,8 @@ def test_a_reward_model_whose_template_refuses_prompts(tmp_path: Path, base: Pat
     refusal = r"rm cannot rate answers to prompts of system, user: its chat template refuses the"
     with pytest.raises(BadInput, match=refusal):
         found.try_on([_messages(plain), _messages(system)])
-    pairs = [Pair(_messages(system), "yes", "no", None, None, "mine")]
     with pytest.raises(BadInput, match=refusal):
-        choose_ratings({"margin": RewardRecipe(model=str(model))}, pairs)
+        choose_ratings({"margin": RewardRecipe(model=str(model))}, [_messages(system)], "pairs")
     with pytest.raises(BadInput, match=refusal):
         RewardModel(find_reward_model(str(model)), torch.device("cpu")).rate(
             [_messages(system)], ["yes"]

@@ -13,8 +13,8 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.training.data.preferences import Pair
 from bfpo_bench.training.dry_run import dry_run
+from bfpo_bench.training.pairwise.margins import label_margins
 from bfpo_bench.training.pairwise.prepare import prepare_pairs
-from bfpo_bench.training.pairwise.ratings import label_margins
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 from bfpo_bench.training.recipe import Recipe, RewardRecipe
 from bfpo_bench.training.recipe_file import load_recipe
@@ -90,10 +90,9 @@ def test_modpo_from_a_reward_to_a_checkpoint(
 
     monkeypatch.setattr(PreferenceTrainer, "__init__", noting)
     record = train(recipe, tmp_path / "out", device="cpu")
-    pairs = prepare_pairs(recipe, Progress(show=False)).margin
-    assert pairs is not None
+    answered = prepare_pairs(recipe, Progress(show=False)).answered
     assert seen == pytest.approx(
-        [0.01 * (len(p.chosen) - len(p.rejected)) for p in pairs.pairs], abs=1e-9
+        [0.01 * (len(chosen) - len(rejected)) for _, (chosen, rejected) in answered], abs=1e-9
     )
     assert record["updates"] == 2
     written = json.loads((tmp_path / "out" / "training.json").read_text(encoding="utf-8"))
