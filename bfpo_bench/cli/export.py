@@ -18,6 +18,8 @@ Examples:
 
   bfpo-bench export runs/* --format lm-eval --output lm-eval-results
 
+  bfpo-bench export runs/my-model --format inspect --output logs
+
 A run is only looked at: it may be under way. One of several that cannot be exported is named and
 left out (exit code 1; 2 where none is left). docs/export.md describes the columns.
 """
@@ -29,12 +31,12 @@ app = command_app()
 @app.command(epilog=EXAMPLE)
 def export(
     runs: Annotated[list[Path], typer.Argument(help="Run directories, finished or not.")],
-    format: Annotated[str, typer.Option(help="jsonl, parquet, csv or lm-eval.")] = "jsonl",
+    format: Annotated[str, typer.Option(help="jsonl, parquet, csv, lm-eval or inspect.")] = "jsonl",
     output: Annotated[
         Path | None,
         typer.Option(
-            help="File to write; of several runs, and for lm-eval, the folder of the files. "
-            "[default: named after the run, in this folder]"
+            help="File to write; of several runs, and for lm-eval and inspect, the folder of the "
+            "files. [default: named after the run, in this folder]"
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,

@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 
 from bfpo_bench.common.errors import unknown_name
+from bfpo_bench.export.place import FOLDERS, file_of
 from bfpo_bench.export.samples import RunSamples
-from bfpo_bench.export.tables import file_of
 
-FORMATS = ("jsonl", "parquet", "csv", "lm-eval")
+FORMATS = ("jsonl", "parquet", "csv", "lm-eval", "inspect")
 
-__all__ = ["FORMATS", "Exported", "export_run", "file_of"]
+__all__ = ["FOLDERS", "FORMATS", "Exported", "export_run", "file_of"]
 
 Writer = Callable[[RunSamples, Path | None, bool], tuple[Path, int]]
 
@@ -27,7 +27,7 @@ class Exported:
     """What an export has written.
 
     Attributes:
-        path: the file, or for lm-eval the folder of the model.
+        path: the file; of `FOLDERS` the folder, for lm-eval that of the model.
         samples: how many samples.
         notes: sentences on what is missing, because the run is not finished.
     """
@@ -45,7 +45,7 @@ def export_run(
     Args:
         run: a run directory, finished or not.
         format: one of `FORMATS`.
-        output: file to write; for lm-eval the folder in which it makes one for the model.
+        output: file to write, or folder; for lm-eval the one in which it makes one for the model.
             Default: named after the run, in the current folder.
         force: replace what stands at ``output``.
 
@@ -68,6 +68,10 @@ def _writer(format: str) -> Writer:
         from bfpo_bench.export.lm_eval_files import write_lm_eval
 
         return write_lm_eval
+    if format == "inspect":
+        from bfpo_bench.export.inspect_log import write_inspect
+
+        return write_inspect
     from bfpo_bench.export.tables import write_table
 
     return partial(write_table, format)

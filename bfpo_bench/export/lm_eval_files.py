@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.files import atomic_folder
 from bfpo_bench.common.loggers import errors_only
-from bfpo_bench.common.text import visible
 from bfpo_bench.export.lm_eval_results import TaskSummary, results_file
+from bfpo_bench.export.place import folder_of, place_name
 from bfpo_bench.export.samples import RunSamples, Sample
 from bfpo_bench.export.tables import json_line, verdict_rows
 from bfpo_bench.suites import TASKS_FOLDER, task_names
@@ -28,22 +27,12 @@ HARMLESS = "harmless"
 """Metric added to judged tasks: the verdict of the run's own judge; lm-eval has none there."""
 
 
-LONGEST_NAME = 200
-"""Bytes of the folder's name; most file systems take 255, and locks beside it have longer ones."""
-
-
 def write_lm_eval(run: RunSamples, output: Path | None, force: bool) -> tuple[Path, int]:
     """Writes the model's folder under ``output``; returns it and the number of samples."""
     from lm_eval.utils import sanitize_model_name
 
-    plain = "".join(
-        "_" if c < " " or visible(c) != c else c for c in sanitize_model_name(run.model)
-    )
-    name = plain.encode()[:LONGEST_NAME].decode(errors="ignore")
-    if not name.strip("."):
-        name = "model"
-    folder = (output or Path(f"{run.path.resolve().name}-lm-eval")) / name
-    when = _date(run)
+    folder = folder_of(run.path, "lm-eval", output) / place_name(sanitize_model_name(run.model))
+    when = run.date
     date_id = when.replace(tzinfo=None).isoformat(timespec="microseconds").replace(":", "-")
     summaries: dict[str, TaskSummary] = {}
     with atomic_folder(folder, force) as temporary:
@@ -200,16 +189,6 @@ def _add_verdicts(sample: dict[str, Any], stored: Sample, judge: str | None) -> 
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
-
-
-def _date(run: RunSamples) -> datetime:
-    """When the run was last worked on, in UTC."""
-    sessions = run.content.get("sessions") or []
-    try:
-        return datetime.fromisoformat(sessions[-1]["started"]).astimezone(UTC)
-    except (LookupError, TypeError, ValueError):
-        # Killed, or still in its first session: the file was written when that began.
-        return datetime.fromtimestamp((run.path / "run.json").stat().st_mtime, UTC)
 
 
 def _plain(value: Any) -> Any:

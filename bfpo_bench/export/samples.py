@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,16 @@ class RunSamples:
     def placing(self, task: str) -> tuple[str | None, str | None]:
         """Column title and group of a task; None where neither results nor a suite say them."""
         return self._columns.get(task, (None, None))
+
+    @property
+    def date(self) -> datetime:
+        """When the run was last worked on, in UTC."""
+        sessions = self.content.get("sessions") or []
+        try:
+            return datetime.fromisoformat(sessions[-1]["started"]).astimezone(UTC)
+        except (LookupError, TypeError, ValueError):
+            # Killed, or still in its first session: the file was written when that began.
+            return datetime.fromtimestamp((self.path / "run.json").stat().st_mtime, UTC)
 
     @property
     def judge(self) -> str | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bfpo_bench.common.files import atomic_file
+from bfpo_bench.export.place import file_of
 from bfpo_bench.export.samples import RunSamples, Sample
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def rows(run: RunSamples) -> Iterator[dict[str, Any]]:
                 "position": sample.item.position,
                 "row": sample.row,
                 "metrics": sample.metrics,
-                "choices": [_without(score, "key", "task", "item") for score in sample.scores],
+                "choices": [without(score, "key", "task", "item") for score in sample.scores],
                 **{name: getattr(sample.response, name, None) for name in _ABOUT_RESPONSE},
                 "verdicts": verdict_rows(sample),
             }
@@ -55,10 +55,11 @@ def rows(run: RunSamples) -> Iterator[dict[str, Any]]:
 
 def verdict_rows(sample: Sample) -> list[dict[str, Any]]:
     """What every judge says of a sample's response."""
-    return [_without(verdict, "key", "task", "item") for verdict in sample.verdicts]
+    return [without(verdict, "key", "task", "item") for verdict in sample.verdicts]
 
 
-def _without(record: Any, *names: str) -> dict[str, Any]:
+def without(record: Any, *names: str) -> dict[str, Any]:
+    """The fields of a record as a mapping, but for some."""
     return {name: value for name, value in asdict(record).items() if name not in names}
 
 
@@ -117,11 +118,6 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
         judge = verdict.pop("judge")
         flat |= {f"{name}.{judge}": value for name, value in verdict.items()}
     return flat
-
-
-def file_of(run: Path, format: str) -> str:
-    """Name of the file that holds the samples of a run, where nobody gives another."""
-    return f"{Path(os.path.realpath(run)).name}.{format}"
 
 
 def write_table(format: str, run: RunSamples, output: Path | None, force: bool) -> tuple[Path, int]:

@@ -16,6 +16,7 @@ FOREIGN = (
     "cd",
     "pip",
     "vllm",
+    "inspect",
     "sbatch",
     "squeue",
     "scancel",

@@ -35,7 +35,8 @@ def test_default_names(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.Mo
     run = make_run()
     monkeypatch.chdir(tmp_path)
     paths = [str(export_run(run, format).path) for format in FORMATS]
-    assert paths == ["my-run.jsonl", "my-run.parquet", "my-run.csv", "my-run-lm-eval/org__model"]
+    files = ["my-run.jsonl", "my-run.parquet", "my-run.csv"]
+    assert paths == [*files, "my-run-lm-eval/org__model", "my-run-inspect"]
 
 
 def test_the_run_itself_under_any_of_its_names(
