@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,11 @@ def test_two_stages_are_two_trainings_wherever_they_are_cut_off(
 
 
 def test_a_mixture_of_the_stages(mine: Mine) -> None:
-    recipe = mine("preference", *CHANGES, "merge=0.25")
+    """The first of them by KTO, as SACPO's authors have it too."""
+    changes = (*CHANGES, "first.loss=kto", "first.loss_parameters={beta: 0.1}")
+    recipe = mine("preference", *changes, "merge=0.25")
     record = train(recipe, Path("out"), device="cpu")
+    assert losses(json.loads(Path("out/first/training.json").read_text()))[0] == pytest.approx(0.5)
     first, second, found = (
         load_file(Path("out", stage, "model.safetensors")) for stage in ("first", "second", ".")
     )
@@ -114,14 +118,14 @@ def test_a_mixture_of_the_stages(mine: Mine) -> None:
     Path("out/config.json").unlink()
     Path("out/recipe.json").write_text('{"recipe": {"merge": 0.25}}')
     with pytest.raises(BadInput, match="an unfinished training with another merge; go on with"):
-        train(mine("preference", *CHANGES), Path("out"), device="cpu")
+        train(mine("preference", *changes), Path("out"), device="cpu")
     assert train(recipe, Path("out"), device="cpu")["merge"] == record["merge"]
     assert Path("out/config.json").is_file()
     with pytest.raises(BadInput, match="already, with another merge; mix its stages with bfpo"):
-        train(mine("preference", *CHANGES, "merge=0.5"), Path("out"), device="cpu")
+        train(mine("preference", *changes, "merge=0.5"), Path("out"), device="cpu")
     for bad, said in (("merge=2", "merge"), ("first=null", "'merge' mixes with a 'first' stage")):
         with pytest.raises(BadInput, match=said):
-            mine("preference", *CHANGES, "merge=0.5", bad)
+            mine("preference", *changes, "merge=0.5", bad)
 
 
 def test_what_would_stop_the_second_stage_is_said_before_the_first(mine: Mine, two: Recipe) -> None:

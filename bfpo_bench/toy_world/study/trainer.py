@@ -30,6 +30,7 @@ from bfpo_bench.training.data.tokenize import Limits, TokenPair, tokenize_pairs
 from bfpo_bench.training.loop import loop_settings
 from bfpo_bench.training.pairwise.loss_by_name import load_loss
 from bfpo_bench.training.pairwise.losses import PairLogps
+from bfpo_bench.training.pairwise.mismatched import mismatched_pairs
 from bfpo_bench.training.pairwise.reference import reference_logprobs
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 from bfpo_bench.training.prepared import recipe_schedule
@@ -69,8 +70,10 @@ class Lab:
         sets = [self._pairs(one, recipe) for one in recipe.data]
         pairs = [pair for one in sets for pair in one]
         batches = list(recipe_schedule(recipe, [len(one) for one in sets]))
+        loss = load_loss(recipe.loss or "", recipe.loss_parameters)
+        mismatched = mismatched_pairs(loss, pairs, recipe.seed, recipe.tokens.max_length)
         reference = reference_logprobs(
-            pairs,
+            [*pairs, *mismatched],
             self._model,
             recipe.precision,
             self._scratch / "reference.sqlite",
@@ -84,8 +87,9 @@ class Lab:
             pairs,
             reference,
             batches,
-            load_loss(recipe.loss or "", recipe.loss_parameters),
+            loss,
             beta=1.0,
+            mismatched=mismatched,
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()

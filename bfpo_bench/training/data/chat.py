@@ -18,15 +18,7 @@ from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.data.files import Record
 from bfpo_bench.training.data.chat_template import ChatTemplate
 from bfpo_bench.training.data.columns import check_unread
-from bfpo_bench.training.data.fields import (
-    PROMPTS,
-    TALKS,
-    asked,
-    check_texts,
-    filled,
-    has_prompt,
-    messages,
-)
+from bfpo_bench.training.data.fields import TALKS, answered, asked, check_texts, has_prompt
 from bfpo_bench.training.data.formats import FORMATS
 from bfpo_bench.training.data.load import draw, load_set, read_set, usable
 from bfpo_bench.training.data.preferences import Messages, PreferenceRecord, make_pairs
@@ -71,7 +63,7 @@ def steered_conversations(
     for record in records:
         for index, response in enumerate(record.responses):
             values = attributes_of(record, index)
-            if values:
+            if values and response:
                 asked = _with_system(record.prompt, attribute_line(values))
                 found.append(((*asked, ("assistant", response)), record.where))
     if not found:
@@ -109,7 +101,8 @@ def load_conversations(wanted: DataRecipe, seed: int) -> Conversations:
         wanted: ``pairs: chat`` reads conversations (``messages``, UltraChat's form, or
             ``conversations``, ShareGPT's) or a prompt and its answer (TRL's, Alpaca's, Dolly's);
             ``pairs: attributes`` takes both responses of preference data with their attributes; any
-            other value answers each prompt of preference data with the response that wins.
+            other value answers each prompt of preference data with the response that wins. Of
+            unpaired rows those with a desirable answer are taken.
         seed: of the draw that ``limit`` makes.
 
     Raises:
@@ -129,26 +122,19 @@ def load_conversations(wanted: DataRecipe, seed: int) -> Conversations:
             drawn = [
                 ((*pair.prompt, ("assistant", pair.chosen)), pair.where)
                 for pair in make_pairs(wanted.pairs, loaded.records)
+                if pair.chosen
             ]
+            if not drawn:
+                raise BadInput(
+                    f"set {wanted.name!r} holds no answer that is desirable, so there is nothing "
+                    "to imitate; take another set, or loss: kto."
+                )
     return Conversations([said for said, _ in drawn], [where for _, where in drawn], bad)
 
 
-ANSWERS = ("completion", "output", "response", "answer")
-"""Columns of the answer, in the order in which they are looked for: TRL's, Alpaca's, Dolly's, …"""
-
-
 def _conversation(row: Record) -> Messages:
-    """The conversation of a row: whole (``messages``, ``conversations``), or prompt and answer."""
-    said = asked(row, (*TALKS, *PROMPTS))
-    there = [name for name in ANSWERS if name in row.values]
-    if said[-1][0] == "user" and there:
-        name = next((name for name in there if filled(row, name)), None)
-        if name is None:
-            raise BadInput(f"{row.at}: field {there[0]!r} should hold the answer, and is empty.")
-        said = (*said, *_answer(row, name))
-    roles = [role for role, _ in said if role != "system"]
-    if not roles or roles[-1] != "assistant" or roles[0] != "user":
-        raise BadInput(f"{row.at}: a conversation goes from the user to the assistant's answer.")
+    """What is learnt of a row: every message of its conversation."""
+    said = answered(row)
     empty = next((role for role, content in said if not content.strip()), "system")
     if empty != "system":
         raise BadInput(f"{row.at}: the {empty}'s message is empty, so there is nothing to learn.")
@@ -156,11 +142,6 @@ def _conversation(row: Record) -> Messages:
     check_texts(row, texts)
     check_unread(row, texts, responses=True)
     return said
-
-
-def _answer(row: Record, name: str) -> Messages:
-    found = row.values[name]
-    return (("assistant", found),) if isinstance(found, str) else messages(row, name, found)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class Rendered(NamedTuple):
     Attributes:
         prompt: the conversation up to the generation prompt, which is its end.
         responses: what follows the prompt for the chosen and for the rejected response, up to the
-            end of the rendered conversation.
+            end of the rendered conversation; empty for one that is not there.
     """
 
     prompt: str
@@ -97,7 +97,8 @@ class ChatTemplate:
         self._check((*pair.prompt, ("", pair.chosen), ("", pair.rejected)))
         prompt = self.write(pair.prompt, True)
         chosen, rejected = (
-            self._response(prompt, pair.prompt, text) for text in (pair.chosen, pair.rejected)
+            self._response(prompt, pair.prompt, text) if text else ""
+            for text in (pair.chosen, pair.rejected)
         )
         return Rendered(prompt, (chosen, rejected))
 

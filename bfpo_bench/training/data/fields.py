@@ -183,6 +183,9 @@ Alpaca's, orca_dpo_pairs', and conversations."""
 MORE = ("input", "context")
 """What may stand beside ``instruction``: LLaMA-Factory's and Alpaca's input, Dolly's context."""
 
+ANSWERS = ("completion", "output", "response", "answer")
+"""Columns of the answer, in the order in which they are looked for: TRL's, Alpaca's, Dolly's, …"""
+
 SYSTEMS = ("system", "system_prompt", "system_message")
 
 
@@ -222,6 +225,27 @@ def asked(row: Record, names: Sequence[str] = PROMPTS) -> Messages:
         text = found if more is None else f"{found}\n{plain(row, more)}"
         said = transcript(text) or (("user", text),)
     return with_system(row, (*_history(row), *said))
+
+
+def answered(row: Record) -> Messages:
+    """The conversation of a row: whole (``messages``, ``conversations``), or prompt and answer.
+
+    Raises:
+        BadInput: there is none, or it does not go from the user to the assistant's answer.
+    """
+    said = asked(row, (*TALKS, *PROMPTS))
+    there = [name for name in ANSWERS if name in row.values]
+    if said[-1][0] == "user" and there:
+        name = next((name for name in there if filled(row, name)), None)
+        if name is None:
+            raise BadInput(f"{row.at}: field {there[0]!r} should hold the answer, and is empty.")
+        found = row.values[name]
+        more = (("assistant", found),) if isinstance(found, str) else messages(row, name, found)
+        said = (*said, *more)
+    roles = [role for role, _ in said if role != "system"]
+    if not roles or roles[-1] != "assistant" or roles[0] != "user":
+        raise BadInput(f"{row.at}: a conversation goes from the user to the assistant's answer.")
+    return said
 
 
 def with_system(row: Record, said: Messages) -> Messages:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from bfpo_bench.data.files import Record
 from bfpo_bench.training.data.columns import is_metadata
 from bfpo_bench.training.data.fields import (
     PROMPTS,
+    answered,
     asked,
     check_texts,
     flag,
@@ -67,6 +68,15 @@ def make_record(
     Raises:
         BadInput: a prompt that is no question, an empty response, or twice the same one.
     """
+    _check_talk(row, prompt, responses)
+    if responses[0].strip() == responses[1].strip():
+        raise BadInput(f"{row.at}: the two responses are identical, so none is to be preferred.")
+    if safer is None and None not in safe and safe[0] != safe[1]:
+        safer = int(safe[1] is True)
+    return PreferenceRecord(prompt, responses, more_helpful, safe, safer, source, row.at)
+
+
+def _check_talk(row: Record, prompt: Messages, responses: Sequence[str]) -> None:
     if not prompt or prompt[-1][0] != "user":
         last = repr(prompt[-1][0]) if prompt else "nothing"
         raise BadInput(f"{row.at}: the prompt should end in the user's turn, it ends in {last}.")
@@ -74,12 +84,28 @@ def make_record(
         raise BadInput(f"{row.at}: the user's last message is empty.")
     if not all(text.strip() for text in responses):
         raise BadInput(f"{row.at}: a response is empty.")
-    if responses[0].strip() == responses[1].strip():
-        raise BadInput(f"{row.at}: the two responses are identical, so none is to be preferred.")
     check_texts(row, [*(content for _, content in prompt), *responses])
-    if safer is None and None not in safe and safe[0] != safe[1]:
-        safer = int(safe[1] is True)
-    return PreferenceRecord(prompt, responses, more_helpful, safe, safer, source, row.at)
+
+
+def _unpaired(label: str, *fields: str) -> Format:
+    """A prompt with one response, and whether that is desirable; ``safe`` may tell of its safety.
+
+    Args:
+        label: the column that says so.
+        fields: the others that such a row has.
+    """
+
+    def read(row: Record, source: str) -> PreferenceRecord:
+        *prompt, (_, response) = answered(row)
+        _check_talk(row, tuple(prompt), [response])
+        undesirable = int(not flag(row, label))
+        safe = optional_flag(row, "safe", "is_safe")
+        safer = None if safe is None else int(not safe)
+        return PreferenceRecord(
+            tuple(prompt), (response, ""), undesirable, (safe, None), safer, source, row.at
+        )
+
+    return Format((*fields, label), read)
 
 
 def _numbered(first: int, *fields: str) -> Format:
@@ -323,11 +349,14 @@ FORMATS: Mapping[str, Format] = {
         *("prompt", "modeloutput1", "modeloutput2", "is_modelout1_safe", "is_modelout2_safe"),
         "better_modelout",
     ),
+    "llama-factory-kto": _unpaired("kto_tag"),
     "sharegpt": _preferred(("conversations", *PAIR), _sharegpt),
     "argilla": _preferred(("chosen_response", "rejected_response"), _argilla),
     "orca": _preferred(("question", *PAIR), _trl),
     "llama-factory": _preferred(("instruction", *PAIR), _trl),
     "llama-factory-output": _preferred(("instruction", "output"), _output),
     "trl": _preferred(PAIR, _trl),
+    "trl-unpaired": _unpaired("label", "completion"),
 }
-"""In the order in which they are tried: ``trl``, whose fields others have too, comes last."""
+"""In the order in which they are tried: of pairs ``trl``, whose fields others have too, comes last.
+"""

@@ -71,7 +71,13 @@ def load_set(wanted: DataRecipe, seed: int = 42) -> LoadedSet:
         raise BadInput(f"set {wanted.name!r} has no row that can be used, of {found}.")
     if wanted.all_safe:
         records = [
-            replace(one, safe=(one.safe[0] is not False, one.safe[1] is not False))
+            replace(
+                one,
+                safe=(
+                    one.safe[0] is not False,
+                    one.safe[1] is not False if one.responses[1] else None,
+                ),
+            )
             for one in records
         ]
     kept = draw(records, wanted.limit, seed)

@@ -19,8 +19,10 @@ class PreferenceRecord:
 
     Attributes:
         prompt: the conversation up to and including the user's turn that was answered.
-        responses: two different, non-empty answers to it.
-        more_helpful: 0 or 1, the more helpful response; None when the data does not say.
+        responses: two different, non-empty answers to it; of an unpaired row its one answer, and
+            an empty text for the other.
+        more_helpful: 0 or 1, the more helpful response; None when the data does not say. Of an
+            unpaired row 0 where its answer is desirable and 1 where it is not.
         safe: whether each response is safe; None where the data does not say.
         safer: 0 or 1, the safer response; None when the data does not say and both responses have
             the same safety label (or none).
@@ -62,8 +64,8 @@ class Pair:
 
     Attributes:
         prompt: (role, content) of each message, ending in the user's turn.
-        chosen: the response that wins.
-        rejected: the one that loses.
+        chosen: the response that wins; empty where there is only one that loses.
+        rejected: the one that loses; empty where there is only one that wins.
         chosen_safe: whether the winner is safe; None when not known.
         rejected_safe: the same of the loser.
         source: name of the set.
@@ -79,6 +81,11 @@ class Pair:
     source: str
     margin: float | None = None
     where: str = ""
+
+    @property
+    def unpaired(self) -> bool:
+        """Whether there is only one response, desirable or not."""
+        return not (self.chosen and self.rejected)
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,9 @@ class TokenPair:
 
     Attributes:
         prompt: ids, with a BOS token only where the chat template writes one.
-        chosen: ids that follow the prompt, end-of-turn token(s) included.
-        rejected: the same of the response that loses.
+        chosen: ids that follow the prompt, end-of-turn token(s) included; none where an unpaired
+            row has a response that loses alone.
+        rejected: the same of the response that loses; none where there is only one that wins.
         chosen_safe: whether the winner is safe; None when not known.
         rejected_safe: the same of the loser.
         source: name of the set.
@@ -113,6 +114,11 @@ class TokenPair:
     margin: float | None
     cut: int
 
+    @property
+    def unpaired(self) -> bool:
+        """Whether there is only one response, desirable or not."""
+        return not (self.chosen and self.rejected)
+
 
 @dataclass(frozen=True)
 class TokenCounts:
@@ -122,7 +128,7 @@ class TokenCounts:
         pairs: number of pairs.
         cut: pairs of which anything was cut.
         prompts_cut: prompts that were cut on the left.
-        responses_cut: responses, of two per pair, that were cut at the end.
+        responses_cut: responses, of two per pair at most, that were cut at the end.
         prompt_tokens: of all prompts after cutting, each counted once for its two responses.
         response_tokens: of all responses after cutting.
         longest: tokens of the longest pair, prompt and both responses, after cutting.
@@ -183,7 +189,7 @@ def tokenize_pairs(
         chunk = [pairs[index] for index in rendered]
         encoded = _encoded(list(rendered.values()), tokenizer)
         for pair, (prompt, *responses) in zip(chunk, encoded, strict=True):
-            whole = Ids(prompt, *(response + ending for response in responses))
+            whole = Ids(prompt, *(response and response + ending for response in responses))
             has_bos = prompt[:1] == [tokenizer.bos_token_id]
             ids = fit(whole, limits, keep_start=int(has_bos), keep_end=header)
             shortened = [len(a) < len(b) for a, b in zip(ids, whole, strict=True)]
@@ -266,11 +272,14 @@ def _written(
 
 def _encoded(rendered: Sequence[Rendered], tokenizer: Any) -> Iterator[Ids]:
     prompts = _encode(tokenizer, [texts.prompt for texts in rendered])
-    texts_whole = [texts.prompt + text for texts in rendered for text in texts.responses]
+    texts_whole = [texts.prompt + text for texts in rendered for text in texts.responses if text]
     wholes = iter(_encode(tokenizer, texts_whole))
     for texts, prompt in zip(rendered, prompts, strict=True):
-        responses = []
+        responses: list[list[int]] = []
         for text in texts.responses:
+            if not text:
+                responses.append([])
+                continue
             whole = next(wholes)
             begins = whole[: len(prompt)] == prompt
             responses.append(whole[len(prompt) :] if begins else _apart(tokenizer, text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ BUILT_IN: dict[str, Callable[..., Tensor]] = {
     for function in (
         *(losses.bfpo, losses.dpo, losses.ipo, losses.modpo),
         *(safety_losses.safedpo, safety_losses.bso, safety_losses.midpo),
-        *(trl_losses.simpo, trl_losses.cpo, trl_losses.orpo),
+        *(trl_losses.kto, trl_losses.simpo, trl_losses.cpo, trl_losses.orpo),
     )
 }
 
@@ -68,20 +69,7 @@ def check_loss(name: str, loss: Loss, *, safety: bool = True, margin: bool = Tru
     Raises:
         BadInput: the loss cannot work with such data.
     """
-    values = torch.linspace(-3.0, -1.0, 4, requires_grad=True)
-    constant, length = torch.full((4,), -2.0), torch.full((4,), 2)
-    safe = torch.tensor([True, True, False, False])
-    batch = PairLogps(
-        chosen=values,
-        rejected=-5 - values,
-        ref_chosen=constant,
-        ref_rejected=constant,
-        chosen_tokens=length,
-        rejected_tokens=length,
-        chosen_safe=safe if safety else None,
-        rejected_safe=safe.flip(0) if safety else None,
-        margin=torch.zeros(4) if margin else None,
-    )
+    batch = _made_up(safety, margin)
     missing = ("" if safety else " without safety labels") + ("" if margin else " without margin")
     with own_code(f"the loss {name} fails on pairs{missing}"):
         result = loss(batch)
@@ -96,6 +84,51 @@ def check_loss(name: str, loss: Loss, *, safety: bool = True, margin: bool = Tru
             f"what the loss {name} returns has no gradient with respect to logps.chosen; it must "
             "depend on the policy's log-probabilities."
         )
+
+
+def reads(loss: Loss, name: str) -> bool:
+    """Whether a loss reads that field of the batch."""
+    seen = set()
+
+    class Watched(PairLogps):
+        def __getattribute__(self, field: str) -> Any:
+            seen.add(field)
+            return super().__getattribute__(field)
+
+    loss(Watched(**vars(_made_up())))
+    return name in seen
+
+
+def takes_unpaired(loss: Loss) -> bool:
+    """Whether a loss leaves alone what is not there: a response without tokens moves nothing."""
+    batch = _made_up()
+    for side in ("chosen", "rejected"):
+        nothing = torch.zeros(4, requires_grad=True)
+        none = {side: nothing, f"ref_{side}": torch.zeros(4), f"{side}_tokens": torch.zeros(4)}
+        value = loss(replace(batch, **none)).sum()
+        [slope] = torch.autograd.grad(value, nothing, allow_unused=True, materialize_grads=True)
+        if slope.count_nonzero():
+            return False
+    return True
+
+
+def _made_up(safety: bool = True, margin: bool = True) -> PairLogps:
+    """Four pairs."""
+    values = torch.linspace(-3.0, -1.0, 4, requires_grad=True)
+    constant, length = torch.full((4,), -2.0), torch.full((4,), 2)
+    safe = torch.tensor([True, True, False, False])
+    return PairLogps(
+        chosen=values,
+        rejected=-5 - values,
+        ref_chosen=constant,
+        ref_rejected=constant,
+        chosen_tokens=length,
+        rejected_tokens=length,
+        chosen_safe=safe if safety else None,
+        rejected_safe=safe.flip(0) if safety else None,
+        margin=torch.zeros(4) if margin else None,
+        divergence=torch.zeros(4),
+    )
 
 
 def _check_parameters(

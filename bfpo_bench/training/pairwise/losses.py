@@ -30,13 +30,17 @@ class PairLogps:
         rejected: the same of the rejected response.
         ref_chosen: the same of the chosen response under the reference model; a constant.
         ref_rejected: of the rejected response under the reference model.
-        chosen_tokens: length of the chosen response in tokens.
-        rejected_tokens: length of the rejected response.
+        chosen_tokens: length of the chosen response in tokens; 0 where there is none, as in an
+            unpaired row whose response is undesirable.
+        rejected_tokens: length of the rejected response, or 0.
         chosen_safe: bool, whether the chosen response is safe; None when it is not known of every
             pair.
         rejected_safe: of the rejected response.
         margin: MODPO's reward difference of the other objective, chosen minus rejected; None when
             the data has none.
+        divergence: estimate of KL(π ‖ π_ref), the same for all pairs of a batch: the mean log-ratio
+            of responses to other prompts (:mod:`~bfpo_bench.training.pairwise.mismatched`), a
+            constant; None for losses that do not read it.
     """
 
     chosen: Tensor
@@ -48,6 +52,7 @@ class PairLogps:
     chosen_safe: Tensor | None = None
     rejected_safe: Tensor | None = None
     margin: Tensor | None = None
+    divergence: Tensor | None = None
 
     @property
     def log_ratio(self) -> Tensor:
@@ -226,11 +231,11 @@ class Rewards:
     """Implicit rewards of a batch, for monitoring. Every tensor is [pairs], without gradient.
 
     Attributes:
-        chosen: ``β log(π/π_ref)`` of the chosen response.
+        chosen: ``β log(π/π_ref)`` of the chosen response; NaN where there is none.
         rejected: of the rejected response.
-        margins: chosen minus rejected.
+        margins: chosen minus rejected; NaN where one of them is missing.
         accuracies: 1 where the loss wants the margin above 0 and it is, or below 0 and it is; else
-            (also in a tie) 0; NaN where the loss wants neither.
+            (also in a tie) 0; NaN where the loss wants neither. A missing response counts as 0.
     """
 
     chosen: Tensor
@@ -250,8 +255,10 @@ def rewards(logps: PairLogps, beta: float, wanted: Tensor | None = None) -> Rewa
     chosen = beta * (logps.chosen - logps.ref_chosen).detach()
     rejected = beta * (logps.rejected - logps.ref_rejected).detach()
     sign = torch.ones_like(chosen) if wanted is None else wanted
-    right = (sign * (chosen - rejected) > 0).to(chosen.dtype)
-    return Rewards(chosen, rejected, chosen - rejected, right.where(sign != 0, torch.nan))
+    right = (sign * (chosen - rejected) > 0).to(chosen.dtype).where(sign != 0, torch.nan)
+    chosen = chosen.where(logps.chosen_tokens > 0, torch.nan)
+    rejected = rejected.where(logps.rejected_tokens > 0, torch.nan)
+    return Rewards(chosen, rejected, chosen - rejected, right)
 
 
 def wanted_sign(loss: Loss, logps: PairLogps) -> Tensor:
@@ -272,7 +279,9 @@ def wanted_sign(loss: Loss, logps: PairLogps) -> Tensor:
         for reference in (logps.ref_chosen, logps.ref_rejected)
     )
     with torch.enable_grad():
-        value = loss(replace(logps, chosen=chosen, rejected=rejected)).sum()
+        nothing = torch.zeros_like(chosen)  # what a policy that has not moved diverges by
+        at = replace(logps, chosen=chosen, rejected=rejected, divergence=nothing)
+        value = loss(at).sum()
         up, down = torch.autograd.grad(
             value, (chosen, rejected), allow_unused=True, materialize_grads=True
         )

@@ -22,13 +22,15 @@ class PackedPairs:
     Attributes:
         rows: packed sequences, prompt + response without its last token.
         queries: what is read off each row's requests: the responses.
-        order: ``[2 × pairs]``: reading number k belongs to sequence ``order[k]``, where sequence
-            2·i is the chosen and 2·i + 1 the rejected response of pair i.
+        order: ``[responses]``: reading number k belongs to sequence ``order[k]``, where sequence
+            2·i is the chosen and 2·i + 1 the rejected response of pair i. An unpaired row has one.
+        pairs: number of pairs.
     """
 
     rows: list[Row]
     queries: list[list[Query]]
     order: list[int]
+    pairs: int
 
 
 def pack_pairs(pairs: Sequence[TokenPair]) -> PackedPairs:
@@ -37,14 +39,14 @@ def pack_pairs(pairs: Sequence[TokenPair]) -> PackedPairs:
     Rows are padded to the longest of a batch, so shorter pairs share a row: first fit, longest
     first.
     """
-    sequences = []
-    for pair in pairs:
-        for response in (pair.chosen, pair.rejected):
-            sequences.append(([*pair.prompt, *response][:-1], len(pair.prompt) - 1, response))
-    trees = [
-        SortedRequests([ids for ids, _, _ in sequences[2 * i : 2 * i + 2]]).tree_tokens()
-        for i in range(len(pairs))
-    ]
+    sequences = {
+        2 * i + side: ([*pair.prompt, *response][:-1], len(pair.prompt) - 1, response)
+        for i, pair in enumerate(pairs)
+        for side, response in enumerate((pair.chosen, pair.rejected))
+        if response
+    }
+    own = [[n for n in (2 * i, 2 * i + 1) if n in sequences] for i in range(len(pairs))]
+    trees = [SortedRequests([sequences[n][0] for n in both]).tree_tokens() for both in own]
     room = max(trees, default=0)
     bins: list[list[int]] = []
     left: list[int] = []
@@ -58,7 +60,7 @@ def pack_pairs(pairs: Sequence[TokenPair]) -> PackedPairs:
         left[at] -= trees[i]
     rows, queries, order = [], [], []
     for members in bins:
-        numbers = [2 * i + side for i in members for side in (0, 1)]
+        numbers = [n for i in members for n in own[i]]
         ordered = SortedRequests([sequences[n][0] for n in numbers])
         row = ordered.lay_out(range(len(numbers)))
         rows.append(row)
@@ -66,7 +68,7 @@ def pack_pairs(pairs: Sequence[TokenPair]) -> PackedPairs:
             [Query(sequences[numbers[k]][1], sequences[numbers[k]][2]) for k in row.requests]
         )
         order += [numbers[k] for k in row.requests]
-    return PackedPairs(rows, queries, order)
+    return PackedPairs(rows, queries, order, len(pairs))
 
 
 def response_logprobs(
@@ -80,10 +82,11 @@ def response_logprobs(
             weights' own.
 
     Returns:
-        chosen and rejected, float32 ``[pairs]`` each, differentiable.
+        chosen and rejected, float32 ``[pairs]`` each, differentiable; 0 where there is none.
     """
     with torch.autocast(model.device.type, products, enabled=products is not None):
         sums = ChainedModel(model).read(packed.rows, packed.queries).sums()
-    places = torch.tensor(packed.order, device=sums.device).argsort()
+    places = torch.tensor(packed.order, device=sums.device)
+    every = sums.new_zeros(2 * packed.pairs).index_copy(0, places, sums)
     # Copies, not views: wrappers hang their hooks on what a forward returns.
-    return sums[places[0::2]], sums[places[1::2]]
+    return every[0::2].clone(), every[1::2].clone()

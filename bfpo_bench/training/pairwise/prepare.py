@@ -18,9 +18,15 @@ from bfpo_bench.training.data.load import load_set, usable
 from bfpo_bench.training.data.preferences import Pair, Paired, digest, pair_up
 from bfpo_bench.training.data.tokenize import Limits, TokenCounts, TokenPair, tokenize_pairs
 from bfpo_bench.training.on_policy.ratings import Answered, Ratings, choose_ratings
-from bfpo_bench.training.pairwise.loss_by_name import check_loss, load_loss, strength
+from bfpo_bench.training.pairwise.loss_by_name import (
+    check_loss,
+    load_loss,
+    strength,
+    takes_unpaired,
+)
 from bfpo_bench.training.pairwise.losses import Loss
 from bfpo_bench.training.pairwise.margins import both_answers, label_margins
+from bfpo_bench.training.pairwise.mismatched import mismatched_pairs
 from bfpo_bench.training.pairwise.reference import reference_file, reference_logprobs
 from bfpo_bench.training.pairwise.relabel import Relabelled, Relabelling, choose_relabelling
 from bfpo_bench.training.pairwise.trainer import HeldOut, PreferenceTrainer
@@ -34,6 +40,9 @@ from bfpo_bench.training.prepared import (
 from bfpo_bench.training.recipe import DataRecipe, Recipe
 from bfpo_bench.training.record import set_entry
 from bfpo_bench.training.saving import check_ids
+
+SIDES = {"chosen": "desirable", "rejected": "undesirable"}
+"""What a response is called that stands alone."""
 
 LOOKS = 10
 """At what is held out, where a recipe does not say how often."""
@@ -121,6 +130,13 @@ class PreparedPairs(Prepared):
             world,
         )
 
+    def mismatched(self, pairs: Sequence[TokenPair]) -> list[TokenPair]:
+        """Responses to other prompts, of a loss that needs them; what is held out comes last."""
+        trained, size = sum(self.sizes), self.recipe.tokens.max_length
+        found = mismatched_pairs(self.loss, pairs[:trained], self.recipe.seed, size)
+        held_out = pairs[trained:]
+        return found + mismatched_pairs(self.loss, held_out, self.recipe.seed, size, others=pairs)
+
     def reward_identities(self) -> dict[str, Any]:
         """See :class:`Prepared`."""
         found = self.margin or self.relabelling
@@ -151,6 +167,9 @@ class PreparedPairs(Prepared):
             + (f"; {len(one.held_out)} of the pairs are held out" if one.held_out else "")
             for one, data in zip(self.sets, self.recipe.every_set, strict=True)
         ]
+        if any(pair.unpaired for pair in self.pairs):
+            good, bad = (sum(bool(getattr(one, side)) for one in self.pairs) for side in SIDES)
+            lines.append(f"{good:,} desirable and {bad:,} undesirable responses")
         lines += ["margins will be rated before training"] if self.margin else []
         return [*lines, *([str(self.relabelling)] if self.relabelling else [])]
 
@@ -185,15 +204,18 @@ class PreparedPairs(Prepared):
         schedule = self.schedule(run.state.process_index, run.state.num_processes)
         pairs, precision = self.pairs, self.recipe.precision
         file = reference_file(run.provenance, model, precision)
+        mismatched = self.mismatched(pairs)
+        every = [*pairs, *mismatched]
         yield PreferenceTrainer(
             model,
             TrainingArguments(**settings),
             pairs,
-            reference_logprobs(pairs, model, precision, file, run.state, run.progress),
+            reference_logprobs(every, model, precision, file, run.state, run.progress),
             list(schedule),
             self.loss,
             strength(self.loss),
             self.held_out(run.state.process_index, run.state.num_processes),
+            mismatched,
             callbacks=callbacks,
         )
 
@@ -215,6 +237,7 @@ def prepare_pairs(
         loaded = load_set(wanted, recipe.seed)
         paired = pair_up(wanted.pairs, loaded.records)
         pairs = paired.pairs
+        _check_unpaired(recipe, loss, pairs)
         if recipe.margin is not None and recipe.margin.label is not None:
             pairs = label_margins(recipe.margin, pairs)
         broken: dict[int, str] = {}
@@ -266,6 +289,9 @@ def prepare_pairs(
         )
     prepared = PreparedPairs(recipe, base, sets, loss, answered, margin, relabelling=relabelling)
     every = prepared.pairs
+    if takes_unpaired(loss):
+        _check_both_kinds(recipe, trained_on)
+    prepared.mismatched(every)  # or says why it cannot be had
     check_loss(
         recipe.loss or "",
         loss,
@@ -274,6 +300,42 @@ def prepare_pairs(
     )
     prepared.schedule()
     return prepared
+
+
+def _check_unpaired(recipe: Recipe, loss: Loss, pairs: Sequence[Pair]) -> None:
+    """Asks for pairs where the training cannot do with one response.
+
+    Raises:
+        BadInput: it cannot.
+    """
+    alone = [pair for pair in pairs if pair.unpaired]
+    if not alone:
+        return
+    wants = None
+    if not takes_unpaired(loss):
+        wants = f"the loss {recipe.loss} compares two responses"
+    elif recipe.margin is not None or recipe.relabel is not None:
+        wants = f"'{'margin' if recipe.margin else 'relabel'}' rates two responses"
+    if wants is not None:
+        raise BadInput(
+            f"{wants} to a prompt, and {len(alone)} of {len(pairs)} rows of set "
+            f"{alone[0].source!r} have one alone (first: {alone[0].where}); take loss: kto without "
+            "'margin' and 'relabel', or a set of pairs."
+        )
+
+
+def _check_both_kinds(recipe: Recipe, pairs: Sequence[Pair]) -> None:
+    """Asks for desirable and undesirable responses.
+
+    Raises:
+        BadInput: one of them is missing.
+    """
+    for side, kind in SIDES.items():
+        if not any(getattr(pair, side) for pair in pairs):
+            raise BadInput(
+                f"none of the {len(pairs)} responses is {kind}, and the loss {recipe.loss} learns "
+                "from both kinds; add rows of that label (desirable ones alone are for kind: sft)."
+            )
 
 
 def _held_out(recipe: Recipe, wanted: DataRecipe, tokens: Sequence[TokenPair]) -> list[bool]:

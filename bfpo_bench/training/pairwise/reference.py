@@ -57,9 +57,13 @@ def sequence_key(prompt: Sequence[int], response: Sequence[int]) -> bytes:
     return digest.digest()[:16]
 
 
-def pair_keys(pair: TokenPair) -> tuple[bytes, bytes]:
-    """Keys of the chosen and of the rejected response."""
-    return sequence_key(pair.prompt, pair.chosen), sequence_key(pair.prompt, pair.rejected)
+def pair_keys(pair: TokenPair) -> tuple[bytes | None, bytes | None]:
+    """Keys of the chosen and of the rejected response; None for one that is not there."""
+    chosen, rejected = (
+        sequence_key(pair.prompt, response) if response else None
+        for response in (pair.chosen, pair.rejected)
+    )
+    return chosen, rejected
 
 
 class ReferenceCache:
@@ -97,7 +101,7 @@ class ReferenceCache:
         """Indices of the pairs that are not in the file yet; of equal ones the first."""
         wanted: dict[frozenset[bytes], int] = {}
         for index, pair in enumerate(pairs):
-            wanted.setdefault(frozenset(pair_keys(pair)), index)
+            wanted.setdefault(frozenset(key for key in pair_keys(pair) if key), index)
         known = self._known({key for keys in wanted for key in keys})
         return [index for keys, index in wanted.items() if not keys <= known.keys()]
 
@@ -107,10 +111,16 @@ class ReferenceCache:
             database.executemany("INSERT OR IGNORE INTO logprobs VALUES (?, ?)", rows)
 
     def read(self, pairs: Sequence[TokenPair]) -> list[tuple[float, float]]:
-        """(chosen, rejected) log-probabilities of each pair, all of which must be known."""
+        """(chosen, rejected) log-probabilities of each pair, all of which must be known.
+
+        Of a response that is not there it is 0.
+        """
         keys = [pair_keys(pair) for pair in pairs]
-        known = self._known({key for both in keys for key in both})
-        return [(known[chosen], known[rejected]) for chosen, rejected in keys]
+        known = self._known({key for both in keys for key in both if key})
+        return [
+            (known[chosen] if chosen else 0.0, known[rejected] if rejected else 0.0)
+            for chosen, rejected in keys
+        ]
 
     def _known(self, keys: Iterable[bytes]) -> dict[bytes, float]:
         wanted = list(keys)
@@ -202,19 +212,20 @@ def reference_logprobs(
     [missing] = broadcast_object_list([cache.missing(pairs) if cache else None])
     if missing:
         batches = _batches(missing, pairs)
-        mine = batches[state.process_index :: state.num_processes]
         model.to(state.device).eval()
         use_chain_attention(model)
         with progress.stage("reference log-probabilities", len(missing), unit="pairs"):
             # As many rounds in every process: each ends in a meeting.
-            for start in range(0, -(-len(batches) // state.num_processes), STORED_AT_ONCE):
+            together = STORED_AT_ONCE * state.num_processes
+            for start in range(0, len(batches), together):
                 rows: list[tuple[bytes, float]] = []
-                for batch in mine[start : start + STORED_AT_ONCE]:
+                now = batches[start : start + together]
+                for batch in now[state.process_index :: state.num_processes]:
                     rows += _compute([pairs[i] for i in batch], model, precision)
                 rows = gather_object(rows)
                 if cache:
                     cache.store(rows)
-                progress.advance(len(rows) // 2)
+                progress.advance(sum(map(len, now)))
     [found] = broadcast_object_list([cache.read(pairs) if cache else None])
     return list(found)
 
@@ -251,4 +262,4 @@ def _compute(pairs: Sequence[TokenPair], model: Any, precision: str) -> list[tup
             "damaged or overflow (try precision: fp32)."
         )
     keys = [key for pair in pairs for key in pair_keys(pair)]
-    return list(zip(keys, values, strict=True))
+    return [(key, value) for key, value in zip(keys, values, strict=True) if key]

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,14 @@ class PreferenceTrainer(OwnLoop, Trainer):  # type: ignore[misc]
         args: settings of the loop; ``max_steps`` and ``per_device_train_batch_size`` are set here
             from the batches.
         pairs: all pairs.
-        reference: log-probabilities of (chosen, rejected) of each pair under the reference model.
+        reference: log-probabilities of (chosen, rejected) of each pair under the reference model,
+            and then of each mismatched one.
         batches: the pairs of each micro-batch of this process, in order, for the whole training.
         loss: with its parameters filled in.
         beta: scales log-ratios to the rewards of the metrics.
         held_out: pairs that are looked at and not trained on; None where there are none.
+        mismatched: each pair's prompt with a response to another, for a loss that reads the
+            divergence of the policy from the reference.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class PreferenceTrainer(OwnLoop, Trainer):  # type: ignore[misc]
         loss: Loss,
         beta: float,
         held_out: HeldOut | None = None,
+        mismatched: Sequence[TokenPair] = (),
         **kwargs: Any,
     ) -> None:
         args.remove_unused_columns = False
@@ -70,6 +75,7 @@ class PreferenceTrainer(OwnLoop, Trainer):  # type: ignore[misc]
         self._reference = reference
         self._loss = loss
         self._beta = beta
+        self._mismatched = mismatched
         every = range(len(pairs))
         nothing = torch.zeros(len(pairs), device=args.device)
         wanted = wanted_sign(loss, self._with_reference(every, nothing, nothing))
@@ -116,8 +122,7 @@ class PreferenceTrainer(OwnLoop, Trainer):  # type: ignore[misc]
         """Mean loss of a micro-batch."""
         batch: list[int] = inputs["batch"]
         packed: PackedPairs = inputs["packed"]
-        chosen, rejected = model(packed)
-        logps = self._with_reference(batch, chosen, rejected)
+        logps = self._measured(model, batch, packed)
         losses = self._loss(logps)
         loss = losses.mean()
         if not torch.isfinite(loss):
@@ -139,7 +144,7 @@ class PreferenceTrainer(OwnLoop, Trainer):  # type: ignore[misc]
         for batch, counts in self._held_out.batches:
             packed = pack_pairs([self._pairs[i] for i in batch])
             with self.compute_loss_context_manager():
-                logps = self._with_reference(batch, *model(packed))
+                logps = self._measured(model, batch, packed)
             if counts:
                 losses = self._loss(logps)
                 sums += torch.stack([losses.sum(), torch.ones_like(losses).sum()])
@@ -151,6 +156,21 @@ class PreferenceTrainer(OwnLoop, Trainer):  # type: ignore[misc]
         self.log(said)
         self.callback_handler.on_evaluate(self.args, self.state, self.control, said)
         return said
+
+    def _measured(self, model: Any, batch: Sequence[int], packed: PackedPairs) -> PairLogps:
+        """What the loss sees of a micro-batch."""
+        divergence = self._divergence(model, batch) if self._mismatched else None
+        found = self._with_reference(batch, *model(packed))
+        return replace(found, divergence=divergence)
+
+    @torch.no_grad()
+    def _divergence(self, model: Any, batch: Sequence[int]) -> Tensor:
+        """Mean log-ratio of responses to other prompts, over the micro-batches of all processes."""
+        now, _ = model(pack_pairs([self._mismatched[i] for i in batch]))
+        before = [self._reference[len(self._pairs) + i][0] for i in batch]
+        mean = (now - torch.tensor(before, device=now.device)).mean()
+        mean_of_all: Tensor = self.accelerator.reduce(mean, reduction="mean")
+        return mean_of_all.expand(len(batch))
 
     def _with_reference(self, batch: Sequence[int], chosen: Tensor, rejected: Tensor) -> PairLogps:
         pairs = [self._pairs[i] for i in batch]
@@ -251,7 +271,7 @@ class PairMetrics:
             [f"_{name}" for name in (pair.source, _safety(pair)) if name] for pair in pairs
         ]
         every = sorted({group for groups in self._groups for group in groups})
-        self._names = ["rewards/chosen", "rewards/rejected", "rewards/margins"]
+        self._names = ["rewards/chosen", "rewards/rejected", "rewards/margins", "kl"]
         self._names += [f"rewards/accuracies{group}" for group in ["", *every]]
         self._device = device
         self._kept: list[tuple[Sequence[int], Tensor]] = []
@@ -266,24 +286,27 @@ class PairMetrics:
         """Keeps the rewards of a micro-batch."""
         found = rewards(logps, beta, self._wanted[list(batch)])
         columns = [found.chosen, found.rejected, found.margins, found.accuracies]
+        if logps.divergence is not None:
+            columns.append(logps.divergence.clamp(min=0))
         self._kept.append((batch, torch.stack(columns, dim=1)))
 
     def take(self, accelerator: Any) -> dict[str, float]:
         """Means over all processes since the last call; what was not seen is left out."""
         sums = {name: [0.0, 0.0] for name in self._names}
         for batch, rows in self._kept:
-            for index, (good, bad, margin, right) in zip(batch, rows.tolist(), strict=True):
+            for index, (good, bad, margin, right, *kl) in zip(batch, rows.tolist(), strict=True):
                 values = {
                     "rewards/chosen": good,
                     "rewards/rejected": bad,
                     "rewards/margins": margin,
+                    **dict(zip(["kl"], kl, strict=False)),
                 }
-                if not math.isnan(right):
-                    for group in ["", *self._groups[index]]:
-                        values[f"rewards/accuracies{group}"] = right
+                for group in ["", *self._groups[index]]:
+                    values[f"rewards/accuracies{group}"] = right
                 for name, value in values.items():
-                    sums[name][0] += value
-                    sums[name][1] += 1
+                    if not math.isnan(value):
+                        sums[name][0] += value
+                        sums[name][1] += 1
         self._kept.clear()
         # [metrics, 2]: sum and count.
         table = torch.tensor(list(sums.values()), dtype=torch.float64, device=self._device)

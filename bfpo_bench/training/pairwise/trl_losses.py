@@ -1,6 +1,6 @@
-"""Losses without a reference model, as TRL defines them: SimPO, CPO and ORPO.
+"""Losses as TRL defines them: KTO, and without a reference model SimPO, CPO and ORPO.
 
-Their length-normalised log-probabilities are means over a response's tokens. The negative
+The length-normalised log-probabilities of these are means over a response's tokens. The negative
 log-likelihood beside the preference is per token of the chosen response, pair by pair; TRL takes it
 over all tokens of a batch, which is the same where a batch is one pair.
 """
@@ -13,10 +13,47 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.training.pairwise.losses import PairLogps, not_negative, positive
 
 NEAREST_TO_CERTAIN = -1e-6
 """Mean log-probability of a token up to which odds are told from infinity."""
+
+
+def kto(
+    logps: PairLogps,
+    *,
+    beta: float = 0.1,
+    desirable_weight: float = 1.0,
+    undesirable_weight: float = 1.0,
+) -> Tensor:
+    """Kahneman-Tversky optimisation: Ethayarajh et al. 2024 (arXiv 2402.01306), Eq. 7 and 8.
+
+    With r = log π/π_ref of a response and z the divergence of the policy from the reference, 0 at
+    least: ``λ_D (1 - σ(β (r - z)))`` of a desirable response, ``λ_U (1 - σ(β (z - r)))`` of an
+    undesirable one. The chosen response of a pair is desirable and the rejected one undesirable; a
+    row's value is the mean over the responses that it has.
+
+    Args:
+        logps: the batch, with its divergence.
+        beta: strength of the pull towards the reference model.
+        desirable_weight: λ_D.
+        undesirable_weight: λ_U.
+    """
+    positive("beta", beta)
+    not_negative("desirable_weight", desirable_weight)
+    not_negative("undesirable_weight", undesirable_weight)
+    if logps.divergence is None:
+        raise BadInput(
+            "the kto loss needs the divergence of the policy from the reference, which the trainer "
+            "estimates from responses to other prompts."
+        )
+    beyond = logps.divergence.clamp(min=0)
+    gain = desirable_weight * torch.sigmoid(beta * (beyond - logps.chosen + logps.ref_chosen))
+    loss = undesirable_weight * torch.sigmoid(beta * (logps.rejected - logps.ref_rejected - beyond))
+    responses = torch.stack([gain, loss])
+    there = torch.stack([logps.chosen_tokens > 0, logps.rejected_tokens > 0])
+    return (responses * there).sum(0) / there.sum(0).clamp(min=1)
 
 
 def simpo(logps: PairLogps, *, beta: float = 2.0, gamma: float = 1.0) -> Tensor:

@@ -12,7 +12,7 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.data.files import Record
 from bfpo_bench.training.data.chat import _prompt, load_conversations
 from bfpo_bench.training.data.columns import tracked
-from bfpo_bench.training.data.preferences import LoadedSet
+from bfpo_bench.training.data.preferences import LoadedSet, make_pairs
 from bfpo_bench.training.recipe import DataRecipe
 from tests.training import rows
 
@@ -188,6 +188,46 @@ def test_known_layouts(tmp_path: Path, row: Any, format_: str, prompt: Any) -> N
         assert _prompt(whole, "prompts") == prompt
 
 
+@pytest.mark.parametrize("desirable", [True, False])
+@pytest.mark.parametrize(
+    ("row", "label", "format_"),
+    [
+        ({"prompt": ASKED[1], "completion": "Yes."}, "label", "trl-unpaired"),
+        (
+            {"prompt": [said(*ASKED)], "completion": [said("assistant", "Yes.")], "score": 0.9},
+            *("label", "trl-unpaired"),
+        ),
+        # LLaMA-Factory's kto_en_demo, in both of its forms
+        (
+            {"messages": [said(*ASKED), said("assistant", "Yes.")], "id": 7},
+            *("kto_tag", "llama-factory-kto"),
+        ),
+        (
+            {"instruction": ASKED[1], "input": "", "output": "Yes."},
+            *("kto_tag", "llama-factory-kto"),
+        ),
+    ],
+)
+def test_rows_of_one_response(
+    tmp_path: Path, row: Any, label: str, format_: str, desirable: bool
+) -> None:
+    loaded = load(tmp_path, row | {label: desirable})
+    (record,) = loaded.records
+    assert loaded.formats == (format_,)
+    assert (record.prompt, record.responses) == ((ASKED,), ("Yes.", ""))
+    assert (record.safe, record.safer) == ((None, None), None)
+    (pair,) = make_pairs("naive", loaded.records)
+    assert (pair.chosen, pair.rejected) == (("Yes.", "") if desirable else ("", "Yes."))
+    # Where the row tells of safety, that is what the rules of safety take.
+    for safe in (True, False):
+        loaded = load(tmp_path, row | {label: desirable, "safe": safe}, all_safe=True)
+        (pair,) = make_pairs("safe", loaded.records)
+        assert (pair.chosen, pair.rejected) == (("Yes.", "") if safe else ("", "Yes."))
+        assert {pair.chosen_safe, pair.rejected_safe} == {safe, None}
+        (pair,) = make_pairs("helpful", loaded.records)
+        assert bool(pair.chosen) is desirable
+
+
 PLAIN = {"prompt": ASKED[1], **TWO}
 
 
@@ -283,6 +323,12 @@ def test_safety_labels_under_other_names_are_not_guessed(tmp_path: Path) -> None
             | {"rejected": [said("assistant", "b")]},
             "'chosen', message 1 has 'reasoning_content' beside its text",
         ),
+        (
+            {"prompt": ASKED[1], "completion": "Yes.", "label": "good"},
+            "field 'label' should be true or false, found \"good\"",
+        ),
+        ({"prompt": ASKED[1], "completion": " ", "label": 1}, "'completion' should hold the ans"),
+        ({"messages": [said(*ASKED)], "kto_tag": True}, "goes from the user to the assistant's"),
     ],
 )
 def test_rows_of_these_layouts_that_cannot_be_used(tmp_path: Path, row: Any, said_: str) -> None:

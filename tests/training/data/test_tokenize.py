@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,16 @@ def test_the_response_holds_its_end_of_turn() -> None:
     assert tokenizer.decode(tokens.prompt).endswith("<|im_start|>assistant\n")
     assert tokenizer.decode(tokens.chosen) == "The sky is blue.<|im_end|>\n"
     assert tokenizer.decode(tokens.rejected) == "No.<|im_end|>\n"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_of_one_response_is_half_a_pair(kind: str) -> None:
+    make, template = KINDS[kind]
+    both = tokenize(PAIR, make(), template)
+    desirable = tokenize(replace(PAIR, rejected=""), make(), template)
+    undesirable = tokenize(replace(PAIR, chosen=""), make(), template)
+    assert desirable == replace(both, rejected=[])
+    assert undesirable == replace(both, chosen=[])
 
 
 def test_a_template_that_closes_no_turn_gets_the_end_of_text() -> None:

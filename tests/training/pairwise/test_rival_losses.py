@@ -1,8 +1,10 @@
-"""SafeDPO, BSO, MidPO, SimPO, CPO and ORPO: by hand, against TRL, and as limits of one another."""
+"""Losses of BFPO's rivals: by hand, against TRL, and as limits of one another."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +19,8 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.training.pairwise.loss_by_name import load_loss, strength
 from bfpo_bench.training.pairwise.losses import PairLogps, dpo, modpo, wanted_sign
 from bfpo_bench.training.pairwise.safety_losses import bso, midpo, safedpo
-from bfpo_bench.training.pairwise.trl_losses import cpo, orpo, simpo
+from bfpo_bench.training.pairwise.trl_losses import cpo, kto, orpo, simpo
+from tests.training.conftest import plain_logprob
 from tests.training.pairwise.test_losses import pairs
 
 # Safety of (winner, loser): both, only the winner, neither, only the loser.
@@ -171,7 +174,75 @@ def test_reference_free_losses_are_trls() -> None:
     assert orpo(PAIRS, beta=0.3).tolist() == pytest.approx((-means[0] - odds).tolist(), rel=1e-5)
 
 
-@pytest.mark.parametrize("loss", [safedpo, bso, midpo, simpo, cpo, orpo])
+def test_kto_golden_values() -> None:
+    # Each response has moved by half of 4 log 3 to where it should; with β = 1/2 and z = 0 its loss
+    # is 1 - σ(log 3) = 1/4. The first row has a chosen response alone, the second a rejected one.
+    chosen, rejected = torch.tensor([1, 0, 1]), torch.tensor([0, 1, 1])
+    moved = pairs([4 * math.log(3)] * 3, chosen_tokens=chosen, rejected_tokens=rejected)
+    for below in (0.0, -5.0):
+        logps = replace(moved, divergence=torch.full((3,), below))
+        found = kto(logps, beta=0.5, desirable_weight=3, undesirable_weight=1)
+        assert found.tolist() == pytest.approx([3 / 4, 1 / 4, 1 / 2])
+    # z = log 9 is where the chosen one is, and log 81 above the rejected one.
+    beyond = replace(moved, divergence=torch.full((3,), math.log(9)))
+    assert kto(beyond, beta=0.5).tolist() == pytest.approx([1 / 2, 1 / 10, 3 / 10])
+
+
+@pytest.mark.slow
+def test_kto_is_trls(tiny_llama: Path, tmp_path: Path) -> None:
+    """Its trainer's loss and gradients: rows of one response, z from their neighbours' ones."""
+    trl = pytest.importorskip("trl")
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, reference = (AutoModelForCausalLM.from_pretrained(tiny_llama) for _ in range(2))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    texts = {" gently with water": True, " no": False, " i will not say that to anyone": True}
+    rows = [
+        {"prompt": f"how do i clean lamp {i} ?", "completion": text, "label": label}
+        for i, (text, label) in enumerate(texts.items())
+    ]
+    settings = {"beta": 0.3, "desirable_weight": 1.5, "undesirable_weight": 0.5}
+    trainer = trl.KTOTrainer(
+        model=model,
+        ref_model=reference,
+        args=trl.KTOConfig(
+            output_dir=str(tmp_path),
+            per_device_train_batch_size=3,
+            report_to=[],
+            bf16=False,
+            use_cpu=True,
+            gradient_checkpointing=False,
+            **settings,
+        ),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(tiny_llama),
+    )
+    trainer.model.eval()
+    made = list(trainer.train_dataset)
+    theirs = trainer.compute_loss(trainer.model, trainer.data_collator(made))
+    weights = list(model.parameters())
+    slopes = grad(theirs, weights)
+
+    def measured(one: Any, ids: str) -> Tensor:
+        return torch.stack([plain_logprob(one, row["prompt_ids"], row[ids]) for row in made])
+
+    now, before = measured(model, "completion_ids"), measured(reference, "completion_ids").detach()
+    moved = measured(model, "KL_completion_ids") - measured(reference, "KL_completion_ids")
+    divergence = moved.mean().detach().expand(3)
+    assert divergence[0] > 0
+    there = torch.tensor([1, 0, 1])
+    logps = PairLogps(now, now, before, before, there, 1 - there, divergence=divergence)
+    ours = kto(logps, **settings).mean()
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
+    for mine, slope in zip(grad(ours, weights), slopes, strict=True):
+        assert torch.allclose(mine, slope, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("loss", [safedpo, bso, midpo, kto, simpo, cpo, orpo])
 @pytest.mark.parametrize("size", [0.0, 1.0, 1e3, 1e5])
 def test_values_and_slopes_stay_finite_and_point_the_right_way(loss: Any, size: float) -> None:
     """Also for responses that are certain, or next to impossible; in single precision."""
@@ -182,6 +253,7 @@ def test_values_and_slopes_stay_finite_and_point_the_right_way(loss: Any, size: 
     logps = PairLogps(
         *(chosen, rejected, reference, reference, tokens, tokens, safe, ~safe),
         margin=torch.tensor([1.0, -1.0, 0.0]),
+        divergence=torch.tensor([0.0, 2.0, 2.0]),
     )
     losses = loss(logps)
     losses.sum().backward()
@@ -205,6 +277,7 @@ def test_values_and_slopes_stay_finite_and_point_the_right_way(loss: Any, size: 
         (bso, {"scale": -4}, "scale must be above 0"),
         (bso, {"power": 2}, "limit must be at most 26.6667 with a power of 2, not 30"),
         (midpo, {"beta": "1e-1"}, "beta must be a number, not '1e-1'"),
+        (kto, {"undesirable_weight": -1}, "undesirable_weight must not be negative"),
         (simpo, {"gamma": -0.5}, "gamma must not be negative"),
         (cpo, {"nll_weight": -1}, "nll_weight must not be negative"),
         (orpo, {"beta": True}, "beta must be a number, not True"),
@@ -221,6 +294,7 @@ def test_bad_parameters(loss: Any, parameters: dict[str, Any], sentence: str) ->
         (safedpo, "the safedpo loss needs to know whether each response of a pair is safe"),
         (bso, "the bso loss needs to know whether each response of a pair is safe"),
         (midpo, "the midpo loss needs a margin for every pair"),
+        (kto, "the kto loss needs the divergence of the policy from the reference"),
     ],
 )
 def test_missing_labels(loss: Any, sentence: str) -> None:
