@@ -49,7 +49,7 @@ app = command_app()
 @takes(
     EvaluateOptions,
     first=(
-        *("method", "recipe", "model", "output", "changes", "dry_run", *SHARED),
+        *("method", "recipe", "model", "output", "changes", "print_recipe", "dry_run", *SHARED),
         *("evaluate", "suite", "eval_output", "tasks", "limit", "judge"),
     ),
     without=NOT_HERE,
@@ -81,6 +81,10 @@ def train(
         bool,
         typer.Option("--dry-run", help="Show recipe, pairs, tokens and memory; load no weights."),
     ] = False,
+    print_recipe: Annotated[
+        bool,
+        typer.Option("--print-recipe", help="Print the recipe with all defaults; load nothing."),
+    ] = False,
 ) -> None:
     """Train a model by a recipe; with --evaluate, print its row too.
 
@@ -93,7 +97,8 @@ def train(
     from bfpo_bench.cli.terminal import set_log_level
     from bfpo_bench.common.errors import BadInput
     from bfpo_bench.common.progress import Progress
-    from bfpo_bench.training.recipe_file import load_recipe
+    from bfpo_bench.common.text import visible
+    from bfpo_bench.training.recipe_file import as_yaml, load_recipe
 
     if (method is None) == (recipe is None):
         raise BadInput("give either --method or --recipe; see bfpo-bench train --help.")
@@ -102,6 +107,9 @@ def train(
     if loading.date != DATE:
         changes = [*changes, f"tokens.date={loading.date}"]
     resolved = load_recipe(recipe or f"mistral/{method}", changes, base=model)
+    if print_recipe:
+        typer.echo(visible(as_yaml(resolved.as_dict())), nl=False)
+        return
     folder = output or Path("models") / resolved.method
     progress = Progress()
     main = os.environ.get("RANK", "0") == "0"  # of several processes one evaluates
@@ -110,7 +118,6 @@ def train(
     elif main:
         evaluation = _checked(evaluation, folder, resolved)
     if dry_run:
-        from bfpo_bench.common.text import visible
         from bfpo_bench.training.dry_run import dry_run as describe
 
         code = loading.trust_remote_code

@@ -10,7 +10,7 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.models.number_format import training_advice
 from bfpo_bench.training.output import FIRST
 from bfpo_bench.training.recipe import Recipe
-from bfpo_bench.training.record import as_yaml
+from bfpo_bench.training.recipe_file import as_yaml
 from bfpo_bench.training.train import check_trackers, prepare
 
 ADAM_BYTES = 8

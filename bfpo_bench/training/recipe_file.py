@@ -7,8 +7,9 @@ rows of a table differ where their recipes differ.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -86,6 +87,13 @@ def recipe_text(name: str) -> str:
         _read(name), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100
     )
     return "".join(comment) + str(content)
+
+
+def as_yaml(recipe: Mapping[str, Any]) -> str:
+    """A recipe, from its ``as_dict``, as a file that says the same: with every default."""
+    # Through JSON, because YAML would write tuples as tagged ones.
+    content = json.loads(json.dumps(recipe))
+    return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 def _refuse_old_keys(content: dict[str, Any], recipe: str) -> None:

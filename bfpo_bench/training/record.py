@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
-
-import yaml
 
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.run.session import describe_environment, package_versions
 from bfpo_bench.training.identity import LATER, SOMETIMES
 from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe_file import as_yaml
 
 SCHEMA_VERSION = 1
 """Of the record."""
@@ -123,9 +121,3 @@ in {record["seconds"]["training"]:.0f} s. {ends}
 ```yaml
 {as_yaml(record["recipe"])}```
 """
-
-
-def as_yaml(recipe: Mapping[str, Any]) -> str:
-    """A recipe as a file that says the same."""
-    # Through JSON, because YAML would write tuples as tagged ones.
-    return yaml.safe_dump(json.loads(json.dumps(recipe)), sort_keys=False, allow_unicode=True)

@@ -71,6 +71,20 @@ def test_train_and_evaluate(
     assert asked["tasks"]["bfpo_advbench"]["generation"]["max_new_tokens"] == 4
 
 
+def test_a_recipe_is_printed_with_nothing_loaded() -> None:
+    from bfpo_bench.cli.app import app
+    from bfpo_bench.training.recipe_file import as_yaml, load_recipe
+
+    changes = ["first.loss=kto", "seed=7"]
+    typed = [word for change in changes for word in ("--set", change)]
+    done = CliRunner().invoke(app, ["train", "--recipe", "mistral/sacpo", *typed, "--print-recipe"])
+    assert done.exit_code == 0, done.output
+    recipe = load_recipe("mistral/sacpo", changes)
+    assert done.output == as_yaml(recipe.as_dict())
+    assert recipe.first is not None
+    assert (recipe.first.loss, recipe.loss) == ("kto", "dpo")
+
+
 def test_what_cannot_be_evaluated_is_told_before_the_training(
     data_dir: Path, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.training.pairwise.loss_by_name import load_loss
 from bfpo_bench.training.recipe import RENAMED
-from bfpo_bench.training.recipe_file import load_recipe, recipe_names
+from bfpo_bench.training.recipe_file import as_yaml, load_recipe, recipe_names
 
 MINIMAL = """
 method: mine
@@ -35,8 +35,9 @@ def test_every_row_of_the_paper_has_its_recipe() -> None:
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_bundled_recipes_are_whole(name: str) -> None:
+def test_bundled_recipes_are_whole(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(name)
+    assert load_recipe(write(tmp_path, as_yaml(recipe.as_dict()))) == recipe
     if recipe.kind == "preference":
         load_loss(recipe.loss or "", recipe.loss_parameters)
 
