@@ -113,8 +113,8 @@ def compare_runs(
     """Compares runs with the first one.
 
     Args:
-        paths: run directories, or folders with the runs of one model under several seeds, whose
-            values count by their mean.
+        paths: run directories, or folders with the runs of one model, or of one training, under
+            several seeds, whose values count by their mean.
         force: compare also what was measured differently.
         margin: so many percentage points count as alike.
         judge: use this judge's verdicts.
@@ -303,7 +303,7 @@ def _model(path: Path, judge: str | None) -> Loaded:
     if len(found.rows) != 1:
         raise BadInput(
             f"{path} holds runs of {len(found.rows)} models or settings; name one run directory, "
-            "or a folder with the runs of one model under several seeds."
+            "or a folder with the runs of one model, or of one training, under several seeds."
         )
     [row] = found.rows
     if row.entry.fault is not None:

@@ -1,4 +1,8 @@
-"""From run directories to rows. Several runs of one model with different seeds make one row."""
+"""From run directories to rows.
+
+Several runs of one model with different seeds make one row; several models of one training with
+different seeds as well.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ from bfpo_bench.leaderboard.columns import (
 from bfpo_bench.leaderboard.protocol import Protocol, of_alpaca, of_cell, of_look, of_mean
 from bfpo_bench.leaderboard.render.escaping import name_text, one_line
 from bfpo_bench.leaderboard.rows import Badge, Cell, Entry, distance_cells
-from bfpo_bench.leaderboard.runs import Run, open_run, short_paths
+from bfpo_bench.leaderboard.runs import Run, open_run, short_paths, training
 from bfpo_bench.leaderboard.shares import share_cells, task_columns, verdict_marks
 from bfpo_bench.run.marks import NO_NUMBER
 from bfpo_bench.run.results import TITLES, Results, TaskResult
@@ -111,8 +115,14 @@ def _runs_in(path: Path) -> list[Path]:
 
 
 def _but_for_the_seed(run: Run) -> str:
-    """What runs have in common that differ in their seed: the model and all its protocols."""
+    """What runs have in common that differ in their seed: the model and all its protocols.
+
+    The model is its weights, or how they were trained.
+    """
     model = {k: v for k, v in run.identity["model"].items() if k not in ("name", "revision")}
+    trained = training(run.path)
+    if trained is not None:
+        model["weights"] = trained.common
     results = run.results
     protocols = [
         of_cell(run.identity, results, cell, share)
@@ -128,20 +138,37 @@ def _but_for_the_seed(run: Run) -> str:
 
 def _rows(members: Sequence[Loaded]) -> list[Loaded]:
     """One row for runs that differ in their seeds; a row each for copies of one seed."""
-    first: dict[int, Loaded] = {}
+    first: dict[tuple[tuple[int, ...], int], Loaded] = {}
     rest = []
     for loaded in members:
-        seed = loaded.runs[0].results.seed
-        if seed in first or loaded.entry.fault is not None:
+        [run] = loaded.runs
+        trained = training(run.path)
+        seeds = (() if trained is None else trained.seeds, run.results.seed)
+        if seeds in first or loaded.entry.fault is not None:
             rest.append(loaded)
         else:
-            first[seed] = loaded
-    singles = sorted(first.values(), key=lambda one: one.runs[0].results.seed)
-    if len(singles) < 2:
-        return [*singles, *rest]
+            first[seeds] = loaded
+    if len(first) < 2:
+        return [*first.values(), *rest]
+    singles = [first[seeds] for seeds in sorted(first)]
     runs = tuple(one.runs[0] for one in singles)
-    seeds = [run.results.seed for run in runs]
-    return [Loaded(mean_entry([one.entry for one in singles], seeds), runs), *rest]
+    entry = mean_entry([one.entry for one in singles], _seeds(sorted(first)))
+    trained = training(runs[0].path)
+    if trained is not None and len({stages for stages, _ in first}) > 1:
+        # Several models with a name each.
+        entry = replace(entry, name=trained.method)
+    return [Loaded(entry, runs), *rest]
+
+
+def _seeds(found: Sequence[tuple[tuple[int, ...], int]]) -> str:
+    """How runs differ, to be read: in the seeds of the training, of the evaluation, or both."""
+    stages = [seeds for seeds, _ in found]
+    trained = ", ".join("+".join(map(str, sorted(set(one)))) for one in dict.fromkeys(stages))
+    asked = ", ".join(str(seed) for seed in sorted({seed for _, seed in found}))
+    if len(set(stages)) == 1:
+        return f"seeds {asked}"
+    more = f", evaluated with {asked}" if len({seed for _, seed in found}) > 1 else ""
+    return f"seeds of the training {trained}{more}"
 
 
 def _entry(run: Run, fault: str | None) -> Entry:
@@ -272,7 +299,7 @@ def _looks(run: Run) -> tuple[dict[str, Cell], list[Column]]:
     return cells, columns
 
 
-def mean_entry(entries: Sequence[Entry], seeds: Sequence[int]) -> Entry:
+def mean_entry(entries: Sequence[Entry], seeds: str) -> Entry:
     """The mean of the rows of several runs, with their sample standard deviation (n − 1) as spread.
 
     A cell is there when all of them have it. The distance of CrowS-Pairs is that of the mean.
@@ -280,9 +307,8 @@ def mean_entry(entries: Sequence[Entry], seeds: Sequence[int]) -> Entry:
     first = entries[0]
     shared = [key for key in first.cells if all(key in entry.cells for entry in entries)]
     cells = {key: _mean([entry.cells[key] for entry in entries]) for key in shared}
-    names = ", ".join(map(str, seeds))
     marks = [mark for entry in entries for mark in entry.marks]
-    about = f"mean of {len(entries)} runs (seeds {names}), ± their standard deviation"
+    about = f"mean of {len(entries)} runs ({seeds}), ± their standard deviation"
     return replace(
         first,
         cells=cells | distance_cells(cells),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.json_file import read_json
@@ -89,3 +90,46 @@ def training_record(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+class Training(NamedTuple):
+    """Of which training a model comes.
+
+    Attributes:
+        method: as its recipe calls it.
+        common: what trainings have in common that differ in their seed. Data that the seed draws
+            (a limit, a share that is held out) are not compared, only what they are drawn from.
+        seeds: of each stage, the last one first.
+    """
+
+    method: str
+    common: str
+    seeds: tuple[int, ...]
+
+
+def training(path: Path) -> Training | None:
+    """How the model of a run was trained; None where the run has no whole record of it."""
+    record = training_record(path)
+    stages = []
+    recipe = record.get("recipe")
+    while isinstance(recipe, dict):
+        stages.append(recipe)
+        recipe = recipe.get("first")
+    try:
+        seeds = tuple(int(stage["seed"]) for stage in stages)
+        data = {one["name"]: one["digest"] for one in record["data"]}
+        every = bool(stages[0]["eval"] and stages[0]["eval"]["share"])
+        drawn = {one["name"] for one in stages[0]["data"] if every or one["limit"]}
+        base = record["base"]["weights"]
+    except (LookupError, TypeError, ValueError):
+        return None
+    common = {
+        "recipe": [
+            {key: value for key, value in stage.items() if key not in ("seed", "first")}
+            for stage in stages
+        ],
+        "base": base,
+        "data": {name: digest for name, digest in data.items() if name not in drawn},
+        "rewards": record.get("rewards"),
+    }
+    return Training(str(record.get("method")), json.dumps(common, sort_keys=True), seeds)

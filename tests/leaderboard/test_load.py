@@ -161,6 +161,57 @@ def test_other_weights_or_settings_or_the_same_seed_are_rows_of_their_own(
     assert len(load_rows(runs).rows) == 4
 
 
+def trained(run: Path, seed: int, **more: Any) -> None:
+    """Puts the record of a training into a run, as `evaluate` copies it from the model's folder."""
+    recipe = {
+        "method": "sacpo",
+        "loss": "dpo",
+        "seed": seed,
+        "eval": None,
+        **more.get("recipe", {}),
+    }
+    recipe["data"] = [{"name": "pku", "limit": more.get("limit")}]
+    recipe["first"] = {**recipe, "method": "helpful", "first": None}
+    data = [{"name": "pku", "digest": more.get("digest", "d")}]
+    base = {"name": "sft", "weights": more.get("base", "b")}
+    record = {"method": "sacpo", "recipe": recipe, "base": base, "data": data, "rewards": {}}
+    (run / "training.json").write_text(json.dumps(record))
+
+
+def test_seeds_of_one_training_make_one_row(tmp_path: Path) -> None:
+    """Other weights, evaluated with one seed: several models, but one method."""
+    runs = []
+    for seed in (7, 5):
+        name = f"sacpo-{seed}"
+        runs += [synthetic_run(tmp_path / name, name, {"advbench": 60 + seed}, weights=name)]
+        # Drawn by the seed from one file: no other data.
+        trained(runs[-1], seed, limit=9, digest=name)
+    [row] = load_rows(runs).rows
+    values = [
+        json.loads((run / "results.json").read_text())["tasks"]["bfpo_advbench"]["score"]
+        for run in runs
+    ]
+    assert row.entry.cells["advbench"].value == pytest.approx(mean(values))
+    assert row.entry.name == "sacpo"
+    about = "mean of 2 runs (seeds of the training 5, 7), ± their standard deviation"
+    assert row.entry.marks[0] == about
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"recipe": {"loss": "ipo"}}, {"base": "another"}, {"digest": "other rows"},
+        {"recipe": {"eval": 1}},
+    ],
+    ids=["loss", "base", "data", "no whole record"],
+)  # fmt: skip
+def test_other_trainings_are_rows_of_their_own(tmp_path: Path, other: dict[str, Any]) -> None:
+    for seed, more in ((1, {}), (2, {}), (3, other)):
+        run = synthetic_run(tmp_path / str(seed), "m", tasks=("hhh_alignment",), weights=str(seed))
+        trained(run, seed, **more)
+    assert sorted(len(row.runs) for row in load_rows([tmp_path]).rows) == [1, 2]
+
+
 def test_a_faulty_run_does_not_spoil_the_mean(tmp_path: Path) -> None:
     runs = [
         synthetic_run(tmp_path / str(seed), "model", seed=seed, tasks=("hhh_alignment",))
