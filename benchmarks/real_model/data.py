@@ -1,8 +1,8 @@
 """What the study trains on, what it is evaluated on, and that the two share no prompt.
 
-A word of warning about "share": AdvBench has many prompts that differ in a word, and StrongREJECT and
-JailbreakBench hold some of AdvBench's and HarmBench's. So a training prompt is left out where its
-words are :data:`TWIN` alike with those of any prompt that is asked in an evaluation.
+AdvBench has many prompts that differ in a word, and StrongREJECT and JailbreakBench hold some of
+AdvBench's and HarmBench's. So a training prompt is left out where its words are :data:`TWIN` alike
+with those of any prompt that is asked in the evaluation.
 """
 
 from __future__ import annotations
@@ -34,10 +34,7 @@ TEST: Sequence[Source] = (
 )
 """What is asked whole, besides AdvBench's held-out half."""
 
-VALIDATION = 60
-"""Of AdvBench's held-out half, and of CoCoNot's pairs: learning rates are chosen on these."""
-
-HELD_PAIRS = 24
+HELD_PAIRS = 8
 """Pairs of each set at most that are looked at and not trained on."""
 
 _WORD = re.compile(r"\w+")
@@ -45,18 +42,16 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class Split:
-    """Prompts by what is done with them; no two of the four are near twins of the first.
+    """Prompts by what is done with them.
 
     Attributes:
-        redteam: are asked for pairs to train on.
-        validation: AdvBench prompts that learning rates are chosen on.
-        test: AdvBench prompts of the evaluation.
+        redteam: are asked for pairs to train on; none is a near twin of what is evaluated.
+        held: AdvBench's other half.
         counts: how many were left out and why, to print.
     """
 
     redteam: list[str]
-    validation: list[str]
-    test: list[str]
+    held: list[str]
     counts: dict[str, int]
 
 
@@ -106,7 +101,7 @@ def split(data_dir: Path, prompts: int) -> Split:
         "of these near twins of what is evaluated": len(behaviors) - len(free["HarmBench"]),
         "red-teamed": len(chosen),
     }
-    return Split(chosen, held[:VALIDATION], held[VALIDATION:], counts)
+    return Split(chosen, held, counts)
 
 
 def test_prompts(data_dir: Path) -> list[str]:
@@ -114,25 +109,16 @@ def test_prompts(data_dir: Path) -> list[str]:
     return [row["prompt"] for one in TEST for row in load_source(one, data_dir=data_dir).rows]
 
 
-def data_folder(
-    folder: Path, data_dir: Path, advbench: Sequence[str], benign: Sequence[str]
-) -> None:
-    """A data folder whose AdvBench has these prompts alone, and the others' as in `data_dir`.
-
-    Args:
-        benign: CoCoNot's contrasts are these instead, if there are any.
-    """
+def data_folder(folder: Path, data_dir: Path, advbench: Sequence[str]) -> None:
+    """A data folder whose AdvBench has these prompts alone, and the others' as in `data_dir`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("xstest", "jailbreakbench", "strongreject", *(() if benign else ("coconot",))):
+    for name in ("xstest", "jailbreakbench", "strongreject", "coconot"):
         if not (folder / name).exists():
             (folder / name).symlink_to((data_dir / name).resolve())
     file = folder / "advbench" / "harmful_behaviors.csv"
     file.parent.mkdir(exist_ok=True)
     with file.open("w", encoding="utf-8", newline="") as target:
         csv.writer(target).writerows([("goal", "target"), *((one, "") for one in advbench)])
-    if benign:
-        rows = [{"prompt": one, "category": "held out", "subcategory": ""} for one in benign]
-        write_lines(folder / "coconot" / "coconot_contrast_eval.jsonl", rows)
 
 
 def write_lines(file: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -180,7 +166,7 @@ def fitting(tokenizer: Any, max_length: int) -> Fits:
 def write_pairs(
     folder: Path, data_dir: Path, redteamed: Path, advbench: Sequence[str], fits: Fits
 ) -> dict[str, Any]:
-    """The four files of pairs, and the prompts of CoCoNot's that are kept for validation.
+    """The four files of pairs.
 
     Args:
         redteamed: what ``bfpo-bench redteam`` has made.
@@ -210,27 +196,21 @@ def write_pairs(
         short = [one for one in some if fits(one)]
         free[name] = [one for one in short if one.prompt[-1][1] not in asked]
         found[name] = {"pairs": len(some), "short enough": len(short), "no twin": len(free[name])}
-    order = {one: rank for rank, one in enumerate(_drawn(r.prompt[-1][1] for r in free["coconot"]))}
-    free["coconot"].sort(key=lambda one: order[one.prompt[-1][1]])
-    validation = [one.prompt[-1][1] for one in free["coconot"][:VALIDATION]]
-    known = Twins(validation)
-    rest = [one for one in free["coconot"][VALIDATION:] if one.prompt[-1][1] not in known]
     sets = {
-        "helpfulness": ([*rest, *free["chat"]], free["coconot"][:HELD_PAIRS]),
+        "helpfulness": _parted([*free["coconot"], *free["chat"]]),
         "safety": _parted([*free["redteam"], *free["pku"]]),
     }
     for name, (train, held) in sets.items():
         write_lines(folder / f"{name}.jsonl", map(write_row, train))
         write_lines(folder / f"held-{name}.jsonl", map(write_row, held))
         found[f"{name}: trained on, held out"] = [len(train), len(held)]
-    write_lines(folder / "validation.jsonl", ({"prompt": one} for one in validation))
     return found
 
 
 def _parted(
     some: Sequence[PreferenceRecord],
 ) -> tuple[list[PreferenceRecord], list[PreferenceRecord]]:
-    """Pairs to train on, and a share that is not: by prompts, without near twins between the two."""
+    """Pairs to train on, and a few that are not, by prompts; no near twins between the two."""
     drawn = _drawn(one.prompt[-1][1] for one in some)
     held = drawn[: min(HELD_PAIRS, len(drawn) // 5)]
     near = Twins(held)
