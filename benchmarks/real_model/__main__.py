@@ -127,8 +127,8 @@ class Study:
     def evaluate(self) -> None:
         """Each model that is there, and the one that they begin with, on the held-out prompts."""
         made = [(folder, folder.name) for folder, *_ in self.models()]
-        for model, name in ((self.model, "start"), *made):
-            if not (Path(model) / "config.json").exists():
+        for model, name in [(Path(self.model), "start"), *made]:
+            if not (model / "config.json").exists():
                 continue
             print(f"runs/{name}", flush=True)
             evaluate(
