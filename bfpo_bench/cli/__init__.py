@@ -27,9 +27,12 @@ def main() -> None:
     if debug:
         sys.argv.remove("--debug")
     try:
-        from bfpo_bench.cli.app import app
+        from bfpo_bench.cli.app import COMMANDS, app
+        from bfpo_bench.common.progress import command
 
-        app()
+        name = next((word for word in sys.argv[1:] if word in COMMANDS), "")
+        with command(f"bfpo-bench {name}".strip()):
+            app()
     except SystemExit as end:
         # typer turns Ctrl-C into a silent exit with 130.
         if end.code == INTERRUPTED or (interrupts.seen and end.code):

@@ -46,20 +46,25 @@ def export(
     """
     from bfpo_bench.cli.terminal import say
     from bfpo_bench.common.errors import BenchError
+    from bfpo_bench.common.progress import logged
     from bfpo_bench.export import FORMATS, file_of
 
     if format not in FORMATS or len(runs) == 1:
         _export(runs[0], format, output, force)
         return
     left_out = 0
-    for run in runs:
-        place = output if output is None or format == "lm-eval" else output / file_of(run, format)
-        try:
-            _export(run, format, place, force)
-        except BenchError as error:
-            # One that cannot be had costs none of the others.
-            say(f"bfpo-bench: {error}", err=True)
-            left_out += 1
+    with logged("exporting", len(runs), "runs") as stage:
+        for run in runs:
+            place = output
+            if output is not None and format != "lm-eval":
+                place = output / file_of(run, format)
+            try:
+                _export(run, format, place, force)
+            except BenchError as error:
+                # One that cannot be had costs none of the others.
+                say(f"bfpo-bench: {error}", err=True)
+                left_out += 1
+            stage.advance(1)
     if left_out:
         raise typer.Exit(1 if left_out < len(runs) else 2)
 

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.progress import logged
 from bfpo_bench.data.files import Record
 from bfpo_bench.data.source import Hub
 
@@ -41,7 +42,7 @@ def fetch(source: str, hub: Hub, layout: str) -> list[Record]:
         HubUnavailable: one sentence, whatever the reason.
     """
     try:
-        with cache_only_without_network():
+        with cache_only_without_network(), logged(f"fetching {source} from the hub"):
             dataset = _load(hub)
     except Exception as error:
         if _unreachable(error) and (lost := _LOST.get()) is not None:

@@ -76,22 +76,22 @@ def measure(
     }
     exchanges: list[Exchange] = []
     longer = 1.0
-    progress.say(f"Loading {target.name} ({target.backend}) …")
     begin = time.perf_counter()
-    engine = target.open(planned)
+    with progress.stage(f"loading {target.name} ({target.backend})"):
+        engine = target.open(planned)
     try:
         found.append(_load("load model", begin))
         if scored:
-            progress.say("Timing a sample of scoring …")
-            found.append(_score(engine, scored))
+            with progress.stage("timing a sample of scoring"):
+                found.append(_score(engine, scored))
         if judged:
-            progress.say("Timing a sample of generation …")
-            time_spent, exchanges, longer = _respond(engine, judged, _at_a_time(evaluation))
+            with progress.stage("timing a sample of generation"):
+                time_spent, exchanges, longer = _respond(engine, judged, _at_a_time(evaluation))
             found.append(time_spent)
         for stage, some in apart.items():
             if some:
-                progress.say("Timing a sample of other responses …")
-                time_spent, _, _ = _respond(engine, some, _at_a_time(evaluation))
+                with progress.stage("timing a sample of other responses"):
+                    time_spent, _, _ = _respond(engine, some, _at_a_time(evaluation))
                 found.append(replace(time_spent, stage=stage))
     finally:
         engine.close()
@@ -102,9 +102,9 @@ def measure(
         begin = time.perf_counter()
         with chosen.opened(progress) as judge:
             found.append(_load("load judge", begin))
-            progress.say("Timing a sample of verdicts …")
             total = sum(len(task.prompts) for task in some)
-            found.append(_judge(judge, exchanges, total, longer))
+            with progress.stage("timing a sample of verdicts"):
+                found.append(_judge(judge, exchanges, total, longer))
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bfpo_bench.also.task import AlsoTask
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.common.progress import Progress
+from bfpo_bench.common.progress import Progress, logged
 from bfpo_bench.evaluation import alpaca, stages
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import Evaluation, resolve
@@ -41,9 +41,7 @@ def run_evaluation(options: EvaluateOptions, progress: Progress | None = None) -
     with RunDirectory(evaluation.output, evaluation.identity, fresh=options.fresh) as run:
         finished = _finished(run, evaluation)
         if finished is not None:
-            progress.note(
-                f"Already finished; read from {run.path}. `evaluate --fresh` starts over."
-            )
+            progress.say(f"Already finished; read from {run.path}. `evaluate --fresh` starts over.")
             return finished
         with run.open_store() as store:
             return _Stages(evaluation, run, store, progress).run()
@@ -107,7 +105,7 @@ class _Stages:
 
     def run(self) -> Results:
         try:
-            with self.session.timed("prepare"):
+            with self.session.timed("prepare"), logged("preparing the requests"):
                 training = self.evaluation.target.training
                 if training is not None:
                     self.run_directory.write_text(TRAINING_RECORD, training)
@@ -125,7 +123,7 @@ class _Stages:
             if self.evaluation.annotator is not None:
                 with self.session.timed("annotate"):
                     alpaca.annotate(self.evaluation, self.store, self.progress)
-            with self.session.timed("collect"):
+            with self.session.timed("collect"), logged("collecting the results"):
                 run = self.run_directory
                 mixed = mixed_versions(run.sessions, self.identity["backend"])
                 caveats = [*self.evaluation.target.caveats, *mixed]
@@ -145,10 +143,10 @@ class _Stages:
             return
         with self.session.timed("load model"):
             target = self.evaluation.target
-            self.progress.say(f"Loading {target.name} ({target.backend}) …")
             if target.note:
-                self.progress.note(f"{target.name}: {target.note}.")
-            engine = target.open(open_tasks, self.run_directory.scratch)
+                self.progress.say(f"{target.name}: {target.note}.")
+            with self.progress.stage(f"loading {target.name} ({target.backend})"):
+                engine = target.open(open_tasks, self.run_directory.scratch)
         try:
             for task in open_tasks:
                 arguments = (task, self.model_key, engine, self.store, self.progress)

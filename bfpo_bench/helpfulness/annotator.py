@@ -129,12 +129,12 @@ class ChosenAnnotator:
             return
         assert self.files is not None
         loading = self.options.loading
-        progress.say(f"Loading annotator {self.name} ({self.backend}) …")
         if note := loading.number_format(self.files).note:
-            progress.note(f"Annotator {self.name}: {note}.")
+            progress.say(f"Annotator {self.name}: {note}.")
         max_length = judging_window(self.files)
         options = loading.engine_options(self.files, max_length=max_length)
-        engine = open_engine(self.backend, options)
+        with progress.stage(f"loading annotator {self.name} ({self.backend})"):
+            engine = open_engine(self.backend, options)
         try:
             template = read_chat_template(self.files.folder)
             chat = Chat(engine.tokenizer, template, loading.date)

@@ -71,8 +71,8 @@ def mean_reward(
         rated = store.outcomes(TASK, metric)
         missing = [one for one in responses if one.item not in rated]
         if missing:
-            progress.say(f"Loading reward model {found.files.name} …")
-            loaded = RewardModel(found, device, dtype)
+            with progress.stage(f"loading reward model {found.files.name}"):
+                loaded = RewardModel(found, device, dtype)
             with progress.stage("rate", len(responses), len(rated), "responses"):
                 for start in range(0, len(missing), _AT_ONCE):
                     part = missing[start : start + _AT_ONCE]

@@ -195,13 +195,13 @@ class ChosenJudge:
         if self.model is None:
             yield self.card.open()
             return
-        progress.say(f"Loading judge {self.card.name} ({self.backend}) …")
         dtype, note = self.number_format(self.model)
         if note:
-            progress.note(f"Judge {self.card.name}: {note}.")
+            progress.say(f"Judge {self.card.name}: {note}.")
         max_length = judging_window(self.model)
         options = self.options.loading.engine_options(self.model, max_length=max_length)
-        engine = open_engine(self.backend, replace(options, dtype=dtype))
+        with progress.stage(f"loading judge {self.card.name} ({self.backend})"):
+            engine = open_engine(self.backend, replace(options, dtype=dtype))
         try:
             assert isinstance(self.card, ClassifierCard)
             yield self.card.open(engine, self.options.loading.date, self._template)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bfpo_bench.common.errors import BadInput, BenchError
+from bfpo_bench.common.progress import logged
 from bfpo_bench.leaderboard.baselines import baseline_entries
 from bfpo_bench.leaderboard.checks import unreadable
 from bfpo_bench.leaderboard.column_sets import choose_columns
@@ -135,7 +136,10 @@ def read_leaderboard(
                 # Met only now: the check counts answers and reads none.
                 return replace(row.entry, fault=unreadable(error))
 
-        entries = [with_interval(row) for row in found.rows]
+        with logged("drawing intervals", len(found.rows), "rows") as stage:
+            for place, row in enumerate(found.rows):
+                entries[place] = with_interval(row)
+                stage.advance(1)
     remarks = found.remarks
     if options.columns == "balance":
         remarks = [*remarks, *(_unsaid(one) for one in entries if one.judge and not _refused(one))]

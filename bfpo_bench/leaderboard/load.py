@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from bfpo_bench.common.errors import BenchError
+from bfpo_bench.common.progress import logged
 from bfpo_bench.helpfulness.metrics import CONSTRAINT_MET, stored_means
 from bfpo_bench.leaderboard.also import also_cells
 from bfpo_bench.leaderboard.checks import find_fault, unreadable
@@ -92,8 +93,11 @@ def load_rows(paths: Sequence[Path], judge: str | None = None) -> Rows:
             return Loaded(_entry(run, unreadable(error)), (run,))
 
     # SQLite lets other threads work while it counts.
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(read, distinct.values()))
+    found = []
+    with logged("reading runs", len(distinct), "runs") as stage, ThreadPoolExecutor(8) as pool:
+        for one in pool.map(read, distinct.values()):
+            found.append(one)
+            stage.advance(1)
     problems = [one for one in found if isinstance(one, str)]
     together: dict[str, list[Loaded]] = {}
     for one in found:

@@ -12,6 +12,7 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput, first_line
 from bfpo_bench.common.foreign import MIB, foreign_json
+from bfpo_bench.common.progress import logged
 from bfpo_bench.models.sizes import check_sizes
 
 TOKENIZER_FILES = (
@@ -139,11 +140,12 @@ def from_hub(model: str, revision: str | None, code: bool = False) -> Path:
 
     wanted = [*WANTED, "*.py"] if code else WANTED
     try:
-        return Path(
-            snapshot_download(
-                model, revision=revision, allow_patterns=wanted, ignore_patterns=UNWANTED
+        with logged(f"fetching {model} from the hub"):
+            return Path(
+                snapshot_download(
+                    model, revision=revision, allow_patterns=wanted, ignore_patterns=UNWANTED
+                )
             )
-        )
     except Exception as error:
         at = f" at revision {revision!r}" if revision else ""
         raise BadInput(

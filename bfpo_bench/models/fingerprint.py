@@ -18,6 +18,7 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.foreign import foreign_json
+from bfpo_bench.common.progress import logged
 from bfpo_bench.common.remembered import Memory
 from bfpo_bench.models.adapters import Adapter
 from bfpo_bench.models.chat import chat_templates
@@ -204,12 +205,14 @@ def weight_fingerprint(weights: tuple[Path, ...]) -> str:
 
     tensors: dict[str, str] = {}
     memory = Memory("fingerprints")
-    for path in weights:
-        known = memory.recall(_as_it_is(path))
-        if known is None:
-            known = _tensor_hashes(path)
-            memory.keep(_as_it_is(path), known)
-        tensors.update(known)
+    with logged("hashing weights", len(weights), unit="files") as stage:
+        for path in weights:
+            known = memory.recall(_as_it_is(path))
+            if known is None:
+                known = _tensor_hashes(path)
+                memory.keep(_as_it_is(path), known)
+            tensors.update(known)
+            stage.advance(1)
     whole = xxhash.xxh3_128()
     for name in sorted(tensors):
         whole.update(f"{name}\0{tensors[name]}\n".encode())

@@ -27,7 +27,7 @@ class LengthRanker(FunctionRanker):
     @contextmanager
     def opened(self, progress: Progress) -> Iterator[LengthRanker]:
         """See :class:`~bfpo_bench.rankers.protocol.ChosenRanker`; there is nothing to load."""
-        progress.note("Ranker length: the longer response wins; good to try the command, no more.")
+        progress.say("Ranker length: the longer response wins; good to try the command, no more.")
         yield self
 
 

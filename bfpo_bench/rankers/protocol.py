@@ -167,10 +167,10 @@ class ChosenModel(ABC):
         """See :class:`ChosenRanker`."""
         import torch
 
-        progress.say(f"Loading ranker {self.name} …")
         if note := self.options.format_of(self.files).note:
-            progress.note(f"Ranker {self.name}: {note}.")
-        ranker = self.load()
+            progress.say(f"Ranker {self.name}: {note}.")
+        with progress.stage(f"loading ranker {self.name}"):
+            ranker = self.load()
         try:
             yield ranker
         finally:

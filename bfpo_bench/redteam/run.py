@@ -87,10 +87,10 @@ def _respond(
     key = stages.model_key(run.identity)
     keys = [stages.response_key(asked, index, key) for index in range(len(asked.prompts))]
     if len(stages.responded(asked, key, store)) < len(keys):
-        progress.say(f"Loading {target.name} ({target.backend}) …")
         if target.note:
-            progress.note(f"{target.name}: {target.note}.")
-        engine = target.open([asked], run.scratch)
+            progress.say(f"{target.name}: {target.note}.")
+        with progress.stage(f"loading {target.name} ({target.backend})"):
+            engine = target.open([asked], run.scratch)
         try:
             stages.respond(asked, key, engine, store, progress)
             run.clear_scratch()

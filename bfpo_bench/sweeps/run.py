@@ -40,15 +40,17 @@ class LocalExecutor:
 
     def run(self, rows: Sequence[Row], progress: Progress) -> None:
         """See :class:`Executor`; what evaluations print is passed on."""
-        for number, row in enumerate(rows, 1):
-            place = f"[{number}/{len(rows)}] {row.name}"
-            progress.note(f"{place} …")
-            ended = attempt(self._home, row.name, show=not progress.silent)
-            if ended.state == "stopped":  # by a signal that was for the evaluation
-                progress.note(f"{place}: stopped")
-            elif ended.state == "failed":
-                log = self._home.log(row.name)
-                progress.note(f"{place}: failed: {ended.why} (all it said: {log})")
+        with progress.stage("sweep", len(rows), unit="models"):
+            for number, row in enumerate(rows, 1):
+                place = f"[{number}/{len(rows)}] {row.name}"
+                progress.say(f"{place} …")
+                ended = attempt(self._home, row.name, show=not progress.silent)
+                if ended.state == "stopped":  # by a signal that was for the evaluation
+                    progress.say(f"{place}: stopped")
+                elif ended.state == "failed":
+                    log = self._home.log(row.name)
+                    progress.say(f"{place}: failed: {ended.why} (all it said: {log})")
+                progress.advance(1)
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def run_sweep(
         home = sweep.home
         home.keep(sweep.plan)
         missing = sweep.missing
-        progress.note(
+        progress.say(
             f"{len(sweep.rows)} models, {len(missing)} to be run; all is kept in {folder}."
         )
         executor: Executor = LocalExecutor(home)

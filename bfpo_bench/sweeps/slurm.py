@@ -83,7 +83,7 @@ class SlurmExecutor:
         }
         plan = replace(plan, rows=marked)
         self._home.keep(plan)
-        progress.note(f"{len(new)} jobs submitted, {len(names) - len(new)} are under way.")
+        progress.say(f"{len(new)} jobs submitted, {len(names) - len(new)} are under way.")
         if self._detach:
             return
         over = 0

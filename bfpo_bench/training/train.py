@@ -112,7 +112,7 @@ def _train(
     state: PartialState,
 ) -> dict[str, Any]:
     if advice := training_advice(recipe.precision, device):
-        progress.note(f"{advice}.")
+        progress.say(f"{advice}.")
     # Bars of the libraries would run through ours.
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
@@ -143,7 +143,8 @@ def _train(
     started, clock = datetime.now(UTC), time.monotonic()
     prepared = prepared.rated(run)
     generation = base.beside.while_training
-    model = load_model(base.files, recipe.precision, trust_remote_code, generation)
+    with progress.stage(f"loading {base.files.name}"):
+        model = load_model(base.files, recipe.precision, trust_remote_code, generation)
     prepared.make_ready(model)
     model = choose_weights(model, recipe)
     callbacks = [ProgressBar(progress), keep_checkpoints(recipe, output, model, state, progress)]
@@ -155,7 +156,8 @@ def _train(
         with progress.stage(f"train {recipe.method}", prepared.updates, unit="updates"):
             run_trainer(trainer, checkpoint, prepared.memory_advice)
     seconds["training"] = time.monotonic() - clock
-    save_model(trainer, base.beside, output)
+    with progress.stage(f"saving the model into {output}"):
+        save_model(trainer, base.beside, output)
     record = training_record(
         *(recipe, base.files, identity, entries, trainer, seconds, started),
         notes=[*prepared.notes, *base.beside.notes],

@@ -38,8 +38,8 @@ def test_a_person_sees_where_the_run_is(tiny_llama: Path, tmp_path: Path, column
     assert re.search(r"^respond bfpo_advbench .*\b24/24\b", text, re.MULTILINE)
     judged = next(line for line in bars if re.match(r"judge bfpo_advbench .*\b24/24\b", line))
     # rate, time left, tokens a second, unknown verdicts
-    assert re.search(r"^score .* \d+\.\d/s .*left \d:\d\d:\d\d", text, re.MULTILINE)
-    assert re.search(r"^respond .* \d+\.\d/s [\d,]+ tokens/s .*left \d:\d\d:\d\d", text, re.M)
+    assert re.search(r"^score .* [\d.]+/s .*left \d:\d\d:\d\d", text, re.MULTILINE)
+    assert re.search(r"^respond .* [\d.]+/s [\d,]+ tokens/s .*left \d:\d\d:\d\d", text, re.M)
     assert judged.endswith("24 unknown")
 
     # Nothing is cut off or wrapped, and the wide terminal has bars besides.
@@ -59,11 +59,15 @@ def test_a_person_sees_where_the_run_is(tiny_llama: Path, tmp_path: Path, column
 
 
 @pytest.mark.slow
-def test_a_file_sees_no_bars_and_no_control_characters(tiny_llama: Path, tmp_path: Path) -> None:
+def test_a_file_sees_lines_and_no_control_characters(tiny_llama: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         command(tiny_llama, tmp_path / "run"), capture_output=True, text=True, check=True
     )
-    assert done.stderr == ""
+    # Stages of so little work may have taken a second.
+    said = [line for line in done.stderr.splitlines() if " took " not in line]
+    assert [line.split()[1] for line in said] == ["Evaluating", "Loading", "Loading", "Time:"]
+    assert all(re.match(r"\d\d:\d\d ", line) for line in done.stderr.splitlines())
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", done.stderr)
     assert "AdvBench" in done.stdout
     assert "24 of 24 verdicts unknown" in done.stdout
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", done.stdout)

@@ -25,6 +25,7 @@ from bfpo_bench.engines.open import BACKENDS
 from bfpo_bench.evaluation.options import read_variants
 from bfpo_bench.judges import load_judge
 from bfpo_bench.suites import load_suite
+from tests.log_lines import leaping, missing
 
 
 def _no_alpaca(_: Sequence[str]) -> bool:
@@ -191,13 +192,14 @@ def _reach(*_: Any, **__: Any) -> None:
 
 
 def _run(words: Sequence[str]) -> BaseException | str | None:
-    """What a command ended in; None: well, and it has said something."""
-    done = CliRunner().invoke(app, list(words))
+    """What a command ended in; None: well, it has said something, and so have all its stages."""
+    with leaping() as stages:
+        done = CliRunner().invoke(app, list(words))
     if isinstance(done.exception, SystemExit) and done.exit_code:
         return f"exit code {done.exit_code}: {done.output[-500:]}"
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         return done.exception
-    return None if done.output.strip() else "nothing was printed"
+    return missing(stages, done.stderr) or (None if done.output.strip() else "nothing was printed")
 
 
 def parsed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from bfpo_bench.toy_world import demo as module
 from bfpo_bench.toy_world.datasets import write_dialogues
 from bfpo_bench.toy_world.demo import REAL_NOTE, Row, check_folder, second_act
 from bfpo_bench.toy_world.ground_truth import Split, parse_request
+from bfpo_bench.toy_world.models import make_model
+from tests.log_lines import leaping, missing
 
 
 def test_another_seed_is_refused_before_anything_is_made(tmp_path: Path) -> None:
@@ -66,6 +69,15 @@ def test_a_cache_that_cannot_be_written_is_told(
         f"{tmp_path}/file/SmolLM2-135M-Instruct (a file is in the way); set BFPO_CACHE_DIR to a "
         "folder with 0.6 GB of room."
     )
+
+
+def test_a_log_sees_its_models_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with leaping() as stages:
+        make_model("base", tmp_path / "base", steps=3, progress=Progress())
+    log = capsys.readouterr().err
+    assert [stage.title for stage in stages] == ["all of it", "train the base model"]
+    assert missing(stages, log) == ""
+    assert re.search(r"train the base model: 1/3 updates \(33 %\), .* left, loss \d", log)
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ from bfpo_bench.toy_world.study.runs import (
 )
 from bfpo_bench.toy_world.study.trainer import weighted_ipo
 from bfpo_bench.training.pairwise.losses import PairLogps, bfpo, ipo
+from tests.log_lines import leaping, missing
 
 
 def run_with(setting: float, harmless: float, helpful: float, broken: float = 0.0) -> Run:
@@ -154,13 +155,18 @@ class CountingLab:
         return Shares(50 + 1000 * self._rate, 95, 80 + seed % 7, 1)
 
 
-def test_a_study_chooses_runs_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_chooses_runs_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def study() -> tuple[CountingLab, list[Run]]:
         lab = CountingLab()
         monkeypatch.setattr(module, "_lab", lambda *_: lab)
-        return lab, run_study(tmp_path, 2, ["conflicting"], Progress(show=False))
+        return lab, run_study(tmp_path, 2, ["conflicting"], Progress())
 
-    lab, runs = study()
+    with leaping() as stages:
+        lab, runs = study()
+    assert [stage.title for stage in stages[1:]] == ["seed 0", "seed 1"]
+    assert missing(stages, capsys.readouterr().err) == ""
     assert len(lab.trained) == 2 * len(ARMS) * len(SETTINGS)
     best = [run for run in chosen(runs) if run.arm != START]
     assert len(best) == 2 * len(ARMS)

@@ -92,8 +92,8 @@ class ModelReward(ChosenReward):
 
     def opened(self, progress: Progress, device: torch.device, models: Models) -> Rate:
         """See :class:`ChosenReward`."""
-        progress.say(f"Loading reward model {self.found.files.name} …")
-        model = models.reward_model(self.found, device, self.date)
+        with progress.stage(f"loading reward model {self.found.files.name}"):
+            model = models.reward_model(self.found, device, self.date)
         return lambda prompts, responses: model.rate(prompts, responses)[:, self.column].tolist()
 
     def try_on(self, prompts: Sequence[Messages]) -> None:
