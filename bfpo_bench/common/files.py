@@ -98,7 +98,7 @@ def atomic_file(path: Path, run: Path, force: bool) -> Iterator[Path]:
         try:
             with _explained(path):
                 yield temporary
-                _put_file(temporary, place)
+                put_file(temporary, place)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -295,7 +295,7 @@ def atomic_write(path: Path, content: str | bytes) -> None:
     temporary = beside(path)
     try:
         temporary.write_bytes(data)
-        _put_file(temporary, path)
+        put_file(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise RunFailed(
@@ -329,7 +329,7 @@ def refuse_file_of_run(path: Path, run: Path | None = None) -> None:
             raise BadInput(f"{path} is a file of the run itself; give --output another name.")
 
 
-def _put_file(temporary: Path, place: Path) -> None:
+def put_file(temporary: Path, place: Path) -> None:
     """Puts a file in its place; one that is replaced hands on its permissions."""
     _flush(temporary)
     if place.exists():

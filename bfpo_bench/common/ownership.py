@@ -20,6 +20,7 @@ from typing import Any
 
 from bfpo_bench.common import processes
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.file_system import flock_holds
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,8 @@ def _take(descriptor: int, file: Path, place: Path, taken: str) -> Path | None:
     """Locks an open file; where that cannot be done, returns the file that names the owner."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not flock_holds(descriptor, file):
+            raise OSError(errno.ENOLCK, "it gives one lock to two")
     except OSError as error:
         if error.errno in _TAKEN:
             raise BadInput(taken) from None

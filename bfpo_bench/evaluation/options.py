@@ -108,6 +108,13 @@ class TargetOptions(Options):
     system_prompt: Annotated[
         str | None, AfterValidator(_unicode), Help("Before the user's turn in chat tasks.")
     ] = None
+    local_scratch: Annotated[
+        Place | None,
+        Help(
+            "Folder on this node's own disk for the store while it is written; it is copied into "
+            "the run directory at the end of each stage."
+        ),
+    ] = None
     fresh: Annotated[bool, Help("Forget an earlier run in the run directory.")] = False
 
     def __post_init__(self) -> None:

@@ -38,7 +38,9 @@ def run_evaluation(options: EvaluateOptions, progress: Progress | None = None) -
     evaluation = resolve(options)
     for mark in evaluation.left_out.values():
         progress.say(mark)
-    with RunDirectory(evaluation.output, evaluation.identity, fresh=options.fresh) as run:
+    with RunDirectory(
+        evaluation.output, evaluation.identity, options.fresh, options.local_scratch
+    ) as run:
         finished = _finished(run, evaluation)
         if finished is not None:
             progress.say(f"Already finished; read from {run.path}. `evaluate --fresh` starts over.")
@@ -128,6 +130,8 @@ class _Stages:
                 mixed = mixed_versions(run.sessions, self.identity["backend"])
                 caveats = [*self.evaluation.target.caveats, *mixed]
                 results = collect(self.evaluation, run, self.store, planned, caveats, also)
+                # Whoever sees results finds all that they were made of.
+                run.copy_store()
                 self.run_directory.write_text("table.md", markdown(results))
                 self.run_directory.write_text("results.json", results.to_json())
             return results

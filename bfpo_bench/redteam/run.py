@@ -40,7 +40,9 @@ def redteam(options: RedteamOptions, progress: Progress | None = None) -> Summar
 def _run(request: Request, made_of: dict[str, Any], progress: Progress) -> Summary:
     options = request.options
     with (
-        RunDirectory(options.run_folder, request.identity(), fresh=options.fresh) as run,
+        RunDirectory(
+            options.run_folder, request.identity(), options.fresh, options.local_scratch
+        ) as run,
         run.open_store() as store,
     ):
         session = Session(run, output=options.output.name)

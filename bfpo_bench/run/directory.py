@@ -24,11 +24,15 @@ from bfpo_bench.run.identity import (
     superseded,
     with_more_suites,
 )
+from bfpo_bench.run.local_store import LocalStore
 from bfpo_bench.run.repair import open_whole
 from bfpo_bench.run.run_json import SCHEMA_VERSION, read_run
 from bfpo_bench.run.store import Store
 
-_TEMPORARY = re.compile(r"\.(run|results[\w.~-]*|length_control|table)\.(json|md)\.\d+\.tmp")
+_TEMPORARY = re.compile(
+    r"\.((run|results[\w.~-]*|length_control|table)\.(json|md)\.\d+|samples\.sqlite\.\d+|trial\.\w+)"
+    r"\.tmp"
+)
 
 
 class RunDirectory:
@@ -38,14 +42,23 @@ class RunDirectory:
         path: the folder; made when it is not there.
         identity: what is asked for now (plain JSON values).
         fresh: forget an earlier run in this folder.
+        local_scratch: where the open store lies meanwhile; see :mod:`bfpo_bench.run.local_store`.
 
     Raises:
         BadInput: the folder cannot be written, is used by another process, holds something else,
             or holds a run of something different.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any], fresh: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        identity: dict[str, Any],
+        fresh: bool = False,
+        local_scratch: Path | None = None,
+    ) -> None:
         self.path = path
+        self._local_scratch = local_scratch
+        self._local: LocalStore | None = None
         refuse_checkpoint(path)
         self._lock = _lock(path)
         try:
@@ -86,7 +99,16 @@ class RunDirectory:
 
     def open_store(self) -> Store:
         """The run's answers; those that can still be read, where the file is damaged."""
-        return open_whole(self.path / "samples.sqlite", locks=self._lock.by_kernel)
+        place, locks = self.path / "samples.sqlite", self._lock.by_kernel
+        if self._local_scratch is None:
+            return open_whole(place, locks)
+        self._local = LocalStore(self._local_scratch, place, locks)
+        return self._local
+
+    def copy_store(self) -> None:
+        """Has the run directory hold all answers, where the open store lies elsewhere."""
+        if self._local is not None:
+            self._local.copy()
 
     @property
     def sessions(self) -> list[dict[str, Any]]:

@@ -47,7 +47,10 @@ class Session:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Counts what the body takes for a stage, also where it breaks off."""
+        """Counts what the body takes for a stage, also where it breaks off.
+
+        At its end the run directory holds all answers, wherever the store lies.
+        """
         if stage not in self.seconds:
             self.seconds[stage] = 0.0
             if stage in ANSWERING:
@@ -57,6 +60,7 @@ class Session:
             yield
         finally:
             self.seconds[stage] += time.monotonic() - begin
+        self._run.copy_store()
 
     def record(self) -> None:
         """Writes the session so far into ``run.json``."""

@@ -153,14 +153,17 @@ def in_small_batches(
     return folder
 
 
-@pytest.mark.parametrize("batches", [0, 7, 40])
+@pytest.mark.parametrize(("batches", "local"), [(0, False), (7, False), (40, True)])
 def test_an_interrupted_run_ends_like_an_undisturbed_one(
     run_mini: Callable[..., Results],
     in_small_batches: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     batches: int,
+    local: bool,
 ) -> None:
+    """With its store in place, or on a disk of the node's own."""
+    scratch = tmp_path / "scratch" if local else None
     open_engine = bfpo_bench.engines.open_engine
 
     def stopping(*arguments: Any) -> Any:
@@ -169,9 +172,10 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(
     broken = tmp_path / "broken"
     monkeypatch.setattr("bfpo_bench.engines.open.open_engine", stopping)
     with pytest.raises(KeyboardInterrupt):
-        run_mini(broken, batch_size=8)
+        run_mini(broken, batch_size=8, local_scratch=scratch)
+    assert scratch is None or not list(scratch.iterdir())
     monkeypatch.setattr("bfpo_bench.engines.open.open_engine", open_engine)
-    run_mini(broken, batch_size=8)
+    run_mini(broken, batch_size=8, local_scratch=scratch)
     assert contents(broken) == contents(in_small_batches)
 
 

@@ -1,36 +1,33 @@
 """How SQLite keeps a store whole, by what the file system can do.
 
 A write-ahead log lets readers look on while a run writes, but it lives in memory that only the
-processes of one machine share, so it must not lie on a network file system; and where a file system
-knows no locks, SQLite must not ask for any. Both are found out when a store is opened for writing.
+processes of one machine share, so it must not lie where other machines look on; and where a file
+system knows no locks, SQLite must not ask for any. What there is is tried each time that a store is
+opened (:mod:`bfpo_bench.common.file_system`).
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import re
+import shutil
 import sqlite3
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
+from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.common.file_system import has_locks, is_own, shares_memory
+
 log = logging.getLogger(__name__)
-
-MOUNTS = Path("/proc/self/mountinfo")
-
-NETWORK = frozenset(
-    (
-        *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "coda", "ceph", "glusterfs"),
-        *("lustre", "gpfs", "beegfs", "pvfs2", "orangefs", "panfs", "wekafs", "ocfs2", "gfs2"),
-        *("vboxsf", "virtiofs", "prl_fs"),
-    )
-)
-"""Kinds of file systems that several machines may see. All of FUSE is taken for one of them."""
 
 PATIENCE = 600.0
 """Seconds that a writer without a log waits for those who read."""
+
+LOOKS, LOOK_SECONDS = 20, 0.5
+"""How often a reader without locks looks for a moment in which nobody writes, and how long after
+the last time."""
 
 _UNFIT = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_CANTOPEN)
 """What SQLite says where it cannot share memory beside the file."""
@@ -50,14 +47,11 @@ def open_to_write(path: Path, locks: bool = True) -> sqlite3.Connection:
     # SQLite would let nobody but the owner write, whatever the umask says.
     with suppress(OSError):
         path.touch(exist_ok=False)
-    kind = file_system(path)
-    why = None if locks else "its file system has no locks"
-    if is_network(kind):
-        why = f"it lies on a network file system ({kind})"
+    why = _why_no_log(path.parent, locks)
     if why is None:
         db = sqlite3.connect(path, isolation_level=None)
         try:
-            why = _try_log(db, path)
+            why = _try_log(db)
         except sqlite3.Error:
             db.close()
             raise
@@ -67,7 +61,7 @@ def open_to_write(path: Path, locks: bool = True) -> sqlite3.Connection:
         db.close()
     log.warning("%s is written without a write-ahead log: %s.", path, why)
     unlocked = not has_locks(path.parent)
-    address = f"{path.absolute().as_uri()}{'?nolock=1' if unlocked else ''}"
+    address = f"{path.absolute().as_uri()}{'?vfs=unix-none' if unlocked else ''}"
     db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=PATIENCE)
     # Alone, SQLite needs no shared memory, not even to fold in a log that is there already.
     db.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -78,69 +72,103 @@ def open_to_write(path: Path, locks: bool = True) -> sqlite3.Connection:
     return db
 
 
-def address_to_read(path: Path) -> str:
-    """The address under which SQLite opens a file for reading alone."""
-    # In a folder that takes no files, SQLite cannot share a log with a writer; where there is no
-    # log, there is no writer either, and the file may be read as it is.
-    writable = os.access(path.parent, os.W_OK)
-    alone = not writable and not path.with_name(f"{path.name}-wal").exists()
-    unlocked = writable and is_network(file_system(path)) and not has_locks(path.parent)
-    more = "&immutable=1" if alone else "&nolock=1" if unlocked else ""
-    return f"{path.absolute().as_uri()}?mode=ro{more}"
+def _why_no_log(folder: Path, locks: bool = True) -> str | None:
+    """Why a store in a folder should have no write-ahead log; None where nothing speaks against it.
+
+    Args:
+        locks: as of :func:`open_to_write`.
+    """
+    if not locks or not has_locks(folder):
+        return "its file system has no locks"
+    if not shares_memory(folder):
+        return "its file system shares no memory"
+    if not is_own(folder):
+        return "its file system may be shared with other machines"
+    return None
 
 
-def file_system(path: Path) -> str:
-    """Kind of the file system that a path lies on, such as ``ext4``; "" where nobody tells."""
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that only looks, and sees whole answers whoever writes meanwhile, and where.
+
+    Raises:
+        sqlite3.Error: the file cannot be used.
+        RunFailed: it is being written all the time where nothing but luck would show it whole.
+    """
+    folder, logged = path.parent, path.with_name(f"{path.name}-wal").exists()
+    alone = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    if os.access(folder, os.W_OK):
+        # A log beside it is shared by those on the machine that writes, which may be another one.
+        if not (is_own(folder) if logged else has_locks(folder)):
+            return _copied(path)
+    elif not logged:
+        # In a folder that takes no files, SQLite cannot share a log with a writer; where there is
+        # no log, there is no writer either, and the file may be read as it is.
+        return sqlite3.connect(alone, isolation_level=None, uri=True)
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", isolation_level=None, uri=True)
     try:
-        lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-        place = path.absolute().parent.resolve()
-    except OSError:
-        return ""
-    found, depth = "", -1
-    for line in lines:
-        # 36 35 98:0 /root /mount/point rw - kind source …; blanks in a name are written \040.
-        before, _, after = line.partition(" - ")
-        fields = before.split(" ")
-        if len(fields) < 5 or not after:
-            continue
-        mount = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4]))
-        # Of several at one place, the last covers the others.
-        if place.is_relative_to(mount) and len(mount.parts) >= depth:
-            found, depth = after.split(" ")[0], len(mount.parts)
-    return found
+        db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        # A log that was folded in, on a disk where memory could be shared.
+        db.close()
+        if logged or error.sqlite_errorcode & 0xFF not in _UNFIT:
+            raise
+        db = sqlite3.connect(alone, isolation_level=None, uri=True)
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
 
 
-def is_network(kind: str) -> bool:
-    """Whether several machines may see a file system of this kind."""
-    return kind in NETWORK or kind.startswith("fuse.")
+def _copied(path: Path) -> sqlite3.Connection:
+    """A copy of a store, with all that SQLite has beside it, in which nothing changed meanwhile."""
+    parts = [path.with_name(path.name + ending) for ending in ("", "-journal", "-wal")]
+    with tempfile.TemporaryDirectory(prefix="bfpo-") as folder:
+        for again in range(LOOKS):
+            if again:
+                time.sleep(LOOK_SECONDS)
+            before = [_state(part) for part in parts]
+            for part, state in zip(parts, before, strict=True):
+                copy = Path(folder, part.name)
+                copy.unlink(missing_ok=True)
+                if state is not None:
+                    with suppress(FileNotFoundError):
+                        shutil.copyfile(part, copy)
+            if before == [_state(part) for part in parts]:
+                break
+        else:
+            raise RunFailed(
+                f"{path} lies on a file system where readers cannot keep writers waiting, and is "
+                "written all the time; look again later."
+            )
+        db = sqlite3.connect(Path(folder, path.name), isolation_level=None)
+        # What a killed writer has left half done is undone, and its log folded in, before the
+        # folder goes.
+        db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        db.execute("PRAGMA journal_mode=MEMORY")
+        db.execute("PRAGMA query_only=ON")
+    return db
 
 
-def has_locks(folder: Path) -> bool:
-    """Whether files in a folder can be locked as SQLite does it; True where none can be made."""
+def _state(file: Path) -> tuple[int, int, int, bytes] | None:
+    """What changes with every transaction. Opening asks other machines for the newest."""
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                return True
-            except OSError:
-                return False
-    except OSError:
-        return True
-    return True
+        with file.open("rb") as opened:
+            found = os.fstat(opened.fileno())
+            # Of a database: its header, which counts transactions.
+            return found.st_ino, found.st_size, found.st_mtime_ns, opened.read(100)
+    except FileNotFoundError:
+        return None
 
 
-def _try_log(db: sqlite3.Connection, path: Path) -> str | None:
+def _try_log(db: sqlite3.Connection) -> str | None:
     """Why the connection cannot have a write-ahead log; None if it has one now."""
     try:
         [(mode,)] = db.execute("PRAGMA journal_mode=WAL")
         db.execute("BEGIN IMMEDIATE")
         db.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
-        # Where there are no locks, SQLite takes that for a lock that somebody holds.
         kind = error.sqlite_errorcode & 0xFF
-        missing = kind == sqlite3.SQLITE_BUSY and not has_locks(path.parent)
-        if kind in _UNFIT or missing:
+        if kind in _UNFIT:
             return str(error)
         raise
     return None if mode == "wal" else f"SQLite keeps to the journal mode {mode!r} there"

@@ -13,7 +13,7 @@ from typing import Any
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.run.store import schema_1, schema_2
 from bfpo_bench.run.store.fit import BOOLEANS
-from bfpo_bench.run.store.journal import address_to_read, open_to_write
+from bfpo_bench.run.store.journal import open_to_read, open_to_write
 from bfpo_bench.run.store.reading import Reading
 from bfpo_bench.run.store.records import (
     AnnotationRecord,
@@ -58,12 +58,15 @@ class Store(Reading):
             )
         with self._explained(read_only):
             if read_only:
-                self._db = sqlite3.connect(address_to_read(path), isolation_level=None, uri=True)
+                self._db = open_to_read(path)
                 self._db.execute("BEGIN")
             else:
-                self._db = open_to_write(path, locks)
+                self._db = self._connect(locks)
             self._db.row_factory = _with_booleans
             self._prepare(read_only)
+
+    def _connect(self, locks: bool) -> sqlite3.Connection:
+        return open_to_write(self.path, locks)
 
     def _prepare(self, read_only: bool) -> None:
         tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master")}

@@ -29,9 +29,9 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import nn
 
 from bfpo_bench.common.errors import BadInput, RunFailed, why_unwritable
+from bfpo_bench.common.file_system import has_locks
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.prefix.chains import use_chain_attention
-from bfpo_bench.run.store.journal import file_system, has_locks, is_network
 from bfpo_bench.training.data.tokenize import TokenPair
 from bfpo_bench.training.pairwise.packing import pack_pairs, response_logprobs
 
@@ -85,7 +85,7 @@ class ReferenceCache:
                 f"the cache of reference log-probabilities {path.parent} cannot be made "
                 f"({why_unwritable(error)}); set BFPO_CACHE_DIR to a folder that can."
             ) from error
-        if is_network(file_system(path)) and not has_locks(path.parent):
+        if not has_locks(path.parent):
             # Several trainings write into it at a time.
             raise BadInput(
                 f"the cache of reference log-probabilities {path.parent} lies on a file system "

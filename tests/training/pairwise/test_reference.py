@@ -193,7 +193,6 @@ def test_a_cache_that_cannot_be_shared_or_used(
         match=r"^cannot use the cache of reference log-probabilities .*: file is not a database; m",
     ):
         ReferenceCache(tmp_path / "broken.sqlite")
-    monkeypatch.setattr(reference, "file_system", lambda _: "nfs")
     monkeypatch.setattr(reference, "has_locks", lambda _: False)
     with pytest.raises(BadInput, match=r"a file system without locks; set BFPO_CACHE_DIR to a fo"):
         ReferenceCache(tmp_path / "new.sqlite")
