@@ -110,10 +110,7 @@ class TargetOptions(Options):
     ] = None
     local_scratch: Annotated[
         Place | None,
-        Help(
-            "Folder on this node's own disk for the store while it is written; it is copied into "
-            "the run directory at the end of each stage."
-        ),
+        Help("Folder on this node's disk for the store meanwhile; copied after each stage."),
     ] = None
     fresh: Annotated[bool, Help("Forget an earlier run in the run directory.")] = False
 

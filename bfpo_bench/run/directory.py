@@ -15,24 +15,13 @@ from typing import Any
 from bfpo_bench.common.errors import BadInput, why_unwritable
 from bfpo_bench.common.files import LOCK, RUN_FILES, atomic_write
 from bfpo_bench.common.ownership import Lock
-from bfpo_bench.run.identity import (
-    differences,
-    grown,
-    is_earlier,
-    nameless,
-    shared_parts,
-    superseded,
-    with_more_suites,
-)
+from bfpo_bench.run.identity import joined
 from bfpo_bench.run.local_store import LocalStore
 from bfpo_bench.run.repair import open_whole
 from bfpo_bench.run.run_json import SCHEMA_VERSION, read_run
 from bfpo_bench.run.store import Store
 
-_TEMPORARY = re.compile(
-    r"\.((run|results[\w.~-]*|length_control|table)\.(json|md)\.\d+|samples\.sqlite\.\d+|trial\.\w+)"
-    r"\.tmp"
-)
+_TEMPORARY = re.compile(r"\.([\w.~-]+\.(json|md|sqlite)\.\d+|trial\.\w+)\.tmp")
 
 
 class RunDirectory:
@@ -159,26 +148,8 @@ class RunDirectory:
         return read_run(self.path)
 
     def _joined(self, before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-        """The stored identity with what is new added; refuses what differs.
-
-        One of version 0.1 stays as it is: its answers are stored under it. A judge by rules whose
-        code has changed takes the place of what it was, whose verdicts are forgotten.
-        """
-        outdated = []
-        for part in ("judge", "refusal_judge"):
-            # A command that asked for scored tasks only named no judge; the next one may.
-            judge = before.get(part) or now.get(part)
-            if name := superseded(before.get(part), now.get(part)):
-                outdated.append(name)
-                judge = now[part]
-                before = {**before, part: judge}
-            if judge is not None or part == "judge":
-                before = {**before, part: before.get(part) or judge}
-                now = {**now, part: now.get(part) or judge}
-        before = with_more_suites(before, now)
-        earlier = is_earlier(before)
-        both = nameless(before), nameless(now)
-        different = differences(*(shared_parts(*both) if earlier else both))
+        """The stored identity with what is new added; refuses what differs."""
+        both, different, outdated = joined(before, now)
         if different:
             raise BadInput(
                 f"{self.path} holds a run of something different: {'; '.join(different)}. "
@@ -188,9 +159,7 @@ class RunDirectory:
             with self.open_store() as store:
                 for name in outdated:
                     store.forget_verdicts(name)
-        # The same model under another name keeps the one that its answers are known by.
-        known = {"model": before["model"]} if "model" in before else {}
-        return {**(before if earlier else now), **known, **grown(before, now)}
+        return both
 
     def _write(self) -> None:
         self.write_text("run.json", json.dumps(self._content, indent=2, ensure_ascii=False) + "\n")

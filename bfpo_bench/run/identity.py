@@ -57,6 +57,37 @@ def _suites(found: dict[str, Any]) -> set[tuple[str, str]]:
     return set(zip(name.split("+"), version.split("+"), strict=True))
 
 
+def joined(
+    before: dict[str, Any], now: dict[str, Any]
+) -> tuple[dict[str, Any], list[str], list[str]]:
+    """The identity of a run that is gone on with, from the stored one and what is asked for now.
+
+    One of version 0.1 stays as it is: its answers are stored under it. A judge by rules whose code
+    has changed takes the place of what it was.
+
+    Returns:
+        both in one; what differs, so that they cannot be; judges whose verdicts are outdated.
+    """
+    outdated = []
+    for part in ("judge", "refusal_judge"):
+        # A command that asked for scored tasks only named no judge; the next one may.
+        judge = before.get(part) or now.get(part)
+        if name := superseded(before.get(part), now.get(part)):
+            outdated.append(name)
+            judge = now[part]
+            before = {**before, part: judge}
+        if judge is not None or part == "judge":
+            before = {**before, part: before.get(part) or judge}
+            now = {**now, part: now.get(part) or judge}
+    before = with_more_suites(before, now)
+    earlier = is_earlier(before)
+    compared = nameless(before), nameless(now)
+    different = differences(*(shared_parts(*compared) if earlier else compared))
+    # The same model under another name keeps the one that its answers are known by.
+    known = {"model": before["model"]} if "model" in before else {}
+    return {**(before if earlier else now), **known, **grown(before, now)}, different, outdated
+
+
 def differences(before: dict[str, Any], now: dict[str, Any], at: str = "") -> list[str]:
     """What differs between two identities, one phrase each (``seed: 1 there, 2 asked for``).
 
