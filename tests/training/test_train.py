@@ -193,13 +193,18 @@ def test_three_methods_pay_for_one_pass_and_hold_one_model(
     load_model = road.load_model
     monkeypatch.setattr(reference, "response_logprobs", count)
     monkeypatch.setattr(road, "load_model", load)
+    record = train(
+        get("loss=simpo", "method=simpo", "loss_parameters={}"), Path("simpo"), device="cpu"
+    )
+    assert "rewards/accuracies" in record["curves"][0]
+    assert passed == []  # it reads no reference, so none is paid for
     for method, seed in (("dpo", 1), ("ipo", 2), ("bfpo", 3)):
         recipe = get(f"loss={method}", f"method={method}", f"seed={seed}")
         record = train(recipe, Path(method), device="cpu")
         assert record["method"] == method
     assert sum(passed) == 12
     # The reference is the policy before its first update; there never is another model.
-    assert len(loaded) == 3
+    assert len(loaded) == 4
 
 
 @pytest.mark.slow

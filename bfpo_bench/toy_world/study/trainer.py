@@ -31,7 +31,7 @@ from bfpo_bench.training.loop import loop_settings
 from bfpo_bench.training.pairwise.loss_by_name import load_loss
 from bfpo_bench.training.pairwise.losses import PairLogps
 from bfpo_bench.training.pairwise.mismatched import mismatched_pairs
-from bfpo_bench.training.pairwise.reference import reference_logprobs
+from bfpo_bench.training.pairwise.reference import loss_reference
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 from bfpo_bench.training.prepared import recipe_schedule
 from bfpo_bench.training.recipe import DataRecipe, Recipe
@@ -72,7 +72,8 @@ class Lab:
         batches = list(recipe_schedule(recipe, [len(one) for one in sets]))
         loss = load_loss(recipe.loss or "", recipe.loss_parameters)
         mismatched = mismatched_pairs(loss, pairs, recipe.seed, recipe.tokens.max_length)
-        reference = reference_logprobs(
+        reference = loss_reference(
+            loss,
             [*pairs, *mismatched],
             self._model,
             recipe.precision,

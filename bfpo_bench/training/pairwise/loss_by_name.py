@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -86,8 +88,8 @@ def check_loss(name: str, loss: Loss, *, safety: bool = True, margin: bool = Tru
         )
 
 
-def reads(loss: Loss, name: str) -> bool:
-    """Whether a loss reads that field of the batch."""
+def reads(loss: Loss, *names: str) -> bool:
+    """Whether a loss reads one of these fields of the batch, whatever labels there are."""
     seen = set()
 
     class Watched(PairLogps):
@@ -95,8 +97,15 @@ def reads(loss: Loss, name: str) -> bool:
             seen.add(field)
             return super().__getattribute__(field)
 
-    loss(Watched(**vars(_made_up())))
-    return name in seen
+    for safety, margin in itertools.product((True, False), repeat=2):
+        with suppress(Exception):  # what it cannot do without is said elsewhere
+            loss(Watched(**vars(_made_up(safety, margin))))
+    return not seen.isdisjoint(names)
+
+
+def needs_reference(loss: Loss) -> bool:
+    """Whether a loss reads what the reference model thinks of the pairs."""
+    return reads(loss, "ref_chosen", "ref_rejected", "divergence")
 
 
 def takes_unpaired(loss: Loss) -> bool:

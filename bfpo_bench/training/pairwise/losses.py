@@ -244,16 +244,22 @@ class Rewards:
     accuracies: Tensor
 
 
-def rewards(logps: PairLogps, beta: float, wanted: Tensor | None = None) -> Rewards:
+def rewards(
+    logps: PairLogps, beta: float, wanted: Tensor | None = None, *, per_token: bool = False
+) -> Rewards:
     """What the policy's log-ratios say as rewards (Rafailov et al. 2023, Section 4).
 
     Args:
         logps: the batch.
         beta: the loss's β, or its τ.
         wanted: from :func:`wanted_sign`; None wants every margin above 0.
+        per_token: means over the tokens of a response instead of sums.
     """
     chosen = beta * (logps.chosen - logps.ref_chosen).detach()
     rejected = beta * (logps.rejected - logps.ref_rejected).detach()
+    if per_token:
+        chosen = chosen / logps.chosen_tokens.clamp(min=1)
+        rejected = rejected / logps.rejected_tokens.clamp(min=1)
     sign = torch.ones_like(chosen) if wanted is None else wanted
     right = (sign * (chosen - rejected) > 0).to(chosen.dtype).where(sign != 0, torch.nan)
     chosen = chosen.where(logps.chosen_tokens > 0, torch.nan)

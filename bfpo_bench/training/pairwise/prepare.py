@@ -27,7 +27,7 @@ from bfpo_bench.training.pairwise.loss_by_name import (
 from bfpo_bench.training.pairwise.losses import Loss
 from bfpo_bench.training.pairwise.margins import both_answers, label_margins
 from bfpo_bench.training.pairwise.mismatched import mismatched_pairs
-from bfpo_bench.training.pairwise.reference import reference_file, reference_logprobs
+from bfpo_bench.training.pairwise.reference import loss_reference, reference_file
 from bfpo_bench.training.pairwise.relabel import Relabelled, Relabelling, choose_relabelling
 from bfpo_bench.training.pairwise.trainer import HeldOut, PreferenceTrainer
 from bfpo_bench.training.prepared import (
@@ -200,7 +200,7 @@ class PreparedPairs(Prepared):
     def trainer(
         self, model: Any, settings: dict[str, Any], callbacks: list[Any], run: Run
     ) -> Iterator[PreferenceTrainer]:
-        """See :class:`Prepared`; the reference pass comes first."""
+        """See :class:`Prepared`; the reference pass comes first, for losses that need it."""
         schedule = self.schedule(run.state.process_index, run.state.num_processes)
         pairs, precision = self.pairs, self.recipe.precision
         file = reference_file(run.provenance, model, precision)
@@ -210,7 +210,9 @@ class PreparedPairs(Prepared):
             model,
             TrainingArguments(**settings),
             pairs,
-            reference_logprobs(every, model, precision, file, run.state, run.progress),
+            loss_reference(
+                *(self.loss, every, model, precision, file, run.state, run.progress),
+            ),
             list(schedule),
             self.loss,
             strength(self.loss),

@@ -40,7 +40,8 @@ class PreferenceTrainer(OwnLoop, Trainer):  # type: ignore[misc]
             from the batches.
         pairs: all pairs.
         reference: log-probabilities of (chosen, rejected) of each pair under the reference model,
-            and then of each mismatched one.
+            and then of each mismatched one. None for a loss that reads none: its rewards are told
+            by mean log-probabilities of tokens instead.
         batches: the pairs of each micro-batch of this process, in order, for the whole training.
         loss: with its parameters filled in.
         beta: scales log-ratios to the rewards of the metrics.
@@ -54,7 +55,7 @@ class PreferenceTrainer(OwnLoop, Trainer):  # type: ignore[misc]
         model: Any,
         args: TrainingArguments,
         pairs: Sequence[TokenPair],
-        reference: Sequence[tuple[float, float]],
+        reference: Sequence[tuple[float, float]] | None,
         batches: Sequence[Sequence[int]],
         loss: Loss,
         beta: float,
@@ -72,14 +73,14 @@ class PreferenceTrainer(OwnLoop, Trainer):  # type: ignore[misc]
         self.model_accepts_loss_kwargs = False
         self._pairs = pairs
         self._batches = [list(batch) for batch in batches]
-        self._reference = reference
+        self._reference = reference or [(0.0, 0.0)] * len(pairs)
         self._loss = loss
         self._beta = beta
         self._mismatched = mismatched
         every = range(len(pairs))
         nothing = torch.zeros(len(pairs), device=args.device)
         wanted = wanted_sign(loss, self._with_reference(every, nothing, nothing))
-        self._metrics = PairMetrics(pairs, wanted, args.device)
+        self._metrics = PairMetrics(pairs, wanted, args.device, per_token=reference is None)
         self._held_out = held_out
         if held_out is not None:
             self.add_callback(held_out)
@@ -263,10 +264,18 @@ class PairMetrics:
             :func:`bfpo_bench.training.pairwise.losses.wanted_sign`): a pair is right where it
             has gone there. Where the loss wants neither, it is not counted.
         device: where sums over the processes are made.
+        per_token: see :func:`~bfpo_bench.training.pairwise.losses.rewards`.
     """
 
-    def __init__(self, pairs: Sequence[TokenPair], wanted: Tensor, device: torch.device) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[TokenPair],
+        wanted: Tensor,
+        device: torch.device,
+        per_token: bool = False,
+    ) -> None:
         self._wanted = wanted
+        self._per_token = per_token
         self._groups = [
             [f"_{name}" for name in (pair.source, _safety(pair)) if name] for pair in pairs
         ]
@@ -284,7 +293,7 @@ class PairMetrics:
 
     def add(self, batch: Sequence[int], logps: PairLogps, beta: float) -> None:
         """Keeps the rewards of a micro-batch."""
-        found = rewards(logps, beta, self._wanted[list(batch)])
+        found = rewards(logps, beta, self._wanted[list(batch)], per_token=self._per_token)
         columns = [found.chosen, found.rejected, found.margins, found.accuracies]
         if logps.divergence is not None:
             columns.append(logps.divergence.clamp(min=0))

@@ -143,6 +143,10 @@ def test_rewards() -> None:
     assert found.margins.tolist() == [3, -1.5, 0]
     assert found.accuracies.tolist() == [1, 0, 0]  # a tie is no success
     assert not found.margins.requires_grad
+    means = rewards(replace(logps, chosen_tokens=torch.tensor([2, 2, 0])), 0.5, per_token=True)
+    assert means.chosen[:2].tolist() == [1, -0.5]
+    assert means.margins[:2].tolist() == [2, -1]
+    assert means.chosen[2].isnan()  # there is no such response
     # A loss that wants the second pair the other way round has got it, and of the first nothing.
     right = rewards(logps, 0.5, torch.tensor([0.0, -1.0, -1.0])).accuracies.tolist()
     assert math.isnan(right[0])

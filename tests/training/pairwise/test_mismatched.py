@@ -16,7 +16,12 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.training.data.tokenize import TokenPair
 from bfpo_bench.training.dry_run import dry_run
-from bfpo_bench.training.pairwise.loss_by_name import BUILT_IN, reads, takes_unpaired
+from bfpo_bench.training.pairwise.loss_by_name import (
+    BUILT_IN,
+    needs_reference,
+    reads,
+    takes_unpaired,
+)
 from bfpo_bench.training.pairwise.losses import dpo
 from bfpo_bench.training.pairwise.mismatched import mismatched_pairs
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
@@ -39,6 +44,9 @@ def mixed_rows(count: int) -> list[TokenPair]:
 
 
 def test_what_losses_need_is_found_by_trying_them() -> None:
+    without = {name for name, loss in BUILT_IN.items() if not needs_reference(loss)}
+    assert without == {"simpo", "cpo", "orpo"}
+    assert needs_reference(lambda logps: logps.chosen - logps.ref_chosen.detach())
     tried = {
         name: (reads(loss, "divergence"), takes_unpaired(loss)) for name, loss in BUILT_IN.items()
     }
