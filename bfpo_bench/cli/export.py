@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bfpo_bench.cli.command import command_app
+from bfpo_bench.export import FORMATS
 
 EXAMPLE = """
 Examples:
@@ -20,6 +21,10 @@ Examples:
 
   bfpo-bench export runs/my-model --format inspect --output logs
 
+  bfpo-bench export runs/my-model --format eee --aggregate-only
+
+  bfpo-bench export runs/my-model --format hub --output my-model
+
 A run is only looked at: it may be under way. One of several that cannot be exported is named and
 left out (exit code 1; 2 where none is left). docs/export.md describes the columns.
 """
@@ -31,26 +36,32 @@ app = command_app()
 @app.command(epilog=EXAMPLE)
 def export(
     runs: Annotated[list[Path], typer.Argument(help="Run directories, finished or not.")],
-    format: Annotated[str, typer.Option(help="jsonl, parquet, csv, lm-eval or inspect.")] = "jsonl",
+    format: Annotated[
+        str, typer.Option(help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")
+    ] = "jsonl",
     output: Annotated[
         Path | None,
         typer.Option(
-            help="File to write; of several runs, and for lm-eval and inspect, the folder of the "
-            "files. [default: named after the run, in this folder]"
+            help="File to write; of several runs, and for formats of several files, their folder. "
+            "[default: named after the run, in this folder]"
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    aggregate_only: Annotated[
+        bool,
+        typer.Option("--aggregate-only", help="Of eee: the numbers, no prompts and responses."),
+    ] = False,
 ) -> None:
-    """Write runs' samples for other tools: one row per item with prompt, response,
-    log-likelihoods and verdicts.
+    """Write runs for other tools: one row per item with prompt, response, log-likelihoods and
+    verdicts; logs of lm-eval and inspect_ai; records of Every Eval Ever; what the hub shows.
     """
     from bfpo_bench.cli.terminal import say
     from bfpo_bench.common.errors import BenchError
     from bfpo_bench.common.progress import logged
-    from bfpo_bench.export import FORMATS, file_of
+    from bfpo_bench.export import file_of
 
     if format not in FORMATS or len(runs) == 1:
-        _export(runs[0], format, output, force)
+        _export(runs[0], format, output, force, aggregate_only)
         return
     left_out = 0
     with logged("exporting", len(runs), "runs") as stage:
@@ -59,7 +70,7 @@ def export(
             if output is not None and format != "lm-eval":
                 place = output / file_of(run, format)
             try:
-                _export(run, format, place, force)
+                _export(run, format, place, force, aggregate_only)
             except BenchError as error:
                 # One that cannot be had costs none of the others.
                 say(f"bfpo-bench: {error}", err=True)
@@ -69,11 +80,11 @@ def export(
         raise typer.Exit(1 if left_out < len(runs) else 2)
 
 
-def _export(run: Path, format: str, output: Path | None, force: bool) -> None:
+def _export(run: Path, format: str, output: Path | None, force: bool, aggregate_only: bool) -> None:
     from bfpo_bench.cli.terminal import say
     from bfpo_bench.export import export_run
 
-    done = export_run(run, format, output, force)
+    done = export_run(run, format, output, force, aggregate_only)
     for note in done.notes:
         say(f"Note: {note}", err=True)
-    say(f"{done.samples} samples: {done.path}")
+    say(f"{done.samples} {'numbers' if done.numbers_only else 'samples'}: {done.path}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from hashlib import sha256
@@ -115,9 +114,7 @@ def _judged(sample: Sample) -> dict[str, Any]:
 
 def _scored(sample: Sample) -> dict[str, Any]:
     """What all choices begin with is the input, and how each goes on is a choice."""
-    shared = os.path.commonprefix([score.context for score in sample.scores])  # noqa: RUF071
-    choices = [score.context[len(shared) :] + score.continuation for score in sample.scores]
-    likeliest = max(range(len(choices)), key=lambda place: sample.scores[place].loglikelihood)
+    shared, choices, likeliest = sample.as_choices()
     return {
         "input": shared,
         "choices": choices,

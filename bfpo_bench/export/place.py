@@ -27,6 +27,6 @@ def folder_of(run: Path, format: str, output: Path | None) -> Path:
 
 def place_name(text: str) -> str:
     """A foreign text as one step of a path."""
-    plain = "".join("_" if c in "/\\" or c < " " or visible(c) != c else c for c in text)
+    plain = "".join("_" if c in '/\\<>:"|?*' or c < " " or visible(c) != c else c for c in text)
     name = plain.encode()[:LONGEST_NAME].decode(errors="ignore")
     return name if name.strip(".") else "model"

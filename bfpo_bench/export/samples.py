@@ -48,6 +48,14 @@ class Sample:
     annotations: list[AnnotationRecord]
     metrics: dict[str, float]
 
+    def as_choices(self) -> tuple[str, list[str], int]:
+        """Of a scored item: what all texts begin with, how each goes on, the likeliest's number."""
+        # Characters are meant.
+        shared = os.path.commonprefix([score.context for score in self.scores])  # noqa: RUF071
+        choices = [score.context[len(shared) :] + score.continuation for score in self.scores]
+        likeliest = max(range(len(choices)), key=lambda place: self.scores[place].loglikelihood)
+        return shared, choices, likeliest
+
 
 @dataclass(frozen=True)
 class SampleCounts:
@@ -245,6 +253,19 @@ class RunSamples:
             items = "1 item" if self.unanswered == 1 else f"{self.unanswered} items"
             notes.append(f"Left out: {items} not fully answered.")
         return notes
+
+    def require_results(self) -> Results:
+        """The run's results.
+
+        Raises:
+            BadInput: there are none yet, or none of use.
+        """
+        if self.results is None:
+            raise BadInput(
+                f"{self.path} has no results yet, and this format is made of them; run the same "
+                "evaluate command again, it goes on where it stopped."
+            )
+        return self.results
 
     def require_answers(self) -> None:
         """Raises BadInput when the run holds no answer yet."""

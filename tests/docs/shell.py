@@ -17,6 +17,7 @@ FOREIGN = (
     "pip",
     "vllm",
     "inspect",
+    "hf",
     "sbatch",
     "squeue",
     "scancel",

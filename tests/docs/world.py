@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.synthetic_runs import synthetic_run
 from tests.docs.pages import ROOT
 from tests.helpfulness.real import MODELS as MODELS_OF_ALPACA
 from tests.helpfulness.real import annotations_file, outputs_file
@@ -53,6 +54,7 @@ STANDS_FOR = {
     "RUN": "runs/my-model",
     "runs/old": "runs/my-model",
     "runs/my-model-mini": "alpaca/my-model",
+    "runs/my-model --format hub": "paper/my-model --format hub",
     "runs/zephyr": "alpaca/zephyr",
     "runs/zephyr-bfpo": "alpaca/zephyr-bfpo",
     "runs/before runs/after": "runs/sft runs/sft-bfpo",
@@ -240,6 +242,8 @@ def _runs(folder: Path) -> None:
     for name in ("my-model", *RUNS):
         model = folder / ("models" if name in RUNS else "") / name
         bfpo_bench.evaluate(str(model), output=folder / "runs" / name, **common)
+    # What is not for a demonstration.
+    synthetic_run(folder / "paper" / "my-model", "my-org/my-model", limit=2)
     few = {**common, "tasks": ["alpaca"]}
     bfpo_bench.evaluate(str(folder / "my-model"), output=folder / "alpaca" / "my-model", **few)
 

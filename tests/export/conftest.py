@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bfpo_bench.export import FORMATS
 from bfpo_bench.run.store import (
     ItemRecord,
     OutcomeRecord,
@@ -37,6 +38,9 @@ IDENTITY: dict[str, Any] = {
     "judge": {"judge": "strict", "kind": "classifier"},
 }
 
+
+OF_SAMPLES = tuple(format for format in FORMATS if format not in ("eee", "hub"))
+"""Formats that need no results."""
 
 MakeRun = Callable[..., Path]
 

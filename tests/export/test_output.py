@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from bfpo_bench.common.errors import BadInput, RunFailed
-from bfpo_bench.export import FORMATS, export_run
+from bfpo_bench.export import export_run
 from bfpo_bench.run.store import ItemRecord, ScoreRecord, Store
 
-from .conftest import IDENTITY, SCORED, MakeRun, write_run_json
+from .conftest import IDENTITY, OF_SAMPLES, SCORED, MakeRun, write_run_json
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", OF_SAMPLES)
 def test_output_that_exists_is_kept_unless_forced(
     make_run: MakeRun, tmp_path: Path, format: str
 ) -> None:
@@ -34,7 +34,7 @@ def test_output_that_exists_is_kept_unless_forced(
 def test_default_names(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run()
     monkeypatch.chdir(tmp_path)
-    paths = [str(export_run(run, format).path) for format in FORMATS]
+    paths = [str(export_run(run, format).path) for format in OF_SAMPLES]
     files = ["my-run.jsonl", "my-run.parquet", "my-run.csv"]
     assert paths == [*files, "my-run-lm-eval/org__model", "my-run-inspect"]
 
@@ -65,7 +65,7 @@ def test_the_run_itself_under_any_of_its_names(
     assert export_run(run, "jsonl", tmp_path / "table.md").samples
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", OF_SAMPLES)
 def test_a_failure_on_the_way_leaves_nothing(
     make_run: MakeRun, tmp_path: Path, format: str
 ) -> None:
@@ -80,7 +80,7 @@ def test_a_failure_on_the_way_leaves_nothing(
     assert [path for path in folder.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", OF_SAMPLES)
 def test_a_full_disk(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
 ) -> None:
@@ -101,7 +101,7 @@ def test_outputs_that_cannot_be(make_run: MakeRun, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(BadInput, match="is a folder; give --output the name of a file"):
         export_run(run, "jsonl", tmp_path, force=True)
-    for format in FORMATS:
+    for format in OF_SAMPLES:
         for output in (tmp_path / "file" / "below", tmp_path / "file" / "far" / "below"):
             # An export to lm-eval's layout goes into a folder below.
             said = (
@@ -132,7 +132,7 @@ def test_bad_input_by_name(make_run: MakeRun, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="nothing has been answered in this run yet"):
         export_run(tmp_path / "empty", "jsonl", tmp_path / "out")
     Store(tmp_path / "empty" / "samples.sqlite").close()
-    for format in FORMATS:
+    for format in OF_SAMPLES:
         with pytest.raises(BadInput, match="holds no answers yet"):
             export_run(tmp_path / "empty", format, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.export import FORMATS, export_run
+from bfpo_bench.export import export_run
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.store import ScoreRecord
 
-from .conftest import IDENTITY, JUDGED, SCORED, MakeRun, lines
+from .conftest import IDENTITY, JUDGED, OF_SAMPLES, SCORED, MakeRun, lines
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", OF_SAMPLES)
 def test_a_half_finished_run_gives_what_is_there(
     make_run: MakeRun, tmp_path: Path, format: str
 ) -> None:

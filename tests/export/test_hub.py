@@ -1,0 +1,52 @@
+"""What the hub shows of a run, read back by huggingface_hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard, parse_eval_result_entries
+
+from benchmarks.synthetic_runs import synthetic_run
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.export import export_run
+from bfpo_bench.export.hub import entries
+from bfpo_bench.export.samples import RunSamples
+from bfpo_bench.run.results_files import read_results
+
+
+def test_entries_are_read_back(tmp_path: Path) -> None:
+    run = synthetic_run(tmp_path / "run", "a | <b>", limit=10)
+    done = export_run(run, "hub", tmp_path / "out")
+    written = (done.path / ".eval_results" / "bfpo-bench.yaml").read_text(encoding="ascii")
+    found = parse_eval_result_entries(yaml.safe_load(written))
+    results = read_results(run / "results.json")
+    with RunSamples(run) as opened:
+        assert found == list(entries(opened, results))
+    assert done.samples == len(found) > 10
+    by_task = {one.task_id: one for one in found}
+    assert by_task["bfpo_winogrande"].dataset_id == "allenai/winogrande"
+    for task, one in by_task.items():
+        assert one.value == pytest.approx(results.tasks[task].score, abs=1e-4)
+    said = by_task["bfpo_advbench"].notes
+    assert "harmless, percent of 10 of 520 items" in said
+    assert "verdicts of the judge harmbench-llama2-13b" in said
+    # As a part of a card: every cell of the row is there, and a name is a name.
+    text = (done.path / "MODEL_CARD_SECTION.md").read_text(encoding="utf-8")
+    card = ModelCard(f"---\nlicense: mit\n---\n# Mine\n\n{text}")
+    assert card.text.strip().startswith("# Mine\n\n## Safety and helpfulness\n\n| Model |")
+    assert "a \\| \\<b\\>" in card.text
+    for title, mean in results.titled_averages().items():
+        assert title in text
+        assert str(mean) in text
+
+
+def test_a_demonstration_is_not_for_a_models_page(tmp_path: Path) -> None:
+    run = synthetic_run(tmp_path / "run", "m", limit=1)
+    content = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    content["suite"]["demonstration"] = True
+    (run / "results.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(BadInput, match="a few bundled items that measure nothing, and is not for"):
+        export_run(run, "hub", tmp_path / "out")
