@@ -44,10 +44,18 @@ def demo(
     ] = False,
     study: Annotated[
         bool,
-        typer.Option("--study", help="All methods and controls over seeds and regimes; an hour."),
+        typer.Option("--study", help="All methods and controls over seeds and regimes; hours."),
     ] = False,
     seeds: Annotated[
         int | None, typer.Option(min=2, help="Seeds of the study. [default: 5]")
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, max=4, help="Settings each method may choose from. [default: 4]"),
+    ] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option("--methods", help="Of the study; repeatable. [default: all and controls]"),
     ] = None,
     regimes: Annotated[
         list[str] | None,
@@ -66,10 +74,10 @@ def demo(
     from bfpo_bench.common.progress import Progress
 
     set_log_level("warning")
-    if (study and (seed or toy_only)) or (not study and (seeds is not None or regimes)):
+    if (study and (seed or toy_only)) or (not study and any((seeds, trials, methods, regimes))):
         raise BadInput(
-            "--seeds and --regimes are for --study, which begins at seed 0; --seed and --toy-only "
-            "are for the tour."
+            "--seeds, --trials, --methods and --regimes are for --study, which begins at seed 0; "
+            "--seed and --toy-only are for the tour."
         )
     console = screen()
     folder = output or Path("miniature" if study else "demo-runs")
@@ -78,8 +86,8 @@ def demo(
             from bfpo_bench.toy_world.study.report import write_report
             from bfpo_bench.toy_world.study.runs import run_study
 
-            runs = run_study(folder, seeds or 5, regimes, Progress())
-            console.print(write_report(runs, folder), markup=False, soft_wrap=True)
+            cells = run_study(folder, seeds or 5, trials or 4, regimes, methods, Progress())
+            console.print(write_report(cells, folder), markup=False, soft_wrap=True)
             files = "study.md, study.json, study.png, study.svg, runs.jsonl"
         else:
             from bfpo_bench.toy_world.demo import tour

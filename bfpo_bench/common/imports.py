@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -140,12 +141,14 @@ def _module_file(root: Path, name: str) -> Path | None:
     return next(found, None)
 
 
-def _imports(source: str, name: str, is_package: bool) -> Iterator[str]:
+@functools.lru_cache(maxsize=1024)  # a second training of a process asks for the same
+def _imports(source: str, name: str, is_package: bool) -> frozenset[str]:
     """Full names of all that a module's text imports, and of the packages that they lie in."""
+    found: set[str] = set()
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
-        return
+        return frozenset()
     for node in ast.walk(tree):
         named: list[str] = []
         if isinstance(node, ast.Import):
@@ -159,4 +162,5 @@ def _imports(source: str, name: str, is_package: bool) -> Iterator[str]:
             named = [start, *(f"{start}.{alias.name}" for alias in node.names)]
         for one in named:
             parts = one.split(".")
-            yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+            found.update(".".join(parts[:count]) for count in range(1, len(parts) + 1))
+    return frozenset(found)

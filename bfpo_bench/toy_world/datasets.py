@@ -226,12 +226,16 @@ def write_sets(folder: Path, regime: Regime, seed: int) -> dict[str, Path]:
 
 
 def located(recipe: Recipe, folder: Path) -> Recipe:
-    """A toy recipe with its files looked for in a folder."""
+    """A toy recipe with its files, and the models that it looks at, looked for in a folder."""
     data = tuple(
         replace(one, files=tuple(str(folder / file) for file in one.files)) for one in recipe.data
     )
     first = None if recipe.first is None else located(recipe.first, folder)
-    return replace(recipe, data=data, first=first)
+    relabel = recipe.relabel
+    if relabel is not None:
+        models = {name: str(folder / place) for name, place in relabel.models.items()}
+        relabel = replace(relabel, models=models)
+    return replace(recipe, data=data, first=first, relabel=relabel)
 
 
 def _drawn(

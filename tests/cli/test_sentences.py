@@ -36,8 +36,8 @@ from bfpo_bench.cli import main
         ),
         (
             ["demo", "--seeds", "3"],
-            "--seeds and --regimes are for --study, which begins at seed 0; --seed and --toy-only "
-            "are for the tour.",
+            "--seeds, --trials, --methods and --regimes are for --study, which begins at seed 0; "
+            "--seed and --toy-only are for the tour.",
         ),
         (
             ["evaluate", "--model", "m", "--measure"],

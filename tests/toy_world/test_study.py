@@ -1,4 +1,4 @@
-"""The study's choice of settings, its statistics, its controls and its resumption."""
+"""The study's arms, choice of settings, statistics and resumption, and its trainings in memory."""
 
 from __future__ import annotations
 
@@ -13,92 +13,95 @@ from scipy import stats
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.toy_world.demo import METHODS
+from bfpo_bench.models.checkpoint import find_model
+from bfpo_bench.toy_world.datasets import Regime, located, write_sets
 from bfpo_bench.toy_world.evaluate import HeldOut, Shares
+from bfpo_bench.toy_world.models import make_model
 from bfpo_bench.toy_world.study import runs as module
-from bfpo_bench.toy_world.study.report import QUESTIONS, difference, markdown, mean, write_report
-from bfpo_bench.toy_world.study.runs import (
+from bfpo_bench.toy_world.study.arms import (
     ARMS,
-    SETTINGS,
-    START,
+    METHODS,
+    NO_RIVALS,
     Arm,
-    Run,
-    choose,
-    chosen,
-    read_runs,
-    recipe_digest,
-    run_study,
+    Setting,
 )
-from bfpo_bench.toy_world.study.trainer import weighted_ipo
+from bfpo_bench.toy_world.study.means import difference, mean
+from bfpo_bench.toy_world.study.report import QUESTIONS, markdown, write_report
+from bfpo_bench.toy_world.study.runs import Cell, Run, choose, read_runs, recipe_digest, run_study
+from bfpo_bench.toy_world.study.trainer import Lab, is_plain, weighted_ipo
 from bfpo_bench.training.pairwise.losses import PairLogps, bfpo, ipo
-from tests.log_lines import leaping, missing
+from bfpo_bench.training.recipe import LoraRecipe
+from bfpo_bench.training.recipe_file import load_recipe, recipe_names
+from bfpo_bench.training.train import train
+from bfpo_bench.training.trainable import load_model
 
 
-def run_with(setting: float, harmless: float, helpful: float, broken: float = 0.0) -> Run:
+def run_with(harmless: float, helpful: float, broken: float = 0.0) -> Run:
     """By its validation prompts; what the test prompts would say is the opposite."""
     test = Shares(100 - harmless, 0.0, 100 - helpful, 0.0)
-    return Run("balanced", "dpo", setting, 0, "", Shares(harmless, 0.0, helpful, broken), test)
+    return Run("balanced", 0, "", "dpo", 0.1, Shares(harmless, 0.0, helpful, broken), test)
 
 
 # ------------------------------------------------------------------------------ choice
 
 
 def test_the_best_of_harmless_and_helpful_together_is_chosen() -> None:
-    runs = [run_with(0.001, 50, 90), run_with(0.002, 90, 80), run_with(0.004, 99, 40)]
-    assert choose(runs).setting == 0.002
+    assert choose([run_with(50, 90), run_with(90, 80), run_with(99, 40)]) == 1
 
 
 def test_broken_text_does_not_win_by_being_harmless() -> None:
-    runs = [run_with(0.001, 70, 80), run_with(0.01, 100, 75, broken=30)]
-    assert choose(runs).setting == 0.001
+    assert choose([run_with(70, 80), run_with(100, 75, broken=30)]) == 0
 
 
-def test_of_equals_the_gentler_is_chosen() -> None:
-    assert choose([run_with(0.004, 90, 80), run_with(0.002, 80, 90)]).setting == 0.002
-
-
-def test_every_seed_chooses_for_itself() -> None:
-    one = [run_with(0.001, 50, 90), run_with(0.002, 90, 80)]
-    other = [replace(run_with(0.001, 95, 90), seed=1), replace(run_with(0.002, 90, 80), seed=1)]
-    assert [(run.seed, run.setting) for run in chosen([*one, *other])] == [(0, 0.002), (1, 0.001)]
+def test_of_equals_the_first_is_chosen() -> None:
+    assert choose([run_with(90, 80), run_with(80, 90)]) == 0
 
 
 # ------------------------------------------------------------------------------ arms
 
 
-def test_every_method_is_an_arm_and_names_are_unique() -> None:
+def test_every_toy_recipe_is_an_arm_or_said_to_be_none() -> None:
+    recipes = {name.removeprefix("toy/") for name in recipe_names() if name.startswith("toy/")}
+    methods = [arm.name for arm in METHODS]
+    assert sorted([*methods, *NO_RIVALS]) == sorted(recipes)
     names = [arm.name for arm in ARMS]
-    assert tuple(names[: len(METHODS)]) == METHODS
     assert len(set(names)) == len(names)
+    assert {name for question in QUESTIONS for name in question[:2]} <= set(names)
+
+
+@pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.name)
+def test_every_arm_has_as_many_settings_and_the_recipes_own_is_the_first(arm: Arm) -> None:
+    trials = arm.trials(4)
+    assert len({recipe_digest(arm.at(setting)) for setting in trials}) == 4
+    assert arm.trials(2) == trials[:2]
+    assert arm.at(trials[0]) == load_recipe(arm.recipe, arm.changes)
 
 
 def test_arms_differ_from_their_method_only_where_they_say() -> None:
-    by_name = {arm.name: arm for arm in ARMS}
-
-    def recipe(name: str) -> Any:
-        return by_name[name].at(SETTINGS[0])
-
-    assert replace(recipe("dpo-buffered"), mixing="shuffled") == recipe("dpo")
-    assert replace(recipe("bfpo-no-buffer"), mixing="buffered") == recipe("bfpo")
-    assert recipe("bfpo-no-shift").loss_parameters["alpha"] == 0
-    bfpo_parameters = recipe("bfpo").loss_parameters
-    assert {**recipe("bfpo-no-shift").loss_parameters, "alpha": 0.5} == bfpo_parameters
-    assert recipe("ipo-weighted").data == recipe("ipo").data
-    shuffled = recipe("bfpo-shuffled-labels").data
+    by_name = {arm.name: arm.at(arm.trials(1)[0]) for arm in ARMS}
+    assert replace(by_name["dpo-buffered"], mixing="shuffled") == by_name["dpo"]
+    assert replace(by_name["bfpo-no-buffer"], mixing="buffered") == by_name["bfpo"]
+    assert by_name["bfpo-no-shift"].loss_parameters == {"tau": 0.25, "alpha": 0, "b1": 3}
+    assert by_name["ipo-weighted"].data == by_name["ipo"].data
+    shuffled = by_name["bfpo-shuffled-labels"].data
     assert [one.files for one in shuffled] == [("helpfulness.jsonl",), ("safety-shuffled.jsonl",)]
+    # SACPO's knob is the second stage's alone.
+    sacpo = next(arm for arm in METHODS if arm.name == "sacpo").at(Setting(1.0, 7.0))
+    assert [stage.loss_parameters["beta"] for stage in sacpo.stages] == [0.25, 7.0]
 
 
-def test_questions_name_arms() -> None:
-    known = {arm.name for arm in ARMS}
-    assert {name for question in QUESTIONS for name in question[:2]} <= known
+def test_who_is_told_the_truth() -> None:
+    told = {arm.name for arm in METHODS if arm.truth}
+    assert {"morl", "mocan", "modpo", "midpo-safe", "multiplicative"} <= told
+    assert not told & {"bfpo", "dpo", "safedpo", "sacpo", "pecan", "kto"}
 
 
 def test_a_digest_follows_the_recipe() -> None:
-    one = Arm("a", "toy/bfpo")
-    assert recipe_digest(one.at(0.001)) == recipe_digest(replace(one, name="b").at(0.001))
+    one, first = Arm("a", "toy/bfpo"), Setting(1.0)
     others = [replace(one, changes=("loss_parameters.alpha=0",)), Arm("a", "toy/dpo")]
-    recipes = [one.at(0.001), one.at(0.002), *(other.at(0.001) for other in others)]
+    recipes = [one.at(first), one.at(Setting(2.0)), *(other.at(first) for other in others)]
     assert len({recipe_digest(recipe) for recipe in recipes}) == 4
+    assert recipe_digest(recipes[0]) == recipe_digest(replace(one, name="b").at(first))
 
 
 def test_weighted_ipo_has_bfpos_targets() -> None:
@@ -137,6 +140,42 @@ def test_differences_are_paired_by_seed() -> None:
     assert difference(one, {}) is None
 
 
+# ------------------------------------------------------------------------------ trainings
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A start model that has learnt nothing, and few pairs."""
+    folder = tmp_path_factory.mktemp("study")
+    make_model("start", folder / "start", steps=0)
+    write_sets(folder / "data", Regime(24, 24, harmful_prompts=0.1, both_unsafe=0.5), seed=0)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["bfpo", "kto", "modpo", "mocan", "p-sacpo"])
+def test_a_training_in_memory_is_that_of_the_trainer(home: Path, name: str) -> None:
+    changes = ["optimization.max_steps=2", "optimization.learning_rate=0.01"]
+    recipe = located(load_recipe(f"toy/{name}", changes, base=str(home / "start")), home / "data")
+    assert is_plain(recipe)
+    output = home / name
+    train(recipe, output, device="cpu")
+    expected = dict(load_model(find_model(str(output)), "fp32").named_parameters())
+    lab = Lab(home / "start", home / "scratch")
+    # What one method has left behind changes nothing for the next.
+    for other in ("dpo", name):
+        lab.train(located(load_recipe(f"toy/{other}", changes), home / "data"))
+    for key, weight in lab.weights().items():
+        torch.testing.assert_close(weight, expected[key], rtol=0, atol=1e-6)
+
+
+def test_what_is_more_than_pairs_and_a_loss_goes_the_ordinary_way() -> None:
+    plain = load_recipe("toy/sacpo")
+    assert is_plain(plain)
+    assert plain.first is not None
+    assert not is_plain(replace(plain, first=replace(plain.first, lora=LoraRecipe())))
+    assert not any(is_plain(load_recipe(f"toy/{name}")) for name in ("morl", "sft"))
+
+
 # ------------------------------------------------------------------------------ the whole
 
 
@@ -155,50 +194,66 @@ class CountingLab:
         return Shares(50 + 1000 * self._rate, 95, 80 + seed % 7, 1)
 
 
-def test_a_study_chooses_runs_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def study() -> tuple[CountingLab, list[Run]]:
+SOME = ["bfpo", "dpo", "sacpo", "bfpo-no-shift"]
+
+
+def test_a_study_chooses_runs_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def study(trials: int = 2, methods: list[str] | None = SOME) -> tuple[list[str], list[Cell]]:
         lab = CountingLab()
         monkeypatch.setattr(module, "_lab", lambda *_: lab)
-        return lab, run_study(tmp_path, 2, ["conflicting"], Progress())
+        cells = run_study(tmp_path, 2, trials, ["conflicting"], methods, Progress(show=False))
+        return lab.trained, cells
 
-    with leaping() as stages:
-        lab, runs = study()
-    assert [stage.title for stage in stages[1:]] == ["seed 0", "seed 1"]
-    assert missing(stages, capsys.readouterr().err) == ""
-    assert len(lab.trained) == 2 * len(ARMS) * len(SETTINGS)
-    best = [run for run in chosen(runs) if run.arm != START]
-    assert len(best) == 2 * len(ARMS)
-    assert {run.setting for run in best} == {max(SETTINGS)}  # less harm there, by the lab
+    trained, cells = study()
+    # Two rates of each with either seed, and three more values of two knobs; but BFPO with α = 0 is
+    # bfpo-no-shift.
+    assert len(trained) == 2 * (2 * 4 + 3 + 3 - 1)
+    best = {cell.arm: cell for cell in cells if cell.seed == 1}
+    assert best["dpo"].setting == Setting(2.0)  # less harm there, by the lab
+    assert [*best["bfpo"].front] == [0.0, 0.25, 0.5, 0.75]
+    assert best["dpo"].front == {}
 
     # Cut off within the last line: only that run is done again.
     path = tmp_path / "runs.jsonl"
     path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
-    lab, _ = study()
-    assert len(lab.trained) == 1
+    assert len(study()[0]) == 1
+    assert study() == ([], cells)
+    assert set(read_runs(tmp_path)) >= {cell.best.key for cell in cells}
 
-    lab, again = study()
-    assert lab.trained == []
-    assert len(again) == len(runs)
-    assert len(read_runs(tmp_path)) == len(runs)
+    # More settings and more methods are added to what is there.
+    trained, _ = study(3, [*SOME, "ipo"])
+    assert trained.count("ipo") == 2 * 3
+    assert trained.count("dpo") == 2
 
-    text = write_report(again, tmp_path)
-    assert text == markdown(chosen(again)) == (tmp_path / "study.md").read_text(encoding="utf-8")
-    for arm in ARMS:
-        assert f"| {arm.name} |" in text
-    assert (tmp_path / "study.png").read_bytes()[:4] == b"\x89PNG"
-    assert "<svg" in (tmp_path / "study.svg").read_text(encoding="utf-8")
+    text = write_report(cells, tmp_path)
+    assert text == markdown(cells) == (tmp_path / "study.md").read_text(encoding="utf-8")
+    assert "| bfpo, α = 0.75 |" in text
+    for name in SOME:
+        assert f"| {name} | 2 × 0.005 |" in text
+    for picture in ("study", "fronts"):
+        assert (tmp_path / f"{picture}.png").read_bytes()[:4] == b"\x89PNG"
+        assert "<svg" in (tmp_path / f"{picture}.svg").read_text(encoding="utf-8")
 
 
 def test_runs_of_before_are_read(tmp_path: Path) -> None:
     before = {"safe": 87.5, "helpful": 90.0, "over_refusing": 3.5, "broken": 1.0}
-    run = asdict(run_with(0.001, 50, 90)) | {"validation": before, "test": before}
+    run = asdict(run_with(50, 90)) | {"validation": before, "test": before, "setting": 0.0025}
+    del run["rate"]
     (tmp_path / "runs.jsonl").write_text(json.dumps(run) + "\n", encoding="utf-8")
     [found] = read_runs(tmp_path).values()
     assert found.test == Shares(harmless=87.5, answered=96.5, helpful=90.0, broken=1.0)
+    assert found.rate == 0.0025
 
 
-def test_an_unknown_regime_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="unknown regime 'conflictin'; did you mean 'conflicting'"):
-        run_study(tmp_path, 2, ["conflictin"], Progress(show=False))
+@pytest.mark.parametrize(
+    ("regimes", "methods", "said"),
+    [
+        (["conflictin"], None, "unknown regime 'conflictin'; did you mean 'conflicting'"),
+        (None, ["bpfo"], "unknown method 'bpfo'; did you mean 'bfpo'"),
+    ],
+)
+def test_unknown_names_are_told(
+    tmp_path: Path, regimes: list[str] | None, methods: list[str] | None, said: str
+) -> None:
+    with pytest.raises(BadInput, match=said):
+        run_study(tmp_path, 2, 2, regimes, methods, Progress(show=False))

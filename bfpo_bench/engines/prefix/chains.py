@@ -27,6 +27,9 @@ from bfpo_bench.engines.prefix.tree import Row
 NAME = "packed_chains"
 """transformers' name for this attention."""
 
+SHORT = 256
+"""Tokens of a row up to which one mask over all of it is quicker than its chains one by one."""
+
 
 @dataclass(frozen=True)
 class Chains:
@@ -69,9 +72,9 @@ class ChainedModel(PackedModel):
     """A packed model whose rows are computed chain by chain where its attention can."""
 
     def _masks(self, rows: Sequence[Row], positions: Tensor, ends: Tensor) -> Any:
-        if self.config._attn_implementation != NAME:
-            return super()._masks(rows, positions, ends)
         width = positions.shape[1]
+        if self.config._attn_implementation != NAME or width <= SHORT:
+            return super()._masks(rows, positions, ends)
         plan = _Plan([chains_of(row, width) for row in rows])
         mask = carrying(plan, torch.empty(0, device=positions.device))
         return dict.fromkeys(self._windows, mask) if isinstance(self._windows, dict) else mask

@@ -203,7 +203,8 @@ class PackedModel:
                 sorted_which[low:high] - first,
                 sorted_targets[low:high],
             )
-            if torch.is_grad_enabled() and states.requires_grad:
+            # A single chunk's logits are no more than the backward pass would hold at a time.
+            if len(splits) > 2 and torch.is_grad_enabled() and states.requires_grad:
                 logprobs, top = checkpoint(self._project_chunk, *arguments, use_reentrant=False)
             else:
                 logprobs, top = self._project_chunk(*arguments)

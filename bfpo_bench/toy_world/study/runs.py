@@ -1,7 +1,8 @@
 """Runs the study: every method and its controls with all settings, over regimes and seeds.
 
-Controls differ from a method in one thing. Every finished training is a line of ``runs.jsonl``; a
-study that was interrupted goes on after the last one.
+Every finished training is a line of ``runs.jsonl``, named by its recipe: a study that was
+interrupted goes on after the last one, a changed recipe is trained anew and no other, and arms that
+share a recipe share its training.
 """
 
 from __future__ import annotations
@@ -9,106 +10,31 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import unknown_name
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.toy_world.datasets import REGIMES, SHUFFLED, located, write_sets
-from bfpo_bench.toy_world.demo import METHODS
+from bfpo_bench.toy_world.datasets import REGIMES, located, write_sets
 from bfpo_bench.toy_world.evaluate import Shares, held_out
 from bfpo_bench.toy_world.ground_truth import Split
 from bfpo_bench.toy_world.models import make_model
+from bfpo_bench.toy_world.study.arms import START, Arm, Setting, arms_named
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.recipe_file import load_recipe
 
 VALIDATION_PROMPTS, TEST_PROMPTS = 150, 200
 """Harmful requests, and as many harmless ones."""
 
-START = "sft"
-"""What the start model is called among the arms."""
+FRONT = "conflicting"
+"""The regime in which knobs are turned all the way."""
 
-
-@dataclass(frozen=True)
-class Arm:
-    """One thing to train.
-
-    Attributes:
-        name: in tables.
-        recipe: a toy recipe.
-        changes: of it, as ``key=value``.
-        meaning: what it is, of a control.
-        regimes: where it is run.
-    """
-
-    name: str
-    recipe: str
-    changes: tuple[str, ...] = ()
-    meaning: str = ""
-    regimes: tuple[str, ...] = tuple(REGIMES)
-
-    def at(self, setting: float) -> Recipe:
-        """Its recipe with a setting."""
-        rate = f"optimization.learning_rate={setting}"
-        return load_recipe(self.recipe, [*self.changes, rate])
-
-
-SETTINGS = (2.5e-3, 5e-3)
-"""Highest learning rates that each arm may choose from. How far a training goes is decided by the
-learning rate far more than by τ or β, for AdamW divides the gradient's size away."""
-
-_WEIGHTED = ("mixing=buffered", "loss=bfpo_bench.toy_world.study.trainer:weighted_ipo")
-_CONFLICT = ("conflicting",)
-
-METHOD_ARMS = tuple(
-    # On-policy training takes a minute where the others take seconds, and its prompts hardly differ
-    # between the regimes.
-    Arm(name, f"toy/{name}", regimes=_CONFLICT if name == "morl" else tuple(REGIMES))
-    for name in METHODS
-)
-
-CONTROLS = (
-    Arm("dpo-buffered", "toy/dpo", ("mixing=buffered",), "DPO with equal batches of both sets"),
-    Arm("ipo-buffered", "toy/ipo", ("mixing=buffered",), "IPO with equal batches of both sets"),
-    Arm(
-        "ipo-weighted",
-        "toy/ipo",
-        _WEIGHTED,
-        "buffered IPO with targets as large as BFPO's, on the naive pairs",
-    ),
-    Arm("bfpo-no-buffer", "toy/bfpo", ("mixing=shuffled",), "BFPO without equal batches"),
-    Arm("bfpo-no-shift", "toy/bfpo", ("loss_parameters.alpha=0",), "BFPO with α = 0"),
-    Arm(
-        "bfpo-alpha-0.25",
-        "toy/bfpo",
-        ("loss_parameters.alpha=0.25",),
-        "BFPO with half the shift",
-        _CONFLICT,
-    ),
-    Arm(
-        "bfpo-alpha-0.75",
-        "toy/bfpo",
-        ("loss_parameters.alpha=0.75",),
-        "BFPO with half as much shift again",
-        _CONFLICT,
-    ),
-    Arm(
-        "bfpo-shuffled-labels",
-        "toy/bfpo",
-        (f"data.1.files=[{SHUFFLED}.jsonl]",),
-        "BFPO whose safety labels belong to other pairs of the set",
-        _CONFLICT,
-    ),
-)
-
-ARMS = METHOD_ARMS + CONTROLS
-
-
-Key = tuple[str, str, float, int, str]
-"""Regime, arm, setting, seed and recipe: a finished run with the same is not done again."""
+Key = tuple[str, int, str]
+"""Regime, seed and recipe: a finished run with the same is not done again."""
 
 
 @dataclass(frozen=True)
@@ -116,18 +42,48 @@ class Run:
     """A finished training and what came of it.
 
     Attributes:
+        arm: the first that it was done for.
+        rate: highest learning rate.
         recipe: digest of it; paths are no part of a toy recipe.
         validation: what its setting is chosen by.
-        test: what is reported.
+        test: what is reported; None where nothing is, because a better one was there.
+    """
+
+    regime: str
+    seed: int
+    recipe: str
+    arm: str
+    rate: float
+    validation: Shares
+    test: Shares | None
+
+    @property
+    def key(self) -> Key:
+        """What it is known by."""
+        return self.regime, self.seed, self.recipe
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An arm in a regime with one seed.
+
+    Attributes:
+        best: the run whose setting is chosen, and that setting.
+        front: test results by the knob's values, at the chosen rate.
     """
 
     regime: str
     arm: str
-    setting: float
     seed: int
-    recipe: str
-    validation: Shares
-    test: Shares
+    best: Run
+    setting: Setting
+    front: dict[float, Shares] = field(default_factory=dict)
+
+    @property
+    def test(self) -> Shares:
+        """Of the chosen run."""
+        assert self.best.test is not None
+        return self.best.test
 
 
 def score(shares: Shares) -> float:
@@ -136,71 +92,131 @@ def score(shares: Shares) -> float:
     return (shares.harmless + shares.helpful) / 2 - shares.broken
 
 
-def choose(runs: Sequence[Run]) -> Run:
-    """The run with the highest score on the validation prompts; of equal ones the gentler."""
-    return max(sorted(runs, key=lambda run: run.setting), key=lambda run: score(run.validation))
-
-
-def chosen(runs: Iterable[Run]) -> list[Run]:
-    """For each regime, arm and seed the run whose setting is chosen."""
-    tried: dict[tuple[str, str, int], list[Run]] = {}
-    for run in runs:
-        tried.setdefault((run.regime, run.arm, run.seed), []).append(run)
-    return [choose(some) for some in tried.values()]
+def choose(runs: Sequence[Run]) -> int:
+    """Which run has the highest score on the validation prompts; of equal ones the first."""
+    return max(range(len(runs)), key=lambda i: (score(runs[i].validation), -i))
 
 
 def run_study(
-    folder: Path, seeds: int, regimes: Sequence[str] | None, progress: Progress
-) -> list[Run]:
+    folder: Path,
+    seeds: int,
+    trials: int,
+    regimes: Sequence[str] | None,
+    methods: Sequence[str] | None,
+    progress: Progress,
+) -> list[Cell]:
     """Runs, or goes on with, a study on one thread.
 
     Args:
         folder: for everything it makes: models, preference sets and ``runs.jsonl``.
         seeds: how many; seed 0, 1, …
+        trials: settings that every arm may choose from.
         regimes: None takes all.
+        methods: arms by name; None takes all.
 
     Returns:
-        all runs of the study with all settings, those of earlier sessions included.
+        every arm's results in every regime and with every seed.
 
     Raises:
-        BadInput: there is no such regime.
+        BadInput: there is no such regime or method.
     """
     import torch
 
     for name in regimes or ():
         if name not in REGIMES:
             raise unknown_name("regime", name, REGIMES)
+    arms = arms_named(methods)
     # accelerate looks here when its state is first made.
     os.environ.setdefault("ACCELERATE_USE_CPU", "true")
     torch.set_num_threads(1)  # a second one gains such small matrices nothing
     folder.mkdir(parents=True, exist_ok=True)
-    runs = read_runs(folder)
-    prompts = (held_out(Split.VALIDATION, VALIDATION_PROMPTS), held_out(Split.TEST, TEST_PROMPTS))
-    wanted: list[Key] = []
+    study = _Study(folder, progress)
+    cells = []
     for seed in range(seeds):
-        # The start model comes first, while nothing has been trained.
-        work: dict[Key, Recipe | None] = {("", START, 0.0, seed, ""): None}
-        for regime in regimes or REGIMES:
-            for arm in ARMS:
-                for setting in SETTINGS if regime in arm.regimes else ():
-                    recipe = arm.at(setting)
-                    work[regime, arm.name, setting, seed, recipe_digest(recipe)] = recipe
-        wanted += work
-        todo = [key for key in work if key not in runs]
-        if todo:
-            home, done = folder / f"seed-{seed}", len(work) - len(todo)
-            lab = _lab(home, seed, progress)
-            with progress.stage(f"seed {seed}", len(work), done=done, unit="trainings"):
-                for key in todo:
-                    if (wished := work[key]) is not None:
-                        lab.train(located(wished, _sets(home, seed, key[0])))
-                    validation, test = (lab.measure(requests, seed) for requests in prompts)
-                    runs[key] = Run(*key, validation, test)
-                    _add(folder / "runs.jsonl", runs[key])
-                    note = f"{key[1]}: harmless {test.harmless:.0f}, helpful {test.helpful:.0f}"
-                    progress.advance(1, note)
-    # Other seeds, regimes or recipes may have been run in this folder, too.
-    return [run for key, run in runs.items() if key in set(wanted)]
+        wanted = [(regime, arm) for regime in regimes or REGIMES for arm in arms]
+        with progress.stage(f"seed {seed}", len(wanted), unit="arms"):
+            cells.append(study.start(seed))
+            for regime, arm in wanted:
+                cells.append(study.cell(regime, arm, seed, trials))
+                test = cells[-1].test
+                note = f"{arm.name}: harmless {test.harmless:.0f}, helpful {test.helpful:.0f}"
+                progress.advance(1, note)
+    # Last, for the tables are whole without them.
+    by_name = {arm.name: arm for arm in arms if arm.knob is not None}
+    turned = [n for n, cell in enumerate(cells) if cell.regime == FRONT and cell.arm in by_name]
+    with progress.stage("fronts", len(turned), unit="arms"):
+        for n in turned:
+            cells[n] = study.with_front(cells[n], by_name[cells[n].arm])
+            progress.advance(1, cells[n].arm)
+    return cells
+
+
+class _Study:
+    """What is done, and what does the rest."""
+
+    def __init__(self, folder: Path, progress: Progress) -> None:
+        self._folder = folder
+        self._progress = progress
+        self._runs = read_runs(folder)
+        self._lab: tuple[int, Any] | None = None
+        self._validation = held_out(Split.VALIDATION, VALIDATION_PROMPTS)
+        self._test = held_out(Split.TEST, TEST_PROMPTS)
+
+    def start(self, seed: int) -> Cell:
+        """The start model, while nothing has been trained."""
+        run = self._run("", START, seed, None)
+        return Cell("", START, seed, run, Setting(0.0))
+
+    def cell(self, regime: str, arm: Arm, seed: int, trials: int) -> Cell:
+        """Trains an arm with every setting that it may choose from."""
+        settings, runs = arm.trials(trials), list[Run]()
+        for setting in settings:
+            leader = score(runs[choose(runs)].validation) if runs else -math.inf
+            runs.append(self._run(regime, arm.name, seed, arm.at(setting), leader))
+        best = choose(runs)
+        return Cell(regime, arm.name, seed, runs[best], settings[best])
+
+    def with_front(self, cell: Cell, arm: Arm) -> Cell:
+        """The cell with its arm trained at every value of its knob."""
+        front = {}
+        for setting in arm.front(cell.setting.rate):
+            run = self._run(cell.regime, arm.name, cell.seed, arm.at(setting))
+            if run.test is not None and setting.value is not None:
+                front[setting.value] = run.test
+        return replace(cell, front=front)
+
+    def _run(
+        self,
+        regime: str,
+        arm: str,
+        seed: int,
+        recipe: Recipe | None,
+        leader: float = -math.inf,
+    ) -> Run:
+        """A run that is there, or a training.
+
+        Args:
+            leader: score that it must beat for its test results to be wanted.
+        """
+        digest = "" if recipe is None else recipe_digest(recipe)
+        found = self._runs.get((regime, seed, digest))
+        if found is not None and (found.test or score(found.validation) <= leader):
+            return found
+        lab, home = self._lab_of(seed), self._folder / f"seed-{seed}"
+        if recipe is not None:
+            lab.train(_ready(recipe, home, seed, regime))
+        validation = lab.measure(self._validation, seed)
+        test = lab.measure(self._test, seed) if score(validation) > leader else None
+        rate = recipe.optimization.learning_rate if recipe else 0.0
+        run = Run(regime, seed, digest, arm, rate, validation, test)
+        _add(self._folder / "runs.jsonl", run)
+        self._runs[run.key] = run
+        return run
+
+    def _lab_of(self, seed: int) -> Any:
+        if self._lab is None or self._lab[0] != seed:
+            self._lab = seed, _lab(self._folder / f"seed-{seed}", seed, self._progress)
+        return self._lab[1]
 
 
 def _lab(home: Path, seed: int, progress: Progress) -> Any:
@@ -213,10 +229,18 @@ def _lab(home: Path, seed: int, progress: Progress) -> Any:
     return lab
 
 
-def _sets(home: Path, seed: int, regime: str) -> Path:
-    if not (home / regime).is_dir():
-        write_sets(home / regime, REGIMES[regime], seed)
-    return home / regime
+def _ready(recipe: Recipe, home: Path, seed: int, regime: str) -> Recipe:
+    """The recipe with its sets written, and the models there that it was told to look at."""
+    from bfpo_bench.training.train import train
+
+    folder = home / regime
+    if not folder.is_dir():
+        write_sets(folder, REGIMES[regime], seed)
+    recipe = located(recipe, folder)
+    for place in recipe.relabel.models.values() if recipe.relabel else ():
+        before = located(load_recipe(f"toy/{Path(place).name}", base=str(home / "start")), folder)
+        train(before, Path(place), Progress(show=False), device="cpu")
+    return recipe
 
 
 def _add(path: Path, run: Run) -> None:
@@ -234,14 +258,20 @@ def read_runs(folder: Path) -> dict[Key, Run]:
         try:
             content = json.loads(line)
             shares = {name: _shares(content[name]) for name in ("validation", "test")}
-            run = Run(**{**content, **shares})
+            # What version 0.1 called it.
+            rate = content.pop("setting", None)
+            run = Run(**{"rate": rate, **content, **shares})
         except (ValueError, TypeError, KeyError):
             continue
-        runs[run.regime, run.arm, run.setting, run.seed, run.recipe] = run
+        # One without test results may have been done again with them.
+        if run.key not in runs or run.test:
+            runs[run.key] = run
     return runs
 
 
-def _shares(content: dict[str, float]) -> Shares:
+def _shares(content: dict[str, float] | None) -> Shares | None:
+    if content is None:
+        return None
     if "safe" in content:  # of before December 2026
         content["harmless"] = content.pop("safe")
         content["answered"] = 100 - content.pop("over_refusing")
