@@ -25,7 +25,7 @@ LONGEST_FIRST = (
     *("crash/test_kill_vllm.py", "engines/vllm/test_engine.py", "training/test_distributed.py"),
     *("test_real_input.py", "training/on_policy/test_rloo.py", "cli/test_cli.py"),
     "docs/test_commands.py",
-    *("engines/openai/test_vllm_server.py", "engines/test_distributed.py"),
+    *("engines/openai/test_vllm_server.py", "engines/test_copied.py"),
     *("evaluation/test_run.py", "models/test_adapters.py"),
     *("tasks/test_stock.py", "tasks/test_lm_eval.py", "crash/test_kill.py"),
     *("leaderboard/test_report_browser.py", "cli/test_terminal.py"),

@@ -68,8 +68,8 @@ MARK = "BFPO_BENCH_SERVES"
 # Reads until the pipe closes. "done" means that the engine was closed in good order. What is just
 # starting may start more: looked at until nothing new is there.
 _WATCH = """
-import sys, time, psutil
-variable, mark = sys.argv[1:]
+import shutil, sys, time, psutil
+variable, mark, *folders = sys.argv[1:]
 told = sys.stdin.read().split()
 
 def serves(process):
@@ -92,20 +92,28 @@ while told[-1:] != ["done"] and quiet < 3:
             pass
     quiet = 0 if found else quiet + 1
     time.sleep(0.3)
+for folder in folders:
+    shutil.rmtree(folder, ignore_errors=True)
 """
 
 
 class Guard:
-    """Ends what was started in :meth:`starting` once this process is gone."""
+    """Ends what was started in :meth:`starting` once this process is gone.
 
-    def __init__(self) -> None:
+    Args:
+        folder: removed then.
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
         self._mark = f"{os.getpid()}-{secrets.token_hex(8)}"
         source, self._pipe = os.pipe()
         # A forked child that held the pipe open would hide this process's end.
         locks.add(self._pipe)
         # A session of its own: Ctrl-C and kill of the whole group must not reach the watcher.
         self._watcher = subprocess.Popen(
-            [sys.executable, "-c", _WATCH, MARK, self._mark],
+            [sys.executable, "-c", _WATCH, MARK, self._mark, *([folder] if folder else [])],
+            # This process may be marked itself; its watcher outlives it.
+            env={name: value for name, value in os.environ.items() if name != MARK},
             stdin=source,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -116,27 +124,31 @@ class Guard:
     @contextmanager
     def starting(self) -> Iterator[None]:
         """Processes that the body starts serve this one. Where it fails, they are ended at once."""
+        outer = os.environ.get(MARK)
         os.environ[MARK] = self._mark
         try:
             yield
         except BaseException:
-            self._end()
+            self.end()
             raise
         finally:
             del os.environ[MARK]
+            if outer is not None:
+                os.environ[MARK] = outer
         # A forked child's environment, as others see it, is that of its parent.
         self._tell(" ".join(_children(but=self._watcher.pid)))
 
     def dismiss(self) -> None:
         """The processes have ended in good order; the watcher goes home."""
         self._tell(" done")
-        self._end()
+        self.end()
 
     def _tell(self, text: str) -> None:
         with suppress(OSError):  # somebody killed the watcher
             os.write(self._pipe, text.encode("ascii"))
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """What is left of the processes is ended."""
         locks.discard(self._pipe)
         os.close(self._pipe)
         self._watcher.wait()

@@ -44,13 +44,22 @@ def choose_backend(name: str | None) -> str:
 
 def open_engine(backend: str, options: EngineOptions) -> Engine:
     """Loads a model. Takes seconds to minutes; frees everything again on ``close()``."""
-    from bfpo_bench.engines.distributed import ParallelEngine, open_copy
+    if options.data_parallel_size == 1 and options.ray is None:
+        return open_copy(backend, options)
+    from bfpo_bench.engines.copied import CopiedEngine
 
-    open_here = ParallelEngine if options.data_parallel_size > 1 else open_copy
-    if backend != "vllm":
-        return open_here(backend, options)
-    from bfpo_bench.engines.vllm.files import prepared
+    return CopiedEngine(backend, options)
 
-    # All has been read when the engine is there.
-    with prepared(options) as seen:
-        return open_here(backend, seen)
+
+def open_copy(backend: str, options: EngineOptions) -> Engine:
+    """Loads one copy of a model into this process."""
+    if backend == "vllm":
+        from bfpo_bench.engines.vllm.engine import VLLMEngine
+        from bfpo_bench.engines.vllm.files import prepared
+
+        # All has been read when the engine is there.
+        with prepared(options) as seen:
+            return VLLMEngine(seen)
+    from bfpo_bench.engines.hf.engine import HFEngine
+
+    return HFEngine(options)

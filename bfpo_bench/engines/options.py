@@ -73,7 +73,13 @@ class Loading(Options):
         ),
     ] = None
     tensor_parallel_size: Annotated[Count, Help("GPUs for one copy of a model (vllm).")] = 1
-    data_parallel_size: Annotated[Count, Help("Copies of a model.")] = 1
+    data_parallel_size: Annotated[
+        Count, Help("Copies of a model, on this machine or a --ray cluster.")
+    ] = 1
+    ray: Annotated[
+        str | None,
+        Help("Ray cluster to put the copies on: auto, or its address.", metavar="ADDRESS"),
+    ] = None
     gpu_memory_utilization: Annotated[
         float, Field(gt=0, le=1), Help("Share of GPU memory that vLLM may take.")
     ] = 0.9
@@ -115,6 +121,7 @@ class Loading(Options):
             max_length=max_length,
             tensor_parallel_size=self.tensor_parallel_size,
             data_parallel_size=self.data_parallel_size,
+            ray=self.ray,
             gpu_memory_utilization=self.gpu_memory_utilization,
             trust_remote_code=self.trust_remote_code,
         )

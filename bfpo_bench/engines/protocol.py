@@ -112,8 +112,11 @@ class NonFiniteLogits(Exception):
     """
 
     def __init__(self, index: int) -> None:
-        super().__init__(f"non-finite logits at request {index}")
+        super().__init__(index)
         self.index = index
+
+    def __str__(self) -> str:
+        return f"non-finite logits at request {self.index}"
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ class EngineOptions:
         max_length: context window in tokens; None takes the model's.
         tensor_parallel_size: GPUs that one copy of the model is split over (vLLM only).
         data_parallel_size: copies of the model that share the work.
+        ray: address of the Ray cluster that they run on, or ``"auto"``; None for this machine.
         gpu_memory_utilization: share of GPU memory that vLLM may take.
         trust_remote_code: run code that comes with the checkpoint.
         scratch: folder for what an engine needs to go on with a batch that was stopped (hf); None
@@ -145,6 +149,7 @@ class EngineOptions:
     max_length: int | None = None
     tensor_parallel_size: int = 1
     data_parallel_size: int = 1
+    ray: str | None = None
     gpu_memory_utilization: float = 0.9
     trust_remote_code: bool = False
     scratch: str | None = None
@@ -154,25 +159,6 @@ Answered = Collection[int]
 """Indices of requests whose answers are known already. An engine plans its batches from *all*
 requests and leaves out only batches that are known whole: what is computed together, and with it
 every floating-point rounding, is then the same with and without an interruption."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """The part of the batches that one of several processes computes.
-
-    The engines that can be copied (hf and vLLM) take one in ``score`` and ``label_batches``. With
-    hf every process plans all batches, so that together they compute the very batches of one.
-
-    Attributes:
-        rank: number of this process, from 0.
-        processes: how many there are.
-        max_tokens: tokens in a batch, agreed between them; None where an engine needs no such
-            limit.
-    """
-
-    rank: int
-    processes: int
-    max_tokens: int | None = None
 
 
 class Engine(ABC):

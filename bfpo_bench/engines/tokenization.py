@@ -166,26 +166,40 @@ def score_parts(
     return parts, owners
 
 
-def joined_scores(
-    batches: Iterable[Sequence[tuple[int, Score]]], owners: Sequence[int]
-) -> Iterator[list[tuple[int, Score]]]:
-    """Batches of the parts' scores as batches of the requests', each when all its parts are there.
+class Whole:
+    """Puts the scores of parts together, each request's when all its parts are there.
 
     Args:
-        owners: the request that each part belongs to.
+        owners: the request that each part belongs to; None where the parts are the requests.
     """
-    counts = Counter(owners)
-    found: dict[int, dict[int, Score]] = {}
-    for batch in batches:
+
+    def __init__(self, owners: Sequence[int] | None) -> None:
+        self._owners = owners
+        self._counts = Counter(owners)
+        self._found: dict[int, dict[int, Score]] = {}
+
+    def add(self, batch: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
+        """What a batch of numbered parts makes whole, by the numbers of the requests."""
+        if self._owners is None:
+            return batch
         whole = []
         for part, score in batch:
-            owner = owners[part]
-            mine = found.setdefault(owner, {})
+            owner = self._owners[part]
+            mine = self._found.setdefault(owner, {})
             mine[part] = score
-            if len(mine) == counts[owner]:
-                del found[owner]
+            if len(mine) == self._counts[owner]:
+                del self._found[owner]
                 whole.append((owner, _sum([mine[place] for place in sorted(mine)])))
-        yield whole
+        return whole
+
+
+def joined_scores(
+    batches: Iterable[list[tuple[int, Score]]], owners: Sequence[int]
+) -> Iterator[list[tuple[int, Score]]]:
+    """Batches of the parts' scores as batches of the requests', see :class:`Whole`."""
+    whole = Whole(owners)
+    for batch in batches:
+        yield whole.add(batch)
 
 
 def _sum(scores: Sequence[Score]) -> Score:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import queue
 import shutil
 from collections.abc import Iterator
 from itertools import chain
@@ -12,44 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bfpo_bench.common import processes
 from bfpo_bench.common.errors import BadInput, RunFailed
-from bfpo_bench.engines import EngineOptions, choose_backend, distributed
+from bfpo_bench.engines import EngineOptions, choose_backend
 from bfpo_bench.engines.tokenization import (
     fit_pair,
     load_tokenizer,
     prefix_token,
 )
-
-
-def test_too_few_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3,5")
-    assert distributed._device_groups(1, 2) == ["0,3"]
-    with pytest.raises(BadInput) as caught:
-        distributed._device_groups(2, 2)
-    assert str(caught.value) == (
-        "2 copies on 2 GPU(s) each need 4 GPUs, 3 are visible; lower --data-parallel-size or "
-        "--tensor-parallel-size."
-    )
-
-
-def test_a_copy_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise MemoryError("no room for the weights")
-
-    monkeypatch.setattr("bfpo_bench.engines.distributed.open_copy", fail)
-    reader, writer = multiprocessing.Pipe(duplex=False)
-    monkeypatch.setattr(processes, "locks", set())
-    with reader, writer:
-        options = EngineOptions(model="nowhere")
-        distributed._work(1, "hf", options, None, queue.SimpleQueue(), writer)
-        rank, kind, error = reader.recv()
-    assert (rank, kind) == (1, "failed")
-    assert isinstance(error, RunFailed)
-    assert str(error) == "a copy of the model failed: MemoryError('no room for the weights')"
 
 
 def test_unknown_and_missing_backends(monkeypatch: pytest.MonkeyPatch) -> None:

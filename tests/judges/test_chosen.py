@@ -29,6 +29,7 @@ def test_a_run_loads_its_judge_as_it_loads_its_target(tiny_llama: Path) -> None:
         "batch_size": 7,
         "tensor_parallel_size": 2,
         "data_parallel_size": 3,
+        "ray": "auto",
         "gpu_memory_utilization": 0.5,
         "trust_remote_code": True,
         "date": "2025-03-09",

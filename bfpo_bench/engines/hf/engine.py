@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +16,29 @@ from bfpo_bench.common.errors import BadInput, BenchError
 from bfpo_bench.engines.batching import power_of_two
 from bfpo_bench.engines.hf.generate import HFGeneration, embedding_count, end_ids
 from bfpo_bench.engines.hf.load import load_causal_model, not_loadable, torch_device
+from bfpo_bench.engines.plan import Order, Plan, PlannedEngine, answers_here
 from bfpo_bench.engines.prefix.attention import FLEX, TILES
 from bfpo_bench.engines.prefix.packed import Query
-from bfpo_bench.engines.prefix.scorer import Scorer, TokenRequest, continuation_request
+from bfpo_bench.engines.prefix.scorer import (
+    Reading,
+    Scorer,
+    TokenRequest,
+    continuation_request,
+)
 from bfpo_bench.engines.prefix.self_check import packing_fault
 from bfpo_bench.engines.protocol import (
     Answered,
-    Engine,
     EngineOptions,
     GenerateRequest,
     Response,
     Score,
     ScoreRequest,
-    Shard,
 )
 from bfpo_bench.engines.tokenization import (
     check_known,
     encode_many,
     encode_pairs,
     fit_pair,
-    joined_scores,
     score_parts,
 )
 from bfpo_bench.models.config import hidden, intermediate
@@ -42,7 +46,7 @@ from bfpo_bench.models.config import hidden, intermediate
 log = logging.getLogger(__name__)
 
 
-class HFEngine(HFLM, Engine):  # type: ignore[misc]
+class HFEngine(HFLM, PlannedEngine):  # type: ignore[misc]
     """A causal transformers model, also usable wherever lm-eval takes an ``LM``.
 
     Scores equal those of lm-eval's `hf` model; what requests have in common at their beginning is
@@ -98,29 +102,36 @@ class HFEngine(HFLM, Engine):  # type: ignore[misc]
 
     # ------------------------------------------------------------------ scoring
 
-    def score(
-        self, requests: Sequence[ScoreRequest], answered: Answered = (), shard: Shard | None = None
-    ) -> Iterator[list[tuple[int, Score]]]:
-        """See :class:`bfpo_bench.engines.Engine`."""
+    def answers(
+        self, orders: Iterable[Order], answered: Answered
+    ) -> Iterator[list[tuple[int, Any]]]:
+        """See :class:`PlannedEngine`."""
+        yield from answers_here(self, orders, answered)
+
+    @property
+    def limits(self) -> tuple[int, ...]:
+        """Tokens in a batch of scores, and of responses with their keys and values."""
+        return self._scorer.max_tokens, self._generation.max_tokens
+
+    @limits.setter
+    def limits(self, limits: tuple[int, ...]) -> None:
+        self._scorer.max_tokens, self._generation.max_tokens = limits
+
+    def plan_scores(self, requests: Sequence[ScoreRequest]) -> Plan[Score]:
+        """The batches of log-likelihoods."""
         parts, owners = score_parts(self.tokenizer, requests, self.max_length)
         asked = self._known([continuation_request(context, more) for context, more, _ in parts])
-        done = set(answered)
-        known = {part for part, owner in enumerate(owners) if owner in done}
-        scores = (
-            [(i, Score(one.loglikelihood, one.is_greedy, parts[i][2])) for i, one in batch]
-            for batch in self._scorer.run(asked, known, shard)
-        )
-        yield from joined_scores(scores, owners)
 
-    def label_batches(
-        self,
-        prompts: Sequence[str],
-        token_ids: Sequence[int],
-        add_special_tokens: bool = True,
-        answered: Answered = (),
-        shard: Shard | None = None,
-    ) -> Iterator[list[tuple[int, list[float]]]]:
-        """See :class:`bfpo_bench.engines.Engine`."""
+        def score(part: int, one: Reading) -> Score:
+            return Score(one.loglikelihood, one.is_greedy, parts[part][2])
+
+        several = owners if len(parts) > len(requests) else None
+        return replace(self._scorer.plan(asked).each(score), owners=several)
+
+    def plan_labels(
+        self, prompts: Sequence[str], token_ids: Sequence[int], add_special_tokens: bool
+    ) -> Plan[list[float]]:
+        """The batches of label probabilities."""
         rows = encode_many(self.tokenizer, prompts, add_special_tokens)
         for row in rows:
             if len(row) > self.max_length:
@@ -129,13 +140,11 @@ class HFEngine(HFLM, Engine):  # type: ignore[misc]
                     f"{self.max_length}; shorten it, or take a model with a longer one."
                 )
         asked = [TokenRequest(row, Query(len(row) - 1, token_ids, labels=True)) for row in rows]
-        for batch in self._scorer.run(self._known(asked), answered, shard):
-            yield [(index, reading.logprobs) for index, reading in batch]
+        return self._scorer.plan(self._known(asked)).each(lambda _, one: one.logprobs)
 
-    @property
-    def score_tokens(self) -> int:
-        """Tokens in a batch of scores."""
-        return self._scorer.max_tokens
+    def plan_responses(self, requests: Sequence[GenerateRequest]) -> Plan[Response]:
+        """The batches of responses."""
+        return self._generation.plan_responses(requests)
 
     # ------------------------------------------------------------ lm-eval's way in
 
@@ -210,14 +219,6 @@ class HFEngine(HFLM, Engine):  # type: ignore[misc]
                 )
             check_known((ids, query.targets), known)
         return asked
-
-    # --------------------------------------------------------------- generation
-
-    def respond(
-        self, requests: Sequence[GenerateRequest], answered: Answered = ()
-    ) -> Generator[list[tuple[int, Response]], None, None]:
-        """See :class:`bfpo_bench.engines.Engine`."""
-        yield from self._generation.respond(requests, answered)
 
     def _make_scorer(self) -> Scorer:
         """Packed scoring where the model can do it; plain, and a word about it, where not."""

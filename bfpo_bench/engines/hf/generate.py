@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from bfpo_bench.common.sampling import Sampling
-from bfpo_bench.engines.batching import halve_when_full, pending, plan_batches, power_of_two
+from bfpo_bench.engines.batching import halve_when_full, plan_batches, power_of_two
 from bfpo_bench.engines.hf.decode import Decoding
 from bfpo_bench.engines.hf.padding_check import ALONE, ANY, EQUAL, company
 from bfpo_bench.engines.hf.unfinished import Unfinished
+from bfpo_bench.engines.plan import Plan, answers_here, windows
 from bfpo_bench.engines.protocol import Answered, GenerateRequest, NonFiniteLogits, Response
 from bfpo_bench.engines.thoughts import Decoder, apart
 from bfpo_bench.engines.tokenization import check_known, cut_at_stop, encode_prompts, fit_prompt
@@ -24,10 +25,6 @@ from bfpo_bench.models.config import cached_values, hidden
 log = logging.getLogger(__name__)
 
 MAX_SEQUENCES = 128
-
-WINDOW = 2048
-"""Consecutive requests whose batches are planned together: enough to find rows of like lengths,
-few enough to stay flat in memory. Fixed, so that a resumed run plans the same batches."""
 
 
 class HFGeneration:
@@ -62,7 +59,7 @@ class HFGeneration:
         self._pad_id = pad_id
         # Found before anything has run: later the free memory tells of what ran, and a resumed run
         # would plan other batches.
-        self._max_tokens = _cache_token_budget(model)
+        self.max_tokens = _cache_token_budget(model)
         self._config = GenerationConfig(
             eos_token_id=sorted(self._eos_ids) or None, pad_token_id=pad_id
         )
@@ -71,55 +68,54 @@ class HFGeneration:
         self, requests: Sequence[GenerateRequest], answered: Answered = ()
     ) -> Generator[list[tuple[int, Response]], None, None]:
         """See :class:`bfpo_bench.engines.Engine`."""
-        known = answered if isinstance(answered, (set, frozenset)) else set(answered)
-        for begin in range(0, len(requests), WINDOW):
-            window = range(begin, min(begin + WINDOW, len(requests)))
-            if not known.issuperset(window):
-                yield from self._respond_window({i: requests[i] for i in window}, known)
+        yield from answers_here(self, windows(requests, answered), answered)
 
-    def _respond_window(
-        self, requests: dict[int, GenerateRequest], known: Set[int]
-    ) -> Iterator[list[tuple[int, Response]]]:
-        encoded = encode_prompts(self.tokenizer, list(requests.values()))
+    def plan_responses(self, requests: Sequence[GenerateRequest]) -> Plan[Response]:
+        """The batches in which responses to these requests are decoded."""
+        encoded = encode_prompts(self.tokenizer, requests)
         check_known(encoded, embedding_count(self.model))
-        prompts = {
-            i: fit_prompt(ids, request.most_tokens, self.max_length)
-            for (i, request), ids in zip(requests.items(), encoded, strict=True)
-        }
-        drawn = {
-            i: replace(request.sampling, max_new_tokens=request.most_tokens)
-            for i, request in requests.items()
-        }
-        for sampling in dict.fromkeys(drawn.values()):
-            mine = [i for i in requests if drawn[i] == sampling]
+        prompts = [
+            fit_prompt(ids, request.most_tokens, self.max_length)
+            for request, ids in zip(requests, encoded, strict=True)
+        ]
+        drawn = [
+            replace(request.sampling, max_new_tokens=request.most_tokens) for request in requests
+        ]
+        batches: list[list[int]] = []
+        for sampling in dict.fromkeys(drawn):
+            mine = [i for i, own in enumerate(drawn) if own == sampling]
             plan = self._plan([len(prompts[i][0]) for i in mine], sampling.max_new_tokens)
+            batches += [[mine[k] for k in batch] for batch in plan]
 
-            def run(
-                part: list[int], sampling: Sampling = sampling
-            ) -> Iterator[list[tuple[int, Response]]]:
+        def compute(
+            numbers: Sequence[int], known: Set[int]
+        ) -> Iterator[list[tuple[int, Response]]]:
+            def run(part: list[int]) -> Iterator[list[tuple[int, Response]]]:
                 asked = [requests[i] for i in part]
                 rows = {row for row, i in enumerate(part) if i in known}
                 try:
                     for some in self._respond_batch(
-                        [prompts[i] for i in part], asked, sampling, rows
+                        [prompts[i] for i in part], asked, drawn[part[0]], rows
                     ):
                         yield [(part[row], response) for row, response in some]
                 except NonFiniteLogits as error:
                     raise NonFiniteLogits(part[error.index]) from error
 
-            for batch in pending([[mine[k] for k in b] for b in plan], known):
-                yield from halve_when_full(run, batch)
+            for number in numbers:
+                yield from halve_when_full(run, batches[number])
+
+        return Plan(batches, compute)
 
     def _plan(self, lengths: list[int], new: int) -> list[list[int]]:
         """Which prompts are decoded together, by their lengths."""
         company = self._company
         most = 1 if company == ALONE else self._batch_size or MAX_SEQUENCES
         if company != EQUAL:
-            return plan_batches([length + new for length in lengths], most, self._max_tokens)
+            return plan_batches([length + new for length in lengths], most, self.max_tokens)
         batches = []
         for length in sorted(set(lengths), reverse=True):
             alike = [i for i, own in enumerate(lengths) if own == length]
-            plan = plan_batches([length + new] * len(alike), most, self._max_tokens)
+            plan = plan_batches([length + new] * len(alike), most, self.max_tokens)
             batches += [[alike[k] for k in batch] for batch in plan]
         return batches
 
@@ -149,10 +145,8 @@ class HFGeneration:
         """Yields (row, response) of the rows that are not known, soon after they have ended."""
         seeds = [request.seed for request in requests]
         asked = ([ids for ids, _ in prompts], seeds, sampling.as_dict(), sorted(self._eos_ids))
-        path = self._scratch / "batch.safetensors" if self._scratch else None
-        decoding = Decoding(
-            seeds, sampling, self._eos_ids, self.tokenizer, Unfinished(path, asked), known
-        )
+        kept = Unfinished(self._scratch, asked)
+        decoding = Decoding(seeds, sampling, self._eos_ids, self.tokenizer, kept, known)
         for ended in self._decode([ids for ids, _ in prompts], decoding, sampling.max_new_tokens):
             yield [
                 (row, self._response(new, len(prompts[row][0]), prompts[row][1], requests[row]))

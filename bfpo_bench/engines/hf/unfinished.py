@@ -70,17 +70,18 @@ class Unfinished:
     """The place of one unfinished batch.
 
     Args:
-        path: the file; None keeps nothing.
+        folder: where its file lies, under a name of the batch's own: copies of a model share it.
+            None keeps nothing.
         asked: all that the batch depends on; a file of another batch is left alone.
     """
 
-    def __init__(self, path: Path | None, asked: Any) -> None:
+    def __init__(self, folder: Path | None, asked: Any) -> None:
         import transformers
 
         versions = (torch.__version__, transformers.__version__)
         text = json.dumps([asked, versions], default=str)
         self._key = hashlib.sha256(text.encode()).hexdigest()
-        self._path = path
+        self._path = folder / f"{self._key[:16]}.safetensors" if folder else None
         self._next = time.monotonic() + SECONDS
 
     def save_when_due(self, batch: Batch) -> None:
@@ -166,7 +167,8 @@ class Unfinished:
                 "shape": list(tensor.shape),
                 "data_offsets": [begin, end],
             }
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # Only beside the run: a copy on another node may not see it.
+        path.parent.mkdir(exist_ok=True)
         free = shutil.disk_usage(path.parent).free
         if end > min(LARGEST, free // 2):
             raise _CannotBeKept(f"{end / 1e9:.1f} GB, and {free / 1e9:.1f} GB of disk are free")

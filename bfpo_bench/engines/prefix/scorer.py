@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
 from bfpo_bench.common.errors import RunFailed
-from bfpo_bench.engines.batching import pending
+from bfpo_bench.engines.plan import Plan
 from bfpo_bench.engines.prefix.attention import attention
 from bfpo_bench.engines.prefix.bins import Cost, cut_into_pieces, fill_batches, fill_rows
 from bfpo_bench.engines.prefix.packed import Logprobs, PackedModel, Query
 from bfpo_bench.engines.prefix.plain import PlainModel
 from bfpo_bench.engines.prefix.rope import RopeByLength
 from bfpo_bench.engines.prefix.tree import Row, SortedRequests, batches_of_rows
-from bfpo_bench.engines.protocol import Answered, Shard
+from bfpo_bench.engines.protocol import Answered
 
 log = logging.getLogger(__name__)
 
@@ -115,21 +115,25 @@ class Scorer:
         self.computed_tokens = 0
         """Tokens that went through the model so far, padding not counted."""
 
+    def plan(self, requests: Sequence[TokenRequest]) -> Plan[Reading]:
+        """The batches in which the readings of requests are computed."""
+        homes = _Homes(requests, self)
+
+        def compute(numbers: Sequence[int], known: Set[int]) -> Iterator[list[tuple[int, Reading]]]:
+            for number in numbers:
+                yield self._fitting(homes, homes.batches[number])
+
+        return Plan(homes.batches, compute)
+
     def run(
-        self, requests: Sequence[TokenRequest], answered: Answered = (), shard: Shard | None = None
+        self, requests: Sequence[TokenRequest], answered: Answered = ()
     ) -> Iterator[list[tuple[int, Reading]]]:
         """Yields batches of (index into `requests`, reading).
 
         Args:
             answered: indices whose readings are known; batches of nothing else are left out.
-            shard: which batches are this process's.
         """
-        plan = _Plan(requests, self, (shard and shard.max_tokens) or self.max_tokens)
-        batches = plan.batches
-        if shard is not None:
-            batches = batches[shard.rank :: shard.processes]
-        for batch in pending(batches, answered):
-            yield self._fitting(plan, batch)
+        yield from self.plan(requests).run(answered)
 
     def batches(self, ordered: SortedRequests, max_tokens: int) -> list[list[list[range]]]:
         """Batches of rows of ranges of places in ``ordered.order``."""
@@ -151,7 +155,7 @@ class Scorer:
         return [[[pieces[piece] for piece in row] for row in batch] for batch in filled]
 
     @torch.inference_mode()
-    def _fitting(self, plan: _Plan, batch: list[int]) -> list[tuple[int, Reading]]:
+    def _fitting(self, plan: _Homes, batch: list[int]) -> list[tuple[int, Reading]]:
         """Computes a batch; in halves when the memory does not suffice."""
         rows = plan.rows(batch)
         tokens = sum(map(len, rows))
@@ -195,10 +199,10 @@ def _operations(model: Any) -> Cost:
     return Cost(2.0 * matrices, DENSE_PAIR * 4.0 * layers * getattr(config, "hidden_size", 0))
 
 
-class _Plan:
+class _Homes:
     """Which requests make a row, and which rows a batch."""
 
-    def __init__(self, requests: Sequence[TokenRequest], scorer: Scorer, max_tokens: int) -> None:
+    def __init__(self, requests: Sequence[TokenRequest], scorer: Scorer) -> None:
         self.requests = requests
         self.batches: list[list[int]] = []
         # Of each request: the trees it belongs to, its place in their order, its row.
@@ -209,10 +213,10 @@ class _Plan:
             regimes.setdefault(scorer.rope.regime(len(request.ids)), []).append(index)
         ids = [request.ids for request in requests]
         for regime in sorted(regimes, reverse=True):
-            self._add(SortedRequests(ids, regimes[regime]), scorer, max_tokens)
+            self._add(SortedRequests(ids, regimes[regime]), scorer)
 
-    def _add(self, ordered: SortedRequests, scorer: Scorer, max_tokens: int) -> None:
-        for rows in scorer.batches(ordered, max_tokens):
+    def _add(self, ordered: SortedRequests, scorer: Scorer) -> None:
+        for rows in scorer.batches(ordered, scorer.max_tokens):
             batch = []
             for row in rows:
                 places = sorted(place for piece in row for place in piece)

@@ -5,22 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import sys
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.processes import Guard
+from bfpo_bench.engines.plan import WINDOW, Order, Plan, PlannedEngine, answers_here
 from bfpo_bench.engines.protocol import (
     Answered,
-    Engine,
     EngineOptions,
     GenerateRequest,
     NonFiniteLogits,
     Response,
     Score,
     ScoreRequest,
-    Shard,
 )
 from bfpo_bench.engines.thoughts import Decoder, apart
 from bfpo_bench.engines.tokenization import (
@@ -34,21 +34,19 @@ from bfpo_bench.engines.tokenization import (
 )
 from bfpo_bench.engines.vllm.startup import explained
 
-WINDOW = 2048
-"""Requests handed to vLLM at a time, few enough to stay flat in memory. vLLM answers up to 1,024 at
-once on a large GPU; as many again wait, so that it never does."""
-
-TOKENIZED = 256
-"""Prompts tokenised at a time, while vLLM works on those before them."""
+PIECE = 256
+"""Requests of a batch of a plan, which only says what a copy of the model is given at least: vLLM
+finds its own. Also prompts tokenised at a time, while vLLM works on those before them."""
 
 HAND_OUT_SECONDS = 0.5
 """Finished answers are handed out (and stored by the caller) at least this often."""
 
 
-class VLLMEngine(Engine):
+class VLLMEngine(PlannedEngine):
     """A model in vLLM. Random numbers belong to the request (vLLM's per-request seed)."""
 
     backend = "vllm"
+    window = sys.maxsize  # it finds its own batches
 
     def __init__(self, options: EngineOptions) -> None:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -95,106 +93,95 @@ class VLLMEngine(Engine):
 
     # ------------------------------------------------------------------ scoring
 
-    def score(
-        self, requests: Sequence[ScoreRequest], answered: Answered = (), shard: Shard | None = None
-    ) -> Iterator[list[tuple[int, Score]]]:
-        """See :class:`bfpo_bench.engines.Engine`."""
+    limits: tuple[int, ...] = ()
+
+    def answers(
+        self, orders: Iterable[Order], answered: Answered
+    ) -> Iterator[list[tuple[int, Any]]]:
+        """See :class:`PlannedEngine`."""
+        yield from answers_here(self, orders, answered)
+
+    def plan_scores(self, requests: Sequence[ScoreRequest]) -> Plan[Score]:
+        """Log-likelihoods; what begins alike goes to one copy, whose prefix cache then holds it."""
         from vllm import SamplingParams
 
-        known = set(answered)
         params = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=1, detokenize=False)
         # vLLM wants to generate one token, so one less fits than the window holds.
         window = self.max_length - 2
 
-        # What begins alike goes to one process, whose prefix cache then holds it.
-        left = [
-            i
-            for i in range(len(requests))
-            if i not in known
-            and (shard is None or requests[i].group % shard.processes == shard.rank)
-        ]
-        parts, places = score_parts(self.tokenizer, [requests[i] for i in left], window)
+        def compute(left: list[int]) -> Iterator[list[tuple[int, Score]]]:
+            parts, places = score_parts(self.tokenizer, [requests[i] for i in left], window)
+            asked = ((i, context + more, params) for i, (context, more, _) in enumerate(parts))
+            scores = (
+                [(i, _score(*parts[i], output.prompt_logprobs)) for i, output in finished]
+                for finished in self._run(asked)
+            )
+            yield from joined_scores(scores, [left[place] for place in places])
 
-        def submissions() -> Iterator[tuple[int, list[int], Any]]:
-            for index, (context, continuation, _) in enumerate(parts):
-                yield index, context + continuation, params
+        return _planned([request.group for request in requests], compute)
 
-        scores = (
-            [(i, _score(*parts[i], output.prompt_logprobs)) for i, output in finished]
-            for finished in self._run(submissions())
-        )
-        yield from joined_scores(scores, [left[place] for place in places])
-
-    def label_batches(
-        self,
-        prompts: Sequence[str],
-        token_ids: Sequence[int],
-        add_special_tokens: bool = True,
-        answered: Answered = (),
-        shard: Shard | None = None,
-    ) -> Iterator[list[tuple[int, list[float]]]]:
-        """See :class:`bfpo_bench.engines.Engine`."""
+    def plan_labels(
+        self, prompts: Sequence[str], token_ids: Sequence[int], add_special_tokens: bool
+    ) -> Plan[list[float]]:
+        """Probabilities of labels."""
         from vllm import SamplingParams
 
         ids = list(token_ids)
         params = SamplingParams(
             temperature=0.0, max_tokens=1, logprob_token_ids=ids, detokenize=False
         )
-        known = set(answered)
-        step, first = (shard.processes, shard.rank) if shard else (1, 0)
-        mine = [i for i in range(first, len(prompts), step) if i not in known]
-        encoded = encode_many(self.tokenizer, [prompts[i] for i in mine], add_special_tokens)
-
-        def submissions() -> Iterator[tuple[int, list[int], Any]]:
-            for index, tokens in zip(mine, encoded, strict=True):
-                yield index, tokens, params
 
         def labels(output: Any) -> list[float]:
             after = output.outputs[0].logprobs[0]
             return [float(after[token].logprob) for token in ids]
 
-        for finished in self._run(submissions()):
-            yield [(index, labels(output)) for index, output in finished]
+        def compute(left: list[int]) -> Iterator[list[tuple[int, list[float]]]]:
+            encoded = encode_many(self.tokenizer, [prompts[i] for i in left], add_special_tokens)
+            asked = ((i, tokens, params) for i, tokens in zip(left, encoded, strict=True))
+            for finished in self._run(asked):
+                yield [(index, labels(output)) for index, output in finished]
+
+        return _planned(range(len(prompts)), compute)
 
     # --------------------------------------------------------------- generation
 
-    def respond(
-        self, requests: Sequence[GenerateRequest], answered: Answered = ()
-    ) -> Generator[list[tuple[int, Response]], None, None]:
-        """See :class:`bfpo_bench.engines.Engine`."""
+    def plan_responses(self, requests: Sequence[GenerateRequest]) -> Plan[Response]:
+        """Responses."""
         from vllm import SamplingParams
 
-        known = set(answered)
-        self._probe(requests, known)
-        cuts: dict[int, int] = {}
         ends = sorted(self._end_ids) or None
 
-        def submissions() -> Iterator[tuple[int, list[int], Any]]:
-            left = (i for i in range(len(requests)) if i not in known)
-            while chunk := {i: requests[i] for i in itertools.islice(left, TOKENIZED)}:
-                encoded = encode_prompts(self.tokenizer, list(chunk.values()))
-                check_known(encoded, self._engine.model_config.get_vocab_size())
-                for (index, request), prompt in zip(chunk.items(), encoded, strict=True):
-                    sampling = request.sampling
-                    ids, cuts[index] = fit_prompt(prompt, request.most_tokens, self.max_length)
-                    params = SamplingParams(
-                        max_tokens=request.most_tokens,
-                        temperature=sampling.temperature,
-                        top_p=sampling.top_p,
-                        stop=list(sampling.stop) or None,
-                        stop_token_ids=ends,
-                        seed=request.seed if sampling.temperature > 0 else None,
-                    )
-                    yield index, ids, params
+        def compute(left: list[int]) -> Iterator[list[tuple[int, Response]]]:
+            self._probe(requests, left[0])
+            cuts: dict[int, int] = {}
+            waiting = iter(left)
 
-        for finished in self._run(submissions()):
-            yield [(i, self._response(output, cuts.pop(i), requests[i])) for i, output in finished]
+            def submissions() -> Iterator[tuple[int, list[int], Any]]:
+                while chunk := {i: requests[i] for i in itertools.islice(waiting, PIECE)}:
+                    encoded = encode_prompts(self.tokenizer, list(chunk.values()))
+                    check_known(encoded, self._engine.model_config.get_vocab_size())
+                    for (index, request), prompt in zip(chunk.items(), encoded, strict=True):
+                        sampling = request.sampling
+                        ids, cuts[index] = fit_prompt(prompt, request.most_tokens, self.max_length)
+                        params = SamplingParams(
+                            max_tokens=request.most_tokens,
+                            temperature=sampling.temperature,
+                            top_p=sampling.top_p,
+                            stop=list(sampling.stop) or None,
+                            stop_token_ids=ends,
+                            seed=request.seed if sampling.temperature > 0 else None,
+                        )
+                        yield index, ids, params
 
-    def _probe(self, requests: Sequence[GenerateRequest], known: set[int]) -> None:
-        """Looks at the first prompt's logits: vLLM goes on sampling when they are no numbers."""
-        first = next((i for i in range(len(requests)) if i not in known), None)
-        if first is None:
-            return
+            for finished in self._run(submissions()):
+                yield [
+                    (i, self._response(output, cuts.pop(i), requests[i])) for i, output in finished
+                ]
+
+        return _planned(range(len(requests)), compute)
+
+    def _probe(self, requests: Sequence[GenerateRequest], first: int) -> None:
+        """Looks at a prompt's logits: vLLM goes on sampling when they are no numbers."""
         [[value]] = self.label_logprobs([requests[first].prompt[-1000:]], [0])
         if math.isnan(value):
             raise NonFiniteLogits(first)
@@ -230,7 +217,7 @@ class VLLMEngine(Engine):
         more = True
         try:
             while more or waiting:
-                while more and len(waiting) < WINDOW:
+                while more and len(waiting) < WINDOW:  # up to 1,024 on a large GPU, as many again
                     entry = next(submissions, None)
                     if entry is None:
                         more = False
@@ -268,6 +255,24 @@ class VLLMEngine(Engine):
 
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _planned(
+    groups: Sequence[int], answers: Callable[[list[int]], Iterator[list[tuple[int, Any]]]]
+) -> Plan[Any]:
+    """Pieces of consecutive requests, with groups left whole."""
+    pieces: list[list[int]] = []
+    for index, group in enumerate(groups):
+        if not pieces or (len(pieces[-1]) >= PIECE and group != groups[index - 1]):
+            pieces.append([])
+        pieces[-1].append(index)
+
+    def compute(numbers: Sequence[int], known: Set[int]) -> Iterator[list[tuple[int, Any]]]:
+        left = [index for number in numbers for index in pieces[number] if index not in known]
+        if left:
+            yield from answers(left)
+
+    return Plan(pieces, compute, together=WINDOW)
 
 
 def _score(context: list[int], continuation: list[int], cut: int, logprobs: Any) -> Score:

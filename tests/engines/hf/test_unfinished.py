@@ -56,19 +56,19 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     interrupts._installed = None
 
 
-def decode(model: Any, path: Path | None, known: set[int] = frozenset()) -> Any:  # type: ignore[assignment]
+def decode(model: Any, folder: Path | None, known: set[int] = frozenset()) -> Any:  # type: ignore[assignment]
     tokenizer = SimpleNamespace(eos_token_id=2, all_special_ids=[2], chat_template=None)
     generation = HFGeneration(model, tokenizer, max_length=64, pad_id=0, batch_size=None)
-    kept = Unfinished(path, [PROMPTS, SAMPLING.as_dict()])
+    kept = Unfinished(folder, [PROMPTS, SAMPLING.as_dict()])
     seeds = range(len(PROMPTS))
     return generation._decode(PROMPTS, Decoding(seeds, SAMPLING, ENDS, None, kept, known), 30)
 
 
-def decode_until_stopped(model: Any, path: Path, known: set[int]) -> dict[int, list[int]]:
+def decode_until_stopped(model: Any, folder: Path, known: set[int]) -> dict[int, list[int]]:
     """What was handed out before the signal."""
     found: dict[int, list[int]] = {}
     try:
-        with closing(decode(model, path, known)) as batches:
+        with closing(decode(model, folder, known)) as batches:
             for some in batches:
                 found.update(some)
     except KeyboardInterrupt:
@@ -87,21 +87,21 @@ def test_a_stopped_batch_goes_on_where_it_was(name: str, tmp_path: Path) -> None
     needed, watch.passes = watch.passes, 0
 
     found: dict[int, list[int]] = {}
-    path = tmp_path / "unfinished" / "batch.safetensors"
+    folder = tmp_path / "unfinished"
     stops = [2, 3, needed // 2, needed - 1]
     for stop in stops:
         watch.at = stop
         take_signals()
         # What was stored is known; the rest is handed out again or goes on.
-        told = decode_until_stopped(model, path, set(found))
+        told = decode_until_stopped(model, folder, set(found))
         assert not found.keys() & told
         found |= told
-        assert [file.name for file in path.parent.iterdir()] == [path.name]
-    rest = dict(pair for some in decode(model, path, set(found)) for pair in some)
+        assert [file.suffix for file in folder.iterdir()] == [".safetensors"]
+    rest = dict(pair for some in decode(model, folder, set(found)) for pair in some)
     assert not found.keys() & rest
     assert found | rest == undisturbed
     assert watch.passes == needed
-    assert not list(path.parent.iterdir())
+    assert not list(folder.iterdir())
 
 
 def test_a_killed_process_goes_on_from_the_last_time(
@@ -111,30 +111,29 @@ def test_a_killed_process_goes_on_from_the_last_time(
     model = architectures.make("llama")
     watch = Stopping(model)
     undisturbed = dict(pair for some in decode(model, None) for pair in some)
-    path = tmp_path / "batch.safetensors"
 
     def killed() -> None:
         raise SystemExit
 
     watch.passes, watch.at, watch.then = 0, 7, killed
     with pytest.raises(SystemExit):
-        list(decode(model, path))
+        list(decode(model, tmp_path))
     # The step in which it ended is of no use; those before it were written down in time.
     watch.passes = watch.at = 0
-    assert dict(pair for some in decode(model, path) for pair in some) == undisturbed
+    assert dict(pair for some in decode(model, tmp_path) for pair in some) == undisturbed
     assert watch.passes < max(map(len, undisturbed.values()))
 
 
 def test_another_batch_a_cut_file_and_nothing(tmp_path: Path) -> None:
     model = architectures.make("llama")
     watch = Stopping(model)
-    path = tmp_path / "batch.safetensors"
-    undisturbed = dict(pair for some in decode(model, path) for pair in some)
+    undisturbed = dict(pair for some in decode(model, tmp_path) for pair in some)
     needed = watch.passes
     take_signals()
     watch.passes, watch.at = 0, 5
     with pytest.raises(KeyboardInterrupt):
-        list(decode(model, path))
+        list(decode(model, tmp_path))
+    [path] = tmp_path.iterdir()
     whole = path.read_bytes()
     for content in (
         whole[: len(whole) // 2],
@@ -145,7 +144,7 @@ def test_another_batch_a_cut_file_and_nothing(tmp_path: Path) -> None:
     ):
         path.write_bytes(content)
         watch.passes = watch.at = 0
-        assert dict(pair for some in decode(model, path) for pair in some) == undisturbed
+        assert dict(pair for some in decode(model, tmp_path) for pair in some) == undisturbed
         assert watch.passes == needed
 
 
@@ -154,21 +153,21 @@ def test_what_cannot_be_kept_is_told(
     reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = architectures.make("llama")
-    path = tmp_path / "batch.safetensors"
+    folder = tmp_path
     if reason == "no room":
         monkeypatch.setattr(unfinished, "LARGEST", 1000)
     elif reason == "folder":
         (tmp_path / "file").touch()
-        path = tmp_path / "file" / "batch.safetensors"
+        folder = tmp_path / "file"
     else:
         monkeypatch.setattr(unfinished, "_KINDS", {})
     watch = Stopping(model)
     watch.at = 5
     take_signals()
     with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
-        list(decode(model, path))
+        list(decode(model, folder))
     assert "An unfinished batch cannot be kept and will start over (" in caplog.text
-    assert not path.exists()
+    assert not list(tmp_path.glob("**/*.safetensors"))
 
 
 def test_a_stopped_engine_ends_with_the_responses_of_an_undisturbed_one(

@@ -19,7 +19,6 @@ from bfpo_bench.engines.prefix.attention import TILES
 from bfpo_bench.engines.prefix.packed import Logprobs, Query
 from bfpo_bench.engines.prefix.scorer import Reading, Scorer, TokenRequest, continuation_request
 from bfpo_bench.engines.prefix.tree import Row, SortedRequests
-from bfpo_bench.engines.protocol import Shard
 from tests.engines.architectures import VOCABULARY, next_token_logprobs, shared
 
 
@@ -138,18 +137,17 @@ def test_resumed_batches_are_bit_for_bit_the_same(
     assert all(whole[i] == reading for i, reading in rest.items())
 
 
-@pytest.mark.parametrize("processes", [2, 3, 50])
-def test_shares_make_up_the_whole_bit_for_bit(
-    requests: list[TokenRequest], whole: dict[int, Reading], processes: int
+def test_batches_in_any_order_make_up_the_whole_bit_for_bit(
+    requests: list[TokenRequest], whole: dict[int, Reading]
 ) -> None:
-    union: dict[int, Reading] = {}
-    for rank in range(processes):
-        # Processes with other memory agree on one number of tokens.
-        scorer = Scorer(shared("llama"), 200 + 100 * rank)
-        part = run(scorer, requests, shard=Shard(rank, processes, max_tokens=200))
-        assert not union.keys() & part.keys()
-        union |= part
-    assert union == whole
+    plan = Scorer(shared("llama"), 200).plan(requests)
+    numbers = random.Random(1).sample(range(len(plan.batches)), len(plan.batches))
+    found: dict[int, Reading] = {}
+    for number in numbers:
+        [batch] = plan.compute([number], set())
+        assert [index for index, _ in batch] == plan.batches[number]
+        found |= dict(batch)
+    assert found == whole
 
 
 def test_labels_of_one_prompt_are_read_at_one_place() -> None:

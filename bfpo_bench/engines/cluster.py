@@ -1,0 +1,145 @@
+"""Ray: started on this machine for the time of a model, or a cluster that runs already."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from unittest import mock
+
+from bfpo_bench.common.errors import BadInput, first_line
+from bfpo_bench.common.processes import Guard
+
+OBJECT_STORE = 200 * 10**6
+"""Bytes for the requests of an order; what does not fit lies in Ray's folder on disk."""
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+_OWN = {
+    # Ray's workers are nice by default, and get nothing where others are busy.
+    "RAY_worker_niceness": "0",
+    # It kills workers where the memory, whoever holds it, is nearly full.
+    "RAY_memory_monitor_refresh_ms": "0",
+}
+
+
+@contextmanager
+def connected(address: str | None, copies: int) -> Iterator[Any]:
+    """Ray as a module, connected while the body runs; as it was where the program has done so.
+
+    Args:
+        address: of a running cluster, or ``"auto"``; None starts Ray on this machine.
+        copies: that are to fit on this machine, where there are no GPUs.
+
+    Raises:
+        BadInput: Ray is not installed, or no cluster answers.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise BadInput(
+            "copies of a model (--data-parallel-size, --ray) need Ray; run `pip install "
+            "'bfpo-bench[ray]'`, or leave the option out."
+        )
+    with _environment(_QUIET):
+        import ray
+    if ray.is_initialized():
+        yield ray
+        return
+    with _joined(ray, address) if address else _started(ray, copies):
+        yield ray
+
+
+@contextmanager
+def _started(ray: Any, copies: int) -> Iterator[None]:
+    # The paths of Ray's sockets are some 70 characters longer than this one, and 107 at most.
+    place = tempfile.gettempdir()
+    folder = tempfile.mkdtemp(prefix="bfpo-ray-", dir=place if len(place) < 20 else "/tmp")
+    guard = Guard(folder)
+    try:
+        with guard.starting(), _environment(_QUIET | _OWN):
+            _init(
+                ray,
+                address="local",
+                num_cpus=max(copies, os.cpu_count() or 1),
+                object_store_memory=OBJECT_STORE,
+                include_dashboard=False,
+                _temp_dir=folder,
+            )
+        yield
+    finally:
+        with suppress(Exception):
+            ray.shutdown()
+        guard.end()
+
+
+@contextmanager
+def _joined(ray: Any, address: str) -> Iterator[None]:
+    try:
+        with _environment(_QUIET):
+            _init(ray, address=address)
+    except Exception as error:
+        raise BadInput(
+            f"no Ray cluster can be used at {address!r} ({first_line(error).rstrip('.')}); start "
+            "one with `ray start --head`, run this on one of its nodes with --ray auto, or leave "
+            "--ray out."
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _init(ray: Any, **arguments: Any) -> None:
+    """``ray.init``, with signals left to us and nothing said that we do not say."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        # Raylets print paragraphs on stdout about workers that were lost.
+        with mock.patch.object(ray._private.worker, "listen_error_messages"):
+            ray.init(log_to_driver=False, logging_level="error", **arguments)
+    finally:
+        for number, handler in before.items():
+            with suppress(ValueError):  # not the main thread
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Variables for the time of the body, where the user has not set them."""
+    new = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name in new:
+            del os.environ[name]
+
+
+def gpus_of_a_copy(ray: Any, copies: int, width: int, device: str) -> int:
+    """GPUs that one copy takes, found to be there for all of them.
+
+    Args:
+        width: of a copy that runs on GPUs.
+        device: as for an engine.
+
+    Raises:
+        BadInput: the nodes have too few GPUs or CPUs, for which Ray would wait for ever.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus, cpus = ([int(node.get(kind, 0)) for node in nodes] for kind in ("GPU", "CPU"))
+    on_gpu = device.startswith("cuda") or (device == "auto" and any(gpus))
+    there = f"on {len(nodes)} nodes" if len(nodes) > 1 else "visible"
+    if on_gpu and sum(count // width for count in gpus) < copies:
+        raise BadInput(
+            f"{copies} copies on {width} GPU(s) each need {copies * width} GPUs, {sum(gpus)} are "
+            f"{there}; lower --data-parallel-size or --tensor-parallel-size."
+        )
+    if sum(cpus) < copies:
+        raise BadInput(
+            f"{copies} copies need a CPU each, {sum(cpus)} are {there}; lower --data-parallel-size."
+        )
+    return width if on_gpu else 0

@@ -1,0 +1,348 @@
+"""Several copies of a model that share its requests: actors of Ray, on this machine or on many.
+
+Batches of a plan are leased to copies, a few at a time. What a copy had not answered when it was
+lost is leased to another; Ray starts it again, up to a limit, and it takes part again once it has
+loaded. Answers come here as they are computed, and nobody but this process stores them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from bfpo_bench.common.errors import BadInput, BenchError, RunFailed
+from bfpo_bench.engines.cluster import connected, gpus_of_a_copy
+from bfpo_bench.engines.copy import Copy, Loaded, Place, versions
+from bfpo_bench.engines.leases import Work
+from bfpo_bench.engines.plan import Order
+from bfpo_bench.engines.protocol import Answered, NonFiniteLogits
+
+log = logging.getLogger(__name__)
+
+RESTARTS = 5
+"""How often a copy is started again."""
+
+PLACE_SECONDS = 300.0
+"""How long it may take to find a node with room for a copy and to start a process there."""
+
+CLOSE_SECONDS = 30.0
+"""What copies are given to keep what is under way, and again to leave in good order."""
+
+
+@dataclass
+class _Hand:
+    """A copy as it is seen from here.
+
+    Attributes:
+        coming: reference to where it is found, or to its having loaded; None once it is at work.
+        node: where it is, once that is known.
+        process: its number there.
+        loaded: what its model says of itself, once that is loaded.
+        tasks: what it was asked, in order: its generators, or references to outlines, each with
+            the work and the batches.
+    """
+
+    actor: Any
+    coming: Any
+    node: str | None = None
+    process: int | None = None
+    loaded: Loaded | None = None
+    tasks: dict[Any, tuple[Work, list[int]]] = field(default_factory=dict)
+
+
+class Copies:
+    """Copies of a model, all loaded.
+
+    Args:
+        load: makes the model, wherever it is called.
+        count: of copies.
+        width: GPUs of one, where there are GPUs.
+        device: as for an engine.
+        folders: that the model is read from.
+        address: of a Ray cluster; None for this machine.
+
+    Raises:
+        BadInput, RunFailed: a copy cannot be loaded; says on which node, and why.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Any],
+        count: int,
+        folders: Sequence[str],
+        width: int = 1,
+        device: str = "auto",
+        address: str | None = None,
+    ) -> None:
+        self._hands: list[_Hand] = []
+        self._limits: tuple[int, ...] | None = None
+        self._started = False
+        self._orders = 0
+        self._said: set[str] = set()
+        self._stack = ExitStack()
+        try:
+            self._ray = ray = self._stack.enter_context(connected(address, count))
+            gpus = gpus_of_a_copy(ray, count, width, device)
+            remote = ray.remote(Copy).options(
+                num_cpus=1,
+                num_gpus=gpus,
+                max_restarts=RESTARTS,
+                max_task_retries=0,
+                scheduling_strategy="SPREAD",
+            )
+            threads = int(
+                os.environ.get("OMP_NUM_THREADS") or ray.cluster_resources()["CPU"] // count
+            )
+            for _ in range(count):
+                actor = remote.remote(load, list(folders), threads)
+                self._hands.append(_Hand(actor, actor.look.remote()))
+            while not all(hand.loaded for hand in self._hands):
+                self._listen()
+            first = self._hands[0].loaded
+            assert first is not None
+            self.max_length = first.max_length
+            limits = [hand.loaded.limits for hand in self._hands if hand.loaded]
+            self._limits = tuple(map(min, zip(*limits, strict=True)))
+            ray.get([hand.actor.load.remote(self._limits) for hand in self._hands])
+            self._started = True
+        except BaseException:
+            self.close()
+            raise
+
+    def answers(
+        self, orders: Iterable[Order], answered: Answered = ()
+    ) -> Iterator[list[tuple[int, Any]]]:
+        """Numbered answers to orders, whose requests are counted through.
+
+        Raises:
+            BadInput: a request cannot be answered.
+            NonFiniteLogits: names the request.
+            RunFailed: no copy is left.
+        """
+        known, more, open_works = set(answered), iter(orders), list[Work]()
+
+        def opened() -> Work | None:
+            for order in more:
+                mine = order.known(known)
+                if len(mine) < order.count:
+                    self._orders += 1
+                    work = Work(self._orders, order, mine, self._ray.put(order))
+                    open_works.append(work)
+                    return work
+            return None
+
+        try:
+            while True:
+                for hand in self._hands:
+                    self._give(hand, open_works, opened)
+                busy = [work for hand in self._hands for work, _ in hand.tasks.values()]
+                open_works[:] = [work for work in open_works if work in busy or work.queue]
+                if not open_works and not busy:
+                    return
+                yield from self._listen()
+        finally:
+            self._recall()
+
+    def _give(self, hand: _Hand, works: list[Work], opened: Callable[[], Work | None]) -> None:
+        """Gives a copy something to do: a lease, and while many wait one more; or an order to plan.
+
+        All copies plan an order at the same time; the first answer tells its batches.
+        """
+        while hand.loaded and not hand.coming:
+            waiting = sum(len(work.queue) for work in works)
+            if len(hand.tasks) >= (2 if waiting >= len(self._hands) else 1):
+                return
+            work = next((work for work in works if work.queue), None)
+            if work is None:
+                work = next((work for work in works if work.outline is None), None) or opened()
+                if work is not None:
+                    task = hand.actor.outline.remote(work.number, [work.reference])
+                    hand.tasks[task] = work, []
+                return
+            assert work.outline is not None
+            left = sum(len(work.outline.batches[number]) for number in work.queue)
+            batches = work.lease(left // (2 * len(self._hands)))
+            done = {part for members in batches.values() for part in members} & work.known
+            task = hand.actor.compute.options(num_returns="streaming").remote(
+                work.number, [work.reference], batches, done
+            )
+            hand.tasks[task] = work, list(batches)
+
+    def _listen(self) -> list[list[tuple[int, Any]]]:
+        """What came from the first copy that has something to say."""
+        heard = {
+            hand.coming or next(iter(hand.tasks)): hand
+            for hand in self._hands
+            if hand.coming or hand.tasks
+        }
+        homeless = all(hand.node is None for hand in heard.values())
+        timeout = PLACE_SECONDS if homeless else None
+        ready, _ = self._ray.wait(list(heard), num_returns=1, timeout=timeout)
+        if not ready:
+            raise RunFailed(self._no_room())
+        hand = heard[ready[0]]
+        try:
+            if hand.coming:
+                self._come(hand)
+                return []
+            return self._answered(hand, ready[0])
+        except self._ray.exceptions.RayTaskError as error:
+            raise _cause(error) from None
+        except self._ray.exceptions.RayError as error:
+            self._lost(hand, error)
+            return []
+
+    def _answered(self, hand: _Hand, task: Any) -> list[list[tuple[int, Any]]]:
+        """What a copy says of what it was asked first."""
+        work, batches = hand.tasks[task]
+        if not batches:
+            outline = self._ray.get(task)
+            del hand.tasks[task]
+            work.lay_out(outline)
+            return []
+        try:
+            reference = next(task)
+        except StopIteration:
+            del hand.tasks[task]
+            return []
+        try:
+            found, said = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, NonFiniteLogits):
+                raise NonFiniteLogits(work.order.first + error.cause.index) from None
+            raise
+        self._say(said)
+        fresh = [(part, answer) for part, answer in found if part not in work.known]
+        work.known.update(part for part, _ in fresh)
+        return [[(work.order.first + n, answer) for n, answer in work.whole.add(fresh)]]
+
+    def _come(self, hand: _Hand) -> None:
+        """A copy has found a node, or has loaded; one that is started again may fail alone."""
+        try:
+            found = self._ray.get(hand.coming)
+            if not isinstance(found, Place):
+                hand.loaded, hand.coming = found, None
+                self._say(found.said)
+                return
+            hand.node = found.node
+            self._check(found)
+            if self._started or hand.process in (None, found.process):
+                hand.process = found.process
+                hand.coming = hand.actor.load.remote(self._limits)
+                return
+            failure: BenchError = RunFailed(_ended(hand.node, "while it loaded"))
+        except self._ray.exceptions.RayTaskError as error:
+            cause = _cause(error)
+            failure = type(cause)(f"node {hand.node}: {cause}")
+        except BadInput as error:
+            failure = error
+        except self._ray.exceptions.RayActorError as error:
+            if hand.node is not None:
+                raise  # it ended, or was out of reach, while it loaded
+            failure = RunFailed(_ended(hand.node, str(error)))
+        self._give_up(hand, failure)
+
+    def _check(self, place: Place) -> None:
+        """Whether a copy may load where it is."""
+        if place.missing:
+            raise BadInput(
+                f"node {place.node} does not see {place.missing[0]}; put the model on a disk that "
+                "all nodes see, under the same path."
+            )
+        here = versions()
+        if place.versions != here:
+            name = next(n for n in here | place.versions if here.get(n) != place.versions.get(n))
+            raise BadInput(
+                f"node {place.node} has {name} {place.versions.get(name)}, this machine "
+                f"{here.get(name)}; install the same on all nodes."
+            )
+
+    def _lost(self, hand: _Hand, error: Exception) -> None:
+        """Takes back what a copy had, and waits for it to be started again."""
+        if self._started:
+            lost = _ended(hand.node, str(error))
+            log.warning("%s What it had not answered is done again.", lost)
+        for work, batches in reversed(hand.tasks.values()):
+            if batches:
+                work.give_back(batches)
+        hand.tasks.clear()
+        hand.node = hand.loaded = None
+        # The one call that Ray may repeat: it is answered when the copy is there again.
+        hand.coming = hand.actor.look.options(max_task_retries=-1).remote()
+
+    def _give_up(self, hand: _Hand, failure: BenchError) -> None:
+        if not self._started:
+            raise failure
+        self._hands.remove(hand)
+        if not self._hands:
+            raise RunFailed(
+                f"no copy of the model is left ({str(failure).rstrip('.')}); what was answered is "
+                "kept, run the same command again to go on."
+            )
+        log.warning("Going on with one copy of the model less: %s", failure)
+
+    def _no_room(self) -> str:
+        free = self._ray.available_resources()
+        there = ", ".join(f"{free.get(kind, 0):g} {kind}s" for kind in ("GPU", "CPU"))
+        return (
+            f"no node had room for a copy of the model within {PLACE_SECONDS:g} seconds; {there} "
+            "are free. Lower --data-parallel-size, or end what else runs on the cluster."
+        )
+
+    def _say(self, lines: list[str]) -> None:
+        """Warnings of copies, each once."""
+        for line in lines:
+            if line not in self._said:
+                self._said.add(line)
+                log.warning("%s", line)
+
+    def _recall(self) -> None:
+        """Has copies end what they are at; a batch that is under way they keep."""
+        ray = self._ray
+        tasks = [task for hand in self._hands for task in hand.tasks]
+        until = time.monotonic() + CLOSE_SECONDS
+        with suppress(ray.exceptions.RayError):
+            for task in tasks:
+                ray.cancel(task)
+        for hand in self._hands:
+            for task, (_, batches) in list(hand.tasks.items()):
+                left = max(0.0, until - time.monotonic())
+                with suppress(ray.exceptions.RayError, StopIteration):
+                    while ray.wait([task], timeout=left)[0] and batches:
+                        next(task)
+                del hand.tasks[task]
+
+    def close(self) -> None:
+        """Ends the copies, and Ray where it was started here."""
+        if self._hands:
+            ray = self._ray
+            with suppress(ray.exceptions.RayError):
+                told = [hand.actor.close.remote() for hand in self._hands if hand.loaded]
+                ray.wait(told or [ray.put(None)], num_returns=len(told) or 1, timeout=CLOSE_SECONDS)
+                for hand in self._hands:
+                    ray.kill(hand.actor)
+        self._stack.close()
+
+
+def _cause(error: Any) -> BenchError:
+    """What failed in a copy."""
+    cause = error.cause
+    if isinstance(cause, BenchError):
+        return cause
+    return RunFailed(f"a copy of the model failed: {cause!r}")
+
+
+def _ended(node: str | None, said: str) -> str:
+    """How a copy came to its end, as far as Ray can say."""
+    log.info("%s", said)
+    if "node" in said and "died" in said.partition("node")[2]:
+        why = "its node is gone"
+    else:
+        why = "killed? Did the memory suffice?"
+    where = f" on node {node}" if node else ""
+    return f"A copy of the model{where} ended unexpectedly ({why})."

@@ -1,0 +1,171 @@
+"""One copy of a model: what runs on a node, as an actor of Ray."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.engines.plan import Order, Outline, Plan, plan
+
+_DECIDE = ("bfpo-bench", "torch", "transformers", "vllm")
+"""Packages whose versions decide how answers round."""
+
+
+def versions() -> dict[str, str]:
+    """What must be the same wherever a copy runs."""
+    found = {"Python": platform.python_version()}
+    for name in _DECIDE:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a copy is.
+
+    Attributes:
+        node: name of the machine.
+        process: number of the process there.
+        missing: folders of the model that it does not see.
+    """
+
+    node: str
+    process: int
+    versions: dict[str, str]
+    missing: list[str]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a model says of itself.
+
+    Attributes:
+        limits: see :class:`bfpo_bench.engines.plan.Planner`.
+        max_length: context window in tokens; None where it has none.
+        said: warnings.
+    """
+
+    limits: tuple[int, ...]
+    max_length: int | None
+    said: list[str]
+
+
+class Copy:
+    """Loads a model and computes batches of its plans.
+
+    Args:
+        load: makes the model.
+        folders: that it reads.
+        threads: for one that computes on a CPU.
+    """
+
+    def __init__(self, load: Callable[[], Any], folders: Sequence[str], threads: int) -> None:
+        self._load, self._folders, self._threads = load, folders, threads
+        self._model: Any = None
+        self._plans: dict[int, Plan[Any]] = {}
+        self._said = _Said()
+
+    def look(self) -> Place:
+        """Where this is; answered as soon as there is room for it."""
+        missing = [folder for folder in self._folders if not Path(folder).exists()]
+        return Place(platform.node(), os.getpid(), versions(), missing)
+
+    def load(self, limits: tuple[int, ...] | None = None) -> Loaded:
+        """Loads the model, if that has not been done.
+
+        Args:
+            limits: agreed with other copies.
+
+        Raises:
+            Exception: it cannot be loaded.
+        """
+        if self._model is None:
+            self._model = self._load()
+            if "torch" in sys.modules:
+                sys.modules["torch"].set_num_threads(min(self._threads, os.cpu_count() or 1))
+        if limits is not None:
+            self._model.limits = limits
+        length = getattr(self._model, "max_length", None)
+        return Loaded(self._model.limits, length, self._said.taken())
+
+    def outline(self, number: int, order: Sequence[Any]) -> Outline:
+        """How an order is cut into batches.
+
+        Args:
+            number: of the order.
+            order: a list of the one reference to it.
+        """
+        found = self._plan(number, order)
+        return Outline(found.batches, found.owners, found.together)
+
+    def compute(
+        self,
+        number: int,
+        order: Sequence[Any],
+        batches: Mapping[int, Sequence[int]],
+        known: Set[int],
+    ) -> Iterator[tuple[list[tuple[int, Any]], list[str]]]:
+        """Yields numbered answers, and warnings, until all are there or the task is cancelled.
+
+        Args:
+            number, order: as for :meth:`outline`.
+            batches: members of the batches that are wanted, by their numbers.
+            known: members whose answers are not needed.
+        """
+        import ray
+
+        stopped = ray.get_runtime_context().is_canceled
+        found = self._plan(number, order)
+        if any(found.batches[n] != members for n, members in batches.items()):
+            raise RunFailed(
+                f"the copy on node {platform.node()} plans other batches than the others do; are "
+                "model and packages the same everywhere?"
+            )
+        # Closed at once when it is cancelled: what is under way is kept then.
+        with closing(found.compute(list(batches), known)) as answers:  # type: ignore[type-var]
+            for some in answers:
+                if some:
+                    yield some, self._said.taken()
+                if stopped():
+                    return
+
+    def _plan(self, number: int, order: Sequence[Any]) -> Plan[Any]:
+        if number not in self._plans:
+            import ray
+
+            asked: Order = ray.get(order[0])
+            # Another copy may still be at the order before.
+            self._plans = {n: one for n, one in self._plans.items() if n == number - 1}
+            self._plans[number] = plan(self._model, asked)
+        return self._plans[number]
+
+    def close(self) -> None:
+        """Frees what the model holds outside of this process."""
+        if hasattr(self._model, "close"):
+            self._model.close()
+
+
+class _Said(logging.Handler):
+    """Warnings of this package, on their way to where somebody reads them."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._lines: list[str] = []
+        logging.getLogger("bfpo_bench").addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(record.getMessage())
+
+    def taken(self) -> list[str]:
+        lines, self._lines = self._lines, []
+        return lines

@@ -1,0 +1,272 @@
+"""Copies on a real Ray cluster of several nodes on one machine: leases, losses, sentences."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.engines import cluster as clusters
+from bfpo_bench.engines import copies as module
+from bfpo_bench.engines.copies import Copies
+from bfpo_bench.engines.plan import Order
+from bfpo_bench.engines.protocol import NonFiniteLogits
+from tests.engines import scripted_copies
+from tests.engines.scripted_copies import BATCH, Doubler
+
+pytest.importorskip("ray", reason="Ray is not installed")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Any]:
+    """A head without CPUs of its own, and two nodes with one each."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    # A raylet that is gone is missed after seconds, not after half a minute.
+    health = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "2"}
+    with clusters._environment(clusters._QUIET | clusters._OWN | health):
+        cluster = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        for _ in range(2):
+            cluster.add_node(num_cpus=1)
+        clusters._init(ray, address=cluster.address)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture
+def opened(nodes: Any) -> Iterator[Callable[..., Copies]]:
+    made: list[Copies] = []
+
+    def make(load: Callable[[], Any], count: int = 2, folders: tuple[str, ...] = ()) -> Copies:
+        made.append(Copies(load, count, folders))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def orders(*counts: int) -> list[Order]:
+    """Numbers from 0, in orders of so many."""
+    found, first = [], 0
+    for count in counts:
+        found.append(Order("doubles", (list(range(first, first + count)),), count, first))
+        first += count
+    return found
+
+
+def workers() -> list[psutil.Process]:
+    """Processes of copies that this process has started."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "".join(process.cmdline()[:1]).startswith("ray::Copy"):
+                found.append(process)
+    return found
+
+
+def test_every_batch_is_computed_once_by_whoever_is_free(
+    opened: Callable[..., Copies], tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes"
+    copies = opened(partial(Doubler, notes, 0.005))
+    found = [one for batch in copies.answers(orders(50, 0, 31, 2)) for one in batch]
+    assert sorted(found) == [(number, 2 * number) for number in range(83)]
+    lines = notes.read_text().split("\n")[:-1]
+    assert len(lines) == 13 + 8 + 1
+    shares = Counter(line.split()[0] for line in lines)
+    assert len(shares) == 2
+    assert min(shares.values()) >= 8
+    # What is known whole is not computed; what is known in part comes once.
+    known = {*range(50), 52, *range(54, 60)}
+    rest = [one for batch in copies.answers(orders(50, 31, 2), known) for one in batch]
+    assert sorted(rest) == [(number, 2 * number) for number in range(83) if number not in known]
+
+
+def test_copies_agree_on_the_least_memory(opened: Callable[..., Copies], tmp_path: Path) -> None:
+    copies = opened(partial(scripted_copies.of_other_limits, tmp_path))
+    batches = list(copies.answers(orders(9)))
+    assert {len(batch) for batch in batches} == {3}
+
+
+def test_a_request_without_finite_logits_is_named(opened: Callable[..., Copies]) -> None:
+    copies = opened(Doubler)
+    asked = [Order("doubles", ([1, 2, -3],), 3, first=10)]
+    with pytest.raises(NonFiniteLogits) as caught:
+        list(copies.answers(asked))
+    assert caught.value.index == 12
+    # Nothing of it is left to disturb the next order.
+    assert sorted(n for batch in copies.answers(orders(9)) for n, _ in batch) == list(range(9))
+
+
+@pytest.mark.parametrize(
+    ("load", "kind", "sentence"),
+    [
+        (scripted_copies.is_refused, BadInput, "node {}: there is no such model; give another"),
+        (
+            scripted_copies.has_no_room,
+            RunFailed,
+            r"node {}: a copy of the model failed: MemoryError\('no room for the weights'\)",
+        ),
+        (scripted_copies.dies, RunFailed, r"A copy of the model on node {} ended unexpectedly \("),
+    ],
+)
+def test_a_copy_that_cannot_load_says_where_and_why(
+    nodes: Any, load: Callable[[], Any], kind: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(kind, match="^" + sentence.format(os.uname().nodename)):
+        Copies(load, 2, [])
+    _all_gone()
+
+
+def test_what_the_nodes_lack_is_told_before_anything_waits(
+    nodes: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    node = os.uname().nodename
+    with pytest.raises(
+        BadInput, match=r"^3 copies need a CPU each, 2 are on 3 nodes; lower --data"
+    ):
+        Copies(Doubler, 3, [])
+    with pytest.raises(BadInput) as caught:
+        Copies(Doubler, 2, [], width=2, device="cuda")
+    assert str(caught.value) == (
+        "2 copies on 2 GPU(s) each need 4 GPUs, 0 are on 3 nodes; lower --data-parallel-size or "
+        "--tensor-parallel-size."
+    )
+    with pytest.raises(BadInput, match=f"^node {node} does not see {tmp_path}/m; put the model on"):
+        Copies(Doubler, 2, [str(tmp_path / "m")])
+    here = module.versions()
+    monkeypatch.setattr(module, "versions", lambda: {**here, "torch": "1.0"})
+    with pytest.raises(BadInput) as caught:
+        Copies(Doubler, 2, [])
+    assert str(caught.value) == (
+        f"node {node} has torch {here['torch']}, this machine 1.0; install the same on all nodes."
+    )
+    _all_gone()
+
+
+def test_a_cluster_that_others_use(opened: Callable[..., Copies], monkeypatch: Any) -> None:
+    opened(Doubler)
+    monkeypatch.setattr(module, "PLACE_SECONDS", 1.0)
+    with pytest.raises(RunFailed, match="no node had room for a copy of the model within 1 sec"):
+        Copies(Doubler, 1, [])
+
+
+def test_killed_again_and_again(
+    opened: Callable[..., Copies], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight kills at random moments; `benchmarks/kills.py` does more of them."""
+    monkeypatch.setattr(module, "RESTARTS", 20)
+    notes = tmp_path / "notes"
+    copies = opened(partial(Doubler, notes, 0.004))
+    rng = random.Random(5)
+    asked = orders(*[400] * 4)
+    at = set(rng.sample(range(1, 380), 8))
+    found = []
+    for heard, batch in enumerate(copies.answers(asked)):
+        found += batch
+        if heard in at:
+            rng.choice(workers()).kill()
+    assert sorted(found) == [(number, 2 * number) for number in range(1600)]
+    computed = len(notes.read_text().splitlines())
+    assert 400 <= computed <= 400 * 1.05
+
+
+def test_the_run_ends_when_no_copy_is_left(
+    opened: Callable[..., Copies], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copies = opened(partial(scripted_copies.dies_the_second_time, tmp_path))
+    found: list[Any] = []
+
+    def ask() -> None:
+        for heard, batch in enumerate(copies.answers(orders(2000))):
+            found.extend(batch)
+            if heard == 3:
+                for worker in workers():
+                    worker.kill()
+
+    caplog.set_level(logging.WARNING)
+    with pytest.raises(
+        RunFailed, match=r"^no copy of the model is left \(node .*: the disk is gone"
+    ):
+        ask()
+    assert len(found) >= 4 * BATCH
+    assert "Going on with one copy of the model less: node" in caplog.text
+
+
+def test_a_node_is_killed_and_another_takes_its_place(
+    opened: Callable[..., Copies], nodes: Any, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes"
+    copies = opened(partial(Doubler, notes, 0.01))
+    [_, lost] = [node for node in nodes.list_all_nodes() if not node.is_head()]
+    before = {str(worker.pid) for worker in workers()}
+    found = []
+    joined = None
+    deadline = time.monotonic() + 60
+
+    def newcomers() -> set[str]:
+        return {line.split()[0] for line in notes.read_text().splitlines()} - before
+
+    def asked() -> Iterator[Order]:
+        """Until the new node has computed something."""
+        first = 0
+        while time.monotonic() < deadline and not (notes.exists() and newcomers()):
+            yield Order("doubles", (list(range(first, first + 40)),), 40, first)
+            first += 40
+
+    for heard, batch in enumerate(copies.answers(asked())):
+        found += batch
+        if heard == 5:
+            nodes.remove_node(lost, allow_graceful=False)
+        if heard == 25:
+            joined = nodes.add_node(num_cpus=1)
+    assert joined is not None
+    assert newcomers()
+    assert sorted(found) == [(number, 2 * number) for number in range(len(found))]
+
+
+def _all_gone() -> None:
+    """Ray ends the actors of copies that were closed in a moment."""
+    deadline = time.monotonic() + 20
+    while workers():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        BadInput, match=r"need Ray; run `pip install 'bfpo-bench\[ray\]'`, or leave"
+    ):
+        Copies(Doubler, 2, [])
+
+
+def test_no_cluster_to_join(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+
+    def init(**_: Any) -> None:
+        raise ConnectionError("Could not find any running Ray instance. Please start one.")
+
+    monkeypatch.setattr(ray, "init", init)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(BadInput, match=r"^no Ray cluster can be used at 'auto' \(Could not find"):
+        Copies(Doubler, 2, [], address="auto")
+    assert signal.getsignal(signal.SIGTERM) is before
