@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any
 
 from bfpo_bench.engines.copies import Copies
 from bfpo_bench.engines.plan import Order, PlannedEngine
-from bfpo_bench.engines.protocol import Answered, EngineOptions
+from bfpo_bench.engines.protocol import Answered, Engine, EngineOptions
 from bfpo_bench.engines.tokenization import load_tokenizer
 
 
@@ -20,11 +20,17 @@ class CopiedEngine(PlannedEngine):
 
     Scores, verdicts and, with hf, responses are those of one engine, bit by bit on machines that
     are alike.
+
+    Args:
+        open_copy: loads one of them, wherever it is called.
     """
 
-    def __init__(self, backend: str, options: EngineOptions) -> None:
-        from bfpo_bench.engines.open import open_copy
-
+    def __init__(
+        self,
+        open_copy: Callable[[str, EngineOptions], Engine],
+        backend: str,
+        options: EngineOptions,
+    ) -> None:
         self.backend = backend
         if backend == "vllm":
             self.window *= options.data_parallel_size  # it finds its own batches

@@ -48,7 +48,7 @@ def open_engine(backend: str, options: EngineOptions) -> Engine:
         return open_copy(backend, options)
     from bfpo_bench.engines.copied import CopiedEngine
 
-    return CopiedEngine(backend, options)
+    return CopiedEngine(open_copy, backend, options)
 
 
 def open_copy(backend: str, options: EngineOptions) -> Engine:
