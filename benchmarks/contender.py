@@ -5,8 +5,10 @@ What else goes on in the machine then slows all of them alike, and memory is eac
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -17,6 +19,10 @@ from bfpo_bench.common.errors import RunFailed
 Work = Callable[[Connection, Any], None]
 
 
+class OutOfTime(RunFailed):
+    """What is compared has not answered in time."""
+
+
 class Contender:
     """A process at the other end of a pipe.
 
@@ -25,13 +31,16 @@ class Contender:
         work: what the process does, a function of a module: it gets its end of the pipe and the
             setup, and sends first what is kept here as ``ready``.
         setup: picklable.
+        until: ``time.monotonic()`` after which nobody waits for it.
 
     Raises:
-        RunFailed: here and in :meth:`ask`, if the work raised or the process ended.
+        OutOfTime: here and in :meth:`ask`, if it takes too long; the process is ended.
+        RunFailed: likewise, if the work raised or the process ended.
     """
 
-    def __init__(self, kind: str, work: Work, setup: Any) -> None:
+    def __init__(self, kind: str, work: Work, setup: Any, until: float = math.inf) -> None:
         self.kind = kind
+        self._until = until
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(work, theirs, setup))
@@ -52,6 +61,10 @@ class Contender:
             self._process.kill()
 
     def _receive(self) -> Any:
+        left = None if math.isinf(self._until) else max(0.0, self._until - time.monotonic())
+        if not self._pipe.poll(left):
+            self._process.kill()
+            raise OutOfTime(f"{self.kind!r} has run out of time.")
         try:
             found = self._pipe.recv()
         except EOFError:

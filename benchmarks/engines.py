@@ -11,6 +11,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+HF, VLLM = "lm-eval hf", "lm-eval vllm"
+OURS, DENSE, UNSHARED = "ours", "ours, dense mask", "ours, nothing shared"
+
 Texts = Sequence[tuple[str, str]]
 Answers = list[tuple[float, bool]]
 
@@ -20,7 +23,9 @@ class Setup:
     """How an engine is loaded.
 
     Attributes:
-        kind: ``"lm-eval hf"``, ``"lm-eval vllm"`` or ``"ours"``.
+        kind: one of `KINDS`: lm-eval's two, ours as it chooses its attention itself (FlexAttention
+            on a GPU, tiles on a CPU), and ours in other ways: the model's own attention with a
+            dense mask, and nothing shared, so that a causal mask will do.
         model: folder of a checkpoint.
         device: ``"cpu"`` or ``"cuda"``.
         dtype: of weights and activations.
@@ -95,7 +100,7 @@ Score = Callable[[Texts], tuple[Answers, int | None]]
 
 def _load(setup: Setup) -> tuple[Score, _Memory, Ready]:
     begin = time.perf_counter()
-    if setup.device == "cpu" and setup.kind != "lm-eval vllm":
+    if setup.device == "cpu" and setup.kind != VLLM:
         _limit_memory(setup.memory)
     score, find_batch = _LOADERS[setup.kind](setup)
     loaded = time.perf_counter() - begin
@@ -159,9 +164,18 @@ def _harness_score(lm: Any, tokens_seen: Callable[[], int | None]) -> Score:
 
 def _ours(setup: Setup) -> tuple[Score, None]:
     from bfpo_bench.engines.hf.engine import HFEngine
+    from bfpo_bench.engines.prefix.scorer import Scorer
     from bfpo_bench.engines.protocol import EngineOptions, ScoreRequest
 
-    engine = HFEngine(EngineOptions(str(setup.model), dtype=setup.dtype, device=setup.device))
+    class Otherwise(HFEngine):
+        def _make_scorer(self) -> Scorer:
+            if setup.kind == DENSE:
+                return Scorer(self.model, self._packed_tokens())
+            if setup.kind == UNSHARED:
+                return Scorer(self.model, self._padded_tokens(), share_prefixes=False)
+            return super()._make_scorer()
+
+    engine = Otherwise(EngineOptions(str(setup.model), dtype=setup.dtype, device=setup.device))
     tokens_seen = _tokens_seen(engine.model)
 
     def score(texts: Texts) -> tuple[Answers, int | None]:
@@ -176,9 +190,11 @@ def _ours(setup: Setup) -> tuple[Score, None]:
 
 
 _LOADERS: dict[str, Callable[[Setup], tuple[Score, Callable[[], int] | None]]] = {
-    "lm-eval hf": _harness_hf,
-    "lm-eval vllm": _harness_vllm,
-    "ours": _ours,
+    HF: _harness_hf,
+    VLLM: _harness_vllm,
+    OURS: _ours,
+    DENSE: _ours,
+    UNSHARED: _ours,
 }
 
 KINDS = tuple(_LOADERS)

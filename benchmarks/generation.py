@@ -23,9 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.counting import Count, load
 from benchmarks.generation_setup import make_prompts, prepare_model, write_data, write_suite
+from benchmarks.matrix_rate import matrix_rate
 from benchmarks.pages import head, model_name, run
-from benchmarks.random_models import SHAPES
+from benchmarks.random_models import MODELS, SHAPES
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.engines import EngineOptions, GenerateRequest, open_engine
 
@@ -72,6 +74,7 @@ def _in_turns(options: argparse.Namespace, folder: Path, command: str) -> str:
     model = prepare_model(
         options.model, options.models, prompts, options.dtype, options.mean_tokens
     )
+    rate = matrix_rate(options.device, options.dtype)
     engine: Any = open_engine(
         options.backend,
         EngineOptions(
@@ -96,8 +99,12 @@ def _in_turns(options: argparse.Namespace, folder: Path, command: str) -> str:
     _warm_up(engine, requests[:8])
     for repeat in range(options.repeats):
         # Forth and back, so that nobody always comes first.
-        for name in list(contenders)[:: 1 if repeat % 2 == 0 else -1]:
+        for name in list(contenders)[:: -1 if repeat % 2 == 0 else 1]:
             if name in refused:
+                continue
+            if time.monotonic() > options.until and name != OURS:
+                if not timings[name]:
+                    refused[name] = "time ran out"
                 continue
             if options.backend == "vllm":
                 # Else the second pass over the same prompts would find them computed.
@@ -114,6 +121,7 @@ def _in_turns(options: argparse.Namespace, folder: Path, command: str) -> str:
             own = time.process_time() - own
             timings[name].append(Timing(seconds, processor, own, tokens))
             print(f"{name}: {timings[name][-1]}", file=sys.stderr)
+    held = _Work(requests, model)
     engine.close()
     shape = " (random weights)" if options.model in SHAPES else ""
     mean = timings[OURS][-1].tokens / len(prompts)
@@ -122,8 +130,12 @@ def _in_turns(options: argparse.Namespace, folder: Path, command: str) -> str:
         "Prompts": f"{len(prompts)}, temperature 0.7, top_p 0.95, at most {options.new_tokens} "
         f"new tokens, {mean:.0f} in the mean",
         "Whole path, last pass": path.stages(),
+        "Matrix products": f"{rate / 1e9:,.0f} GFLOP/s in {options.dtype}",
     }
-    return _page(head(f"Generation on {options.backend}", command, facts), timings, refused)
+    top = head(f"Generation on {options.backend}", command, facts)
+    return _page(
+        top, timings, refused, lambda one: held.operations(one.tokens) / one.seconds / rate
+    )
 
 
 class _WholePath:
@@ -193,6 +205,23 @@ class _WholePath:
     def stages(self) -> str:
         """Where the time of the last run went."""
         return ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in self._seconds.items())
+
+
+class _Work:
+    """What the requests cost at least, whoever answers them."""
+
+    def __init__(self, requests: Sequence[GenerateRequest], model: Path) -> None:
+        self._config, tokenizer = load(model)
+        encoded = tokenizer([r.prompt for r in requests], add_special_tokens=True)["input_ids"]
+        self._prompts = list(map(len, encoded))
+
+    def operations(self, tokens: int) -> float:
+        """Of reading every prompt once and generating so many tokens, which are taken to be the
+        same number after each prompt."""
+        each = tokens / len(self._prompts)
+        pairs = sum((prompt + each) * (prompt + each + 1) / 2 for prompt in self._prompts)
+        read = sum(self._prompts)
+        return Count(read, round(read + tokens), round(pairs), tokens).operations(self._config)
 
 
 class _Kept:
@@ -278,7 +307,11 @@ def _continuous(engine: Any, requests: list[GenerateRequest], size: int) -> int:
         outputs = model.generate_batch(
             encoded,
             generation_config=config,
-            continuous_batching_config=ContinuousBatchingConfig(max_requests_per_batch=size),
+            continuous_batching_config=ContinuousBatchingConfig(
+                max_requests_per_batch=size,
+                # Of a GPU it is to take what is left; a processor's memory is others' as well.
+                max_memory_percent=None if model.device.type == "cuda" else 0.1,
+            ),
         )
     finally:
         model.set_attn_implementation(before)
@@ -302,7 +335,9 @@ def _page(
     top: Sequence[str],
     timings: dict[str, list[Timing]],
     refused: dict[str, str],
+    used: Callable[[Timing], float],
 ) -> str:
+    """The page; `used` is the share of a device's operations that a pass made use of."""
     base = next(name for name in timings if timings[name])
 
     def middle(name: str, field: str) -> float:
@@ -311,12 +346,12 @@ def _page(
     lines = [
         *top,
         f"| | seconds, median | range | × {base} | processor seconds | × {base} "
-        "| of that, this process | tokens/s |",
-        "|---|---|---|---|---|---|---|---|",
+        "| of that, this process | tokens/s | utilisation |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, some in timings.items():
         if name in refused:
-            lines.append(f"| {name} | cannot: {refused[name]} | | | | | | |")
+            lines.append(f"| {name} | cannot: {refused[name]} | | | | | | | |")
             continue
         seconds, processor = middle(name, "seconds"), middle(name, "processor")
         lines.append(
@@ -324,8 +359,15 @@ def _page(
             f"| {min(t.seconds for t in some):.2f} to {max(t.seconds for t in some):.2f} "
             f"| {seconds / middle(base, 'seconds'):.3f} | {processor:.2f} "
             f"| {processor / middle(base, 'processor'):.3f} | {middle(name, 'own'):.2f} "
-            f"| {statistics.median(t.tokens / t.seconds for t in some):,.0f} |"
+            f"| {statistics.median(t.tokens / t.seconds for t in some):,.0f} "
+            f"| {statistics.median(map(used, some)):.1%} |"
         )
+    lines += [
+        "",
+        "*Utilisation*: operations of reading every prompt and computing every new token once, per "
+        "second, over the rate of a plain matrix product. A token that is generated reads all "
+        "weights for one row, so that memory and not arithmetic sets the pace.",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -347,7 +389,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dtype", default="float32")
     add("--device", default="cpu")
     add("--repeats", type=int, default=5)
-    add("--models", type=Path, default=Path(tempfile.gettempdir()) / "bfpo-bench-models")
+    add("--models", type=Path, default=MODELS)
     return parser
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 from pathlib import Path
 
-from benchmarks.random_models import SHAPES, make_model
+from benchmarks.random_models import SHAPES, copy_model, make_model
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}\n{% endfor %}"
@@ -76,7 +75,7 @@ def prepare_model(
     made = make_model(name, folder, prompts, dtype)
     model = folder / f"{made.name}-ends-{mean_tokens}"
     if not model.exists():
-        shutil.copytree(made, model)
+        copy_model(made, model)
         vocabulary = SHAPES[name]["vocab_size"]
         ends = list(range(0, vocabulary, mean_tokens))
         config = {"eos_token_id": ends, "pad_token_id": 0}

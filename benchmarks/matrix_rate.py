@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -9,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 SIZE = {"cpu": 2048, "cuda": 8192}
 
 
+@functools.cache
 def matrix_rate(device: str, dtype: str) -> float:
     """Operations per second of one large matrix product; best of several.
 

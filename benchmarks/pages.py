@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import math
 import os
 import shlex
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,15 +32,20 @@ def run(
         module: that is run, below ``benchmarks``.
         arguments: of the command line; None for the process's own.
         parser: of the benchmark's own options.
-        measure: options and the command that gave them → the page's name and its text.
+        measure: options, among them ``until``, the ``time.monotonic()`` after which nobody is
+            waited for, and the command that gave them → the page's name and its text.
 
     Returns:
         the exit code.
     """
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the page")
     parser.add_argument("--suffix", default="", help="ends the page's name")
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="whoever is not measured then is left out"
+    )
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser.parse_args(given)
+    options.until = time.monotonic() + options.seconds
     try:
         name, page = measure(options, f"python -m benchmarks.{module} {shlex.join(given)}".strip())
     except BenchError as error:
@@ -58,7 +66,9 @@ def head(title: str, command: str, facts: dict[str, str]) -> list[str]:
         "Date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "Command": f"`{command}`",
         **facts,
-        "Machine": f"{_processor()}, {environment['cpus']} cores, {environment['platform']}",
+        "Machine": ", ".join(
+            [*_gpus(), _processor(), f"{environment['cpus']} cores", environment["platform"]]
+        ),
         "Versions": f"Python {environment['python']}, {packages}",
         "Threads": f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}, "
         f"load of the machine {os.getloadavg()[1]:.1f}",
@@ -94,6 +104,22 @@ def model_name(text: str) -> str:
         return str(make_smollm2(say=lambda said: print(said, file=sys.stderr)))
     except BenchError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def left_out(kinds: Iterable[str]) -> list[str]:
+    """The sentence on those for whom time did not suffice, and an empty line; or nothing."""
+    names = ", ".join(kinds)
+    return [f"Left out, as time ran out: {names}.", ""] if names else []
+
+
+def _gpus() -> list[str]:
+    """Of this machine, by a program that takes no memory on them as a library would."""
+    asked = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
+    try:
+        found = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return found.stdout.strip().splitlines()
 
 
 def _processor() -> str:

@@ -1,12 +1,19 @@
 """Models with random weights in the shapes that scoring is measured at.
 
 What a model answers does not matter to how fast it answers, so nothing is downloaded: weights are
-drawn on the spot, and a tokenizer is trained on the very texts that are going to be asked.
+drawn on the spot, and a tokenizer is trained on the very texts that are going to be asked. Models
+of one shape share their weights on disk. To draw them beforehand::
+
+    python -m benchmarks.random_models --model 7b --dtype bfloat16
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import argparse
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +56,14 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
 }
 
+MODELS = Path(
+    os.environ.get("BFPO_BENCH_MODELS") or Path(tempfile.gettempdir()) / "bfpo-bench-models"
+)
+"""Where they are kept, if nobody says otherwise."""
+
+SHARD = "4GB"
+"""Of a weight file; several are written and read faster than one."""
+
 TRAINED_VOCABULARY = 32_000
 """Most entries that the tokenizer is trained to; embeddings beyond them are there, but unused."""
 
@@ -66,6 +81,34 @@ def make_model(name: str, folder: Path, texts: Iterable[str], dtype: str) -> Pat
     """
     shape = SHAPES[name]
     corpus = sorted(set(texts))
+    weights = make_weights(name, folder, dtype)
+
+    def build(target: Path) -> None:
+        copy_model(weights, target)
+        _tokenizer(corpus, min(shape["vocab_size"], TRAINED_VOCABULARY)).save_pretrained(
+            str(target)
+        )
+
+    size = sum(map(len, corpus))
+    settings = {"shape": shape, "dtype": dtype, "texts": [len(corpus), size]}
+    return make_once(folder / f"{name}-{dtype}-{size}", settings, build)
+
+
+def copy_model(model: Path, target: Path) -> None:
+    """Copies a model folder, but for the weights, which both then share."""
+
+    def taken(source: str, place: str) -> None:
+        if source.endswith(".safetensors"):
+            os.link(source, place)
+        else:
+            shutil.copyfile(source, place)
+
+    shutil.copytree(model, target, copy_function=taken, dirs_exist_ok=True)
+
+
+def make_weights(name: str, folder: Path, dtype: str) -> Path:
+    """A model folder of one of `SHAPES` without a tokenizer, drawn on a GPU where there is one."""
+    shape = SHAPES[name]
 
     def build(target: Path) -> None:
         import torch
@@ -84,14 +127,9 @@ def make_model(name: str, folder: Path, texts: Iterable[str], dtype: str) -> Pat
             model = transformers.AutoModelForCausalLM.from_config(
                 config, dtype=getattr(torch, dtype)
             )
-        model.save_pretrained(str(target))
-        _tokenizer(corpus, min(shape["vocab_size"], TRAINED_VOCABULARY)).save_pretrained(
-            str(target)
-        )
+        model.save_pretrained(str(target), max_shard_size=SHARD)
 
-    size = sum(map(len, corpus))
-    settings = {"shape": shape, "dtype": dtype, "texts": [len(corpus), size]}
-    return make_once(folder / f"{name}-{dtype}-{size}", settings, build)
+    return make_once(folder / f"{name}-{dtype}", {"shape": shape, "dtype": dtype}, build)
 
 
 def _tokenizer(texts: list[str], vocabulary: int) -> Any:
@@ -113,3 +151,18 @@ def _tokenizer(texts: list[str], vocabulary: int) -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token=END, pad_token=END, model_max_length=4096
     )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draws the weights of a shape."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.random_models")
+    parser.add_argument("--model", choices=list(SHAPES), default="tiny")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--models", type=Path, default=MODELS)
+    options = parser.parse_args(arguments)
+    print(make_weights(options.model, options.models, options.dtype))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

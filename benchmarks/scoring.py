@@ -5,25 +5,27 @@ goes to ``benchmarks/results``. For example::
 
     OMP_NUM_THREADS=2 python -m benchmarks.scoring --model tiny --limit 300 --repeats 3
     OMP_NUM_THREADS=2 python -m benchmarks.scoring --model 0.5b --limit 10 --harness-batch 8
-    python -m benchmarks.scoring --model 7b --device cuda --dtype bfloat16 --limit 500 --vllm
+    python -m benchmarks.scoring --model 7b --device cuda --dtype bfloat16 --limit 500 \\
+        --engines "lm-eval hf" "lm-eval vllm" ours
+    python -m benchmarks.scoring --limit 100 --engines "ours, nothing shared" "ours, dense mask" \\
+        ours --suffix=-attention
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import scoring_report
-from benchmarks.contender import Contender
+from benchmarks.contender import Contender, OutOfTime
 from benchmarks.counting import count, load
-from benchmarks.engines import KINDS, Ready, Setup, Timing, serve
+from benchmarks.engines import HF, KINDS, OURS, Ready, Setup, Timing, serve
 from benchmarks.items import Asked, read_items
 from benchmarks.matrix_rate import matrix_rate
-from benchmarks.pages import head, model_name, real_data, run
-from benchmarks.random_models import SHAPES, make_model
+from benchmarks.pages import head, left_out, model_name, real_data, run
+from benchmarks.random_models import MODELS, SHAPES, make_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +50,7 @@ def measure(options: argparse.Namespace, command: str) -> tuple[str, str]:
         texts = [context + continuation for context, continuation in every]
         model = make_model(options.model, options.models, texts, options.dtype)
     config, tokenizer = load(model)
-    kinds = [kind for kind in KINDS if options.vllm or kind != "lm-eval vllm"]
+    kinds = list(options.engines)
     setups = [
         Setup(
             kind=kind,
@@ -63,7 +65,9 @@ def measure(options: argparse.Namespace, command: str) -> tuple[str, str]:
     ]
     rate = matrix_rate(options.device, options.dtype)
     taking = _one_after_another if options.device == "cuda" else _in_turns
-    ready, timings = taking(setups, asked, options.repeats)
+    ready, timings = taking(setups, asked, options.repeats, options.until)
+    if not timings:
+        raise OutOfTime(f"{options.seconds:g} s do not suffice for {kinds[0]!r} alone.")
     measured = []
     for number, task in enumerate(asked):
         counted = count(tokenizer, task.requests)
@@ -72,7 +76,7 @@ def measure(options: argparse.Namespace, command: str) -> tuple[str, str]:
                 asked=task,
                 count=counted,
                 operations=counted.operations(config),
-                timings={kind: timings[kind][number] for kind in kinds},
+                timings={kind: some[number] for kind, some in timings.items()},
             )
         )
     name = model.name if options.model not in SHAPES else options.model
@@ -83,20 +87,21 @@ def measure(options: argparse.Namespace, command: str) -> tuple[str, str]:
         "Matrix products": f"{rate / 1e9:,.0f} GFLOP/s in {options.dtype}",
     }
     top = head(f"Scoring: {name} on {options.device}", command, facts)
-    page = scoring_report.page(top, measured, ready, rate)
+    late = left_out(kind for kind in kinds if kind not in timings)
+    page = scoring_report.page([*top, *late], measured, ready, rate)
     return f"scoring-{name}-{options.device}", page
 
 
 Runs = tuple[dict[str, Ready], dict[str, list[list[Timing]]]]
 
 
-def _in_turns(setups: Sequence[Setup], asked: Sequence[Asked], repeats: int) -> Runs:
+def _in_turns(setups: Sequence[Setup], asked: Sequence[Asked], repeats: int, until: float) -> Runs:
     """All engines at once in memory, taking turns task by task: noise hits them alike."""
     timings: dict[str, list[list[Timing]]] = {s.kind: [[] for _ in asked] for s in setups}
     engines: list[Contender] = []
     try:
         for setup in setups:
-            engines.append(Contender(setup.kind, serve, setup))
+            engines.append(Contender(setup.kind, serve, setup, until))
         _warm_up(engines, asked)
         for repeat in range(repeats):
             for number, task in enumerate(asked):
@@ -110,20 +115,31 @@ def _in_turns(setups: Sequence[Setup], asked: Sequence[Asked], repeats: int) -> 
             engine.close()
 
 
-def _one_after_another(setups: Sequence[Setup], asked: Sequence[Asked], repeats: int) -> Runs:
-    """One engine at a time: a GPU's memory is one's alone, and vLLM takes most of it."""
-    timings: dict[str, list[list[Timing]]] = {s.kind: [[] for _ in asked] for s in setups}
+def _one_after_another(
+    setups: Sequence[Setup], asked: Sequence[Asked], repeats: int, until: float
+) -> Runs:
+    """One engine at a time: a GPU's memory is one's alone, and vLLM takes most of it.
+
+    Those that time does not suffice for, and those after them, are left out.
+    """
+    timings: dict[str, list[list[Timing]]] = {}
     ready = {}
     for setup in setups:
-        engine = Contender(setup.kind, serve, setup)
+        own: dict[str, list[list[Timing]]] = {setup.kind: [[] for _ in asked]}
         try:
-            ready[setup.kind] = engine.ready
-            _warm_up([engine], asked)
-            for _ in range(repeats):
-                for number, task in enumerate(asked):
-                    _note(timings, engine, number, task)
-        finally:
-            engine.close()
+            engine = Contender(setup.kind, serve, setup, until)
+            try:
+                _warm_up([engine], asked)
+                for _ in range(repeats):
+                    for number, task in enumerate(asked):
+                        _note(own, engine, number, task)
+            finally:
+                engine.close()
+        except OutOfTime as error:
+            print(error, file=sys.stderr)
+            break
+        ready[setup.kind] = engine.ready
+        timings |= own
     return ready, timings
 
 
@@ -162,11 +178,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--first", action="store_true", help="the first items of a task, not random ones")
     add("--seed", type=int, default=0, help="decides which items are drawn")
     add("--repeats", type=int, default=3)
-    add("--vllm", action="store_true", help="compare with lm-eval's vllm model too")
+    add(
+        "--engines",
+        nargs="+",
+        default=[HF, OURS],
+        choices=KINDS,
+        metavar="ENGINE",
+        help=f"compared with the first of them: {', '.join(KINDS)}",
+    )
     add("--harness-batch", default="auto", help="batch size of lm-eval's hf model")
     add("--memory", type=float, default=_half_of_memory(), help="GiB that a CPU engine may hold")
     add("--data-dir", type=Path, default=real_data(), help="default: BFPO_DATA_DIR")
-    add("--models", type=Path, default=Path(tempfile.gettempdir()) / "bfpo-bench-models")
+    add("--models", type=Path, default=MODELS)
     return parser
 
 

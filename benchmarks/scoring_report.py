@@ -11,13 +11,14 @@ from benchmarks.engines import Answers, Ready, Timing
 from benchmarks.items import Asked
 from benchmarks.pages import table
 
-BASELINE = "lm-eval hf"
 
-COLUMNS = (
-    *("task", "engine", "seconds", "× lm-eval hf", "CPU s", "× lm-eval hf", "items/s"),
-    *("asked / computed", "peak MiB"),
-    *("utilisation", "largest difference", "answers that differ"),
-)
+def columns(baseline: str) -> tuple[str, ...]:
+    """Of the table, beside an engine that all are compared with."""
+    return (
+        *("task", "engine", "seconds", f"× {baseline}", "CPU s", f"× {baseline}", "items/s"),
+        *("asked / computed", "peak MiB"),
+        *("utilisation", "largest difference", "answers that differ"),
+    )
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,18 @@ class Measured:
     Attributes:
         count: what its requests hold.
         operations: floating-point operations of computing what they hold once.
-        timings: of each engine, one per repeat.
+        timings: of each engine, one per repeat; all are compared with the first.
     """
 
     asked: Asked
     count: Count
     operations: float
     timings: dict[str, list[Timing]]
+
+    @property
+    def baseline(self) -> str:
+        """The engine that all are compared with."""
+        return next(iter(self.timings))
 
     def seconds(self, engine: str) -> float:
         """Median over the repeats."""
@@ -48,14 +54,14 @@ class Measured:
         return max(timing.memory for timing in self.timings[engine])
 
     def difference(self, engine: str) -> float:
-        """Largest difference of a score from lm-eval `hf`'s, relative to it (from 1 nat on)."""
-        return largest_difference(self._answers(engine), self._answers(BASELINE))
+        """Largest difference of a score from the baseline's, relative to it (from 1 nat on)."""
+        return largest_difference(self._answers(engine), self._answers(self.baseline))
 
     def differing(self, engine: str) -> int:
-        """Items on which lm-eval's metric comes out differently than from `hf`'s scores."""
+        """Items on which lm-eval's metric comes out differently than from the baseline's."""
         pairs = zip(
             self.asked.outcomes(self._answers(engine)),
-            self.asked.outcomes(self._answers(BASELINE)),
+            self.asked.outcomes(self._answers(self.baseline)),
             strict=True,
         )
         return sum(one != other for one, other in pairs)
@@ -84,6 +90,7 @@ def page(
         top: its first lines.
         rate: operations per second of a plain matrix product on the device.
     """
+    baseline = measured[0].baseline
     notes = [
         "Seconds run from texts to scores, tokenisation included: the median of the repeats, in "
         "which the engines take turns task by task. *CPU s*: processor time of the engine's main "
@@ -94,8 +101,8 @@ def page(
         "on a GPU what torch's allocator held at most. "
         "*Utilisation*: operations that computing every distinct token once would take, per "
         "second, over the rate of a plain matrix product. "
-        "*Largest difference*: of a log-likelihood, relative to lm-eval `hf`'s (absolute below "
-        "1 nat). *Answers that differ*: items on which lm-eval's metric comes out differently.",
+        f"*Largest difference*: of a log-likelihood, relative to {baseline}'s (absolute below 1 "
+        "nat). *Answers that differ*: items on which lm-eval's metric comes out differently.",
     ]
     mini = [task.asked.name for task in measured if task.asked.mini]
     if mini:
@@ -110,7 +117,13 @@ def page(
             f"{engine}: loaded in {state.seconds:.1f} s, {_mib(state.memory)} MiB then"
             f"{batch}{search} (not in the table)."
         )
-    lines = [*top, *table(COLUMNS, _rows(measured, rate), words=2), "", *_shared(measured), ""]
+    lines = [
+        *top,
+        *table(columns(measured[0].baseline), _rows(measured, rate), words=2),
+        "",
+        *_shared(measured),
+        "",
+    ]
     for note in notes:
         lines += [note, ""]
     return "\n".join(lines)
@@ -139,7 +152,7 @@ def _row(
     row = [name, engine]
     for clock in (Measured.seconds, Measured.cpu_seconds):
         mine = total(clock, engine)
-        row += [f"{mine:.2f}", f"{total(clock, BASELINE) / mine:.2f}"]
+        row += [f"{mine:.2f}", f"{total(clock, tasks[0].baseline) / mine:.2f}"]
     seconds = total(Measured.seconds, engine)
     row.append(
         f"{sum(s * t.asked.items for s, t in zip(scales, tasks, strict=True)) / seconds:.1f}"
@@ -151,7 +164,7 @@ def _row(
         _mib(max(task.peak(engine) for task in tasks)),
         f"{sum(task.operations for task in tasks) / seconds / rate:.0%}",
     ]
-    if engine == BASELINE:
+    if engine == tasks[0].baseline:
         return [*row, "", ""]
     worst = max(task.difference(engine) for task in tasks)
     return [*row, f"{worst:.1e}", str(sum(task.differing(engine) for task in tasks))]

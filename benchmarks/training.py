@@ -15,16 +15,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
 
-from benchmarks.contender import Contender
+from benchmarks.contender import Contender, OutOfTime
 from benchmarks.counting import count_tokens
 from benchmarks.matrix_rate import matrix_rate
-from benchmarks.pages import head, model_name, real_data, run, table
-from benchmarks.random_models import SHAPES, make_model
+from benchmarks.pages import head, left_out, model_name, real_data, run, table
+from benchmarks.random_models import MODELS, SHAPES, make_model
 from benchmarks.training_contenders import TRL, Ready, Setup, Update, serve
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.training.data.tokenize import TokenPair
@@ -49,7 +48,7 @@ def measure(options: argparse.Namespace, command: str) -> tuple[str, str]:
             f"cannot be made of {len(pairs)} pairs; ask for fewer."
         )
     rate = matrix_rate(options.device, "bfloat16" if options.bf16 else "float32")
-    kinds = [TRL, *(f"ours {loss}" for loss in options.losses)]
+    kinds = [*([] if options.without_trl else [TRL]), *(f"ours {loss}" for loss in options.losses)]
     contenders: list[Contender] = []
     updates: dict[str, list[Update]] = {kind: [] for kind in kinds}
     peaks: dict[str, int] = {}
@@ -66,7 +65,7 @@ def measure(options: argparse.Namespace, command: str) -> tuple[str, str]:
             checkpointing=options.checkpointing,
             device=options.device,
         )
-        return Contender(kind, serve, setup)
+        return Contender(kind, serve, setup, options.until)
 
     def step(contender: Contender) -> None:
         update: Update = contender.ask("update")
@@ -88,9 +87,15 @@ def measure(options: argparse.Namespace, command: str) -> tuple[str, str]:
                     step(contender)
             for contender in contenders:
                 peaks[contender.kind] = contender.ask("peak memory")
+        except OutOfTime as error:
+            print(error, file=sys.stderr)
+            break
         finally:
             for contender in contenders:
                 contender.close()
+    updates = {kind: updates[kind] for kind in kinds if kind in peaks}
+    if not updates:
+        raise OutOfTime(f"{options.seconds:g} s do not suffice for {kinds[0]!r} alone.")
     page = _page(options, command, pairs, model, rate, ready, updates, peaks)
     return f"training-{Path(options.model).name}-{options.device}", page
 
@@ -113,7 +118,8 @@ def _model_and_pairs(options: argparse.Namespace) -> tuple[Path, list[TokenPair]
     model = Path(options.model)
     if options.model in SHAPES:
         texts = [t for p in pairs for t in (*(c for _, c in p.prompt), p.chosen, p.rejected)]
-        model = make_model(options.model, options.models, texts, "float32")
+        dtype = "bfloat16" if options.bf16 else "float32"
+        model = make_model(options.model, options.models, texts, dtype)
     template = (TEMPLATES / "zephyr.jinja").read_text(encoding="utf-8")
     tokens, _ = tokenize_pairs(
         pairs, load_tokenizer(model), template=template, limits=Limits(1024, 512)
@@ -137,10 +143,11 @@ def _page(
     per_update = held.asked / options.updates
     operations = held.operations(AutoConfig.from_pretrained(model)) / options.updates
     name = Path(options.model).name
+    first = next(iter(updates))
     facts = {
         "Model": f"{name}{' (random weights)' if options.model in SHAPES else ''}, "
         f"{'bf16' if options.bf16 else 'fp32'} on {options.device}, trained: "
-        f"{', '.join(options.layers) or 'everything'} ({ready[TRL].parameters:,} parameters), "
+        f"{', '.join(options.layers) or 'everything'} ({ready[first].parameters:,} parameters), "
         f"gradient checkpointing {'on' if options.checkpointing else 'off'}",
         "Pairs": f"{len(pairs)} of {options.data.name}, {options.per_update} per update, "
         f"{options.at_once} at once; mean tokens: prompt {mean(len(p.prompt) for p in pairs):.0f}, "
@@ -161,13 +168,13 @@ def _page(
         seconds, cpu = middle(kind, "seconds"), middle(kind, "cpu_seconds")
         work = operations * (2 + ready[kind].share)
         difference = ""
-        if kind == "ours dpo":
+        if kind == "ours dpo" and TRL in updates:
             both = zip(done, updates[TRL], strict=True)
             difference = f"{max(abs(mine.loss - theirs.loss) for mine, theirs in both):.1e}"
         rows.append(
             [
-                *(kind, f"{seconds:.2f}", f"{middle(TRL, 'seconds') / seconds:.2f}"),
-                *(f"{cpu:.2f}", f"{middle(TRL, 'cpu_seconds') / cpu:.2f}"),
+                *(kind, f"{seconds:.2f}", f"{middle(first, 'seconds') / seconds:.2f}"),
+                *(f"{cpu:.2f}", f"{middle(first, 'cpu_seconds') / cpu:.2f}"),
                 *(f"{per_update / seconds:,.0f}", f"{peaks[kind] / 2**20:,.0f}"),
                 *(f"{work / seconds / rate:.0%}", difference),
                 *(f"{ready[kind].seconds:.1f}", f"{ready[kind].cpu_seconds:.1f}"),
@@ -178,16 +185,17 @@ def _page(
         *("utilisation", "largest loss difference", "reference pass s", "CPU s of it"),
     )
     lines = head(f"Training: {name} on {options.device}", command, facts)
+    lines += left_out(kind for kind in ready if kind not in updates)
     lines += [*table(columns, rows), ""]
     lines += [
-        "Medians over the updates after the first; *× faster* and *× fewer* are TRL's over the "
-        "row's. *CPU s*: processor time of the process, which other programs on the machine "
-        "disturb less. *tokens/s*: of all sequences, prompts counted for both responses, whoever "
-        "computes them once. *Peak*: resident memory of the process with its libraries, or what "
-        "torch's allocator held on a GPU. *Utilisation*: operations of computing each distinct "
-        "token once forward, its gradient once and that of the trained weights, per second, over "
-        "the rate of a plain matrix product. *Largest loss difference*: of an update's DPO loss "
-        "from TRL's.",
+        "Medians over the updates after the first; *× faster* and *× fewer* are those of "
+        f"{first} over the row's. *CPU s*: processor time of the process, which other programs on "
+        "the machine disturb less. *tokens/s*: of all sequences, prompts counted for both "
+        "responses, whoever computes them once. *Peak*: resident memory of the process with its "
+        "libraries, or what torch's allocator held on a GPU. *Utilisation*: operations of "
+        "computing each distinct token once forward, its gradient once and that of the trained "
+        "weights, per second, over the rate of a plain matrix product. *Largest loss difference*: "
+        "of an update's DPO loss from TRL's.",
         "",
     ]
     return "\n".join(lines)
@@ -210,6 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--bf16", action="store_true", help="products in bfloat16")
     add("--layers", nargs="*", default=[], help="name patterns of what is trained; default: all")
     add("--checkpointing", action="store_true", help="gradient checkpointing")
+    add("--without-trl", action="store_true", help="ours alone")
     add("--losses", nargs="*", default=list(LOSSES), choices=LOSSES)
     add("--updates", type=int, default=6)
     add("--per-update", type=int, default=8, help="pairs")
@@ -218,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     data = real_data()
     pairs = data / FILE if data and (data / FILE).is_file() else None
     add("--data", type=Path, default=pairs, help="file of pairs in any format that recipes take")
-    add("--models", type=Path, default=Path(tempfile.gettempdir()) / "bfpo-bench-models")
+    add("--models", type=Path, default=MODELS)
     return parser
 
 
