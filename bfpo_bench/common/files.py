@@ -175,7 +175,7 @@ def _swap(staged: Path, place: Path) -> None:
         shutil.copymode(place, staged)
         for entry in place.iterdir():
             if entry.name not in new:
-                _link(entry, staged / entry.name)
+                link_or_copy(entry, staged / entry.name)
         _exchange(staged, place)
         return
     except OSError:
@@ -232,7 +232,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _link(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path) -> None:
     """The same files under another name; copies where the file system has no links."""
 
     def file(one: str, other: str) -> str:

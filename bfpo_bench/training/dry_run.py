@@ -56,10 +56,21 @@ def dry_run(
         *prepared.describe(),
         f"{prepared.updates:,} updates of {total} {prepared.unit}{groups}, "
         f"{prepared.batches()[0]} at once",
+        *_rounds(recipe),
         *([advice] if advice else []),
         *_weights(recipe, prepared.base.outline),
     ]
     return "\n".join(lines)
+
+
+def _rounds(recipe: Recipe) -> list[str]:
+    """How often all of this is done."""
+    if recipe.rounds is None:
+        return []
+    begin = "the model of the round before"
+    if recipe.relabel is not None:
+        begin = "the base model; after each the policy answers prompts, for the next λ"
+    return [f"all of this in each of {recipe.rounds.number} rounds, from {begin}"]
 
 
 def _weights(recipe: Recipe, model: Any) -> list[str]:

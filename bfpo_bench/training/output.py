@@ -55,7 +55,10 @@ SECOND = "second"
 """The second stage's output, where the result is a mixture of both."""
 
 RATINGS = "ratings.json"
-"""What rewards have said of the pairs of an unfinished training."""
+"""What rewards have said of the pairs, or of own answers, of an unfinished training."""
+
+RATINGS_OF = "ratings-"
+"""Begins the name of what they have said of the answers of a round's policy."""
 
 log = logging.getLogger(__name__)
 
@@ -296,7 +299,8 @@ def finish_output(folder: Path, record: dict[str, Any]) -> None:
 
 def clear_output(folder: Path) -> None:
     """Removes what was only there to resume from, the mark of an unfinished training last."""
-    for path in (folder / SAVED, folder / RATINGS, *folder.glob("checkpoint-*"), folder / STARTED):
+    passing = (*folder.glob("checkpoint-*"), *folder.glob(f"{RATINGS_OF}*.json"))
+    for path in (folder / SAVED, folder / RATINGS, *passing, folder / STARTED):
         remove(path)
 
 

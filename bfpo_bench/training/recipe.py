@@ -24,6 +24,9 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 SMALLEST_FLOAT32 = 2.0**-149
 """Trained weights and their updates are float32: what is less moves nothing."""
 
+VLLM = ("gpu_memory_utilization", "tensor_parallel_size")
+"""Options of vLLM where a model is sampled from that is not being trained."""
+
 RENAMED: Mapping[str, Mapping[str, str]] = {
     "": {"save_every": "save_steps"},
     "optimization": {
@@ -51,8 +54,9 @@ class DataRecipe:
     Attributes:
         name: what the set is called in reports.
         pairs: which response wins: ``helpful``, ``safe``, ``naive`` or ``bfpo``; in SFT also
-            ``chat`` for conversations and ``attributes`` for both responses of every pair, each
-            with its attributes; on-policy, ``prompts`` or ``chat``.
+            ``chat`` for conversations, ``attributes`` for both responses of every pair, each with
+            its attributes, and ``prompts`` for the best of the base model's own answers;
+            on-policy, ``prompts`` or ``chat``.
         files: paths of local files (``.json``, ``.jsonl``, ``.parquet``), read in this order, or
         hub: id of a data set on the hub, with its split and revision (those of ``load.PINNED``
             where None, else the training split of the main branch).
@@ -63,7 +67,7 @@ class DataRecipe:
         ignore_fields: fields of its rows that are no part of the conversation, though they look
             like it; see :mod:`bfpo_bench.training.data.columns`.
         all_safe: responses of unknown safety count as safe, as the paper has it for UltraFeedback.
-        unsafe_prompts: on-policy: its prompts ask for something unsafe; see ``llama2`` in
+        unsafe_prompts: with rewards: its prompts ask for something unsafe; see ``llama2`` in
             docs/rewards.md.
     """
 
@@ -169,7 +173,7 @@ class RelabelRecipe:
         rewards: the two of them, by the names ``helpful`` and ``safe``, or
         models: folders or hub ids of two models that were aligned to these from the same base; β
             times their log-ratio to it is the reward.
-        multiplier: λ itself; or it is found for
+        multiplier: λ itself; or it is found (with ``rounds``, followed) for
         margin: how much safer on average than the reference the policy is to be, or
         threshold: how safe.
     """
@@ -195,17 +199,44 @@ class RelabelRecipe:
 
 
 @dataclass(frozen=True, config=STRICT)
-class RolloutRecipe:
-    """How on-policy training samples from the policy, and how far it may go from the reference.
+class RoundsRecipe:
+    """A training that is made several times over, in ``round-1``, ``round-2``, … of the output.
+
+    A preference recipe that relabels (C-DPO) begins every round with the same base, and λ follows
+    what the policy of the round before answers; an SFT on the best of its model's own answers
+    (RAFT) begins each with the model of the round before.
 
     Attributes:
-        num_generations: responses to each prompt; each is compared with the mean of the others.
+        number: of rounds.
+        prompts: C-DPO: how many of the pairs' prompts, drawn by the seed, each policy is asked;
+            None asks all.
+        rate: C-DPO: η, by which λ moves.
+        initial: C-DPO: λ of the first round.
+        largest: C-DPO: λ beyond which the constraint is taken for one that cannot be met.
+    """
+
+    number: Count
+    prompts: Count | None = None
+    rate: Positive = 1.0
+    initial: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    largest: Positive = 100.0
+
+
+@dataclass(frozen=True, config=STRICT)
+class RolloutRecipe:
+    """How responses are sampled, and how far on-policy training may go from the reference.
+
+    Attributes:
+        num_generations: responses to each prompt; on-policy each is compared with the mean of the
+            others.
         max_completion_length: of a response, in tokens.
-        beta: coefficient of KL(policy ‖ reference) in the reward, summed over a response.
-        epsilon: PPO's clip range of the probability ratio.
+        beta: on-policy: coefficient of KL(policy ‖ reference) in the reward, summed over a
+            response.
+        epsilon: on-policy: PPO's clip range of the probability ratio.
         engine: ``hf`` or ``vllm``.
         vllm: options of TRL's for vLLM, without their ``vllm_``: ``mode``,
-            ``gpu_memory_utilization``, ``server_base_url``, …
+            ``gpu_memory_utilization``, ``server_base_url``, …; where a finished model is sampled
+            from, those of :data:`VLLM` alone.
     """
 
     num_generations: Annotated[int, Field(ge=2)] = 4
@@ -286,11 +317,12 @@ class Recipe:
         loss_parameters: its parameters.
         margin: reward whose difference between the two responses is the margin of MODPO.
         relabel: winners are drawn anew, by what responses are worth.
-        rewards: on-policy: rewards by name; the built-in combinations call theirs ``helpful`` and
-            ``safe``.
-        combination: on-policy: global reward, a built-in one or ``package.module:function``.
+        rewards: on-policy, and for the best of own answers: rewards by name; the built-in
+            combinations call theirs ``helpful`` and ``safe``.
+        combination: of these, the global reward: a built-in one or ``package.module:function``.
         combination_parameters: its parameters.
-        rollout: on-policy: how responses are sampled.
+        rollout: how responses are sampled, where they are.
+        rounds: how often all of it is done, and what moves between; None trains once.
         attributes: SteerLM: what is asked of the model in evaluation, e.g. ``{helpfulness: 1}``.
         mixing: ``buffered`` or ``shuffled``.
         eval: pairs that are held out, and when they are looked at; None holds none out.
@@ -318,6 +350,7 @@ class Recipe:
     combination: str | None = None
     combination_parameters: dict[str, Any] = field(default_factory=dict)
     rollout: RolloutRecipe = RolloutRecipe()
+    rounds: RoundsRecipe | None = None
     attributes: dict[str, int] = field(default_factory=dict)
     mixing: Literal["buffered", "shuffled"] = "shuffled"
     eval: EvalRecipe | None = None
@@ -359,6 +392,9 @@ def _rules(recipe: Recipe) -> list[tuple[bool, str]]:
     kind, r, o = recipe.kind, recipe.rollout, recipe.optimization
     pairwise, on_policy = kind == "preference", kind == "reward"
     named = {d.pairs for d in recipe.data}
+    best_of = kind == "sft" and "prompts" in named
+    rewarded = on_policy or best_of
+    sampled = best_of or recipe.rounds is not None
     return [
         (bool(recipe.data), "'data' must name at least one set"),
         (recipe.merge is None or recipe.first is not None, "'merge' mixes with a 'first' stage"),
@@ -371,8 +407,15 @@ def _rules(recipe: Recipe) -> list[tuple[bool, str]]:
             recipe.relabel is None or recipe.margin is None,
             "'margin' is of the pairs as they are and 'relabel' makes others; leave one out",
         ),
-        (on_policy == bool(recipe.rewards), "'rewards' and kind: reward go together"),
-        (on_policy == bool(recipe.combination), "'combination' and kind: reward go together"),
+        (
+            rewarded == bool(recipe.rewards),
+            "'rewards' go together with kind: reward, or with SFT sets with pairs: prompts",
+        ),
+        (
+            rewarded == bool(recipe.combination),
+            "'combination' goes together with kind: reward, or with SFT sets with pairs: prompts",
+        ),
+        *_round_rules(recipe, best_of),
         (
             (kind == "sft" and "attributes" in named) == bool(recipe.attributes),
             "'attributes' and SFT sets with pairs: attributes go together",
@@ -392,14 +435,25 @@ def _rules(recipe: Recipe) -> list[tuple[bool, str]]:
         (not on_policy or recipe.mixing == "shuffled", "prompts are always 'shuffled'"),
         (kind != "sft" or recipe.mixing == "shuffled", "conversations are always 'shuffled'"),
         (pairwise or not recipe.loss_parameters, "'loss_parameters' belong to kind: preference"),
-        (on_policy or r == RolloutRecipe(), "'rollout' belongs to kind: reward"),
         (
-            on_policy or not recipe.combination_parameters,
-            "'combination_parameters' belong to kind: reward",
+            on_policy or sampled or r == RolloutRecipe(),
+            "'rollout' belongs to kind: reward, to SFT sets with pairs: prompts, and to 'rounds'",
         ),
         (
-            on_policy or not any(d.unsafe_prompts for d in recipe.data),
-            "'unsafe_prompts' belongs to kind: reward",
+            not sampled or (r.beta, r.epsilon) == (RolloutRecipe.beta, RolloutRecipe.epsilon),
+            "'beta' and 'epsilon' of 'rollout' belong to kind: reward",
+        ),
+        (
+            not sampled or not set(r.vllm) - set(VLLM),
+            f"where a finished model is sampled from, 'vllm' takes {' and '.join(VLLM)} alone",
+        ),
+        (
+            rewarded or not recipe.combination_parameters,
+            "'combination_parameters' belong to a 'combination'",
+        ),
+        (
+            rewarded or not any(d.unsafe_prompts for d in recipe.data),
+            "'unsafe_prompts' belongs to kind: reward, or to SFT sets with pairs: prompts",
         ),
         (
             len({d.name for d in recipe.every_set}) == len(recipe.every_set),
@@ -410,6 +464,33 @@ def _rules(recipe: Recipe) -> list[tuple[bool, str]]:
             f"'buffered' takes as many pairs from each of {len(recipe.data)} sets: "
             "'pairs_per_update' must be a multiple",
         ),
+    ]
+
+
+def _round_rules(recipe: Recipe, best_of: bool) -> list[tuple[bool, str]]:
+    rounds, relabel = recipe.rounds, recipe.relabel
+    if rounds is None:
+        return []
+    return [
+        (
+            best_of or relabel is not None,
+            "'rounds' belong to 'relabel' (C-DPO), or to SFT sets with pairs: prompts (RAFT)",
+        ),
+        (
+            relabel is None or bool(relabel.rewards),
+            "'rounds' ask what new responses are worth: 'relabel' needs 'rewards', not 'models'",
+        ),
+        (
+            relabel is None or relabel.multiplier is None,
+            "'rounds' move the multiplier: give 'relabel' a 'threshold' or a 'margin' instead, and "
+            "'initial' to 'rounds'",
+        ),
+        (
+            not best_of or rounds == RoundsRecipe(rounds.number),
+            "of 'rounds', an SFT takes 'number' alone",
+        ),
+        (rounds.initial < rounds.largest, "of 'rounds', 'initial' must be below 'largest'"),
+        (recipe.merge is None, "'merge' mixes two stages, and 'rounds' are of one"),
     ]
 
 

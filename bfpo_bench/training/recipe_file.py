@@ -28,7 +28,7 @@ FOLDER = Path(__file__).parent / "recipes"
 
 PAIRS = {
     "preference": [*PAIRINGS],
-    "sft": [*PAIRINGS, "chat", "attributes"],
+    "sft": [*PAIRINGS, "chat", "attributes", "prompts"],
     "reward": ["prompts", "chat"],
 }
 """What each kind of recipe can make of a set."""
@@ -173,7 +173,7 @@ def _with_first(content: dict[str, Any], base: str | None) -> dict[str, Any]:
         base: what the first of all stages starts from, instead of what they say.
     """
     own = {key: value for key, value in content.items() if key != "first"}
-    shared = {key: value for key, value in own.items() if key != "merge"}
+    shared = {key: value for key, value in own.items() if key not in ("merge", "rounds")}
     if base is not None:
         own["base"] = shared["base"] = base
     first = content.get("first")

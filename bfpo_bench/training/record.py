@@ -69,13 +69,10 @@ def training_record(
     return {
         "schema": SCHEMA_VERSION,
         "method": recipe.method,
-        "recipe": recipe.as_dict(),
-        "base": {"name": base.name, "revision": base.revision, "weights": identity["base weights"]},
+        **identity_entries(recipe, base, identity),
         "notes": list(notes),
         "data": [dict(one) for one in data],
-        "rewards": identity["rewards"],
         **(found or {}),
-        **{part: identity[part] for part in (*LATER, *SOMETIMES) if part in identity},
         "updates": trainer.state.max_steps,
         "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         "processes": trainer.args.world_size,
@@ -84,6 +81,22 @@ def training_record(
         "curves": trainer.state.log_history,
         "versions": package_versions(),
         "environment": describe_environment(),
+    }
+
+
+def identity_entries(
+    recipe: Recipe, base: ModelFiles, identity: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Of ``training.json`` what a training is known again by, besides its data.
+
+    Args:
+        identity: from :func:`~bfpo_bench.training.identity.training_identity`.
+    """
+    return {
+        "recipe": recipe.as_dict(),
+        "base": {"name": base.name, "revision": base.revision, "weights": identity["base weights"]},
+        "rewards": identity["rewards"],
+        **{part: identity[part] for part in (*LATER, *SOMETIMES) if part in identity},
     }
 
 

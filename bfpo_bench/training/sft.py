@@ -1,19 +1,22 @@
-"""Supervised fine-tuning, by TRL's SFTTrainer; SteerLM's too, whose data say what answers are.
+"""Supervised fine-tuning, by TRL's SFTTrainer; SteerLM's and RAFT's too.
 
 SteerLM (Dong et al. 2023, arXiv 2310.05344) is fine-tuning on all responses, each told apart by its
 attributes in a system message (:mod:`bfpo_bench.training.data.chat`). The model is asked for good
 ones afterwards: the chat template that is saved with it writes the wanted attributes itself, so
 that it is evaluated and served like any other model.
+
+RAFT is fine-tuning on answers that the start model gives itself, which
+:mod:`bfpo_bench.training.on_policy.best` samples and chooses before the model is loaded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -23,15 +26,25 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.models.chat import Chat, TemplateFault
 from bfpo_bench.training.data.chat import (
     HELPFULNESS,
+    PROMPTS_ONLY,
     SAFETY,
+    PromptSet,
     attribute_line,
     load_conversations,
 )
 from bfpo_bench.training.data.chat_template import ChatTemplate
 from bfpo_bench.training.data.load import usable
+from bfpo_bench.training.data.preferences import Messages
 from bfpo_bench.training.data.tokenize import tokenize_conversations
 from bfpo_bench.training.loop import OwnLoop
+from bfpo_bench.training.on_policy.best import BestOf, choose_best_of
+from bfpo_bench.training.on_policy.prompts import (
+    prompt_entry,
+    prompt_line,
+    read_prompts,
+)
 from bfpo_bench.training.prepared import (
+    Base,
     Prepared,
     Run,
     left_out,
@@ -60,12 +73,36 @@ class ConversationSet:
     bad: list[str]
     digest: str
 
+    def entry(self) -> dict[str, Any]:
+        """What ``training.json`` says of it."""
+        return set_entry(
+            self.name,
+            len(self.tokens),
+            len(self.tokens) + len(self.bad),
+            self.bad,
+            sum(map(len, self.tokens)),
+            self.digest,
+            cut=self.cut,
+        )
+
+    def __str__(self) -> str:
+        counts = f"{len(self.tokens):,} conversations, {sum(map(len, self.tokens)):,} tokens"
+        return f"{self.name}: {counts}; cut: {self.cut:,} at the end{left_out(self.bad)}"
+
 
 @dataclass(frozen=True)
 class PreparedSFT(Prepared):
-    """A fine-tuning ready to run."""
+    """A fine-tuning ready to run.
 
-    sets: list[ConversationSet]
+    Attributes:
+        sets: prompts alone are answered by the start model before it is trained.
+        own: what does that; None where all answers are given.
+        answered: what ``training.json`` says of its answers.
+    """
+
+    sets: list[ConversationSet | PromptSet]
+    own: BestOf | None = None
+    answered: Mapping[str, Any] | None = None
 
     unit = "conversations"
     memory_advice = (
@@ -76,30 +113,39 @@ class PreparedSFT(Prepared):
     @property
     def sizes(self) -> list[int]:
         """See :class:`Prepared`."""
-        return [len(one.tokens) for one in self.sets]
+        return [len(one.prompts if isinstance(one, PromptSet) else one.tokens) for one in self.sets]
+
+    def reward_identities(self) -> dict[str, Any]:
+        """See :class:`Prepared`."""
+        return {} if self.own is None else self.own.ratings.identity()
 
     def entries(self) -> list[dict[str, Any]]:
         """See :class:`Prepared`."""
         return [
-            set_entry(
-                one.name,
-                len(one.tokens),
-                len(one.tokens) + len(one.bad),
-                one.bad,
-                sum(map(len, one.tokens)),
-                one.digest,
-                cut=one.cut,
-            )
-            for one in self.sets
+            prompt_entry(one) if isinstance(one, PromptSet) else one.entry() for one in self.sets
         ]
 
     def describe(self) -> list[str]:
         """See :class:`Prepared`."""
-        return [
-            f"{one.name}: {len(one.tokens):,} conversations, {sum(map(len, one.tokens)):,} tokens; "
-            f"cut: {one.cut:,} at the end{left_out(one.bad)}"
-            for one in self.sets
-        ]
+        lines = [prompt_line(o) if isinstance(o, PromptSet) else str(o) for o in self.sets]
+        return [*lines, *([str(self.own)] if self.own else [])]
+
+    def rated(self, run: Run) -> Self:
+        """With answers to prompts that had none."""
+        if self.own is None:
+            return self
+        asked = [one for one in self.sets if isinstance(one, PromptSet)]
+        said, answered = self.own.answers(self.base.files, asked, run)
+        made = {
+            one.name: _conversation_set(self.recipe, self.base, one.name, talks, [], True)
+            for one, talks in zip(asked, said, strict=True)
+        }
+        answered["left_out"] += sum(len(one.bad) for one in made.values())
+        return replace(self, sets=[made.get(one.name, one) for one in self.sets], answered=answered)
+
+    def found(self) -> dict[str, Any]:
+        """See :class:`Prepared`."""
+        return {} if self.answered is None else {"best_of": dict(self.answered)}
 
     def make_ready(self, model: Any) -> None:
         """Nothing: there is no reference, and the base model's dropout is kept."""
@@ -136,11 +182,11 @@ class PreparedSFT(Prepared):
                 )
 
         # Tokenised already, by the rules of preference pairs.
-        rows = {"input_ids": [ids for one in self.sets for ids in one.tokens]}
+        ids = [ids for one in self.sets if isinstance(one, ConversationSet) for ids in one.tokens]
         yield OwnTrainer(
             model=model,
             args=config,
-            train_dataset=datasets.Dataset.from_dict(rows),
+            train_dataset=datasets.Dataset.from_dict({"input_ids": ids}),
             processing_class=padded(self.base.tokenizer, embedding_rows(model)),
             callbacks=callbacks,
         )
@@ -158,33 +204,62 @@ def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = Fa
         return steered_template(template, recipe.attributes, tokenizer)
 
     base = open_base(recipe, trust_remote_code, steered if recipe.attributes else None)
-    longest = recipe.tokens.max_length
-    sets = []
+    sets: list[ConversationSet | PromptSet] = []
     for wanted in recipe.data:
+        if wanted.pairs == PROMPTS_ONLY:
+            sets.append(read_prompts(recipe, wanted, base, progress))
+            continue
         with progress.stage(f"read {wanted.name}", 1, unit=""):
             loaded = load_conversations(wanted, recipe.seed)
-        broken: dict[int, str] = {}
-        tokens, cut = tokenize_conversations(
-            *(loaded.conversations, base.tokenizer, base.template),
-            longest=longest,
-            date=recipe.tokens.date,
+        one = _conversation_set(
+            *(recipe, base, wanted.name, loaded.conversations, loaded.bad, wanted.skip_bad_rows),
             places=loaded.places,
-            broken=broken,
         )
-        conversations = usable(loaded.conversations, broken, wanted.name, wanted.skip_bad_rows)
-        bad = [*loaded.bad, *broken.values()]
-        tell_left_out(bad, progress)
-        if cut > len(tokens) / 2:
-            raise BadInput(
-                f"{cut} of {len(tokens)} conversations of set {wanted.name!r} are longer than "
-                f"max_length ({longest} tokens) and would be cut, more than half; raise "
-                "max_length, or train on shorter texts."
-            )
-        check_ids(base.outline, base.tokenizer, tokens, wanted.name)
-        text = json.dumps(conversations, ensure_ascii=False)
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        sets.append(ConversationSet(wanted.name, tokens, cut, bad, digest))
-    return PreparedSFT(recipe, base, sets)
+        tell_left_out(one.bad, progress)
+        sets.append(one)
+    own = None
+    if recipe.rewards:
+        prompts = [p for one in sets if isinstance(one, PromptSet) for p in one.prompts]
+        own = choose_best_of(recipe, prompts, base.chat, trust_remote_code)
+    return PreparedSFT(recipe, base, sets, own)
+
+
+def _conversation_set(
+    recipe: Recipe,
+    base: Base,
+    name: str,
+    conversations: Sequence[Messages],
+    bad: Sequence[str],
+    skip: bool,
+    places: Sequence[str] | None = None,
+) -> ConversationSet:
+    """Conversations as they go into fine-tuning.
+
+    Args:
+        bad: a sentence for each row that was left out already.
+        skip: whether what the template cannot write may be left out, too.
+
+    Raises:
+        BadInput: it may not, or more than half are too long.
+    """
+    longest, broken = recipe.tokens.max_length, dict[int, str]()
+    tokens, cut = tokenize_conversations(
+        *(conversations, base.tokenizer, base.template),
+        longest=longest,
+        date=recipe.tokens.date,
+        places=places,
+        broken=broken,
+    )
+    kept = usable(list(conversations), broken, name, skip)
+    if cut > len(tokens) / 2:
+        raise BadInput(
+            f"{cut} of {len(tokens)} conversations of set {name!r} are longer than max_length "
+            f"({longest} tokens) and would be cut, more than half; raise max_length, or train on "
+            "shorter texts."
+        )
+    check_ids(base.outline, base.tokenizer, tokens, name)
+    digest = hashlib.sha256(json.dumps(kept, ensure_ascii=False).encode()).hexdigest()
+    return ConversationSet(name, tokens, cut, [*bad, *broken.values()], digest)
 
 
 def steered_template(template: str, wanted: Mapping[str, int], tokenizer: Any) -> str:

@@ -87,6 +87,31 @@ def train(
     state = join_processes(device)
     if progress is None or not state.is_main_process:
         progress = Progress(show=False)
+    if advice := training_advice(recipe.precision, device):
+        progress.say(f"{advice}.")
+    # Bars of the libraries would run through ours.
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    return _train(recipe, output, output / RATINGS, progress, trust_remote_code, state)
+
+
+def _train(
+    recipe: Recipe,
+    output: Path,
+    ratings: Path,
+    progress: Progress,
+    trust_remote_code: bool,
+    state: PartialState,
+) -> dict[str, Any]:
+    """Trains all stages.
+
+    Args:
+        ratings: where what rewards say of the pairs is kept meanwhile: rounds share it.
+    """
+
+    def whole(stage: Recipe, folder: Path) -> dict[str, Any]:
+        return _train(stage, folder, folder / RATINGS, progress, trust_remote_code, state)
+
     with ExitStack() as ours:
         if state.is_main_process and not is_clear(output):
             ours.enter_context(owned(output, inside=True))
@@ -94,28 +119,23 @@ def train(
             _by_main(state, lambda: _check_before_first(recipe, output))
             if not is_finished(output / FIRST):
                 prepare(recipe, progress, trust_remote_code)
-            train(recipe.first, output / FIRST, progress, device, trust_remote_code)
+            whole(recipe.first, output / FIRST)
             if recipe.merge is not None:
                 second = replace(recipe, base=str(output / FIRST), first=None, merge=None)
-                record = train(second, output / SECOND, progress, device, trust_remote_code)
+                record = whole(second, output / SECOND)
                 return _by_main(state, lambda: mix_stages(recipe, record, output, progress))
             recipe = replace(recipe, base=str(output / FIRST))
-        return _train(recipe, output, progress, device, trust_remote_code, state)
+        return _train_last(recipe, output, ratings, progress, trust_remote_code, state)
 
 
-def _train(
+def _train_last(
     recipe: Recipe,
     output: Path,
+    ratings: Path,
     progress: Progress,
-    device: str,
     trust_remote_code: bool,
     state: PartialState,
 ) -> dict[str, Any]:
-    if advice := training_advice(recipe.precision, device):
-        progress.say(f"{advice}.")
-    # Bars of the libraries would run through ours.
-    transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
     prepared = _prepared(recipe, progress, trust_remote_code)
     _, accumulation = prepared.batches(state.num_processes)
     base, entries = prepared.base, prepared.entries()
@@ -139,7 +159,16 @@ def _train(
             f"process {state.process_index} of {state.num_processes} does not see {checkpoint}, "
             "from which the training goes on; put --output on a disk that all nodes share."
         )
-    run = Run(output, output / RATINGS, provenance, checkpoint, state, progress)
+    run = Run(output, ratings, provenance, checkpoint, state, progress)
+    if recipe.rounds is not None:
+        from bfpo_bench.training.rounds import train_rounds, who_is_asked
+
+        def one(stage: Recipe, folder: Path) -> dict[str, Any]:
+            # Pairs are worth the same in all rounds, and are rated once.
+            return _train(stage, folder, ratings, progress, trust_remote_code, state)
+
+        asked = who_is_asked(prepared, trust_remote_code)
+        return train_rounds(prepared, asked, identity, run, one)
     started, clock = datetime.now(UTC), time.monotonic()
     prepared = prepared.rated(run)
     generation = base.beside.while_training

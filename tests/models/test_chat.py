@@ -210,7 +210,7 @@ def test_training_is_told_the_same(tiny_llama: Path, monkeypatch: pytest.MonkeyP
     from bfpo_bench.training.data.chat_template import ChatTemplate
     from bfpo_bench.training.data.preferences import Pair
     from bfpo_bench.training.data.tokenize import tokenize_conversations, tokenize_pairs
-    from bfpo_bench.training.on_policy.rloo import sampling_tokenizer
+    from bfpo_bench.training.on_policy.prompts import sampling_tokenizer
     from bfpo_bench.training.recipe_file import load_recipe
 
     tokenizer = load_tokenizer(tiny_llama)

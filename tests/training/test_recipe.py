@@ -133,7 +133,7 @@ def test_a_recipe_extends_a_file_beside_it(tmp_path: Path) -> None:
         (MINIMAL + "lora: {rank: 0}", "rank must be at least 1, not 0"),
         (MINIMAL + "lora: {dropout: 1}", "lora, dropout must be less than 1"),
         (MINIMAL + "rollout: {beta: 0.1}", "'rollout' belongs to kind: reward"),
-        (MINIMAL + "combination_parameters: {a: 1}", "'combination_parameters' belong to kind: re"),
+        (MINIMAL + "combination_parameters: {a: 1}", "'combination_parameters' belong to a 'com"),
         (MINIMAL.replace("a.jsonl]", "a], unsafe_prompts: true"), "'unsafe_prompts' belongs to"),
         (MINIMAL.replace("loss: dpo", "kind: sft\nmixing: buffered"), "are always 'shuffled'"),
         (

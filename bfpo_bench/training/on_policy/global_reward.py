@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.errors import BadInput, RunFailed, unknown_name
 from bfpo_bench.common.imports import check_parameters, import_function, own_code
 from bfpo_bench.training.on_policy.multiplier import Multiplier, RectifiedMultiplier, number
 
@@ -214,6 +214,20 @@ class Combination:
         if self.multiplier is not None:
             inputs["multiplier"] = self.multiplier.value
         return self.function(**inputs)
+
+    def finite(self, rewards: Mapping[str, Tensor], unsafe_prompt: Tensor) -> Tensor:
+        """The global reward, of which every one is a number.
+
+        Raises:
+            RunFailed: one is not.
+        """
+        combined = self(rewards, unsafe_prompt)
+        if not torch.isfinite(combined).all():
+            raise RunFailed(
+                f"the combination {self.name} makes rewards that are not numbers of ones that are; "
+                "mend it, or its parameters."
+            )
+        return combined
 
 
 def load_combination(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -35,9 +36,11 @@ class Multiplier:
     value: float = 1.0
     largest: float = 5.0
 
+    any_sign: ClassVar[tuple[str, ...]] = ("threshold",)
+
     def __post_init__(self) -> None:
         for name in ("threshold", "rate", "value", "largest"):
-            if number(name, getattr(self, name)) <= 0 and name != "threshold":
+            if number(name, getattr(self, name)) <= 0 and name not in self.any_sign:
                 raise BadInput(f"{name!r} of a combination's multiplier must be above 0.")
 
     def shortfall(self, safe: Tensor) -> Tensor:
@@ -79,6 +82,25 @@ class RectifiedMultiplier(Multiplier):
     def moved(self, shortfall: float) -> float:
         """See :class:`Multiplier`."""
         return self.value + self.rate * shortfall
+
+
+@dataclass
+class ProjectedMultiplier(Multiplier):
+    """λ of C-DPO, for ``E[safe] ≥ threshold`` of the policy that a whole round has trained.
+
+    ``λ ← [λ + rate · shortfall]₊``: a step down the dual's slope, back to 0 where it would go
+    below. In the words of its source (Liu et al. 2024, arXiv 2403.02475) the shortfall is
+    ``J_c - d``, mean cost beyond its limit, with ``c = -safe`` and ``d = -threshold``.
+    """
+
+    value: float = 0.0
+    largest: float = 100.0
+
+    any_sign: ClassVar[tuple[str, ...]] = ("threshold", "value")
+
+    def moved(self, shortfall: float) -> float:
+        """See :class:`Multiplier`."""
+        return max(0.0, self.value + self.rate * shortfall)
 
 
 def number(name: str, value: object) -> float:

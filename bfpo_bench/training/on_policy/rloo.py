@@ -24,13 +24,18 @@ from accelerate.utils import gather
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
-from bfpo_bench.common.errors import BadInput, RunFailed, unknown_name
+from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.training.data.chat import PromptSet, load_prompts
-from bfpo_bench.training.data.chat_template import ChatTemplate
+from bfpo_bench.training.data.chat import PromptSet
 from bfpo_bench.training.loop import OwnLoop
 from bfpo_bench.training.on_policy.global_reward import Combination, load_combination
 from bfpo_bench.training.on_policy.multiplier import Multiplier
+from bfpo_bench.training.on_policy.prompts import (
+    prompt_entry,
+    prompt_line,
+    read_prompts,
+    sampling_tokenizer,
+)
 from bfpo_bench.training.on_policy.rewards import (
     ChosenReward,
     JudgeReward,
@@ -39,10 +44,9 @@ from bfpo_bench.training.on_policy.rewards import (
     choose_reward,
     opened_rewards,
 )
-from bfpo_bench.training.prepared import Prepared, Run, left_out, open_base, tell_left_out
+from bfpo_bench.training.prepared import Prepared, Run, open_base
 from bfpo_bench.training.recipe import Recipe, RolloutRecipe
-from bfpo_bench.training.record import set_entry
-from bfpo_bench.training.saving import check_ids, embedding_rows, end_ids, padded
+from bfpo_bench.training.saving import embedding_rows, end_ids, padded
 
 NOTE = (
     "On-policy training by RLOO, PPO's clipped objective with a leave-one-out baseline; the paper "
@@ -95,21 +99,11 @@ class PreparedOnPolicy(Prepared):
 
     def entries(self) -> list[dict[str, Any]]:
         """See :class:`Prepared`."""
-        return [
-            set_entry(
-                *(one.name, len(one.prompts), one.rows, one.bad, one.tokens, one.digest),
-                too_long=one.too_long,
-            )
-            for one in self.sets
-        ]
+        return [prompt_entry(one) for one in self.sets]
 
     def describe(self) -> list[str]:
         """See :class:`Prepared`."""
-        lines = []
-        for one in self.sets:
-            long = f", {one.too_long} longer than max_prompt left out" if one.too_long else ""
-            counts = f"{len(one.prompts):,} prompts, {one.tokens:,} tokens"
-            lines.append(f"{one.name}: {counts}{left_out(one.bad)}{long}")
+        lines = [prompt_line(one) for one in self.sets]
         beside = {}
         for reward in self.rewards.values():
             if isinstance(reward, ModelReward):
@@ -193,30 +187,13 @@ def prepare_on_policy(
     )
     rollout_settings(recipe.rollout)
     base = open_base(recipe, trust_remote_code)
-    rows = embedding_rows(base.outline)
-    sampling = sampling_tokenizer(padded(base.tokenizer, rows), base.chat)
-    sets = []
-    for wanted in recipe.data:
-        with progress.stage(f"read {wanted.name}", 1, unit=""):
-            one = load_prompts(wanted, recipe.seed, sampling, recipe.tokens.max_prompt)
-        tell_left_out(one.bad, progress)
-        if len(sampling) > rows:
-            texts = [base.chat.write(prompt, True) for prompt in one.prompts]
-            ids = sampling(texts, add_special_tokens=False)["input_ids"]
-            check_ids(base.outline, sampling, ids, one.name)
-        sets.append(one)
+    sampling = sampling_tokenizer(padded(base.tokenizer, embedding_rows(base.outline)), base.chat)
+    sets = [read_prompts(recipe, wanted, base, progress) for wanted in recipe.data]
     prepared = PreparedOnPolicy(recipe, base, sampling, sets, rewards, combination)
     prepared.batches()
     for reward in rewards.values():
         reward.try_on([prompt for one in sets for prompt in one.prompts])
     return prepared
-
-
-def sampling_tokenizer(tokenizer: Any, chat: ChatTemplate) -> Any:
-    """Makes a tokenizer that renders the prompts of the training alone: its clock stands still."""
-    tokenizer.padding_side = "left"
-    tokenizer.chat_template = chat.for_texts()
-    return tokenizer
 
 
 def rollout_settings(rollout: RolloutRecipe) -> dict[str, Any]:
@@ -304,12 +281,7 @@ class GlobalReward:
             mine = multiplier.shortfall(rewards["safe"]).to(PartialState().device)
             multiplier.update(gather(mine).mean().item())
             log_metric("multiplier", multiplier.value)
-        combined = self._combination(rewards, grouped(unsafe_prompt))
-        if not torch.isfinite(combined).all():
-            raise RunFailed(
-                f"the combination {self._combination.name} makes rewards that are not numbers of "
-                "ones that are; mend it, or its parameters."
-            )
+        combined = self._combination.finite(rewards, grouped(unsafe_prompt))
         one_each: list[float] = combined.flatten().tolist()
         return one_each
 

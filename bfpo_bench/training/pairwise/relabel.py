@@ -75,6 +75,11 @@ class Relabelling:
         else:
             found = f"the λ by which mean safety is {wanted.margin:g} above the reference's"
         by = "two aligned models" if self.models else "rewards"
+        if (rounds := self.recipe.rounds) is not None:
+            found = (
+                f"{found.replace('mean safety', 'mean safety of the policy')}: from "
+                f"{rounds.initial:g} on it moves by {rounds.rate:g} · what that lacks"
+            )
         return f"winners will be drawn anew by helpful + λ · safe before training ({by}, {found})"
 
     def made(self, pairs: Sequence[TokenPair], base: Base, run: Run) -> Relabelled:

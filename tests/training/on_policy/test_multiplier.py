@@ -8,7 +8,12 @@ import math
 import pytest
 import torch
 
-from bfpo_bench.training.on_policy.multiplier import Multiplier, RectifiedMultiplier
+from bfpo_bench.training.on_policy.multiplier import (
+    Multiplier,
+    ProjectedMultiplier,
+    RectifiedMultiplier,
+)
+from bfpo_bench.training.pairwise.dual import best_multiplier, gather_samples
 
 
 def test_the_multiplier_follows_its_constraint() -> None:
@@ -27,6 +32,22 @@ def test_the_rectified_one_never_falls() -> None:
     assert multiplier.value == pytest.approx(1 + 0.5 * 0.35)
     multiplier.update(multiplier.shortfall(torch.tensor([0.9, 1.0])).item())
     assert multiplier.value == pytest.approx(1 + 0.5 * 0.35)
+
+
+def test_projected_steps_go_down_the_dual() -> None:
+    """C-DPO's: where policies are exactly π_λ, the steps end in the λ* of one-shot dualization."""
+    prompts = ["a", "a", "a", "b", "b", "c", "c"]
+    samples = gather_samples(
+        prompts, [1.0, 0.4, 0.0, 0.9, 0.1, 0.3, 0.8], [0.0, 0.5, 1.0, 0.2, 1.0, 0.9, 0.7]
+    )
+    multiplier = ProjectedMultiplier(threshold=0.8, rate=2.0)
+    for _ in range(200):
+        multiplier.update(multiplier.threshold - samples.under(multiplier.value, 0.5, samples.safe))
+    assert multiplier.value == pytest.approx(best_multiplier(samples, 0.5, 0.8), abs=1e-9)
+    multiplier.update(-10.0)
+    assert multiplier.value == 0
+    multiplier.update(0.25)
+    assert multiplier.value == 0.5
 
 
 @pytest.mark.parametrize("kind", [Multiplier, RectifiedMultiplier])

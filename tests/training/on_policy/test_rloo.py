@@ -195,9 +195,9 @@ def test_prompts_begin_with_bos_where_the_template_writes_it(
         ),
         (["data.0.pairs=bfpo"], "unknown value of 'pairs'"),
         (["loss=dpo"], "a recipe of kind reward has no 'loss'"),
-        (["rewards={}"], "'rewards' and kind: reward go together"),
-        (["combination=null"], "'combination' and kind: reward go together"),
-        (["kind=sft", "rewards={}"], "'combination' and kind: reward go together"),
+        (["rewards={}"], "'rewards' go together with kind: reward"),
+        (["combination=null"], "'combination' goes together with kind: reward"),
+        (["kind=sft", "combination=null"], "SFT sets with pairs: prompts"),
         (
             ["rewards.safe={}"],
             "a reward comes from one of 'model', 'judge', 'function' and 'label'",
