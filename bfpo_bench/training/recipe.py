@@ -47,6 +47,24 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 """What keys of version 0.1 are called now, by the part of a recipe that they stand in."""
 
 
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class EmphasisRecipe:
+    """Weights of the segments of a response, where its row has none of its own.
+
+    Attributes:
+        words: of the opening.
+        weight: of its tokens.
+        rest: of the tokens behind it.
+    """
+
+    words: Count
+    weight: Weight = 1.0
+    rest: Weight = 1.0
+
+
 @dataclass(frozen=True, config=STRICT)
 class DataRecipe:
     """One set of rows to train on; :mod:`bfpo_bench.training.data.load` reads it.
@@ -69,6 +87,8 @@ class DataRecipe:
         all_safe: responses of unknown safety count as safe, as the paper has it for UltraFeedback.
         unsafe_prompts: with rewards: its prompts ask for something unsafe; see ``llama2`` in
             docs/rewards.md.
+        emphasis: what weighs more, or less, in its responses; see
+            :mod:`bfpo_bench.training.data.segments`.
     """
 
     name: Text
@@ -83,6 +103,7 @@ class DataRecipe:
     ignore_fields: Texts = ()
     all_safe: bool = False
     unsafe_prompts: bool = False
+    emphasis: EmphasisRecipe | None = None
 
     def __post_init__(self) -> None:
         if bool(self.files) == bool(self.hub):
@@ -454,6 +475,10 @@ def _rules(recipe: Recipe) -> list[tuple[bool, str]]:
         (
             rewarded or not any(d.unsafe_prompts for d in recipe.data),
             "'unsafe_prompts' belongs to kind: reward, or to SFT sets with pairs: prompts",
+        ),
+        (
+            not on_policy or all(d.emphasis is None for d in recipe.data),
+            "on-policy there are no responses yet that an 'emphasis' could weigh",
         ),
         (
             len({d.name for d in recipe.every_set}) == len(recipe.every_set),

@@ -28,7 +28,17 @@ def test_every_row_of_the_paper_has_its_recipe() -> None:
     rows = ["sft", "dpo-h", "dpo-s", "dpo", "ipo", "bfpo", "bfpo-no-buffer", "bfpo-no-shift"]
     assert {f"mistral/{row}" for row in rows} <= set(recipe_names())
     assert {f"zephyr-redteam/{row}" for row in ("dpo", "ipo", "bfpo")} <= set(recipe_names())
-    rivals = ["safedpo", "bso", "midpo-safe", "midpo-helpful", "simpo", "cpo", "orpo", "kto"]
+    rivals = [
+        "safedpo",
+        "bso",
+        "midpo-safe",
+        "midpo-helpful",
+        "simpo",
+        "cpo",
+        "orpo",
+        "kto",
+        "equilibrate",
+    ]
     rivals += ["mocan", "pecan", "repo", "cvar", "multiplicative"]
     where = ("mistral", "zephyr-redteam", "toy")
     assert {f"{one}/{rival}" for one in where for rival in rivals} <= set(recipe_names())

@@ -207,6 +207,35 @@ def test_three_methods_pay_for_one_pass_and_hold_one_model(
     assert len(loaded) == 4
 
 
+def test_segments_count_by_their_weights_from_a_recipe_to_the_loss(get: Get) -> None:
+    from transformers import AutoModelForCausalLM
+
+    emphasis = "data.0.emphasis={words: 2, weight: 3, rest: 0.5}"
+    simpo = ("loss=simpo", "loss_parameters={beta: 1, gamma: 0}")
+    recipe = get(*simpo, emphasis, "optimization.pairs_per_update=12", "optimization.max_steps=1")
+    record = train(recipe, Path("out"), device="cpu")
+    model = AutoModelForCausalLM.from_pretrained(recipe.base)
+
+    def mean(prompt: list[int], response: list[int], weights: list[float] | None) -> float:
+        assert weights is not None
+        assert set(weights) == {3, 0.5}
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prompt, *response]])).logits[0, len(prompt) - 1 : -1]
+        each = logits.log_softmax(-1).gather(1, torch.tensor(response)[:, None])[:, 0]
+        return float((each * torch.tensor(weights)).sum()) / sum(weights)
+
+    [one] = prepare_pairs(recipe, Progress(show=False)).sets
+    expected = []
+    for pair in one.tokens:
+        chosen = mean(pair.prompt, pair.chosen, pair.chosen_weights)
+        expected.append(chosen - mean(pair.prompt, pair.rejected, pair.rejected_weights))
+    value = -torch.tensor(expected).sigmoid().log().mean()
+    assert losses(record)[0] == pytest.approx(value.item(), rel=1e-4)
+    # Another emphasis is another training.
+    with pytest.raises(BadInput, match="out holds a finished training already, with another recip"):
+        train(get(*simpo, "optimization.pairs_per_update=12"), Path("out"), device="cpu")
+
+
 @pytest.mark.slow
 def test_a_training_that_was_killed_ends_as_one_that_was_not(
     get: Get, monkeypatch: pytest.MonkeyPatch

@@ -72,9 +72,14 @@ class Logprobs:
     owners: Tensor
     requests: int
 
-    def sums(self) -> Tensor:
-        """Log-likelihood of each request's targets, float32 ``[requests]``."""
-        return self.logprobs.new_zeros(self.requests).index_add(0, self.owners, self.logprobs)
+    def sums(self, weights: Tensor | None = None) -> Tensor:
+        """Log-likelihood of each request's targets, float32 ``[requests]``.
+
+        Args:
+            weights: of the targets, ``[targets]``; None weighs all alike.
+        """
+        logprobs = self.logprobs if weights is None else self.logprobs * weights
+        return logprobs.new_zeros(self.requests).index_add(0, self.owners, logprobs)
 
 
 class PackedModel:

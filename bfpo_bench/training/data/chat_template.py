@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.models.chat import DATE, Chat, TemplateFault
 from bfpo_bench.training.data.preferences import Messages, Pair
+from bfpo_bench.training.data.segments import written_weights
 
 _QUESTION = "What is asked here?"
 _ANSWER = "What is answered there."
@@ -24,10 +25,12 @@ class Rendered(NamedTuple):
         prompt: the conversation up to the generation prompt, which is its end.
         responses: what follows the prompt for the chosen and for the rejected response, up to the
             end of the rendered conversation; empty for one that is not there.
+        weights: of the characters of each response; None where all weigh 1.
     """
 
     prompt: str
     responses: tuple[str, str]
+    weights: tuple[list[float] | None, list[float] | None] = (None, None)
 
 
 class ChatTemplate:
@@ -100,7 +103,13 @@ class ChatTemplate:
             self._response(prompt, pair.prompt, text) if text else ""
             for text in (pair.chosen, pair.rejected)
         )
-        return Rendered(prompt, (chosen, rejected))
+        one, two = (
+            written_weights(text, written, segments) if text and segments else None
+            for text, written, segments in zip(
+                (pair.chosen, pair.rejected), (chosen, rejected), pair.weights, strict=True
+            )
+        )
+        return Rendered(prompt, (chosen, rejected), (one, two))
 
     def _response(self, prompt: str, messages: Messages, text: str) -> str:
         whole, said = self.write((*messages, ("assistant", text)), False), text.strip()

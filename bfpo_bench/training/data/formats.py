@@ -28,6 +28,7 @@ from bfpo_bench.training.data.fields import (
     with_system,
 )
 from bfpo_bench.training.data.preferences import Messages, PreferenceRecord
+from bfpo_bench.training.data.segments import COLUMN
 
 PAIR = ("chosen", "rejected")
 
@@ -163,12 +164,14 @@ def _read_own(row: Record, source: str) -> PreferenceRecord:
 
 def write_row(record: PreferenceRecord) -> dict[str, Any]:
     """The row of our own format that is read as the same record."""
+    weights = {COLUMN: list(record.weights)} if any(record.weights) else {}
     return {
         "prompt": [{"role": role, "content": content} for role, content in record.prompt],
         "responses": list(record.responses),
         "safe": list(record.safe),
         "more_helpful": record.more_helpful,
         "safer": record.safer,
+        **weights,
     }
 
 

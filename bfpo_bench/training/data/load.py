@@ -23,7 +23,8 @@ from bfpo_bench.data.hub import HubUnavailable, cache_only_without_network, reas
 from bfpo_bench.training.data.columns import Unread, check_unread, tracked
 from bfpo_bench.training.data.formats import FORMATS, NoPrompt
 from bfpo_bench.training.data.preferences import LoadedSet, PreferenceRecord
-from bfpo_bench.training.recipe import DataRecipe
+from bfpo_bench.training.data.segments import opening, read_segments
+from bfpo_bench.training.recipe import DataRecipe, EmphasisRecipe
 
 Rows = Iterator[Record | BadInput]
 
@@ -81,13 +82,25 @@ def load_set(wanted: DataRecipe, seed: int = 42) -> LoadedSet:
             for one in records
         ]
     kept = draw(records, wanted.limit, seed)
+    if wanted.emphasis is not None:
+        kept = [_emphasised(one, wanted.emphasis) for one in kept]
     return LoadedSet(wanted.name, kept, found, bad, tuple(formats))
 
 
 def _record(row: Record, name: str, source: str) -> PreferenceRecord:
     record = FORMATS[name].read(row, source)
+    first, *second = read_segments(row, [text for text in record.responses if text])
     check_unread(row, [*(content for _, content in record.prompt), *record.responses])
-    return record
+    return replace(record, weights=(first, second[0] if second else ()))
+
+
+def _emphasised(record: PreferenceRecord, emphasis: EmphasisRecipe) -> PreferenceRecord:
+    """Rows that have weights of their own keep them."""
+    if any(record.weights):
+        return record
+    settings = emphasis.words, emphasis.weight, emphasis.rest
+    first, second = (opening(text, *settings) for text in record.responses)
+    return replace(record, weights=(first, second))
 
 
 def read_set(wanted: DataRecipe, read: Callable[[Record], T]) -> tuple[list[T], list[str]]:

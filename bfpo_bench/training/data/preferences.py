@@ -12,6 +12,10 @@ from bfpo_bench.common.errors import BadInput, unknown_name
 Messages = tuple[tuple[str, str], ...]
 """(role, content) of each message of a conversation, in order."""
 
+Segments = tuple[tuple[int, int, float], ...]
+"""(start, end, weight) of segments of a response, in characters; see
+:mod:`bfpo_bench.training.data.segments`."""
+
 
 @dataclass(frozen=True)
 class PreferenceRecord:
@@ -28,6 +32,7 @@ class PreferenceRecord:
             the same safety label (or none).
         source: name of the set, as in the recipe.
         where: where the row stands, for messages.
+        weights: segments of each response that weigh more or less.
     """
 
     prompt: Messages
@@ -37,6 +42,7 @@ class PreferenceRecord:
     safer: int | None
     source: str
     where: str
+    weights: tuple[Segments, Segments] = ((), ())
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Pair:
         source: name of the set.
         margin: MODPO's: difference of the other objectives' weighted rewards, winner minus loser.
         where: where its row stands, for messages.
+        weights: segments of the winner and of the loser that weigh more or less.
     """
 
     prompt: Messages
@@ -81,6 +88,7 @@ class Pair:
     source: str
     margin: float | None = None
     where: str = ""
+    weights: tuple[Segments, Segments] = ((), ())
 
     @property
     def unpaired(self) -> bool:
@@ -221,6 +229,7 @@ def _pair(record: PreferenceRecord, winner: int) -> Pair:
         rejected_safe=record.safe[loser],
         source=record.source,
         where=record.where,
+        weights=(record.weights[winner], record.weights[loser]),
     )
 
 
@@ -243,11 +252,14 @@ def digest(items: Iterable[Pair | PreferenceRecord]) -> str:
     """sha256 (hex) of texts and labels, in order, as canonical JSON lines.
 
     What a set is called and where its rows stood (``source``, ``where``) do not enter: the same
-    data has the same digest under another name, in another file or format.
+    data has the same digest under another name, in another file or format. Weights of segments do
+    where there are some.
     """
     sha = hashlib.sha256()
     for item in items:
         content = {f.name: getattr(item, f.name) for f in fields(item) if f.name not in _NAMES}
+        if not any(item.weights):
+            del content["weights"]
         sha.update(_JSON.encode(content).encode("ascii") + b"\n")
     return sha.hexdigest()
 

@@ -21,6 +21,7 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.models.chat import DATE
 from bfpo_bench.training.data.chat_template import ChatTemplate, Rendered
 from bfpo_bench.training.data.preferences import Messages, Pair
+from bfpo_bench.training.data.segments import token_weights
 
 T = TypeVar("T")
 
@@ -103,6 +104,8 @@ class TokenPair:
         source: name of the set.
         margin: MODPO's, or None.
         cut: number of tokens that the prompt lost on its left.
+        chosen_weights: of each token of the chosen response; None where all weigh 1.
+        rejected_weights: of the rejected response.
     """
 
     prompt: list[int]
@@ -113,6 +116,8 @@ class TokenPair:
     source: str
     margin: float | None
     cut: int
+    chosen_weights: list[float] | None = None
+    rejected_weights: list[float] | None = None
 
     @property
     def unpaired(self) -> bool:
@@ -188,13 +193,17 @@ def tokenize_pairs(
         rendered = dict(_written(wanted, start, broken))
         chunk = [pairs[index] for index in rendered]
         encoded = _encoded(list(rendered.values()), tokenizer)
-        for pair, (prompt, *responses) in zip(chunk, encoded, strict=True):
+        written = zip(chunk, rendered.values(), encoded, strict=True)
+        for pair, texts, (prompt, *responses) in written:
             whole = Ids(prompt, *(response and response + ending for response in responses))
             has_bos = prompt[:1] == [tokenizer.bos_token_id]
             ids = fit(whole, limits, keep_start=int(has_bos), keep_end=header)
             shortened = [len(a) < len(b) for a, b in zip(ids, whole, strict=True)]
             cut += any(shortened)
             responses_cut += sum(shortened[1:])
+            one, two = (
+                _weights(tokenizer, texts, side, prompt, len(ids[1 + side])) for side in (0, 1)
+            )
             tokens.append(
                 TokenPair(
                     *ids,
@@ -203,6 +212,8 @@ def tokenize_pairs(
                     source=pair.source,
                     margin=pair.margin,
                     cut=len(whole.prompt) - len(ids.prompt),
+                    chosen_weights=one,
+                    rejected_weights=two,
                 )
             )
         if progress is not None:
@@ -284,6 +295,38 @@ def _encoded(rendered: Sequence[Rendered], tokenizer: Any) -> Iterator[Ids]:
             begins = whole[: len(prompt)] == prompt
             responses.append(whole[len(prompt) :] if begins else _apart(tokenizer, text))
         yield Ids(prompt, *responses)
+
+
+def _weights(
+    tokenizer: Any, texts: Rendered, side: int, prompt: list[int], count: int
+) -> list[float] | None:
+    """Of the first `count` tokens of a response; what is added behind it weighs as its end."""
+    text, weights = texts.responses[side], texts.weights[side]
+    if weights is None:
+        return None
+    before = texts.prompt
+    offsets = _offsets(tokenizer, before + text, prompt)
+    if offsets is None:  # the response was tokenised apart
+        before = tokenizer.eos_token or ""
+        offsets = _offsets(tokenizer, before + text, _encode(tokenizer, [before])[0])
+    inside = [(start - len(before), end - len(before)) for start, end in offsets or []]
+    found = token_weights(text, weights, inside)
+    found = (found + [weights[-1]] * count)[:count]
+    return None if all(one == 1 for one in found) else found
+
+
+def _offsets(tokenizer: Any, text: str, begin: list[int]) -> list[tuple[int, int]] | None:
+    """Places of the tokens that follow those that a text begins with; None where it does not."""
+    if not tokenizer.is_fast:
+        raise BadInput(
+            "this tokenizer does not tell which characters its tokens stand for, so segments of "
+            "responses cannot be weighed; take its fast version, or leave the weights out."
+        )
+    made = tokenizer(text, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
+    if made["input_ids"][: len(begin)] != begin:
+        return None
+    found: list[tuple[int, int]] = made["offset_mapping"][len(begin) :]
+    return found
 
 
 def _apart(tokenizer: Any, text: str) -> list[int]:

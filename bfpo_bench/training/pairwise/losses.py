@@ -24,14 +24,15 @@ class PairLogps:
     """What a loss sees of a batch. Every tensor has the shape [pairs].
 
     Attributes:
-        chosen: log-probability of the chosen response under the policy, summed over its tokens, in
-            nats; differentiable. The chosen response is the more helpful one, except where the
-            recipe builds its pairs otherwise.
+        chosen: log-probability of the chosen response under the policy, summed over its tokens (by
+            their weights), in nats; differentiable. The chosen response is the more helpful one,
+            except where the recipe builds its pairs otherwise.
         rejected: the same of the rejected response.
         ref_chosen: the same of the chosen response under the reference model; a constant.
         ref_rejected: of the rejected response under the reference model.
-        chosen_tokens: length of the chosen response in tokens; 0 where there is none, as in an
-            unpaired row whose response is undesirable.
+        chosen_tokens: length of the chosen response in tokens, each counted by its weight where the
+            data weigh segments; 0 where there is none, as in an unpaired row whose response is
+            undesirable.
         rejected_tokens: length of the rejected response, or 0.
         chosen_safe: bool, whether the chosen response is safe; None when it is not known of every
             pair.
@@ -127,8 +128,8 @@ def ipo(logps: PairLogps, *, tau: float = 0.01, per_token: bool = False) -> Tens
         raise BadInput(f"per_token must be true or false, not {per_token!r}.")
     log_ratio = logps.log_ratio
     if per_token:
-        chosen = (logps.chosen - logps.ref_chosen) / logps.chosen_tokens.clamp(min=1)
-        rejected = (logps.rejected - logps.ref_rejected) / logps.rejected_tokens.clamp(min=1)
+        chosen = (logps.chosen - logps.ref_chosen) / lengths(logps.chosen_tokens)
+        rejected = (logps.rejected - logps.ref_rejected) / lengths(logps.rejected_tokens)
         log_ratio = chosen - rejected
     return (log_ratio - 1 / (2 * tau)).square()
 
@@ -258,8 +259,8 @@ def rewards(
     chosen = beta * (logps.chosen - logps.ref_chosen).detach()
     rejected = beta * (logps.rejected - logps.ref_rejected).detach()
     if per_token:
-        chosen = chosen / logps.chosen_tokens.clamp(min=1)
-        rejected = rejected / logps.rejected_tokens.clamp(min=1)
+        chosen = chosen / lengths(logps.chosen_tokens)
+        rejected = rejected / lengths(logps.rejected_tokens)
     sign = torch.ones_like(chosen) if wanted is None else wanted
     right = (sign * (chosen - rejected) > 0).to(chosen.dtype).where(sign != 0, torch.nan)
     chosen = chosen.where(logps.chosen_tokens > 0, torch.nan)
@@ -292,6 +293,11 @@ def wanted_sign(loss: Loss, logps: PairLogps) -> Tensor:
             value, (chosen, rejected), allow_unused=True, materialize_grads=True
         )
     return torch.nan_to_num(down - up, nan=0.0).sign()
+
+
+def lengths(tokens: Tensor) -> Tensor:
+    """What a sum over a response is divided by for its mean: 1 where it has no tokens."""
+    return tokens.where(tokens > 0, torch.ones_like(tokens))
 
 
 def number(name: str, value: float) -> float:

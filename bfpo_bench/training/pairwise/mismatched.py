@@ -52,7 +52,10 @@ def mismatched_pairs(
         other = pair
         while other.prompt == pair.prompt:
             other = others[int(rng.random() * len(others))]
-        responses = [one for one in (other.chosen, other.rejected) if one]
-        drawn = responses[int(rng.random() * len(responses))][: longest - len(pair.prompt)]
-        found.append(replace(pair, chosen=drawn, rejected=[], margin=None))
+        both = (other.chosen, other.chosen_weights), (other.rejected, other.rejected_weights)
+        responses = [one for one in both if one[0]]
+        ids, weights = responses[int(rng.random() * len(responses))]
+        room = longest - len(pair.prompt)
+        drawn = replace(pair, chosen=ids[:room], chosen_weights=weights and weights[:room])
+        found.append(replace(drawn, rejected=[], rejected_weights=None, margin=None))
     return found

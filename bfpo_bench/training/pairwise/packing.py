@@ -25,12 +25,15 @@ class PackedPairs:
         order: ``[responses]``: reading number k belongs to sequence ``order[k]``, where sequence
             2·i is the chosen and 2·i + 1 the rejected response of pair i. An unpaired row has one.
         pairs: number of pairs.
+        weights: of each target token, response after response as they are read; None where all
+            weigh 1.
     """
 
     rows: list[Row]
     queries: list[list[Query]]
     order: list[int]
     pairs: int
+    weights: list[float] | None = None
 
 
 def pack_pairs(pairs: Sequence[TokenPair]) -> PackedPairs:
@@ -68,13 +71,21 @@ def pack_pairs(pairs: Sequence[TokenPair]) -> PackedPairs:
             [Query(sequences[numbers[k]][1], sequences[numbers[k]][2]) for k in row.requests]
         )
         order += [numbers[k] for k in row.requests]
-    return PackedPairs(rows, queries, order, len(pairs))
+    return PackedPairs(rows, queries, order, len(pairs), _weights(pairs, order))
+
+
+def _weights(pairs: Sequence[TokenPair], order: Sequence[int]) -> list[float] | None:
+    given = [one for pair in pairs for one in (pair.chosen_weights, pair.rejected_weights)]
+    if all(one is None for one in given):
+        return None
+    sizes = [len(response) for pair in pairs for response in (pair.chosen, pair.rejected)]
+    return [weight for n in order for weight in given[n] or [1.0] * sizes[n]]
 
 
 def response_logprobs(
     model: Any, packed: PackedPairs, products: torch.dtype | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of the responses, summed over their tokens.
+    """Log-probabilities of the responses, summed over their tokens by their weights.
 
     Args:
         model: a causal transformers model.
@@ -85,7 +96,9 @@ def response_logprobs(
         chosen and rejected, float32 ``[pairs]`` each, differentiable; 0 where there is none.
     """
     with torch.autocast(model.device.type, products, enabled=products is not None):
-        sums = ChainedModel(model).read(packed.rows, packed.queries).sums()
+        found = ChainedModel(model).read(packed.rows, packed.queries)
+    weights = None if packed.weights is None else found.logprobs.new_tensor(packed.weights)
+    sums = found.sums(weights)
     places = torch.tensor(packed.order, device=sums.device)
     every = sums.new_zeros(2 * packed.pairs).index_copy(0, places, sums)
     # Copies, not views: wrappers hang their hooks on what a forward returns.

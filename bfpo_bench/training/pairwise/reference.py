@@ -51,19 +51,26 @@ STORED_AT_ONCE = 4
 """Batches of each process between two visits to the disk."""
 
 
-def sequence_key(prompt: Sequence[int], response: Sequence[int]) -> bytes:
-    """16 bytes that name a prompt and a response by their tokens."""
+def sequence_key(
+    prompt: Sequence[int], response: Sequence[int], weights: Sequence[float] | None = None
+) -> bytes:
+    """16 bytes that name a prompt and a response by their tokens, and by weights that are not 1."""
     digest = hashlib.sha256(len(prompt).to_bytes(8, "little"))
     for ids in (prompt, response):
         digest.update(np.asarray(ids, dtype="<u4").tobytes())
+    if weights is not None:
+        digest.update(np.asarray(weights, dtype="<f8").tobytes())
     return digest.digest()[:16]
 
 
 def pair_keys(pair: TokenPair) -> tuple[bytes | None, bytes | None]:
     """Keys of the chosen and of the rejected response; None for one that is not there."""
     chosen, rejected = (
-        sequence_key(pair.prompt, response) if response else None
-        for response in (pair.chosen, pair.rejected)
+        sequence_key(pair.prompt, response, weights) if response else None
+        for response, weights in (
+            (pair.chosen, pair.chosen_weights),
+            (pair.rejected, pair.rejected_weights),
+        )
     )
     return chosen, rejected
 

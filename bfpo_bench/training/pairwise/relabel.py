@@ -178,6 +178,8 @@ def turned_round(pair: TokenPair) -> TokenPair:
         rejected=pair.chosen,
         chosen_safe=pair.rejected_safe,
         rejected_safe=pair.chosen_safe,
+        chosen_weights=pair.rejected_weights,
+        rejected_weights=pair.chosen_weights,
     )
 
 

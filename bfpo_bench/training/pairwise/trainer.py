@@ -187,8 +187,10 @@ class PreferenceTrainer(OwnLoop, Trainer):  # type: ignore[misc]
             rejected=rejected,
             ref_chosen=tensor([self._reference[i][0] for i in batch]),
             ref_rejected=tensor([self._reference[i][1] for i in batch]),
-            chosen_tokens=tensor([len(pair.chosen) for pair in pairs]),
-            rejected_tokens=tensor([len(pair.rejected) for pair in pairs]),
+            chosen_tokens=tensor([_weight(pair.chosen, pair.chosen_weights) for pair in pairs]),
+            rejected_tokens=tensor(
+                [_weight(pair.rejected, pair.rejected_weights) for pair in pairs]
+            ),
             chosen_safe=known([pair.chosen_safe for pair in pairs], torch.bool),
             rejected_safe=known([pair.rejected_safe for pair in pairs], torch.bool),
             margin=known([pair.margin for pair in pairs], torch.float32),
@@ -326,6 +328,10 @@ class PairMetrics:
             if count
         }
         return {name: value for name, value in means.items() if math.isfinite(value)}
+
+
+def _weight(response: Sequence[int], weights: Sequence[float] | None) -> float:
+    return len(response) if weights is None else math.fsum(weights)
 
 
 def _safety(pair: TokenPair) -> str | None:

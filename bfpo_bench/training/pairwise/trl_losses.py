@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.training.pairwise.losses import PairLogps, not_negative, positive
+from bfpo_bench.training.pairwise.losses import PairLogps, lengths, not_negative, positive
 
 NEAREST_TO_CERTAIN = -1e-6
 """Mean log-probability of a token up to which odds are told from infinity."""
@@ -106,8 +106,8 @@ def orpo(logps: PairLogps, *, beta: float = 0.1) -> Tensor:
 
 def _means(logps: PairLogps) -> tuple[Tensor, Tensor]:
     return (
-        logps.chosen / logps.chosen_tokens.clamp(min=1),
-        logps.rejected / logps.rejected_tokens.clamp(min=1),
+        logps.chosen / lengths(logps.chosen_tokens),
+        logps.rejected / lengths(logps.rejected_tokens),
     )
 
 

@@ -26,6 +26,7 @@ from bfpo_bench.training.pairwise.losses import (
     rewards,
     wanted_sign,
 )
+from bfpo_bench.training.pairwise.trl_losses import orpo, simpo
 
 
 def pairs(log_ratios: list[float] | Tensor, **more: Any) -> PairLogps:
@@ -126,6 +127,18 @@ def test_modpo_golden_values() -> None:
 def test_modpo_with_all_the_weight_on_one_objective_is_dpo() -> None:
     logps = pairs([-2.0, 0.5], margin=torch.tensor([3.0, -3.0]))
     assert torch.equal(modpo(logps, beta=0.3, weight=1), dpo(logps, beta=0.3))
+
+
+def test_a_mean_is_over_the_weights_of_tokens() -> None:
+    """Doubling all weights doubles sums and lengths, also where they add up to less than 1."""
+    light = pairs([2.0], chosen_tokens=torch.tensor([0.25]), rejected_tokens=torch.tensor([0.5]))
+    names = ("chosen", "rejected", "ref_chosen", "ref_rejected", "chosen_tokens", "rejected_tokens")
+    heavy = replace(light, **{name: 2 * getattr(light, name) for name in names})
+    for loss in (partial(ipo, per_token=True), simpo, orpo):
+        assert torch.equal(loss(heavy), loss(light))
+    assert simpo(light, beta=1, gamma=0).item() == pytest.approx(
+        math.log1p(math.exp(-(-19 / 0.25 + 31 / 0.5)))
+    )
 
 
 def test_rewards() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,6 +87,33 @@ def test_a_prompt_is_computed_once_and_rows_are_filled() -> None:
     for row, wanted in zip(packed.rows, packed.queries, strict=True):
         for path, want in zip(row.paths, wanted, strict=True):
             assert len(path) == want.start + len(want.targets)
+
+
+def test_tokens_count_by_their_weights(new_model: NewModel) -> None:
+    """Masked ends are responses cut short; weights of 1 change no bit."""
+    model, pairs = new_model(), random_pairs(7)
+    whole = response_logprobs(model, pack_pairs(pairs))
+    ones = [replace(p, chosen_weights=[1.0] * len(p.chosen)) for p in pairs]
+    assert torch.equal(torch.cat(response_logprobs(model, pack_pairs(ones))), torch.cat(whole))
+    # Of every response but the first pair's the first half counts twice, and the rest not at all.
+    weighed, short = [pairs[0]], [pairs[0]]
+    for pair in pairs[1:]:
+        sides = {"chosen": pair.chosen, "rejected": pair.rejected}
+        halves = {name: ids[: (len(ids) + 1) // 2] for name, ids in sides.items()}
+        weights = {
+            f"{name}_weights": [2.0] * len(halves[name]) + [0.0] * (len(ids) - len(halves[name]))
+            for name, ids in sides.items()
+        }
+        weighed.append(replace(pair, **weights))
+        short.append(replace(pair, **halves))
+    found = torch.cat(response_logprobs(model, pack_pairs(weighed)))
+    twice = torch.tensor([1.0, *[2.0] * 6] * 2)
+    expected = twice * torch.cat(response_logprobs(model, pack_pairs(short)))
+    assert torch.allclose(found, expected, atol=1e-4)
+    slope = torch.autograd.grad(found.sum(), model.lm_head.weight)[0]
+    assert torch.allclose(
+        slope, torch.autograd.grad(expected.sum(), model.lm_head.weight)[0], atol=1e-4
+    )
 
 
 def test_one_response_that_begins_the_other(new_model: NewModel) -> None:

@@ -63,6 +63,20 @@ def test_values_and_order(
             assert both == pytest.approx(expected, abs=1e-4)
 
 
+def test_weights_are_part_of_what_is_asked(
+    new_model: NewModel, state: PartialState, tmp_path: Path
+) -> None:
+    model, [pair] = new_model(), random_pairs(1)
+    half = dataclasses.replace(pair, chosen_weights=[0.5] * len(pair.chosen))
+    found = []
+    for some in ([pair], [half], [pair, half]):
+        file = tmp_path / "a.sqlite"
+        found += reference_logprobs(some, model, "fp32", file, state, Progress(False))
+    assert found[:2] == found[2:]
+    assert found[1][0] == pytest.approx(found[0][0] / 2)
+    assert found[1][1] == found[0][1]
+
+
 def test_three_methods_pay_once(
     new_model: NewModel, state: PartialState, tmp_path: Path, computed: list[int]
 ) -> None:
