@@ -227,35 +227,39 @@ def test_datasets_and_pandas_read_the_parquet_file(make_run: MakeRun, tmp_path: 
     assert loaded[2]["p_harmful.strict"] == 0.75
 
 
-@pytest.fixture(scope="module")
-def grown(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A run and one of eight times the responses, 80 MB more of them."""
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_run(tmp_path: Path) -> None:
+    """Of a run with eight times the responses, 80 MB more of them; each format in a fork of its own
+    of one process that has imported everything."""
     counts = (3000, 24_000)
-    runs = [write_run_json(tmp_path_factory.mktemp("grown") / str(count)) for count in counts]
+    runs = [write_run_json(tmp_path / str(count)) for count in counts]
     for run, count in zip(runs, counts, strict=True):
         _many_responses(run, count)
-    return runs
+    code = """
+import os, resource, sys
+from pathlib import Path
+import pandas, pyarrow.parquet
+from bfpo_bench.export import export_run
 
-
-@pytest.mark.slow
-@pytest.mark.parametrize("format", ["jsonl", "parquet", "csv"])
-def test_memory_does_not_grow_with_the_run(grown: list[Path], tmp_path: Path, format: str) -> None:
-    code = (
-        "import sys, resource; from pathlib import Path; from bfpo_bench.export import export_run\n"
-        "export_run(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+for format in ("jsonl", "parquet", "csv"):
+    for run in sys.argv[1:]:
+        if not os.fork():
+            export_run(Path(run), format, Path(f"{run}.{format}"))
+            print(format, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)
+            os._exit(0)
+        assert os.wait()[1] == 0
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, runs)], capture_output=True, text=True, check=True
     )
-    peaks = []
-    for run in grown:
-        output = str(tmp_path / f"{run.name}.out")
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(run), format, output],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        peaks.append(int(done.stdout) / 1024)
-    assert peaks[1] < peaks[0] + 25, peaks
+    peaks: dict[str, list[int]] = {}
+    for line in done.stdout.splitlines():
+        format, kilobytes = line.split()
+        peaks.setdefault(format, []).append(int(kilobytes))
+    assert list(peaks) == ["jsonl", "parquet", "csv"]
+    for format, (small, large) in peaks.items():
+        assert large < small + 25 * 1024, (format, small, large)
+        assert (tmp_path / f"{counts[1]}.{format}").stat().st_size > 0
 
 
 def _many_responses(run: Path, count: int) -> None:
