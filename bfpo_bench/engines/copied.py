@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,17 +39,7 @@ class CopiedEngine(PlannedEngine):
 
                 # Copies that are started again read it again.
                 options = stack.enter_context(merged_copy(options))
-            device = "cuda" if options.device.startswith("cuda") else options.device
-            alone = replace(options, data_parallel_size=1, ray=None, device=device)
-            files = (options.model, options.tokenizer, options.adapter)
-            self._copies = Copies(
-                partial(open_copy, backend, alone),
-                options.data_parallel_size,
-                [folder for folder in files if folder],
-                options.tensor_parallel_size,
-                options.device,
-                options.ray,
-            )
+            self._copies = Copies(partial(open_copy, backend), options)
             stack.callback(self._copies.close)
             folder = Path(options.tokenizer or options.model)
             self.tokenizer = load_tokenizer(folder, options.trust_remote_code)

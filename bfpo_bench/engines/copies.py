@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, BenchError, RunFailed
@@ -20,7 +21,7 @@ from bfpo_bench.engines.cluster import connected, gpus_of_a_copy
 from bfpo_bench.engines.copy import Copy, Loaded, Place, versions
 from bfpo_bench.engines.leases import Work
 from bfpo_bench.engines.plan import Order
-from bfpo_bench.engines.protocol import Answered, NonFiniteLogits
+from bfpo_bench.engines.protocol import Answered, EngineOptions, NonFiniteLogits
 
 log = logging.getLogger(__name__)
 
@@ -59,26 +60,14 @@ class Copies:
     """Copies of a model, all loaded.
 
     Args:
-        load: makes the model, wherever it is called.
-        count: of copies.
-        width: GPUs of one, where there are GPUs.
-        device: as for an engine.
-        folders: that the model is read from.
-        address: of a Ray cluster; None for this machine.
+        load: makes the model from the options of one copy, wherever it is called.
+        options: how many, where, and what they are loaded from.
 
     Raises:
         BadInput, RunFailed: a copy cannot be loaded; says on which node, and why.
     """
 
-    def __init__(
-        self,
-        load: Callable[[], Any],
-        count: int,
-        folders: Sequence[str],
-        width: int = 1,
-        device: str = "auto",
-        address: str | None = None,
-    ) -> None:
+    def __init__(self, load: Callable[[EngineOptions], Any], options: EngineOptions) -> None:
         self._hands: list[_Hand] = []
         self._limits: tuple[int, ...] | None = None
         self._started = False
@@ -86,33 +75,43 @@ class Copies:
         self._said: set[str] = set()
         self._stack = ExitStack()
         try:
-            self._ray = ray = self._stack.enter_context(connected(address, count))
-            gpus = gpus_of_a_copy(ray, count, width, device)
-            remote = ray.remote(Copy).options(
-                num_cpus=1,
-                num_gpus=gpus,
-                max_restarts=RESTARTS,
-                max_task_retries=0,
-                scheduling_strategy="SPREAD",
-            )
-            threads = int(
-                os.environ.get("OMP_NUM_THREADS") or ray.cluster_resources()["CPU"] // count
-            )
-            for _ in range(count):
-                actor = remote.remote(load, list(folders), threads)
-                self._hands.append(_Hand(actor, actor.look.remote()))
-            while not all(hand.loaded for hand in self._hands):
-                self._listen()
-            first = self._hands[0].loaded
-            assert first is not None
-            self.max_length = first.max_length
-            limits = [hand.loaded.limits for hand in self._hands if hand.loaded]
-            self._limits = tuple(map(min, zip(*limits, strict=True)))
-            ray.get([hand.actor.load.remote(self._limits) for hand in self._hands])
-            self._started = True
+            self._start(load, options)
         except BaseException:
             self.close()
             raise
+
+    def _start(self, load: Callable[[EngineOptions], Any], options: EngineOptions) -> None:
+        count = options.data_parallel_size
+        self._ray = ray = self._stack.enter_context(connected(options.ray, count))
+        # A copy is shown its own GPUs only.
+        device = "cuda" if options.device.startswith("cuda") else options.device
+        alone = replace(options, device=device, data_parallel_size=1, ray=None)
+        remote = ray.remote(Copy).options(
+            num_cpus=1,
+            num_gpus=gpus_of_a_copy(ray, count, options.tensor_parallel_size, device),
+            max_restarts=RESTARTS,
+            max_task_retries=0,
+            scheduling_strategy="SPREAD",
+        )
+        folders = [f for f in (options.model, options.tokenizer, options.adapter) if f]
+        set_threads = os.environ.get("OMP_NUM_THREADS", "")
+        share = int(ray.cluster_resources()["CPU"]) // count
+        threads = int(set_threads) if set_threads.isdecimal() else share
+        for _ in range(count):
+            actor = remote.remote(partial(load, alone), folders, max(1, threads))
+            self._hands.append(_Hand(actor, actor.look.remote()))
+        self._await_all()
+        loaded = [hand.loaded for hand in self._hands if hand.loaded]
+        self.max_length = loaded[0].max_length
+        self._limits = tuple(map(min, zip(*(one.limits for one in loaded), strict=True)))
+        for hand in self._hands:
+            hand.coming = hand.actor.load.remote(self._limits)
+        self._await_all()
+        self._started = True
+
+    def _await_all(self) -> None:
+        while any(hand.coming for hand in self._hands):
+            self._listen()
 
     def answers(
         self, orders: Iterable[Order], answered: Answered = ()

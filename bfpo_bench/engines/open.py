@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.engines.plan import Answers, answers_here
 from bfpo_bench.engines.protocol import Engine, EngineOptions
 
 BACKENDS = ("hf", "vllm", "openai")
@@ -44,7 +49,7 @@ def choose_backend(name: str | None) -> str:
 
 def open_engine(backend: str, options: EngineOptions) -> Engine:
     """Loads a model. Takes seconds to minutes; frees everything again on ``close()``."""
-    if options.data_parallel_size == 1 and options.ray is None:
+    if not options.copied:
         return open_copy(backend, options)
     from bfpo_bench.engines.copied import CopiedEngine
 
@@ -63,3 +68,27 @@ def open_copy(backend: str, options: EngineOptions) -> Engine:
     from bfpo_bench.engines.hf.engine import HFEngine
 
     return HFEngine(options)
+
+
+@contextmanager
+def answering(load: Callable[[EngineOptions], Any], options: EngineOptions) -> Iterator[Answers]:
+    """What answers orders while the body runs: a model loaded here, or copies of it.
+
+    Args:
+        load: makes the model, wherever it is called.
+    """
+    if options.copied:
+        from bfpo_bench.engines.copies import Copies
+
+        with closing(Copies(load, options)) as copies:
+            yield copies.answers
+        return
+    import torch
+
+    answers = partial(answers_here, load(options))
+    try:
+        yield answers
+    finally:
+        del answers
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

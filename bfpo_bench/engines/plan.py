@@ -122,6 +122,11 @@ def plan(model: Any, order: Order) -> Plan[Any]:
     return found
 
 
+Answers = Callable[[Iterable[Order], Answered], Iterator[list[tuple[int, Any]]]]
+"""Takes orders, whose requests are counted through, and the numbers of those that are answered;
+yields numbered answers to the rest as they come."""
+
+
 class PlannedEngine(Engine):
     """An engine whose orders are computed in batches that are planned.
 

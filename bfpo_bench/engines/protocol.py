@@ -154,6 +154,11 @@ class EngineOptions:
     trust_remote_code: bool = False
     scratch: str | None = None
 
+    @property
+    def copied(self) -> bool:
+        """Whether it is loaded by Ray, into processes of their own."""
+        return self.data_parallel_size > 1 or self.ray is not None
+
 
 Answered = Collection[int]
 """Indices of requests whose answers are known already. An engine plans its batches from *all*

@@ -12,7 +12,7 @@ and here they are asked for by name.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -23,7 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bfpo_bench.common.batches import in_order
 from bfpo_bench.common.errors import BadInput, first_line, unknown_name
-from bfpo_bench.engines.batching import pending
+from bfpo_bench.engines.plan import Order, Plan, answers_here
 from bfpo_bench.engines.tokenization import check_known, load_tokenizer
 from bfpo_bench.models.chat import DATE, Chat, TemplateFault, read_chat_template
 from bfpo_bench.models.checkpoint import ModelFiles, find_model, safetensors_header
@@ -146,6 +146,8 @@ class RewardModel:
         BadInput: transformers cannot make a sequence classifier of it.
     """
 
+    limits: tuple[int, ...] = ()
+
     def __init__(
         self,
         found: RewardModelFiles,
@@ -189,13 +191,22 @@ class RewardModel:
             answered: numbers of responses whose rewards are known; batches of nothing else are left
                 out.
         """
+        order = Order("rewards", (prompts, responses), len(responses))
+        yield from answers_here(self, [order], answered)
+
+    def plan_rewards(self, prompts: Sequence[Messages], responses: Sequence[str]) -> Plan[Tensor]:
+        """The batches of objectives."""
         inputs = [self._encode(*item) for item in zip(prompts, responses, strict=True)]
         check_known((one["input_ids"] for one in inputs), self._known)
         # The longest first: memory that does not suffice is found out at once.
         order = sorted(range(len(inputs)), key=lambda n: -len(inputs[n]["input_ids"]))
         parts = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
-        for part in pending(parts, answered):
-            yield list(zip(part, self._logits([inputs[n] for n in part]), strict=True))
+
+        def compute(numbers: Sequence[int], known: Set[int]) -> Iterator[list[tuple[int, Tensor]]]:
+            for part in map(parts.__getitem__, numbers):
+                yield list(zip(part, self._logits([inputs[n] for n in part]), strict=True))
+
+        return Plan(parts, compute)
 
     def _encode(self, prompt: Messages, response: str) -> dict[str, Any]:
         shape = {"truncation": True, "max_length": self._longest}

@@ -17,14 +17,16 @@ both orders are asked and the difference of scores is averaged over them.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from bfpo_bench.common.batches import in_order
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.engines.batching import pending, plan_batches
+from bfpo_bench.engines.batching import plan_batches
+from bfpo_bench.engines.plan import Answers, Order, Plan, answers_here
+from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.models.checkpoint import ModelFiles, find_model
 from bfpo_bench.models.fingerprint import checkpoint_identity
 from bfpo_bench.rankers.protocol import ChosenModel, Comparison, RankerOptions, Ranking, of_both
@@ -60,10 +62,13 @@ class ChosenPairRM(ChosenModel):
             "dtype": self.dtype,
         }
 
-    def load(self) -> PairRM:
+    def load(self, options: EngineOptions) -> PairRM:
         """See :class:`ChosenModel`."""
-        loading = self.options.loading
-        return PairRM(self.files, self.dtype, loading.device, loading.batch_size)
+        return PairRM(self.files, self.dtype, options.device, self.options.loading.batch_size)
+
+    def ranker(self, answers: Answers) -> Pairs:
+        """See :class:`ChosenModel`."""
+        return Pairs(answers)
 
 
 def choose_pairrm(options: RankerOptions, folder: str | None) -> ChosenPairRM:
@@ -81,31 +86,11 @@ def choose_pairrm(options: RankerOptions, folder: str | None) -> ChosenPairRM:
     return ChosenPairRM(options.ranker, options, files)
 
 
-class PairRM:
-    """The loaded model.
+class Pairs:
+    """Rankings from what the model answers to comparisons in both orders."""
 
-    Args:
-        dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
-        device: as for an engine.
-        batch_size: sequences of a batch; None goes by `BATCH_TOKENS`.
-    """
-
-    def __init__(
-        self, files: ModelFiles, dtype: str, device: str, batch_size: int | None = None
-    ) -> None:
-        import torch
-
-        from bfpo_bench.engines.hf.load import torch_device
-        from bfpo_bench.engines.tokenization import load_tokenizer
-        from bfpo_bench.rankers.pairrm_model import load_pairrm
-
-        self._tokenizer = load_tokenizer(files.folder)
-        self._marks = {mark: self._id(mark, files) for mark in (SOURCE, FIRST, SECOND)}
-        specials = {*self._tokenizer.all_special_tokens, *self._marks, "<|candidate|>"}
-        self._special = re.compile("|".join(re.escape(s) for s in sorted(specials, key=len)[::-1]))
-        self._device = torch_device(device)
-        self._model = load_pairrm(files).to(self._device, getattr(torch, dtype)).eval()
-        self._batch_size = batch_size or BATCH_SEQUENCES
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
 
     def rank(self, items: Sequence[Comparison]) -> list[Ranking]:
         """See :class:`Ranker`."""
@@ -116,29 +101,62 @@ class PairRM:
     ) -> Iterator[list[tuple[int, Ranking]]]:
         """See :class:`~bfpo_bench.common.batches.Batched`."""
         both = [*items, *(Comparison(i.prompt, i.second, i.first) for i in items)]
-        for batch in of_both(len(items), known, partial(self._logits, both)):
+        order = Order("logits", (both,), len(both))
+        for batch in of_both(len(items), known, partial(self._answers, [order])):
             yield [
                 (number, Ranking((one - two) / 2, f"{one:.4f} / {-two:.4f}"))
                 for number, (one, two) in batch
             ]
 
+
+class PairRM(Pairs):
+    """The loaded model.
+
+    Args:
+        dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        device: as for an engine.
+        batch_size: sequences of a batch; None goes by `BATCH_TOKENS`.
+    """
+
+    limits: tuple[int, ...] = ()
+
+    def __init__(
+        self, files: ModelFiles, dtype: str, device: str, batch_size: int | None = None
+    ) -> None:
+        import torch
+
+        from bfpo_bench.engines.hf.load import torch_device
+        from bfpo_bench.engines.tokenization import load_tokenizer
+        from bfpo_bench.rankers.pairrm_model import load_pairrm
+
+        super().__init__(partial(answers_here, self))
+        self._tokenizer = load_tokenizer(files.folder)
+        self._marks = {mark: self._id(mark, files) for mark in (SOURCE, FIRST, SECOND)}
+        specials = {*self._tokenizer.all_special_tokens, *self._marks, "<|candidate|>"}
+        self._special = re.compile("|".join(re.escape(s) for s in sorted(specials, key=len)[::-1]))
+        self._device = torch_device(device)
+        self._model = load_pairrm(files).to(self._device, getattr(torch, dtype)).eval()
+        self._batch_size = batch_size or BATCH_SEQUENCES
+
     def logits(self, items: Sequence[Comparison]) -> list[float]:
         """Score of the first response minus that of the second, in the order given."""
-        return in_order(self._logits(items, set()), len(items))
+        return in_order(self.plan_logits(items).run(), len(items))
 
-    def _logits(
-        self, items: Sequence[Comparison], done: set[int]
-    ) -> Iterator[list[tuple[int, float]]]:
+    def plan_logits(self, items: Sequence[Comparison]) -> Plan[float]:
+        """The batches of these scores."""
         from bfpo_bench.engines.batching import halve_when_full
 
         encoded = [self.encode(item) for item in items]
+        batches = plan_batches([len(ids) for ids, _ in encoded], self._batch_size, BATCH_TOKENS)
 
         def run(part: list[int]) -> Iterator[list[tuple[int, float]]]:
             yield list(zip(part, self._batch([encoded[i] for i in part]), strict=True))
 
-        lengths = [len(ids) for ids, _ in encoded]
-        for batch in pending(plan_batches(lengths, self._batch_size, BATCH_TOKENS), done):
-            yield from halve_when_full(run, batch)
+        def compute(numbers: Sequence[int], known: Set[int]) -> Iterator[list[tuple[int, float]]]:
+            for number in numbers:
+                yield from halve_when_full(run, batches[number])
+
+        return Plan(batches, compute)
 
     def encode(self, item: Comparison) -> tuple[list[int], list[int]]:
         """Tokens of a comparison, and the positions of its three marks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, TypeVar
 
@@ -14,7 +14,10 @@ from bfpo_bench.common.batches import Served, answer_missing
 from bfpo_bench.common.options import Help, Options
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.common.validate import STRICT
+from bfpo_bench.engines.open import answering
 from bfpo_bench.engines.options import Loading
+from bfpo_bench.engines.plan import Answers
+from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.models.number_format import NumberFormat, choose_format
 
@@ -159,21 +162,26 @@ class ChosenModel(ABC):
         return self.options.dtype_of(self.files)
 
     @abstractmethod
-    def load(self) -> Ranker:
-        """The ranker with its weights."""
+    def load(self, options: EngineOptions) -> Any:
+        """Its weights, in the process that ranks; see :class:`~bfpo_bench.engines.plan.Planner`."""
+
+    @abstractmethod
+    def ranker(self, answers: Answers) -> Ranker:
+        """The ranker on what its loaded model, or copies of it, answer."""
 
     @contextmanager
     def opened(self, progress: Progress) -> Iterator[Ranker]:
         """See :class:`ChosenRanker`."""
-        import torch
-
         if note := self.options.format_of(self.files).note:
             progress.say(f"Ranker {self.name}: {note}.")
-        with progress.stage(f"loading ranker {self.name}"):
-            ranker = self.load()
-        try:
-            yield ranker
-        finally:
-            del ranker
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        loading = self.options.loading
+        options = EngineOptions(
+            str(self.files.folder),
+            device=loading.device,
+            data_parallel_size=loading.data_parallel_size,
+            ray=loading.ray,
+        )
+        with ExitStack() as stack:
+            with progress.stage(f"loading ranker {self.name}"):
+                answers = stack.enter_context(answering(self.load, options))
+            yield self.ranker(answers)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from bfpo_bench.common.batches import in_order
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.engines.plan import Answers, Order
+from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.models.chat import read_chat_template, told_date
 from bfpo_bench.models.fingerprint import checkpoint_identity
 from bfpo_bench.rankers.protocol import ChosenModel, Comparison, RankerOptions, Ranking, of_both
@@ -48,14 +50,17 @@ class ChosenReward(ChosenModel):
             **told_date(read_chat_template(self.files.folder), self.options.loading.date),
         }
 
-    def load(self) -> Reward:
+    def load(self, options: EngineOptions) -> RewardModel:
         """See :class:`ChosenModel`."""
         from bfpo_bench.engines.hf.load import torch_device
         from bfpo_bench.engines.reward_model import RewardModel
 
-        device = torch_device(self.options.loading.device)
-        model = RewardModel(self.found, device, self.dtype, self.options.loading.date)
-        return Reward(model, self.column)
+        device = torch_device(options.device)
+        return RewardModel(self.found, device, self.dtype, self.options.loading.date)
+
+    def ranker(self, answers: Answers) -> Reward:
+        """See :class:`ChosenModel`."""
+        return Reward(answers, self.column)
 
 
 def choose_reward(options: RankerOptions, argument: str) -> ChosenReward:
@@ -82,10 +87,10 @@ def choose_reward(options: RankerOptions, argument: str) -> ChosenReward:
 
 
 class Reward:
-    """The loaded model and the output that counts."""
+    """What a reward model answers, and the output that counts."""
 
-    def __init__(self, model: RewardModel, column: int) -> None:
-        self._model = model
+    def __init__(self, answers: Answers, column: int) -> None:
+        self._answers = answers
         self._column = column
 
     def rank(self, items: Sequence[Comparison]) -> list[Ranking]:
@@ -98,7 +103,8 @@ class Reward:
         """See :class:`~bfpo_bench.common.batches.Batched`."""
         prompts = [(("user", item.prompt),) for item in items]
         texts = [item.first for item in items] + [item.second for item in items]
-        for batch in of_both(len(items), known, partial(self._model.batches, prompts * 2, texts)):
+        order = Order("rewards", (prompts * 2, texts), len(texts))
+        for batch in of_both(len(items), known, partial(self._answers, [order])):
             yield [(number, self._ranking(*rows)) for number, rows in batch]
 
     def _ranking(self, first: Tensor, second: Tensor) -> Ranking:

