@@ -16,7 +16,7 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.models import checkpoint as models
 from bfpo_bench.models.checkpoint import find_model
 from bfpo_bench.rankers import Comparison, RankerOptions, choose_ranker
-from bfpo_bench.rankers.pairrm import PairRM
+from bfpo_bench.rankers.pairrm import PairRM, Pairs
 from tests.rankers.tiny import change_config, make_pairrm, tokenizer_of_bytes
 
 ITEMS = [
@@ -119,12 +119,13 @@ def test_batches_change_nothing(folder: Path, ranker: PairRM) -> None:
     assert ranker.logits(ITEMS * 3) == pytest.approx(alone.logits(ITEMS * 3), abs=1e-5)
 
 
-def test_by_name_and_by_folder(folder: Path) -> None:
+def test_by_name_and_by_folder(folder: Path, ranker: PairRM) -> None:
     chosen = choose_ranker(RankerOptions(ranker=f"pairrm:{folder}", device="cpu"))
     identity = chosen.identity()
     assert (identity["kind"], identity["dtype"]) == ("pairrm", "float32")
     with chosen.opened(Progress(show=False)) as opened:
-        assert isinstance(opened, PairRM)
+        assert isinstance(opened, Pairs)
+        assert opened.rank(ITEMS[:1]) == ranker.rank(ITEMS[:1])
 
 
 def test_something_else_than_pairrm_is_refused(tmp_path: Path, tiny_llama: Path) -> None:
@@ -174,10 +175,7 @@ def test_a_tokenizer_that_is_a_sentencepiece_model(
     pytest.importorskip("google.protobuf")
     folder = make_pairrm(tmp_path / "pairrm")
     with_sentencepiece_alone(folder)
-    chosen = choose_ranker(RankerOptions(ranker=f"pairrm:{folder}", device="cpu"))
-    with chosen.opened(Progress(show=False)) as opened:
-        assert isinstance(opened, PairRM)
-        [ids, places] = opened.encode(ITEMS[0])
+    [ids, places] = PairRM(find_model(str(folder)), "float32", "cpu").encode(ITEMS[0])
     model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spm.model"))
     marked = [(31, ITEMS[0].prompt), (32, ITEMS[0].first), (33, ITEMS[0].second)]
     assert ids == [i for mark, text in marked for i in (1, mark, *model.encode(text), 2)]

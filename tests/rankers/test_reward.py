@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,12 +22,14 @@ ITEMS = [
 ]
 
 
-def chosen(folder: Path) -> ChosenRanker:
-    return choose_ranker(RankerOptions(ranker=f"reward:{folder}", device="cpu", dtype="float32"))
+def chosen(folder: Path, **loading: Any) -> ChosenRanker:
+    return choose_ranker(
+        RankerOptions(ranker=f"reward:{folder}", device="cpu", dtype="float32", **loading)
+    )
 
 
-def rank(folder: Path, items: list[Comparison]) -> list[float | None]:
-    with chosen(folder).opened(Progress(show=False)) as ranker:
+def rank(folder: Path, items: list[Comparison], **loading: Any) -> list[float | None]:
+    with chosen(folder, **loading).opened(Progress(show=False)) as ranker:
         assert isinstance(ranker, Reward)
         return [ranking.preference for ranking in ranker.rank(items)]
 
@@ -52,6 +55,13 @@ def test_with_a_chat_template(llama: Path) -> None:
     assert rank(llama, ITEMS) == pytest.approx(expected, abs=1e-5)
     assert abs(expected[0]) > 1e-3
     assert expected[1] == 0
+
+
+@pytest.mark.slow
+def test_two_copies_rank_like_one(llama: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    items = [Comparison(f"Bike {n}?", n * "In the shed. ", "I can't.") for n in range(30)]
+    assert rank(llama, items, data_parallel_size=2) == rank(llama, items)
 
 
 def test_without_a_chat_template(tmp_path: Path) -> None:
