@@ -133,6 +133,8 @@ class Caller:
                 reason = error.reason
                 if error.hopeless:
                     raise self._gave_up(path, status, reason, "cannot be asked") from None
+            if self.server.gone is not None and (why := self.server.gone()):
+                raise GaveUp(why, status, reason)
             if attempt < tries:
                 pause = backoff(attempt, self.server.first_delay, self.server.longest_delay)
                 # Never sooner than the server asks, nor all the sooner for being asked often.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -99,6 +100,7 @@ class Server:
         tries: attempts at one request before it is given up.
         first_delay: seconds before the second attempt; doubled for each further one.
         longest_delay: seconds that this doubling stops at.
+        gone: says why it will not answer any more, None while it may; for one that we have started.
     """
 
     base_url: str
@@ -107,6 +109,7 @@ class Server:
     tries: int = 10
     first_delay: float = 1.0
     longest_delay: float = 60.0
+    gone: Callable[[], str | None] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "base_url", _checked(self.base_url))

@@ -16,6 +16,7 @@ from bfpo_bench.common.options import Count, Help, Options, Place, split
 from bfpo_bench.common.validate import STRICT
 from bfpo_bench.engines.options import Loading
 from bfpo_bench.engines.thinking import Thinking
+from bfpo_bench.engines.vllm.layout import Layout
 from bfpo_bench.judges.chosen import (
     JudgeAnyway,
     JudgeModel,
@@ -111,6 +112,11 @@ class TargetOptions(Options):
     local_scratch: Annotated[
         Place | None,
         Help("Folder on this node's disk for the store meanwhile; copied after each stage."),
+    ] = None
+    serve: Annotated[
+        Layout | None,
+        BeforeValidator(Layout.parse),
+        Help("vllm serve over GPUs and nodes, e.g. tp=8,pp=2,nodes=2.", given=str | None),
     ] = None
     fresh: Annotated[bool, Help("Forget an earlier run in the run directory.")] = False
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.engines.open import choose_backend
 from bfpo_bench.engines.openai.engine import OpenAIOptions
 from bfpo_bench.engines.protocol import Engine, EngineOptions
 from bfpo_bench.engines.thinking import AUTO
+from bfpo_bench.engines.vllm.layout import Layout
 from bfpo_bench.evaluation.chat_prompts import SERVER_CLOCK, UNTAUGHT, ChatPrompts, choose_prompts
 from bfpo_bench.evaluation.options import TargetOptions
 from bfpo_bench.models.adapters import Adapter, find_adapter
@@ -150,6 +152,39 @@ class LocalTarget(Target):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpreadTarget(LocalTarget):
+    """A checkpoint folder in a server that is started for it, over the GPUs of one or more nodes.
+
+    Its prompts are written here, as those of every checkpoint, and sent as token ids.
+    """
+
+    layout: Layout
+    concurrency: int
+
+    def identity(self) -> dict[str, Any]:
+        """See :meth:`Target.identity`; the server's seeds are shorter than the engine's."""
+        return {**super().identity(), "served": "vllm serve"}
+
+    def open(self, planned: Sequence[Asked], scratch: Path | None = None) -> Engine:
+        """See :meth:`Target.open`. The server's log lies beside the scratch folder."""
+        from bfpo_bench.engines.vllm.server import served
+
+        logs = scratch.parent if scratch else None
+        options = replace(self.engine_options, scratch=str(scratch) if scratch else None)
+        server, end = served(self.layout, options, self.name, logs)
+        asked = OpenAIOptions(
+            server=server,
+            model=self.name,
+            tokenizer=self.tokenizer,
+            max_length=options.max_length,
+            concurrency=self.concurrency,
+            trust_remote_code=options.trust_remote_code,
+            end=end,
+        )
+        return _checked(asked, planned)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServedTarget(Target):
     """A model behind an OpenAI-compatible server, which writes the prompts of chat tasks itself
     unless there is a chat template of the user's.
@@ -181,15 +216,25 @@ class ServedTarget(Target):
 
     def open(self, planned: Sequence[Asked], scratch: Path | None = None) -> Engine:
         """See :meth:`Target.open`; tiny requests find out first whether the server can do it."""
-        from bfpo_bench.engines.openai.engine import OpenAIEngine
+        return _checked(self.served, planned)
 
-        engine = OpenAIEngine(self.served)
+
+def _checked(options: OpenAIOptions, planned: Sequence[Asked]) -> Engine:
+    """The engine, when the server was seen to answer requests like those of these tasks."""
+    from bfpo_bench.engines.openai.engine import OpenAIEngine
+
+    try:
+        engine = OpenAIEngine(options)
         engine.check(
             [request for task in planned for request in task.scores],
             # The prompts of a task are all asked in one way.
             [task.prompts[0] for task in planned if task.prompts],
         )
-        return engine
+    except BaseException:
+        if options.end is not None:
+            options.end()
+        raise
+    return engine
 
 
 def find_target(
@@ -204,6 +249,8 @@ def find_target(
     Raises:
         BadInput: one sentence for the first thing that cannot be had.
     """
+    if options.serve is not None:
+        backend = _served_here(options)
     if (backend == "openai") != (options.base_url is not None):
         raise BadInput(
             "--backend openai and --base-url go together: the one says that a server holds the "
@@ -229,7 +276,11 @@ def find_target(
         found = go_on_with(files, found, (begun or {}).get("dtype"))
     loaded = options.loading.engine_options(files, tokenizer, options.max_length)
     never = NEVER_TEMPLATE if options.chat_template == "never" else NO_TEMPLATE
-    return LocalTarget(
+    kind: type[LocalTarget] = LocalTarget
+    more: dict[str, Any] = {}
+    if options.serve is not None:
+        kind, more = SpreadTarget, {"layout": options.serve, "concurrency": options.concurrency}
+    return kind(
         backend=backend,
         dtype=found.dtype,
         note=found.note,
@@ -241,7 +292,28 @@ def find_target(
             loaded, dtype=found.dtype, adapter=str(adapter.folder) if adapter else None
         ),
         adapter=adapter,
+        **more,
     )
+
+
+def _served_here(options: TargetOptions) -> str:
+    """The backend of a model that ``vllm serve`` is started for.
+
+    Raises:
+        BadInput: it is not installed, or the options want the model elsewhere too.
+    """
+    loading = options.loading
+    if loading.backend not in (None, "vllm") or options.base_url is not None:
+        raise BadInput(
+            "--serve starts vllm serve for the model; leave --backend and --base-url out, or "
+            "--serve where the model is to be had elsewhere."
+        )
+    if loading.tensor_parallel_size > 1 or loading.data_parallel_size > 1:
+        raise BadInput(
+            "--serve says itself how the model is spread (tp=8,pp=2,nodes=2); leave "
+            "--tensor-parallel-size and --data-parallel-size out."
+        )
+    return choose_backend("vllm")
 
 
 def _served(options: TargetOptions, tokenizer: Path | None) -> ServedTarget:

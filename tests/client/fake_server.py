@@ -76,8 +76,8 @@ class FakeServer(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, act: Callable[[Handler], None]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, act: Callable[[Handler], None], port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
         self.act = act
         self.seen: list[tuple[str, dict[str, str], Any]] = []
         self._lock = threading.Lock()

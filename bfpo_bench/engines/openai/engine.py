@@ -72,6 +72,7 @@ class OpenAIOptions:
         concurrency: requests under way at a time.
         trust_remote_code: run code that comes with the tokenizer.
         thinking: whether the model is to think before it answers a chat.
+        end: ends a server that was started for this engine alone.
     """
 
     server: Server
@@ -81,6 +82,7 @@ class OpenAIOptions:
     concurrency: int = 16
     trust_remote_code: bool = False
     thinking: Thinking = AUTO
+    end: Callable[[], None] | None = None
 
     def identity(self) -> dict[str, str]:
         """What tells this served model from others; holds no key."""
@@ -309,7 +311,9 @@ class OpenAIEngine(Engine):
         )
 
     def close(self) -> None:
-        """See :class:`bfpo_bench.engines.Engine`. The server and its model stay as they are."""
+        """See :class:`bfpo_bench.engines.Engine`. A server of somebody else's stays as it is."""
+        if self.options.end is not None:
+            self.options.end()
 
 
 def _post(caller: Caller, path: str, body: dict[str, Any], read: Callable[[Any], T]) -> T:
