@@ -306,7 +306,7 @@ def atomic_write(path: Path, content: str | bytes) -> None:
 
 RUN_FILES = (
     *("run.json", "results.json", "results-*.json", "table.md", "samples.sqlite*"),
-    *("training.json", "annotator.log", "length_control.json"),
+    *("training.json", "annotator.log", "length_control.json", "serve*.log"),
 )
 """What a run directory holds of a run, as patterns; its locks come beside them."""
 

@@ -38,7 +38,14 @@ from tests.engines.openai.toy_openai import Toy
 
 __all__ = ["docs_world", "page_world"]
 
-VARIABLES = {"SCRATCH": ".", "HOME": ".", "USER": "me", "SLURM_JOB_ID": "1", "SLURM_GPUS": "1"}
+VARIABLES = {
+    "SCRATCH": ".",
+    "TMPDIR": ".",
+    "HOME": ".",
+    "USER": "me",
+    "SLURM_JOB_ID": "1",
+    "SLURM_GPUS": "1",
+}
 """What the environment of a page's commands holds."""
 
 

@@ -108,10 +108,7 @@ class Layout:
         if gpu_visible():
             wish["gpu-memory-utilization"] = options.gpu_memory_utilization
         else:
-            # Of a pipeline, vLLM 0.32 makes on a CPU the room for what comes from the group before
-            # only when it has run once, which it has not where nothing is compiled.
-            switches += ["enforce-eager"] if self.pp == 1 else []
-            switches.append("no-enable-chunked-prefill")
+            switches += ["enforce-eager", "no-enable-chunked-prefill"]
         if options.trust_remote_code:
             switches.append("trust-remote-code")
         if self.gpus > 1:

@@ -20,6 +20,7 @@ from pathlib import Path
 from bfpo_bench.client import Secret, Server
 from bfpo_bench.common.errors import BadInput, RunFailed, why_unwritable
 from bfpo_bench.common.processes import Guard
+from bfpo_bench.engines.open import gpu_visible
 from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.engines.vllm.files import other_weights, prepared
 from bfpo_bench.engines.vllm.layout import Layout, allocated, free_port, own_address
@@ -57,6 +58,11 @@ class VLLMServer:
     """
 
     def __init__(self, layout: Layout, options: EngineOptions, name: str, folder: Path) -> None:
+        if layout.pp > 1 and not gpu_visible():
+            raise BadInput(
+                "--serve: no GPU is seen here, and on CPUs vLLM 0.32 breaks off at the first "
+                "answer of a pipeline; write tp= in the place of pp=."
+            )
         names = allocated(layout.nodes) if layout.nodes > 1 else []
         self._port = free_port(layout.port)
         address = layout.address or (names[0] if names else own_address())
@@ -69,8 +75,8 @@ class VLLMServer:
         self._nodes: list[_Node] = []
         home = tempfile.mkdtemp(prefix="bfpo-serve-")
         self._guard = Guard(home)
-        try:
-            with self._guard.starting():
+        with self._guard.starting():
+            try:
                 self._variables = _description(Path(home))
                 self._begin("this machine", commands[0], folder / "serve.log")
                 for rank, command in enumerate(commands[1:], 1):
@@ -80,9 +86,9 @@ class VLLMServer:
                     else:
                         _ask_for(rank, layout.nodes, command)
                 self._wait(layout)
-        except BaseException:
-            self._end()
-            raise
+            except BaseException:
+                self._end()
+                raise
 
     def gone(self) -> str | None:
         """Why it will not answer any more: a sentence; None while it runs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -134,15 +135,20 @@ def test_a_model_that_is_not_loaded(
     assert left(tmp_path) == []
 
 
-def test_a_port_that_is_taken(tmp_path: Path) -> None:
-    import socket
-
+def test_what_is_seen_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "gpu_visible", lambda: False)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(BadInput, match=rf"^port {port} is taken \(Address already in use\); "):
             begin(tmp_path, port=port)
+    with pytest.raises(
+        BadInput, match=r"^--serve: no GPU is seen here, and on CPUs vLLM 0\.32 bre"
+    ):
+        begin(tmp_path, pp=2)
     assert list(tmp_path.iterdir()) == []
 
 

