@@ -1,6 +1,6 @@
 /* The disk of a cluster: below the folder SHARED_DISK nothing can be had that SHARED_DISK_LACKS
-   names (flock, fcntl, mmap, tmpfile). "alone" lets flock and fcntl succeed without a lock, as where
-   locks reach no further than a machine. SHARED_DISK_HOST is the machine's name.
+   names (flock, fcntl, mmap, tmpfile). "alone" lets flock and fcntl succeed without a lock; with
+   "near" a flock reaches no further than a machine. SHARED_DISK_HOST is the machine's name.
    Preloaded by tests/shared_disk.py; Python and SQLite go through it alike. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -41,6 +41,15 @@ int flock(int fd, int operation)
 {
     if (fd_lacks("alone", fd))
         return 0;
+    if (fd_lacks("near", fd)) {
+        /* The lock of a file that each machine has for itself; it is kept until the process ends. */
+        char link[64], path[4096], own[4400];
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        ssize_t length = readlink(link, path, sizeof path - 1);
+        path[length < 0 ? 0 : length] = 0;
+        snprintf(own, sizeof own, "%s-%s", path, getenv("SHARED_DISK_HOST"));
+        fd = (int)syscall(SYS_openat, AT_FDCWD, own, O_RDWR | O_CREAT, 0666);
+    }
     return fd_lacks("flock", fd) ? refused(ENOSYS) : (int)syscall(SYS_flock, fd, operation);
 }
 

@@ -148,7 +148,10 @@ def _needs(
     if isinstance(target, LocalTarget):
         shape = model_shape(target.files, target.dtype, options.loading.trust_remote_code)
         device = find_device(options.loading.device)
-        use = ModelUse(shape, target.backend, options.loading, device, works, options.max_length)
+        loading = options.loading
+        if options.serve is not None:
+            loading = replace(loading, tensor_parallel_size=options.serve.gpus)
+        use = ModelUse(shape, target.backend, loading, device, works, options.max_length)
         lines = _model_lines(f"target {target.name}", use, target.note)
         lines += _too_long(planned, min(options.max_length or shape.context, shape.context))
     else:

@@ -153,8 +153,9 @@ def _arrays(rows: Sequence[Row], options: SlurmOptions) -> dict[int, list[Row]]:
     """Rows by the GPUs that each needs: the jobs of an array are alike."""
     found: dict[int, list[Row]] = {}
     for row in rows:
-        loading = row.options.loading
+        loading, serve = row.options.loading, row.options.serve
         need = loading.tensor_parallel_size * loading.data_parallel_size
+        need = serve.gpus // serve.nodes if serve is not None else need
         need = 0 if loading.backend == "openai" or loading.device == "cpu" else need
         found.setdefault(need if options.gpus is None else options.gpus, []).append(row)
     return found

@@ -71,7 +71,8 @@ def test_what_a_dead_process_left_is_taken_over(
     for pid in (dead.pid, os.getppid()):
         (tmp_path / ".owner").write_text(json.dumps({**mine, "pid": pid}))
         with caplog.at_level(logging.WARNING), RunDirectory(tmp_path, IDENTITY):
-            assert f"was left behind by process {pid}, which is gone." in caplog.text
+            gone = f"process {pid} on machine {socket.gethostname()}, which is gone."
+            assert f"was left behind by {gone}" in caplog.text
             assert json.loads((tmp_path / ".owner").read_text())["pid"] == os.getpid()
     assert [p.name for p in tmp_path.glob(".owner*")] == []
 

@@ -14,9 +14,11 @@ from bfpo_bench.run.store import Store
 
 JOB = """
 import logging, pathlib, sys
+from bfpo_bench.common import ownership
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.store import ItemRecord
+ownership.BEAT_SECONDS, ownership.WATCH_SECONDS = 0.1, 1.0
 logging.basicConfig(format="%(message)s", stream=sys.stdout)
 try:
     with RunDirectory(pathlib.Path(sys.argv[1]), {"tasks": {}, "data": {}}) as run:
@@ -116,8 +118,40 @@ def test_a_twin_without_locks(library: str, tmp_path: Path, lacks: str) -> None:
     said(first)
     assert first.returncode == -9
     assert said(node.begin("a", "two"))[0] == (
-        f"{owner} was left behind by process {first.pid}, which is gone."
+        f"{owner} was left behind by process {first.pid} on machine a, which is gone."
     )
+    assert not owner.exists()
+    with Store(tmp_path / "run" / "samples.sqlite", read_only=True) as store:
+        assert sorted(item.item for item in store.items("t")) == ["killed", "two"]
+
+
+def test_a_lock_that_reaches_no_further_than_its_node(library: str, tmp_path: Path) -> None:
+    """Whoever has it looks whether an owner on another node is alive."""
+    node, owner = Node(library, tmp_path, "near,tmpfile"), tmp_path / "run" / ".owner"
+    first = node.begin("a", "killed")
+    assert first.stdout is not None
+    assert "shared with other machines" in first.stdout.readline()
+    assert first.stdout.readline() == "truncate\n"
+    twins = [node.begin(host, "twin") for host in ("a", "b")]
+    near, far = (said(twin) for twin in twins)
+    assert near == [
+        f"another process is working on {tmp_path}/run; wait for it or use another run directory."
+    ]
+    waits = (
+        f"Process {first.pid} on machine a had {owner}; waiting up to 1 s for a sign of life of it."
+    )
+    assert far == [
+        waits,
+        f"process {first.pid} on machine a is working on {tmp_path}/run, which lies on a file "
+        "system where locks reach no further than a machine; wait for it, or delete "
+        f"{owner} if that process is gone.",
+    ]
+    assert [twin.returncode for twin in twins] == [2, 2]
+    said(first)
+    assert said(node.begin("b", "two"))[:2] == [
+        waits,
+        f"{owner} was left behind by process {first.pid} on machine a, which is gone.",
+    ]
     assert not owner.exists()
     with Store(tmp_path / "run" / "samples.sqlite", read_only=True) as store:
         assert sorted(item.item for item in store.items("t")) == ["killed", "two"]

@@ -180,8 +180,9 @@ def test_the_header_is_sbatch_s() -> None:
     )
     small = EvaluateOptions("s", output=Path("s"))
     large = EvaluateOptions("l", output=Path("l"), tensor_parallel_size=4)
-    rows = [Row("s", small), Row("l", large), Row("s2", small)]
-    one, other = header(rows, options.slurm, Home(Path("runs"))).split("#!/bin/bash")[1:]
+    served = EvaluateOptions("v", output=Path("v"), serve="tp=8,pp=2,nodes=2")
+    rows = [Row("s", small), Row("l", large), Row("s2", small), Row("v", served)]
+    one, other, last = header(rows, options.slurm, Home(Path("runs"))).split("#!/bin/bash")[1:]
     lines = one.splitlines()
     for line in (
         *("--array=0-1%2", "--partition=gpu", "--time=480", "--constraint=h100", "--requeue"),
@@ -191,6 +192,7 @@ def test_the_header_is_sbatch_s() -> None:
     assert "module load cuda" in lines
     assert "#SBATCH --gpus-per-node=4" in other
     assert "--array" not in other
+    assert "#SBATCH --gpus-per-node=8" in last
 
 
 def test_without_submitit_one_sentence_says_how_to_install_it(
