@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import signal
 import tempfile
@@ -11,8 +12,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from unittest import mock
 
-from bfpo_bench.common.errors import BadInput, first_line
+from bfpo_bench.common.errors import BadInput, BenchError, RunFailed, first_line
 from bfpo_bench.common.processes import Guard
+
+log = logging.getLogger(__name__)
 
 OBJECT_STORE = 200 * 10**6
 """Bytes for the requests of an order; what does not fit lies in Ray's folder on disk."""
@@ -60,16 +63,16 @@ def _started(ray: Any, copies: int) -> Iterator[None]:
     place = tempfile.gettempdir()
     folder = tempfile.mkdtemp(prefix="bfpo-ray-", dir=place if len(place) < 20 else "/tmp")
     guard = Guard(folder)
+    with guard.starting(), _environment(_QUIET | _OWN):
+        _init(
+            ray,
+            address="local",
+            num_cpus=max(copies, os.cpu_count() or 1),
+            object_store_memory=OBJECT_STORE,
+            include_dashboard=False,
+            _temp_dir=folder,
+        )
     try:
-        with guard.starting(), _environment(_QUIET | _OWN):
-            _init(
-                ray,
-                address="local",
-                num_cpus=max(copies, os.cpu_count() or 1),
-                object_store_memory=OBJECT_STORE,
-                include_dashboard=False,
-                _temp_dir=folder,
-            )
         yield
     finally:
         with suppress(Exception):
@@ -143,3 +146,30 @@ def gpus_of_a_copy(ray: Any, copies: int, width: int, device: str) -> int:
             f"{copies} copies need a CPU each, {sum(cpus)} are {there}; lower --data-parallel-size."
         )
     return width if on_gpu else 0
+
+
+def no_room(ray: Any, seconds: float) -> str:
+    """That a copy has waited so long for a node."""
+    free = ray.available_resources()
+    there = ", ".join(f"{free.get(kind, 0):g} {kind}s" for kind in ("GPU", "CPU"))
+    return (
+        f"no node had room for a copy of the model within {seconds:g} seconds; {there} are free. "
+        "Lower --data-parallel-size, or end what else runs on the cluster."
+    )
+
+
+def cause(error: Any) -> BenchError:
+    """What failed in a task of Ray."""
+    found = error.cause
+    if isinstance(found, BenchError):
+        return found
+    return RunFailed(f"a copy of the model failed: {found!r}")
+
+
+def ended(node: str | None, said: str) -> str:
+    """How a copy came to its end, as far as Ray can say."""
+    log.info("%s", said)
+    gone = "node" in said and "died" in said.partition("node")[2]
+    why = "its node is gone" if gone else "killed? Did the memory suffice?"
+    where = f" on node {node}" if node else ""
+    return f"A copy of the model{where} ended unexpectedly ({why})."

@@ -17,8 +17,8 @@ from functools import partial
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, BenchError, RunFailed
-from bfpo_bench.engines.cluster import connected, gpus_of_a_copy
-from bfpo_bench.engines.copy import Copy, Loaded, Place, versions
+from bfpo_bench.engines.cluster import cause, connected, ended, gpus_of_a_copy, no_room
+from bfpo_bench.engines.copy import Copy, Loaded, Place
 from bfpo_bench.engines.leases import Work
 from bfpo_bench.engines.plan import Order
 from bfpo_bench.engines.protocol import Answered, EngineOptions, NonFiniteLogits
@@ -140,7 +140,7 @@ class Copies:
                 for hand in self._hands:
                     self._give(hand, open_works, opened)
                 busy = [work for hand in self._hands for work, _ in hand.tasks.values()]
-                open_works[:] = [work for work in open_works if work in busy or work.queue]
+                open_works[:] = [work for work in open_works if not work.leased or work in busy]
                 if not open_works and not busy:
                     return
                 yield from self._listen()
@@ -183,7 +183,7 @@ class Copies:
         timeout = PLACE_SECONDS if homeless else None
         ready, _ = self._ray.wait(list(heard), num_returns=1, timeout=timeout)
         if not ready:
-            raise RunFailed(self._no_room())
+            raise RunFailed(no_room(self._ray, PLACE_SECONDS))
         hand = heard[ready[0]]
         try:
             if hand.coming:
@@ -191,7 +191,7 @@ class Copies:
                 return []
             return self._answered(hand, ready[0])
         except self._ray.exceptions.RayTaskError as error:
-            raise _cause(error) from None
+            raise cause(error) from None
         except self._ray.exceptions.RayError as error:
             self._lost(hand, error)
             return []
@@ -229,42 +229,27 @@ class Copies:
                 self._say(found.said)
                 return
             hand.node = found.node
-            self._check(found)
+            found.check()
             if self._started or hand.process in (None, found.process):
                 hand.process = found.process
                 hand.coming = hand.actor.load.remote(self._limits)
                 return
-            failure: BenchError = RunFailed(_ended(hand.node, "while it loaded"))
+            failure: BenchError = RunFailed(ended(hand.node, "while it loaded"))
         except self._ray.exceptions.RayTaskError as error:
-            cause = _cause(error)
-            failure = type(cause)(f"node {hand.node}: {cause}")
+            why = cause(error)
+            failure = type(why)(f"node {hand.node}: {why}")
         except BadInput as error:
             failure = error
         except self._ray.exceptions.RayActorError as error:
             if hand.node is not None:
                 raise  # it ended, or was out of reach, while it loaded
-            failure = RunFailed(_ended(hand.node, str(error)))
+            failure = RunFailed(ended(hand.node, str(error)))
         self._give_up(hand, failure)
-
-    def _check(self, place: Place) -> None:
-        """Whether a copy may load where it is."""
-        if place.missing:
-            raise BadInput(
-                f"node {place.node} does not see {place.missing[0]}; put the model on a disk that "
-                "all nodes see, under the same path."
-            )
-        here = versions()
-        if place.versions != here:
-            name = next(n for n in here | place.versions if here.get(n) != place.versions.get(n))
-            raise BadInput(
-                f"node {place.node} has {name} {place.versions.get(name)}, this machine "
-                f"{here.get(name)}; install the same on all nodes."
-            )
 
     def _lost(self, hand: _Hand, error: Exception) -> None:
         """Takes back what a copy had, and waits for it to be started again."""
         if self._started:
-            lost = _ended(hand.node, str(error))
+            lost = ended(hand.node, str(error))
             log.warning("%s What it had not answered is done again.", lost)
         for work, batches in reversed(hand.tasks.values()):
             if batches:
@@ -284,14 +269,6 @@ class Copies:
                 "kept, run the same command again to go on."
             )
         log.warning("Going on with one copy of the model less: %s", failure)
-
-    def _no_room(self) -> str:
-        free = self._ray.available_resources()
-        there = ", ".join(f"{free.get(kind, 0):g} {kind}s" for kind in ("GPU", "CPU"))
-        return (
-            f"no node had room for a copy of the model within {PLACE_SECONDS:g} seconds; {there} "
-            "are free. Lower --data-parallel-size, or end what else runs on the cluster."
-        )
 
     def _say(self, lines: list[str]) -> None:
         """Warnings of copies, each once."""
@@ -326,22 +303,3 @@ class Copies:
                 for hand in self._hands:
                     ray.kill(hand.actor)
         self._stack.close()
-
-
-def _cause(error: Any) -> BenchError:
-    """What failed in a copy."""
-    cause = error.cause
-    if isinstance(cause, BenchError):
-        return cause
-    return RunFailed(f"a copy of the model failed: {cause!r}")
-
-
-def _ended(node: str | None, said: str) -> str:
-    """How a copy came to its end, as far as Ray can say."""
-    log.info("%s", said)
-    if "node" in said and "died" in said.partition("node")[2]:
-        why = "its node is gone"
-    else:
-        why = "killed? Did the memory suffice?"
-    where = f" on node {node}" if node else ""
-    return f"A copy of the model{where} ended unexpectedly ({why})."

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common.errors import RunFailed
+from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.engines.plan import Order, Outline, Plan, plan
 
 _DECIDE = ("bfpo-bench", "torch", "transformers", "vllm")
@@ -43,6 +43,25 @@ class Place:
     process: int
     versions: dict[str, str]
     missing: list[str]
+
+    def check(self) -> None:
+        """Whether a copy may load there.
+
+        Raises:
+            BadInput: it would not find the model, or not compute as this process does.
+        """
+        if self.missing:
+            raise BadInput(
+                f"node {self.node} does not see {self.missing[0]}; put the model on a disk that "
+                "all nodes see, under the same path."
+            )
+        here = versions()
+        for name in here | self.versions:
+            if here.get(name) != self.versions.get(name):
+                raise BadInput(
+                    f"node {self.node} has {name} {self.versions.get(name)}, this machine "
+                    f"{here.get(name)}; install the same on all nodes."
+                )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from bfpo_bench.engines.plan import Order, Outline
 from bfpo_bench.engines.tokenization import Whole
 
 
-@dataclass
+@dataclass(eq=False)
 class Work:
     """An order on its way through the copies."""
 
@@ -30,6 +30,11 @@ class Work:
             self.known = outline.known(self.known)
             self.whole = Whole(outline.owners)
             self.queue.extend(outline.pending(self.known))
+
+    @property
+    def leased(self) -> bool:
+        """Whether all of it has been given to copies."""
+        return self.outline is not None and not self.queue
 
     def lease(self, share: int) -> dict[int, Sequence[int]]:
         """The next batches: one, or as many as are better computed together.

@@ -6,6 +6,8 @@ import logging
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ import pytest
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.engines import cluster as clusters
 from bfpo_bench.engines import copies as module
+from bfpo_bench.engines import copy
 from bfpo_bench.engines.copies import Copies
 from bfpo_bench.engines.plan import Order
 from bfpo_bench.engines.protocol import EngineOptions, NonFiniteLogits
@@ -144,8 +147,8 @@ def test_what_the_nodes_lack_is_told_before_anything_waits(
     )
     with pytest.raises(BadInput, match=f"^node {node} does not see {tmp_path}/m; put the model on"):
         copies(Doubler, model=str(tmp_path / "m"))
-    here = module.versions()
-    monkeypatch.setattr(module, "versions", lambda: {**here, "torch": "1.0"})
+    here = copy.versions()
+    monkeypatch.setattr(copy, "versions", lambda: {**here, "torch": "1.0"})
     with pytest.raises(BadInput) as caught:
         copies(Doubler)
     assert str(caught.value) == (
@@ -233,6 +236,18 @@ def test_a_node_is_killed_and_another_takes_its_place(
     assert joined is not None
     assert newcomers()
     assert sorted(found) == [(number, 2 * number) for number in range(len(found))]
+
+
+def test_the_command_is_killed(nodes: Any) -> None:
+    """On a cluster that goes on without it."""
+    code = "import time; from tests.engines.test_copies import *; "
+    code += f"copies(Doubler, ray={nodes.address!r}); print('loaded', flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as command:
+        assert command.stdout is not None
+        assert command.stdout.readline() == b"loaded\n"
+        assert len(workers()) == 2
+        command.kill()
+    _all_gone()
 
 
 def _all_gone() -> None:
