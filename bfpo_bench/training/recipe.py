@@ -477,8 +477,8 @@ def _rules(recipe: Recipe) -> list[tuple[bool, str]]:
             "'unsafe_prompts' belongs to kind: reward, or to SFT sets with pairs: prompts",
         ),
         (
-            not on_policy or all(d.emphasis is None for d in recipe.data),
-            "on-policy there are no responses yet that an 'emphasis' could weigh",
+            all(d.emphasis is None or not (on_policy or d.pairs == "prompts") for d in recipe.data),
+            "an 'emphasis' weighs responses that are there, and prompts have none",
         ),
         (
             len({d.name for d in recipe.every_set}) == len(recipe.every_set),

@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-from torch.utils.data import DataLoader
 
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.progress import Progress
@@ -34,9 +33,8 @@ from bfpo_bench.training.data.chat import (
 )
 from bfpo_bench.training.data.chat_template import ChatTemplate
 from bfpo_bench.training.data.load import usable
-from bfpo_bench.training.data.preferences import Messages
-from bfpo_bench.training.data.tokenize import tokenize_conversations
-from bfpo_bench.training.loop import OwnLoop
+from bfpo_bench.training.data.preferences import Messages, Segments
+from bfpo_bench.training.data.tokenize import conversation_weights, tokenize_conversations
 from bfpo_bench.training.on_policy.best import BestOf, choose_best_of
 from bfpo_bench.training.on_policy.prompts import (
     prompt_entry,
@@ -64,7 +62,8 @@ class ConversationSet:
         tokens: ids of each conversation, cut to the recipe's ``max_length``.
         cut: how many were.
         bad: a sentence for each row that was left out.
-        digest: of the conversations, in order.
+        digest: of the conversations and what weighs in them, in order.
+        weights: of each one's tokens; None where all weigh 1.
     """
 
     name: str
@@ -72,6 +71,7 @@ class ConversationSet:
     cut: int
     bad: list[str]
     digest: str
+    weights: list[list[float] | None]
 
     def entry(self) -> dict[str, Any]:
         """What ``training.json`` says of it."""
@@ -156,7 +156,9 @@ class PreparedSFT(Prepared):
     ) -> Iterator[Any]:
         """See :class:`Prepared`; every token of a conversation is learnt."""
         import datasets
-        from trl import SFTConfig, SFTTrainer
+        from trl import SFTConfig
+
+        from bfpo_bench.training.conversation_trainer import ConversationTrainer
 
         schedule = self.schedule(run.state.process_index, run.state.num_processes)
         config = SFTConfig(
@@ -167,28 +169,17 @@ class PreparedSFT(Prepared):
             packing=False,
         )
 
-        class OwnTrainer(OwnLoop, SFTTrainer):  # type: ignore[misc]
-            def get_train_dataloader(self) -> DataLoader[Any]:
-                """This process's batches in their order.
-
-                Those that accelerate would share out begin the set again, in each process
-                elsewhere, where it does not divide.
-                """
-                return DataLoader(
-                    self.train_dataset,
-                    batch_sampler=list(schedule),
-                    collate_fn=self.data_collator,
-                    num_workers=self.args.dataloader_num_workers,
-                )
-
         # Tokenised already, by the rules of preference pairs.
-        ids = [ids for one in self.sets if isinstance(one, ConversationSet) for ids in one.tokens]
-        yield OwnTrainer(
+        sets = [one for one in self.sets if isinstance(one, ConversationSet)]
+        ids = [ids for one in sets for ids in one.tokens]
+        yield ConversationTrainer(
             model=model,
             args=config,
             train_dataset=datasets.Dataset.from_dict({"input_ids": ids}),
             processing_class=padded(self.base.tokenizer, embedding_rows(model)),
             callbacks=callbacks,
+            batches=list(schedule),
+            weights=[weights for one in sets for weights in one.weights],
         )
 
 
@@ -214,6 +205,7 @@ def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = Fa
         one = _conversation_set(
             *(recipe, base, wanted.name, loaded.conversations, loaded.bad, wanted.skip_bad_rows),
             places=loaded.places,
+            weights=loaded.weights,
         )
         tell_left_out(one.bad, progress)
         sets.append(one)
@@ -232,12 +224,14 @@ def _conversation_set(
     bad: Sequence[str],
     skip: bool,
     places: Sequence[str] | None = None,
+    weights: Sequence[Segments] | None = None,
 ) -> ConversationSet:
     """Conversations as they go into fine-tuning.
 
     Args:
         bad: a sentence for each row that was left out already.
         skip: whether what the template cannot write may be left out, too.
+        weights: segments of each last answer that weigh more or less; None for none.
 
     Raises:
         BadInput: it may not, or more than half are too long.
@@ -258,8 +252,14 @@ def _conversation_set(
             "shorter texts."
         )
     check_ids(base.outline, base.tokenizer, tokens, name)
-    digest = hashlib.sha256(json.dumps(kept, ensure_ascii=False).encode()).hexdigest()
-    return ConversationSet(name, tokens, cut, [*bad, *broken.values()], digest)
+    segments = usable(list(weights or [()] * len(conversations)), broken, name, skip)
+    digested: Any = [kept, segments] if any(segments) else kept
+    digest = hashlib.sha256(json.dumps(digested, ensure_ascii=False).encode()).hexdigest()
+    found = [
+        conversation_weights(base.tokenizer, base.chat, talk, some, len(ids)) if some else None
+        for talk, some, ids in zip(kept, segments, tokens, strict=True)
+    ]
+    return ConversationSet(name, tokens, cut, [*bad, *broken.values()], digest, found)
 
 
 def steered_template(template: str, wanted: Mapping[str, int], tokenizer: Any) -> str:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,7 +18,7 @@ from bfpo_bench.training.data.tokenize import tokenize_conversations, tokenize_p
 from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.recipe import DataRecipe, Recipe
 from bfpo_bench.training.recipe_file import load_recipe
-from bfpo_bench.training.sft import prepare_sft, steered_template
+from bfpo_bench.training.sft import ConversationSet, prepare_sft, steered_template
 from bfpo_bench.training.train import train
 from tests.training.toy_tokenizers import ENDLESS, MISTRAL, ZEPHYR, byte_level
 
@@ -50,6 +51,44 @@ def said(*texts: str) -> dict[str, object]:
     return {"messages": [{"role": r, "content": t} for r, t in zip(roles, texts, strict=False)]}
 
 
+def test_an_update_is_the_mean_over_tokens_by_their_weights(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    """Of accumulated batches together; of earlier turns and of prompts every token weighs 1."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    rows = [
+        said("hi", "hello", f"clean lamp {i} ?", "gently with " + "water " * i) for i in range(5)
+    ]
+    rows.append(said("hello", "no") | {"segment_weights": [[0, 2, 0]]})
+    more = """precision: fp32
+optimization: {max_steps: 1, pairs_per_update: 6, per_device_train_batch_size: 2}"""
+    changes = ["data.0.emphasis={words: 1, weight: 3, rest: 0.5}"]
+    path = _write(tmp_path, chats(tmp_path, rows), more)
+    recipe = load_recipe(path, changes, base=str(tiny_llama))
+    record = train(recipe, tmp_path / "out", device="cpu")
+    [one] = prepare_sft(recipe, Progress(show=False)).sets
+    assert isinstance(one, ConversationSet)
+    model = AutoModelForCausalLM.from_pretrained(tiny_llama)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
+    total = count = 0.0
+    for index, (ids, weights) in enumerate(zip(one.tokens, one.weights, strict=True)):
+        assert weights is not None
+        words = {w: tokenizer.decode(ids[np.array(weights) == w]).split() for w in (3, 0)}
+        if index < 5:
+            assert ("".join(words[3]), words[0]) == ("gently", [])
+            assert weights[-1] == 0.5
+        else:
+            assert words[3] == []
+            assert words[0][0].startswith("no")
+        tensor = torch.tensor(ids.tolist())
+        with torch.no_grad():
+            logprobs = model(tensor[None]).logits[0, :-1].log_softmax(-1)
+        each = logprobs.gather(1, tensor[1:, None])[:, 0] * torch.tensor(weights[1:])
+        total, count = total - float(each.sum()), count + sum(weights[1:])
+    assert record["curves"][0]["loss"] == pytest.approx(total / count, rel=1e-4)
+
+
 @pytest.mark.slow
 def test_sft_trains_the_selected_layers_on_safer_responses(
     data_dir: Path, tiny_llama: Path, tmp_path: Path
@@ -76,7 +115,7 @@ def test_sft_trains_the_selected_layers_on_safer_responses(
 
 def test_the_winner_answers(data_dir: Path) -> None:
     file = data_dir / "preference" / "pku_saferlhf_32.json"
-    found, _, bad = load_conversations(DataRecipe("saferlhf", "safe", (str(file),)), seed=0)
+    found, _, bad, _ = load_conversations(DataRecipe("saferlhf", "safe", (str(file),)), seed=0)
     rows = json.loads(file.read_text(encoding="utf-8"))
     assert bad == []
     assert [c[-1] for c in found] == [
@@ -99,7 +138,7 @@ def test_rows_that_are_no_conversations(tmp_path: Path) -> None:
     ):
         load_conversations(wanted, seed=0)
     lenient = DataRecipe("chats", "chat", wanted.files, skip_bad_rows=True)
-    found, _, bad = load_conversations(lenient, seed=0)
+    found, _, bad, _ = load_conversations(lenient, seed=0)
     assert (len(found), len(bad)) == (1, 2)
     with pytest.raises(BadInput, match="holds no conversation that can be used"):
         load_conversations(

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from bfpo_bench.common.errors import BadInput, unknown_name
@@ -21,8 +22,14 @@ from bfpo_bench.training.data.columns import check_unread
 from bfpo_bench.training.data.fields import TALKS, answered, asked, check_texts, has_prompt
 from bfpo_bench.training.data.formats import FORMATS
 from bfpo_bench.training.data.load import draw, load_set, read_set, usable
-from bfpo_bench.training.data.preferences import Messages, PreferenceRecord, make_pairs
-from bfpo_bench.training.recipe import DataRecipe
+from bfpo_bench.training.data.preferences import (
+    Messages,
+    PreferenceRecord,
+    Segments,
+    make_pairs,
+)
+from bfpo_bench.training.data.segments import opening, read_segments
+from bfpo_bench.training.recipe import DataRecipe, EmphasisRecipe
 
 CHAT, PROMPTS_ONLY = "chat", "prompts"
 """What a recipe writes as ``pairs`` of a set whose rows are conversations, or prompts."""
@@ -50,8 +57,9 @@ def attributes_of(record: PreferenceRecord, index: int) -> dict[str, int]:
 
 def steered_conversations(
     records: Sequence[PreferenceRecord], name: str
-) -> list[tuple[Messages, str]]:
-    """A conversation for each response that has an attribute, in order, and where its row stands.
+) -> list[tuple[Messages, str, Segments]]:
+    """A conversation for each response that has an attribute, in order, where its row stands, and
+    what weighs in the response.
 
     Args:
         name: of the set, for messages.
@@ -59,13 +67,14 @@ def steered_conversations(
     Raises:
         BadInput: no response has one.
     """
-    found: list[tuple[Messages, str]] = []
+    found: list[tuple[Messages, str, Segments]] = []
     for record in records:
         for index, response in enumerate(record.responses):
             values = attributes_of(record, index)
             if values and response:
                 asked = _with_system(record.prompt, attribute_line(values))
-                found.append(((*asked, ("assistant", response)), record.where))
+                said = (*asked, ("assistant", response))
+                found.append((said, record.where, record.weights[index]))
     if not found:
         raise BadInput(
             f"set {name!r} says neither which response is more helpful nor which is safe, so there "
@@ -87,11 +96,13 @@ class Conversations(NamedTuple):
         conversations: each ends in an assistant's turn.
         places: where each stands, for messages.
         bad: a sentence for each row that was left out.
+        weights: segments of each last answer that weigh more or less.
     """
 
     conversations: list[Messages]
     places: list[str]
     bad: list[str]
+    weights: list[Segments]
 
 
 def load_conversations(wanted: DataRecipe, seed: int) -> Conversations:
@@ -109,7 +120,7 @@ def load_conversations(wanted: DataRecipe, seed: int) -> Conversations:
         BadInput: rows that cannot be used, unless they are to be skipped.
     """
     if wanted.pairs == CHAT:
-        rows, bad = read_set(wanted, lambda row: (_conversation(row), row.at))
+        rows, bad = read_set(wanted, partial(_weighed_conversation, emphasis=wanted.emphasis))
         if not rows:
             raise BadInput(f"set {wanted.name!r} holds no conversation that can be used.")
         drawn = draw(rows, wanted.limit, seed)
@@ -120,7 +131,7 @@ def load_conversations(wanted: DataRecipe, seed: int) -> Conversations:
             drawn = steered_conversations(loaded.records, wanted.name)
         else:
             drawn = [
-                ((*pair.prompt, ("assistant", pair.chosen)), pair.where)
+                ((*pair.prompt, ("assistant", pair.chosen)), pair.where, pair.weights[0])
                 for pair in make_pairs(wanted.pairs, loaded.records)
                 if pair.chosen
             ]
@@ -129,7 +140,19 @@ def load_conversations(wanted: DataRecipe, seed: int) -> Conversations:
                     f"set {wanted.name!r} holds no answer that is desirable, so there is nothing "
                     "to imitate; take another set, or loss: kto."
                 )
-    return Conversations([said for said, _ in drawn], [where for _, where in drawn], bad)
+    said, places, weights = (list(column) for column in zip(*drawn, strict=True))
+    return Conversations(said, places, bad, weights)
+
+
+def _weighed_conversation(
+    row: Record, emphasis: EmphasisRecipe | None
+) -> tuple[Messages, str, Segments]:
+    said = _conversation(row)
+    answer = said[-1][1]
+    [weights] = read_segments(row, [answer])
+    if emphasis is not None:
+        weights = weights or opening(answer, emphasis.words, emphasis.weight, emphasis.rest)
+    return said, row.at, weights
 
 
 def _conversation(row: Record) -> Messages:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.models.chat import DATE, Chat, TemplateFault
-from bfpo_bench.training.data.preferences import Messages, Pair
+from bfpo_bench.training.data.preferences import Messages, Pair, Segments
 from bfpo_bench.training.data.segments import written_weights
 
 _QUESTION = "What is asked here?"
@@ -147,6 +147,17 @@ class ChatTemplate:
             return self.write(messages, False)
         prompt = self.write(before, True)
         return prompt + self._response(prompt, tuple(before), text)
+
+    def weighed(self, messages: Messages, segments: Segments) -> tuple[str, list[float]]:
+        """A conversation, and the weights of its characters: 1 before its last answer.
+
+        Args:
+            segments: of that answer.
+        """
+        text = self.conversation(messages)
+        *before, (_, answer) = messages
+        prompt = self.write(before, True)
+        return text, [1.0] * len(prompt) + written_weights(answer, text[len(prompt) :], segments)
 
     def question(self, messages: Messages) -> str:
         """A conversation with the assistant's turn opened at its end.

@@ -20,7 +20,7 @@ import numpy as np
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.models.chat import DATE
 from bfpo_bench.training.data.chat_template import ChatTemplate, Rendered
-from bfpo_bench.training.data.preferences import Messages, Pair
+from bfpo_bench.training.data.preferences import Messages, Pair, Segments
 from bfpo_bench.training.data.segments import token_weights
 
 T = TypeVar("T")
@@ -265,6 +265,22 @@ def tokenize_conversations(
             cut += longest is not None and len(whole) > longest
             found.append(np.asarray(whole[:longest], dtype=np.int32))
     return found, cut
+
+
+def conversation_weights(
+    tokenizer: Any, chat: ChatTemplate, said: Messages, segments: Segments, count: int
+) -> list[float] | None:
+    """Of the first tokens of a conversation: 1 before its last answer; None where all are 1.
+
+    Args:
+        chat: the template that it was written with.
+        segments: of the last answer.
+        count: how many tokens it was cut to; what was added behind it weighs as its end.
+    """
+    text, weights = chat.weighed(said, segments)
+    found = token_weights(text, weights, _offsets(tokenizer, text, []) or [])
+    found = (found + [weights[-1]] * count)[:count]
+    return None if all(one == 1 for one in found) else found
 
 
 def _written(

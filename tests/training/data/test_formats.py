@@ -476,7 +476,9 @@ def test_conversations_that_cannot_be_learnt(tmp_path: Path, row: Any, said_: st
         load_conversations(DataRecipe("toy", "chat", files), seed=0)
     assert said_ in str(error.value)
     assert f"{files[0]}, line 2" in str(error.value)
-    found, _, bad = load_conversations(DataRecipe("toy", "chat", files, skip_bad_rows=True), seed=0)
+    found, _, bad, _ = load_conversations(
+        DataRecipe("toy", "chat", files, skip_bad_rows=True), seed=0
+    )
     assert (found, len(bad)) == ([ANSWERED], 1)
 
 
