@@ -82,4 +82,6 @@ def test_one_model_over_two_nodes(
         engine.close()
     others = {other_nodes[0].pid}
     others |= {one.pid for one in psutil.Process(other_nodes[0].pid).children(recursive=True)}
-    assert not [one for one in mine if one.is_running() and one.pid not in others]
+    # Who was orphaned may wait to be buried.
+    left = [one for one in mine if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    assert [one for one in left if one.pid not in others] == []
