@@ -40,11 +40,18 @@ def undisturbed(
     return found, outcome.seconds
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("seed", "scratch"), [(1, None), (2, "scratch")])
 def test_killed_at_every_kind_of_write(
-    driver: Driver, options: Options, undisturbed: Undisturbed, tmp_path: Path, seed: int
+    driver: Driver,
+    options: Options,
+    undisturbed: Undisturbed,
+    tmp_path: Path,
+    seed: int,
+    scratch: str | None,
 ) -> None:
-    options = {**options, "output": str(tmp_path / "run")}
+    """With the store in its place, or on a disk of the node's that is found again."""
+    local = None if scratch is None else str(tmp_path / scratch)
+    options = {**options, "output": str(tmp_path / "run"), "local_scratch": local}
     kill_by(driver, options, SCHEDULE, seed)
     outcome = finish(driver, options)
     # After the last kill only the results were left to write; nothing was computed again.

@@ -72,6 +72,8 @@ class Layout:
             if not value:
                 raise BadInput(f"--serve: {name} has no value; write such as tp=8,pp=2,nodes=2.")
             found[name] = int(value) if value.isdecimal() and name != "address" else value
+        if not found:  # an unset variable of a shell, say
+            raise BadInput("--serve names nothing; write such as tp=8,pp=2,nodes=2.")
         return validated(cls, found, "--serve")
 
     @property

@@ -63,9 +63,10 @@ def test_a_layout_is_one_text() -> None:
     [
         ("tpp=8", "unknown part of --serve 'tpp'; did you mean 'tp'?"),
         ("tp", "--serve: tp has no value; write such as tp=8,pp=2,nodes=2."),
-        ("tp=0", "tp"),
-        ("tp=eight", "tp"),
-        ("port=70000", "port"),
+        (" ,", "--serve names nothing; write such as tp=8,pp=2,nodes=2."),
+        ("tp=0", "--serve, tp must be "),
+        ("tp=eight", "--serve, tp must be "),
+        ("port=70000", "--serve, port must be at most 65535, not 70000."),
         ("tp=3,nodes=2", "--serve: tp x pp = 3 GPUs are not shared evenly by 2 nodes; let nodes "),
     ],
 )
