@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -280,18 +279,15 @@ class Copies:
     def _recall(self) -> None:
         """Has copies end what they are at; a batch that is under way they keep."""
         ray = self._ray
-        tasks = [task for hand in self._hands for task in hand.tasks]
-        until = time.monotonic() + CLOSE_SECONDS
+        busy = [hand for hand in self._hands if hand.tasks]
         with suppress(ray.exceptions.RayError):
-            for task in tasks:
-                ray.cancel(task)
-        for hand in self._hands:
-            for task, (_, batches) in list(hand.tasks.items()):
-                left = max(0.0, until - time.monotonic())
-                with suppress(ray.exceptions.RayError, StopIteration):
-                    while ray.wait([task], timeout=left)[0] and batches:
-                        next(task)
-                del hand.tasks[task]
+            for hand in busy:
+                for task in hand.tasks:
+                    ray.cancel(task)
+                hand.tasks.clear()
+            # Its turn comes when they have ended.
+            if told := [hand.actor.rest.remote() for hand in busy]:
+                ray.wait(told, num_returns=len(told), timeout=CLOSE_SECONDS)
 
     def close(self) -> None:
         """Ends the copies, and Ray where it was started here."""
@@ -299,7 +295,8 @@ class Copies:
             ray = self._ray
             with suppress(ray.exceptions.RayError):
                 told = [hand.actor.close.remote() for hand in self._hands if hand.loaded]
-                ray.wait(told or [ray.put(None)], num_returns=len(told) or 1, timeout=CLOSE_SECONDS)
+                if told:
+                    ray.wait(told, num_returns=len(told), timeout=CLOSE_SECONDS)
                 for hand in self._hands:
                     ray.kill(hand.actor)
         self._stack.close()

@@ -7,8 +7,8 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,7 @@ class Copy:
     def __init__(self, load: Callable[[], Any], folders: Sequence[str], threads: int) -> None:
         self._load, self._folders, self._threads = load, folders, threads
         self._model: Any = None
+        self._answers: Iterator[list[tuple[int, Any]]] = iter(())
         self._plans: dict[int, Plan[Any]] = {}
         self._said = _Said()
 
@@ -150,13 +151,17 @@ class Copy:
                 f"the copy on node {platform.node()} plans other batches than the others do; are "
                 "model and packages the same everywhere?"
             )
-        # Closed at once when it is cancelled: what is under way is kept then.
-        with closing(found.compute(list(batches), known)) as answers:  # type: ignore[type-var]
-            for some in answers:
-                if some:
-                    yield some, self._said.taken()
-                if stopped():
-                    return
+        self._answers = found.compute(list(batches), known)
+        for some in self._answers:
+            if some:
+                yield some, self._said.taken()
+            if stopped():
+                return
+
+    def rest(self) -> None:
+        """Ends what was cancelled, which Ray merely stops to ask on: what is under way is kept."""
+        if isinstance(self._answers, Generator):
+            self._answers.close()
 
     def _plan(self, number: int, order: Sequence[Any]) -> Plan[Any]:
         if number not in self._plans:

@@ -34,7 +34,11 @@ class Doubler:
                         raise NonFiniteLogits(index)
                     time.sleep(self.seconds)
                 self._note(f"{os.getpid()} {batch}")
-                yield [(index, 2 * numbers[index]) for index in batches[batch]]
+                try:
+                    yield [(index, 2 * numbers[index]) for index in batches[batch]]
+                except GeneratorExit:
+                    self._note("kept")
+                    raise
 
         return Plan(batches, compute)
 
@@ -42,6 +46,18 @@ class Doubler:
         if self.notes is not None:
             with self.notes.open("a") as file:
                 print(line, file=file)
+
+
+@dataclass
+class DiesPlanning(Doubler):
+    """The first time that it plans."""
+
+    def plan_doubles(self, numbers: Sequence[int]) -> Plan[int]:
+        assert self.notes is not None
+        if not self.notes.exists():
+            self.notes.touch()
+            os._exit(7)
+        return super().plan_doubles(numbers)
 
 
 def dies() -> Doubler:

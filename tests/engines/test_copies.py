@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from bfpo_bench.engines.plan import Order
 from bfpo_bench.engines.protocol import EngineOptions, NonFiniteLogits
 from tests.crash.attempts import workers
 from tests.engines import scripted_copies
-from tests.engines.scripted_copies import BATCH, Doubler
+from tests.engines.scripted_copies import BATCH, DiesPlanning, Doubler
 
 pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = pytest.mark.slow
@@ -93,6 +94,26 @@ def test_every_batch_is_computed_once_by_whoever_is_free(
     known = {*range(50), 52, *range(54, 60)}
     rest = [one for batch in running.answers(orders(50, 31, 2), known) for one in batch]
     assert sorted(rest) == [(number, 2 * number) for number in range(83) if number not in known]
+
+
+def test_stopped_copies_keep_what_is_under_way(
+    opened: Callable[..., Copies], tmp_path: Path
+) -> None:
+    """As they do for Ctrl-C: it closes what hands out the answers."""
+    notes = tmp_path / "notes"
+    running = opened(partial(Doubler, notes, 0.02))
+    with closing(running.answers(orders(400))) as answers:  # type: ignore[type-var]
+        next(answers)
+    assert 1 <= notes.read_text().count("kept") <= 2
+    assert len(notes.read_text().splitlines()) < 20
+    assert len([one for batch in running.answers(orders(9)) for one in batch]) == 9
+
+
+def test_lost_while_it_plans(nodes: Any, tmp_path: Path) -> None:
+    """Nothing of the order has been leased by then."""
+    with closing(copies(partial(DiesPlanning, tmp_path / "notes"), 1)) as alone:
+        found = [one for batch in alone.answers(orders(9, 4)) for one in batch]
+    assert sorted(found) == [(number, 2 * number) for number in range(13)]
 
 
 def test_copies_agree_on_the_least_memory(opened: Callable[..., Copies], tmp_path: Path) -> None:
