@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common.errors import unknown_name
+from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.toy_world.datasets import REGIMES, located, write_sets
 from bfpo_bench.toy_world.evaluate import Shares, held_out
@@ -177,10 +177,14 @@ class _Study:
         return Cell(regime, arm.name, seed, runs[best], settings[best])
 
     def with_front(self, cell: Cell, arm: Arm) -> Cell:
-        """The cell with its arm trained at every value of its knob."""
+        """The cell with its arm trained at every value of its knob that can be had."""
         front = {}
         for setting in arm.front(cell.setting.rate):
-            run = self._run(cell.regime, arm.name, cell.seed, arm.at(setting))
+            try:
+                run = self._run(cell.regime, arm.name, cell.seed, arm.at(setting))
+            except BadInput as fault:  # a constraint that nothing meets on these pairs
+                self._progress.note(f"{arm.name}, {arm.turned(setting.value)}: {fault}")
+                continue
             if run.test is not None and setting.value is not None:
                 front[setting.value] = run.test
         return replace(cell, front=front)
