@@ -219,14 +219,15 @@ class _Study:
 
     def _lab_of(self, seed: int) -> Any:
         if self._lab is None or self._lab[0] != seed:
-            self._lab = seed, _lab(self._folder / f"seed-{seed}", seed, self._progress)
+            self._lab = seed, _lab(self._folder / f"seed-{seed}", seed)
         return self._lab[1]
 
 
-def _lab(home: Path, seed: int, progress: Progress) -> Any:
+def _lab(home: Path, seed: int) -> Any:
     from bfpo_bench.toy_world.study.trainer import Lab
 
-    lab = Lab(make_model("start", home / "start", seed, progress=progress), home / "scratch")
+    # Without a bar: it is one more of the seed's trainings.
+    lab = Lab(make_model("start", home / "start", seed), home / "scratch")
     # Trainer collects garbage after every training; what is here by now is none.
     gc.collect()
     gc.freeze()
