@@ -65,6 +65,7 @@ KNOBS: Mapping[str, Knob] = {
     "p-sacpo": Knob("q", "merge", (0.5, 0.75, 0.25)),
     "mocan": Knob("b", "relabel.margin", (0.4, 0.2, 0.1)),
     "pecan": Knob("b", "relabel.margin", (0.1, 0.05, 0.2)),
+    "equilibrate": Knob("w", "data.1.emphasis.weight", (3.0, 1.0, 9.0)),
     "morl": Knob("w", "combination_parameters.weight", (0.6, 0.5, 0.4, 0.8)),
     "cvar": Knob("w", "combination_parameters.weight", (0.6, 0.5, 0.4, 0.8)),
 }
