@@ -183,7 +183,7 @@ class _Study:
             try:
                 run = self._run(cell.regime, arm.name, cell.seed, arm.at(setting))
             except BadInput as fault:  # a constraint that nothing meets on these pairs
-                self._progress.note(f"{arm.name}, {arm.turned(setting.value)}: {fault}")
+                self._progress.say(f"{arm.name}, {arm.turned(setting.value)}: {fault}")
                 continue
             if run.test is not None and setting.value is not None:
                 front[setting.value] = run.test
