@@ -23,16 +23,16 @@ REPO = Path(__file__).resolve().parents[1]
 LONGEST_FIRST = (
     *("toy_world/test_methods.py", "toy_world/test_models.py", "test_real_model.py"),
     *("crash/test_kill_vllm.py", "engines/vllm/test_engine.py", "training/test_distributed.py"),
-    *("test_real_input.py", "training/on_policy/test_rloo.py", "cli/test_cli.py"),
-    "docs/test_commands.py",
-    *("engines/openai/test_vllm_server.py", "engines/test_copied.py"),
-    *("evaluation/test_run.py", "models/test_adapters.py"),
-    *("tasks/test_stock.py", "tasks/test_lm_eval.py", "crash/test_kill.py"),
-    *("leaderboard/test_report_browser.py", "cli/test_terminal.py"),
-    *("crash/test_disk.py", "crash/test_clock.py", "crash/test_kill_judge.py"),
-    *("redteam/test_recipe.py", "crash/test_memory_vllm.py", "benchmarks/test_scoring.py"),
-    *("benchmarks/test_training.py", "export/test_unfinished.py"),
-    *("engines/prefix/test_attention.py", "sweeps/test_run.py"),
+    *("crash/test_kill.py", "engines/test_copied.py", "sweeps/test_run.py"),
+    *("engines/openai/test_vllm_server.py", "benchmarks/test_gpu.py", "models/test_adapters.py"),
+    *("training/on_policy/test_rloo.py", "docs/test_commands.py", "tasks/test_lm_eval.py"),
+    *("test_real_input.py", "cli/test_cli.py", "engines/test_thoughts.py"),
+    *("crash/test_clock.py", "evaluation/test_run.py", "cli/test_terminal.py"),
+    *("tasks/test_stock.py", "crash/test_kill_redteam.py", "redteam/test_recipe.py"),
+    *("crash/test_disk.py", "crash/test_memory_vllm.py", "estimate/test_timing.py"),
+    *("export/test_unfinished.py", "export/test_tables.py", "engines/test_lm_eval.py"),
+    *("leaderboard/test_report_browser.py", "crash/test_kill_judge.py", "test_flat_memory.py"),
+    "engines/prefix/test_attention.py",
 )
 
 # No example is too slow on a busy machine, and a run that fails fails again.

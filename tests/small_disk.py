@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+
+def disk_is_full(*_: object, **__: object) -> None:
+    """In the place of what writes."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
 
 SmallDisk = Callable[[str], Path]
 """``small_disk("1m")``: a folder on a disk of that size, the same with more room next time."""

@@ -19,6 +19,7 @@ from bfpo_bench.common import ownership
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation.judge_file import _locked
 from bfpo_bench.run.directory import RunDirectory
+from tests.small_disk import disk_is_full
 
 IDENTITY: dict[str, Any] = {"tasks": {}, "data": {}}
 
@@ -108,9 +109,6 @@ def test_verdict_files_of_samples_too(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_locks")
 def test_a_folder_that_takes_no_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(Path, "open", full)
+    monkeypatch.setattr(Path, "open", disk_is_full)
     with pytest.raises(BadInput, match=r"^cannot write .*\.owner \(No space left on device\), whi"):
         RunDirectory(tmp_path, IDENTITY)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,8 @@ from bfpo_bench.models.adapters import find_adapter
 from bfpo_bench.models.checkpoint import find_model
 from bfpo_bench.models.fingerprint import checkpoint_identity
 from bfpo_bench.run.store import Store
+from tests.crash.attempts import Driver
+from tests.crash.killing import finish
 
 CPU = torch.device("cpu")
 
@@ -146,16 +146,15 @@ def test_the_copy_that_vllm_reads(
 
 @pytest.mark.slow
 @pytest.mark.vllm
-@pytest.mark.usefixtures("vllm_uncompiled")
-def test_vllm_and_hf_agree(tiny_llama: Path, adapter: Path, tmp_path: Path) -> None:
+def test_vllm_and_hf_agree(
+    vllm_driver: Driver, tiny_llama: Path, adapter: Path, tmp_path: Path
+) -> None:
     asked: dict[str, Any] = {"adapter": str(adapter), "dtype": "float32", "suite": "mini"}
-    asked |= {"tasks": ["toxigen"], "limit": 3}
-    bfpo_bench.evaluate(str(tiny_llama), backend="hf", output=tmp_path / "hf", **asked)
+    asked |= {"model": str(tiny_llama), "tasks": ["toxigen"], "limit": 3}
+    bfpo_bench.evaluate(backend="hf", output=tmp_path / "hf", **asked)
     # A process of its own: vLLM does not start in one where others have imported distutils.
     asked |= {"backend": "vllm", "output": str(tmp_path / "vllm")}
-    code = f"import bfpo_bench; bfpo_bench.evaluate({str(tiny_llama)!r}, **{asked!r})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    finish(vllm_driver, asked, fork_engine=True)
     scores = {}
     for backend in ("hf", "vllm"):
         with Store(tmp_path / backend / "samples.sqlite", read_only=True) as store:

@@ -19,7 +19,7 @@ from bfpo_bench.run import local_store
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.session import Session
 from bfpo_bench.run.store import ItemRecord, Store
-from tests.small_disk import SmallDisk
+from tests.small_disk import SmallDisk, disk_is_full
 
 IDENTITY: dict[str, Any] = {"tasks": {}, "data": {}}
 
@@ -200,13 +200,10 @@ def test_a_scratch_folder_that_is_full_later(
 def test_a_run_directory_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, scratch = tmp_path / "run", tmp_path / "scratch"
 
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     with RunDirectory(run, IDENTITY, local_scratch=scratch) as directory:
         store = directory.open_store()
         add(store, "one")
-        monkeypatch.setattr(local_store, "put_file", full)
+        monkeypatch.setattr(local_store, "put_file", disk_is_full)
         with pytest.raises(RunFailed) as caught:
             store.close()
         assert str(caught.value).startswith(

@@ -24,6 +24,7 @@ from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 from bfpo_bench.judges.keyword import KeywordCard
 from bfpo_bench.run import repair
 from bfpo_bench.run.store import ItemRecord, Store
+from tests.small_disk import disk_is_full
 
 # --------------------------------------------------------------------- the model
 
@@ -196,10 +197,7 @@ def test_a_file_that_changes_under_the_judge(
 
 
 def test_verdicts_that_find_no_room(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", disk_is_full)
     with pytest.raises(RunFailed) as caught:
         judge_samples(samples, choose_judge(JudgeOptions("keyword", backend="hf")))
     assert str(caught.value) == (

@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,11 @@ from bfpo_bench.engines.openai.engine import OpenAIEngine, OpenAIOptions
 from bfpo_bench.engines.protocol import Score
 from bfpo_bench.engines.tokenization import encode, encode_pairs, load_tokenizer
 from tests.client.fake_server import FakeServer, Handler, serving
-from tests.engines.asked import answers
+from tests.engines.asked import TWO_BYTES, answers, sentence
 from tests.engines.openai.toy_openai import MODEL, Toy, is_best, logprob, response
 
 KEY = "sk-planted-9f8e7d6c5b4a"
 CHAT = GenerateRequest("", Sampling(9), 3, (("user", "Hello"),))
-WORDS = ["bike", "mine", "yours", "borrow", "open", "paint", "move", "care", "über", "it", "the"]
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +46,10 @@ def engine_at(server: FakeServer, **options: Any) -> OpenAIEngine:
     return OpenAIEngine(OpenAIOptions(patience, options.pop("model", MODEL), **options))
 
 
-def sentence(rng: random.Random, low: int, high: int) -> str:
-    return " ".join(rng.choice(WORDS) for _ in range(rng.randint(low, high)))
-
-
 def score_requests(count: int, seed: int = 0) -> list[ScoreRequest]:
     rng = random.Random(seed)
-    return [ScoreRequest(sentence(rng, 0, 9), " " + sentence(rng, 1, 4), n) for n in range(count)]
+    words = partial(sentence, rng, words=TWO_BYTES)
+    return [ScoreRequest(words(0, 9), " " + words(1, 4), n) for n in range(count)]
 
 
 # ------------------------------------------------------------------------ scores

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.engines import EngineOptions, GenerateRequest, ScoreRequest, open_engine
 from bfpo_bench.engines.openai.engine import OpenAIEngine, OpenAIOptions
 from bfpo_bench.models.chat import Chat
-from tests.engines.asked import answers
+from tests.engines.asked import TWO_BYTES, answers, sentence
 
 pytest.importorskip("vllm")
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
@@ -32,11 +33,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 KEY = "sk-real-server-0123456789"
 START_SECONDS = 300
 WINDOW = 256
-WORDS = ["bike", "mine", "yours", "borrow", "open", "paint", "move", "care", "über", "it", "the"]
-
-
-def sentence(rng: random.Random, low: int, high: int) -> str:
-    return " ".join(rng.choice(WORDS) for _ in range(rng.randint(low, high)))
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +112,8 @@ def engine(request: pytest.FixtureRequest, server: str, tiny_llama: Path) -> Ope
 
 def test_scores_are_those_of_hf(server: str, tiny_llama: Path, hf: Any) -> None:
     engine = OpenAIEngine(OpenAIOptions(Server(server, Secret(KEY)), "tiny", tiny_llama))
-    rng = random.Random(0)
-    requests = [
-        ScoreRequest(sentence(rng, 0, 40), " " + sentence(rng, 1, 6), n // 2) for n in range(60)
-    ]
+    words = partial(sentence, random.Random(0), words=TWO_BYTES)
+    requests = [ScoreRequest(words(0, 40), " " + words(1, 6), n // 2) for n in range(60)]
     requests += [
         ScoreRequest("", "It is mine, über all.", 60),
         ScoreRequest("blanks at the end  ", "here", 61),
@@ -138,7 +132,7 @@ def test_scores_are_those_of_hf(server: str, tiny_llama: Path, hf: Any) -> None:
 def test_greedy_responses_are_those_of_hf(engine: OpenAIEngine, hf: Any) -> None:
     rng = random.Random(1)
     write = Chat(hf.tokenizer, None)
-    texts = [sentence(rng, 1, 20) for _ in range(16)]
+    texts = [sentence(rng, 1, 20, TWO_BYTES) for _ in range(16)]
     whole = answers(hf.respond([GenerateRequest(text, Sampling(12), 0) for text in texts]))
     plain, chats, rendered = [], [], []
     for n, text in enumerate(texts):
