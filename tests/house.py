@@ -23,7 +23,7 @@ FLOORS = (
     ("cli",),
     ("estimate", "redteam", "sweeps", "toy_world"),
     ("evaluation", "leaderboard", "training"),
-    ("helpfulness", "rankers"),
+    ("helpfulness", "imports", "rankers"),
     ("also", "export", "judges"),
     ("lm_eval", "tasks"),
     ("engines", "run"),

@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from bfpo_bench.common.errors import BadInput, RunFailed
-from bfpo_bench.common.foreign import check_is_file
 from bfpo_bench.common.ownership import Lock
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.common.statistics import share
 from bfpo_bench.engines.thoughts import split
+from bfpo_bench.imports.json_lines import Sample, read_samples
 from bfpo_bench.judges import NO_ANSWER, Exchange, Judge, Verdict, judge_all
 from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.run.store import answer_key
 from bfpo_bench.run.store.records import REFUSALS
-from bfpo_bench.tasks import advbench
 
 Place = tuple[int, int, str]
 """Line, index in the line, and key of a verdict."""
@@ -229,132 +228,3 @@ def _locked(path: Path) -> Iterator[IO[bytes]]:
         ) from error
     with closing(lock), file:
         yield file
-
-
-# ---------------------------------------------------------- reading the file
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A response in a file.
-
-    Attributes:
-        line: of the file, counted from 1.
-        index: which of the line's responses it is; lm-eval logs several where it drew several.
-    """
-
-    line: int
-    index: int
-    exchange: Exchange
-
-
-def read_samples(
-    path: Path, prompt_field: str | None = None, response_field: str | None = None
-) -> Iterator[Sample]:
-    """The responses of a file, one after the other; the file is never in memory as a whole.
-
-    A line of a samples log of lm-eval (``resps`` and ``arguments``) gives the generated responses.
-    Its prompt is the one of the item where the task is one of this project's; that of any other
-    task is the text the model saw, chat template and all, unless a field is named.
-
-    Args:
-        prompt_field: dotted path of the prompt in a line, e.g. ``doc.question``; default
-            ``prompt``.
-        response_field: the same for the response; default ``response``.
-
-    Raises:
-        BadInput: the file cannot be read, is no JSON lines, or lacks a field.
-    """
-    empty = True
-    try:
-        check_is_file(path)
-        with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                empty = False
-                where = f"{path}, line {number}"
-                record = _record(line, where)
-                prompt, responses = _texts(record, prompt_field, response_field, where)
-                for index, response in enumerate(responses):
-                    yield Sample(number, index, Exchange(prompt, response))
-    except OSError as error:
-        raise BadInput(
-            f"the samples file {path} cannot be read ({error.strerror}); give a file of JSON lines."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise BadInput(
-            f"the samples file {path} is not UTF-8 text ({error.reason}); save it as UTF-8."
-        ) from None
-    if empty:
-        raise BadInput(f"the samples file {path} is empty; give one JSON object per line.")
-
-
-def _record(line: str, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        hint = " (a JSON array? write one object per line)" if line.lstrip()[:1] == "[" else ""
-        raise BadInput(f"{where} is not JSON{hint}; give one JSON object per line.") from None
-    if not isinstance(record, dict):
-        raise BadInput(f"{where} is no object with fields; give one JSON object per line.")
-    return record
-
-
-def _texts(
-    record: dict[str, Any], prompt_field: str | None, response_field: str | None, where: str
-) -> tuple[str, list[str]]:
-    """The prompt and the responses of a line."""
-    logged = "resps" in record and "arguments" in record
-    if logged and response_field is None:
-        responses = _logged_responses(record["resps"], where)
-    else:
-        responses = [_field(record, response_field or "response", "--response-field", where)]
-    if prompt_field is not None or not logged:
-        return _field(record, prompt_field or "prompt", "--prompt-field", where), responses
-    return _logged_prompt(record, where), responses
-
-
-def _field(record: dict[str, Any], name: str, option: str, where: str) -> str:
-    value: Any = record
-    for part in name.split("."):
-        if not isinstance(value, dict) or part not in value:
-            there = f"; there are {', '.join(map(str, value))}" if isinstance(value, dict) else ""
-            raise BadInput(f"{where} has no field {name!r}{there}. Name another with {option}.")
-        value = value[part]
-    if not isinstance(value, str):
-        raise BadInput(
-            f"{where}: field {name!r} is {type(value).__name__}, a text is needed. Name another "
-            f"with {option}."
-        )
-    return value
-
-
-def _logged_responses(resps: Any, where: str) -> list[str]:
-    """``resps`` holds a list per request of an item; a generated item has one request."""
-    first = resps[0] if isinstance(resps, list) and resps else None
-    if isinstance(first, list) and first and all(isinstance(text, str) for text in first):
-        return first
-    raise BadInput(
-        f"{where} logs no generated responses (log-likelihoods, perhaps); only what a model wrote "
-        "can be judged."
-    )
-
-
-def _logged_prompt(record: dict[str, Any], where: str) -> str:
-    item = record.get("doc")
-    if isinstance(item, dict) and "item_id" in item:
-        # A row of one of our tasks: the judge is shown what it is shown in `evaluate`.
-        if isinstance(item.get("goal"), str):
-            return advbench.prompt(item)
-        if isinstance(item.get("prompt"), str):
-            return str(item["prompt"])
-    arguments = record["arguments"]
-    # Written by lm-eval as {"gen_args_0": {"arg_0": context, …}}, kept in memory as a list.
-    if isinstance(arguments, dict):
-        return _field(arguments, "gen_args_0.arg_0", "--prompt-field", where)
-    if isinstance(arguments, list) and arguments and isinstance(arguments[0], (list, tuple)):
-        context = arguments[0][0]
-        if isinstance(context, str):
-            return context
-    raise BadInput(f"{where} does not say what was asked; name the field with --prompt-field.")

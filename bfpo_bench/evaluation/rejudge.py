@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
@@ -20,14 +20,14 @@ from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import superseded
 from bfpo_bench.run.marks import VERDICT_MARKS
-from bfpo_bench.run.results import Average, Results, TaskResult
+from bfpo_bench.run.results import Results, TaskResult
 from bfpo_bench.run.results_files import read_results, results_file, results_files
 from bfpo_bench.run.run_json import read_run
 from bfpo_bench.run.session import Session, mixed_versions
 from bfpo_bench.run.store import ResponseRecord, Store, answer_key
 from bfpo_bench.run.table import markdown
-from bfpo_bench.run.uncertainty import with_uncertainty
-from bfpo_bench.suites import PromptKind, SuiteTask, prompt_kind, task_names
+from bfpo_bench.run.uncertainty import renewed
+from bfpo_bench.suites import PromptKind, prompt_kind, task_names
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def judge_run(
 ) -> Rejudged:
     """Judges the saved responses of a finished run, or goes on where an earlier call stopped.
 
-    Where nobody has said yet what is refused in the run, its own results get that from here.
+    Where nobody has said yet what is harmful, or refused, in the run, its own results get that from
+    here.
 
     Args:
         refusal: who says what is refused; None takes `chosen` where it does, else the run's own.
@@ -101,14 +102,23 @@ def judge_run(
                 marks=[*results.marks, *judge.mixed],
             )
             filled = None
-            if other is not None and refused_by is None:
+            fills_harm = says_harm and own is None
+            fills_refusals = other is not None and refused_by is None
+            if fills_harm or fills_refusals:
+                by_harm = judge if fills_harm else None
+                by_refusal = other if fills_refusals else None
                 found = {
                     cell.task: with_verdicts(
-                        cell, store, opinion(None, own, cell), opinion(other, None, cell)
+                        *(cell, store, opinion(by_harm, own, cell)),
+                        opinion(by_refusal, refused_by, cell),
                     )
                     for cell in cells
                 }
-                filled = replace(_results(before, found, store), refusal_judge=other.identity)
+                filled = replace(
+                    _results(before, found, store),
+                    judge=by_harm.identity if by_harm else own,
+                    refusal_judge=by_refusal.identity if by_refusal else refused_by,
+                )
         file = results_file(judge.name)
         run.write_text(file, results.to_json())
         for older in results_files(path, judge.name)[1:]:
@@ -184,7 +194,7 @@ def verdicts_of(path: Path) -> dict[str, Results]:
     if older:
         with Store(path / "samples.sqlite", read_only=True) as store:
             for judge in older:
-                tasks, means = _sure(found[judge], found[judge].tasks, store)
+                tasks, means = renewed(found[judge], found[judge].tasks, store)
                 found[judge] = replace(found[judge], tasks=tasks, averages=means)
     return found
 
@@ -243,7 +253,7 @@ def _responses(path: Path, store: Store, cell: TaskResult) -> list[ResponseRecor
 
 
 def _results(before: Results, found: dict[str, TaskResult], store: Store) -> Results:
-    tasks, means = _sure(before, {**before.tasks, **found}, store)
+    tasks, means = renewed(before, {**before.tasks, **found}, store)
     old = {mark for name in found for mark in _verdict_marks(before.tasks[name])}
     marks = [mark for mark in before.marks if mark not in old]
     marks += [mark for name in found for mark in _verdict_marks(tasks[name])]
@@ -254,21 +264,6 @@ def _results(before: Results, found: dict[str, TaskResult], store: Store) -> Res
         averages=means,
         marks=marks,
     )
-
-
-def _sure(
-    before: Results, cells: dict[str, TaskResult], store: Store
-) -> tuple[dict[str, TaskResult], dict[str, Average]]:
-    """Cells and averages with standard errors and intervals."""
-    # Group, task and column are all that averages look at, and a cell has them as well.
-    tasks, means = with_uncertainty(cells, cast(list[SuiteTask], list(cells.values())), store)
-    # What the run never did is missing still.
-    columns = {cell.column for cell in cells.values()}
-    for name, mean in before.averages.items():
-        absent = [title for title in mean.missing if title not in columns]
-        if absent:
-            means[name] = Average(None, None, absent + means[name].missing)
-    return tasks, means
 
 
 def _verdict_marks(cell: TaskResult) -> list[str]:

@@ -7,18 +7,20 @@ from typing import Any
 
 from bfpo_bench.evaluation.bench import Bench
 from bfpo_bench.judges.chosen import ChosenJudge
-from bfpo_bench.run.marks import ANYWAY, NO_JUDGE, NO_NUMBER, NO_SHARES, VERDICT_MARKS
+from bfpo_bench.run.marks import (
+    ANYWAY,
+    NO_HARM,
+    NO_JUDGE,
+    NO_NUMBER,
+    NO_REFUSALS,
+    NO_SHARES,
+    VERDICT_MARKS,
+)
 from bfpo_bench.run.outcomes import verdict_counts
 from bfpo_bench.run.results import TaskResult
 from bfpo_bench.run.shares import COUNTED, SHARES, Judges
 from bfpo_bench.run.store import Store
 from bfpo_bench.suites import PromptKind
-
-NO_REFUSALS = (
-    f"{NO_NUMBER}nobody says what is refused; `bfpo-bench judge RUN --judge wildguard-7b` adds it, "
-    "and so does any judge that gives refusal verdicts"
-)
-NO_HARM = f"{NO_NUMBER}nobody says what is harmful; `bfpo-bench judge RUN --judge NAME` adds it"
 
 
 @dataclass(frozen=True)

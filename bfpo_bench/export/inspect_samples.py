@@ -163,4 +163,5 @@ def _kept(sample: Sample) -> dict[str, Any]:
         "choices": [without(score, *of) for score in sample.scores],
         "verdicts": [without(verdict, *of) for verdict in sample.verdicts],
         "annotations": [without(one, *of) for one in sample.annotations],
+        "metrics": sample.metrics,
     }

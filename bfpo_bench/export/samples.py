@@ -140,7 +140,7 @@ class RunSamples:
     @property
     def judge(self) -> str | None:
         """Name of the judge that the run's own results count; None without judged tasks."""
-        judge = self.content["identity"].get("judge")
+        judge = (self.results and self.results.judge) or self.content["identity"].get("judge")
         return None if judge is None else str(judge["judge"])
 
     @property

@@ -41,7 +41,7 @@ annotator's have to agree with all else of theirs: it is one instrument that all
 CHAT_ONLY = frozenset({"system_prompt", "template", "date", "thinking"})
 """Settings that nothing depends on but tasks whose prompts go through a chat template."""
 
-_WITHOUT = {"thinking": "auto"}
+_WITHOUT = {"thinking": "auto", "answers_from": "bfpo-bench"}
 """What a setting is where it is not kept, of those that are kept only when asked for."""
 
 _PER_CELL = frozenset(

@@ -107,12 +107,13 @@ class RunDirectory:
     def record_session(self, session: dict[str, Any], place: int | None = None) -> int:
         """Notes one session of this run: times, versions and hardware.
 
-        Those of the newest session that was the model's own stand above the sessions too.
+        Those of the newest session that was the model's own stand above the sessions too; one of
+        version 0.1 has none.
 
         Args:
             place: what was returned for the same session before; None for a new one.
         """
-        if "judge" not in session:
+        if "judge" not in session and "environment" in session:
             self._content["environment"] = session["environment"]
         sessions = self._content["sessions"]
         if place is None:

@@ -14,6 +14,13 @@ NO_JUDGE = f"{NO_NUMBER}judge "
 ANYWAY = "judged anyway: "
 """Begins the mark of a cell whose judge is not made for its prompts."""
 
+NO_REFUSALS = (
+    f"{NO_NUMBER}nobody says what is refused; `bfpo-bench judge RUN --judge wildguard-7b` adds it, "
+    "and so does any judge that gives refusal verdicts"
+)
+NO_HARM = f"{NO_NUMBER}nobody says what is harmful; `bfpo-bench judge RUN --judge NAME` adds it"
+"""The marks of a judged cell that nobody has judged."""
+
 NO_SHARES = "no refusal shares: "
 """Begins the mark that says why a cell with a number does not say what is refused."""
 

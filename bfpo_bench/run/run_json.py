@@ -72,12 +72,16 @@ def read_run(path: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise BadInput(f"{file} is damaged ({error}); {_AGAIN}") from error
+    return _run(content, file)
+
+
+def _run(content: Any, file: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("identity"), dict):
         raise BadInput(f"{file} is not a run of bfpo-bench; use another run directory.")
     schema = content.get("schema")
     if isinstance(schema, int) and schema > SCHEMA_VERSION:
         raise BadInput(
-            f"{path} was written by a newer bfpo-bench (schema {schema}, this one knows "
+            f"{file.parent} was written by a newer bfpo-bench (schema {schema}, this one knows "
             f"{SCHEMA_VERSION}); upgrade bfpo-bench to go on with this run."
         )
     of_kind(_Content, content, file, _AGAIN)
@@ -90,12 +94,20 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     Raises:
         BadInput: as :func:`read_run`, or it is another kind of run.
     """
-    content = read_run(path)
+    return _evaluation(read_run(path), path / "run.json")
+
+
+def checked_evaluation(content: Any, file: Path) -> dict[str, Any]:
+    """What :func:`read_evaluation` gives, of a content that stood in another file."""
+    return _evaluation(_run(content, file), file)
+
+
+def _evaluation(content: dict[str, Any], file: Path) -> dict[str, Any]:
     identity = content["identity"]
     if "suite" not in identity and "kind" in identity:
         raise BadInput(
-            f"{path} is the run of a red teaming, no evaluation; what it has found lies in its "
-            "--output, one pair a line."
+            f"{file.parent} is the run of a red teaming, no evaluation; what it has found lies in "
+            "its --output, one pair a line."
         )
-    of_kind(_Evaluation, identity, path / "run.json", _AGAIN)
+    of_kind(_Evaluation, identity, file, _AGAIN)
     return content

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 from bfpo_bench.common.statistics import Floats, draw_tasks, mean_of, percentiles, spread, wilson
 from bfpo_bench.run.outcomes import tallies_of
-from bfpo_bench.run.results import Average, TaskResult, without_verdicts
+from bfpo_bench.run.results import Average, Results, TaskResult, without_verdicts
 from bfpo_bench.run.shares import SHARES
 from bfpo_bench.run.store import Store
 from bfpo_bench.suites import AVERAGED, SuiteTask
@@ -48,6 +49,29 @@ def with_uncertainty(
             low, high = percentiles(mean.value, values)
             means[key] = replace(mean, low=low, high=high)
     return cells, means
+
+
+def renewed(
+    before: Results, cells: Mapping[str, TaskResult], store: Store
+) -> tuple[dict[str, TaskResult], dict[str, Average]]:
+    """The same of cells of a run whose suite is known by its earlier results alone.
+
+    Args:
+        cells: those of its tasks that are there.
+    """
+    # Group, task and column are all that averages look at, and a cell has them as well.
+    tasks, means = with_uncertainty(cells, cast(list[SuiteTask], list(cells.values())), store)
+    # What the run never did is missing still, and so is what it does not hold any more.
+    gone = [cell for task, cell in before.tasks.items() if task not in cells]
+    columns = {cell.column for cell in cells.values()}
+    for name, mean in before.averages.items():
+        groups = _PAPER if name == "savg" else (name,)
+        absent = [title for title in mean.missing if title not in columns]
+        absent += [cell.column for cell in gone if cell.group in groups]
+        if absent:
+            found = means.get(name, Average(None, None))
+            means[name] = Average(None, None, [*dict.fromkeys(absent + found.missing)])
+    return tasks, means
 
 
 def averages(tasks: Mapping[str, TaskResult], suite: Sequence[SuiteTask]) -> dict[str, Average]:

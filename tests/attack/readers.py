@@ -14,9 +14,9 @@ from bfpo_bench.client.http import Answer
 from bfpo_bench.common.errors import BenchError
 from bfpo_bench.data.load import load_source
 from bfpo_bench.engines.openai.replies import read_chat, read_completion, read_echo, read_next
-from bfpo_bench.evaluation.judge_file import read_samples
 from bfpo_bench.export.samples import RunSamples
 from bfpo_bench.helpfulness.answers import read_choice
+from bfpo_bench.imports.json_lines import read_samples
 from bfpo_bench.judges.human_labels import majority, read_table
 from bfpo_bench.judges.load import load_judge
 from bfpo_bench.judges.rubric import read_answer

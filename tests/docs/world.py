@@ -211,6 +211,10 @@ def _texts(folder: Path) -> None:
     (folder / "judge-comparison.csv").write_text(f"{theirs}llamaguard2_cf,refusal\n{labelled}")
     asked = [{"question": p, "answer": answers[n % 2]} for n, p in enumerate(prompts)]
     _jsonl(folder / "mine.jsonl", asked)
+    bundled = (ROOT / "bfpo_bench" / "data" / "mini" / "advbench.jsonl").read_text(encoding="utf-8")
+    goal = json.loads(bundled.splitlines()[0])["goal"]
+    cases = {"a_behavior": [{"test_case": goal, "generation": answers[0]}]}
+    (folder / "completions.json").write_text(json.dumps(cases), encoding="utf-8")
     logged = [
         {"doc_id": n, "doc": {"prompt": p}, "arguments": [[p, {}]], "resps": [[answers[n % 2]]]}
         for n, p in enumerate(prompts)

@@ -13,7 +13,8 @@ import pytest
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation import judge_file as module
-from bfpo_bench.evaluation.judge_file import JudgedSamples, judge_samples, read_samples
+from bfpo_bench.evaluation.judge_file import JudgedSamples, judge_samples
+from bfpo_bench.imports.json_lines import read_samples
 from bfpo_bench.judges import Exchange, Verdict, protocol
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 from bfpo_bench.judges.keyword import KeywordJudge

@@ -1,0 +1,103 @@
+"""lm-eval's ``samples_<task>_<date>.jsonl``, and the ``results_<date>.json`` beside it.
+
+Of our own tasks (``lm_eval --include_path`` with the folder of bfpo-bench's) the items are known by
+their ids, scored ones too; of any other task only generated responses can be had.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.imports.answers import Answer, Choice, Log
+from bfpo_bench.imports.json_lines import question_of, read_samples, records
+from bfpo_bench.imports.options import ImportOptions
+from bfpo_bench.suites import task_names
+
+TOOL = "lm-eval"
+_NAME = re.compile(r"samples_(.+)_\d{4}-\d\d-\d\dT[\d.:-]+")
+
+
+def read(path: Path, results: Sequence[dict[str, Any]], options: ImportOptions) -> Log:
+    """The samples of a file.
+
+    Args:
+        results: contents of results files, of which one may be of the same evaluation.
+    """
+    found = _NAME.fullmatch(path.stem)
+    task = found[1] if found else path.stem
+    about: dict[str, Any] = next((one for one in results if task in one["configs"]), {})
+    config = about.get("config")
+    name = about.get("model_name")
+    if not isinstance(name, str) and isinstance(config, dict):
+        args = config.get("model_args")
+        name = args.get("pretrained") if isinstance(args, dict) else None
+    ours = task in task_names() and options.task is None and options.prompt_field is None
+
+    def answers() -> Iterator[Answer]:
+        if ours:
+            for number, record in records(path):
+                yield _of_ours(record, f"{path}, line {number}")
+            return
+        for sample in read_samples(path, options.prompt_field, options.response_field):
+            where = f"{path}, line {sample.line}"
+            yield Answer(where, sample.exchange.prompt, sample.exchange.response)
+
+    settings = about["configs"][task] if about else {}
+    drawn = settings.get("generation_kwargs") if isinstance(settings, dict) else None
+    return Log(
+        path,
+        TOOL,
+        task,
+        name if isinstance(name, str) else None,
+        answers,
+        _sampling(drawn if isinstance(drawn, dict) else {}),
+    )
+
+
+def _of_ours(record: dict[str, Any], where: str) -> Answer:
+    """A sample of one of our tasks: item, row, and what was asked and answered."""
+    try:
+        doc = dict(record["doc"])
+        item = str(doc.pop("item_id"))
+        position = int(record["doc_id"])
+        asked = record["arguments"]
+        if isinstance(asked, dict):  # as it is written, and not as lm-eval has it in memory
+            asked = [list(args.values()) for args in asked.values()]
+        given = record["filtered_resps"]
+        if isinstance(given[0], str):
+            question = question_of(doc)
+            return Answer(
+                *(where, asked[0][0] if question is None else question, given[0], asked[0][0]),
+                thought=record.get("thought"),
+                item=item,
+                position=position,
+                row=doc,
+            )
+        choices = tuple(
+            Choice(str(context), str(text), float(value), greedy in (True, "True"))
+            for (context, text, *_), (value, greedy) in zip(asked, given, strict=True)
+        )
+        metrics = {name: float(record[name]) for name in record["metrics"]}
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"{where} is no sample that lm-eval 0.4.13 has logged of one of bfpo-bench's tasks "
+            f"({error!r}); log it again with --log_samples."
+        ) from error
+    return Answer(
+        *(where, "", None),
+        item=item,
+        position=position,
+        row=doc,
+        choices=choices,
+        metrics=metrics,
+    )
+
+
+def _sampling(drawn: dict[str, Any]) -> dict[str, Any]:
+    """lm-eval's settings by our names."""
+    names = {"temperature": "temperature", "top_p": "top_p", "max_gen_toks": "max_new_tokens"}
+    return {ours: drawn[theirs] for theirs, ours in names.items() if theirs in drawn}
