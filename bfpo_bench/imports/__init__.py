@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.files import LOCK, atomic_folder
+from bfpo_bench.common.foreign import place_of
 from bfpo_bench.export.place import place_name
 from bfpo_bench.imports.options import FORMATS, ImportOptions
 
@@ -45,6 +47,9 @@ def import_files(paths: Sequence[Path], options: ImportOptions | None = None) ->
 
     options = options or ImportOptions()
     files = [readers.look(path, options.format) for path in paths]
+    for place, count in Counter(map(place_of, paths)).items():
+        if count > 1:
+            raise BadInput(f"{place} is given {count} times; name it once.")
     own = {
         file.path: kept
         for file in files

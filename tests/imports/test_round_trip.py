@@ -126,6 +126,9 @@ def test_logs_of_two_runs_are_not_mixed(whole: Path, tmp_path: Path) -> None:
     two = sorted(export_run(other, "inspect", tmp_path / "two").path.iterdir())
     with pytest.raises(BadInput, match="are of different runs; import each run's logs by themsel"):
         import_files([one[0], two[1]], ImportOptions(output=tmp_path / "x"))
+    twice = Path(shutil.copy(one[0], tmp_path / "twice.eval"))
     with pytest.raises(BadInput, match="both hold bfpo_"):
-        import_files([one[0], one[0]], ImportOptions(output=tmp_path / "x"))
+        import_files([one[0], twice], ImportOptions(output=tmp_path / "x"))
+    with pytest.raises(BadInput, match="is given 2 times; name it once"):
+        import_files([one[0], one[1], one[0]], ImportOptions(output=tmp_path / "x"))
     assert not (tmp_path / "x").exists()
