@@ -20,13 +20,13 @@ from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import superseded
 from bfpo_bench.run.marks import VERDICT_MARKS
+from bfpo_bench.run.renewed import renewed
 from bfpo_bench.run.results import Results, TaskResult
 from bfpo_bench.run.results_files import read_results, results_file, results_files
 from bfpo_bench.run.run_json import read_run
 from bfpo_bench.run.session import Session, mixed_versions
 from bfpo_bench.run.store import ResponseRecord, Store, answer_key
 from bfpo_bench.run.table import markdown
-from bfpo_bench.run.uncertainty import renewed
 from bfpo_bench.suites import PromptKind, prompt_kind, task_names
 
 

@@ -20,6 +20,7 @@ from bfpo_bench.export.inspect_log import OWN_SCHEMA
 from bfpo_bench.export.inspect_samples import OURS
 from bfpo_bench.imports.inspect_log import Sample, header, samples
 from bfpo_bench.run.directory import RunDirectory
+from bfpo_bench.run.renewed import renewed
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.run_json import checked_evaluation
 from bfpo_bench.run.store import (
@@ -32,7 +33,6 @@ from bfpo_bench.run.store import (
     VerdictRecord,
 )
 from bfpo_bench.run.table import markdown
-from bfpo_bench.run.uncertainty import renewed
 
 _ADVICE = "export the run again."
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import cast
 
 from bfpo_bench.common.statistics import Floats, draw_tasks, mean_of, percentiles, spread, wilson
 from bfpo_bench.run.outcomes import tallies_of
-from bfpo_bench.run.results import Average, Results, TaskResult, without_verdicts
+from bfpo_bench.run.results import Average, TaskResult, without_verdicts
 from bfpo_bench.run.shares import SHARES
 from bfpo_bench.run.store import Store
 from bfpo_bench.suites import AVERAGED, SuiteTask
 
-_PAPER = ("disc", "gen")
+PAPER = ("disc", "gen")
 """The groups of the paper; Savg. is their mean."""
 
 
@@ -51,29 +50,6 @@ def with_uncertainty(
     return cells, means
 
 
-def renewed(
-    before: Results, cells: Mapping[str, TaskResult], store: Store
-) -> tuple[dict[str, TaskResult], dict[str, Average]]:
-    """The same of cells of a run whose suite is known by its earlier results alone.
-
-    Args:
-        cells: those of its tasks that are there.
-    """
-    # Group, task and column are all that averages look at, and a cell has them as well.
-    tasks, means = with_uncertainty(cells, cast(list[SuiteTask], list(cells.values())), store)
-    # What the run never did is missing still, and so is what it does not hold any more.
-    gone = [cell for task, cell in before.tasks.items() if task not in cells]
-    columns = {cell.column for cell in cells.values()}
-    for name, mean in before.averages.items():
-        groups = _PAPER if name == "savg" else (name,)
-        absent = [title for title in mean.missing if title not in columns]
-        absent += [cell.column for cell in gone if cell.group in groups]
-        if absent:
-            found = means.get(name, Average(None, None))
-            means[name] = Average(None, None, [*dict.fromkeys(absent + found.missing)])
-    return tasks, means
-
-
 def averages(tasks: Mapping[str, TaskResult], suite: Sequence[SuiteTask]) -> dict[str, Average]:
     """The averages with standard errors; tasks are independent samples.
 
@@ -84,7 +60,7 @@ def averages(tasks: Mapping[str, TaskResult], suite: Sequence[SuiteTask]) -> dic
     found: dict[str, Average] = {}
     for group in AVERAGED:
         wanted = [t for t in suite if t.group == group]
-        if not wanted and group not in _PAPER:
+        if not wanted and group not in PAPER:
             continue
         cells = {t.task: tasks.get(t.task) for t in wanted}
         scores = [c.score for c in cells.values() if c is not None and c.score is not None]
@@ -119,6 +95,6 @@ def draws_of_averages(
         if tasks[name].group in AVERAGED:
             parts.setdefault(tasks[name].group, []).append(values)
     found = {group: mean_of(values) for group, values in parts.items()}
-    if found.keys() >= set(_PAPER):
-        found["savg"] = mean_of([found[group] for group in _PAPER])
+    if found.keys() >= set(PAPER):
+        found["savg"] = mean_of([found[group] for group in PAPER])
     return found
