@@ -10,10 +10,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from trl import SFTTrainer
 
+from bfpo_bench.training.held_out import HeldOut
 from bfpo_bench.training.loop import OwnLoop
 
 WEIGHTS = "token_weights"
 """What a batch calls them."""
+
+IGNORED = -100
+"""Label of a token that is not learnt."""
 
 
 class ConversationTrainer(OwnLoop, SFTTrainer):  # type: ignore[misc]
@@ -23,6 +27,7 @@ class ConversationTrainer(OwnLoop, SFTTrainer):  # type: ignore[misc]
         batches: the conversations of each batch of this process, in order.
         weights: of each conversation's tokens, None where all weigh 1. The loss is the mean over
             the tokens of an update by their weights.
+        held_out: conversations that are looked at and not trained on; None where there are none.
         more: as SFTTrainer has it.
     """
 
@@ -31,10 +36,12 @@ class ConversationTrainer(OwnLoop, SFTTrainer):  # type: ignore[misc]
         *,
         batches: Sequence[list[int]],
         weights: Sequence[Sequence[float] | None],
+        held_out: HeldOut | None = None,
         **more: Any,
     ) -> None:
         super().__init__(**more)
         self._batches = batches
+        self._held_out = held_out
         self._weights = weights if any(one is not None for one in weights) else None
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -60,6 +67,27 @@ class ConversationTrainer(OwnLoop, SFTTrainer):  # type: ignore[misc]
                 row[:size] = torch.tensor(self._weights[index] or [1.0] * size)
             found[WEIGHTS] = table
         return found
+
+    @torch.no_grad()
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Mean loss of a token of what is held out, as ``eval_loss`` in the log; all weigh 1."""
+        assert self._held_out is not None, "the trainer was given nothing that is held out"
+        model = self.model_wrapped
+        model.eval()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        for batch, counts in self._held_out.batches:
+            rows = [self.train_dataset[index] for index in batch]
+            inputs = self._prepare_inputs(self.data_collator(rows))
+            tokens = (inputs["labels"][:, 1:] != IGNORED).sum()
+            with self.compute_loss_context_manager():
+                loss = self.compute_loss(model, inputs)
+            if counts:
+                sums += torch.stack([loss * tokens, tokens])
+        total, count = self.accelerator.reduce(sums, reduction="sum").tolist()
+        said = {"eval_loss": total / count}
+        self.log(said)
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, said)
+        return said
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **more: Any

@@ -18,6 +18,7 @@ from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.training.data.chat_template import ChatTemplate
 from bfpo_bench.training.data.sampler import Schedule
+from bfpo_bench.training.held_out import LOOKS, HeldOut
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.saving import Beside, beside
 from bfpo_bench.training.trainable import find_base, leave_nothing_to_chance, trained_outline
@@ -168,6 +169,22 @@ class Prepared(ABC):
             BadInput: an update cannot be split into equal parts.
         """
         return recipe_schedule(self.recipe, self.sizes, rank, world, self.batches(world)[1])
+
+    def held_out(self, items: Sequence[int], state: PartialState) -> HeldOut | None:
+        """What one process looks at, and when; None where the recipe holds nothing out.
+
+        Args:
+            items: numbers of what is held out, among all.
+        """
+        if self.recipe.eval is None:
+            return None
+        return HeldOut(
+            items,
+            self.batches(state.num_processes)[0],
+            self.recipe.eval.steps or -(-self.updates // LOOKS),
+            state.process_index,
+            state.num_processes,
+        )
 
     def reward_identities(self) -> dict[str, Any]:
         """What the rewards that are trained on depend on, by name."""

@@ -81,6 +81,7 @@ class DataRecipe:
         format: how rows are written, see docs/preferences.md; None finds out.
         limit: records to draw by the seed; None takes all. A smaller limit keeps a part of what a
             larger one keeps.
+        share: of all conversations of an SFT that those of this set make up, instead of a limit.
         skip_bad_rows: leave bad rows out (counted and reported) instead of refusing them.
         ignore_fields: fields of its rows that are no part of the conversation, though they look
             like it; see :mod:`bfpo_bench.training.data.columns`.
@@ -99,6 +100,7 @@ class DataRecipe:
     revision: str | None = None
     format: str | None = None
     limit: Count | None = None
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
     skip_bad_rows: bool = False
     ignore_fields: Texts = ()
     all_safe: bool = False
@@ -109,6 +111,11 @@ class DataRecipe:
         if bool(self.files) == bool(self.hub):
             raise ValueError(
                 f"set {self.name!r} needs either files or a data set on the hub, not both."
+            )
+        if self.share is not None and (self.limit is not None or self.pairs == "prompts"):
+            raise ValueError(
+                f"of set {self.name!r}, either 'limit' or 'share' says how much is drawn, and a "
+                "'share' is of conversations."
             )
 
 
@@ -304,11 +311,11 @@ class OptimizationRecipe:
 
 @dataclass(frozen=True, config=STRICT)
 class EvalRecipe:
-    """Pairs that are looked at while training and never trained on: a ``share``, or sets of their
-    own.
+    """Pairs, or in an SFT conversations, that are looked at while training and never trained on: a
+    ``share``, or sets of their own.
 
     Attributes:
-        share: of the prompts of every set, drawn by the seed; all pairs of a prompt go together.
+        share: of the prompts of every set, drawn by the seed; all of a prompt go together.
         data: sets of their own, as those that are trained on.
         steps: updates between two looks; None looks ten times. The last update is always followed
             by one.
@@ -346,7 +353,7 @@ class Recipe:
         rounds: how often all of it is done, and what moves between; None trains once.
         attributes: SteerLM: what is asked of the model in evaluation, e.g. ``{helpfulness: 1}``.
         mixing: ``buffered`` or ``shuffled``.
-        eval: pairs that are held out, and when they are looked at; None holds none out.
+        eval: what is held out, and when it is looked at; None holds nothing out.
         layers: name patterns of the layers that are trained; empty trains all.
         precision: ``bf16`` (frozen weights and products in bfloat16, trained weights in float32)
             or ``fp32``.
@@ -412,7 +419,7 @@ def _rules(recipe: Recipe) -> list[tuple[bool, str]]:
     """What must be right together, and a clause to say so."""
     kind, r, o = recipe.kind, recipe.rollout, recipe.optimization
     pairwise, on_policy = kind == "preference", kind == "reward"
-    named = {d.pairs for d in recipe.data}
+    named, looked_at = {d.pairs for d in recipe.data}, recipe.every_set[len(recipe.data) :]
     best_of = kind == "sft" and "prompts" in named
     rewarded = on_policy or best_of
     sampled = best_of or recipe.rounds is not None
@@ -422,7 +429,29 @@ def _rules(recipe: Recipe) -> list[tuple[bool, str]]:
         (not pairwise or recipe.loss is not None, "a preference recipe needs a 'loss'"),
         (pairwise or recipe.loss is None, f"a recipe of kind {kind} has no 'loss'"),
         (recipe.margin is None or pairwise, "a 'margin' belongs to a preference recipe"),
-        (recipe.eval is None or pairwise, "'eval' belongs to a preference recipe"),
+        (
+            recipe.eval is None or not on_policy,
+            "a recipe of kind reward has no 'eval', for its 'reward' is always that of responses "
+            "that it was not trained on yet; for other prompts, evaluate the model",
+        ),
+        (
+            kind != "sft" or "prompts" not in {d.pairs for d in looked_at},
+            "'eval.data' of an SFT are conversations, not prompts",
+        ),
+        (
+            all(d.share is None for d in recipe.data)
+            or (
+                kind == "sft"
+                and sum(d.share or 0.0 for d in recipe.data) < 1
+                and any(d.share is None for d in recipe.data)
+            ),
+            "a 'share' belongs to an SFT set that has others without one beside it, and all shares "
+            "together are below 1",
+        ),
+        (
+            all(d.share is None for d in looked_at),
+            "sets of 'eval' have a 'limit', and no 'share'",
+        ),
         (recipe.relabel is None or pairwise, "'relabel' belongs to a preference recipe"),
         (
             recipe.relabel is None or recipe.margin is None,

@@ -27,14 +27,15 @@ from bfpo_bench.training.data.chat import (
     HELPFULNESS,
     PROMPTS_ONLY,
     SAFETY,
+    Conversations,
     PromptSet,
     attribute_line,
     load_conversations,
 )
 from bfpo_bench.training.data.chat_template import ChatTemplate
-from bfpo_bench.training.data.load import usable
-from bfpo_bench.training.data.preferences import Messages, Segments
+from bfpo_bench.training.data.load import draw, usable
 from bfpo_bench.training.data.tokenize import conversation_weights, tokenize_conversations
+from bfpo_bench.training.held_out import check_some, where, which_held_out
 from bfpo_bench.training.on_policy.best import BestOf, choose_best_of
 from bfpo_bench.training.on_policy.prompts import (
     prompt_entry,
@@ -49,7 +50,7 @@ from bfpo_bench.training.prepared import (
     open_base,
     tell_left_out,
 )
-from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe import DataRecipe, Recipe
 from bfpo_bench.training.record import set_entry
 from bfpo_bench.training.saving import check_ids, embedding_rows, padded
 
@@ -59,7 +60,8 @@ class ConversationSet:
     """A set as it goes into fine-tuning.
 
     Attributes:
-        tokens: ids of each conversation, cut to the recipe's ``max_length``.
+        tokens: ids of each conversation that is trained on, cut to the recipe's ``max_length``.
+        held_out: of those that are only looked at.
         cut: how many were.
         bad: a sentence for each row that was left out.
         digest: of the conversations and what weighs in them, in order.
@@ -68,6 +70,7 @@ class ConversationSet:
 
     name: str
     tokens: list[np.ndarray]
+    held_out: list[np.ndarray]
     cut: int
     bad: list[str]
     digest: str
@@ -78,16 +81,18 @@ class ConversationSet:
         return set_entry(
             self.name,
             len(self.tokens),
-            len(self.tokens) + len(self.bad),
+            len(self.tokens) + len(self.held_out) + len(self.bad),
             self.bad,
             sum(map(len, self.tokens)),
             self.digest,
             cut=self.cut,
+            **({"held_out": len(self.held_out)} if self.held_out else {}),
         )
 
     def __str__(self) -> str:
         counts = f"{len(self.tokens):,} conversations, {sum(map(len, self.tokens)):,} tokens"
-        return f"{self.name}: {counts}; cut: {self.cut:,} at the end{left_out(self.bad)}"
+        held = f"; {len(self.held_out)} more are held out" if self.held_out else ""
+        return f"{self.name}: {counts}; cut: {self.cut:,} at the end{left_out(self.bad)}{held}"
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,10 @@ class PreparedSFT(Prepared):
     @property
     def sizes(self) -> list[int]:
         """See :class:`Prepared`."""
-        return [len(one.prompts if isinstance(one, PromptSet) else one.tokens) for one in self.sets]
+        return [
+            len(one.prompts if isinstance(one, PromptSet) else one.tokens)
+            for one in self.sets[: len(self.recipe.data)]
+        ]
 
     def reward_identities(self) -> dict[str, Any]:
         """See :class:`Prepared`."""
@@ -137,8 +145,13 @@ class PreparedSFT(Prepared):
         asked = [one for one in self.sets if isinstance(one, PromptSet)]
         said, answered = self.own.answers(self.base.files, asked, run)
         made = {
-            one.name: _conversation_set(self.recipe, self.base, one.name, talks, [], True)
-            for one, talks in zip(asked, said, strict=True)
+            wanted.name: _conversation_set(
+                *(self.recipe, self.base, replace(wanted, skip_bad_rows=True)),
+                Conversations(talks, [""] * len(talks), [], [()] * len(talks)),
+            )
+            for wanted, talks in zip(
+                [one for one in self.recipe.data if one.pairs == PROMPTS_ONLY], said, strict=True
+            )
         }
         answered["left_out"] += sum(len(one.bad) for one in made.values())
         return replace(self, sets=[made.get(one.name, one) for one in self.sets], answered=answered)
@@ -172,14 +185,18 @@ class PreparedSFT(Prepared):
         # Tokenised already, by the rules of preference pairs.
         sets = [one for one in self.sets if isinstance(one, ConversationSet)]
         ids = [ids for one in sets for ids in one.tokens]
+        trained = len(ids)
+        ids += [ids for one in sets for ids in one.held_out]
+        held_out = self.held_out(range(trained, len(ids)), run.state)
         yield ConversationTrainer(
             model=model,
             args=config,
             train_dataset=datasets.Dataset.from_dict({"input_ids": ids}),
             processing_class=padded(self.base.tokenizer, embedding_rows(model)),
-            callbacks=callbacks,
+            callbacks=[*callbacks, *([held_out] if held_out else [])],
             batches=list(schedule),
             weights=[weights for one in sets for weights in one.weights],
+            held_out=held_out,
         )
 
 
@@ -195,71 +212,110 @@ def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = Fa
         return steered_template(template, recipe.attributes, tokenizer)
 
     base = open_base(recipe, trust_remote_code, steered if recipe.attributes else None)
-    sets: list[ConversationSet | PromptSet] = []
-    for wanted in recipe.data:
+    read: list[Conversations | PromptSet] = []
+    for wanted in recipe.every_set:
         if wanted.pairs == PROMPTS_ONLY:
-            sets.append(read_prompts(recipe, wanted, base, progress))
+            read.append(read_prompts(recipe, wanted, base, progress))
             continue
         with progress.stage(f"read {wanted.name}", 1, unit=""):
-            loaded = load_conversations(wanted, recipe.seed)
-        one = _conversation_set(
-            *(recipe, base, wanted.name, loaded.conversations, loaded.bad, wanted.skip_bad_rows),
-            places=loaded.places,
-            weights=loaded.weights,
-        )
-        tell_left_out(one.bad, progress)
+            read.append(load_conversations(wanted, recipe.seed))
+    read = with_shares(recipe, read)
+    sets: list[ConversationSet | PromptSet] = []
+    for wanted, some in zip(recipe.every_set, read, strict=True):
+        one = some if isinstance(some, PromptSet) else _conversation_set(recipe, base, wanted, some)
+        if isinstance(one, ConversationSet):
+            tell_left_out(one.bad, progress)
         sets.append(one)
     own = None
     if recipe.rewards:
         prompts = [p for one in sets if isinstance(one, PromptSet) for p in one.prompts]
         own = choose_best_of(recipe, prompts, base.chat, trust_remote_code)
-    return PreparedSFT(recipe, base, sets, own)
+    prepared = PreparedSFT(recipe, base, sets, own)
+    if own is None:
+        held_out = sum(len(o.held_out) for o in sets if isinstance(o, ConversationSet))
+        check_some(recipe, held_out, sum(prepared.sizes), prepared.unit)
+    return prepared
+
+
+def with_shares(
+    recipe: Recipe, read: Sequence[Conversations | PromptSet]
+) -> list[Conversations | PromptSet]:
+    """What was read, with as much of each set that has a ``share`` as makes it that share of all.
+
+    Raises:
+        BadInput: a set has not that much.
+    """
+    own = [one.share for one in recipe.data]
+    rest = sum(
+        len(some[0] if isinstance(some, Conversations) else some.prompts)
+        for some, share in zip(read, own, strict=False)
+        if share is None
+    )
+    found = list(read)
+    for index, (wanted, some) in enumerate(zip(recipe.data, read, strict=False)):
+        if wanted.share is None or isinstance(some, PromptSet):
+            continue
+        count = round(wanted.share * rest / (1 - sum(share or 0.0 for share in own)))
+        there = len(some.conversations)
+        if not 0 < count <= there:
+            raise BadInput(
+                f"set {wanted.name!r} is to make up {wanted.share:g} of all conversations, which "
+                f"is {count:,} beside the {rest:,} of the others, and it has {there:,}; change its "
+                "'share', or give the others a 'limit'."
+            )
+        kept = draw(list(range(there)), count, recipe.seed)
+        found[index] = some._replace(
+            conversations=[some.conversations[at] for at in kept],
+            places=[some.places[at] for at in kept],
+            weights=[some.weights[at] for at in kept],
+        )
+    return found
 
 
 def _conversation_set(
-    recipe: Recipe,
-    base: Base,
-    name: str,
-    conversations: Sequence[Messages],
-    bad: Sequence[str],
-    skip: bool,
-    places: Sequence[str] | None = None,
-    weights: Sequence[Segments] | None = None,
+    recipe: Recipe, base: Base, wanted: DataRecipe, said: Conversations
 ) -> ConversationSet:
     """Conversations as they go into fine-tuning.
 
-    Args:
-        bad: a sentence for each row that was left out already.
-        skip: whether what the template cannot write may be left out, too.
-        weights: segments of each last answer that weigh more or less; None for none.
-
     Raises:
-        BadInput: it may not, or more than half are too long.
+        BadInput: the template cannot write one, and it may not be left out; more than half are too
+            long; or all are held out.
     """
     longest, broken = recipe.tokens.max_length, dict[int, str]()
     tokens, cut = tokenize_conversations(
-        *(conversations, base.tokenizer, base.template),
+        *(said.conversations, base.tokenizer, base.template),
         longest=longest,
         date=recipe.tokens.date,
-        places=places,
+        places=said.places,
         broken=broken,
     )
-    kept = usable(list(conversations), broken, name, skip)
+    kept = usable(said.conversations, broken, wanted.name, wanted.skip_bad_rows)
     if cut > len(tokens) / 2:
         raise BadInput(
-            f"{cut} of {len(tokens)} conversations of set {name!r} are longer than max_length "
-            f"({longest} tokens) and would be cut, more than half; raise max_length, or train on "
-            "shorter texts."
+            f"{cut} of {len(tokens)} conversations of set {wanted.name!r} are longer than "
+            f"max_length ({longest} tokens) and would be cut, more than half; raise max_length, or "
+            "train on shorter texts."
         )
-    check_ids(base.outline, base.tokenizer, tokens, name)
-    segments = usable(list(weights or [()] * len(conversations)), broken, name, skip)
+    check_ids(base.outline, base.tokenizer, tokens, wanted.name)
+    segments = usable(said.weights, broken, wanted.name, wanted.skip_bad_rows)
     digested: Any = [kept, segments] if any(segments) else kept
     digest = hashlib.sha256(json.dumps(digested, ensure_ascii=False).encode()).hexdigest()
     found = [
         conversation_weights(base.tokenizer, base.chat, talk, some, len(ids)) if some else None
         for talk, some, ids in zip(kept, segments, tokens, strict=True)
     ]
-    return ConversationSet(name, tokens, cut, [*bad, *broken.values()], digest, found)
+    # SteerLM tells the responses to a prompt apart in the system message.
+    prompts = [tuple(turn for turn in talk[:-1] if turn[0] != "system") for talk in kept]
+    held = which_held_out(recipe, wanted, prompts, "conversations")
+    return ConversationSet(
+        wanted.name,
+        where(held, False, tokens),
+        where(held, True, tokens),
+        cut,
+        [*said.bad, *broken.values()],
+        digest,
+        where(held, False, found),
+    )
 
 
 def steered_template(template: str, wanted: Mapping[str, int], tokenizer: Any) -> str:

@@ -139,7 +139,19 @@ def test_a_recipe_extends_a_file_beside_it(tmp_path: Path) -> None:
         (MINIMAL + "tokens: {max_prompt: 4000}", "below 'max_length'"),
         (MINIMAL + "eval: {}", "either a 'share' of the data or sets of its own"),
         (MINIMAL + "eval: {share: 1}", "eval, share must be less than 1"),
-        (MINIMAL.replace("loss: dpo", "kind: sft\neval: {share: 0.1}"), "'eval' belongs to a pref"),
+        (
+            MINIMAL.replace(
+                "loss: dpo", "kind: sft\neval: {data: [{name: h, pairs: prompts, files: [a]}]}"
+            ),
+            "'eval.data' of an SFT are conversations, not prompts",
+        ),
+        (MINIMAL.replace("a.jsonl]", "a], share: 0.5"), "a 'share' belongs to an SFT set that has"),
+        (
+            MINIMAL.replace("loss: dpo", "kind: sft").replace(
+                "a.jsonl]", "a], share: 0.5, limit: 2"
+            ),
+            "either 'limit' or 'share' says how much is drawn",
+        ),
         (MINIMAL + "lora: {rank: 0}", "rank must be at least 1, not 0"),
         (MINIMAL + "lora: {dropout: 1}", "lora, dropout must be less than 1"),
         (MINIMAL + "rollout: {beta: 0.1}", "'rollout' belongs to kind: reward"),

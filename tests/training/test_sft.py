@@ -20,6 +20,7 @@ from bfpo_bench.training.recipe import DataRecipe, Recipe
 from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.sft import ConversationSet, prepare_sft, steered_template
 from bfpo_bench.training.train import train
+from tests.training.conftest import Mine, plain_logprob
 from tests.training.toy_tokenizers import ENDLESS, MISTRAL, ZEPHYR, byte_level
 
 RECIPE = """
@@ -347,3 +348,59 @@ def test_a_steered_model_is_asked_like_any_other(
     saved = AutoTokenizer.from_pretrained(tmp_path / "out")
     text = saved.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
     assert "helpfulness: 1, safety: 1" in text
+
+
+def with_safety(mine: Mine, more: str) -> Recipe:
+    """Twelve conversations, and safety data beside them."""
+    file = "files: [pairs.jsonl]"
+    safety = f"{{name: safety, pairs: helpful, {file}, {more}}}"
+    return mine("sft", f"data=[{{name: one, pairs: helpful, {file}}}, {safety}]")
+
+
+def test_a_set_makes_up_its_share_of_all(mine: Mine) -> None:
+    """Of twelve conversations beside it three are a fifth of all; fewer are a part of more."""
+    drawn = []
+    for share, count in ((0.1, 1), (0.2, 3), (0.5, 12)):
+        found = prepare_sft(with_safety(mine, f"share: {share}"), Progress(show=False))
+        assert found.sizes == [12, count]
+        drawn.append({ids.tobytes() for ids in found.sets[1].tokens})  # type: ignore[union-attr]
+    assert drawn[0] < drawn[1] < drawn[2]
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("share: 0.6", "make up 0.6 of all conversations, which is 18 beside the 12 of the others"),
+        ("share: 0.01", "which is 0 beside the 12 of the others, and it has 12; change"),
+        (
+            "eval 0.999",
+            "eval.share 0.999 leaves none of the 12 conversations of set",
+        ),
+        ("eval 0.001", "eval.share 0.001 holds out none of 12 conversations; raise it"),
+    ],
+)
+def test_shares_that_cannot_be(mine: Mine, key: str, sentence: str) -> None:
+    kind, _, value = key.partition(" ")
+    recipe = mine("sft", f"eval={{share: {value}}}") if kind == "eval" else with_safety(mine, key)
+    with pytest.raises(BadInput, match=sentence):
+        prepare_sft(recipe, Progress(show=False))
+
+
+def test_what_is_held_out_is_looked_at_and_not_trained_on(mine: Mine, tiny_llama: Path) -> None:
+    """Its loss is the mean over its tokens, by plain forwards of the model as it was."""
+    from transformers import AutoModelForCausalLM
+
+    still = ("optimization.learning_rate=1e-12", "optimization.max_steps=2")
+    recipe = mine("sft", "eval={share: 0.4, steps: 1}", *still)
+    [one] = prepare_sft(recipe, Progress(show=False)).sets
+    trained, held = one.tokens, one.held_out  # type: ignore[union-attr]
+    assert len(trained) + len(held) == 12
+    assert not {ids.tobytes() for ids in trained} & {ids.tobytes() for ids in held}
+    record = train(recipe, Path("out"), device="cpu")
+    assert (record["data"][0]["pairs"], record["data"][0]["held_out"]) == (len(trained), len(held))
+    model = AutoModelForCausalLM.from_pretrained(tiny_llama).eval()
+    with torch.no_grad():
+        logps = [plain_logprob(model, ids[:1].tolist(), ids[1:].tolist()).item() for ids in held]
+    known = -sum(logps) / sum(len(ids) - 1 for ids in held)
+    found = [entry["eval_loss"] for entry in record["curves"] if "eval_loss" in entry]
+    assert found == pytest.approx([known] * 2, rel=1e-5)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.training.data.preferences import SAFETY
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ class PairLogps:
         if self.chosen_safe is None or self.rejected_safe is None:
             raise BadInput(
                 f"the {loss} loss needs to know whether each response of a pair is safe, and there "
-                "are pairs without that label; take a data set that has it, or a loss that does "
-                "without, such as dpo or ipo."
+                f"are pairs without that label; it is provided by {SAFETY.provided_by}, or take a "
+                "loss that does without, such as dpo or ipo."
             )
         return self.chosen_safe, self.rejected_safe
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from transformers import TrainingArguments
 
@@ -17,6 +16,7 @@ from bfpo_bench.engines.prefix.self_check import packing_fault
 from bfpo_bench.training.data.load import load_set, usable
 from bfpo_bench.training.data.preferences import Pair, Paired, digest, pair_up
 from bfpo_bench.training.data.tokenize import Limits, TokenCounts, TokenPair, tokenize_pairs
+from bfpo_bench.training.held_out import check_some, where, which_held_out
 from bfpo_bench.training.on_policy.ratings import Answered, Ratings, choose_ratings
 from bfpo_bench.training.pairwise.loss_by_name import (
     check_loss,
@@ -29,7 +29,7 @@ from bfpo_bench.training.pairwise.margins import both_answers, label_margins
 from bfpo_bench.training.pairwise.mismatched import mismatched_pairs
 from bfpo_bench.training.pairwise.reference import loss_reference, reference_file
 from bfpo_bench.training.pairwise.relabel import Relabelled, Relabelling, choose_relabelling
-from bfpo_bench.training.pairwise.trainer import HeldOut, PreferenceTrainer
+from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 from bfpo_bench.training.prepared import (
     Prepared,
     Run,
@@ -37,17 +37,12 @@ from bfpo_bench.training.prepared import (
     open_base,
     tell_left_out,
 )
-from bfpo_bench.training.recipe import DataRecipe, Recipe
+from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.record import set_entry
 from bfpo_bench.training.saving import check_ids
 
 SIDES = {"chosen": "desirable", "rejected": "undesirable"}
 """What a response is called that stands alone."""
-
-LOOKS = 10
-"""At what is held out, where a recipe does not say how often."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -117,18 +112,6 @@ class PreparedPairs(Prepared):
     def sizes(self) -> list[int]:
         """See :class:`Prepared`; sets that are only looked at come last and are none of these."""
         return [len(one.tokens) for one in self.sets[: len(self.recipe.data)]]
-
-    def held_out(self, rank: int, world: int) -> HeldOut | None:
-        """What one process looks at, and when; None where the recipe holds nothing out."""
-        if self.recipe.eval is None:
-            return None
-        return HeldOut(
-            range(sum(self.sizes), len(self.pairs)),
-            self.batches(world)[0],
-            self.recipe.eval.steps or -(-self.updates // LOOKS),
-            rank,
-            world,
-        )
 
     def mismatched(self, pairs: Sequence[TokenPair]) -> list[TokenPair]:
         """Responses to other prompts, of a loss that needs them; what is held out comes last."""
@@ -216,7 +199,7 @@ class PreparedPairs(Prepared):
             list(schedule),
             self.loss,
             strength(self.loss),
-            self.held_out(run.state.process_index, run.state.num_processes),
+            self.held_out(range(sum(self.sizes), len(self.pairs)), run.state),
             mismatched,
             callbacks=callbacks,
         )
@@ -256,16 +239,16 @@ def prepare_pairs(
         pairs = usable(pairs, broken, wanted.name, wanted.skip_bad_rows)
         bad = [*loaded.bad, *broken.values()]
         tell_left_out(bad, progress)
-        held = _held_out(recipe, wanted, tokens)
-        trained_on += _where(held, False, pairs)
-        looked_at += _where(held, True, pairs)
+        held = which_held_out(recipe, wanted, [pair.prompt for pair in tokens], "pairs")
+        trained_on += where(held, False, pairs)
+        looked_at += where(held, True, pairs)
         used = (ids for pair in tokens for ids in (pair.prompt, pair.chosen, pair.rejected))
         check_ids(base.outline, base.tokenizer, used, wanted.name)
         sets.append(
             PairSet(
                 wanted.name,
-                _where(held, False, tokens),
-                _where(held, True, tokens),
+                where(held, False, tokens),
+                where(held, True, tokens),
                 counts,
                 loaded.rows,
                 bad,
@@ -273,11 +256,7 @@ def prepare_pairs(
                 paired,
             )
         )
-    if recipe.eval is not None and not looked_at:
-        raise BadInput(
-            f"eval.share {recipe.eval.share} holds out none of {len(trained_on)} pairs; raise it, "
-            "or name sets of their own with eval.data."
-        )
+    check_some(recipe, len(looked_at), len(trained_on), "pairs")
     margin = relabelling = None
     answered = both_answers(trained_on + looked_at)
     if recipe.margin is not None and recipe.margin.label is None:
@@ -338,25 +317,3 @@ def _check_both_kinds(recipe: Recipe, pairs: Sequence[Pair]) -> None:
                 f"none of the {len(pairs)} responses is {kind}, and the loss {recipe.loss} learns "
                 "from both kinds; add rows of that label (desirable ones alone are for kind: sft)."
             )
-
-
-def _held_out(recipe: Recipe, wanted: DataRecipe, tokens: Sequence[TokenPair]) -> list[bool]:
-    """Which pairs of a set are only looked at. All pairs of a prompt are, in any set, or none.
-
-    Raises:
-        BadInput: nothing is left to train on.
-    """
-    if recipe.eval is None or recipe.eval.share is None:
-        return [wanted not in recipe.data] * len(tokens)
-    share = recipe.eval.share
-    held = [random.Random(f"{recipe.seed} {pair.prompt}").random() < share for pair in tokens]
-    if all(held):
-        raise BadInput(
-            f"eval.share {share} leaves none of the {len(held)} pairs of set {wanted.name!r} to "
-            "train on; lower it, or name sets of their own with eval.data."
-        )
-    return held
-
-
-def _where(held: Sequence[bool], wanted: bool, items: Sequence[T]) -> list[T]:
-    return [item for item, out in zip(items, held, strict=True) if out is wanted]

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.files import atomic_write
 from bfpo_bench.engines.prefix.chains import use_chain_attention
 from bfpo_bench.training.data.tokenize import TokenPair
+from bfpo_bench.training.held_out import HeldOut
 from bfpo_bench.training.loop import OwnLoop
 from bfpo_bench.training.pairwise.losses import Loss, PairLogps, rewards, wanted_sign
 from bfpo_bench.training.pairwise.packing import PackedPairs, pack_pairs, response_logprobs
@@ -222,36 +223,6 @@ class PreferenceTrainer(OwnLoop, Trainer):  # type: ignore[misc]
             f"the loss is not a number at step {self.state.global_step + 1}; its batch is in "
             f"{path}. Lower the learning rate, or train with precision: fp32."
         )
-
-
-class HeldOut(TrainerCallback):  # type: ignore[misc]
-    """Pairs that are not trained on, and when they are looked at.
-
-    Args:
-        pairs: their numbers among all.
-        size: most that go through one device together.
-        steps: updates between two looks; the last update is always followed by one.
-        rank, world: this process among all.
-
-    Attributes:
-        batches: of this process, and whether each counts. Every process has as many, because they
-            meet in a model that is split over them; what fills up was counted elsewhere.
-    """
-
-    def __init__(
-        self, pairs: Sequence[int], size: int, steps: int, rank: int = 0, world: int = 1
-    ) -> None:
-        every = [list(pairs[start : start + size]) for start in range(0, len(pairs), size)]
-        rounds = -(-len(every) // world)
-        self.batches = [
-            (every[i % len(every)], i < len(every)) for i in range(rank, rounds * world, world)
-        ]
-        self._steps = steps
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Decides whether it is time for a look."""
-        step = state.global_step
-        control.should_evaluate = step % self._steps == 0 or step >= state.max_steps
 
 
 class PairMetrics:

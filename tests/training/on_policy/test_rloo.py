@@ -211,6 +211,10 @@ def test_prompts_begin_with_bos_where_the_template_writes_it(
         (["rollout.top_p=0"], "top_p must be more than 0"),
         (["rollout.max_completion_length=0"], "max_completion_length must be at least 1"),
         (["lora={dropout: 0.1}"], "'dropout' of lora would part the policy from its own"),
+        (
+            ["eval={share: 0.1}"],
+            "a recipe of kind reward has no 'eval', for its 'reward'",
+        ),
         (["mixing=buffered"], "prompts are always 'shuffled'"),
         (["margin={label: safe}"], "a 'margin' belongs to a preference recipe"),
         (

@@ -16,8 +16,9 @@ from transformers import TrainingArguments
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.training.data.sampler import Schedule
 from bfpo_bench.training.data.tokenize import TokenPair
+from bfpo_bench.training.held_out import HeldOut
 from bfpo_bench.training.pairwise.losses import PairLogps, bfpo, dpo, ipo
-from bfpo_bench.training.pairwise.trainer import HeldOut, PreferenceTrainer
+from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 from bfpo_bench.training.trainable import select_layers
 from tests.training.conftest import plain_logprob, random_pairs
 
