@@ -4,3 +4,7 @@
 
 docs/real-model.md tells what it found. Each step is skipped where its output is there.
 """
+
+from benchmarks.real_model.study import main
+
+__all__ = ["main"]

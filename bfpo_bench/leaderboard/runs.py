@@ -120,12 +120,13 @@ def training(path: Path) -> Training | None:
         data = {one["name"]: one["digest"] for one in record["data"]}
         every = bool(stages[0]["eval"] and stages[0]["eval"]["share"])
         drawn = {one["name"] for one in stages[0]["data"] if every or one["limit"]}
-        base = record["base"]["weights"]
+        # A second stage begins with a model that the seed has made.
+        base = stages[-1]["base"] if len(stages) > 1 else record["base"]["weights"]
     except (LookupError, TypeError, ValueError):
         return None
     common = {
         "recipe": [
-            {key: value for key, value in stage.items() if key not in ("seed", "first")}
+            {key: value for key, value in stage.items() if key not in ("seed", "first", "base")}
             for stage in stages
         ],
         "base": base,

@@ -163,36 +163,32 @@ def test_other_weights_or_settings_or_the_same_seed_are_rows_of_their_own(
 
 def trained(run: Path, seed: int, **more: Any) -> None:
     """Puts the record of a training into a run, as `evaluate` copies it from the model's folder."""
-    recipe = {
-        "method": "sacpo",
-        "loss": "dpo",
-        "seed": seed,
-        "eval": None,
-        **more.get("recipe", {}),
-    }
-    recipe["data"] = [{"name": "pku", "limit": more.get("limit")}]
-    recipe["first"] = {**recipe, "method": "helpful", "first": None}
+    recipe = {"method": "ipo", "loss": "ipo", "seed": seed, "eval": None, "base": f"sft{seed}"}
+    recipe |= {"data": [{"name": "pku", "limit": more.get("limit")}], **more.get("recipe", {})}
     data = [{"name": "pku", "digest": more.get("digest", "d")}]
     base = {"name": "sft", "weights": more.get("base", "b")}
-    record = {"method": "sacpo", "recipe": recipe, "base": base, "data": data, "rewards": {}}
+    record = {"method": "ipo", "recipe": recipe, "base": base, "data": data, "rewards": {}}
     (run / "training.json").write_text(json.dumps(record))
 
 
-def test_seeds_of_one_training_make_one_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stages", [1, 2])
+def test_seeds_of_one_training_make_one_row(tmp_path: Path, stages: int) -> None:
     """Other weights, evaluated with one seed: several models, but one method."""
     runs = []
     for seed in (7, 5):
-        name = f"sacpo-{seed}"
+        name = f"ipo-{seed}"
         runs += [synthetic_run(tmp_path / name, name, {"advbench": 60 + seed}, weights=name)]
-        # Drawn by the seed from one file: no other data.
-        trained(runs[-1], seed, limit=9, digest=name)
+        # Drawn by the seed from one file: no other data. A first stage makes the second one's base.
+        first = {"method": "dpo", "seed": seed, "base": "sft"}
+        more = {"recipe": {"first": first}, "base": name} if stages == 2 else {}
+        trained(runs[-1], seed, limit=9, digest=name, **more)
     [row] = load_rows(runs).rows
     values = [
         json.loads((run / "results.json").read_text())["tasks"]["bfpo_advbench"]["score"]
         for run in runs
     ]
     assert row.entry.cells["advbench"].value == pytest.approx(mean(values))
-    assert row.entry.name == "sacpo"
+    assert row.entry.name == "ipo"
     about = "mean of 2 runs (seeds of the training 5, 7), ± their standard deviation"
     assert row.entry.marks[0] == about
 
@@ -200,10 +196,10 @@ def test_seeds_of_one_training_make_one_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        {"recipe": {"loss": "ipo"}}, {"base": "another"}, {"digest": "other rows"},
-        {"recipe": {"eval": 1}},
+        {"recipe": {"loss": "dpo"}}, {"base": "another"}, {"digest": "other rows"},
+        {"recipe": {"eval": 1}}, {"recipe": {"first": {"seed": 3, "base": "sft"}}},
     ],
-    ids=["loss", "base", "data", "no whole record"],
+    ids=["loss", "base", "data", "no whole record", "stages"],
 )  # fmt: skip
 def test_other_trainings_are_rows_of_their_own(tmp_path: Path, other: dict[str, Any]) -> None:
     for seed, more in ((1, {}), (2, {}), (3, other)):
