@@ -60,7 +60,7 @@ def which_held_out(
         BadInput: nothing is left to train on.
     """
     if recipe.eval is None or recipe.eval.share is None:
-        return [wanted not in recipe.data] * len(prompts)
+        return [wanted.name not in {one.name for one in recipe.data}] * len(prompts)
     share = recipe.eval.share
     held = [random.Random(f"{recipe.seed} {prompt}").random() < share for prompt in prompts]
     if all(held):
