@@ -31,6 +31,7 @@ class Exported:
         path: the file; of `FOLDERS` the folder, for lm-eval that of the model.
         samples: how many samples; of a format that holds numbers alone, how many of them.
         notes: sentences on what is missing, because the run is not finished.
+        numbers_only: whether the format holds numbers and no samples.
     """
 
     path: Path

@@ -19,7 +19,7 @@ class ImportOptions(Options):
 
     output: Annotated[
         Place | None,
-        Help("New run directory.", default=None),
+        Help("New run directory. [default: runs/MODEL-imported]"),
     ] = None
     format: Annotated[
         str,
