@@ -75,7 +75,7 @@ CHEAP: Mapping[str, Sequence[str]] = {
 
 LEFT_OUT = (
     *("--variant", "--data-dir", "--judge-model", "--judge-url", "--allow-unpinned"),
-    *("--skip-missing", "--tensor-parallel-size", "--serve"),
+    *("--skip-missing", "--tensor-parallel-size", "--serve", "--ray"),
 )
 """Options of evaluate, judge and redteam that the mini suite or the cheap judge has no use for."""
 
