@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +139,6 @@ def records(
 
 def without_system(record: PreferenceRecord) -> PreferenceRecord:
     """A pair as if its responses had been given without a system prompt."""
-    from dataclasses import replace
-
     return replace(record, prompt=tuple(one for one in record.prompt if one[0] != "system"))
 
 

@@ -54,10 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, help="learning rate instead of the recipes' own")
     parser.add_argument("--seeds", default="0,1,2", help="of the trainings")
     options = parser.parse_args(arguments)
+    steps = options.steps.split(",")
+    if strange := set(steps) - set(STEPS):
+        parser.error(f"--steps knows {', '.join(STEPS)}, not {', '.join(sorted(strange))}")
     options.work.mkdir(parents=True, exist_ok=True)
     study = Study(options)
     try:
-        steps = options.steps.split(",")
         if "data" in steps:
             study.make_data()
         if "train" in steps:
@@ -164,7 +166,7 @@ class Study:
             ),
             "Items": f"{self.options.limit} of each set",
         }
-        command = "python -m benchmarks.real_model --data-dir DIR --work FOLDER"
+        command = "python -m benchmarks.real_model --data-dir DIR --work study"
         text = "\n".join(head("Five methods on a real model", command, facts))
         text += "\n" + page(Path("runs"), Path("models"), methods, Path("pictures"))
         Path("report.md").write_text(text, encoding="utf-8")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.real_model import data
+from benchmarks.real_model.report import repeats
 from benchmarks.real_model.study import HERE, MAX_LENGTH, METHODS
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.suites import load_suite
@@ -74,3 +75,15 @@ def test_a_pair_forgets_the_system_prompt(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text(json.dumps(row))
     [record] = data.records("pairs", tmp_path / "pairs.jsonl")
     assert data.without_system(record).prompt == (("user", "Do it."),)
+
+
+@pytest.mark.parametrize(
+    ("text", "again"),
+    [
+        ("I'm sorry for any confusion, I'm sorry for any delay", True),
+        ("one two three four five, one two three", False),
+        ("", False),
+    ],
+)
+def test_a_text_that_goes_in_circles_has_four_words_twice(text: str, again: bool) -> None:
+    assert repeats(text) is again
