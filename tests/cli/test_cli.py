@@ -163,7 +163,7 @@ def test_an_interrupt_ends_with_130_wherever_it_falls(command: str) -> None:
     code = (
         "import sys, types, bfpo_bench.cli\n"
         f"def app():\n    exec(compile({command!r}, 'command', 'exec'))\n"
-        "sys.modules['bfpo_bench.cli.app'] = types.SimpleNamespace(app=app)\n"
+        "sys.modules['bfpo_bench.cli.app'] = types.SimpleNamespace(app=app, COMMANDS=())\n"
         "bfpo_bench.cli.main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -178,7 +178,7 @@ def test_an_interrupt_after_the_end_changes_no_exit_code() -> None:
         "    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGINT):\n"
         "        kill(pid, number)\n"
         "def app():\n    sys.late = Late()\n    sys.exit(2)\n"
-        "sys.modules['bfpo_bench.cli.app'] = types.SimpleNamespace(app=app)\n"
+        "sys.modules['bfpo_bench.cli.app'] = types.SimpleNamespace(app=app, COMMANDS=())\n"
         "bfpo_bench.cli.main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
