@@ -137,9 +137,11 @@ def run_study(
         with progress.stage(f"seed {seed}", len(wanted), unit="arms"):
             cells.append(study.start(seed))
             for regime, arm in wanted:
-                cells.append(study.cell(regime, arm, seed, trials))
-                test = cells[-1].test
-                note = f"{arm.name}: harmless {test.harmless:.0f}, helpful {test.helpful:.0f}"
+                note = f"{arm.name}: none"
+                if (cell := study.cell(regime, arm, seed, trials)) is not None:
+                    cells.append(cell)
+                    said = (cell.test.harmless, cell.test.helpful)
+                    note = "{}: harmless {:.0f}, helpful {:.0f}".format(arm.name, *said)
                 progress.advance(1, note)
     # Last, for the tables are whole without them.
     by_name = {arm.name: arm for arm in arms if arm.knob is not None}
@@ -167,12 +169,15 @@ class _Study:
         run = self._run("", START, seed, None)
         return Cell("", START, seed, run, Setting(0.0))
 
-    def cell(self, regime: str, arm: Arm, seed: int, trials: int) -> Cell:
-        """Trains an arm with every setting that it may choose from."""
+    def cell(self, regime: str, arm: Arm, seed: int, trials: int) -> Cell | None:
+        """Trains an arm with every setting that it may choose from; None where one cannot be."""
         settings, runs = arm.trials(trials), list[Run]()
         for setting in settings:
             leader = score(runs[choose(runs)].validation) if runs else -math.inf
-            runs.append(self._run(regime, arm.name, seed, arm.at(setting), leader))
+            run = self._allowed(regime, arm, seed, setting, leader)
+            if run is None:
+                return None
+            runs.append(run)
         best = choose(runs)
         return Cell(regime, arm.name, seed, runs[best], settings[best])
 
@@ -180,14 +185,23 @@ class _Study:
         """The cell with its arm trained at every value of its knob that can be had."""
         front = {}
         for setting in arm.front(cell.setting.rate):
-            try:
-                run = self._run(cell.regime, arm.name, cell.seed, arm.at(setting))
-            except BadInput as fault:  # a constraint that nothing meets on these pairs
-                self._progress.say(f"{arm.name}, {arm.turned(setting.value)}: {fault}")
-                continue
-            if run.test is not None and setting.value is not None:
+            run = self._allowed(cell.regime, arm, cell.seed, setting)
+            if run is not None and run.test is not None and setting.value is not None:
                 front[setting.value] = run.test
         return replace(cell, front=front)
+
+    def _allowed(
+        self, regime: str, arm: Arm, seed: int, setting: Setting, leader: float = -math.inf
+    ) -> Run | None:
+        """A run; None for a constraint that nothing meets on these pairs, which is said."""
+        recipe = arm.at(setting)
+        try:
+            return self._run(regime, arm.name, seed, recipe, leader)
+        except BadInput as fault:
+            if recipe.relabel is None:
+                raise
+            self._progress.say(f"{arm.name} in the {regime} regime, seed {seed}: {fault}")
+            return None
 
     def _run(
         self,
