@@ -187,6 +187,8 @@ class CountingLab:
         self._rate = 0.0
 
     def train(self, recipe: Any) -> None:
+        if recipe.method == "mocan":
+            raise BadInput("no multiplier meets the constraint.")
         self.trained.append(recipe.method)
         self._rate = recipe.optimization.learning_rate
 
@@ -224,6 +226,8 @@ def test_a_study_chooses_runs_and_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     trained, _ = study(3, [*SOME, "ipo"])
     assert trained.count("ipo") == 2 * 3
     assert trained.count("dpo") == 2
+    # What nothing can meet is left out.
+    assert {cell.arm for cell in study(2, ["dpo", "mocan"])[1]} == {"sft", "dpo"}
 
     text = write_report(cells, tmp_path)
     assert text == markdown(cells) == (tmp_path / "study.md").read_text(encoding="utf-8")

@@ -138,7 +138,7 @@ def _fronts(cells: Sequence[Cell]) -> Figure:
     across = min(3, len(arms))
     down = math.ceil(len(arms) / across)
     left, above = 0.65, 0.95
-    width, height = left + 0.2 + 3.1 * across, above + 0.55 + 2.75 * down
+    width, height = left + 0.2 + 3.1 * across, above + 0.55 + 2.5 * down
     figure = Figure(figsize=(width, height))
     figure.subplots_adjust(
         left=left / width,
@@ -146,7 +146,7 @@ def _fronts(cells: Sequence[Cell]) -> Figure:
         top=1 - above / height,
         bottom=0.55 / height,
         wspace=0.1,
-        hspace=0.28,
+        hspace=0.22,
     )
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
     every = _places(list(by_seed(cells, FRONT, arm.name).values()) for arm in METHODS)
@@ -187,16 +187,18 @@ def _line(axes: Axes, cells: Sequence[Cell], arm: Arm, color: str, told: bool = 
     values = front_of(cells, arm.name)
     places = _places(values.values())
     axes.plot(*zip(*places, strict=True), color=color, marker="o", markersize=4.5, zorder=2)
-    for value, place in zip(values, places, strict=True) if told else ():
-        axes.annotate(
-            arm.turned(value),
-            place,
-            xytext=(0, -11),
-            textcoords="offset points",
-            ha="center",
-            fontsize=7.5,
-            color=color,
-        )
+    # At the ends alone: between them values lie too close for words.
+    for value, place, up in ((min(values), places[0], 6), (max(values), places[-1], -13)):
+        if told:
+            axes.annotate(
+                arm.turned(value),
+                place,
+                xytext=(0, up),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+                color=color,
+            )
 
 
 def _title(figure: Figure, left: float, text: str) -> None:
