@@ -207,8 +207,8 @@ def test_a_study_chooses_runs_and_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
         return lab.trained, cells
 
     trained, cells = study()
-    # Two rates of each with either seed, and what else BFPO's and SACPO's knobs can be turned to; but
-    # BFPO with α = 0 is bfpo-no-shift.
+    # Two rates of each with either seed, and what else BFPO's and SACPO's knobs can be turned to;
+    # but BFPO with α = 0 is bfpo-no-shift.
     assert len(trained) == 2 * (2 * 4 + 3 + 2 - 1)
     best = {cell.arm: cell for cell in cells if cell.seed == 1}
     assert best["dpo"].setting == Setting(2.0)  # less harm there, by the lab
