@@ -152,7 +152,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["bfpo", "kto", "modpo", "mocan", "p-sacpo"])
+@pytest.mark.parametrize("name", ["modpo", "mocan", "p-sacpo"])
 def test_a_training_in_memory_is_that_of_the_trainer(home: Path, name: str) -> None:
     changes = ["optimization.max_steps=2", "optimization.learning_rate=0.01"]
     recipe = located(load_recipe(f"toy/{name}", changes, base=str(home / "start")), home / "data")
