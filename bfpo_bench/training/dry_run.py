@@ -34,13 +34,14 @@ def dry_run(
     if recipe.first is not None:
         first = dry_run(recipe.first, output / FIRST, progress, trust_remote_code, device)
         second = replace(recipe, base=recipe.stages[0].base, first=None, merge=None)
-        mixed = f"the result is mixed of both, q = {recipe.merge:g}" if recipe.merge else ""
+        q = recipe.merge
+        mixed = [] if q is None else [f"the result is mixed of both, q = {q:g}"]
         return "\n".join(
             [
                 *("First stage:", first, ""),
                 *(f"Second stage, from the model in {output / FIRST}:",),
                 dry_run(second, output, progress, trust_remote_code, device),
-                *([mixed] if mixed else []),
+                *mixed,
             ]
         )
     check_trackers(recipe)

@@ -213,10 +213,12 @@ def _put(folder: Path, output: Path) -> None:
     try:
         remove(saved)
         saved.mkdir()
-        for file in folder.iterdir():
-            if file.is_file() and not file.name.startswith(".") and file.name != RECORD:
-                weights = file.suffix == ".safetensors"
-                (link_or_copy if weights else shutil.copy2)(file, saved / file.name)
+        # Chat templates that have names have a folder of their own.
+        for file in (*folder.iterdir(), *folder.glob("*/*.jinja")):
+            place = saved / file.relative_to(folder)
+            if file.is_file() and not file.name.startswith(".") and place != saved / RECORD:
+                place.parent.mkdir(exist_ok=True)
+                (link_or_copy if file.suffix == ".safetensors" else shutil.copy2)(file, place)
     except OSError as error:
         raise RunFailed(
             f"the model of {folder} cannot be put into {output} ({why_unwritable(error)}); mend "

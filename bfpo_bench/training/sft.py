@@ -34,6 +34,7 @@ from bfpo_bench.training.data.chat import (
 )
 from bfpo_bench.training.data.chat_template import ChatTemplate
 from bfpo_bench.training.data.load import draw, usable
+from bfpo_bench.training.data.preferences import Messages
 from bfpo_bench.training.data.tokenize import conversation_weights, tokenize_conversations
 from bfpo_bench.training.held_out import check_some, where, which_held_out
 from bfpo_bench.training.on_policy.best import BestOf, choose_best_of
@@ -231,9 +232,13 @@ def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = Fa
         prompts = [p for one in sets if isinstance(one, PromptSet) for p in one.prompts]
         own = choose_best_of(recipe, prompts, base.chat, trust_remote_code)
     prepared = PreparedSFT(recipe, base, sets, own)
-    if own is None:
-        held_out = sum(len(o.held_out) for o in sets if isinstance(o, ConversationSet))
-        check_some(recipe, held_out, sum(prepared.sizes), prepared.unit)
+    held_out = sum(
+        sum(_held_out(recipe, wanted, one.prompts))
+        if isinstance(one, PromptSet)
+        else len(one.held_out)
+        for wanted, one in zip(recipe.every_set, sets, strict=True)
+    )
+    check_some(recipe, held_out, sum(prepared.sizes), prepared.unit)
     return prepared
 
 
@@ -304,9 +309,7 @@ def _conversation_set(
         conversation_weights(base.tokenizer, base.chat, talk, some, len(ids)) if some else None
         for talk, some, ids in zip(kept, segments, tokens, strict=True)
     ]
-    # SteerLM tells the responses to a prompt apart in the system message.
-    prompts = [tuple(turn for turn in talk[:-1] if turn[0] != "system") for talk in kept]
-    held = which_held_out(recipe, wanted, prompts, "conversations")
+    held = _held_out(recipe, wanted, [talk[:-1] for talk in kept])
     return ConversationSet(
         wanted.name,
         where(held, False, tokens),
@@ -316,6 +319,17 @@ def _conversation_set(
         digest,
         where(held, False, found),
     )
+
+
+def _held_out(recipe: Recipe, wanted: DataRecipe, prompts: Sequence[Messages]) -> list[bool]:
+    """Which conversations of a set are only looked at, by their prompts.
+
+    Raises:
+        BadInput: nothing is left to train on.
+    """
+    # SteerLM tells the responses to a prompt apart in the system message.
+    asked = [tuple(turn for turn in prompt if turn[0] != "system") for prompt in prompts]
+    return which_held_out(recipe, wanted, asked, "conversations")
 
 
 def steered_template(template: str, wanted: Mapping[str, int], tokenizer: Any) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
+from bfpo_bench.models.chat import chat_templates
 from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.on_policy import samples
 from bfpo_bench.training.on_policy.samples import Sampler
@@ -116,9 +117,13 @@ def test_a_multiplier_that_runs_away_is_told_with_the_models_left(mine: Mine) ->
 
 
 @pytest.mark.slow
-def test_raft_in_rounds_begins_each_with_the_model_before(mine: Mine) -> None:
-    recipe = raft(mine, "rounds={number: 2}")
+def test_raft_in_rounds_begins_each_with_the_model_before(mine: Mine, tiny_llama: Path) -> None:
+    shutil.copytree(tiny_llama, "base")
+    Path("base/additional_chat_templates").mkdir()
+    Path("base/additional_chat_templates/tool_use.jinja").write_text("{{ messages[0].content }}")
+    recipe = raft(mine, "rounds={number: 2}", base="base")
     record = train(recipe, Path("out"), device="cpu")
+    assert chat_templates(Path("out")) == chat_templates(Path("base"))
     second = train(raft(mine, base="out/round-1"), Path("b"), device="cpu")
     assert same_weights(Path("out"), Path("b"))
     assert not same_weights(Path("out"), Path("out/round-1"))
@@ -195,6 +200,7 @@ def test_raft_is_fine_tuning_on_the_best_of_own_answers(mine: Mine) -> None:
         ),
         ("sft", ["data.0.pairs=prompts"], "'rewards' go together with kind: reward, or with SFT"),
         ("sft", ["rounds={number: 2}"], "or to SFT sets with pairs: prompts (RAFT)"),
+        ("raft", ["eval={share: 0.001}"], "eval.share 0.001 holds out none of 12 conversations; r"),
         ("raft", ["rounds={number: 2, rate: 2}"], "of 'rounds', an SFT takes 'number' alone"),
         ("raft", ["merge=0.5", "rounds={number: 2}", "first={}"], "and 'rounds' are of one"),
         (

@@ -164,12 +164,23 @@ def _detect(rows: Rows) -> tuple[str, Rows]:
 
 
 def _format_of(row: Record) -> str:
-    for name, form in FORMATS.items():
-        if all(field in row.values for field in form.fields):
+    lacking = {
+        name: [field for field in form.fields if field not in row.values]
+        for name, form in FORMATS.items()
+    }
+    for name, fields in lacking.items():
+        if not fields:
             return name
+    near = {
+        fields[0]: name
+        for name, fields in lacking.items()
+        if len(fields) == 1 < len(FORMATS[name].fields)
+    }
+    hint = "".join(f" ({field!r} would make it {name})" for field, name in near.items())
     raise BadInput(
         f"{row.at}: the fields {', '.join(map(repr, row.values))} are those of no known format of "
-        f"preference data; there are: {', '.join(FORMATS)} (their fields: docs/preferences.md)."
+        f"preference data{hint}; there are: {', '.join(FORMATS)} (their fields: "
+        "docs/preferences.md)."
     )
 
 

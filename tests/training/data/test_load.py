@@ -383,7 +383,9 @@ def test_nothing_but_bad_rows(tmp_path: Path) -> None:
 
 def test_unknown_fields_and_formats(tmp_path: Path) -> None:
     path = written(tmp_path, {"question": "a", "answers": ["b", "c"]})
-    with pytest.raises(BadInput, match="'question', 'answers' are those of no known format"):
+    with pytest.raises(
+        BadInput, match=r"'question', 'answers' are those of no known format of [a-z ]+;"
+    ):
         rows.read("toy", path)
     with pytest.raises(
         BadInput, match=r"unknown format of preference data .*did you mean 'pku-saferlhf'"
@@ -392,6 +394,12 @@ def test_unknown_fields_and_formats(tmp_path: Path) -> None:
     # A named format is not doubted: the row is a bad row of it.
     with pytest.raises(BadInput, match="there is no field 'chosen', only"):
         rows.read("toy", path, format="trl")
+    for lacks, row in {
+        "'label' would make it trl-unpaired": {"prompt": "a", "completion": "b"},
+        "'rejected' would make it trl": {"prompt": "a", "chosen": "b"},
+    }.items():
+        with pytest.raises(BadInput, match=rf"preference data \({lacks}\); there are"):
+            rows.read("toy", written(tmp_path, row))
 
 
 @pytest.mark.parametrize(
