@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.options import Count, Help, Options, one_of
-from bfpo_bench.common.validate import STRICT
+from bfpo_bench.common.validate import STRICT, Text
 from bfpo_bench.engines.open import choose_backend
 from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.models.chat import DATE, is_date
@@ -77,7 +77,7 @@ class Loading(Options):
         Count, Help("Copies of a model, on this machine or a --ray cluster.")
     ] = 1
     ray: Annotated[
-        str | None,
+        Text | None,
         Help("Ray cluster to put the copies on: auto, or its address.", metavar="ADDRESS"),
     ] = None
     gpu_memory_utilization: Annotated[

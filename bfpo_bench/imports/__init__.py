@@ -11,6 +11,7 @@ from pathlib import Path
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.files import LOCK, atomic_folder
 from bfpo_bench.common.foreign import place_of
+from bfpo_bench.common.text import valid_text
 from bfpo_bench.export.place import place_name
 from bfpo_bench.imports.options import FORMATS, ImportOptions
 
@@ -65,12 +66,12 @@ def import_files(paths: Sequence[Path], options: ImportOptions | None = None) ->
         with _new_run(options, whole.model) as (place, staged):
             return ImportedRun(place, restore.restore(whole, staged), True)
     logs = readers.read_logs(files, options)
-    names = list(dict.fromkeys(log.model for log in logs if log.model is not None))
+    names = list(dict.fromkeys(log.model for log in logs if log.model and log.model.strip()))
     if options.model is None and len(names) != 1:
         said = "does not say whose answers it holds" if not names else f"holds {names[0]}'s answers"
         more = f", others those of {names[1]}" if names else ""
         raise BadInput(f"{paths[0]} {said}{more}; name the model with --model.")
-    model = options.model or names[0]
+    model = valid_text(options.model or names[0])
     found = tasks.find_tasks(logs, options)
     with _new_run(options, model) as (place, staged):
         return ImportedRun(place, run.make_run(found, model, staged), False)

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic.dataclasses import dataclass
 
 from bfpo_bench.common.validate import SEEN, validated
-from bfpo_bench.imports.answers import Answer, Log
+from bfpo_bench.imports.answers import Answer, Log, settings_of
 
 TOOL = "AdversariaLLM"
 
@@ -81,5 +81,4 @@ def _model(config: dict[str, Any]) -> str | None:
 def _sampling(config: dict[str, Any]) -> dict[str, Any]:
     params = config.get("attack_params")
     drawn = params.get("generation_config") if isinstance(params, dict) else None
-    names = ("temperature", "top_p", "max_new_tokens")
-    return {name: drawn[name] for name in names if name in drawn} if isinstance(drawn, dict) else {}
+    return settings_of(drawn, {name: name for name in ("temperature", "top_p", "max_new_tokens")})

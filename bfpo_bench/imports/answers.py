@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,3 +67,20 @@ class Log:
     answers: Callable[[], Iterator[Answer]]
     sampling: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def settings_of(said: Any, names: Mapping[str, str]) -> dict[str, float]:
+    """The settings that a file says in numbers, by our names.
+
+    Args:
+        said: keys and values of a generation's configuration; anything else says nothing.
+        names: ours by theirs.
+    """
+    found = (
+        {ours: said.get(theirs) for theirs, ours in names.items()} if isinstance(said, dict) else {}
+    )
+    return {
+        name: value
+        for name, value in found.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }

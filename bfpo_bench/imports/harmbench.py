@@ -20,10 +20,9 @@ def is_one(content: Any) -> bool:
     """Whether the content of a JSON file looks like it."""
     if not isinstance(content, dict) or not content:
         return False
-    first = next(iter(content.values()))
+    first = next((cases for cases in content.values() if cases != []), None)
     return (
         isinstance(first, list)
-        and bool(first)
         and isinstance(first[0], dict)
         and {"test_case", "generation"} <= first[0].keys()
     )

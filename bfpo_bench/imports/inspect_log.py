@@ -11,10 +11,10 @@ from typing import Any
 from pydantic.dataclasses import dataclass
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.common.validate import SEEN, validated
+from bfpo_bench.common.validate import SEEN, Count, validated
 from bfpo_bench.export.inspect_log import HEADER, SAMPLES, SCHEMA, START
 from bfpo_bench.export.inspect_samples import OURS
-from bfpo_bench.imports.answers import Answer, Log
+from bfpo_bench.imports.answers import Answer, Log, settings_of
 from bfpo_bench.imports.zip_log import opened
 
 TOOL = "inspect_ai"
@@ -36,8 +36,8 @@ class _Choice:
 
 @dataclass(frozen=True, config=SEEN)
 class _Usage:
-    input_tokens: int = 0
-    output_tokens: int = 0
+    input_tokens: Count = 0
+    output_tokens: Count = 0
 
 
 @dataclass(frozen=True, config=SEEN)
@@ -110,8 +110,7 @@ def read(path: Path, content: Any = None) -> Log:
                     yield _answer(sample, f"{path}, {place}")
 
     names = {"temperature": "temperature", "top_p": "top_p", "max_tokens": "max_new_tokens"}
-    said = spec.model_generate_config
-    sampling = {ours: said[theirs] for theirs, ours in names.items() if said.get(theirs)}
+    sampling = settings_of(spec.model_generate_config, names)
     cut = f"inspect_ai's log of {task} is not whole: its status is {about.status}"
     notes = () if about.status == "success" else (cut,)
     return Log(path, TOOL, task, spec.model, answers, sampling, notes)
@@ -151,9 +150,12 @@ def samples(path: Path, content: Any = None) -> Iterator[Iterator[tuple[str, Sam
         BadInput: one is not what inspect_ai writes.
     """
     if content is not None:
+        every = content.get("samples") or ()
+        if not isinstance(every, list | tuple):
+            raise BadInput(f"{path} has no list of samples; log it again.")
         yield (
             (f"sample {number}", validated(Sample, one, f"{path}, sample {number}"))
-            for number, one in enumerate(content.get("samples") or (), 1)
+            for number, one in enumerate(every, 1)
         )
         return
     with opened(path) as log:

@@ -6,18 +6,21 @@ their ids, scored ones too; of any other task only generated responses can be ha
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.imports.answers import Answer, Choice, Log
+from bfpo_bench.common.validate import Count, validated
+from bfpo_bench.imports.answers import Answer, Choice, Log, settings_of
 from bfpo_bench.imports.json_lines import question_of, read_samples, records
 from bfpo_bench.imports.options import ImportOptions
 from bfpo_bench.suites import task_names
 
 TOOL = "lm-eval"
+_SETTINGS = {"temperature": "temperature", "top_p": "top_p", "max_gen_toks": "max_new_tokens"}
 _NAME = re.compile(r"samples_(.+)_\d{4}-\d\d-\d\dT[\d.:-]+")
 
 
@@ -54,7 +57,7 @@ def read(path: Path, results: Sequence[dict[str, Any]], options: ImportOptions) 
         task,
         name if isinstance(name, str) else None,
         answers,
-        _sampling(drawn if isinstance(drawn, dict) else {}),
+        settings_of(drawn, _SETTINGS),
     )
 
 
@@ -63,7 +66,7 @@ def _of_ours(record: dict[str, Any], where: str) -> Answer:
     try:
         doc = dict(record["doc"])
         item = str(doc.pop("item_id"))
-        position = int(record["doc_id"])
+        position = validated(Count, record["doc_id"], f"{where}, doc_id")
         asked = record["arguments"]
         if isinstance(asked, dict):  # as it is written, and not as lm-eval has it in memory
             asked = [list(args.values()) for args in asked.values()]
@@ -72,7 +75,7 @@ def _of_ours(record: dict[str, Any], where: str) -> Answer:
             question = question_of(doc)
             return Answer(
                 *(where, asked[0][0] if question is None else question, given[0], asked[0][0]),
-                thought=record.get("thought"),
+                thought=_thought(record),
                 item=item,
                 position=position,
                 row=doc,
@@ -82,6 +85,8 @@ def _of_ours(record: dict[str, Any], where: str) -> Answer:
             for (context, text, *_), (value, greedy) in zip(asked, given, strict=True)
         )
         metrics = {name: float(record[name]) for name in record["metrics"]}
+        if any(map(math.isnan, (*metrics.values(), *(one.loglikelihood for one in choices)))):
+            raise ValueError("a number in it is none")
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise BadInput(
             f"{where} is no sample that lm-eval 0.4.13 has logged of one of bfpo-bench's tasks "
@@ -97,7 +102,8 @@ def _of_ours(record: dict[str, Any], where: str) -> Answer:
     )
 
 
-def _sampling(drawn: dict[str, Any]) -> dict[str, Any]:
-    """lm-eval's settings by our names."""
-    names = {"temperature": "temperature", "top_p": "top_p", "max_gen_toks": "max_new_tokens"}
-    return {ours: drawn[theirs] for theirs, ours in names.items() if theirs in drawn}
+def _thought(record: dict[str, Any]) -> str | None:
+    thought = record.get("thought")
+    if thought is not None and not isinstance(thought, str):
+        raise TypeError(f"its thought is {thought!r:.60}")
+    return thought

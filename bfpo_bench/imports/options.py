@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic.dataclasses import dataclass
 
 from bfpo_bench.common.options import Help, Options, Place, one_of
-from bfpo_bench.common.validate import STRICT
+from bfpo_bench.common.validate import STRICT, Text
 from bfpo_bench.suites import PROMPT_KINDS, PromptKind
 
 FORMATS = ("auto", "inspect", "lm-eval", "harmbench", "adversariallm", "jsonl")
@@ -27,7 +27,7 @@ class ImportOptions(Options):
         Help("Whose files they are: " + ", ".join(FORMATS[1:]) + "; auto looks into them."),
     ] = "auto"
     model: Annotated[
-        str | None, Help("Name of the model, where the files do not say it, or another one.")
+        Text | None, Help("Name of the model, where the files do not say it, or another one.")
     ] = None
     task: Annotated[
         str | None,

@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.foreign import check_is_file, foreign_json
+from bfpo_bench.common.text import valid_text
+from bfpo_bench.common.validate import validated
 from bfpo_bench.imports import adversariallm, harmbench, inspect_log, lm_eval_log
 from bfpo_bench.imports.answers import Answer, Log
 from bfpo_bench.imports.json_lines import read_samples
@@ -67,7 +69,11 @@ def read_logs(files: Sequence[File], options: ImportOptions) -> list[Log]:
     Raises:
         BadInput: a file is damaged, or holds no answers.
     """
-    results = [one.content for one in files if one.kind == "lm-eval" and one.content is not None]
+    results: list[dict[str, Any]] = []
+    for one in files:
+        if one.kind == "lm-eval" and one.content is not None:
+            configs = validated(dict[str, Any], one.content["configs"], f"{one.path}, configs")
+            results.append({**one.content, "configs": configs})
     found: list[Log] = []
     for file in files:
         path, content = file.path, file.content
@@ -94,18 +100,18 @@ def _looked_at(path: Path) -> tuple[str, Any]:
     try:
         check_is_file(path)
         with path.open("rb") as file:
-            begin = file.read(1 << 16)
+            first, alone = _first_line(file)
     except OSError as error:
         raise BadInput(
             f"{path} cannot be read ({error.strerror}); name a file with responses."
         ) from error
-    if begin.startswith(b"PK\x03\x04") or path.suffix == ".eval":
+    if first.startswith(b"PK\x03\x04") or path.suffix == ".eval":
         return "inspect", None
-    lines = _first_line(begin)
-    if lines is not None:
-        return ("lm-eval" if "resps" in lines and "arguments" in lines else "jsonl"), None
+    line = _object(first)
+    if line is not None and not (alone and _tool_of(line)):
+        return ("lm-eval" if "resps" in line and "arguments" in line else "jsonl"), None
     try:
-        content = foreign_json(path, LARGEST)
+        content = valid_text(foreign_json(path, LARGEST))
     except (ValueError, OSError) as error:
         raise BadInput(
             f"{path} is neither JSON nor JSON lines ({error}); name a file with responses."
@@ -129,19 +135,18 @@ def _tool_of(content: dict[str, Any]) -> str | None:
     return "harmbench" if harmbench.is_one(content) else None
 
 
-def _first_line(begin: bytes) -> dict[str, Any] | None:
-    """The object in the first line, if it is one of several or the only one of a .jsonl file."""
-    first, _, rest = begin.decode("utf-8-sig", "replace").lstrip().partition("\n")
+def _first_line(file: IO[bytes]) -> tuple[bytes, bool]:
+    """The first line with something in it, and whether it is the only one."""
+    lines = (line for line in iter(lambda: file.readline(LARGEST), b"") if line.strip())
+    return next(lines, b""), next(lines, None) is None
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
     try:
-        found = json.loads(first)
+        found = json.loads(line.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
-        # Longer than what was looked at: JSON on one line, and only lines can be that long.
-        more = not rest and len(begin) == 1 << 16 and '"resps"' in first
-        return {"resps": None, "arguments": None} if more else None
-    if not isinstance(found, dict):
         return None
-    alone = not rest.strip()
-    return None if alone and _tool_of(found) is not None else found
+    return found if isinstance(found, dict) else None
 
 
 def _json_lines(path: Path, options: ImportOptions) -> Log:

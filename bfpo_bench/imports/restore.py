@@ -152,10 +152,16 @@ def _store(store: Store, task: str, path: Path, batch: Sequence[tuple[str, Sampl
         if not isinstance(kept, dict) or not isinstance(kept.get("item"), str):
             raise BadInput(f"{where} says nothing of its item under {OURS!r}; {_ADVICE}")
         of = {"task": task, "item": kept["item"]}
-        for kind, content in _records(sample, kept):
-            found[kind].append(_record(kind, {**content, **of}, where))
+        try:
+            for kind, content in _records(sample, kept):
+                found[kind].append(_record(kind, {**content, **of}, where))
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise BadInput(f"{where} is not what was exported ({error!r}); {_ADVICE}") from error
     for kind, records in found.items():
-        _WRITERS[kind](store, records)
+        try:
+            _WRITERS[kind](store, records)
+        except OverflowError as error:
+            raise BadInput(f"{path} is not what was exported ({error}); {_ADVICE}") from error
 
 
 _WRITERS: dict[type[Any], Callable[[Store, list[Any]], None]] = {

@@ -10,6 +10,7 @@ import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from lzma import LZMAError
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
@@ -21,8 +22,20 @@ from bfpo_bench.common.text import valid_text
 ZSTD = 93
 """Its number in the ZIP format."""
 
-LARGEST = 2**30
-"""Bytes of one entry: what is packed can have any size."""
+LARGEST = 2**28
+"""Bytes of one entry: what is packed can have any size, and what is read takes far more."""
+
+# RuntimeError: it is encrypted, or too deep.
+_DAMAGES = (
+    ValueError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    BadZipFile,
+    ZlibError,
+    LZMAError,
+    struct.error,
+)
 
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -54,7 +67,7 @@ class ZipLog:
             found = json.loads(packed, parse_constant=lambda _: None)
             # Half a surrogate pair stands in JSON as an escape only.
             return valid_text(found) if _HALF.search(packed) else found
-        except (ValueError, RecursionError, OSError, EOFError, BadZipFile, ZlibError) as error:
+        except _DAMAGES as error:
             raise BadInput(
                 f"{self.path} is a damaged log ({name}: {error}); copy it again."
             ) from error

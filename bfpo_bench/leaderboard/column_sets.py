@@ -80,13 +80,18 @@ def _balance(entries: Sequence[Entry], extra: Sequence[Column], full: bool) -> t
     """Averages of judged tasks with their shares; of Gen. where some row has any."""
     there = {key for entry in entries if entry.kind != "baseline" for key in entry.cells}
     columns = [SAVG]
+    own: list[Column] = []
     for average in (GEN, HARM, ANSW):
         shares = SHARES_OF[average.key]
-        if average is not GEN or any(share.key in there for share in shares):
-            tasks = (*TASK_COLUMNS, *extra)
-            own = [one for one in tasks if one.group == average.key and one.share is None]
-            columns += _with_shares(own, extra) if full else ()
-            columns += (average, *shares)
+        tasks = (*TASK_COLUMNS, *extra)
+        own += [one for one in tasks if one.group == average.key and one.share is None]
+        if average is GEN and not any(share.key in there for share in shares):
+            # A suite of one's own may have the paper's tasks in another average.
+            own = [one for one in own if one.key in there]
+            continue
+        columns += _with_shares(own, extra) if full else ()
+        columns += (average, *shares)
+        own = []
     if full:
         apart = [one for one in extra if one.group == "apart" and one.share is None]
         columns += _with_shares(apart, extra)

@@ -58,8 +58,25 @@ def test_a_log_that_inspect_ai_has_written(tmp_path: Path) -> None:
     assert task["generation"] == {"temperature": 0.5, "max_new_tokens": 64}
 
 
+def test_greedy_decoding_is_a_setting_too(tmp_path: Path) -> None:
+    said = {"temperature": 0.0, "top_p": "?", "max_tokens": None}
+    about = {"task": "t", "model": "m", "model_generate_config": said}
+    log = {"version": 2, "eval": about, "samples": [{"input": "a"}]}
+    [task] = tasks(imported(tmp_path, written(tmp_path / "t.json", log))).values()
+    assert task["generation"] == {"temperature": 0.0}
+
+
+@pytest.mark.parametrize("more", [[], [{"prompt": "b", "response": "d"}]])
+def test_a_first_line_of_any_length(tmp_path: Path, more: list[Any]) -> None:
+    long = "a" * 100_000
+    file = written(tmp_path / "t.jsonl", [{"prompt": long, "response": "c"}, *more])
+    asked = [question for question, *_ in responses(imported(tmp_path, file, model="m"))]
+    assert asked == [long, *(one["prompt"] for one in more)]
+
+
 def test_completions_of_harmbench(tmp_path: Path) -> None:
-    file = written(tmp_path / "direct.json", completions())
+    """A behavior may have none."""
+    file = written(tmp_path / "direct.json", {"none": [], **completions()})
     run = imported(tmp_path, file, model="org/m")
     assert responses(run) == [(asked, asked, said, None) for asked, said in EXCHANGES]
     assert list(tasks(run)) == ["imported_direct"]

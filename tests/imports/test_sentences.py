@@ -14,16 +14,19 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.export import export_run
 from bfpo_bench.imports import import_files
 from bfpo_bench.imports.options import ImportOptions
+from bfpo_bench.imports.zip_log import LARGEST
 
 from .conftest import EXCHANGES, INSPECT, attacks, completions, written
 
 
-def changed(log: Path, to: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+def changed(
+    log: Path, to: Path, change: Callable[[dict[str, Any]], None], part: str = "header.json"
+) -> Path:
     """A copy of one of our logs, unpacked, with another header."""
     with zipfile.ZipFile(log) as old, zipfile.ZipFile(to, "w") as new:
         for name in old.namelist():
             content = json.loads(old.read(name))
-            if name == "header.json":
+            if name.startswith(part):
                 change(content)
             new.writestr(name, json.dumps(content))
     return to
@@ -51,6 +54,36 @@ def make(kind: str, folder: Path, whole: Path) -> list[Path]:
         with zipfile.ZipFile(folder / "any.eval", "w") as file:
             file.writestr("a", "b")
         return [folder / "any.eval"]
+    if kind in ("bomb", "encrypted", "lzma"):
+        way = zipfile.ZIP_LZMA if kind == "lzma" else zipfile.ZIP_DEFLATED
+        with zipfile.ZipFile(folder / "x.eval", "w", way) as file:
+            file.writestr("header.json", bytes(1 << 10))
+        content = bytearray((folder / "x.eval").read_bytes())
+        entry = content.index(b"PK\x01\x02")
+        if kind == "bomb":
+            content[entry + 24 : entry + 28] = (LARGEST + 1).to_bytes(4, "little")
+        if kind == "encrypted":
+            content[6] |= 1
+            content[entry + 8] |= 1
+        if kind == "lzma":
+            content[50:60] = b"\xff" * 10
+        (folder / "x.eval").write_bytes(content)
+        return [folder / "x.eval"]
+    if kind in ("no answer", "choices"):
+        log = sorted(export_run(whole, "inspect", folder / "logs").path.glob("*advbench*"))[0]
+
+        def spoil(sample: dict[str, Any]) -> None:
+            if kind == "choices":
+                sample["metadata"]["bfpo_bench"]["verdicts"] = [5]
+            else:
+                sample["output"]["choices"] = []
+
+        return [changed(log, folder / "x.eval", spoil, "samples/")]
+    if kind == "configs":
+        sample = {"doc": {}, "arguments": [["a"]], "resps": [["b"]]}
+        results = {"results": {}, "configs": ["samples"], "model_name": "m"}
+        named = {"samples.jsonl": [sample], "results.json": results}
+        return [written(folder / name, content) for name, content in named.items()]
     if kind == "inspect":
         return [INSPECT]
     if kind in ("newer", "newer of ours", "damaged"):
@@ -73,6 +106,13 @@ def make(kind: str, folder: Path, whole: Path) -> list[Path]:
         "attacks": attacks(),
         "attacks cut": {"config": {}, "runs": [{"steps": []}]},
         "results": {"results": {}, "configs": {}},
+        "samples": {"version": 2, "eval": {"task": "t", "model": "m"}, "samples": 5},
+        "tokens": {
+            "version": 2,
+            "eval": {"task": "t", "model": "m"},
+            "samples": [{"input": "a", "output": {"usage": {"output_tokens": 10**30}}}],
+        },
+        "unnamed": {"version": 2, "eval": {"task": "t", "model": ""}, "samples": [{"input": "a"}]},
         "lines": [{"prompt": asked, "response": said} for asked, said in EXCHANGES],
         "no field": [{"question": "a", "answer": "b"}],
         "scores": [
@@ -102,6 +142,15 @@ SENTENCES = [
     ),
     ("newer of ours", {}, "x.eval was written by a newer bfpo-bench (schema 9, this one knows 1);"),
     ("damaged", {}, "x.eval is damaged ("),
+    ("bomb", {}, "x.eval is a damaged log (header.json: it has 268435457 bytes); copy it again."),
+    ("encrypted", {}, "is encrypted, password required for extraction); copy it again."),
+    ("lzma", {}, "x.eval is a damaged log (header.json: Corrupt input data); copy it again."),
+    ("no answer", {}, ".json is not what was exported (IndexError("),
+    ("choices", {}, ".json is not what was exported (TypeError("),
+    ("samples", {}, "samples.json has no list of samples; log it again."),
+    ("tokens", {}, "sample 1, output, usage, output_tokens must be at most 9007199254740992, not"),
+    ("unnamed", {}, "unnamed.json does not say whose answers it holds; name the model with --m"),
+    ("configs", {}, "results.json, configs must be keys and values, not ['samples']."),
     (
         "inspect",
         {"format": "harmbench"},
@@ -134,6 +183,7 @@ SENTENCES = [
         {},
         "harmbench.json does not say whose answers it holds; name the model with --m",
     ),
+    ("harmbench", {"model": ""}, "--model must be a text that is not empty, not ''."),
     ("pictures", {"model": "m"}, "behavior b asks about a picture, and only texts can be judged"),
     ("no text", {"model": "m"}, "has a completion without texts as 'test_case' and 'generation';"),
     ("attacks cut", {"model": "m"}, "'original_prompt' is missing"),

@@ -375,3 +375,21 @@ def test_a_judge_of_refusals_alone(tmp_path: Path) -> None:
     cells = board.entries[0].cells
     assert (cells["answ"].value, cells["harm_refused"].value) == (0, 100)
     assert "harm" not in cells
+
+
+def test_a_task_of_the_paper_in_another_average(tmp_path: Path) -> None:
+    """As a suite of one's own may have it: AdvBench under Harm."""
+
+    def moved(content: dict[str, Any]) -> None:
+        content["tasks"]["bfpo_advbench"]["group"] = "harm"
+        content["suite"] |= {"name": "own"}
+
+    said = {HARMFUL: answers(5, 1, 2, 2), "bfpo_advbench": answers(2, 0, 1, 1)}
+    run = edited(judged_run(tmp_path / "own", said, suite="paper+balance"), "results.json", moved)
+    board = leaderboard(run, columns="balance", full=True, published=False)
+    keys = [one.key for one in board.columns]
+    assert keys.index("advbench") < keys.index("harm")
+    shown = board.to_frame().iloc[0]
+    assert [shown[f"advbench{share}"] for share in ("", "_refused")] == [75, 50]
+    assert shown["harm_refused"] == 50
+    assert "gen" not in keys

@@ -71,6 +71,8 @@ class Layout:
                 raise unknown_name("part of --serve", name, names)
             if not value:
                 raise BadInput(f"--serve: {name} has no value; write such as tp=8,pp=2,nodes=2.")
+            if name in found:
+                raise BadInput(f"--serve: {name} is given twice; leave one of them out.")
             found[name] = int(value) if value.isdecimal() and name != "address" else value
         if not found:  # an unset variable of a shell, say
             raise BadInput("--serve names nothing; write such as tp=8,pp=2,nodes=2.")

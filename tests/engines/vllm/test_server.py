@@ -63,6 +63,7 @@ def test_a_layout_is_one_text() -> None:
     [
         ("tpp=8", "unknown part of --serve 'tpp'; did you mean 'tp'?"),
         ("tp", "--serve: tp has no value; write such as tp=8,pp=2,nodes=2."),
+        ("tp=2,tp=4", "--serve: tp is given twice; leave one of them out."),
         (" ,", "--serve names nothing; write such as tp=8,pp=2,nodes=2."),
         ("tp=0", "--serve, tp must be "),
         ("tp=eight", "--serve, tp must be "),
