@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import shutil
+from dataclasses import replace
 from io import StringIO
 from itertools import product
 from math import isnan, nan
@@ -21,6 +22,7 @@ from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
 from bfpo_bench.judges.load import CARDS
 from bfpo_bench.leaderboard import leaderboard
+from bfpo_bench.leaderboard.column_sets import choose_columns
 from bfpo_bench.leaderboard.compare import compare_runs
 from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.plots.pareto import BALANCE, draw
@@ -377,19 +379,10 @@ def test_a_judge_of_refusals_alone(tmp_path: Path) -> None:
     assert "harm" not in cells
 
 
-def test_a_task_of_the_paper_in_another_average(tmp_path: Path) -> None:
-    """As a suite of one's own may have it: AdvBench under Harm."""
-
-    def moved(content: dict[str, Any]) -> None:
-        content["tasks"]["bfpo_advbench"]["group"] = "harm"
-        content["suite"] |= {"name": "own"}
-
-    said = {HARMFUL: answers(5, 1, 2, 2), "bfpo_advbench": answers(2, 0, 1, 1)}
-    run = edited(judged_run(tmp_path / "own", said, suite="paper+balance"), "results.json", moved)
-    board = leaderboard(run, columns="balance", full=True, published=False)
-    keys = [one.key for one in board.columns]
-    assert keys.index("advbench") < keys.index("harm")
-    shown = board.to_frame().iloc[0]
-    assert [shown[f"advbench{share}"] for share in ("", "_refused")] == [75, 50]
-    assert shown["harm_refused"] == 50
-    assert "gen" not in keys
+def test_a_task_of_the_paper_in_another_average(gentle: Path) -> None:
+    """As a suite of one's own may have it: AdvBench under Harm., without a Gen."""
+    [entry] = leaderboard(gentle, columns="balance", published=False).entries
+    before = [column.key for column in choose_columns([entry], True, which="balance")]
+    more = replace(entry, cells={**entry.cells, "advbench": entry.cells["harm"]})
+    keys = [column.key for column in choose_columns([more], True, which="balance")]
+    assert keys == ["savg", "advbench", *before[1:]]
