@@ -273,12 +273,17 @@ def prepare_pairs(
     if takes_unpaired(loss):
         _check_both_kinds(recipe, trained_on)
     prepared.mismatched(every)  # or says why it cannot be had
-    check_loss(
+    name, margins = (
         recipe.loss or "",
-        loss,
-        safety=all(None not in (p.chosen_safe, p.rejected_safe) for p in every),
-        margin=margin is not None or all(p.margin is not None for p in every),
+        margin is not None or all(p.margin is not None for p in every),
     )
+    check_loss(name, loss, margin=margins)
+    unlabelled = (p.source for p in every if None in (p.chosen_safe, p.rejected_safe))
+    if (source := next(unlabelled, None)) is not None:
+        try:
+            check_loss(name, loss, safety=False, margin=margins)
+        except BadInput as fault:
+            raise BadInput(f"set {source!r}: {fault}") from fault
     prepared.schedule()
     return prepared
 

@@ -41,7 +41,7 @@ from tests.training.conftest import Mine
         (
             ["loss=bfpo", "data.0.pairs=helpful"],
             {"safe": [None, None]},
-            r"the bfpo loss needs to know whether each response of a pair is safe, .*all_sa",
+            r"set 'one': the bfpo loss needs to know whether each response of a pair is safe, .*al",
         ),
         (
             ["loss=safedpo", "loss_parameters={delta: 1}", "data.0.pairs=helpful"],
