@@ -171,12 +171,13 @@ class Prepared(ABC):
         return recipe_schedule(self.recipe, self.sizes, rank, world, self.batches(world)[1])
 
     def held_out(self, items: Sequence[int], state: PartialState) -> HeldOut | None:
-        """What one process looks at, and when; None where the recipe holds nothing out.
+        """What one process looks at, and when; None where there is nothing, as when a model has
+        answered none of the prompts that are held out.
 
         Args:
             items: numbers of what is held out, among all.
         """
-        if self.recipe.eval is None:
+        if self.recipe.eval is None or not items:
             return None
         return HeldOut(
             items,

@@ -15,8 +15,9 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.models.chat import chat_templates
 from bfpo_bench.training.dry_run import dry_run
+from bfpo_bench.training.held_out import which_held_out
 from bfpo_bench.training.on_policy import samples
-from bfpo_bench.training.on_policy.samples import Sampler
+from bfpo_bench.training.on_policy.samples import Sampler, Samples
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.train import train
@@ -166,6 +167,23 @@ def test_raft_is_fine_tuning_on_the_best_of_own_answers(mine: Mine) -> None:
     Path("talks.jsonl").write_text("\n".join(map(json.dumps, talks)))
     train(by_hand, Path("hand"), device="cpu")
     assert same_weights(Path("hand"), Path("out"))
+
+
+@pytest.mark.slow
+def test_held_out_prompts_that_are_not_answered(
+    mine: Mine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is nothing to look at then, and the rest is trained on."""
+    recipe = raft(mine, "eval={share: 0.3}", "optimization.max_steps=1")
+
+    def silent(self: Any, engine: Any, prompts: Any) -> Any:
+        held = which_held_out(recipe, recipe.data[0], prompts, "prompts")
+        return [Samples((" " if out else "gently",) * 3, (False,) * 3) for out in held]
+
+    monkeypatch.setattr(Sampler, "_answers", silent)
+    record = train(recipe, Path("out"), device="cpu")
+    assert 0 < record["best_of"]["left_out"] < 12
+    assert not [entry for entry in record["curves"] if "eval_loss" in entry]
 
 
 @pytest.mark.parametrize(
