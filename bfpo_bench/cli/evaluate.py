@@ -71,5 +71,4 @@ def evaluate(
     from bfpo_bench.evaluation.resolve import output_folder
     from bfpo_bench.evaluation.run import run_evaluation
 
-    progress.say(f"Evaluating {options.model} on suite {options.suite} …")
     show_results(run_evaluation(options, progress), output_folder(options))

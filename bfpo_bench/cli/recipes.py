@@ -47,16 +47,19 @@ def recipes(
 
 def _listed() -> list[str]:
     """The recipes by kind: name, method, and what is made of which set."""
+    import textwrap
+
     from bfpo_bench.training.recipe_file import load_recipe, recipe_names
 
     found = {name: load_recipe(name) for name in recipe_names()}
-    method = max(len(recipe.method) for recipe in found.values())
-    # As wide as the names in a folder need, or the longest of all would push lines over 80 columns.
-    wide: dict[str, int] = {}
-    for name in found:
+    # As wide as a folder's recipes need, or the longest of all would push lines over 80 columns.
+    wide: dict[str, tuple[int, int]] = {}
+    for name, recipe in found.items():
         folder = name.partition("/")[0]
-        wide[folder] = max(len(name), wide.get(folder, 0))
-    lines = [f"{'Recipe':{min(wide.values())}}  {'Method':{method}}  Trains on"]
+        most = wide.get(folder, (0, 0))
+        wide[folder] = max(len(name), most[0]), max(len(recipe.method), most[1])
+    first, second = min(wide.values())
+    lines = [f"{'Recipe':{first}}  {'Method':{second}}  Trains on"]
     for kind, told in _KINDS.items():
         lines += ["", f"kind {kind}: {told}"]
         for name, recipe in found.items():
@@ -65,9 +68,9 @@ def _listed() -> list[str]:
                 for one in (one for stage in recipe.stages for one in stage.data):
                     sets.setdefault(one.pairs, []).append(one.name)
                 data = "; ".join(f"{pairs}: {', '.join(some)}" for pairs, some in sets.items())
-                lines.append(
-                    f"{name:{wide[name.partition('/')[0]]}}  {recipe.method:{method}}  {data}"
-                )
+                first, second = wide[name.partition("/")[0]]
+                begun = f"{name:{first}}  {recipe.method:{second}}  "
+                lines += textwrap.wrap(begun + data, 80, subsequent_indent=" " * len(begun))
     return [
         *lines,
         "",

@@ -36,6 +36,7 @@ def run_evaluation(options: EvaluateOptions, progress: Progress | None = None) -
     """
     progress = progress or Progress(show=False)
     evaluation = resolve(options)
+    progress.say(f"Evaluating {options.model} on suite {options.suite} …")
     for mark in evaluation.left_out.values():
         progress.say(mark)
     with RunDirectory(

@@ -47,6 +47,7 @@ STANDS_FOR = {
     "--verdict refusal --label-column L": "--verdict refusal --label-column refusal",
     "--label-column L": "--label-column human",
     "--verdict-column COL": "--verdict-column verdict",
+    "./my-70b": "./my-model",
     "MODEL": "./my-model",
     "TARGET": "./my-model",
     "PATH": "./my-model",

@@ -234,10 +234,12 @@ def test_the_command_is_killed(nodes: Any) -> None:
     code = "import time; from tests.engines.test_copies import *; "
     code += f"copies(Doubler, ray={nodes.address!r}); print('loaded', flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as command:
-        assert command.stdout is not None
-        assert command.stdout.readline() == b"loaded\n"
-        assert workers()
-        command.kill()
+        try:
+            assert command.stdout is not None
+            assert command.stdout.readline() == b"loaded\n"
+            assert workers()
+        finally:
+            command.kill()
     _all_gone()
 
 
