@@ -85,6 +85,12 @@ def serves(process):
 quiet = 0
 while told[-1:] != ["done"] and quiet < 3:
     found = [process for process in psutil.process_iter() if serves(process)]
+    # A process that writes itself a title (Ray's agents) overwrites its environment with it.
+    for process in found[:]:
+        try:
+            found += process.children(recursive=True)
+        except psutil.Error:
+            pass
     for process in found:
         try:
             process.kill()

@@ -63,15 +63,27 @@ def test_children_after_kill_9(when: str) -> None:
 
 
 def test_a_start_that_fails_leaves_nothing_behind() -> None:
-    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    """Nor what has lost its environment, as Ray's agents do when they write themselves a title."""
+    code = (
+        "import subprocess as s, sys; wait = [sys.executable, '-c', 'import time; time.sleep(60)'];"
+        "child = s.Popen(wait, env={}); print(child.pid, flush=True); child.wait()"
+    )
     started = []
+    grandchildren = []
 
     def fails() -> None:
         with Guard().starting():
-            started.append(subprocess.Popen(sleep))
+            child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+            started.append(child)
+            assert child.stdout is not None
+            grandchildren.append(int(child.stdout.readline()))
             raise ValueError("no room")
 
     with pytest.raises(ValueError, match="no room"):
         fails()
     assert started[0].wait(timeout=10) == -signal.SIGKILL
+    deadline = time.monotonic() + 10
+    while alive(grandchildren[0]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not alive(grandchildren[0])
     assert MARK not in os.environ
