@@ -73,7 +73,7 @@ def sweep(*models: str | Path, output: str | Path = "runs", **options: Any) -> L
         *models: folders, globs, hub ids, and YAML files that list such with options of their own.
         output: folder of the run directories.
         **options: any field of :class:`bfpo_bench.sweeps.options.SweepOptions`, e.g.
-            ``executor="slurm"``, ``partition="gpu"``, and of
+            ``executor="ray"``, ``gpus=2``, and of
             :class:`bfpo_bench.evaluation.options.EvaluateOptions` but ``model``, ``output`` and
             ``fresh``; ``progress=True`` to show what the evaluations say on standard error.
 

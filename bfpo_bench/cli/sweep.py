@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +21,8 @@ Examples:
   bfpo-bench sweep models.yaml --tasks disc --output runs/disc
 
   bfpo-bench sweep my-training --checkpoints --executor slurm --partition gpu --time 8:00:00
+
+  bfpo-bench sweep models.yaml --executor ray --ray auto
 
   bfpo-bench sweep models.yaml --executor slurm --dry-run
 
@@ -82,20 +83,18 @@ def _status(folders: list[str], output: Path) -> None:
     """Prints how a sweep stands."""
     from bfpo_bench.cli.terminal import print_rows
     from bfpo_bench.common.errors import BadInput
-    from bfpo_bench.sweeps.record import Home
+    from bfpo_bench.sweeps.record import Home, counted
     from bfpo_bench.sweeps.run import standings
 
     if len(folders) > 1:
         raise BadInput("name one folder of a sweep: bfpo-bench sweep status DIR.")
     home = Home(Path(folders[0]) if folders else output)
     found = standings(home)
-    states = Counter(one.state for one in found)
-    title = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     rows = [
         [one.name, one.state, _clock(one.seconds), f"{home.log(one.name)}", one.why]
         for one in found
     ]
-    print_rows(title, ("Run", "State", "Time", "Log", "Why"), rows)
+    print_rows(counted(found), ("Run", "State", "Time", "Log", "Why"), rows)
 
 
 def _clock(seconds: float | None) -> str:

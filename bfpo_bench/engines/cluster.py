@@ -32,6 +32,12 @@ _OWN = {
 }
 
 
+def check_installed(need: str, otherwise: str) -> None:
+    """Raises BadInput where Ray is not installed; says what needs it, and what else can be done."""
+    if importlib.util.find_spec("ray") is None:
+        raise BadInput(f"{need}; run `pip install 'bfpo-bench[ray]'`, or {otherwise}.")
+
+
 @contextmanager
 def connected(address: str | None, copies: int) -> Iterator[Any]:
     """Ray as a module, connected while the body runs; as it was where the program has done so.
@@ -43,11 +49,9 @@ def connected(address: str | None, copies: int) -> Iterator[Any]:
     Raises:
         BadInput: Ray is not installed, or no cluster answers.
     """
-    if importlib.util.find_spec("ray") is None:
-        raise BadInput(
-            "copies of a model (--data-parallel-size, --ray) need Ray; run `pip install "
-            "'bfpo-bench[ray]'`, or leave the option out."
-        )
+    check_installed(
+        "copies of a model (--data-parallel-size, --ray) need Ray", "leave the option out"
+    )
     with _environment(_QUIET):
         import ray
     if ray.is_initialized():
@@ -122,6 +126,12 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
             del os.environ[name]
 
 
+def nodes(ray: Any) -> list[tuple[int, int]]:
+    """GPUs and CPUs of each node."""
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [(int(node.get("GPU", 0)), int(node.get("CPU", 0))) for node in found]
+
+
 def gpus_of_a_copy(ray: Any, copies: int, width: int, device: str) -> int:
     """GPUs that one copy takes, found to be there for all of them.
 
@@ -132,10 +142,9 @@ def gpus_of_a_copy(ray: Any, copies: int, width: int, device: str) -> int:
     Raises:
         BadInput: the nodes have too few GPUs or CPUs, for which Ray would wait for ever.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus, cpus = ([int(node.get(kind, 0)) for node in nodes] for kind in ("GPU", "CPU"))
+    gpus, cpus = zip(*nodes(ray), strict=True)
     on_gpu = device.startswith("cuda") or (device == "auto" and any(gpus))
-    there = f"on {len(nodes)} nodes" if len(nodes) > 1 else "visible"
+    there = f"on {len(gpus)} nodes" if len(gpus) > 1 else "visible"
     if on_gpu and sum(count // width for count in gpus) < copies:
         raise BadInput(
             f"{copies} copies on {width} GPU(s) each need {copies * width} GPUs, {sum(gpus)} are "
@@ -166,10 +175,10 @@ def cause(error: Any) -> BenchError:
     return RunFailed(f"a copy of the model failed: {found!r}")
 
 
-def ended(node: str | None, said: str) -> str:
-    """How a copy came to its end, as far as Ray can say."""
+def ended(node: str | None, said: str, what: str = "A copy of the model") -> str:
+    """How a copy, or another worker, came to its end, as far as Ray can say."""
     log.info("%s", said)
     gone = "node" in said and "died" in said.partition("node")[2]
     why = "its node is gone" if gone else "killed? Did the memory suffice?"
     where = f" on node {node}" if node else ""
-    return f"A copy of the model{where} ended unexpectedly ({why})."
+    return f"{what}{where} ended unexpectedly ({why})."

@@ -1,7 +1,8 @@
 """One evaluation in a process of its own, looked after: what it prints is kept, and how it ends.
 
-Its memory is freed with it, and what kills it kills one row. Both executors come through here: the
-one calls :func:`attempt` itself, the other has a job of the cluster do it (:class:`Job`).
+Its memory is freed with it, and what kills it kills one row. All executors come through here: the
+local one calls :func:`attempt` itself, others have a task of Ray or a job of Slurm (:class:`Job`)
+do it.
 """
 
 from __future__ import annotations

@@ -12,11 +12,18 @@ from pydantic.dataclasses import dataclass
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.options import Count, Help, Options, chosen, one_of
 from bfpo_bench.common.validate import STRICT
+from bfpo_bench.sweeps.rows import Row
 
-EXECUTORS = ("local", "slurm")
+EXECUTORS = ("local", "ray", "slurm")
 
 OURS = ("array", "error", "open-mode", "output", "requeue", "signal")
 """Parameters of sbatch that a sweep sets."""
+
+_FOR = {
+    **dict.fromkeys(("executor", "checkpoints"), EXECUTORS),
+    **dict.fromkeys(("gpus", "cpus", "at_once"), ("ray", "slurm")),
+}
+"""Options that are not for Slurm alone, with the executors that they are for."""
 
 _TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 
@@ -71,16 +78,10 @@ class SlurmOptions(Options):
             default="4:00:00",
         ),
     ] = 240
-    gpus: Annotated[
-        Annotated[int, Field(ge=0)] | None,
-        Help("GPUs of each evaluation (slurm). [default: all copies and their parts, one each]"),
-    ] = None
-    cpus: Annotated[Count | None, Help("CPU cores of each evaluation (slurm).")] = None
     mem: Annotated[str | None, Help("Memory of each evaluation, e.g. 64G (slurm).")] = None
     constraint: Annotated[str | None, Help("Features of the nodes, e.g. h100 (slurm).")] = None
     account: Annotated[str | None, Help("Whom the time is charged to (slurm).")] = None
     qos: Annotated[str | None, Help("Quality of service (slurm).")] = None
-    at_once: Annotated[Count, Help("Most evaluations at a time (slurm).")] = 256
     sbatch: Annotated[
         dict[str, str | bool],
         BeforeValidator(_sbatch),
@@ -101,20 +102,33 @@ class SweepOptions(Options):
     """How the evaluations of a sweep are run."""
 
     executor: Annotated[
-        str, one_of("executor", EXECUTORS), Help("local, one after another, or slurm.")
+        str, one_of("executor", EXECUTORS), Help("local, one after another, or ray, or slurm.")
     ] = "local"
     checkpoints: Annotated[
         bool, Help("Also the checkpoint-N folders inside each model's folder, in their order.")
     ] = False
+    gpus: Annotated[
+        Annotated[int, Field(ge=0)] | None,
+        Help(
+            "GPUs of each evaluation (ray, slurm). [default: all copies and their parts, one each]"
+        ),
+    ] = None
+    cpus: Annotated[Count | None, Help("CPU cores of each evaluation (ray, slurm).")] = None
+    at_once: Annotated[Count, Help("Most evaluations at a time (ray, slurm).")] = 256
     slurm: SlurmOptions = SlurmOptions()
     detach: Annotated[
         bool, Help("Submit and end; the same command later waits and prints the table (slurm).")
     ] = False
 
     def __post_init__(self) -> None:
-        given = [*chosen(self.slurm), *(["detach"] if self.detach else [])]
-        if given and self.executor != "slurm":
-            raise BadInput(
-                f"--{given[0].replace('_', '-')} is for a cluster; add --executor slurm, or leave "
-                "it out."
-            )
+        for name in chosen(self):
+            executors = _FOR.get(name, ("slurm",))
+            if self.executor not in executors:
+                raise BadInput(
+                    f"--{name.replace('_', '-')} is for a cluster; add --executor "
+                    f"{' or '.join(executors)}, or leave it out."
+                )
+
+    def gpus_of(self, row: Row) -> int:
+        """GPUs that an evaluation is given, all on one node."""
+        return row.gpus if self.gpus is None else self.gpus

@@ -11,7 +11,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import metadata
@@ -98,6 +99,12 @@ class Standing:
     seconds: float | None = None
 
 
+def counted(standings: Iterable[Standing]) -> str:
+    """How many rows are in which state."""
+    states = Counter(one.state for one in standings)
+    return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+
+
 @dataclass(frozen=True)
 class Home:
     """The folder of a sweep."""
@@ -158,6 +165,12 @@ class Home:
     def note(self, name: str, attempt: Attempt) -> None:
         """Writes down how an attempt stands."""
         atomic_write(self.inside / f"{name}.json", json.dumps(asdict(attempt)) + "\n")
+
+    def bad_end(self, name: str, attempt: Attempt) -> str:
+        """What is said of an attempt at a row that has not come to its end."""
+        if attempt.state == "stopped":
+            return "stopped"
+        return f"failed: {attempt.why} (all it said: {self.log(name)})"
 
     def forget(self, name: str) -> None:
         """A new attempt is asked for."""

@@ -41,6 +41,16 @@ class Row:
     name: str
     options: EvaluateOptions
 
+    @property
+    def gpus(self) -> int:
+        """What its model takes of a node that has GPUs: one for each copy and each of its parts."""
+        loading, serve = self.options.loading, self.options.serve
+        if loading.backend == "openai" or loading.device == "cpu":
+            return 0
+        if serve is not None:
+            return serve.gpus // serve.nodes
+        return loading.tensor_parallel_size * loading.data_parallel_size
+
 
 @checked(frozen=True, config=STRICT)
 class _File:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.leaderboard.board import Leaderboard, read_leaderboard
 from bfpo_bench.leaderboard.options import LeaderboardOptions
 from bfpo_bench.leaderboard.rows import Badge, Entry
-from bfpo_bench.sweeps import slurm
+from bfpo_bench.sweeps import ray_tasks, slurm
 from bfpo_bench.sweeps.attempt import attempt
 from bfpo_bench.sweeps.options import SweepOptions
 from bfpo_bench.sweeps.record import Home, Plan, Standing, planned
@@ -45,11 +45,8 @@ class LocalExecutor:
                 place = f"[{number}/{len(rows)}] {row.name}"
                 progress.say(f"{place} …")
                 ended = attempt(self._home, row.name, show=not progress.silent)
-                if ended.state == "stopped":  # by a signal that was for the evaluation
-                    progress.say(f"{place}: stopped")
-                elif ended.state == "failed":
-                    log = self._home.log(row.name)
-                    progress.say(f"{place}: failed: {ended.why} (all it said: {log})")
+                if ended.state != "done":  # stopped by a signal that was for the evaluation
+                    progress.say(f"{place}: {self._home.bad_end(row.name, ended)}")
                 progress.advance(1)
 
 
@@ -74,16 +71,17 @@ class Sweep:
         return [row for row in self.rows if row.name not in done]
 
     def described(self) -> str:
-        """The plan as ``--dry-run`` prints it: how rows stand, their commands, sbatch's header."""
+        """The plan as ``--dry-run`` prints it: how rows stand, their commands, what they need."""
         lines = [f"{len(self.rows)} models, {len(self.missing)} to be run ({self.plan.executor}):"]
         for row, standing in zip(self.rows, self.standings, strict=True):
-            lines += [
-                "",
-                f"{row.name}: {standing.state}{f' ({standing.why})' * bool(standing.why)}",
-            ]
+            needs = f", {ray_tasks.need(row, self.options)}" * (self.options.executor == "ray")
+            why = f" ({standing.why})" * bool(standing.why)
+            lines += ["", f"{row.name}: {standing.state}{why}{needs}"]
             lines.append(f"  {shlex.join(self.plan.rows[row.name].command)}")
+        if self.options.executor == "ray" and self.missing:
+            lines += ["", ray_tasks.NO_GPUS]
         if self.options.executor == "slurm" and self.missing:
-            lines += ["", slurm.header(self.missing, self.options.slurm, self.home)]
+            lines += ["", slurm.header(self.missing, self.options, self.home)]
         return "\n".join(lines)
 
 
@@ -105,7 +103,11 @@ def find_sweep(
     home = Home(folder)
     known = home.known()
     names = {row.key: name for name, row in known.items()}
+    if options.executor == "ray":  # it is the sweep that the cluster is named for
+        common = replace(common, ray=None)
     rows = find_rows(models, common, folder, options.checkpoints, names, fetch)
+    if options.executor == "ray":
+        ray_tasks.check(rows)
     plan = Plan(
         1,
         str(Path.cwd()),
@@ -153,6 +155,8 @@ def run_sweep(
     progress = progress or Progress(show=False)
     if options.executor == "slurm":
         slurm.check()
+    if options.executor == "ray":
+        ray_tasks.check_installed()
     with owned(folder / ".sweep", inside=True):
         sweep = find_sweep(models, common, options, folder)
         home = sweep.home
@@ -163,7 +167,9 @@ def run_sweep(
         )
         executor: Executor = LocalExecutor(home)
         if options.executor == "slurm":
-            executor = slurm.SlurmExecutor(home, options.slurm, options.detach)
+            executor = slurm.SlurmExecutor(home, options)
+        if options.executor == "ray":
+            executor = ray_tasks.RayExecutor(home, options, common.loading.ray)
         if missing:
             executor.run(missing, progress)
         return table(home)

@@ -7,7 +7,6 @@ waits here may be interrupted: the jobs stay, and the same command waits for the
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,8 +14,8 @@ from typing import Any
 from bfpo_bench.common.errors import BadInput, RunFailed, first_line
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.sweeps.attempt import Job
-from bfpo_bench.sweeps.options import SlurmOptions
-from bfpo_bench.sweeps.record import Home, Standing
+from bfpo_bench.sweeps.options import SweepOptions
+from bfpo_bench.sweeps.record import Home, Standing, counted
 from bfpo_bench.sweeps.rows import Row
 
 CLUSTER = "slurm"
@@ -44,7 +43,7 @@ def check() -> None:
         )
 
 
-def header(rows: Sequence[Row], options: SlurmOptions, home: Home) -> str:
+def header(rows: Sequence[Row], options: SweepOptions, home: Home) -> str:
     """What sbatch is given for these rows: a text for each array."""
     _submitit()
     from submitit.slurm.slurm import _make_sbatch_string
@@ -62,8 +61,8 @@ def header(rows: Sequence[Row], options: SlurmOptions, home: Home) -> str:
 class SlurmExecutor:
     """Runs rows as jobs of a cluster."""
 
-    def __init__(self, home: Home, options: SlurmOptions, detach: bool) -> None:
-        self._home, self._options, self._detach = home, options, detach
+    def __init__(self, home: Home, options: SweepOptions) -> None:
+        self._home, self._options = home, options
         self._queue = Queue(home)
 
     def run(self, rows: Sequence[Row], progress: Progress) -> None:
@@ -84,16 +83,15 @@ class SlurmExecutor:
         plan = replace(plan, rows=marked)
         self._home.keep(plan)
         progress.say(f"{len(new)} jobs submitted, {len(names) - len(new)} are under way.")
-        if self._detach:
+        if self._options.detach:
             return
         over = 0
         with progress.stage("sweep", len(names), unit="models"):
             # Twice: what a node has written may be seen here only after its job has ended.
             while over < 2:
-                now = Counter(standing(name).state for name in names)
-                busy = now["queued"] + now["running"]
-                said = ", ".join(f"{count} {state}" for state, count in sorted(now.items()))
-                progress.set(len(names) - busy, len(names), said)
+                now = [standing(name) for name in names]
+                busy = sum(one.state in ("queued", "running") for one in now)
+                progress.set(len(names) - busy, len(names), counted(now))
                 over = 0 if busy else over + 1
                 time.sleep(LOOK_SECONDS)
 
@@ -149,35 +147,32 @@ def _submitit() -> Any:
     return submitit
 
 
-def _arrays(rows: Sequence[Row], options: SlurmOptions) -> dict[int, list[Row]]:
+def _arrays(rows: Sequence[Row], options: SweepOptions) -> dict[int, list[Row]]:
     """Rows by the GPUs that each needs: the jobs of an array are alike."""
     found: dict[int, list[Row]] = {}
     for row in rows:
-        loading, serve = row.options.loading, row.options.serve
-        need = loading.tensor_parallel_size * loading.data_parallel_size
-        need = serve.gpus // serve.nodes if serve is not None else need
-        need = 0 if loading.backend == "openai" or loading.device == "cpu" else need
-        found.setdefault(need if options.gpus is None else options.gpus, []).append(row)
+        found.setdefault(options.gpus_of(row), []).append(row)
     return found
 
 
-def _parameters(gpus: int, options: SlurmOptions) -> dict[str, Any]:
+def _parameters(gpus: int, options: SweepOptions) -> dict[str, Any]:
     """For sbatch, by the names that submitit has for them."""
+    slurm = options.slurm
     named = {
-        "partition": options.partition,
+        "partition": slurm.partition,
         "gpus_per_node": gpus or None,
         "cpus_per_task": options.cpus,
-        "mem": options.mem,
-        "constraint": options.constraint,
-        "account": options.account,
-        "qos": options.qos,
-        "setup": list(options.setup) or None,
+        "mem": slurm.mem,
+        "constraint": slurm.constraint,
+        "account": slurm.account,
+        "qos": slurm.qos,
+        "setup": list(slurm.setup) or None,
     }
     return {
         **{name: value for name, value in named.items() if value is not None},
         "job_name": "bfpo-bench",
-        "time": options.time,
+        "time": slurm.time,
         "array_parallelism": options.at_once,
         # Slurm itself queues again what it preempts.
-        "additional_parameters": {"requeue": True, **options.sbatch},
+        "additional_parameters": {"requeue": True, **slurm.sbatch},
     }

@@ -153,7 +153,9 @@ def test_times_are_those_of_sbatch(time: str, minutes: int) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"executor": "ray"}, "unknown executor 'ray'; there are: local, slurm."),
+        ({"executor": "pbs"}, "unknown executor 'pbs'; there are: local, ray, slurm."),
+        ({"executor": "ray", "mem": "4G"}, "--mem is for a cluster; add --executor slurm, or"),
+        ({"gpus": 2}, "--gpus is for a cluster; add --executor ray or slurm, or leave it out."),
         ({"partition": "gpu"}, "--partition is for a cluster; add --executor slurm, or leave it"),
         ({"executor": "slurm", "time": "soon"}, "--time is minutes, H:M:S or DAYS-H:M:S"),
         ({"executor": "slurm", "sbatch": ["array=1-9"]}, "--sbatch 'array=1-9' is nothing to give"),
@@ -182,7 +184,7 @@ def test_the_header_is_sbatch_s() -> None:
     large = EvaluateOptions("l", output=Path("l"), tensor_parallel_size=4)
     served = EvaluateOptions("v", output=Path("v"), serve="tp=8,pp=2,nodes=2")
     rows = [Row("s", small), Row("l", large), Row("s2", small), Row("v", served)]
-    one, other, last = header(rows, options.slurm, Home(Path("runs"))).split("#!/bin/bash")[1:]
+    one, other, last = header(rows, options, Home(Path("runs"))).split("#!/bin/bash")[1:]
     lines = one.splitlines()
     for line in (
         *("--array=0-1%2", "--partition=gpu", "--time=480", "--constraint=h100", "--requeue"),

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 import bfpo_bench
+from bfpo_bench.engines.cluster import connected
 from bfpo_bench.leaderboard.board import Leaderboard
 from bfpo_bench.sweeps import run, slurm
 from bfpo_bench.sweeps.record import Home
@@ -51,6 +52,14 @@ def undisturbed(
         board = bfpo_bench.sweep(*models, output=folder, **ASKED)
     assert board.problems == ()
     return folder, board
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    """Ray on this machine, as a sweep starts it by itself."""
+    pytest.importorskip("ray", reason="needs the extra ray")
+    with connected(None, 2) as ray:
+        yield ray
 
 
 def states(folder: Path) -> dict[str, str]:
@@ -124,7 +133,16 @@ def test_killed_evaluations_cost_their_rows_and_go_on(
     assert (tmp_path / "m00-mini" / "results.json").stat() == before
 
 
-def test_ctrl_c_leaves_what_is_finished(models: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{}, pytest.param({"executor": "ray", "at_once": 1}, marks=pytest.mark.slow)],
+    ids=["local", "ray"],
+)
+def test_ctrl_c_leaves_what_is_finished(
+    models: list[str], tmp_path: Path, options: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    if options:
+        request.getfixturevalue("ray")
     home = Home(tmp_path)
 
     def press() -> None:
@@ -137,10 +155,22 @@ def test_ctrl_c_leaves_what_is_finished(models: list[str], tmp_path: Path) -> No
     thread = threading.Thread(target=press)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        bfpo_bench.sweep(*models, output=tmp_path, **ASKED)
+        bfpo_bench.sweep(*models, output=tmp_path, **options, **ASKED)
     thread.join()
     assert list(states(tmp_path).values())[:3] == ["done", "stopped", "waiting"]
     assert bfpo_bench.leaderboard(tmp_path / "m00-mini").problems == ()
+
+
+def test_the_same_by_tasks_of_ray(
+    models: list[str], undisturbed: tuple[Path, Leaderboard], tmp_path: Path, ray: Any, program: Any
+) -> None:
+    """A task whose worker is killed is begun again, and nothing of it is left."""
+    with killing(lambda: processes("ray::", "-mini"), 1, seed=4) as lost:
+        board = bfpo_bench.sweep(*models, output=tmp_path, executor="ray", **ASKED)
+    assert lost
+    assert board.problems == ()
+    assert str(board) == str(undisturbed[1])
+    assert not processes("ask", program[-1])
 
 
 def test_the_same_by_jobs_of_a_cluster(
