@@ -104,7 +104,7 @@ def find_sweep(
     known = home.known()
     names = {row.key: name for name, row in known.items()}
     if options.executor == "ray":  # it is the sweep that the cluster is named for
-        common = replace(common, ray=None)
+        common = replace(common, loading=replace(common.loading, ray=None))
     rows = find_rows(models, common, folder, options.checkpoints, names, fetch)
     if options.executor == "ray":
         ray_tasks.check(rows)
