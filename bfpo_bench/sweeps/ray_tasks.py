@@ -21,7 +21,7 @@ from bfpo_bench.sweeps.record import Attempt, Home, begun
 from bfpo_bench.sweeps.rows import Row
 
 RETRIES = 5
-"""How often a task is begun again whose worker or node was lost."""
+"""How often a task is begun again whose worker or node was lost, at most."""
 
 LOOK_SECONDS = 5.0
 """How often it is shown what runs."""
@@ -92,10 +92,11 @@ class RayExecutor:
         on_gpus = any(gpus for gpus, _ in nodes)
         found, faults = {}, []
         for row in rows:
-            gpus, cpus = self._options.gpus_of(row), _cpus(row, self._options)
             named = self._options.gpus is not None
             named = named or row.options.loading.device.startswith("cuda")
-            found[row.name] = gpus, cpus = (gpus if on_gpus or named else 0), cpus
+            gpus = self._options.gpus_of(row) if on_gpus or named else 0
+            cpus = _cpus(row, self._options)
+            found[row.name] = gpus, cpus
             if not any(gpus <= has[0] and cpus <= has[1] for has in nodes):
                 faults.append(
                     f"{row.name} needs {_words(gpus, cpus)} on one node, and the largest has "
@@ -126,8 +127,8 @@ class RayExecutor:
                 for one in ended:
                     self._end(ray, one, running.pop(one), progress)
                     over += 1
-                begun_ones = sum(home.attempt(name) is not None for name in running.values())
-                progress.set(over, total, f"{begun_ones} running")
+                at_work = sum(home.attempt(name) is not None for name in running.values())
+                progress.set(over, total, f"{at_work} running")
         except BaseException:
             for one in running:
                 ray.cancel(one)
