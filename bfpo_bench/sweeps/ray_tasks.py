@@ -7,6 +7,7 @@ waits here takes the tasks along when interrupted, each of which has its evaluat
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -110,7 +111,7 @@ class RayExecutor:
     def _run(
         self, ray: Any, waiting: list[Row], needs: dict[str, tuple[int, int]], progress: Progress
     ) -> None:
-        task = ray.remote(attempt)
+        task = ray.remote(_task)
         home = Home(self._home.folder.resolve())
         running: dict[Any, str] = {}
         total, over = len(waiting), 0
@@ -122,7 +123,7 @@ class RayExecutor:
                     asked = task.options(
                         num_gpus=gpus, num_cpus=cpus, max_retries=RETRIES, name=name
                     )
-                    running[asked.remote(home, name, show=False)] = name
+                    running[asked.remote(home, name)] = name
                 ended, _ = ray.wait(list(running), timeout=LOOK_SECONDS)
                 for one in ended:
                     self._end(ray, one, running.pop(one), progress)
@@ -152,6 +153,14 @@ class RayExecutor:
         ended = replace(found, state="failed", ended=time.time(), why=why)
         self._home.note(name, ended)
         return ended
+
+
+def _task(home: Home, name: str) -> Attempt:
+    """What a worker of Ray does."""
+    # Ray cancels by an interrupt. A worker does not hear it whose `ray start` was put into the
+    # background by a script, where shells switch Ctrl-C off.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return attempt(home, name, show=False)
 
 
 def _cpus(row: Row, options: SweepOptions) -> int:

@@ -46,7 +46,7 @@ class Asked:
         assert max_retries > 0
 
         class Task:
-            def remote(self, home: Home, name: str, show: bool) -> str:
+            def remote(self, home: Home, name: str) -> str:
                 return name
 
         return Task()

@@ -56,9 +56,11 @@ def undisturbed(
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
-    """Ray on this machine, as a sweep starts it by itself."""
+    """Ray on this machine, started with Ctrl-C switched off, as by a script in the background."""
     pytest.importorskip("ray", reason="needs the extra ray")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     with connected(None, 2) as ray:
+        signal.signal(signal.SIGINT, before)
         yield ray
 
 
