@@ -88,7 +88,7 @@ def test_servers(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Server.__init__, "__defaults__", (None, 0.5, 2, 0.01, 0.02))
+    monkeypatch.setattr(Server.__init__, "__defaults__", (None, 0.5, 2, 0.01, 0.02, None))
     monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789")
     with serving(SERVERS[case.name.rpartition(", as ")[0]]) as server:
         ended = attack(replace(case, url=server.url), good, tmp_path, capfd)

@@ -41,7 +41,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setattr(served, "DECLINED_WAITS", (0.0, 0.0))
     # Failures are tried again at once.
-    monkeypatch.setattr(Server.__init__, "__defaults__", (None, 30.0, 4, 0.001, 0.002))
+    monkeypatch.setattr(Server.__init__, "__defaults__", (None, 30.0, 4, 0.001, 0.002, None))
 
 
 @pytest.fixture
