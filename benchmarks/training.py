@@ -107,7 +107,7 @@ def _model_and_pairs(options: argparse.Namespace) -> tuple[Path, list[TokenPair]
     from bfpo_bench.training.data.preferences import make_pairs
     from bfpo_bench.training.data.tokenize import Limits, tokenize_pairs
     from bfpo_bench.training.prepared import TEMPLATES
-    from bfpo_bench.training.recipe import DataRecipe
+    from bfpo_bench.training.recipe_parts import DataRecipe
 
     if options.data is None:
         raise BadInput("there are no pairs to train on; name a file of them with --data.")

@@ -23,7 +23,7 @@ from bfpo_bench.tasks.advbench import SOURCE as ADVBENCH
 from bfpo_bench.training.data.formats import write_row
 from bfpo_bench.training.data.load import load_set
 from bfpo_bench.training.data.preferences import PreferenceRecord
-from bfpo_bench.training.recipe import DataRecipe
+from bfpo_bench.training.recipe_parts import DataRecipe
 
 TWIN = 0.5
 """Jaccard similarity of two prompts' sets of words from which on they count as near twins."""

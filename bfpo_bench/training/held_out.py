@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from transformers import TrainerCallback
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.training.recipe import DataRecipe, Recipe
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe_parts import DataRecipe
 
 LOOKS = 10
 """At what is held out, where a recipe does not say how often."""

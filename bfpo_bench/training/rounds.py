@@ -32,7 +32,8 @@ from bfpo_bench.training.on_policy.samples import Sampler, add_rewards, answered
 from bfpo_bench.training.output import RATINGS_OF, RECORD, SAVED, finish_output
 from bfpo_bench.training.pairwise.prepare import PreparedPairs
 from bfpo_bench.training.prepared import Prepared, Run
-from bfpo_bench.training.recipe import Recipe, RolloutRecipe
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe_parts import RolloutRecipe
 from bfpo_bench.training.record import identity_entries
 
 TrainOne = Callable[[Recipe, Path], dict[str, Any]]

@@ -51,7 +51,8 @@ from bfpo_bench.training.prepared import (
     open_base,
     tell_left_out,
 )
-from bfpo_bench.training.recipe import DataRecipe, Recipe
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe_parts import DataRecipe
 from bfpo_bench.training.record import set_entry
 from bfpo_bench.training.saving import check_ids, embedding_rows, padded
 

@@ -24,7 +24,8 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.hf.load import load_causal_model, outline
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.models.config import find_causal_model
-from bfpo_bench.training.recipe import LoraRecipe, Recipe
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe_parts import LoraRecipe
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 

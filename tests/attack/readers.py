@@ -28,8 +28,8 @@ from bfpo_bench.redteam.prompts import read_prompts
 from bfpo_bench.suites import load_suite
 from bfpo_bench.tasks.catalog import find_source
 from bfpo_bench.training.data.load import load_set
-from bfpo_bench.training.recipe import DataRecipe
 from bfpo_bench.training.recipe_file import load_recipe, recipe_text
+from bfpo_bench.training.recipe_parts import DataRecipe
 
 ANSWER = (BenchError, Malformed)
 """How a reader says that something is not what it should be."""

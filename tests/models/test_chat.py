@@ -189,7 +189,7 @@ def test_a_reward_model_with_a_clock(
     from bfpo_bench.engines.reward_model import RewardModel, find_reward_model
     from bfpo_bench.rankers import RankerOptions, choose_ranker
     from bfpo_bench.training.on_policy.rewards import choose_reward
-    from bfpo_bench.training.recipe import RewardRecipe
+    from bfpo_bench.training.recipe_parts import RewardRecipe
     from tests.engines.test_reward_model import classifier
 
     folder = classifier(tmp_path / "rm", tiny_llama, 1)

@@ -30,8 +30,8 @@ from bfpo_bench.toy_world.study.report import QUESTIONS, markdown, write_report
 from bfpo_bench.toy_world.study.runs import Cell, Run, choose, read_runs, recipe_digest, run_study
 from bfpo_bench.toy_world.study.trainer import Lab, is_plain, weighted_ipo
 from bfpo_bench.training.pairwise.losses import PairLogps, bfpo, ipo
-from bfpo_bench.training.recipe import LoraRecipe
 from bfpo_bench.training.recipe_file import load_recipe, recipe_names
+from bfpo_bench.training.recipe_parts import LoraRecipe
 from bfpo_bench.training.train import train
 from bfpo_bench.training.trainable import load_model
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bfpo_bench.training.data.load import load_set
 from bfpo_bench.training.data.preferences import LoadedSet
-from bfpo_bench.training.recipe import DataRecipe
+from bfpo_bench.training.recipe_parts import DataRecipe
 
 Row = dict[str, Any]
 

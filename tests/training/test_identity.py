@@ -17,10 +17,10 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.training.identity import LATER, differences, training_identity
 from bfpo_bench.training.on_policy.rewards import choose_reward
-from bfpo_bench.training.recipe import (
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe_parts import (
     DataRecipe,
     OptimizationRecipe,
-    Recipe,
     RelabelRecipe,
     RewardRecipe,
     TokenRecipe,

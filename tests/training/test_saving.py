@@ -19,7 +19,7 @@ from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.output import SAVED
-from bfpo_bench.training.recipe import LoraRecipe
+from bfpo_bench.training.recipe_parts import LoraRecipe
 from bfpo_bench.training.saving import (
     Beside,
     merge_adapters,

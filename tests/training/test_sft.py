@@ -16,8 +16,9 @@ from bfpo_bench.training.data.chat import attribute_line, attributes_of, load_co
 from bfpo_bench.training.data.preferences import Pair, PreferenceRecord
 from bfpo_bench.training.data.tokenize import tokenize_conversations, tokenize_pairs
 from bfpo_bench.training.dry_run import dry_run
-from bfpo_bench.training.recipe import DataRecipe, Recipe
+from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.recipe_file import load_recipe
+from bfpo_bench.training.recipe_parts import DataRecipe
 from bfpo_bench.training.sft import ConversationSet, prepare_sft, steered_template
 from bfpo_bench.training.train import train
 from tests.training.conftest import Mine, plain_logprob

@@ -21,8 +21,9 @@ from bfpo_bench.training.pairwise import reference
 from bfpo_bench.training.pairwise.packing import response_logprobs
 from bfpo_bench.training.pairwise.prepare import prepare_pairs
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
-from bfpo_bench.training.recipe import EvalRecipe, Recipe
+from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.recipe_file import load_recipe
+from bfpo_bench.training.recipe_parts import EvalRecipe
 from bfpo_bench.training.train import train
 from tests.training.conftest import Mine, losses, plain_logprob
 

@@ -14,7 +14,7 @@ import torch
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.training import trainable
 from bfpo_bench.training.pairwise.packing import pack_pairs, response_logprobs
-from bfpo_bench.training.recipe import LoraRecipe
+from bfpo_bench.training.recipe_parts import LoraRecipe
 from bfpo_bench.training.train import train
 from bfpo_bench.training.trainable import (
     add_adapters,

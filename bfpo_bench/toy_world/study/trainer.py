@@ -32,7 +32,8 @@ from bfpo_bench.training.pairwise.loss_by_name import load_loss
 from bfpo_bench.training.pairwise.losses import PairLogps
 from bfpo_bench.training.pairwise.prepare import PreparedPairs, prepare_pairs
 from bfpo_bench.training.prepared import Run
-from bfpo_bench.training.recipe import DataRecipe, Recipe
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe_parts import DataRecipe
 from bfpo_bench.training.train import join_processes, train
 from bfpo_bench.training.trainable import load_model, select_layers
 

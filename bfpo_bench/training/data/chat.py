@@ -29,7 +29,7 @@ from bfpo_bench.training.data.preferences import (
     make_pairs,
 )
 from bfpo_bench.training.data.segments import opening, read_segments
-from bfpo_bench.training.recipe import DataRecipe, EmphasisRecipe
+from bfpo_bench.training.recipe_parts import DataRecipe, EmphasisRecipe
 
 CHAT, PROMPTS_ONLY = "chat", "prompts"
 """What a recipe writes as ``pairs`` of a set whose rows are conversations, or prompts."""

@@ -24,7 +24,7 @@ from bfpo_bench.training.data.columns import Unread, check_unread, tracked
 from bfpo_bench.training.data.formats import FORMATS, NoPrompt
 from bfpo_bench.training.data.preferences import LoadedSet, PreferenceRecord
 from bfpo_bench.training.data.segments import opening, read_segments
-from bfpo_bench.training.recipe import DataRecipe, EmphasisRecipe
+from bfpo_bench.training.recipe_parts import DataRecipe, EmphasisRecipe
 
 Rows = Iterator[Record | BadInput]
 

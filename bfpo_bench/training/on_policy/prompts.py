@@ -8,7 +8,8 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.training.data.chat import PromptSet, load_prompts
 from bfpo_bench.training.data.chat_template import ChatTemplate
 from bfpo_bench.training.prepared import Base, left_out, tell_left_out
-from bfpo_bench.training.recipe import DataRecipe, Recipe
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe_parts import DataRecipe
 from bfpo_bench.training.record import set_entry
 from bfpo_bench.training.saving import check_ids, embedding_rows, padded
 

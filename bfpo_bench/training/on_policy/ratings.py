@@ -18,7 +18,7 @@ from bfpo_bench.models.chat import DATE
 from bfpo_bench.training.data.preferences import Messages
 from bfpo_bench.training.on_policy.rewards import ChosenReward, Rate, choose_reward, opened_rewards
 from bfpo_bench.training.output import write_json
-from bfpo_bench.training.recipe import RewardRecipe
+from bfpo_bench.training.recipe_parts import RewardRecipe
 
 PROMPTS_AT_ONCE = 64
 """Of one process, between two meetings."""

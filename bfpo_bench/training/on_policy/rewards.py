@@ -32,7 +32,7 @@ from bfpo_bench.models.chat import DATE, read_chat_template, told_date
 from bfpo_bench.models.fingerprint import checkpoint_digest
 from bfpo_bench.models.number_format import choose_format
 from bfpo_bench.training.data.preferences import Messages
-from bfpo_bench.training.recipe import RewardRecipe
+from bfpo_bench.training.recipe_parts import RewardRecipe
 
 Rate = Callable[[Sequence[Messages], Sequence[str]], list[float]]
 """A reward at work: one number for each prompt and response."""

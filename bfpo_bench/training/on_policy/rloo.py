@@ -45,7 +45,8 @@ from bfpo_bench.training.on_policy.rewards import (
     opened_rewards,
 )
 from bfpo_bench.training.prepared import Prepared, Run, open_base
-from bfpo_bench.training.recipe import Recipe, RolloutRecipe
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe_parts import RolloutRecipe
 from bfpo_bench.training.saving import embedding_rows, end_ids, padded
 
 NOTE = (

@@ -31,7 +31,8 @@ from bfpo_bench.models.fingerprint import checkpoint_digest
 from bfpo_bench.training.data.chat_template import ChatTemplate
 from bfpo_bench.training.data.preferences import Messages
 from bfpo_bench.training.on_policy.ratings import Answered, Rated
-from bfpo_bench.training.recipe import Recipe, RolloutRecipe
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe_parts import RolloutRecipe
 
 RESPONSES_AT_ONCE = 512
 """Of one process, between two meetings, at least of one prompt."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.training.data.preferences import Pair
 from bfpo_bench.training.on_policy.ratings import Answered
-from bfpo_bench.training.recipe import RewardRecipe
+from bfpo_bench.training.recipe_parts import RewardRecipe
 
 
 def both_answers(pairs: Sequence[Pair]) -> list[Answered]:

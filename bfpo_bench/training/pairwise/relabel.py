@@ -33,7 +33,8 @@ from bfpo_bench.training.on_policy.ratings import Answered, Rated, Ratings, choo
 from bfpo_bench.training.pairwise.dual import best_multiplier, gather_samples
 from bfpo_bench.training.pairwise.reference import reference_file, reference_logprobs
 from bfpo_bench.training.prepared import Base, Run
-from bfpo_bench.training.recipe import HELPFUL_AND_SAFE, Recipe, RelabelRecipe
+from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.recipe_parts import HELPFUL_AND_SAFE, RelabelRecipe
 from bfpo_bench.training.trainable import find_base, load_model
 
 

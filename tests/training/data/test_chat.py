@@ -10,7 +10,7 @@ import pytest
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.training.data.chat import PromptSet, load_prompts
-from bfpo_bench.training.recipe import DataRecipe
+from bfpo_bench.training.recipe_parts import DataRecipe
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from bfpo_bench.training.data.preferences import Messages, Pair
 from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.on_policy.ratings import choose_ratings
 from bfpo_bench.training.on_policy.rewards import choose_reward
-from bfpo_bench.training.recipe import Recipe, RewardRecipe
+from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.recipe_file import load_recipe
+from bfpo_bench.training.recipe_parts import RewardRecipe
 from bfpo_bench.training.train import train
 from tests.engines.test_reward_model import classifier
 from tests.training import toy_tokenizers as toy

@@ -13,7 +13,7 @@ from bfpo_bench.data.files import Record
 from bfpo_bench.training.data.chat import _prompt, load_conversations
 from bfpo_bench.training.data.columns import tracked
 from bfpo_bench.training.data.preferences import LoadedSet, make_pairs
-from bfpo_bench.training.recipe import DataRecipe
+from bfpo_bench.training.recipe_parts import DataRecipe
 from tests.training import rows
 
 ASKED = ("user", "Is salt white?")

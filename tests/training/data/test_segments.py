@@ -13,7 +13,7 @@ from bfpo_bench.training.data.formats import write_row
 from bfpo_bench.training.data.preferences import Segments, digest, make_pairs
 from bfpo_bench.training.data.segments import opening
 from bfpo_bench.training.data.tokenize import TokenPair
-from bfpo_bench.training.recipe import EmphasisRecipe
+from bfpo_bench.training.recipe_parts import EmphasisRecipe
 from tests.training import toy_tokenizers as toy
 from tests.training.data.test_formats import ASKED, TWO, load
 from tests.training.data.test_tokenize import KINDS, PAIR, tokenize

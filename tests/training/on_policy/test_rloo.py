@@ -19,8 +19,9 @@ from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.on_policy import rloo as on_policy
 from bfpo_bench.training.on_policy.global_reward import load_combination
 from bfpo_bench.training.on_policy.rloo import GlobalReward, prepare_on_policy, rollout_settings
-from bfpo_bench.training.recipe import Recipe, RolloutRecipe
+from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.recipe_file import load_recipe
+from bfpo_bench.training.recipe_parts import RolloutRecipe
 from bfpo_bench.training.train import train
 
 SMALL = [

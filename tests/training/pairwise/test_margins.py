@@ -16,8 +16,9 @@ from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.pairwise.margins import label_margins
 from bfpo_bench.training.pairwise.prepare import prepare_pairs
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
-from bfpo_bench.training.recipe import Recipe, RewardRecipe
+from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.recipe_file import load_recipe
+from bfpo_bench.training.recipe_parts import RewardRecipe
 from bfpo_bench.training.train import train
 
 RECIPE = """

@@ -20,7 +20,7 @@ from bfpo_bench.training.data.tokenize import TokenPair
 from bfpo_bench.training.pairwise import reference
 from bfpo_bench.training.pairwise.packing import pack_pairs, response_logprobs
 from bfpo_bench.training.pairwise.reference import ReferenceCache, arithmetic, reference_logprobs
-from bfpo_bench.training.recipe import LoraRecipe
+from bfpo_bench.training.recipe_parts import LoraRecipe
 from bfpo_bench.training.trainable import add_adapters, select_layers
 from tests.training.conftest import plain_logprob, random_pairs
 

@@ -17,7 +17,7 @@ from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.pairwise.prepare import prepare_pairs
 from bfpo_bench.training.pairwise.relabel import Relabelling, relabelled, turned_round
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
-from bfpo_bench.training.recipe import RelabelRecipe
+from bfpo_bench.training.recipe_parts import RelabelRecipe
 from bfpo_bench.training.train import train
 from tests.training.conftest import Mine, losses, plain_logprob, random_pairs
 
