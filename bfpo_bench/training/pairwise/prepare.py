@@ -21,13 +21,14 @@ from bfpo_bench.training.on_policy.ratings import Answered, Ratings, choose_rati
 from bfpo_bench.training.pairwise.loss_by_name import (
     check_loss,
     load_loss,
+    needs_reference,
     strength,
     takes_unpaired,
 )
 from bfpo_bench.training.pairwise.losses import Loss
 from bfpo_bench.training.pairwise.margins import both_answers, label_margins
 from bfpo_bench.training.pairwise.mismatched import mismatched_pairs
-from bfpo_bench.training.pairwise.reference import loss_reference, reference_file
+from bfpo_bench.training.pairwise.reference import reference_file, reference_logprobs
 from bfpo_bench.training.pairwise.relabel import Relabelled, Relabelling, choose_relabelling
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 from bfpo_bench.training.prepared import (
@@ -188,14 +189,15 @@ class PreparedPairs(Prepared):
         pairs, precision = self.pairs, self.recipe.precision
         file = reference_file(run.provenance, model, precision)
         mismatched = self.mismatched(pairs)
-        every = [*pairs, *mismatched]
+        reference = None
+        if needs_reference(self.loss):
+            every = [*pairs, *mismatched]
+            reference = reference_logprobs(every, model, precision, file, run.state, run.progress)
         yield PreferenceTrainer(
             model,
             TrainingArguments(**settings),
             pairs,
-            loss_reference(
-                *(self.loss, every, model, precision, file, run.state, run.progress),
-            ),
+            reference,
             list(schedule),
             self.loss,
             strength(self.loss),

@@ -33,8 +33,6 @@ from bfpo_bench.common.file_system import has_locks
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.prefix.chains import use_chain_attention
 from bfpo_bench.training.data.tokenize import TokenPair
-from bfpo_bench.training.pairwise.loss_by_name import needs_reference
-from bfpo_bench.training.pairwise.losses import Loss
 from bfpo_bench.training.pairwise.packing import pack_pairs, response_logprobs
 
 SCHEMA = """
@@ -237,21 +235,6 @@ def reference_logprobs(
                 progress.advance(sum(map(len, now)))
     [found] = broadcast_object_list([cache.read(pairs) if cache else None])
     return list(found)
-
-
-def loss_reference(
-    loss: Loss,
-    pairs: Sequence[TokenPair],
-    model: Any,
-    precision: str,
-    file: Path,
-    state: PartialState,
-    progress: Progress,
-) -> list[tuple[float, float]] | None:
-    """What a loss needs of the reference: as :func:`reference_logprobs`, or None for nothing."""
-    if not needs_reference(loss):
-        return None
-    return reference_logprobs(pairs, model, precision, file, state, progress)
 
 
 def _batches(indices: Iterable[int], pairs: Sequence[TokenPair]) -> list[list[int]]:
