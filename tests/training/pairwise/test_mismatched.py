@@ -28,7 +28,7 @@ from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 from bfpo_bench.training.pairwise.trl_losses import kto
 from bfpo_bench.training.train import train
 from tests.training.conftest import Mine, losses, plain_logprob, random_pairs
-from tests.training.pairwise.test_trainer import arguments, curve, reference_of
+from tests.training.pairwise.test_trainer import arguments, curve, reference_of, update_by_hand
 
 LOSS = partial(kto, beta=0.5, desirable_weight=1.5)
 
@@ -112,12 +112,7 @@ def test_updates_are_those_written_out_by_hand(
         margins.append(
             [0.5 * (a - b).item() for i, a, b in zip(batch, *moved[:2], strict=True) if i % 3 == 0]
         )
-        optimizer.zero_grad()
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(by_hand.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * (1 - step / len(batches))
-        optimizer.step()
+        update_by_hand(optimizer, value, step / len(batches))
     assert curve(trainer) == pytest.approx(values, rel=1e-3)
     assert curve(trainer, "kl") == pytest.approx(divergences, abs=1e-4)
     assert max(divergences) > 0

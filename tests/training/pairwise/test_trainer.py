@@ -85,6 +85,16 @@ def curve(trainer: PreferenceTrainer, name: str = "loss") -> list[float]:
     return [entry[name] for entry in trainer.state.log_history if name in entry]
 
 
+def update_by_hand(optimizer: torch.optim.Optimizer, value: torch.Tensor, done: float) -> None:
+    """One update at a rate of 1e-3 that falls to 0 with what is done, gradients clipped to 1."""
+    optimizer.zero_grad()
+    value.backward()
+    for group in optimizer.param_groups:
+        torch.nn.utils.clip_grad_norm_(group["params"], 1.0)
+        group["lr"] = 1e-3 * (1 - done)
+    optimizer.step()
+
+
 @pytest.mark.parametrize(
     "loss", [partial(dpo, beta=0.5), partial(ipo, tau=0.5), partial(bfpo, tau=0.5)]
 )
@@ -115,12 +125,7 @@ def test_losses_are_those_of_updates_written_out_by_hand(
         )
         value = loss(logps).mean()
         expected.append(value.item())
-        optimizer.zero_grad()
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(by_hand.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * (1 - step / len(batches))
-        optimizer.step()
+        update_by_hand(optimizer, value, step / len(batches))
     # Adam divides by the size of the gradient, so rounding in small ones is not small.
     assert curve(trainer) == pytest.approx(expected, rel=1e-3)
     for mine, theirs in zip(model.parameters(), by_hand.parameters(), strict=True):
