@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,9 @@ log = logging.getLogger(__name__)
 
 OBJECT_STORE = 200 * 10**6
 """Bytes for the requests of an order; what does not fit lies in Ray's folder on disk."""
+
+ANSWER_SECONDS = 10.0
+"""What a cluster is given to take a connection."""
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -38,6 +42,29 @@ def check_installed(need: str, otherwise: str) -> None:
         raise BadInput(f"{need}; run `pip install 'bfpo-bench[ray]'`, or {otherwise}.")
 
 
+def check_copies(address: str | None) -> None:
+    """Whether copies of a model can be had, as far as that is seen at once.
+
+    Args:
+        address: as for :func:`connected`.
+
+    Raises:
+        BadInput: Ray is not installed, or nothing listens at the address.
+    """
+    check_installed(
+        "copies of a model (--data-parallel-size, --ray) need Ray", "leave the option out"
+    )
+    if address in (None, "auto"):
+        return
+    host, _, port = str(address).removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise _no_cluster(address, "it is neither auto nor HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, first_line(error)) from None
+
+
 @contextmanager
 def connected(address: str | None, copies: int) -> Iterator[Any]:
     """Ray as a module, connected while the body runs; as it was where the program has done so.
@@ -49,9 +76,7 @@ def connected(address: str | None, copies: int) -> Iterator[Any]:
     Raises:
         BadInput: Ray is not installed, or no cluster answers.
     """
-    check_installed(
-        "copies of a model (--data-parallel-size, --ray) need Ray", "leave the option out"
-    )
+    check_copies(address)
     with _environment(_QUIET):
         import ray
     if ray.is_initialized():
@@ -90,15 +115,18 @@ def _joined(ray: Any, address: str) -> Iterator[None]:
         with _environment(_QUIET):
             _init(ray, address=address)
     except Exception as error:
-        raise BadInput(
-            f"no Ray cluster can be used at {address!r} ({first_line(error).rstrip('.')}); start "
-            "one with `ray start --head`, run this on one of its nodes with --ray auto, or leave "
-            "--ray out."
-        ) from error
+        raise _no_cluster(address, first_line(error)) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _no_cluster(address: str | None, why: str) -> BadInput:
+    return BadInput(
+        f"no Ray cluster can be used at {address!r} ({why.rstrip('.')}); start one with `ray start "
+        "--head`, run this on one of its nodes with --ray auto, or leave --ray out."
+    )
 
 
 def _init(ray: Any, **arguments: Any) -> None:

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.options import Count, Help, Options, one_of
 from bfpo_bench.common.validate import STRICT, Text
+from bfpo_bench.engines.cluster import check_copies
 from bfpo_bench.engines.open import choose_backend
 from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.models.chat import DATE, is_date
@@ -89,6 +90,16 @@ class Loading(Options):
         AfterValidator(_day),
         Help("What a chat template is told that asks for today's date.", metavar="YYYY-MM-DD"),
     ] = DATE
+
+    def chosen_backend(self) -> str:
+        """The backend to use, with what it and copies need looked at before any work is done.
+
+        Raises:
+            BadInput: of :func:`choose_backend`, and of :func:`check_copies`.
+        """
+        if self.data_parallel_size > 1 or self.ray is not None:
+            check_copies(self.ray)
+        return choose_backend(self.backend)
 
     def beside_target(self) -> Loading:
         """The same for what works beside the target: judge, annotator, ranker.

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.engines.open import choose_backend
 from bfpo_bench.evaluation.also import Also, choose_also
 from bfpo_bench.evaluation.at_hand import tasks_at_hand
 from bfpo_bench.evaluation.bench import Bench, choose_judges
@@ -115,7 +114,7 @@ def resolve(
         load_judge(name)
     output = output_folder(options)
     begun = begun_identity(output, options.fresh)
-    target = find_target(options, choose_backend(options.loading.backend), begun)
+    target = find_target(options, options.loading.chosen_backend(), begun)
     also = choose_also(options, suite)
     tasks, left_out = tasks_at_hand(options, suite, wanted, also.missing)
     annotator = None

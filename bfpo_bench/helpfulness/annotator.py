@@ -212,7 +212,7 @@ def _local(options: AnnotatorOptions, config: AnnotatorConfig) -> ChosenAnnotato
             "name one with --annotator-url, or another configuration with --annotator-config."
         )
     loading = options.loading
-    backend, code = choose_backend(loading.backend), loading.trust_remote_code
+    backend, code = loading.chosen_backend(), loading.trust_remote_code
     files = find_causal_model(options.annotator_model, None, backend, code)
     if read_chat_template(files.folder) is None:
         raise BadInput(

@@ -17,7 +17,7 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.options import Help, Options
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.common.validate import STRICT
-from bfpo_bench.engines.open import choose_backend, open_engine
+from bfpo_bench.engines.open import open_engine
 from bfpo_bench.engines.options import Loading
 from bfpo_bench.judges import Card, ClassifierCard, Judge, RubricCard, load_judge
 from bfpo_bench.judges.card_file import HARM
@@ -228,7 +228,7 @@ def choose_judge(
     if gives is not None and gives not in card.gives:
         raise BadInput(_says_nothing(card, gives))
     card = point_judge(card, options.judge_model, options.judge_url, asked)
-    backend = choose_backend(options.loading.backend)
+    backend = options.loading.chosen_backend()
     if backend == "openai":
         raise BadInput(
             "a judge is loaded with --backend hf or vllm; one that a server holds is named by "

@@ -13,7 +13,6 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.options import Count, Help, Place
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.common.validate import STRICT
-from bfpo_bench.engines.open import choose_backend
 from bfpo_bench.evaluation.options import TargetOptions
 from bfpo_bench.evaluation.resolve import begun_identity
 from bfpo_bench.evaluation.target import Target, find_target
@@ -148,7 +147,7 @@ def check_request(options: RedteamOptions) -> Request:
         allow_unpinned=options.allow_unpinned,
     )
     begun = begun_identity(options.run_folder, options.fresh)
-    target = find_target(options, choose_backend(options.loading.backend), begun)
+    target = find_target(options, options.loading.chosen_backend(), begun)
     loading = options.loading.beside_target()
     ranker = choose_ranker(RankerOptions.of(options, loading=loading))
     judge = choose_judge(JudgeOptions.of(options, loading=loading))

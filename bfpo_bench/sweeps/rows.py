@@ -17,7 +17,6 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.options import arguments
 from bfpo_bench.common.validate import STRICT, Text, validated
 from bfpo_bench.common.yaml_text import yaml_file
-from bfpo_bench.engines.open import choose_backend
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import output_folder, resolve
 from bfpo_bench.evaluation.target import find_target
@@ -260,7 +259,7 @@ def _faults(rows: Iterable[Row], fetch: bool) -> list[str]:
             continue
         shared = key(replace(row.options, model=""))
         try:
-            find_target(row.options, choose_backend(row.options.loading.backend))
+            find_target(row.options, row.options.loading.chosen_backend())
             if shared not in seen:
                 seen.add(shared)
                 resolve(row.options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bfpo_bench import evaluate
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.engines import EngineOptions, choose_backend
 from bfpo_bench.engines.tokenization import (
@@ -25,6 +27,49 @@ def test_unknown_and_missing_backends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bfpo_bench.engines.open.vllm_installed", lambda: False)
     with pytest.raises(BadInput, match="the vllm backend is not installed; run `pip install"):
         choose_backend("vllm")
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("nonsense", "it is neither auto nor HOST:PORT"),
+        ("head:six", "it is neither auto nor HOST:PORT"),
+        ("127.0.0.1:1", ".*refused"),
+        ("ray://127.0.0.1:1", ".*refused"),
+        ("127.0.0.1:123456", ".*"),
+    ],
+)
+def test_a_cluster_that_does_not_answer_is_told_before_any_work(
+    tiny_llama: Path, tmp_path: Path, address: str, why: str
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    run = tmp_path / "run"
+    with pytest.raises(BadInput, match=rf"^no Ray cluster can be used at '{address}' \({why}\); "):
+        evaluate(tiny_llama, suite="mini", judge="keyword", ray=address, output=run)
+    assert not run.exists()
+
+
+def test_copies_without_ray_are_told_before_any_work(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name, *more: None if name == "ray" else there(name, *more),
+    )
+    run = tmp_path / "run"
+    with pytest.raises(
+        BadInput, match=r"need Ray; run `pip install 'bfpo-bench\[ray\]'`, or leave"
+    ):
+        evaluate(
+            tiny_llama,
+            suite="mini",
+            judge="keyword",
+            data_parallel_size=2,
+            output=run,
+            backend="hf",
+        )
+    assert not run.exists()
 
 
 def test_texts_that_do_not_fit_the_context_window() -> None:
