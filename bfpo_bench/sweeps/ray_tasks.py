@@ -19,7 +19,7 @@ from bfpo_bench.engines import cluster
 from bfpo_bench.sweeps.attempt import WIND_UP_SECONDS, attempt
 from bfpo_bench.sweeps.options import SweepOptions
 from bfpo_bench.sweeps.record import Attempt, Home, begun
-from bfpo_bench.sweeps.rows import Row
+from bfpo_bench.sweeps.rows import Row, served_over_nodes
 
 RETRIES = 5
 """How often a task is begun again whose worker or node was lost, at most."""
@@ -39,17 +39,12 @@ def check_installed() -> None:
 
 def check(rows: Sequence[Row]) -> None:
     """Raises BadInput, a line for each row that no task can run."""
-    faults = []
+    faults = served_over_nodes(rows, "a task of Ray")
     for row in rows:
         if row.options.loading.ray is not None:
             faults.append(
                 f"{row.name} names a Ray cluster for its copies (ray), which with --executor ray "
                 "are put on the GPUs of its own task; leave that out."
-            )
-        if row.options.serve is not None and row.options.serve.nodes > 1:
-            faults.append(
-                f"{row.name} is served over {row.options.serve.nodes} nodes, and a task of Ray is "
-                "on one; run it by evaluate, and leave it out here."
             )
     if faults:
         raise BadInput(*faults)

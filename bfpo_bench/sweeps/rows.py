@@ -51,6 +51,16 @@ class Row:
         return loading.tensor_parallel_size * loading.data_parallel_size
 
 
+def served_over_nodes(rows: Sequence[Row], place: str) -> list[str]:
+    """A line for each row whose server wants several nodes, where the place of a row is on one."""
+    return [
+        f"{row.name} is served over {row.options.serve.nodes} nodes, and {place} is on one; run it "
+        "by evaluate, and leave it out here."
+        for row in rows
+        if row.options.serve is not None and row.options.serve.nodes > 1
+    ]
+
+
 @checked(frozen=True, config=STRICT)
 class _File:
     """A YAML file of models: each as on the command line, or with options of its own."""

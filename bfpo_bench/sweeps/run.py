@@ -108,6 +108,8 @@ def find_sweep(
     rows = find_rows(models, common, folder, options.checkpoints, names, fetch)
     if options.executor == "ray":
         ray_tasks.check(rows)
+    if options.executor == "slurm":
+        slurm.check_rows(rows)
     plan = Plan(
         1,
         str(Path.cwd()),

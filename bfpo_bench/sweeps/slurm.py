@@ -16,7 +16,7 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.sweeps.attempt import Job
 from bfpo_bench.sweeps.options import SweepOptions
 from bfpo_bench.sweeps.record import Home, Standing, counted
-from bfpo_bench.sweeps.rows import Row
+from bfpo_bench.sweeps.rows import Row, served_over_nodes
 
 CLUSTER = "slurm"
 """What submitit calls it; its tests, and ours, have it run jobs on this machine ("local")."""
@@ -41,6 +41,12 @@ def check() -> None:
             "there is no Slurm here (no srun on the PATH); run this on a node from which jobs are "
             "submitted, or use --executor local."
         )
+
+
+def check_rows(rows: Sequence[Row]) -> None:
+    """Raises BadInput, a line for each row that no job can run."""
+    if faults := served_over_nodes(rows, "a job of a sweep"):
+        raise BadInput(*faults)
 
 
 def header(rows: Sequence[Row], options: SweepOptions, home: Home) -> str:

@@ -207,6 +207,22 @@ def test_without_submitit_one_sentence_says_how_to_install_it(
         slurm.check()
 
 
+def test_a_row_that_no_job_can_run(tmp_path: Path) -> None:
+    """A job is one task on one node; a second node would run the row a second time."""
+    from bfpo_bench.sweeps import slurm
+
+    found = [
+        Row(serve, EvaluateOptions("m", output=tmp_path / serve, serve=serve))
+        for serve in ("tp=8", "tp=8,pp=2,nodes=2")
+    ]
+    with pytest.raises(BadInput) as error:
+        slurm.check_rows(found)
+    [line] = error.value.lines
+    assert line.startswith(
+        "tp=8,pp=2,nodes=2 is served over 2 nodes, and a job of a sweep is on one;"
+    )
+
+
 def test_the_command_is_read_as_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written down of a row means the same to the command line."""
     from typer.testing import CliRunner
