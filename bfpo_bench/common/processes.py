@@ -130,6 +130,7 @@ class Guard:
     @contextmanager
     def starting(self) -> Iterator[None]:
         """Processes that the body starts serve this one. Where it fails, they are ended at once."""
+        others = _children()
         outer = os.environ.get(MARK)
         os.environ[MARK] = self._mark
         try:
@@ -141,8 +142,9 @@ class Guard:
             del os.environ[MARK]
             if outer is not None:
                 os.environ[MARK] = outer
-        # A forked child's environment, as others see it, is that of its parent.
-        self._tell(" ".join(_children(but=self._watcher.pid)))
+        # A forked child's environment, as others see it, is that of its parent. Whom this process
+        # had before, the watcher among them, serves something else.
+        self._tell(" ".join(_children() - others))
 
     def dismiss(self) -> None:
         """The processes have ended in good order; the watcher goes home."""
@@ -160,13 +162,12 @@ class Guard:
         self._watcher.wait()
 
 
-def _children(but: int) -> list[str]:
-    """Process id and time of birth of all children but one: numbers are given out again."""
+def _children() -> set[str]:
+    """Process id and time of birth of all children: numbers are given out again."""
     import psutil
 
-    found = []
+    found = set()
     for child in psutil.Process(os.getpid()).children(recursive=True):
         with suppress(psutil.Error):
-            if child.pid != but:
-                found.append(f"{child.pid}:{child.create_time()}")
+            found.add(f"{child.pid}:{child.create_time()}")
     return found

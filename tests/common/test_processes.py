@@ -87,3 +87,18 @@ def test_a_start_that_fails_leaves_nothing_behind() -> None:
         time.sleep(0.1)
     assert not alive(grandchildren[0])
     assert MARK not in os.environ
+
+
+def test_what_this_process_had_before_is_left_alone() -> None:
+    """A data loader, a shell of a notebook: they serve something else."""
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(sleep) as before:
+        guard = Guard()
+        try:
+            with guard.starting():
+                serving = subprocess.Popen(sleep, env={})
+            guard.end()
+            assert serving.wait(timeout=10) == -signal.SIGKILL
+            assert alive(before.pid)
+        finally:
+            before.kill()
