@@ -36,7 +36,6 @@ def run_evaluation(options: EvaluateOptions, progress: Progress | None = None) -
     """
     progress = progress or Progress(show=False)
     evaluation = resolve(options)
-    progress.say(f"Evaluating {options.model} on suite {options.suite} …")
     for mark in evaluation.left_out.values():
         progress.say(mark)
     with RunDirectory(
@@ -46,6 +45,7 @@ def run_evaluation(options: EvaluateOptions, progress: Progress | None = None) -
         if finished is not None:
             progress.say(f"Already finished; read from {run.path}. `evaluate --fresh` starts over.")
             return finished
+        progress.say(f"Evaluating {options.model} on suite {options.suite} …")
         with run.open_store() as store:
             return _Stages(evaluation, run, store, progress).run()
 
