@@ -103,6 +103,21 @@ for folder in folders:
 """
 
 
+@contextmanager
+def environment(variables: dict[str, str]) -> Iterator[None]:
+    """Variables for the time of the body, where the user has not set them.
+
+    They are for the processes that the body starts; of what is started later they are none.
+    """
+    new = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name in new:
+            del os.environ[name]
+
+
 class Guard:
     """Ends what was started in :meth:`starting` once this process is gone.
 

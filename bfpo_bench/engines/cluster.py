@@ -14,7 +14,7 @@ from typing import Any
 from unittest import mock
 
 from bfpo_bench.common.errors import BadInput, BenchError, RunFailed, first_line
-from bfpo_bench.common.processes import Guard
+from bfpo_bench.common.processes import Guard, environment
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def connected(address: str | None, copies: int) -> Iterator[Any]:
         BadInput: Ray is not installed, or no cluster answers.
     """
     check_copies(address)
-    with _environment(_QUIET):
+    with environment(_QUIET):
         import ray
     if ray.is_initialized():
         yield ray
@@ -92,7 +92,7 @@ def _started(ray: Any, copies: int) -> Iterator[None]:
     place = tempfile.gettempdir()
     folder = tempfile.mkdtemp(prefix="bfpo-ray-", dir=place if len(place) < 20 else "/tmp")
     guard = Guard(folder)
-    with guard.starting(), _environment(_QUIET | _OWN):
+    with guard.starting(), environment(_QUIET | _OWN):
         _init(
             ray,
             address="local",
@@ -112,7 +112,7 @@ def _started(ray: Any, copies: int) -> Iterator[None]:
 @contextmanager
 def _joined(ray: Any, address: str) -> Iterator[None]:
     try:
-        with _environment(_QUIET):
+        with environment(_QUIET):
             _init(ray, address=address)
     except Exception as error:
         raise _no_cluster(address, first_line(error)) from error
@@ -131,27 +131,21 @@ def _no_cluster(address: str | None, why: str) -> BadInput:
 
 def _init(ray: Any, **arguments: Any) -> None:
     """``ray.init``, with signals left to us and nothing said that we do not say."""
+    # Raylets print paragraphs on stdout about workers that were lost.
+    with signals_kept(), mock.patch.object(ray._private.worker, "listen_error_messages"):
+        ray.init(log_to_driver=False, logging_level="error", **arguments)
+
+
+@contextmanager
+def signals_kept() -> Iterator[None]:
+    """What this process does on a signal is what it did before Ray started."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        # Raylets print paragraphs on stdout about workers that were lost.
-        with mock.patch.object(ray._private.worker, "listen_error_messages"):
-            ray.init(log_to_driver=False, logging_level="error", **arguments)
+        yield
     finally:
         for number, handler in before.items():
             with suppress(ValueError):  # not the main thread
                 signal.signal(number, handler)
-
-
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Variables for the time of the body, where the user has not set them."""
-    new = {name: value for name, value in variables.items() if name not in os.environ}
-    os.environ.update(new)
-    try:
-        yield
-    finally:
-        for name in new:
-            del os.environ[name]
 
 
 def nodes(ray: Any) -> list[tuple[int, int]]:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.common.processes import environment
 from bfpo_bench.engines import cluster as clusters
 from bfpo_bench.engines import copies as module
 from bfpo_bench.engines import copy
@@ -41,7 +42,7 @@ def nodes() -> Iterator[Any]:
 
     # A raylet that is gone is missed after seconds, not after half a minute.
     health = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "2"}
-    with clusters._environment(clusters._QUIET | clusters._OWN | health):
+    with clusters.signals_kept(), environment(clusters._QUIET | clusters._OWN | health):
         cluster = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         for _ in range(2):
             cluster.add_node(num_cpus=1)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.common.processes import Guard
+from bfpo_bench.common.processes import Guard, environment
 from bfpo_bench.engines.plan import WINDOW, Order, Plan, PlannedEngine, answers_here
 from bfpo_bench.engines.protocol import (
     Answered,
@@ -41,6 +40,13 @@ finds its own. Also prompts tokenised at a time, while vLLM works on those befor
 HAND_OUT_SECONDS = 0.5
 """Finished answers are handed out (and stored by the caller) at least this often."""
 
+_ENVIRONMENT = {
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB
+}
+
 
 class VLLMEngine(PlannedEngine):
     """A model in vLLM. Random numbers belong to the request (vLLM's per-request seed)."""
@@ -49,9 +55,10 @@ class VLLMEngine(PlannedEngine):
     window = sys.maxsize  # it finds its own batches
 
     def __init__(self, options: EngineOptions) -> None:
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-        os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
-        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        with environment(_ENVIRONMENT):
+            self._load(options)
+
+    def _load(self, options: EngineOptions) -> None:
         import torch
         from vllm import LLM
 
@@ -65,7 +72,6 @@ class VLLMEngine(PlannedEngine):
             # vLLM 0.32 rewinds the random numbers of a seeded request whose prompt it reads in
             # pieces, which a CPU's generator cannot do: the engine dies.
             arguments["enable_chunked_prefill"] = False
-            os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
         if options.batch_size:
             arguments["max_num_seqs"] = options.batch_size
         self._guard = Guard()

@@ -34,7 +34,8 @@ def other_nodes(
     """The commands that somebody is asked to start are started."""
     started: list[subprocess.Popen[bytes]] = []
     variables = {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-    for name, value in {**variables, "VLLM_CPU_KVCACHE_SPACE": "1"}.items():
+    said = {"VLLM_LOGGING_LEVEL": "INFO"}
+    for name, value in {**variables, **said, "VLLM_CPU_KVCACHE_SPACE": "1"}.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "about").mkdir()
     own = {**os.environ, **server._description(tmp_path / "about")}

@@ -237,12 +237,16 @@ def test_nodes_of_an_allocation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     running = begin(tmp_path, tp=2, nodes=2, master_port=port)
     try:
         assert running.gone() is None
+        # It answers as soon as this node is ready; the other one may still be about to begin.
+        until = time.monotonic() + 60
+        while len(left(tmp_path)) < 4 or not (tmp_path / "serve-1.log").read_text():
+            assert time.monotonic() < until
+            time.sleep(0.05)
         step = (tmp_path / "srun").read_text()
         # This node first, then the others in Slurm's order.
         assert step.startswith("--overlap --nodes=1 --ntasks=1 --nodelist=a7 ")
         assert f"--nnodes 2 --node-rank 1 --master-addr a8 --master-port {port} " in step
         assert "loading" in (tmp_path / "serve-1.log").read_text()
-        assert len(left(tmp_path)) == 4
     finally:
         running.close()
     assert left(tmp_path) == []
