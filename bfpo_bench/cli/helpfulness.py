@@ -117,8 +117,8 @@ def compare(
 
     from bfpo_bench.helpfulness.exchange import read_annotated
     from bfpo_bench.helpfulness.inputs import inputs_of_both
-    from bfpo_bench.leaderboard.compare import compare_annotations
     from bfpo_bench.leaderboard.render.comparison import render
+    from bfpo_bench.leaderboard.win_rates import compare_annotations
 
     one, two = read_annotated(first, annotator), read_annotated(second, annotator)
     upstream = inputs_of_both((first, second), (one, two), lambda: _upstream(data_dir))

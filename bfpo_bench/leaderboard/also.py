@@ -8,25 +8,27 @@ from bfpo_bench.leaderboard.rows import Cell
 from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.run.also import AlsoMetric, AlsoResult, shown
 
+_DIRECTIONS: dict[bool | None, Direction] = {True: "higher", False: "lower", None: "neither"}
 
-def key_of_metric(result: AlsoResult, metric: AlsoMetric) -> str:
-    """The key of a column."""
-    return f"{result.task}:{metric.key}"
+
+def also_column(result: AlsoResult, metric: AlsoMetric) -> Column:
+    """The column of a metric; neither good nor bad where lm-eval does not say which it is."""
+    key, title = f"{result.task}:{metric.key}", result.column(metric)
+    return Column(key, title, title, "also", _DIRECTIONS[metric.higher_is_better])
 
 
 def also_cells(run: Run) -> tuple[dict[str, Cell], list[Column]]:
     """The cells, with their intervals, and the columns that they are in, in the order asked for."""
     cells, columns = {}, []
     for result, metric in shown(run.results.also):
-        direction: Direction = "lower" if metric.higher_is_better is False else "higher"
-        title, key = result.column(metric), key_of_metric(result, metric)
-        columns.append(Column(key, title, title, "also", direction))
+        column = also_column(result, metric)
+        columns.append(column)
         value = metric.shown(metric.value)
         if value is None:
             continue
         marks = [] if metric.share else ["in lm-eval's own unit, not percent"]
         protocol = of_also(run.identity, run.results, result)
-        cells[key] = Cell(
+        cells[column.key] = Cell(
             *(value, metric.shown(metric.low), metric.shown(metric.high), metric.n),
             marks=(*marks, *result.notes),
             protocol=protocol,

@@ -8,7 +8,7 @@ from typing import Literal
 
 from bfpo_bench.common.errors import unknown_name
 
-Group = Literal["helpfulness", "disc", "gen", "harm", "answ", "apart", "average", "also"]
+Group = Literal["helpfulness", "disc", "gen", "harm", "answ", "apart", "average", "verdict", "also"]
 Direction = Literal["higher", "lower", "nearer-50", "neither"]
 
 
@@ -21,7 +21,7 @@ class Column:
         title: as the table heads it.
         short: the same where room is scarce.
         group: ``"disc"``, ``"gen"``, ``"harm"``, ``"answ"`` enter the average of that name;
-            ``"also"``: lm-eval's own, in none.
+            ``"verdict"``: the one that is not its task's score; ``"also"``: lm-eval's own.
         direction: which way is better; CrowS-Pairs is unbiased at 50, and a share of refusals of
             harmful prompts is neither good nor bad by itself.
         task: the suite's task that it shows, None where it shows none.

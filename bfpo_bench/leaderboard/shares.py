@@ -100,6 +100,12 @@ def task_columns(results: Results) -> dict[str, Column]:
     }
 
 
+def group_of(task: TaskResult) -> Group:
+    """The group that a suite has put a task in; that of its column may be another."""
+    groups: tuple[Group, ...] = ("gen", "harm", "answ", "apart")
+    return next((group for group in groups if group == task.group), "disc")
+
+
 def verdict_marks(results: Results, task: TaskResult, share: str | None = None) -> tuple[str, ...]:
     """Who gave the verdicts that a number of a judged task counts.
 
@@ -117,11 +123,9 @@ def verdict_marks(results: Results, task: TaskResult, share: str | None = None) 
 
 def _column(task: TaskResult) -> Column:
     """A column for a task that the paper does not have."""
-    groups: tuple[Group, ...] = ("gen", "harm", "answ", "apart")
-    group: Group = next((group for group in groups if group == task.group), "disc")
     direction: Direction = "higher"
     if task.direction == "lower":
         direction = "lower"
     elif task.direction == "nearer-50":
         direction = "nearer-50"
-    return Column(task.task, task.column, task.column, group, direction, task.task)
+    return Column(task.task, task.column, task.column, group_of(task), direction, task.task)

@@ -150,7 +150,7 @@ def quick(patch: pytest.MonkeyPatch) -> None:
     """No hub, a key that nobody is shown, and a tenth of the bootstrap samples."""
     patch.setattr("bfpo_bench.helpfulness.upstream._from_hub", lambda name: None)
     patch.setattr("bfpo_bench.helpfulness.metrics.REPLICATES", 100)
-    patch.setattr(import_module("bfpo_bench.leaderboard.compare"), "REPLICATES", 100)
+    patch.setattr(import_module("bfpo_bench.leaderboard.win_rates"), "REPLICATES", 100)
     patch.setenv("OPENAI_API_KEY", "nobody's")
     if data := real_data():
         patch.setenv("BFPO_DATA_DIR", str(data))

@@ -28,10 +28,10 @@ from bfpo_bench.helpfulness.exchange import (
 )
 from bfpo_bench.helpfulness.inputs import LENGTH_CONTROL, better_inputs, read_inputs
 from bfpo_bench.helpfulness.upstream import read_upstream
-from bfpo_bench.leaderboard import compare as comparing
-from bfpo_bench.leaderboard.compare import compare_annotations
+from bfpo_bench.leaderboard import win_rates
 from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.stats.intervals import estimated
+from bfpo_bench.leaderboard.win_rates import compare_annotations
 from bfpo_bench.run.results import HelpfulnessResult
 from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.run_json import read_run
@@ -47,7 +47,7 @@ def _quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "_from_hub", lambda name: None)
         patch.setattr(metrics, "REPLICATES", 100)
-        patch.setattr(comparing, "REPLICATES", 100)
+        patch.setattr(win_rates, "REPLICATES", 100)
         yield
 
 

@@ -14,7 +14,8 @@ from scipy import stats
 from benchmarks.synthetic_runs import Draw, synthetic_run
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.helpfulness.metrics import win_rate
-from bfpo_bench.leaderboard.compare import Comparison, compare_runs
+from bfpo_bench.leaderboard.compare import compare_runs
+from bfpo_bench.leaderboard.comparison import Comparison
 from bfpo_bench.leaderboard.render.comparison import render
 from bfpo_bench.leaderboard.stats.paired import holm, mcnemar, signed
 from bfpo_bench.run.results import HelpfulnessResult

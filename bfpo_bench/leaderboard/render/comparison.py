@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from bfpo_bench.common.errors import unknown_name
-from bfpo_bench.leaderboard.compare import Comparison
+from bfpo_bench.leaderboard.comparison import Comparison, Pair
 from bfpo_bench.leaderboard.render.data import csv_of, json_of
 from bfpo_bench.leaderboard.render.escaping import (
     latex_text,
@@ -15,7 +15,7 @@ from bfpo_bench.leaderboard.render.escaping import (
 )
 from bfpo_bench.leaderboard.render.table import Section, Shown, Table
 from bfpo_bench.leaderboard.render.text import WIDTH, latex, markdown, plain, wrapped
-from bfpo_bench.leaderboard.stats.paired import Difference, Pair, end_text, p_text, signed
+from bfpo_bench.leaderboard.stats.paired import Difference, end_text, p_text, signed
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json")
 _SECTIONS = {

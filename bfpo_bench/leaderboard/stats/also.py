@@ -7,20 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from bfpo_bench.common.statistics import draw_tasks, mean_of
+from bfpo_bench.leaderboard.also import also_column
 from bfpo_bench.leaderboard.load import Loaded
 from bfpo_bench.leaderboard.stats.items import Values, opened
-from bfpo_bench.leaderboard.stats.paired import Difference, difference
+from bfpo_bench.leaderboard.stats.paired import Paired
 from bfpo_bench.run.also import AlsoMetric, AlsoResult, shown
 from bfpo_bench.run.outcomes import item_groups, pooled
 
 
-def also_differences(first: Loaded, other: Loaded, seed: int) -> tuple[list[Difference], list[str]]:
+def paired_also(first: Loaded, other: Loaded, seed: int) -> tuple[list[Paired], list[str]]:
     """The difference in each metric that both models have, and what is said of the others.
 
     A group whose tasks count by their size is the mean of all its items, and tested as such; of
     another one the tasks are drawn apart.
     """
-    found: list[Difference] = []
+    found: list[Paired] = []
     unpaired = []
     for result, metric in shown(first.runs[0].results.also):
         runs = (*first.runs, *other.runs)
@@ -45,7 +46,7 @@ def _metric(also: dict[str, AlsoResult], task: str, key: str) -> AlsoMetric | No
 
 def _paired(
     first: Loaded, other: Loaded, result: AlsoResult, metric: AlsoMetric, seed: int
-) -> Difference | None:
+) -> Paired | None:
     leaves = result.leaves or [result.task]
     sides, groups = _values(first, other, leaves, metric.key)
     whole: list[Values] = [
@@ -54,20 +55,20 @@ def _paired(
     ]
     if not whole[0].keys() & whole[1].keys():
         return None
-    title, name = result.column(metric), f"{result.task}:{metric.key}"
+    column = also_column(result, metric)
     if metric.weighted:
         known = {f"{leaf}/{item}": group for leaf in leaves for item, group in groups[leaf].items()}
         tally = pooled(whole, known if known.keys() >= whole[0].keys() else None)
-        [drawn] = draw_tasks({name: tally}, seed).values()
-        return difference(title, "also", 100 * tally.means, drawn, tally, seed)
+        [drawn] = draw_tasks({column.key: tally}, seed).values()
+        return Paired(column, 100 * tally.means, drawn, tally, seed)
     tallies = {
-        f"{name}/{leaf}": pooled([side[leaf] for side in sides])
+        f"{column.key}/{leaf}": pooled([side[leaf] for side in sides])
         for leaf in leaves
         if sides[0][leaf].keys() & sides[1][leaf].keys()
     }
     scores = np.mean([100 * tally.means for tally in tallies.values()], axis=0)
     drawn = mean_of(list(draw_tasks(tallies, seed).values()))
-    return difference(title, "also", scores, drawn, None, seed)
+    return Paired(column, scores, drawn, None, seed)
 
 
 def _values(

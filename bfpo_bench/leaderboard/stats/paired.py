@@ -12,18 +12,61 @@ preferences) is tested by where its resampled differences lie.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 
 from bfpo_bench.common.statistics import CONFIDENCE, RESAMPLES, Floats, Tally
+from bfpo_bench.leaderboard.columns import Column
 
 POWER = 0.8
 ALPHA = round(1 - CONFIDENCE, 9)
 Verdict = Literal["differs", "alone", "alike", "open"]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two models in one column, on the items that both have, before anything is said of it.
+
+    Attributes:
+        scores: of the two models in percent, ``[2]``.
+        drawn: the same resampled, ``[resamples, 2]``.
+        tally: of the items, None for an average of several tasks.
+        seed: of the draws for an exact test.
+    """
+
+    column: Column
+    scores: Floats
+    drawn: Floats
+    tally: Tally | None = None
+    seed: int = 0
+
+    @property
+    def value(self) -> float:
+        """Other − first, in percentage points."""
+        # Sums in another order are no difference.
+        return round(float(self.scores[1] - self.scores[0]), 9)
+
+    @property
+    def alone(self) -> tuple[int, int] | None:
+        """Items that only the first, and only the other, has right; None without an exact test."""
+        if self.tally is None or not self.tally.single:
+            return None
+        counts, points = self.tally.counts, self.tally.points
+        one, two = (int(counts[(points == which).all(axis=1)].sum()) for which in ((1, 0), (0, 1)))
+        return one, two
+
+    @cached_property
+    def ends(self) -> tuple[Floats, Floats]:
+        """Differences drawn for an interval's lower end, and for its upper one, ``[resamples]``."""
+        if self.alone is not None and self.tally is not None:
+            return _exact_draws(*self.alone, self.tally.items, self.seed)
+        differences = np.round(self.drawn[:, 1] - self.drawn[:, 0], 9)
+        return differences, differences
 
 
 @dataclass(frozen=True)
@@ -61,42 +104,22 @@ class Difference:
     verdict: Verdict
 
 
-def difference(
-    title: str,
-    group: str,
-    scores: Floats,
-    drawn: Floats,
-    tally: Tally | None = None,
-    seed: int = 0,
-) -> Difference:
-    """One column's difference, not yet corrected for others.
-
-    Args:
-        scores: of the two models in percent, ``[2]``.
-        drawn: the same resampled, ``[resamples, 2]``.
-        tally: of the items, None for an average of several tasks.
-        seed: of the draws for an exact test's interval.
-    """
-    # Sums in another order are no difference.
-    value = round(float(scores[1] - scores[0]), 9)
-    differences = np.round(drawn[:, 1] - drawn[:, 0], 9)
-    lower = upper = differences
-    p, test = _bootstrap_p(value, differences), "bootstrap"
-    if tally is not None and tally.single:
-        one, two = (
-            int(tally.counts[(tally.points == which).all(axis=1)].sum())
-            for which in ((1, 0), (0, 1))
-        )
-        p, test = mcnemar(one, two), "McNemar"
-        lower, upper = _exact_draws(one, two, tally.items, seed)
+def difference(paired: Paired) -> Difference:
+    """One column's difference, not yet corrected for others."""
+    value, tally = paired.value, paired.tally
+    lower, upper = paired.ends
+    if paired.alone is not None:
+        p, test = mcnemar(*paired.alone), "McNemar"
+    else:
+        p, test = _bootstrap_p(value, lower), "bootstrap"
     low = min(value, _low_end(lower, p < ALPHA and value > 0))
     high = max(value, -_low_end(-upper, p < ALPHA and value < 0))
     sure, found = NormalDist().inv_cdf((1 + CONFIDENCE) / 2), NormalDist().inv_cdf(POWER)
     return Difference(
-        column=title,
-        group=group,
-        first=float(scores[0]),
-        other=float(scores[1]),
+        column=paired.column.title,
+        group=paired.column.group,
+        first=float(paired.scores[0]),
+        other=float(paired.scores[1]),
         value=value,
         low=low,
         high=high,
@@ -194,42 +217,3 @@ def settled(difference: Difference, corrected: float, margin: float) -> Differen
     elif -margin <= difference.low and difference.high <= margin:
         verdict = "alike"
     return replace(difference, holm=corrected, verdict=verdict)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The first model against another one."""
-
-    first: str
-    other: str
-    differences: tuple[Difference, ...]
-    margin: float
-
-    @property
-    def conclusion(self) -> str:
-        """What differs, what does not, and what the data cannot tell, in one sentence."""
-        parts = []
-        if different := self._listed("differs", _with_value):
-            parts.append(f"{self.other} differs from {self.first} in {different}")
-        else:
-            parts.append(f"no difference between {self.other} and {self.first} is established")
-        if alone := self._listed("alone", _with_value):
-            parts.append(
-                f"taken alone they would differ in {alone}, which among so many comparisons can "
-                "be chance"
-            )
-        if alike := self._listed("alike", lambda d: d.column):
-            parts.append(f"within ±{self.margin:g} they are alike in {alike}")
-        if unsure := self._listed("open", lambda d: f"{d.column} ({d.detectable:.1f})"):
-            parts.append(
-                f"the data cannot tell about {unsure}, where differences up to about the points in "
-                "brackets can go unseen"
-            )
-        return f"Conclusion: {'; '.join(parts)}."
-
-    def _listed(self, verdict: Verdict, text: Callable[[Difference], str]) -> str:
-        return ", ".join(text(d) for d in self.differences if d.verdict == verdict)
-
-
-def _with_value(d: Difference) -> str:
-    return f"{d.column} ({signed(d.value)})"

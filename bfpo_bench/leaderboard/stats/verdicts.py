@@ -1,59 +1,103 @@
-"""Differences of two models in the verdict that is not a task's score, item by item.
+"""Differences of two models in shares of a judged task's responses, item by item.
 
 A harmful prompt's response is scored by whether it is harmless, a look-alike's by whether it
-answers; where the judges have said both of both, the other one is paired too.
+answers; where the judges have said both of both, the other one is paired too, and so is any other
+share that a table shows.
 """
 
 from __future__ import annotations
 
-from bfpo_bench.common.statistics import Tally, draw_tasks
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from bfpo_bench.common.statistics import Tally, draw_tasks, mean_of
+from bfpo_bench.leaderboard.columns import SHARES_OF, Column, Direction, Group, share_columns
 from bfpo_bench.leaderboard.load import Loaded
 from bfpo_bench.leaderboard.protocol import of_cell
-from bfpo_bench.leaderboard.shares import task_columns
+from bfpo_bench.leaderboard.shares import share_parts, task_columns
 from bfpo_bench.leaderboard.stats.items import item_tally, opened
-from bfpo_bench.leaderboard.stats.paired import Difference, difference
+from bfpo_bench.leaderboard.stats.paired import Paired
 
-_OTHER = {"harmless": ("complied", "answered"), "answered": ("harmless", "harmless")}
-"""By a task's metric the share that is the other verdict, and what it is called."""
+_OTHER: dict[str, tuple[str, str, Direction]] = {
+    "harmless": ("complied", "answered", "lower"),
+    "answered": ("harmless", "harmless", "higher"),
+}
+"""By a task's metric the share that is the other verdict, what it is called, and what is good."""
 
-GROUP = "verdict"
+GROUP: Group = "verdict"
 
 
-def verdict_differences(
-    first: Loaded, other: Loaded, seed: int
-) -> tuple[list[Difference], list[str]]:
-    """The differences, not yet corrected for others, and what must be said of them.
+def paired_verdicts(first: Loaded, other: Loaded, seed: int) -> tuple[list[Paired], list[str]]:
+    """The other verdict of each task, and what must be said of it.
 
     Args:
         seed: of the bootstrap.
     """
+    found, others = _paired(first, other, seed, _other_verdict)
+    why = f"the other verdict is not compared everywhere: {'; '.join(others)}"
+    return found, [why] if others else []
+
+
+def paired_shares(first: Loaded, other: Loaded, seed: int) -> list[Paired]:
+    """The shares that stand beside the scores of judged tasks, and beside averages."""
+    tasks, _ = _paired(first, other, seed, share_columns)
+    by_key = {one.column.key: one for one in tasks}
+    results = first.runs[0].results
+    columns = task_columns(results)
+    means = []
+    for group, averages in SHARES_OF.items():
+        for average in averages:
+            keys = [part.key for part in share_parts(results, group, average, columns)]
+            shown = all(average.key in model.entry.cells for model in (first, other))
+            if shown and keys and all(key in by_key for key in keys):
+                parts = [by_key[key] for key in keys]
+                scores = np.mean([part.scores for part in parts], axis=0)
+                means.append(Paired(average, scores, mean_of([part.drawn for part in parts])))
+    return [*tasks, *means]
+
+
+def _other_verdict(of: Column, metric: str) -> Sequence[Column]:
+    share, said, way = _OTHER[metric]
+    title = f"{of.title} {said}"
+    return [Column(f"{of.key}_{share}", title, title, GROUP, way, of.task, share)]
+
+
+def _paired(
+    first: Loaded, other: Loaded, seed: int, wanted: Callable[[Column, str], Sequence[Column]]
+) -> tuple[list[Paired], list[str]]:
+    """Shares of single tasks, and whose verdicts are not the same in both.
+
+    Args:
+        wanted: the shares of a judged task by the column of its score and its metric.
+    """
     runs = (*first.runs, *other.runs)
     one, two = first.runs[0], other.runs[0]
-    columns = task_columns(one.results)
+    scores = task_columns(one.results)
     tallies: dict[str, Tally] = {}
-    remarks: dict[str, None] = {}
+    columns: dict[str, Column] = {}
+    others: dict[str, None] = {}
     with opened(runs) as stores:
         for name, cell in one.results.tasks.items():
-            share, said = _OTHER.get(cell.metric, ("", ""))
             tasks = [run.results.tasks.get(name) for run in runs]
-            if not all(task is not None and share in task.metrics for task in tasks):
-                continue
-            protocols = [
-                of_cell(run.identity, run.results, run.results.tasks[name], share)
-                for run in (one, two)
-            ]
-            judges = [d for d in protocols[0].differences(protocols[1]) if "judge" in d.name]
-            title = f"{columns[name].title} {said}"
-            if judges:
-                remarks[judges[0].text("and")] = None
-                continue
-            tally, _ = item_tally([first.runs, other.runs], stores, name, share)
-            if tally is not None:
-                tallies[title] = tally
+            for column in wanted(scores[name], cell.metric) if cell.metric in _OTHER else ():
+                share = str(column.share)
+                if not all(task is not None and share in task.metrics for task in tasks):
+                    continue
+                protocols = [
+                    of_cell(run.identity, run.results, run.results.tasks[name], share)
+                    for run in (one, two)
+                ]
+                judges = [d for d in protocols[0].differences(protocols[1]) if "judge" in d.name]
+                if judges:
+                    others[judges[0].text("and")] = None
+                    continue
+                tally, _ = item_tally([first.runs, other.runs], stores, name, share)
+                if tally is not None:
+                    tallies[column.title], columns[column.title] = tally, column
     drawn = draw_tasks(tallies, seed)
     found = [
-        difference(title, GROUP, 100 * tally.means, drawn[title], tally, seed)
+        Paired(columns[title], 100 * tally.means, drawn[title], tally, seed)
         for title, tally in tallies.items()
     ]
-    why = f"the other verdict is not compared everywhere: {'; '.join(remarks)}"
-    return found, [why] if remarks else []
+    return found, list(others)

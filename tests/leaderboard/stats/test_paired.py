@@ -10,8 +10,10 @@ import pytest
 from scipy import stats
 
 from bfpo_bench.common.statistics import Tally, resample, tally_groups, tally_items
+from bfpo_bench.leaderboard.columns import GEN, Column
 from bfpo_bench.leaderboard.stats.paired import (
     Difference,
+    Paired,
     difference,
     end_text,
     holm,
@@ -20,10 +22,12 @@ from bfpo_bench.leaderboard.stats.paired import (
     signed,
 )
 
+TASK = Column("task", "task", "task", "gen", "higher")
+
 
 def of_tally(tally: Tally, resamples: int = 1_000, seed: int = 0) -> Difference:
     drawn = resample(tally, np.random.default_rng(seed), resamples)
-    return difference("task", "gen", 100 * tally.means, drawn, tally)
+    return difference(Paired(TASK, 100 * tally.means, drawn, tally))
 
 
 def of_counts(both: int, first: int, other: int, neither: int) -> Difference:
@@ -137,7 +141,7 @@ def test_the_bootstraps_edge(beyond: int) -> None:
     """One resampled difference more beyond 0 changes interval and p-value together."""
     drawn = np.column_stack([np.zeros(1_000), np.linspace(1, 2, 1_000)])
     drawn[:beyond, 1] = -0.001
-    found = difference("mean", "average", np.array([0.0, 1.5]), drawn)
+    found = difference(Paired(GEN, np.array([0.0, 1.5]), drawn))
     assert agrees(found)
     assert found.p == pytest.approx(2 * (beyond + 1) / 1_001)
     assert (found.low > 0) == (beyond <= 24)
@@ -146,7 +150,7 @@ def test_the_bootstraps_edge(beyond: int) -> None:
 def test_a_value_beyond_its_draws_is_no_difference() -> None:
     drawn = np.column_stack([np.zeros(1_000), np.linspace(1, 2, 1_000)])
     for value in (0.0, -1.0):
-        found = difference("mean", "average", np.array([0.0, value]), drawn)
+        found = difference(Paired(GEN, np.array([0.0, value]), drawn))
         assert found.low <= 0 <= found.high
         assert found.p == 1
         assert agrees(found)
@@ -156,7 +160,7 @@ def test_sums_in_another_order_are_no_difference() -> None:
     one, two = 0.1 + 0.2 + 0.3, 0.3 + 0.2 + 0.1
     assert one != two
     drawn = np.tile([one, two], (1_000, 1))
-    found = difference("mean", "average", np.array([one, two]), drawn)
+    found = difference(Paired(GEN, np.array([one, two]), drawn))
     assert (found.value, found.low, found.high, found.p) == (0, 0, 0, 1)
 
 
