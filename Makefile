@@ -12,11 +12,12 @@ PYTEST_ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install -q $(PIP_ARGS) -c constraints.txt
 
-.PHONY: help demo test check lint types tests clean
+.PHONY: help demo test check lint types tests docs clean
 
 help:
 	@echo "make demo   the paper in miniature: train tiny models, evaluate them into one table, then a small real model (minutes, no GPU)"
 	@echo "make test   linter, types and all tests"
+	@echo "make docs   this documentation as a site, in site/index.html"
 	@echo "make clean  remove the virtual environment and what the demo made"
 
 demo: $(VENV)/.base
@@ -37,12 +38,20 @@ types: $(VENV)/.dev
 tests: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
+# Nothing is fetched, neither now nor by a reader of the pages.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 # The exact torch first: a looser range would take whatever build is newest, CUDA packages and all.
 $(VENV)/.base: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV); this takes a few minutes the first time."
 	$(INSTALL) torch==2.13.0
 	$(INSTALL) -e '.[demo]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.base
+	$(INSTALL) -e '.[docs]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.base
@@ -53,4 +62,4 @@ $(VENV)/.dev: $(VENV)/.base
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo-runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo-runs site .pytest_cache .mypy_cache .ruff_cache

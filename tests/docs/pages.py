@@ -14,10 +14,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
-    *(path for name in ("README.md", "SECURITY.md") if (path := ROOT / name).is_file()),
-    *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "notebook.md"),
+    *(page for page in sorted(ROOT.glob("*.md")) if page.name != "CHANGELOG.md"),
+    *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name != "notebook.md"),
 )
-"""All but the notebook, which tells of what has been typed."""
+"""All but the notebook and the changes, which tell of what has been typed."""
 
 PROGRAMS = ("bfpo-bench", "make", "python", "torchrun", "accelerate", "lm_eval", "lm-eval")
 SHELLS = ("", "sh", "bash", "shell", "console")
