@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from bfpo_bench.leaderboard.board import Leaderboard
     from bfpo_bench.run.results import Results
 
+__version__ = "0.2.0.dev0"
+
 __all__ = ["evaluate", "leaderboard", "samples", "sweep", "train"]
 
 

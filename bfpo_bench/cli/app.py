@@ -8,6 +8,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from bfpo_bench import __version__
+
 COMMANDS = {
     "evaluate": "Evaluate a model and print its row",
     "sweep": "Evaluate many models into one table",
@@ -92,7 +94,5 @@ def _root(
     version: bool = typer.Option(False, "--version", help="Print the version and exit."),
 ) -> None:
     if version:
-        from importlib import metadata
-
-        typer.echo(f"bfpo-bench {metadata.version('bfpo-bench')}")
+        typer.echo(f"bfpo-bench {__version__}")
         raise typer.Exit

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import os
 import platform
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.common.versions import versions_of
 from bfpo_bench.engines.plan import Order, Outline, Plan, plan
 
 _DECIDE = ("bfpo-bench", "torch", "transformers", "vllm")
@@ -22,11 +21,7 @@ _DECIDE = ("bfpo-bench", "torch", "transformers", "vllm")
 
 def versions() -> dict[str, str]:
     """What must be the same wherever a copy runs."""
-    found = {"Python": platform.python_version()}
-    for name in _DECIDE:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+    return {"Python": platform.python_version(), **versions_of(_DECIDE)}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench import __version__
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.foreign import MIB, foreign_text
 from bfpo_bench.common.remembered import Memory
@@ -101,7 +102,7 @@ class ChatPrompts:
             self.thinking.identity(),
             tokenizer_fingerprint(self.tokenizer),
         ]
-        versions = [metadata.version(name) for name in ("transformers", "bfpo-bench")]
+        versions = [metadata.version("transformers"), __version__]
         name = json.dumps([*asked, *versions])
         # Code that comes with a tokenizer may do anything, and is not in its fingerprint.
         found = None if self.trust_remote_code else memory.recall(name)

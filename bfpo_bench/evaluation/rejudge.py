@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench import __version__
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation import stages
@@ -259,7 +259,7 @@ def _results(before: Results, found: dict[str, TaskResult], store: Store) -> Res
     marks += [mark for name in found for mark in _verdict_marks(tasks[name])]
     return replace(
         before,
-        bfpo_bench=metadata.version("bfpo-bench"),
+        bfpo_bench=__version__,
         tasks=tasks,
         averages=means,
         marks=marks,

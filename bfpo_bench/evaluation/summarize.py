@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from bfpo_bench import __version__
 from bfpo_bench.also.task import AlsoTask
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation import alpaca
@@ -77,7 +77,7 @@ def collect(
         suite["averaged"] = evaluation.suite.averaged()
     return Results(
         schema=SCHEMA_VERSION,
-        bfpo_bench=metadata.version("bfpo-bench"),
+        bfpo_bench=__version__,
         model=identity["model"],
         suite=suite,
         backend=identity["backend"],

@@ -7,10 +7,10 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench import __version__
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.files import atomic_folder
 from bfpo_bench.data import Loaded
@@ -299,7 +299,7 @@ def _empty(identity: dict[str, Any]) -> Results:
     suite = load_suite("paper")
     return Results(
         schema=SCHEMA_VERSION,
-        bfpo_bench=metadata.version("bfpo-bench"),
+        bfpo_bench=__version__,
         model=identity["model"],
         suite={"name": suite.name, "version": suite.version, "demonstration": False},
         backend=BACKEND,

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench import __version__
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.thoughts import split
 from bfpo_bench.imports.answers import Answer
@@ -141,7 +141,7 @@ def _results(tasks: Sequence[Imported], identity: dict[str, Any], store: Store) 
     own = [f"{cell.column}: {mark}" for cell in cells.values() for mark in cell.marks]
     return Results(
         schema=SCHEMA_VERSION,
-        bfpo_bench=metadata.version("bfpo-bench"),
+        bfpo_bench=__version__,
         model=identity["model"],
         suite={**identity["suite"], "demonstration": suite.demonstration},
         backend=identity["answers_from"],

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench import __version__
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.common.statistics import CONFIDENCE, RESAMPLES
@@ -113,7 +113,7 @@ class Agreement:
         """Everything, as ``judges check`` writes it; layout in docs/judges.md."""
         content = {
             "schema": SCHEMA_VERSION,
-            "bfpo_bench": metadata.version("bfpo-bench"),
+            "bfpo_bench": __version__,
             "verdict": self.vocabulary.kind,
             "verdicts": {"judge": self.judge, "column": self.verdict_column},
             "means": self.means,

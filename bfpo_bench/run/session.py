@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib import metadata
 from typing import Any
 
+from bfpo_bench.common.versions import versions_of
 from bfpo_bench.run.directory import RunDirectory
 
 PACKAGES = (
@@ -78,13 +78,7 @@ class Session:
 
 def package_versions() -> dict[str, str]:
     """Installed versions of the packages that can change a result."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return versions_of(PACKAGES)
 
 
 def describe_environment() -> dict[str, Any]:

@@ -15,12 +15,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
 from pydantic.dataclasses import dataclass as checked
 
+from bfpo_bench import __version__
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.files import atomic_write
 from bfpo_bench.common.json_file import of_kind, read_json
@@ -211,7 +211,7 @@ def planned(row: Row, program: Sequence[str], known: Mapping[str, Planned]) -> P
     """A row as it is written down; one that was asked for before keeps its job."""
     command = (*program, "evaluate", *arguments(row.options))
     before = known.get(row.name)
-    parts: list[object] = [command, metadata.version("bfpo-bench")]
+    parts: list[object] = [command, __version__]
     for place in (row.options.model, row.options.adapter, row.options.tokenizer):
         if place is not None and is_folder(place):
             parts.append(_stamp(Path(place).expanduser()))

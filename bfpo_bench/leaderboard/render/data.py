@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from bfpo_bench import __version__
 from bfpo_bench.common.text import plain_json, valid_text
 from bfpo_bench.leaderboard.columns import Column
 from bfpo_bench.leaderboard.render.escaping import csv_text
@@ -104,7 +104,7 @@ def json_file(entries: Sequence[Entry], columns: Sequence[Column]) -> str:
 
 def json_of(content: Mapping[str, Any]) -> str:
     """A JSON text that says which version of which layout it is."""
-    about = {"schema": SCHEMA_VERSION, "bfpo_bench": metadata.version("bfpo-bench")}
+    about = {"schema": SCHEMA_VERSION, "bfpo_bench": __version__}
     return plain_json(json.dumps({**about, **content}, indent=2, ensure_ascii=False)) + "\n"
 
 

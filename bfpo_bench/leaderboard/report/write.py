@@ -15,10 +15,10 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bfpo_bench import __version__
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.files import atomic_folder, owned
 from bfpo_bench.leaderboard.plots.draw import draw_all
@@ -148,7 +148,7 @@ def _page(
         measured_with=usual.text() if usual.parts else "",
         pictures=[_picture(path) for path in pictures if path.suffix == ".svg"],
         runs=boxes(entries),
-        version=metadata.version("bfpo-bench"),
+        version=__version__,
     )
 
 
