@@ -31,7 +31,7 @@ from bfpo_bench.leaderboard.rows import DISC_TASKS, UNBIASED, Cell, Entry, fairn
 from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.leaderboard.shares import share_parts, task_columns
 from bfpo_bench.leaderboard.stats.items import item_tally, opened
-from bfpo_bench.leaderboard.stats.judge_error import JudgeCheck, corrected_gen
+from bfpo_bench.judges.judge_error import JudgeCheck, corrected_gen
 from bfpo_bench.run.outcomes import (
     NO_GROUPS,
     tallies_of,

@@ -14,7 +14,7 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.statistics import draw_tasks, tally_share
 from bfpo_bench.leaderboard.board import read_leaderboard
 from bfpo_bench.leaderboard.options import LeaderboardOptions
-from bfpo_bench.leaderboard.stats.judge_error import (
+from bfpo_bench.judges.judge_error import (
     JudgeCheck,
     corrected_gen,
     harmless_share,
