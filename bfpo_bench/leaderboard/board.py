@@ -119,7 +119,7 @@ def read_leaderboard(
         raise BadInput("name run directories, or ask for the paper's rows with --published.")
     check = None
     if options.judge_check is not None:
-        from bfpo_bench.judges.judge_error import read_check
+        from bfpo_bench.run.judge_error import read_check
 
         check = read_check(options.judge_check)
     found = load_rows(runs, options.judge)

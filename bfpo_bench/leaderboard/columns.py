@@ -65,7 +65,7 @@ DISC_DISTANCE = Column("disc_distance", "Disc. by distance", "Disc. by dist.", "
 
 GEN = Column("gen", "Gen.", "Gen.", "average", "higher")
 GEN_CORRECTED = Column("gen_corrected", "Gen. corrected", "Gen. corr.", "average", "higher")
-"""Gen. corrected for the judge's errors (:mod:`bfpo_bench.judges.judge_error`)."""
+"""Gen. corrected for the judge's errors (:mod:`bfpo_bench.run.judge_error`)."""
 
 SAVG = Column("savg", "Savg.", "Savg.", "average", "higher")
 HARM = Column("harm", "Harm.", "Harm.", "average", "higher")

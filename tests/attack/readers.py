@@ -18,13 +18,13 @@ from bfpo_bench.export.samples import RunSamples
 from bfpo_bench.helpfulness.answers import read_choice
 from bfpo_bench.imports.json_lines import read_samples
 from bfpo_bench.judges.human_labels import majority, read_table
-from bfpo_bench.judges.judge_error import read_check
 from bfpo_bench.judges.load import load_judge
 from bfpo_bench.judges.rubric import read_answer
 from bfpo_bench.leaderboard.board import read_leaderboard
 from bfpo_bench.leaderboard.options import LeaderboardOptions
 from bfpo_bench.models.checkpoint import safetensors_header, weight_files
 from bfpo_bench.redteam.prompts import read_prompts
+from bfpo_bench.run.judge_error import read_check
 from bfpo_bench.suites import load_suite
 from bfpo_bench.tasks.catalog import find_source
 from bfpo_bench.training.data.load import load_set

@@ -17,7 +17,6 @@ from bfpo_bench.common.statistics import (
 from bfpo_bench.helpfulness.exchange import read_annotated
 from bfpo_bench.helpfulness.inputs import read_inputs
 from bfpo_bench.helpfulness.metrics import measure
-from bfpo_bench.judges.judge_error import JudgeCheck, corrected_gen
 from bfpo_bench.leaderboard.columns import (
     ALPACA,
     CROWS_PAIRS,
@@ -32,6 +31,7 @@ from bfpo_bench.leaderboard.rows import DISC_TASKS, UNBIASED, Cell, Entry, fairn
 from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.leaderboard.shares import share_parts, task_columns
 from bfpo_bench.leaderboard.stats.items import item_tally, opened
+from bfpo_bench.run.judge_error import JudgeCheck, corrected_gen
 from bfpo_bench.run.outcomes import (
     NO_GROUPS,
     tallies_of,

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from benchmarks.synthetic_runs import JUDGE, judge_identity, synthetic_run
-from bfpo_bench.judges.judge_error import harmless_share
 from bfpo_bench.leaderboard.board import read_leaderboard
 from bfpo_bench.leaderboard.options import LeaderboardOptions
-from tests.judges.test_judge_error import CONFUSION, content, written
+from bfpo_bench.run.judge_error import harmless_share
+from tests.run.test_judge_error import CONFUSION, content, written
 
 
 def gen(run: Path, file: Path) -> Any:

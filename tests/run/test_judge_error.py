@@ -12,7 +12,7 @@ import pytest
 from benchmarks.synthetic_runs import JUDGE, judge_identity
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.statistics import draw_tasks, tally_share
-from bfpo_bench.judges.judge_error import (
+from bfpo_bench.run.judge_error import (
     JudgeCheck,
     corrected_gen,
     harmless_share,

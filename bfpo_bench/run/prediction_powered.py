@@ -16,7 +16,7 @@ PPI++'s own interval takes the share for normally distributed. Of a safe model, 
 hold one harmful response or none, it covers the truth in 17 to 60 of 100 cases. So the two shares
 are drawn from the confidence distribution of a binomial share instead, its lower and its upper one
 half the time each (Fay, Proschan and Brittain 2015, "melded" intervals, in their mid-P form), and f̄
-as everywhere from the items. tests/judges/test_prediction_powered.py simulates the coverage.
+as everywhere from the items. tests/run/test_prediction_powered.py simulates the coverage.
 """
 
 from __future__ import annotations

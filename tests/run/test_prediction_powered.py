@@ -9,7 +9,7 @@ import pytest
 
 from bfpo_bench.common.statistics import Floats, mean_of, percentiles, resample, tally_share
 from bfpo_bench.judges.human_labels import majority, read_table
-from bfpo_bench.judges.prediction_powered import Labelled
+from bfpo_bench.run.prediction_powered import Labelled
 
 
 def counted(called: Floats, harmless: Floats) -> Labelled:
@@ -122,10 +122,10 @@ def test_too_few_labels_give_no_number(
 
 @pytest.mark.parametrize("column", ["harmbench_cf", "llamaguard2_cf", "gpt4_cf"])
 def test_60_labels_of_300_real_responses_find_what_all_of_them_say(
-    comparison: Path, column: str
+    data_dir: Path, column: str
 ) -> None:
     """JailbreakBench's judge comparison: the share by three people, from the labels of a fifth."""
-    table = read_table(comparison, "mac-roman")
+    table = read_table(data_dir / "jailbreakbench" / "judge-comparison.csv", "mac-roman")
     labels = majority(table, ["human1", "human2", "human3"], "harmful").values
     harmless = np.array([label == "harmless" for label in labels])
     called = np.array([said == "harmless" for said in table.classes(column, "harmful")])
