@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class BenchError(Exception):
@@ -32,18 +32,21 @@ class RunFailed(BenchError):
     exit_code = 1
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> BadInput:
+def unknown_name(
+    kind: str, name: str, known: Iterable[str], elsewhere: Sequence[str] = ()
+) -> BadInput:
     """The error for a misspelt name: names the nearest known one, or lists what there is.
 
     Args:
         kind: what the name stands for, e.g. ``"task"``.
         name: what was asked for.
         known: every name that would have been right.
+        elsewhere: what else may have been meant, though not in this place.
     """
     options = sorted(known)
-    close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    close = [*difflib.get_close_matches(name, options, n=1, cutoff=0.5), *elsewhere]
     all_there_is = f"there are: {', '.join(options)}." if options else "there are none."
-    hint = f"did you mean {close[0]!r}?" if close else all_there_is
+    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else all_there_is
     return BadInput(f"unknown {kind} {name!r}; {hint}")
 
 

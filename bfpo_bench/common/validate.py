@@ -109,7 +109,8 @@ def sentence(
     *before, last = place or ("",)
     inside = joined(where, before)
     if found["type"] in unknown:
-        return unknown_name(f"setting in {inside}:", str(last), _keys(kind, before))
+        elsewhere = _places(kind, str(last))[:1]
+        return unknown_name(f"setting in {inside}:", str(last), _keys(kind, before), elsewhere)
     if found["type"] in ("missing", "missing_argument"):
         return BadInput(f"{inside}: {last!r} is missing; add it.")
     if found["type"] == "value_error":
@@ -167,6 +168,26 @@ def _keys(kind: Any, place: Sequence[int | str]) -> list[str]:
         else:  # tuple[X, ...] or dict[str, X]
             kind = [inner for inner in typing.get_args(kind) if inner is not ...][-1]
     return [field.name for field in dataclasses.fields(_plain(kind))]
+
+
+def _places(kind: Any, key: str, seen: tuple[Any, ...] = ()) -> list[str]:
+    """Where in a type a key of that name stands, with dots: ``outer.key``, ``list.N.key``.
+
+    Args:
+        seen: types that this one is a part of.
+    """
+    kind = _plain(kind)
+    if not dataclasses.is_dataclass(kind):
+        inner = [one for one in typing.get_args(kind) if one is not ...]
+        return [f"N.{place}" for place in _places(inner[-1], key, seen)] if inner else []
+    if kind in seen:
+        return []
+    names = [field.name for field in dataclasses.fields(kind)]
+    found = [key] if key in names else []
+    hints = typing.get_type_hints(kind)
+    for name in names:
+        found += [f"{name}.{place}" for place in _places(hints[name], key, (*seen, kind))]
+    return found
 
 
 def _plain(kind: Any) -> Any:

@@ -98,10 +98,11 @@ def as_yaml(recipe: Mapping[str, Any]) -> str:
 
 def _refuse_old_keys(content: dict[str, Any], recipe: str) -> None:
     for part, names in RENAMED.items():
-        keys = content.get(part) if part else content
-        old = next((key for key in keys if key in names), None) if isinstance(keys, dict) else None
-        if old is not None:
-            raise BadInput(f"recipe {recipe}: {old!r} is called {names[old]!r} now; write that.")
+        for place, keys in (("", content.get(part)), (f"{part}." * bool(part), content)):
+            for old in (key for key in keys if key in names) if isinstance(keys, dict) else ():
+                raise BadInput(
+                    f"recipe {recipe}: {old!r} is called {place + names[old]!r} now; write that."
+                )
 
 
 def _read(name: str, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -193,6 +194,8 @@ def _change(content: dict[str, Any], change: str) -> None:
         raise BadInput(f"--set {change!r}: the value is not YAML ({fault}); mend it.") from None
     at: Any = content
     *path, last = key.strip().split(".")
+    if key.strip() == "extends":
+        raise BadInput(f"--set {change!r}: a recipe extends another in its file alone; write one.")
     for part in path:
         if isinstance(at, list):
             at = _entry(at, part, change)

@@ -15,7 +15,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -104,11 +104,13 @@ class PreparedSFT(Prepared):
     Attributes:
         sets: prompts alone are answered by the start model before it is trained.
         own: what does that; None where all answers are given.
+        prompts_held_out: how many of the prompts alone, by set: their answers are only looked at.
         answered: what ``training.json`` says of its answers.
     """
 
     sets: list[ConversationSet | PromptSet]
     own: BestOf | None = None
+    prompts_held_out: Mapping[str, int] = field(default_factory=dict)
     answered: Mapping[str, Any] | None = None
 
     unit = "conversations"
@@ -121,7 +123,9 @@ class PreparedSFT(Prepared):
     def sizes(self) -> list[int]:
         """See :class:`Prepared`."""
         return [
-            len(one.prompts if isinstance(one, PromptSet) else one.tokens)
+            len(one.prompts) - self.prompts_held_out[one.name]
+            if isinstance(one, PromptSet)
+            else len(one.tokens)
             for one in self.sets[: len(self.recipe.data)]
         ]
 
@@ -131,13 +135,19 @@ class PreparedSFT(Prepared):
 
     def entries(self) -> list[dict[str, Any]]:
         """See :class:`Prepared`."""
+        held = self.prompts_held_out
         return [
-            prompt_entry(one) if isinstance(one, PromptSet) else one.entry() for one in self.sets
+            prompt_entry(one, held[one.name]) if isinstance(one, PromptSet) else one.entry()
+            for one in self.sets
         ]
 
     def describe(self) -> list[str]:
         """See :class:`Prepared`."""
-        lines = [prompt_line(o) if isinstance(o, PromptSet) else str(o) for o in self.sets]
+        held = self.prompts_held_out
+        lines = [
+            prompt_line(one, held[one.name]) if isinstance(one, PromptSet) else str(one)
+            for one in self.sets
+        ]
         return [*lines, *([str(self.own)] if self.own else [])]
 
     def rated(self, run: Run) -> Self:
@@ -232,14 +242,14 @@ def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = Fa
     if recipe.rewards:
         prompts = [p for one in sets if isinstance(one, PromptSet) for p in one.prompts]
         own = choose_best_of(recipe, prompts, base.chat, trust_remote_code)
-    prepared = PreparedSFT(recipe, base, sets, own)
-    held_out = sum(
-        sum(_held_out(recipe, wanted, one.prompts))
-        if isinstance(one, PromptSet)
-        else len(one.held_out)
+    apart = {
+        one.name: sum(_held_out(recipe, wanted, one.prompts))
         for wanted, one in zip(recipe.every_set, sets, strict=True)
-    )
-    check_some(recipe, held_out, sum(prepared.sizes), prepared.unit)
+        if isinstance(one, PromptSet)
+    }
+    prepared = PreparedSFT(recipe, base, sets, own, apart)
+    given = (len(one.held_out) for one in sets if isinstance(one, ConversationSet))
+    check_some(recipe, sum(apart.values()) + sum(given), sum(prepared.sizes), prepared.unit)
     return prepared
 
 

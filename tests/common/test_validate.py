@@ -54,6 +54,11 @@ PART = {"name": "a"}
     ("change", "sentence"),
     [
         ({"kinds": "one"}, "unknown setting in recipe r: 'kinds'; did you mean 'kind'?"),
+        ({"rate": 2}, "unknown setting in recipe r: 'rate'; did you mean 'parts.N.rate'?"),
+        (
+            {"parts": [PART | {"count": 2}]},
+            "unknown setting in recipe r, parts[0]: 'count'; did you mean 'count'?",
+        ),
         (
             {"parts": [PART, {"name": "a", "rat": 1}]},
             "unknown setting in recipe r, parts[1]: 'rat'; did you mean 'rate'?",

@@ -228,6 +228,10 @@ def test_a_recipe_that_is_not_there(name: str, sentence: str) -> None:
         ("data.9.limit=1", "'9' is none of entries 0 to 0"),
         ("seed=[", "the value is not YAML"),
         ("optimization.lr=1", "'lr' is called 'learning_rate' now"),
+        ("lr=1", "'lr' is called 'optimization.learning_rate' now"),
+        ("learning_rate=1", "did you mean 'optimization.learning_rate'"),
+        ("optimization.weight=1", "did you mean 'weight_decay' or 'data.N.emphasis.weight'"),
+        ("extends=toy/dpo", "a recipe extends another in its file alone"),
     ],
 )
 def test_a_change_that_is_none(tmp_path: Path, change: str, sentence: str) -> None:

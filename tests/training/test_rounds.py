@@ -14,13 +14,15 @@ import pytest
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.models.chat import chat_templates
+from bfpo_bench.training.data.chat import PromptSet
 from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.held_out import which_held_out
 from bfpo_bench.training.on_policy import samples
 from bfpo_bench.training.on_policy.samples import Sampler, Samples
 from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 from bfpo_bench.training.recipe import Recipe
-from bfpo_bench.training.train import train
+from bfpo_bench.training.sft import PreparedSFT
+from bfpo_bench.training.train import prepare, train
 from tests.training.conftest import Mine
 from tests.training.test_stages import same_weights
 
@@ -167,6 +169,20 @@ def test_raft_is_fine_tuning_on_the_best_of_own_answers(mine: Mine) -> None:
     Path("talks.jsonl").write_text("\n".join(map(json.dumps, talks)))
     train(by_hand, Path("hand"), device="cpu")
     assert same_weights(Path("hand"), Path("out"))
+
+
+def test_prompts_that_are_held_out_count_in_no_update(mine: Mine) -> None:
+    epoch = "optimization={num_train_epochs: 1, pairs_per_update: 1}"
+    recipe = raft(mine, "eval={share: 0.3}", epoch)
+    prepared = prepare(recipe, Progress(show=False))
+    assert isinstance(prepared, PreparedSFT)
+    [asked] = prepared.sets
+    assert isinstance(asked, PromptSet)
+    out = sum(which_held_out(recipe, recipe.data[0], asked.prompts, "prompts"))
+    assert 0 < out < len(asked.prompts) == 12
+    [entry] = prepared.entries()
+    assert (prepared.updates, entry["pairs"], entry["held_out"]) == (12 - out, 12 - out, out)
+    assert f" tokens; {out} of the prompts are held out" in prepared.describe()[0]
 
 
 @pytest.mark.slow

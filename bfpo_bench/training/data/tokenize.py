@@ -25,6 +25,11 @@ from bfpo_bench.training.data.segments import token_weights
 
 T = TypeVar("T")
 
+MASKED = (
+    "no token of a response weighs more than 0, so that nothing can be learnt from it; let its "
+    "segments, or the set's 'emphasis', leave something of it."
+)
+
 _CHUNK = 256  # pairs that the tokenizer gets at once; it spreads a list over all cores
 
 
@@ -174,11 +179,12 @@ def tokenize_pairs(
         date: what its clock says.
         limits: how long a pair may be; see :func:`fit`.
         progress: called now and then with the number of pairs done.
-        broken: gets index and sentence of each pair that the template cannot write; it is left
-            out. None: the first one is an error.
+        broken: gets index and sentence of each pair that the template cannot write or that has a
+            response of no weight; it is left out. None: the first one is an error.
 
     Raises:
-        BadInput: no template, one that cannot write a pair, or more than half of the pairs cut.
+        BadInput: no template, one that cannot write a pair, a response of which no token weighs
+            anything, or more than half of the pairs cut.
     """
     chat = ChatTemplate(tokenizer, template, date)
     chat.teach_end()
@@ -191,19 +197,21 @@ def tokenize_pairs(
             (pair.where, partial(chat.render, pair)) for pair in pairs[start : start + _CHUNK]
         ]
         rendered = dict(_written(wanted, start, broken))
-        chunk = [pairs[index] for index in rendered]
         encoded = _encoded(list(rendered.values()), tokenizer)
-        written = zip(chunk, rendered.values(), encoded, strict=True)
-        for pair, texts, (prompt, *responses) in written:
+        for (index, texts), (prompt, *responses) in zip(rendered.items(), encoded, strict=True):
+            pair = pairs[index]
             whole = Ids(prompt, *(response and response + ending for response in responses))
             has_bos = prompt[:1] == [tokenizer.bos_token_id]
             ids = fit(whole, limits, keep_start=int(has_bos), keep_end=header)
-            shortened = [len(a) < len(b) for a, b in zip(ids, whole, strict=True)]
-            cut += any(shortened)
-            responses_cut += sum(shortened[1:])
             one, two = (
                 _weights(tokenizer, texts, side, prompt, len(ids[1 + side])) for side in (0, 1)
             )
+            if any(weights is not None and not any(weights) for weights in (one, two)):
+                _leave_out(broken, index, pair.where, MASKED)
+                continue
+            shortened = [len(a) < len(b) for a, b in zip(ids, whole, strict=True)]
+            cut += any(shortened)
+            responses_cut += sum(shortened[1:])
             tokens.append(
                 TokenPair(
                     *ids,
@@ -291,10 +299,20 @@ def _written(
         try:
             yield index, write()
         except BadInput as error:
-            sentence = f"{where}: {error}" if where else str(error)
-            if broken is None:
-                raise BadInput(sentence) from error
-            broken[index] = sentence
+            _leave_out(broken, index, where, str(error), error)
+
+
+def _leave_out(
+    broken: dict[int, str] | None,
+    index: int,
+    where: str,
+    why: str,
+    error: BadInput | None = None,
+) -> None:
+    sentence = f"{where}: {why}" if where else why
+    if broken is None:
+        raise BadInput(sentence) from error
+    broken[index] = sentence
 
 
 def _encoded(rendered: Sequence[Rendered], tokenizer: Any) -> Iterator[Ids]:

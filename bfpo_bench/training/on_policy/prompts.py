@@ -39,16 +39,27 @@ def read_prompts(recipe: Recipe, wanted: DataRecipe, base: Base, progress: Progr
     return found
 
 
-def prompt_entry(one: PromptSet) -> dict[str, Any]:
-    """What ``training.json`` says of a set of prompts."""
+def prompt_entry(one: PromptSet, held_out: int = 0) -> dict[str, Any]:
+    """What ``training.json`` says of a set of prompts.
+
+    Args:
+        held_out: how many of them are not trained on.
+    """
     return set_entry(
-        *(one.name, len(one.prompts), one.rows, one.bad, one.tokens, one.digest),
+        one.name,
+        len(one.prompts) - held_out,
+        one.rows,
+        one.bad,
+        one.tokens,
+        one.digest,
         too_long=one.too_long,
+        **({"held_out": held_out} if held_out else {}),
     )
 
 
-def prompt_line(one: PromptSet) -> str:
+def prompt_line(one: PromptSet, held_out: int = 0) -> str:
     """What a dry run says of it."""
     long = f", {one.too_long} longer than max_prompt left out" if one.too_long else ""
+    held = f"; {held_out:,} of the prompts are held out" if held_out else ""
     counts = f"{len(one.prompts):,} prompts, {one.tokens:,} tokens"
-    return f"{one.name}: {counts}{left_out(one.bad)}{long}"
+    return f"{one.name}: {counts}{left_out(one.bad)}{long}{held}"

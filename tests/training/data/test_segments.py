@@ -12,7 +12,7 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.training.data.formats import write_row
 from bfpo_bench.training.data.preferences import Segments, digest, make_pairs
 from bfpo_bench.training.data.segments import opening
-from bfpo_bench.training.data.tokenize import TokenPair
+from bfpo_bench.training.data.tokenize import Limits, TokenPair, tokenize_pairs
 from bfpo_bench.training.recipe_parts import EmphasisRecipe
 from tests.training import toy_tokenizers as toy
 from tests.training.data.test_formats import ASKED, TWO, load
@@ -65,9 +65,21 @@ def test_weights_of_one_are_none_and_cuts_go_with_the_tokens() -> None:
     assert {found.chosen_weights[0], found.chosen_weights[-1]} == {2.0, 1.0}
 
 
-def tokenize_many(pairs: Any, tokenizer: Any) -> list[TokenPair]:
-    from bfpo_bench.training.data.tokenize import Limits, tokenize_pairs
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_response_of_no_weight_is_no_response(side: int) -> None:
+    """A mean over nothing would count as certainty; a row may be left out, and is counted."""
+    tokenizer = toy.byte_level()
+    masks: list[Segments] = [(), ()]
+    masks[side] = ((0, len((PAIR.chosen, PAIR.rejected)[side]), 0.0),)
+    masked = replace(PAIR, weights=tuple(masks), where="a.jsonl:2")
+    with pytest.raises(BadInput, match=r"^a\.jsonl:2: no token of a response weighs more than 0"):
+        tokenize(masked, tokenizer, toy.CHATML)
+    broken: dict[int, str] = {}
+    found, counts = tokenize_pairs([PAIR, masked], tokenizer, template=toy.CHATML, broken=broken)
+    assert (len(found), counts.pairs, list(broken)) == (1, 1, [1])
 
+
+def tokenize_many(pairs: Any, tokenizer: Any) -> list[TokenPair]:
     return tokenize_pairs(pairs, tokenizer, template=toy.CHATML, limits=Limits(40, 20))[0]
 
 
