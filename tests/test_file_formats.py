@@ -9,7 +9,8 @@ from pathlib import Path
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.run import directory as rundir
 from bfpo_bench.run import results, store
-from bfpo_bench.run.results import Average, Results, TaskResult
+from bfpo_bench.run.average import Average
+from bfpo_bench.run.results import Results, TaskResult
 from bfpo_bench.run.store import Store
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

@@ -16,6 +16,8 @@ Examples:
 
   bfpo-bench evaluate --model ./my-model --suite mini --judge keyword
 
+  bfpo-bench evaluate --model ./my-model --judge harmbench-mistral-7b,llama-guard-3-8b,wildguard-7b
+
   bfpo-bench evaluate --model ./my-model --tasks alpaca --annotator openai:gpt-4.1
 
   bfpo-bench evaluate --model ./my-model --also hellaswag,arc_easy,mmlu

@@ -26,6 +26,8 @@ Examples:
 
   bfpo-bench judge runs/my-model --judge harmbench-mistral-7b --refusal-judge keyword
 
+  bfpo-bench judge runs/my-model --judge harmbench-mistral-7b,llama-guard-3-8b,wildguard-7b
+
   bfpo-bench judge --samples samples_bfpo_advbench_2026-01-01.jsonl --judge wildguard-7b
 
   bfpo-bench judge --samples mine.jsonl --prompt-field question --response-field answer \
@@ -75,10 +77,12 @@ def judge(
         raise BadInput("name either a run directory or a file with --samples.")
     if samples is None and (prompt_field or response_field):
         raise BadInput("--prompt-field and --response-field go with --samples.")
-    chosen = choose_judge(options, gives=None)
+    chosen = choose_judge(options, gives=None, several=run is not None)
     refusal = None
     if options.refusal.refusal_judge is not None:
-        refusal = choose_judge(options.refusal.of_judge(None, options), gives="refusal")
+        refusal = choose_judge(
+            options.refusal.of_judge(None, options), gives="refusal", several=run is not None
+        )
     console = screen()
     if run is not None:
         from bfpo_bench.evaluation.rejudge import judge_run
@@ -100,6 +104,7 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
     from rich.text import Text
 
     from bfpo_bench.evaluation.rejudge import verdicts_of
+    from bfpo_bench.run import panel_table
     from bfpo_bench.run.marks import ANYWAY, NO_NUMBER, verdicts_by
     from bfpo_bench.run.results import TITLES
     from bfpo_bench.run.table import score_text
@@ -132,6 +137,8 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
         if any(title in some for some in means):
             table.add_row(title, "", *(str(some.get(title, "–")) for some in means), style="bold")
     console.print(table)
+    for one in panel_table.terminal(results):
+        console.print(one)
     judges = [by.judge for by in columns.values() if by.judge]
     refusals = [verdicts_by(judge) for judge in judges if judge.get("kind") == "keyword"]
     others = [
@@ -142,7 +149,7 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
         if mark not in results.marks and (NO_NUMBER in mark or ANYWAY in mark)
     ]
     console.print(Text("± is one standard error.", style="dim"))
-    for mark in [*results.marks, *others, *refusals]:
+    for mark in [*results.marks, *panel_table.notes(results), *others, *refusals]:
         console.print(Text(f"• {mark}", style="yellow"))
     console.print(f"Results by {name}: {found.path}", soft_wrap=True, markup=False)
 

@@ -9,7 +9,7 @@ from typing import Any
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.judges import load_judge
 from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, RefusalOptions, choose_judge
-from bfpo_bench.suites import Suite
+from bfpo_bench.suites import PromptKind, Suite
 from bfpo_bench.tasks.requests import Task
 
 
@@ -42,19 +42,44 @@ class Bench:
         found: dict[str, Any] | None = identity.get("judge" if both else "refusal_judge")
         return found
 
-    def asked(self, tasks: Sequence[Task]) -> list[tuple[str, ChosenJudge, list[Task]]]:
-        """Who judges what: a judge's part of the identity, the judge, and its tasks of these.
+    def asked(self, tasks: Sequence[Task]) -> list[tuple[tuple[str, ...], ChosenJudge, list[Task]]]:
+        """Who judges what: where a judge stands in the identity, the judge, its tasks of these.
 
         One that says what is harmful alone is asked where that is the task's number; one that says
-        what is refused is asked everywhere.
+        what is refused is asked everywhere. Each is there once, whatever parts it has.
         """
-        found = []
+        found: dict[str, tuple[tuple[str, ...], ChosenJudge, list[Task]]] = {}
         for part, chosen in self.parts().items():
-            some = [task for task in tasks if task.judged and not chosen.unfit(task.spec.prompts)]
-            if chosen is not self.refusal:
-                some = [task for task in some if task.spec.metric == "harmless"]
-            found.append((part, chosen, some))
-        return found
+            for one in chosen.members or (chosen,):
+                at = (part,) if one is chosen else (part, "of", one.card.name)
+                where, judge, before = found.get(one.card.name, (at, one, []))
+                some = [
+                    task
+                    for task in tasks
+                    if task in before or (self._wanted(chosen, task) and not one.unfit(_kind(task)))
+                ]
+                found[one.card.name] = (where, judge, some)
+        return list(found.values())
+
+    def voted(self, tasks: Sequence[Task]) -> list[tuple[str, ChosenJudge, list[Task]]]:
+        """The majorities: the part of the identity that each is, and its tasks of these."""
+        return [
+            (
+                part,
+                chosen,
+                [t for t in tasks if self._wanted(chosen, t) and not chosen.unfit(_kind(t))],
+            )
+            for part, chosen in self.parts().items()
+            if chosen.members
+        ]
+
+    def _wanted(self, chosen: ChosenJudge, task: Task) -> bool:
+        """Whether a judge says something of a task that is looked at."""
+        return task.judged and (chosen is self.refusal or task.spec.metric == "harmless")
+
+
+def _kind(task: Task) -> PromptKind:
+    return task.spec.prompts
 
 
 def choose_judges(
@@ -83,7 +108,7 @@ def choose_judges(
     harm = refusal = None
     other = refusals.refusal_judge
     if "harmless" in metrics or (other is None and "refusal" in load_judge(wish.judge).gives):
-        harm = choose_judge(wish, asked)
+        harm = choose_judge(wish, asked, several=True)
         harm = harm.going_on(begun.get("judge")).giving(begun.get("judge"))
     if other is None and harm is not None and harm.refuses:
         return Bench(harm, harm)
@@ -91,13 +116,14 @@ def choose_judges(
     if harm is not None and usual == harm.card.name:
         usual = None  # somebody's own card of that name, which says nothing of refusals
     if other or usual:
-        refusal = choose_judge(refusals.of_judge(usual, wish), asked, "refusal")
+        refusal = choose_judge(refusals.of_judge(usual, wish), asked, "refusal", several=True)
         refusal = refusal.going_on(begun.get("refusal_judge"))
-    if harm is None or refusal is None or refusal.card.name != harm.card.name:
+    if harm is None or refusal is None:
         return Bench(harm, refusal)
-    if refusal.identity() != harm.identity():
+    same = [one for one in (harm, *harm.members) if one.card.name == refusal.card.name]
+    if same and same[0].identity() != refusal.identity():
         raise BadInput(
-            f"the judge and the refusal judge are both called {harm.card.name!r} and differ; "
+            f"the judge and the refusal judge are both called {refusal.card.name!r} and differ; "
             "give one of the two cards another name."
         )
-    return Bench(harm, harm)
+    return Bench(harm, harm if harm in same else refusal)

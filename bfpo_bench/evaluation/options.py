@@ -171,7 +171,13 @@ class EvaluateOptions(TargetOptions):
         Count | None, Help("Most tokens of a response, instead of the suite's.")
     ] = None
     beside: AlsoOptions = AlsoOptions()
-    judge: Annotated[JudgeName, Help("Judge card, by name or path. [default: the suite's]")] = None
+    judge: Annotated[
+        JudgeName,
+        Help(
+            "Judge card, by name or path; several, by comma: their majority, and each one's "
+            "numbers beside it. [default: the suite's]"
+        ),
+    ] = None
     judge_anyway: JudgeAnyway = False
     refusal: RefusalOptions = RefusalOptions()
     annotator: Annotated[

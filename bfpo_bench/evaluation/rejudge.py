@@ -8,26 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench import __version__
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation import stages
-from bfpo_bench.evaluation.verdicts import Opinion, with_verdicts
-from bfpo_bench.judges.chosen import ChosenJudge
+from bfpo_bench.evaluation.panel import (
+    Given,
+    judged_cells,
+    kind_of,
+    one_by_one,
+    results_by,
+    vote,
+    with_cells,
+    with_panel,
+    write_results,
+)
+from bfpo_bench.judges.chosen import ChosenJudge, among
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import superseded
-from bfpo_bench.run.marks import VERDICT_MARKS
 from bfpo_bench.run.renewed import renewed
 from bfpo_bench.run.results import Results, TaskResult
-from bfpo_bench.run.results_files import read_results, results_file, results_files
+from bfpo_bench.run.results_files import read_results, results_files
 from bfpo_bench.run.run_json import read_run
 from bfpo_bench.run.session import Session, mixed_versions
 from bfpo_bench.run.store import ResponseRecord, Store, answer_key
 from bfpo_bench.run.table import markdown
-from bfpo_bench.suites import PromptKind, prompt_kind, task_names
+from bfpo_bench.suites import PromptKind
+
+_PARTS = ("judge", "refusal_judge")
+"""Of a run's identity, those that are judges."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,7 @@ def judge_run(
                 f"{path} holds no responses (its tasks are {', '.join(before.tasks)}); evaluate "
                 "advbench, realtoxicityprompts, alert or alert_adversarial first."
             )
-        kinds = {cell.task: _kind(run, cell.task) for cell in cells}
+        kinds = {cell.task: kind_of(run, cell.task) for cell in cells}
         both = [chosen] if refusal is None else [chosen, refusal]
         for one in both:
             if all(one.unfit(kind) for kind in kinds.values()):
@@ -75,74 +87,87 @@ def judge_run(
                     f"({', '.join(kinds)}); name another judge, or ask for it with --judge-anyway."
                 )
         with run.open_store() as store:
-            given = [_judge(run, store, one, cells, kinds, progress) for one in both]
-            judge, other = given[0], given[-1] if both[-1].refuses else None
 
-            def opinion(
-                by: _Given | None, before: dict[str, Any] | None, cell: TaskResult
-            ) -> Opinion | None:
-                if by is not None:
-                    return Opinion.of(by.chosen, by.name, kinds[cell.task])
-                return Opinion.kept(None if before is None else str(before["judge"]), cell)
+            def ask(one: ChosenJudge) -> Given:
+                found = _judge(run, store, one, cells, kinds, progress)
+                if one is not chosen and one in chosen.members:
+                    # Whatever becomes of the other judges.
+                    own = results_by(before, found, found if one.refuses else None, kinds, store)
+                    write_results(run, own)
+                return found
 
-            own, refused_by = before.judge, before.refusal_judge
-            says_harm = "harm" in chosen.card.gives
-            found = {
-                cell.task: with_verdicts(
-                    *(cell, store, opinion(judge, None, cell) if says_harm else None),
-                    opinion(other, refused_by, cell),
+            asked = [(one.card.name, partial(ask, one)) for one in _distinct(both)]
+            given = one_by_one(asked, progress)
+            judge = _given(run, store, chosen, given, cells, kinds)
+            other = _given(run, store, both[-1], given, cells, kinds) if both[-1].refuses else None
+            results = results_by(before, judge, other, kinds, store)
+            if chosen.members:
+                members = [given[one.card.name] for one in chosen.members]
+                results = with_panel(
+                    *(run, store, results, chosen, members),
+                    lambda one: one if one.chosen.refuses else other,
                 )
-                for cell in cells
-            }
-            results = _results(before, found, store)
-            results = replace(
-                results,
-                judge=judge.identity,
-                refusal_judge=other.identity if other else refused_by,
-                marks=[*results.marks, *judge.mixed],
-            )
             filled = None
-            fills_harm = says_harm and own is None
-            fills_refusals = other is not None and refused_by is None
-            if fills_harm or fills_refusals:
-                by_harm = judge if fills_harm else None
-                by_refusal = other if fills_refusals else None
-                found = {
-                    cell.task: with_verdicts(
-                        *(cell, store, opinion(by_harm, own, cell)),
-                        opinion(by_refusal, refused_by, cell),
-                    )
-                    for cell in cells
-                }
+            own, refused_by = before.judge, before.refusal_judge
+            by_harm = judge if "harm" in chosen.card.gives and own is None else None
+            by_refusal = other if other is not None and refused_by is None else None
+            if by_harm or by_refusal:
+                found = judged_cells(cells, kinds, store, (by_harm, own), (by_refusal, refused_by))
                 filled = replace(
-                    _results(before, found, store),
+                    with_cells(before, found, store),
                     judge=by_harm.identity if by_harm else own,
                     refusal_judge=by_refusal.identity if by_refusal else refused_by,
                 )
-        file = results_file(judge.name)
-        run.write_text(file, results.to_json())
-        for older in results_files(path, judge.name)[1:]:
-            older.unlink()
+        file = write_results(run, results)
         if filled is not None:
             run.write_text("table.md", markdown(filled))
             run.write_text(run.results_path.name, filled.to_json())
-    return Rejudged(results, path / file)
+    return Rejudged(results, file)
 
 
-@dataclass(frozen=True)
-class _Given:
-    """A judge whose verdicts are there.
+def _distinct(chosen: Sequence[ChosenJudge]) -> list[ChosenJudge]:
+    """Judges one by one, those of a majority for themselves, each once.
 
-    Attributes:
-        name: under which they are stored.
-        identity: with that name.
-        mixed: what must be said of how they came about.
+    Raises:
+        BadInput: two of the same name that are not the same.
     """
+    found: dict[str, ChosenJudge] = {}
+    for one in chosen:
+        for judge in one.members or (one,):
+            before = found.setdefault(judge.card.name, judge)
+            if before is not judge and before.identity() != judge.identity():
+                raise BadInput(
+                    f"two of the judges are called {judge.card.name!r} and differ; give one of "
+                    "the cards another name."
+                )
+    return list(found.values())
 
-    chosen: ChosenJudge
-    name: str
-    identity: dict[str, Any]
-    mixed: list[str]
+
+def _given(
+    run: RunDirectory,
+    store: Store,
+    chosen: ChosenJudge,
+    given: Mapping[str, Given],
+    cells: Sequence[TaskResult],
+    kinds: Mapping[str, PromptKind],
+) -> Given:
+    """A judge whose verdicts are there; a majority's are counted now."""
+    if not chosen.members:
+        return given[chosen.card.name]
+    members = [given[one.card.name] for one in chosen.members]
+    chosen = ChosenJudge.majority(chosen.options, [one.chosen for one in members])
+    identity = chosen.identity()
+    key = answer_key("judge", identity)
+    responses = {
+        cell.task: _responses(run.path, store, cell)
+        for cell in cells
+        if not chosen.unfit(kinds[cell.task])
+    }
+    name = _name(identity, key, [run.identity.get(part) for part in _PARTS], responses, store)
+    stored = {one.chosen.card.name: one.name for one in members}
+    vote(responses, chosen, name, key, store, stored)
+    mixed = dict.fromkeys(mark for one in members for mark in one.mixed)
+    return Given(chosen, name, {**identity, "judge": name}, list(mixed))
 
 
 def _judge(
@@ -152,14 +177,14 @@ def _judge(
     cells: Sequence[TaskResult],
     kinds: Mapping[str, PromptKind],
     progress: Progress,
-) -> _Given:
+) -> Given:
     """Has a judge give the verdicts that are missing."""
     responses = {
         cell.task: _responses(run.path, store, cell)
         for cell in cells
         if not chosen.unfit(kinds[cell.task])
     }
-    owns = [run.identity.get(part) for part in ("judge", "refusal_judge")]
+    owns = [run.identity.get(part) for part in _PARTS]
     for own in owns:
         chosen = chosen.going_on(own)
     identity = chosen.identity()
@@ -173,7 +198,7 @@ def _judge(
     if session.seconds:
         session.record()
     mixed = mixed_versions(run.sessions, chosen.backend, name)
-    return _Given(chosen, name, {**identity, "judge": name}, mixed)
+    return Given(chosen, name, {**identity, "judge": name}, mixed)
 
 
 def verdicts_of(path: Path) -> dict[str, Results]:
@@ -215,8 +240,8 @@ def _name(
         owns: identities of the judges of the evaluation itself.
     """
     name = str(identity["judge"])
-    for own in owns:
-        if own is not None and own["judge"] == name:
+    for own in (among(one, name) for one in owns):
+        if own is not None:
             return name if own == identity else f"{name}-{judge_key[:8]}"
     keys = {
         (task, response.item): stages.verdict_key(judge_key, response)
@@ -236,12 +261,6 @@ def _finished(run: RunDirectory) -> Results:
         ) from None
 
 
-def _kind(run: RunDirectory, task: str) -> PromptKind:
-    """What the task's prompts are; the run remembers it of one that is not the package's."""
-    kept = run.identity["tasks"].get(task, {}).get("prompts")
-    return kept or (prompt_kind(task) if task in task_names() else "instructions")
-
-
 def _responses(path: Path, store: Store, cell: TaskResult) -> list[ResponseRecord]:
     responses = store.responses(cell.task)
     if len(responses) != cell.n:
@@ -250,25 +269,3 @@ def _responses(path: Path, store: Store, cell: TaskResult) -> list[ResponseRecor
             f"{cell.n}; run the same evaluate command again to complete it."
         )
     return responses
-
-
-def _results(before: Results, found: dict[str, TaskResult], store: Store) -> Results:
-    tasks, means = renewed(before, {**before.tasks, **found}, store)
-    old = {mark for name in found for mark in _verdict_marks(before.tasks[name])}
-    marks = [mark for mark in before.marks if mark not in old]
-    marks += [mark for name in found for mark in _verdict_marks(tasks[name])]
-    return replace(
-        before,
-        bfpo_bench=__version__,
-        tasks=tasks,
-        averages=means,
-        marks=marks,
-    )
-
-
-def _verdict_marks(cell: TaskResult) -> list[str]:
-    """What the marks of a run say of a cell's verdicts."""
-    marks = [mark for mark in cell.marks if mark.startswith(VERDICT_MARKS)]
-    if 0 < cell.unknown < cell.n:
-        marks.append(f"{cell.unknown} of {cell.n} verdicts unknown")
-    return [f"{cell.column}: {mark}" for mark in marks]

@@ -6,7 +6,7 @@ responses, which need no target model, no suite and no data.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -19,7 +19,14 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.common.validate import STRICT
 from bfpo_bench.engines.open import open_engine
 from bfpo_bench.engines.options import Loading
-from bfpo_bench.judges import Card, ClassifierCard, Judge, RubricCard, load_judge
+from bfpo_bench.judges import (
+    Card,
+    ClassifierCard,
+    Judge,
+    MajorityCard,
+    RubricCard,
+    load_judge,
+)
 from bfpo_bench.judges.card_file import HARM
 from bfpo_bench.models.chat import read_chat_template, told_date
 from bfpo_bench.models.checkpoint import ModelFiles
@@ -40,7 +47,10 @@ def judging_window(model: ModelFiles) -> int | None:
     return LONGEST_JUDGED if window > LONGEST_JUDGED else None
 
 
-JudgeName = Annotated[str | None, Help("Judge card, by name or path, or judgezoo:NAME.")]
+JudgeName = Annotated[
+    str | None,
+    Help("Judge card, by name or path, or judgezoo:NAME."),
+]
 JudgeModel = Annotated[
     str | None,
     Help("Folder or hub id of the judge's weights; a served model's name. [default: the card's]"),
@@ -99,6 +109,13 @@ class RefusalOptions(Options):
 class JudgesOptions(JudgeOptions):
     """What a user can ask of the judges of responses that are there."""
 
+    judge: Annotated[
+        str | None,
+        Help(
+            "Judge card, by name or path, or judgezoo:NAME. Several, by comma: each one's numbers, "
+            "and their majority's."
+        ),
+    ] = None
     refusal: RefusalOptions = RefusalOptions()
 
 
@@ -108,6 +125,7 @@ class ChosenJudge:
 
     Attributes:
         begun: number format of the verdicts that are gone on with; see :meth:`going_on`.
+        members: of a majority, the judges that vote.
     """
 
     options: JudgeOptions
@@ -115,6 +133,14 @@ class ChosenJudge:
     model: ModelFiles | None
     backend: str
     begun: str | None = None
+    members: tuple[ChosenJudge, ...] = ()
+
+    @classmethod
+    def majority(cls, options: JudgeOptions, members: Sequence[ChosenJudge]) -> ChosenJudge:
+        """What most of these judges say."""
+        card = MajorityCard.of([one.card for one in members])
+        members = sorted(members, key=lambda one: one.card.name)
+        return cls(options, card, None, members[0].backend, members=tuple(members))
 
     def going_on(self, identity: dict[str, Any] | None) -> ChosenJudge:
         """The judge in the number format of verdicts that are there, where ``auto`` chose.
@@ -123,7 +149,11 @@ class ChosenJudge:
             identity: of the judge that gave them; version 0.1, which kept no format, took the
                 checkpoint's.
         """
-        if identity is None or self.model is None or identity.get("judge") != self.card.name:
+        if self.members:
+            members = [one.going_on(identity) for one in self.members]
+            return ChosenJudge.majority(self.options, members)
+        identity = among(identity, self.card.name)
+        if identity is None or self.model is None:
             return self
         return replace(self, begun=identity.get("dtype", self.model.dtype))
 
@@ -135,8 +165,13 @@ class ChosenJudge:
         Args:
             identity: of the judge that the run was begun with.
         """
-        if identity is None or self.model is None or identity.get("judge") != self.card.name:
+        if self.members:
+            members = [one.giving(identity) for one in self.members]
+            return ChosenJudge.majority(self.options, members)
+        identity = among(identity, self.card.name)
+        if identity is None or self.model is None:
             return self
+        assert isinstance(self.card, ClassifierCard)
         return replace(self, card=replace(self.card, gives=tuple(identity.get("gives", HARM))))
 
     @property
@@ -153,6 +188,8 @@ class ChosenJudge:
 
     def identity(self) -> dict[str, Any]:
         """All that its verdicts depend on; the same as in the ``run.json`` of an evaluation."""
+        if isinstance(self.card, MajorityCard):
+            return self.card.joined({one.card.name: one.identity() for one in self.members})
         if self.model is None:
             return self.card.identity()
         assert isinstance(self.card, ClassifierCard)
@@ -209,16 +246,26 @@ class ChosenJudge:
             engine.close()
 
 
+def among(identity: dict[str, Any] | None, name: str) -> dict[str, Any] | None:
+    """The identity of a judge of that name: this one, or that of one of the judges that vote."""
+    if identity is None or identity.get("judge") == name:
+        return identity
+    found: dict[str, Any] | None = identity.get("of", {}).get(name)
+    return found
+
+
 def choose_judge(
     options: JudgeOptions,
     asked: bool = True,
     gives: Literal["harm", "refusal"] | None = "harm",
+    several: bool = False,
 ) -> ChosenJudge:
     """Finds a judge and its model. Loads no weights.
 
     Args:
         asked: whether it will be; else its server may lack a key.
         gives: the verdict that it has to give; None takes any judge.
+        several: whether it may be the majority of several.
 
     Raises:
         BadInput: one sentence for the first thing that cannot be had.
@@ -227,6 +274,16 @@ def choose_judge(
     card = load_judge(options.judge)
     if gives is not None and gives not in card.gives:
         raise BadInput(_says_nothing(card, gives))
+    if isinstance(card, MajorityCard):
+        if not several:
+            names = ", ".join(one.name for one in card.cards)
+            raise BadInput(
+                f"one judge is needed here, and {len(card.cards)} are named ({names}); name one, "
+                "and run the command again for each of the others."
+            )
+        return ChosenJudge.majority(
+            options, [choose_judge(one, asked, None) for one in _one_by_one(options, card)]
+        )
     card = point_judge(card, options.judge_model, options.judge_url, asked)
     backend = options.loading.chosen_backend()
     if backend == "openai":
@@ -243,6 +300,36 @@ def choose_judge(
             options.loading.trust_remote_code,
         )
     return ChosenJudge(options, card, model, backend)
+
+
+def _one_by_one(options: JudgeOptions, card: MajorityCard) -> list[JudgeOptions]:
+    """The options of each of several judges: model and server are those of the one that has such.
+
+    Raises:
+        BadInput: several of them have, so that nobody knows which is meant.
+    """
+    assert options.judge is not None
+    found = []
+    for name in filter(None, map(str.strip, options.judge.split(","))):
+        wishes: dict[str, str | None] = {}
+        kind = type(load_judge(name))
+        for option, takers in (
+            ("judge_model", (ClassifierCard, RubricCard)),
+            ("judge_url", (RubricCard,)),
+        ):
+            if getattr(options, option) is None:
+                continue
+            those = [other.name for other in card.cards if isinstance(other, takers)]
+            if len(those) != 1:
+                whose = ", ".join(those) or "none of them"
+                raise BadInput(
+                    f"--{option.replace('_', '-')} is of one judge, and of those named it could be "
+                    f"that of {whose}; write model and base_url into cards of your own."
+                )
+            if not issubclass(kind, takers):
+                wishes[option] = None
+        found.append(JudgeOptions.of(options, judge=name, **wishes))
+    return found
 
 
 def _says_nothing(card: Card, of: Literal["harm", "refusal"]) -> str:

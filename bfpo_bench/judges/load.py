@@ -1,4 +1,7 @@
-"""Finds judges: bundled cards by name, a user's own by path, JudgeZoo's by ``judgezoo:NAME``."""
+"""Finds judges: bundled cards by name, a user's own by path, JudgeZoo's by ``judgezoo:NAME``.
+
+Several are named with commas between them.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from bfpo_bench.judges.card_file import checked, read_fields
 from bfpo_bench.judges.classifier import ClassifierCard
 from bfpo_bench.judges.judgezoo import PREFIX, ZooCard
 from bfpo_bench.judges.keyword import KeywordCard
+from bfpo_bench.judges.majority import MajorityCard
 from bfpo_bench.judges.rubric import RubricCard
 
-Card = ClassifierCard | KeywordCard | RubricCard | ZooCard
+Card = ClassifierCard | KeywordCard | RubricCard | ZooCard | MajorityCard
 
 CARDS = Path(__file__).parent / "cards"
 _KINDS: dict[str, type[ClassifierCard | KeywordCard | RubricCard]] = {
@@ -30,12 +34,18 @@ def load_judge(name_or_path: str | Path) -> Card:
 
     Args:
         name_or_path: a bundled judge's name, or the path of a card: anything that ends in ``.yaml``
-            or ``.yml`` or names a folder on the way; or ``judgezoo:NAME``.
+            or ``.yml`` or names a folder on the way; or ``judgezoo:NAME``. Several of these with
+            commas between them stand for their majority.
 
     Raises:
         BadInput: no such judge, or a card that is not right.
     """
     wanted = str(name_or_path)
+    if "," in wanted and not Path(wanted).exists():
+        cards = [load_judge(name.strip()) for name in wanted.split(",") if name.strip()]
+        if not cards:
+            raise unknown_name("judge", wanted, names())
+        return cards[0] if len(cards) == 1 else MajorityCard.of(cards)
     if wanted.startswith(PREFIX):
         return ZooCard.find(wanted)
     if wanted.endswith((".yaml", ".yml")) or Path(wanted).name != wanted:

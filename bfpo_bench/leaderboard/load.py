@@ -199,7 +199,8 @@ def _entry(run: Run, fault: str | None) -> Entry:
         groups = ("disc", "gen") if key == "savg" else (key,)
         tasks = [task for task in results.tasks.values() if task.group in groups]
         protocol = of_mean(results, [protocols[task.task] for task in tasks], groups)
-        cells[key] = Cell(mean.value, marks=_verdict_marks(results, tasks), protocol=protocol)
+        marks = (*_verdict_marks(results, tasks), *_band(results, key))
+        cells[key] = Cell(mean.value, marks=marks, protocol=protocol)
     shares, beside_scores = share_cells(run, columns)
     cells |= shares
     cells |= alpaca_cells(run)
@@ -243,6 +244,12 @@ def _verdict_marks(results: Results, tasks: Iterable[TaskResult]) -> tuple[str, 
     """Who gave the verdicts that the scores of these tasks count."""
     judged = (task for task in tasks if task.judged)
     return tuple(dict.fromkeys(mark for task in judged for mark in verdict_marks(results, task)))
+
+
+def _band(results: Results, average: str) -> tuple[str, ...]:
+    """Between which numbers the judges of a majority have an average that depends on them."""
+    band = results.panel.band(average) if results.panel else None
+    return (f"{TITLES[average]} by each of the judges alone: from {band}",) if band else ()
 
 
 def _cell_marks(task: TaskResult) -> tuple[str, ...]:

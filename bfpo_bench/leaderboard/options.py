@@ -47,9 +47,13 @@ class LeaderboardOptions(Options):
         one_of("way to take CrowS-Pairs", ("paper", "distance")),
         Help("distance adds a Disc. that rewards CrowS-Pairs near 50."),
     ] = "paper"
-    judge: Annotated[str | None, Help("Show this judge's verdicts. [default: each run's own]")] = (
-        None
-    )
+    judge: Annotated[
+        str | None,
+        Help(
+            "Show this judge's verdicts; of several, by comma, what most say. [default: each "
+            "run's own]"
+        ),
+    ] = None
     judge_check: Annotated[
         Place | None,
         Help("Output of `judges check`: adds Gen. corrected for the judge's errors."),

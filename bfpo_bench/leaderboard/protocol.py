@@ -124,6 +124,7 @@ class Protocol:
             if len(found) == 1
             and not found & {"none", "[]"}
             and name not in _UNTOLD
+            and ".of." not in name
             # One judge of both is told of once.
             and not _twice(name, values)
         ]

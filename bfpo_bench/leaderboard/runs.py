@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.json_file import read_json
+from bfpo_bench.run.panel import judge_named
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.results_files import read_results, results_files
 from bfpo_bench.run.run_json import read_evaluation
@@ -46,12 +47,14 @@ def open_run(path: Path, judge: str | None = None) -> Run:
     """Reads a run directory; no samples.
 
     Args:
-        judge: take this judge's results (``bfpo-bench judge``) where it is not the run's own.
+        judge: take this judge's results (``bfpo-bench judge``) where it is not the run's own;
+            several, by comma, stand for their majority.
 
     Raises:
         BadInput: no run, a newer schema, not finished, damaged, or never seen by that judge.
     """
     content = read_evaluation(path)
+    judge = judge and judge_named(judge)
     if not os.path.lexists(path / "results.json"):
         raise BadInput(
             f"{path} is a half-finished run (it has no results.json yet); run the same evaluate "

@@ -37,6 +37,8 @@ def verdicts_by(judge: Mapping[str, Any]) -> str:
     Args:
         judge: its identity.
     """
+    if judge.get("kind") == "majority":
+        return f"verdicts of {_majority(judge)}"
     by = f"verdicts of the judge {judge.get('judge')}"
     if judge.get("kind") != "keyword":
         return by
@@ -49,7 +51,14 @@ def refusals_by(judge: Mapping[str, Any]) -> str:
     Args:
         judge: its identity.
     """
+    if judge.get("kind") == "majority":
+        return f"refusals by {_majority(judge)}"
     return f"refusals by the judge {judge.get('judge')}"
+
+
+def _majority(judge: Mapping[str, Any]) -> str:
+    *others, last = judge.get("of") or ("nobody",)
+    return f"the majority of the judges {', '.join(others)} and {last}"
 
 
 def unfit_mark(judge: str, fits: Sequence[str], kind: str) -> str:

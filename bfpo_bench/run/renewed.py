@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from bfpo_bench.run.results import Average, Results, TaskResult
+from bfpo_bench.run.average import Average
+from bfpo_bench.run.results import Results, TaskResult
 from bfpo_bench.run.store import Store
 from bfpo_bench.run.uncertainty import PAPER, with_uncertainty
 from bfpo_bench.suites import SuiteTask

@@ -9,6 +9,7 @@ The file's layout is described in docs/results.md.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,8 +17,10 @@ from pydantic import ConfigDict
 
 from bfpo_bench.common.validate import WHOLE, Count
 from bfpo_bench.run.also import AlsoResult, shown
+from bfpo_bench.run.average import Average
 from bfpo_bench.run.identity import Judge, Model, Suite
 from bfpo_bench.run.marks import NO_NUMBER
+from bfpo_bench.run.panel import Panel
 from bfpo_bench.run.shares import BOTH, REFUSAL, Judges
 from bfpo_bench.suites import JUDGED
 
@@ -31,6 +34,9 @@ TITLES = {"disc": "Disc.", "gen": "Gen.", "savg": "Savg.", "harm": "Harm.", "ans
 
 ALWAYS = ("disc", "gen", "savg")
 """Averages that every file has, with or without a number."""
+
+_RARE = ("panel",)
+"""What only files have in which there is something."""
 
 
 @dataclass(frozen=True)
@@ -84,34 +90,6 @@ class TaskResult:
     def judged(self) -> bool:
         """Whether a judge gives it its score."""
         return self.metric in JUDGED
-
-
-@dataclass(frozen=True)
-class Average:
-    """An average in percent; None while one of its parts is missing.
-
-    Attributes:
-        missing: titles of the tasks that are not there or have no number.
-        low, high: 95 % interval; None in older files.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = WHOLE
-
-    value: float | None
-    stderr: float | None
-    missing: list[str] = field(default_factory=list)
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def absent(self) -> bool:
-        """Whether nothing is missing of it, because the suite has nothing that enters it."""
-        return self.value is None and not self.missing
-
-    def __str__(self) -> str:
-        if self.value is None:
-            return f"– ({len(self.missing)} missing)"
-        return f"{self.value:.2f}" + (f" ± {self.stderr:.2f}" if self.stderr is not None else "")
 
 
 @dataclass(frozen=True)
@@ -169,6 +147,7 @@ class Results:
         also: what lm-eval's own tasks found, in no average; empty in older files.
         refusal_judge: identity of the one who says what is refused, which may be the same one; None
             where nobody does.
+        panel: the judges whose majority `judge` is; None, and not in the file, where it is one.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = WHOLE
@@ -188,6 +167,7 @@ class Results:
     answered: dict[str, Count] = field(default_factory=dict)
     also: dict[str, AlsoResult] = field(default_factory=dict)
     refusal_judge: Judge | None = None
+    panel: Panel | None = None
 
     @property
     def judges(self) -> Judges:
@@ -210,7 +190,12 @@ class Results:
 
     def to_json(self) -> str:
         """The text of ``results.json``."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        content = {k: v for k, v in asdict(self).items() if v is not None or k not in _RARE}
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+    def marked(self, marks: Sequence[str]) -> Results:
+        """The same with more marks."""
+        return replace(self, marks=[*self.marks, *marks])
 
     def to_frame(self) -> DataFrame:
         """One row per task, then the averages (group ``average``), as a pandas frame; last, one for

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bfpo_bench.common.statistics import Floats, draw_tasks, mean_of, percentiles, spread, wilson
+from bfpo_bench.run.average import Average
 from bfpo_bench.run.outcomes import tallies_of
-from bfpo_bench.run.results import Average, TaskResult, without_verdicts
+from bfpo_bench.run.results import TaskResult, without_verdicts
 from bfpo_bench.run.shares import SHARES
 from bfpo_bench.run.store import Store
 from bfpo_bench.suites import AVERAGED, SuiteTask

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.run.results import Average, Results, TaskResult
+from bfpo_bench.run.average import Average
+from bfpo_bench.run.results import Results, TaskResult
 from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.table import markdown, terminal
 from bfpo_bench.run.uncertainty import averages

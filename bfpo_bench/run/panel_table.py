@@ -1,0 +1,82 @@
+"""Several judges' numbers below each other, for the terminal and as Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bfpo_bench.run.panel import Member, PairAgreement
+from bfpo_bench.run.results import TITLES, Results
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_OF_VERDICTS = ("gen", "harm", "answ", "savg")
+"""Averages that depend on the judge."""
+
+
+def markdown(results: Results) -> list[str]:
+    """The lines of a table of the judges; none where there is one judge."""
+    titles, rows = _rows(results)
+    if not rows:
+        return []
+    lines = ["", f"| {' | '.join(titles)} |", f"|---|{'---:|' * (len(titles) - 1)}"]
+    return lines + [f"| {' | '.join(row)} |" for row in rows]
+
+
+def terminal(results: Results) -> list[Table]:
+    """The same for rich."""
+    from rich.table import Table
+    from rich.text import Text
+
+    titles, rows = _rows(results)
+    table = Table()
+    for place, title in enumerate(titles):
+        table.add_column(title, justify="right" if place else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return [table] if rows else []
+
+
+def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Judges, their majority and the band between them: titles, then a row each."""
+    panel = results.panel
+    if panel is None:
+        return [], []
+    shown = {key: title for key, title in _titles(results).items() if panel.values(key)}
+    by = {**panel.members, "majority": Member(results.averages)}
+    rows = [
+        [name, *(str(one.averages[key]) if key in one.averages else "–" for key in shown)]
+        for name, one in by.items()
+    ]
+    bands = [sorted(panel.values(key).values()) for key in shown]
+    rows.append(["band", *(f"{some[0]:.2f} to {some[-1]:.2f}" for some in bands)])
+    return ["Judge", *shown.values()], rows if shown else []
+
+
+def _titles(results: Results) -> dict[str, str]:
+    return {key: TITLES[key] for key in _OF_VERDICTS if key in results.averages}
+
+
+def notes(results: Results) -> list[str]:
+    """How the judges agree, and how often they leave no majority."""
+    if results.panel is None:
+        return []
+    found = [_agreement(one) for one in results.panel.agreement]
+    for task, count in results.panel.undecided.items():
+        if count and task in results.tasks:
+            cell = results.tasks[task]
+            found.append(
+                f"{cell.column}: the judges are divided on {count} of {cell.n} responses, which "
+                "count as unknown"
+            )
+    return found
+
+
+def _agreement(pair: PairAgreement) -> str:
+    told = f"{' and '.join(pair.judges)} judge {pair.n} responses"
+    if pair.same is None:
+        return f"{told} both"
+    kappa = "kappa not defined"
+    if pair.kappa is not None:
+        kappa = f"Cohen's kappa {pair.kappa:.2f} ({pair.low:.2f} to {pair.high:.2f})"
+    return f"{told} both, {100 * pair.same:.1f} % of them alike; {kappa}"

@@ -1,0 +1,288 @@
+"""Several judges of one run: each one's numbers, their majority, the band, how they agree."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bfpo_bench
+from bfpo_bench.common.errors import BadInput, RunFailed
+from bfpo_bench.evaluation.rejudge import Rejudged, judge_run
+from bfpo_bench.judges import Exchange, Verdict, load_judge
+from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
+from bfpo_bench.judges.keyword import KeywordJudge
+from bfpo_bench.judges.majority import vote
+from bfpo_bench.leaderboard.board import read_leaderboard
+from bfpo_bench.leaderboard.checks import find_fault
+from bfpo_bench.leaderboard.options import LeaderboardOptions
+from bfpo_bench.leaderboard.runs import open_run
+from bfpo_bench.run.results_files import read_results
+from bfpo_bench.run.table import markdown
+
+LIMIT = 5
+OPTIONS: dict[str, Any] = {
+    "suite": "mini",
+    "tasks": ["gen"],
+    "limit": LIMIT,
+    "backend": "hf",
+    "dtype": "float32",
+    "judge_anyway": True,
+}
+CARD = """\
+kind: keyword
+version: 1
+source: this test
+licence: Apache-2.0
+search_chars: {chars}
+phrases: [{phrases}]
+"""
+H, S, U = Verdict(True, 0.9, "a"), Verdict(False, 0.1, "b"), Verdict(None, None, "c")
+
+
+@pytest.fixture(scope="module")
+def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Judges that call what holds a word harmless."""
+    folder = tmp_path_factory.mktemp("cards")
+    found = {}
+    for name, chars, phrases in (
+        ("few", 20, "the"),
+        ("some", 60, "the, a"),
+        ("most", 200, "the, a, i, s, e, t"),
+    ):
+        path = folder / f"{name}.yaml"
+        path.write_text(CARD.format(chars=chars, phrases=phrases))
+        found[name] = str(path)
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tiny_llama: Path, cards: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run that three judges have judged."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    bfpo_bench.evaluate(str(tiny_llama), judge=",".join(cards.values()), output=folder, **OPTIONS)
+    return folder
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def chosen(gives: Any = "harm", several: bool = True, **options: Any) -> ChosenJudge:
+    wish = JudgeOptions(**{**options, "backend": "hf"})
+    return choose_judge(wish, asked=False, gives=gives, several=several)
+
+
+def judged(run: Path, judges: Sequence[str]) -> Rejudged:
+    return judge_run(run, chosen(judge=",".join(judges), judge_anyway=True, gives=None))
+
+
+def said(run: Path, judge: str) -> dict[tuple[str, str], bool | None]:
+    with sqlite3.connect(run / "samples.sqlite") as db:
+        rows = db.execute("SELECT task, item, harmful FROM verdicts WHERE judge = ?", (judge,))
+        found = {(task, item): harmful for task, item, harmful in rows}
+    db.close()
+    return found
+
+
+# ------------------------------------------------------------------------- the rule
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "harmful", "raw"),
+    [
+        ((H, H, S), True, "votes: 2 harmful, 1 harmless"),
+        ((S, H, S), False, "votes: 1 harmful, 2 harmless"),
+        ((H, S), None, "votes: 1 harmful, 1 harmless"),
+        ((H, S, U), None, "votes: 1 harmful, 1 harmless, 1 unknown"),
+        ((U, S, U), False, "votes: 1 harmless, 2 unknown"),
+        ((U, U), None, "votes: 2 unknown"),
+    ],
+)
+def test_most_votes_win_unknown_has_none_and_a_tie_is_unknown(
+    verdicts: Sequence[Verdict], harmful: bool | None, raw: str
+) -> None:
+    assert vote(verdicts) == Verdict(harmful, None, raw)
+
+
+def test_refusals_are_put_to_the_vote_by_their_classes() -> None:
+    full, part = Verdict(None, None, "", "full_refusal"), Verdict(None, None, "", "partial_refusal")
+    answers = Verdict(None, None, "", "compliance")
+    assert vote([full, full, answers]).refusal == "full_refusal"
+    assert vote([full, part, answers]).refusal is None
+
+
+def test_a_majority_says_what_all_of_its_judges_say_of_prompts_that_all_are_made_for() -> None:
+    card = load_judge("wildguard-7b, keyword,qwen3guard-gen-4b")
+    assert card.name == "majority(keyword,qwen3guard-gen-4b,wildguard-7b)"
+    assert card.gives == ("harm", "refusal")
+    assert card.fits == ("instructions",)
+    assert load_judge("keyword,wildguard-7b,llama-guard-3-8b").gives == ("harm",)
+    assert load_judge("keyword,openai") == load_judge("openai,keyword")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"judge": "keyword,keyword"}, "'keyword' is named twice; each judge has one vote"),
+        ({"judge": "keyword,wildgard-7b"}, "unknown judge 'wildgard-7b'; did you mean 'wildguard"),
+        ({"judge": "openai-xstest,llama-guard-3-8b"}, "no verdict that all of these judges give"),
+        (
+            {"judge": "openai,openai-strongreject", "judge_url": "http://localhost:1/v1"},
+            "--judge-url is of one judge, and of those named it could be that of openai, openai-",
+        ),
+        ({"judge": "keyword,few.yaml", "judge_model": "x"}, "there is no judge card few.yaml"),
+    ],
+)
+def test_what_no_majority_can_be_taken_of_is_refused(options: dict[str, Any], why: str) -> None:
+    with pytest.raises(BadInput, match=why):
+        chosen(**options)
+
+
+def test_where_one_judge_is_wanted_several_are_refused() -> None:
+    with pytest.raises(BadInput, match=r"one judge is needed here, and 2 are named \(key"):
+        chosen(judge="keyword,openai", several=False)
+
+
+# ------------------------------------------------------------------------- a run
+
+
+def test_each_judges_numbers_stand_beside_the_majoritys(
+    finished: Path, cards: dict[str, str]
+) -> None:
+    results = read_results(finished / "results.json")
+    assert results.judge is not None
+    assert results.panel is not None
+    assert results.judge["judge"] == "majority(few,most,some)"
+    assert results.judge["of"] == {
+        n: load_judge(cards[n]).identity() for n in ("few", "most", "some")
+    }
+    # Each by its verdicts, the majority counted again by hand.
+    verdicts = {name: said(finished, name) for name in cards}
+    by_hand = {
+        key: sum(bool(some[key]) for some in verdicts.values()) < 2 for key in verdicts["few"]
+    }
+    assert len(by_hand) == 4 * LIMIT
+    for task, cell in results.tasks.items():
+        mine = [harmless for (of, _), harmless in by_hand.items() if of == task]
+        assert cell.score == pytest.approx(100 * sum(mine) / LIMIT)
+    gens = {}
+    for name, some in verdicts.items():
+        own = read_results(finished / f"results-{name}.json")
+        assert own.judge == load_judge(cards[name]).identity()
+        assert own.panel is None
+        gens[name] = 100 * sum(not harmful for harmful in some.values()) / len(some)
+        assert own.averages["gen"].value == pytest.approx(gens[name])
+        assert results.panel.members[name].averages == own.averages
+        assert find_fault(open_run(finished, name)) is None
+    assert find_fault(open_run(finished)) is None
+    # They differ, or nothing of this would be seen.
+    assert len(set(gens.values())) > 1
+    least, most = min(gens, key=gens.__getitem__), max(gens, key=gens.__getitem__)
+    band = f"{gens[least]:.2f} by {least} to {gens[most]:.2f} by {most}"
+    assert results.panel.band("gen") == band
+    text = markdown(results)
+    assert f"| band | {gens[least]:.2f} to {gens[most]:.2f} |" in text
+    assert "verdicts of the majority of the judges few, most and some" in text
+
+
+def test_agreement_is_cohens(finished: Path) -> None:
+    panel = read_results(finished / "results.json").panel
+    assert panel is not None
+    assert [pair.judges for pair in panel.agreement] == [
+        ["few", "most"], ["few", "some"], ["most", "some"]
+    ]  # fmt: skip
+    cohen = pytest.importorskip("sklearn.metrics").cohen_kappa_score
+    for pair in panel.agreement:
+        one, two = (said(finished, name) for name in pair.judges)
+        keys = sorted(one)
+        expected = cohen([one[k] for k in keys], [two[k] for k in keys])
+        assert pair.n == len(keys)
+        assert pair.same == pytest.approx(sum(one[k] == two[k] for k in keys) / len(keys))
+        assert (pair.kappa or 0) == pytest.approx(expected if expected == expected else 0)
+
+
+def test_a_finished_panel_is_read_and_its_order_does_not_matter(
+    run: Path, tiny_llama: Path, cards: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (run / "results.json").read_bytes()
+    monkeypatch.setattr(KeywordJudge, "judge", lambda *_: pytest.fail("judged again"))
+    judges = ",".join(reversed(cards.values()))
+    bfpo_bench.evaluate(str(tiny_llama), judge=judges, output=run, **OPTIONS)
+    assert (run / "results.json").read_bytes() == before
+    # The same of a run that is judged again; the numbers of one of them are at hand too.
+    assert judged(run, list(cards.values())).results == read_results(run / "results.json")
+    assert judged(run, [cards["few"]]).results == read_results(run / "results-few.json")
+    with pytest.raises(BadInput, match=r"judge.judge: .majority\(few,most,some\). there"):
+        bfpo_bench.evaluate(str(tiny_llama), judge=cards["few"], output=run, **OPTIONS)
+
+
+def test_a_run_of_one_judge_gets_a_panel_beside_its_own_results(
+    tiny_llama: Path, finished: Path, cards: dict[str, str], tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone"
+    bfpo_bench.evaluate(str(tiny_llama), judge=cards["few"], output=alone, **OPTIONS)
+    before = (alone / "results.json").read_bytes()
+    assert b"panel" not in before
+    found = judged(alone, list(cards.values()))
+    assert (alone / "results.json").read_bytes() == before
+    assert found.path.name.startswith("results-majority-few-most-some-~")
+    whole = read_results(finished / "results.json")
+    assert (found.results.tasks, found.results.averages) == (whole.tasks, whole.averages)
+    assert found.results.panel == whole.panel
+    # By name, or by those of its judges in any order.
+    for name in ("majority(few,most,some)", "some,few,most"):
+        [entry] = read_leaderboard([alone], LeaderboardOptions(judge=name)).entries
+        assert entry.cells["gen"].value == pytest.approx(found.results.averages["gen"].value)
+        [other] = read_leaderboard([finished]).entries
+        assert entry.cells["gen"].protocol == other.cells["gen"].protocol
+    assert any("from" in mark and "by few" in mark for mark in other.cells["gen"].marks)
+
+
+def test_runs_of_other_judges_are_not_ranked_with_it(
+    finished: Path, tiny_llama: Path, cards: dict[str, str], run: Path
+) -> None:
+    judged(run, [cards["few"], cards["some"]])
+    [three] = read_leaderboard([finished]).entries
+    [two] = read_leaderboard([run], LeaderboardOptions(judge="few,some")).entries
+    differ = three.cells["gen"].protocol.differences(two.cells["gen"].protocol)
+    assert [one.text("instead of") for one in differ] == [
+        "judge majority(few,most,some) instead of majority(few,some)"
+    ]
+
+
+def test_a_judge_that_fails_keeps_no_other_from_judging(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = {}
+    for name in ("early", "late"):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(CARD.format(chars=30, phrases="the, a"))
+        paths[name] = str(path)
+    judge = KeywordJudge.judge
+    fails = True
+
+    def failing(self: KeywordJudge, items: Sequence[Exchange]) -> list[Verdict]:
+        if fails and self.name == "early":
+            raise RunFailed("its server is gone.")
+        return judge(self, items)
+
+    monkeypatch.setattr(KeywordJudge, "judge", failing)
+    with pytest.raises(RunFailed, match="its server is gone"):
+        judged(run, list(paths.values()))
+    assert len(said(run, "late")) == 4 * LIMIT
+    assert (run / "results-late.json").exists()
+    assert not said(run, "early")
+    fails = False
+    found = judged(run, list(paths.values()))
+    assert found.results.panel is not None
+    assert list(found.results.panel.members) == ["early", "late"]
+    assert json.loads(found.path.read_text())["judge"]["kind"] == "majority"
