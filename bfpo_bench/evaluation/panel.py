@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial, reduce
 from itertools import combinations
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from bfpo_bench import __version__
 from bfpo_bench.common.errors import BenchError
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation import stages
+from bfpo_bench.evaluation.bench import Bench
 from bfpo_bench.evaluation.verdicts import Opinion, with_verdicts
 from bfpo_bench.judges import Verdict
 from bfpo_bench.judges.chosen import ChosenJudge
@@ -23,9 +26,11 @@ from bfpo_bench.run.panel import Member, PairAgreement, Panel
 from bfpo_bench.run.renewed import renewed
 from bfpo_bench.run.results import Results, TaskResult
 from bfpo_bench.run.results_files import results_file, results_files
+from bfpo_bench.run.session import Session
 from bfpo_bench.run.shares import COUNTED
-from bfpo_bench.run.store import ResponseRecord, Store, VerdictRecord
+from bfpo_bench.run.store import ResponseRecord, Store, VerdictRecord, answer_key
 from bfpo_bench.suites import PromptKind, prompt_kind, task_names
+from bfpo_bench.tasks.requests import Task
 
 _AT_A_TIME = 1000
 """Verdicts that are put into the store together."""
@@ -49,6 +54,47 @@ class Given:
     def opinion(self, kind: PromptKind) -> Opinion:
         """On responses to prompts of a kind."""
         return Opinion.of(self.chosen, self.name, kind)
+
+
+def judge_tasks(
+    judges: Bench,
+    tasks: Sequence[Task],
+    identity: Mapping[str, Any],
+    store: Store,
+    session: Session,
+    progress: Progress,
+) -> None:
+    """Has the judges of an evaluation give the verdicts that are missing, and counts votes.
+
+    Args:
+        identity: of the run; the verdicts are kept under the judges' parts of it.
+    """
+
+    def responses(some: Sequence[Task]) -> dict[str, Sequence[ResponseRecord]]:
+        return {task.name: store.lazy_responses(task.name) for task in some}
+
+    def ask(at: Sequence[str], chosen: ChosenJudge, some: Sequence[Task]) -> None:
+        key = answer_key("judge", reduce(getitem, at, identity))
+        names = (chosen.card.name, key)
+        stages.judge_responses(responses(some), chosen, *names, store, session, progress)
+
+    asked = judges.asked(tasks)
+    one_by_one([(one[1].card.name, partial(ask, *one)) for one in asked], progress)
+    for part, chosen, some in judges.voted(tasks):
+        vote(responses(some), chosen, chosen.card.name, answer_key("judge", identity[part]), store)
+
+
+def of_evaluation(run: RunDirectory, store: Store, results: Results, judges: Bench) -> Results:
+    """An evaluation's results with what each judge of a majority finds beside what that does."""
+    majority = judges.harm
+    if majority is None or not majority.members:
+        return results
+    of = run.identity["judge"]["of"]
+    names = [(one, one.card.name) for one in majority.members]
+    members = [Given(one, name, of[name], []) for one, name in names]
+    # Unless the majority says what is refused, one judge does for all of them.
+    each = judges.refusal is majority
+    return with_panel(run, store, results, majority, members, lambda one: one if each else None)
 
 
 def one_by_one(

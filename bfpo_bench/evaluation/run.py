@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial, reduce
-from operator import getitem
 
 from bfpo_bench.also.task import AlsoTask
 from bfpo_bench.common.errors import BadInput
@@ -14,14 +12,13 @@ from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import Evaluation, resolve
 from bfpo_bench.evaluation.summarize import collect
 from bfpo_bench.evaluation.target import TRAINING_RECORD
-from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import superseded
 from bfpo_bench.run.marks import NO_JUDGE
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.session import Session, mixed_versions
-from bfpo_bench.run.store import ResponseRecord, Store, answer_key
+from bfpo_bench.run.store import Store
 from bfpo_bench.run.table import markdown
 from bfpo_bench.tasks.requests import Task
 
@@ -123,7 +120,10 @@ class _Stages:
             for task in planned:
                 if task.scores:
                     stages.store_outcomes(task, self.store)
-            self._judges(planned)
+            judges = self.evaluation.judges
+            panel.judge_tasks(
+                *(judges, planned, self.identity, self.store, self.session, self.progress)
+            )
             if self.evaluation.annotator is not None:
                 with self.session.timed("annotate"):
                     alpaca.annotate(self.evaluation, self.store, self.progress)
@@ -132,7 +132,7 @@ class _Stages:
                 mixed = mixed_versions(run.sessions, self.identity["backend"])
                 caveats = [*self.evaluation.target.caveats, *mixed]
                 results = collect(self.evaluation, run, self.store, planned, caveats, also)
-                results = self._with_panel(results)
+                results = panel.of_evaluation(run, self.store, results, judges)
                 # Whoever sees results finds all that they were made of.
                 run.copy_store()
                 self.run_directory.write_text("table.md", markdown(results))
@@ -166,49 +166,6 @@ class _Stages:
             self.run_directory.clear_scratch()
         finally:
             engine.close()
-
-    def _judges(self, planned: list[Task]) -> None:
-        judges = self.evaluation.judges
-        panel.one_by_one(
-            [
-                (chosen.card.name, partial(self._judge, at, chosen, some))
-                for at, chosen, some in judges.asked(planned)
-            ],
-            self.progress,
-        )
-        for part, chosen, some in judges.voted(planned):
-            key = answer_key("judge", self.identity[part])
-            panel.vote(self._responses(some), chosen, chosen.card.name, key, self.store)
-
-    def _judge(self, at: Sequence[str], chosen: ChosenJudge, judged: list[Task]) -> None:
-        identity = reduce(getitem, at, self.identity)
-        stages.judge_responses(
-            self._responses(judged),
-            *(chosen, chosen.card.name, answer_key("judge", identity)),
-            *(self.store, self.session, self.progress),
-        )
-
-    def _with_panel(self, results: Results) -> Results:
-        """What each judge of a majority finds, beside what the majority does."""
-        judges = self.evaluation.judges
-        majority = judges.harm
-        if majority is None or not majority.members:
-            return results
-        of = self.identity["judge"]["of"]
-        names = [one.card.name for one in majority.members]
-        members = [
-            panel.Given(one, name, of[name], [])
-            for name, one in zip(names, majority.members, strict=True)
-        ]
-        # Unless the majority says what is refused, one judge does for all of them.
-        each = judges.refusal is majority
-        return panel.with_panel(
-            *(self.run_directory, self.store, results, majority, members),
-            lambda one: one if each else None,
-        )
-
-    def _responses(self, tasks: Sequence[Task]) -> dict[str, Sequence[ResponseRecord]]:
-        return {task.name: self.store.lazy_responses(task.name) for task in tasks}
 
     def _say_time(self) -> None:
         spent = ", ".join(
