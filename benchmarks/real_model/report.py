@@ -34,13 +34,16 @@ SETS = {
 }
 
 
-def page(runs: Path, models: Path, methods: Sequence[str], pictures: Path) -> str:
+def page(
+    runs: Path, models: Path, methods: Sequence[str], pictures: Path, validated: Path
+) -> str:
     """Markdown of all that is reported.
 
     Args:
         runs: ``start``, and a folder with the runs of every seed for each method.
         models: the trained models, ``METHOD-SEED``.
         pictures: folder for the plane of Harm. and Answ., and others.
+        validated: runs on the validation prompts, by method and rate.
     """
     start, others = runs / "start", [runs / method for method in methods]
     rows = [start, *others]
@@ -73,6 +76,9 @@ def page(runs: Path, models: Path, methods: Sequence[str], pictures: Path) -> st
             if d.group == "average"
         ]
     lines += ["", "## The trainings", "", *trainings(models, methods)]
+    if validated.is_dir():
+        lines += ["", "## Rates, by the first seed on validation prompts", ""]
+        lines += rates(validated, methods)
     lines += ["", "## The texts", "", *texts(rows)]
     return "\n".join([*lines, ""])
 
@@ -128,6 +134,28 @@ def trainings(models: Path, methods: Sequence[str]) -> list[str]:
             f"| {fmean(one[0] for one in losses):.3g} to {fmean(one[-1] for one in losses):.3g} "
             f"| {seconds:.0f} |"
         )
+    return lines
+
+
+def rates(validated: Path, methods: Sequence[str]) -> list[str]:
+    """What a rate is chosen by: the mean of Harm. and Answ., less the share that goes in circles.
+
+    It is the rule of the study in miniature, with repetition for broken text.
+
+    Args:
+        validated: ``start``, and a folder of runs for each method, by rate.
+    """
+    lines = ["| | rate | Harm. | Answ. | repeat a phrase | score |", "|---|---:|---:|---:|---:|---:|"]
+    for name in ("start", *methods):
+        row = validated / name
+        for run in _runs(row) if row.is_dir() else ():
+            averages = read_results(run / "results.json").averages
+            harm, answ = (float(averages[key].value or 0) for key in ("harm", "answ"))
+            said = bfpo_bench.samples(run)["response"]
+            again = 100 * fmean(float(repeats(str(one))) for one in said)
+            cells = [name, "" if run == row else run.name]
+            cells += [f"{one:.1f}" for one in (harm, answ, again, (harm + answ) / 2 - again)]
+            lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 

@@ -21,12 +21,14 @@ from bfpo_bench.redteam import RedteamOptions, redteam
 from bfpo_bench.toy_world.smollm2 import make_smollm2
 
 HERE = Path(__file__).parent
-STEPS = ("data", "train", "evaluate", "report")
+STEPS = ("data", "train", "evaluate", "rates", "report")
 METHODS = ("dpo", "ipo", "bfpo", "safedpo", "sacpo")
 MAX_LENGTH = 144
 """Tokens of a pair's prompt and longer response; ``dpo.yaml`` has the same."""
 BATCH = 48
-"""Responses that are written at once."""
+"""Responses that are written at once, and validation prompts of either kind."""
+VALIDATED = Path("validated")
+"""Folder of the runs that rates are chosen by: ``start``, and ``METHOD/RATE``."""
 REDTEAM = 48
 """Most new tokens of a red-teamed response."""
 SYSTEM = (
@@ -52,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", default=",".join(STEPS), help="those to do of %(default)s")
     parser.add_argument("--methods", default=",".join(METHODS), help="those to do of %(default)s")
     parser.add_argument("--rate", type=float, help="learning rate instead of the recipes' own")
+    parser.add_argument("--rates", default="2.5e-4,1e-3", help="tried beside it: %(default)s")
     parser.add_argument("--seeds", default="0,1,2", help="of the trainings")
     options = parser.parse_args(arguments)
     steps = options.steps.split(",")
@@ -66,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             study.train()
         if "evaluate" in steps:
             study.evaluate()
+        if "rates" in steps:
+            study.rates()
         if "report" in steps:
             study.report()
     except BenchError as error:
@@ -124,11 +129,32 @@ class Study:
     def train(self) -> None:
         """Every seed of every method; both stages where it has two."""
         for output, method, seed in self.models():
-            print(f"{output}", flush=True)
-            changes = [f"seed={seed}"]
-            if self.options.rate is not None:
-                changes.append(f"optimization.learning_rate={self.options.rate!r}")
-            train(HERE / f"{method}.yaml", output, self.model, changes, progress=True)
+            self._train(method, seed, self.options.rate, output)
+
+    def _train(self, method: str, seed: int, rate: float | None, output: Path) -> None:
+        print(f"{output}", flush=True)
+        changes = [f"seed={seed}"]
+        if rate is not None:
+            changes.append(f"optimization.learning_rate={rate!r}")
+        train(HERE / f"{method}.yaml", output, self.model, changes, progress=True)
+
+    def rates(self) -> None:
+        """The first seed of each method at other learning rates, all on the validation prompts."""
+        seed = int(self.options.seeds.split(",")[0])
+        methods = self.options.methods.split(",")
+        self._evaluate(Path(self.model), "validation", BATCH, VALIDATED / "start")
+        for method in methods:
+            self._evaluate(
+                Path("models") / f"{method}-{seed}", "validation", BATCH, VALIDATED / method / "own"
+            )
+        for rate in self.options.rates.split(","):
+            for method in methods:
+                model, run = Path("rates") / rate / f"{method}-{seed}", VALIDATED / method / rate
+                if not (run / "results.json").exists():
+                    self._train(method, seed, float(rate), model)
+                    self._evaluate(model, "validation", BATCH, run)
+                    # Half a gigabyte that nothing asks for again.
+                    (model / "model.safetensors").unlink()
 
     def models(self) -> list[tuple[Path, str, int]]:
         """Folder, method and seed of each, all methods of a seed together."""
@@ -141,17 +167,20 @@ class Study:
         for model, name in [(Path(self.model), "start"), *made]:
             if not (model / "config.json").exists():
                 continue
-            print(f"runs/{name}", flush=True)
-            evaluate(
-                **self.loading(str(model)),
-                suite=str(HERE / "held-out.yaml"),
-                data_dir=Path("held-out"),
-                allow_unpinned=True,
-                judge="keyword",
-                limit=self.options.limit,
-                output=Path("runs") / name,
-                progress=True,
-            )
+            self._evaluate(model, "held-out", self.options.limit, Path("runs") / name)
+
+    def _evaluate(self, model: Path, suite: str, limit: int, output: Path) -> None:
+        print(f"{output}", flush=True)
+        evaluate(
+            **self.loading(str(model)),
+            suite=str(HERE / f"{suite}.yaml"),
+            data_dir=Path("held-out"),
+            allow_unpinned=True,
+            judge="keyword",
+            limit=limit,
+            output=output,
+            progress=True,
+        )
 
     def report(self) -> None:
         """The page of what there is, printed and kept, with the pictures beside it."""
@@ -168,6 +197,6 @@ class Study:
         }
         command = "python -m benchmarks.real_model --data-dir DIR --work study"
         text = "\n".join(head("Five methods on a real model", command, facts))
-        text += "\n" + page(Path("runs"), Path("models"), methods, Path("pictures"))
+        text += "\n" + page(Path("runs"), Path("models"), methods, Path("pictures"), VALIDATED)
         Path("report.md").write_text(text, encoding="utf-8")
         print(text)

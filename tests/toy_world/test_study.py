@@ -14,7 +14,7 @@ from scipy import stats
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.models.checkpoint import find_model
-from bfpo_bench.toy_world.datasets import Regime, located, write_sets
+from bfpo_bench.toy_world.datasets import REGIMES, Regime, located, write_sets
 from bfpo_bench.toy_world.evaluate import HeldOut, Shares
 from bfpo_bench.toy_world.models import make_model
 from bfpo_bench.toy_world.study import runs as module
@@ -75,6 +75,20 @@ def test_every_arm_has_as_many_settings_and_the_recipes_own_is_the_first(arm: Ar
     assert len({recipe_digest(arm.at(setting)) for setting in trials}) == 4
     assert arm.trials(2) == trials[:2]
     assert arm.at(trials[0]) == load_recipe(arm.recipe, arm.changes)
+
+
+def test_every_regime_has_what_a_share_asks_for() -> None:
+    """Or the study would end there."""
+    asked = 0
+    for regime in REGIMES.values():
+        sizes = {"helpfulness": regime.helpfulness_pairs, "safety": regime.safety_pairs}
+        for arm in ARMS:
+            sets = arm.at(arm.trials(1)[0]).data
+            rest = sum(min(sizes[s.name], s.limit or 800) for s in sets if s.share is None)
+            for share, size in ((s.share, sizes[s.name]) for s in sets if s.share is not None):
+                assert share * rest <= (1 - share) * size, arm.name
+                asked += 1
+    assert asked == 3  # safety tuning's
 
 
 def test_arms_differ_from_their_method_only_where_they_say() -> None:

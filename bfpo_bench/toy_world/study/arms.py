@@ -32,9 +32,11 @@ FEWER: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("morl", "repo", "cvar", "multiplicative"), ("optimization.max_steps=15",)),
     "raft": ("data.0.limit=60", "data.1.limit=60"),
     "c-dpo": ("rounds.number=3", "rounds.prompts=160"),
+    "safety-tuning": ("data.0.limit=400",),
 }
-"""What every method that samples its own responses is cut down to, by toy recipe: about a thousand
-of them. As many as the recipes want take ten times as long as pairs that are there."""
+"""What a method is cut down to, by toy recipe. Those that sample their own responses: to about a
+thousand of them; as many as the recipes want take ten times as long as pairs that are there. Safety
+tuning: to as much as leaves the small safety set of a regime its share."""
 
 
 @dataclass(frozen=True)
