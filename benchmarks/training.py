@@ -103,9 +103,10 @@ def measure(options: argparse.Namespace, command: str) -> tuple[str, str]:
 def _model_and_pairs(options: argparse.Namespace) -> tuple[Path, list[TokenPair]]:
     """The model's folder and the file's pairs as its tokens, in the paper's limits."""
     from bfpo_bench.engines.tokenization import load_tokenizer
+    from bfpo_bench.training.data.limits import Limits
     from bfpo_bench.training.data.load import load_set
     from bfpo_bench.training.data.preferences import make_pairs
-    from bfpo_bench.training.data.tokenize import Limits, tokenize_pairs
+    from bfpo_bench.training.data.tokenize import tokenize_pairs
     from bfpo_bench.training.prepared import TEMPLATES
     from bfpo_bench.training.recipe_parts import DataRecipe
 

@@ -34,9 +34,7 @@ SETS = {
 }
 
 
-def page(
-    runs: Path, models: Path, methods: Sequence[str], pictures: Path, validated: Path
-) -> str:
+def page(runs: Path, models: Path, methods: Sequence[str], pictures: Path, validated: Path) -> str:
     """Markdown of all that is reported.
 
     Args:
@@ -145,7 +143,10 @@ def rates(validated: Path, methods: Sequence[str]) -> list[str]:
     Args:
         validated: ``start``, and a folder of runs for each method, by rate.
     """
-    lines = ["| | rate | Harm. | Answ. | repeat a phrase | score |", "|---|---:|---:|---:|---:|---:|"]
+    lines = [
+        "| | rate | Harm. | Answ. | repeat a phrase | score |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
     for name in ("start", *methods):
         row = validated / name
         for run in _runs(row) if row.is_dir() else ():

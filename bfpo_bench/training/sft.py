@@ -20,21 +20,17 @@ from typing import Any, Self
 
 import numpy as np
 
-from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.models.chat import Chat, TemplateFault
 from bfpo_bench.training.data.chat import (
-    HELPFULNESS,
     PROMPTS_ONLY,
-    SAFETY,
     Conversations,
     PromptSet,
-    attribute_line,
     load_conversations,
 )
-from bfpo_bench.training.data.chat_template import ChatTemplate
 from bfpo_bench.training.data.load import draw, usable
 from bfpo_bench.training.data.preferences import Messages
+from bfpo_bench.training.data.steered import steered_template
 from bfpo_bench.training.data.tokenize import conversation_weights, tokenize_conversations
 from bfpo_bench.training.held_out import check_some, where, which_held_out
 from bfpo_bench.training.on_policy.best import BestOf, choose_best_of
@@ -341,41 +337,3 @@ def _held_out(recipe: Recipe, wanted: DataRecipe, prompts: Sequence[Messages]) -
     # SteerLM tells the responses to a prompt apart in the system message.
     asked = [tuple(turn for turn in prompt if turn[0] != "system") for prompt in prompts]
     return which_held_out(recipe, wanted, asked, "conversations")
-
-
-def steered_template(template: str, wanted: Mapping[str, int], tokenizer: Any) -> str:
-    """A chat template that asks for the wanted attributes in every conversation.
-
-    Args:
-        template: the one that was trained with (Jinja).
-        wanted: by name; 0 or 1.
-        tokenizer: to try it with.
-
-    Raises:
-        BadInput: an unknown attribute, or a template that writes no system message.
-    """
-    for name in wanted:
-        if name not in (HELPFULNESS, SAFETY):
-            raise unknown_name("attribute", name, (HELPFULNESS, SAFETY))
-    line = attribute_line(wanted)
-    text = json.dumps(line)
-    steered = (
-        "{% if messages[0]['role'] == 'system' %}"
-        f"{{% set messages = [{{'role': 'system', 'content': {text} + '\\n' + "
-        "messages[0]['content']}] + messages[1:] %}"
-        "{% else %}"
-        f"{{% set messages = [{{'role': 'system', 'content': {text}}}] + messages %}}"
-        "{% endif %}" + template
-    )
-    question = [{"role": "user", "content": "?"}]
-    try:
-        written = Chat(tokenizer, steered).write(question, False)
-    except TemplateFault:
-        written = ""
-    if line not in written:
-        raise BadInput(
-            "the chat template writes no system message, where SteerLM's attributes stand; give "
-            "one that does, such as tokens.chat_template: zephyr."
-        )
-    ChatTemplate(tokenizer, steered)
-    return steered

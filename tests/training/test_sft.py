@@ -19,7 +19,7 @@ from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.recipe_parts import DataRecipe
-from bfpo_bench.training.sft import ConversationSet, prepare_sft, steered_template
+from bfpo_bench.training.sft import ConversationSet, prepare_sft
 from bfpo_bench.training.train import train
 from tests.training.conftest import Mine, plain_logprob
 from tests.training.toy_tokenizers import ENDLESS, MISTRAL, ZEPHYR, byte_level
@@ -290,30 +290,6 @@ def test_a_set_without_labels(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text(json.dumps(row), encoding="utf-8")
     with pytest.raises(BadInput, match="there are no attributes to learn"):
         load_conversations(DataRecipe("p", "attributes", (str(tmp_path / "p.jsonl"),)), 0)
-
-
-def test_the_steered_template_asks_as_training_did(tokenizer: Any) -> None:
-    wanted = {"helpfulness": 1, "safety": 1}
-    steered = steered_template(tokenizer.chat_template, wanted, tokenizer)
-    line = "helpfulness: 1, safety: 1"
-    question = {"role": "user", "content": "How?"}
-    for own, expected in ((None, line), ("Be brief.", f"{line}\nBe brief.")):
-        asked = [question] if own is None else [{"role": "system", "content": own}, question]
-        learnt = [{"role": "system", "content": expected}, question]
-        assert tokenizer.apply_chat_template(
-            asked, chat_template=steered, tokenize=False, add_generation_prompt=True
-        ) == tokenizer.apply_chat_template(learnt, tokenize=False, add_generation_prompt=True)
-
-
-def test_attributes_that_cannot_be_asked_for(tokenizer: Any) -> None:
-    with pytest.raises(BadInput, match="unknown attribute 'saftey'; did you mean 'safety'"):
-        steered_template(tokenizer.chat_template, {"saftey": 1}, tokenizer)
-    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('none') }}{% endif %}"
-    with pytest.raises(BadInput, match="the chat template writes no system message"):
-        steered_template(f"{refusing}{{{{ messages[0].content }}}}", {"safety": 1}, tokenizer)
-    deaf = "{% for m in messages if m['role'] != 'system' %}{{ m['content'] }}{% endfor %}"
-    with pytest.raises(BadInput, match="the chat template writes no system message"):
-        steered_template(deaf, {"safety": 1}, tokenizer)
 
 
 def test_responses_are_learnt_under_their_own_attributes_alone(

@@ -13,9 +13,10 @@ from transformers import TrainingArguments
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.prefix.self_check import packing_fault
+from bfpo_bench.training.data.limits import Limits
 from bfpo_bench.training.data.load import load_set, usable
 from bfpo_bench.training.data.preferences import Pair, Paired, digest, pair_up
-from bfpo_bench.training.data.tokenize import Limits, TokenCounts, TokenPair, tokenize_pairs
+from bfpo_bench.training.data.tokenize import TokenCounts, TokenPair, tokenize_pairs
 from bfpo_bench.training.held_out import check_some, where, which_held_out
 from bfpo_bench.training.on_policy.ratings import Answered, Ratings, choose_ratings
 from bfpo_bench.training.pairwise.loss_by_name import (

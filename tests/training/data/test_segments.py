@@ -10,9 +10,10 @@ import pytest
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.training.data.formats import write_row
+from bfpo_bench.training.data.limits import Limits
 from bfpo_bench.training.data.preferences import Segments, digest, make_pairs
 from bfpo_bench.training.data.segments import opening
-from bfpo_bench.training.data.tokenize import Limits, TokenPair, tokenize_pairs
+from bfpo_bench.training.data.tokenize import TokenPair, tokenize_pairs
 from bfpo_bench.training.recipe_parts import EmphasisRecipe
 from tests.training import toy_tokenizers as toy
 from tests.training.data.test_formats import ASKED, TWO, load
