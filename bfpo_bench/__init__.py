@@ -44,10 +44,14 @@ def evaluate(model: str, **options: Any) -> Results:
     """
     from bfpo_bench.common.progress import Progress
     from bfpo_bench.evaluation.options import EvaluateOptions
+    from bfpo_bench.evaluation.report import report
     from bfpo_bench.evaluation.run import run_evaluation
 
-    show = bool(options.pop("progress", False))
-    return run_evaluation(EvaluateOptions(str(model), **options), Progress(show))
+    progress = Progress(bool(options.pop("progress", False)))
+    wanted = EvaluateOptions(str(model), **options)
+    results = run_evaluation(wanted, progress)
+    report(wanted, results, progress)
+    return results
 
 
 def leaderboard(*runs: Any, **options: Any) -> Leaderboard:

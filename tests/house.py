@@ -27,7 +27,7 @@ FLOORS = (
     ("also", "export", "judges"),
     ("lm_eval", "tasks"),
     ("engines", "run"),
-    ("client", "data", "models", "suites"),
+    ("client", "data", "models", "suites", "trackers"),
     ("common",),
 )
 """The rooms from the roof down: each may know those of lower floors, and no other of its own."""

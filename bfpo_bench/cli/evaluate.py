@@ -22,6 +22,8 @@ Examples:
 
   bfpo-bench evaluate --model ./my-model --also hellaswag,arc_easy,mmlu
 
+  bfpo-bench evaluate --model ./my-model --report-to wandb,mlflow
+
   bfpo-bench evaluate --model ./my-model --dry-run --measure
 
   bfpo-bench evaluate --model ./my-model --tasks disc,advbench --limit 200 --data-dir ./data
@@ -70,7 +72,10 @@ def evaluate(
         typer.echo(visible(look(options, measure, progress)))
         return
     from bfpo_bench.cli.terminal import show_results
+    from bfpo_bench.evaluation.report import report
     from bfpo_bench.evaluation.resolve import output_folder
     from bfpo_bench.evaluation.run import run_evaluation
 
-    show_results(run_evaluation(options, progress), output_folder(options))
+    results = run_evaluation(options, progress)
+    show_results(results, output_folder(options))
+    report(options, results, progress)

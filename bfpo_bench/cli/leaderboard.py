@@ -25,6 +25,8 @@ Examples:
 
   bfpo-bench leaderboard runs/* --published --format html --output report/
 
+  bfpo-bench leaderboard runs/* --full --ci --report-to wandb
+
   bfpo-bench leaderboard runs --published --update leaderboard/README.md
 
 A run that fails its check, and a folder that is no finished run, is named and left out; the rest
@@ -62,7 +64,9 @@ def leaderboard(
 
     from bfpo_bench.common.errors import BadInput
     from bfpo_bench.common.files import atomic_folder, new_file, owned
+    from bfpo_bench.common.progress import Progress
     from bfpo_bench.leaderboard.board import read_leaderboard
+    from bfpo_bench.leaderboard.tracked import report_board
 
     check_format(format)
     if format in FILES and output is None:
@@ -111,6 +115,7 @@ def leaderboard(
                 drawn = draw_all(board.entries, staged)
             for picture in drawn:
                 typer.echo(f"Picture: {pictures / picture.name}", err=True)
+    report_board(board, Progress())
     end_with(board)
 
 

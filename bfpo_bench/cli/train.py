@@ -24,6 +24,8 @@ Examples:
 
   bfpo-bench train --recipe my.yaml --set optimization.learning_rate=1e-6
 
+  bfpo-bench train --recipe my.yaml --report-to wandb
+
   bfpo-bench train --recipe my.yaml --evaluate --tasks disc --limit 200 --eval-seed 1
 
 On several GPUs: accelerate launch -m bfpo_bench train … (docs/training.md).
@@ -35,8 +37,8 @@ RENAMED = {
 }
 """Options of evaluate that here would be read as settings of the training."""
 
-SHARED = ("device", "date", "trust_remote_code")
-"""How the model is loaded, both for training and for the evaluation."""
+SHARED = ("device", "date", "trust_remote_code", "report_to")
+"""How the model is loaded and where to report, both for training and for the evaluation."""
 
 NOT_HERE = ("revision", "adapter", "tokenizer", "base_url", "api_key_env")
 """Options of evaluate by which another model than the trained one would be asked."""
@@ -107,6 +109,8 @@ def train(
     if loading.date != DATE:
         changes = [*changes, f"tokens.date={loading.date}"]
     resolved = load_recipe(recipe or f"mistral/{method}", changes, base=model)
+    if evaluation.report_to:
+        resolved = resolved.reported_to(evaluation.report_to)
     if print_recipe:
         typer.echo(visible(as_yaml(resolved.as_dict())), nl=False)
         return
@@ -138,12 +142,14 @@ def train(
     say(f"The model is in {folder}{before}; training.json in it says how it was made.")
     if evaluate:
         from bfpo_bench.cli.terminal import show_results
+        from bfpo_bench.evaluation.report import report
         from bfpo_bench.evaluation.resolve import output_folder
         from bfpo_bench.evaluation.run import run_evaluation
 
         with as_typed(RENAMED):
             results = run_evaluation(evaluation, progress)
         show_results(results, output_folder(evaluation))
+        report(evaluation, results, progress)
 
 
 def _refuse_without_evaluation(evaluation: EvaluateOptions) -> None:

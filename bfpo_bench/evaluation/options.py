@@ -24,6 +24,7 @@ from bfpo_bench.judges.chosen import (
     JudgeUrl,
     RefusalOptions,
 )
+from bfpo_bench.trackers import ReportTo
 
 
 def read_variants(given: Any) -> Any:
@@ -208,3 +209,4 @@ class EvaluateOptions(TargetOptions):
     price_out: Annotated[
         float | None, Help("USD per million tokens that the annotator writes.")
     ] = None
+    report_to: ReportTo = ()

@@ -23,6 +23,7 @@ from bfpo_bench.models.chat import chat_templates
 from bfpo_bench.run.run_json import read_run
 from bfpo_bench.suites import Suite, load_suite, suite_parts
 from bfpo_bench.tasks.requests import Task, render
+from bfpo_bench.trackers import check_trackers
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def resolve(
     Raises:
         BadInput: one sentence for the first thing that cannot be had; of data, a line for each.
     """
+    check_trackers(options.report_to)
     suite = load_suite(options.suite)
     wanted = _wanted(options, suite)
     judged = any(task.judged for task in wanted.tasks)

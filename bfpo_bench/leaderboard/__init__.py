@@ -34,14 +34,18 @@ def leaderboard(*runs: Any, **options: Any) -> Leaderboard:
     from pathlib import Path
 
     from bfpo_bench.common.errors import BadInput
+    from bfpo_bench.common.progress import Progress
     from bfpo_bench.leaderboard.board import read_leaderboard
     from bfpo_bench.leaderboard.options import LeaderboardOptions
+    from bfpo_bench.leaderboard.tracked import report_board
 
     paths = [path for run in runs for path in (run if isinstance(run, list | tuple) else [run])]
     for path in paths:
         if not isinstance(path, str | Path):
             raise BadInput(f"a run is named by its path, not by {type(path).__name__}.")
-    return read_leaderboard([Path(path) for path in paths], LeaderboardOptions(**options))
+    board = read_leaderboard([Path(path) for path in paths], LeaderboardOptions(**options))
+    report_board(board, Progress(show=False))
+    return board
 
 
 class _Callable(ModuleType):

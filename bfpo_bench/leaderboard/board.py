@@ -19,6 +19,7 @@ from bfpo_bench.leaderboard.render.data import csv_file, frame, json_file
 from bfpo_bench.leaderboard.render.table import make_table
 from bfpo_bench.leaderboard.render.text import WIDTH, latex, markdown, plain
 from bfpo_bench.leaderboard.rows import Entry, published_entries
+from bfpo_bench.trackers import check_trackers
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -117,6 +118,7 @@ def read_leaderboard(
     options = options or LeaderboardOptions()
     if not runs and not options.published and not options.baselines:
         raise BadInput("name run directories, or ask for the paper's rows with --published.")
+    check_trackers(options.report_to)
     check = None
     if options.judge_check is not None:
         from bfpo_bench.run.judge_error import read_check

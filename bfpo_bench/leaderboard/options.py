@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from bfpo_bench.common.errors import unknown_name
 from bfpo_bench.common.options import Help, Options, Place, one_of
 from bfpo_bench.common.validate import STRICT
+from bfpo_bench.trackers import ReportTo
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "parquet", "html")
 FILES = ("parquet", "html")
@@ -59,6 +60,7 @@ class LeaderboardOptions(Options):
         Help("Output of `judges check`: adds Gen. corrected for the judge's errors."),
     ] = None
     seed: Annotated[int, Field(ge=0), Help("Of the bootstrap.")] = 0
+    report_to: ReportTo = ()
 
 
 def check_format(format: str) -> None:

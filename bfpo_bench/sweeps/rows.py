@@ -125,7 +125,7 @@ def find_rows(
 def key(options: EvaluateOptions) -> str:
     """What two rows differ in: the model, wherever its folder is named from, and all options."""
     model = str(_place(options.model)) if is_folder(options.model) else options.model
-    return "\n".join(arguments(replace(options, model=model, output=None)))
+    return "\n".join(arguments(replace(options, model=model, output=None, report_to=())))
 
 
 def is_folder(model: str) -> bool:

@@ -11,7 +11,8 @@ from bfpo_bench.models.number_format import training_advice
 from bfpo_bench.training.output import FIRST
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.recipe_file import as_yaml
-from bfpo_bench.training.train import check_trackers, prepare
+from bfpo_bench.training.reporting import check_report_to
+from bfpo_bench.training.train import prepare
 
 ADAM_BYTES = 8
 """Two float32 moments of each trained parameter."""
@@ -44,7 +45,7 @@ def dry_run(
                 *mixed,
             ]
         )
-    check_trackers(recipe)
+    check_report_to(recipe)
     prepared = prepare(recipe, progress, trust_remote_code)
     total, group = recipe.optimization.pairs_per_update, prepared.group
     groups = f", {group} to each of {total // group} prompts" if group > 1 else ""

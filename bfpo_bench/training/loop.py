@@ -19,6 +19,7 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.training.disk import check_room, checkpoint_bytes, written
 from bfpo_bench.training.output import write_manifest
 from bfpo_bench.training.recipe import Recipe
+from bfpo_bench.training.reporting import THEIRS
 
 
 def loop_settings(
@@ -43,7 +44,7 @@ def loop_settings(
         "gradient_checkpointing": recipe.gradient_checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": False},
         "seed": recipe.seed,
-        "report_to": list(recipe.report_to),
+        "report_to": [name for name in recipe.report_to if name in THEIRS],
         "logging_steps": max(1, updates // 100),
         # Otherwise a loss that is no number is logged as one.
         "logging_nan_inf_filter": False,

@@ -75,7 +75,7 @@ class Recipe:
         layers: name patterns of the layers that are trained; empty trains all.
         precision: ``bf16`` (frozen weights and products in bfloat16, trained weights in float32)
             or ``fp32``.
-        report_to: where else to report: ``tensorboard``, ``wandb``, ``trackio``.
+        report_to: where else to report: ``wandb``, ``mlflow``, ``tensorboard``, ``trackio``.
         save_minutes: minutes of training between checkpoints to resume from; None keeps none.
         save_steps: updates between checkpoints, besides.
         first: a training that comes before: this one starts from its model, which is also its
@@ -117,6 +117,11 @@ class Recipe:
     def stages(self) -> list[Recipe]:
         """The trainings that a recipe is made of, in their order; the last is itself."""
         return [*(self.first.stages if self.first else []), self]
+
+    def reported_to(self, names: Texts) -> Recipe:
+        """The same, with all its stages reported there."""
+        first = self.first.reported_to(names) if self.first else None
+        return dataclasses.replace(self, report_to=names, first=first)
 
     def __post_init__(self) -> None:
         for right, rule in _rules(self):

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +21,7 @@ import transformers
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from bfpo_bench.common.errors import BadInput, RunFailed, unknown_name
+from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.files import owned
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.hf.load import torch_device
@@ -46,11 +45,9 @@ from bfpo_bench.training.output import (
 from bfpo_bench.training.prepared import Prepared, Run
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.record import training_record
+from bfpo_bench.training.reporting import Curves, TrainingReports, check_report_to
 from bfpo_bench.training.saving import save_model
 from bfpo_bench.training.trainable import choose_weights, load_model
-
-TRACKERS = ("tensorboard", "trackio", "wandb")
-"""Names of ``report_to``, which are those of their packages."""
 
 T = TypeVar("T")
 
@@ -81,7 +78,7 @@ def train(
         RunFailed: the training broke off; run again, it goes on from its newest checkpoint.
     """
     for stage in recipe.stages:
-        check_trackers(stage)
+        check_report_to(stage)
         _check_engine(stage)
     _check_device(device)
     state = join_processes(device)
@@ -148,10 +145,12 @@ def _train_last(
         base.tokenizer,
         prepared.reward_identities(),
     )
+    reports = TrainingReports(recipe, output, identity, progress, state.is_main_process)
     finished = _by_main(state, lambda: finished_record(output, identity))
     if finished is not None:
         if state.is_main_process and not is_clear(output):
             clear_output(output)  # it was killed right after the result was there
+        reports.end(finished)
         return finished
     checkpoint = _by_main(state, lambda: claim_output(output, identity))
     if checkpoint is not None and not checkpoint.is_dir():
@@ -168,7 +167,9 @@ def _train_last(
             return _train(stage, folder, ratings, progress, trust_remote_code, state)
 
         asked = who_is_asked(prepared, trust_remote_code)
-        return train_rounds(prepared, asked, identity, run, one)
+        record = train_rounds(prepared, asked, identity, run, one)
+        reports.end(record)
+        return record
     started, clock = datetime.now(UTC), time.monotonic()
     prepared = prepared.rated(run)
     generation = base.beside.while_training
@@ -176,9 +177,10 @@ def _train_last(
         model = load_model(base.files, recipe.precision, trust_remote_code, generation)
     prepared.make_ready(model)
     model = choose_weights(model, recipe)
-    callbacks = [ProgressBar(progress), keep_checkpoints(recipe, output, model, state, progress)]
+    kept = keep_checkpoints(recipe, output, model, state, progress)
+    callbacks = [ProgressBar(progress), kept, Curves(reports)]
     settings = loop_settings(recipe, output, prepared.updates, accumulation, state)
-    with prepared.trainer(model, settings, callbacks, run) as trainer:
+    with reports, prepared.trainer(model, settings, callbacks, run) as trainer:
         trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
         seconds = {prepared.first_stage: time.monotonic() - clock}
         clock = time.monotonic()
@@ -195,6 +197,7 @@ def _train_last(
     if state.is_main_process:
         finish_output(output, record)
     state.wait_for_everyone()
+    reports.end(record)
     return record
 
 
@@ -261,22 +264,6 @@ def _by_main(state: PartialState, work: Callable[[], T]) -> T:
     [found] = broadcast_object_list([work() if state.is_main_process else None])
     result: T = found
     return result
-
-
-def check_trackers(recipe: Recipe) -> None:
-    """Refuses a tracker that cannot be reported to, before anything is loaded.
-
-    Raises:
-        BadInput: an unknown name, or a package that is not installed.
-    """
-    for name in recipe.report_to:
-        if name not in TRACKERS:
-            raise unknown_name("report_to", name, TRACKERS)
-        if find_spec(name) is None:
-            raise BadInput(
-                f"report_to names {name}, which is not installed; install it (pip install {name}) "
-                "or take it out of the recipe."
-            )
 
 
 def _check_engine(recipe: Recipe) -> None:
