@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from tests.crash.drivers import driver, vllm_driver  # noqa: F401
 from tests.small_disk import small_disk  # noqa: F401
 from tests.toy_models import smollm2, tiny_llama, toy_judge, toy_target  # noqa: F401
+from tests.trackers.offline import offline  # noqa: F401
 
 REPO = Path(__file__).resolve().parents[1]
 

@@ -118,8 +118,8 @@ class MlflowRun(Tracker):
             # As MLflow's log_table writes it, which would add to a table that is there.
             text = json.dumps({"columns": table.columns, "data": table.rows})
             self._client.log_text(self._id, text, f"{name}.json")
-        shown = [{"path": f"{name}.json", "type": "table"} for name in tables]
-        self._client.set_tag(self._id, "mlflow.loggedArtifacts", json.dumps(shown))
+        if shown := [{"path": f"{name}.json", "type": "table"} for name in tables]:
+            self._client.set_tag(self._id, "mlflow.loggedArtifacts", json.dumps(shown))
 
     def close(self, whole: bool) -> str:
         """See :meth:`Tracker.close`."""

@@ -162,6 +162,8 @@ def page_world(docs_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     folder = tmp_path / "world"
     shutil.copytree(docs_world, folder, symlinks=True)
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:mlruns")
     quick(monkeypatch)
     return folder
 

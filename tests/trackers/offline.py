@@ -1,15 +1,56 @@
-"""What wandb has written offline, read without wandb but for its messages' definition."""
+"""Trackers that write into a test's own folder, and what they have written.
+
+wandb's files are read without wandb, but for the definition of its messages.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
+from bfpo_bench.common.processes import environment
+from bfpo_bench.trackers.in_mlflow import MlflowRun
+
 BLOCK, HEADER = 32_768, 7
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder, which is the current one too; nothing is known of who runs the tests."""
+    wandb = pytest.importorskip("wandb")
+    pytest.importorskip("mlflow")
+    for name in os.environ:
+        if name.startswith(("WANDB", "MLFLOW")):
+            monkeypatch.delenv(name)
+    for name, value in {
+        "HOME": str(tmp_path),
+        "WANDB_MODE": "offline",
+        "WANDB_DIR": str(tmp_path),
+        "MLFLOW_TRACKING_URI": f"file:{tmp_path}/mlruns",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    # It keeps the settings that it finds first.
+    wandb.teardown()
+    yield tmp_path
+    wandb.teardown()
+
+
+def experiment(name: str = "bfpo-bench") -> list[Any]:
+    """All runs of an experiment of mlflow's."""
+    from mlflow import MlflowClient
+
+    with environment(dict(MlflowRun.variables)):
+        client = MlflowClient()
+        found = client.get_experiment_by_name(name)
+        return [] if found is None else list(client.search_runs([found.experiment_id]))
 
 
 class Run(NamedTuple):

@@ -15,6 +15,7 @@ import torch
 import bfpo_bench
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
+from bfpo_bench.training import reporting
 from bfpo_bench.training import train as road
 from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.pairwise import reference
@@ -368,12 +369,12 @@ def test_a_full_gpu(get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_tracker_that_is_not_installed(get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(road, "find_spec", lambda name: None)
+    monkeypatch.setattr(reporting, "find_spec", lambda name: None)
     for start in (
-        lambda: train(get("report_to=wandb"), Path("out"), device="cpu"),
-        lambda: dry_run(get("report_to=wandb"), Path("out"), Progress(False)),
+        lambda: train(get("report_to=trackio"), Path("out"), device="cpu"),
+        lambda: dry_run(get("report_to=trackio"), Path("out"), Progress(False)),
     ):
-        with pytest.raises(BadInput, match=r"names wandb, which is not installed; install it"):
+        with pytest.raises(BadInput, match=r"names trackio, which is not installed; install it"):
             start()
     assert not Path("out").exists()
     with pytest.raises(BadInput, match=r"unknown report_to 'wandbb'.*wandb"):
