@@ -83,9 +83,6 @@ def test_curves_of_a_training_that_is_stopped_and_gone_on_with(
 
 
 def test_all_stages_are_reported(mine: Mine) -> None:
-    recipe = mine(
-        "preference",
-        "first={method: sft, kind: sft, data: [{name: a, pairs: helpful, files: [pairs.jsonl]}]}",
-    )
-    told = recipe.reported_to(("mlflow",))
+    first = "{kind: sft, loss: null, data: [{name: a, pairs: helpful, files: [pairs.jsonl]}]}"
+    told = mine("preference", f"first={first}").reported_to(("mlflow",))
     assert [stage.report_to for stage in told.stages] == [("mlflow",), ("mlflow",)]
