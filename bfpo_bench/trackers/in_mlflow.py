@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.trackers.protocol import PROJECT, STEP, Subject, Table, Tracker
 
-KEY = "bfpo_bench.key"
+KEY = "bfpo-bench.key"
 """The tag by which a run is found again."""
 
 LONGEST = 500
@@ -66,7 +66,7 @@ class MlflowRun(Tracker):
         mine = client.search_runs([self._experiment], f"tags.`{KEY}` = '{subject.key}'", 1)
         if mine:
             client.update_run(mine[0].info.run_id, "RUNNING", subject.name)
-        tags = {KEY: subject.key, "bfpo_bench.kind": subject.kind, "mlflow.source.name": PROJECT}
+        tags = {KEY: subject.key, "bfpo-bench.kind": subject.kind, "mlflow.source.name": PROJECT}
         run = mine[0] if mine else client.create_run(self._experiment, None, tags, subject.name)
         self._id, self._known = run.info.run_id, dict(run.data.metrics)
         self.last_step = int(self._known.get(STEP, -1))
