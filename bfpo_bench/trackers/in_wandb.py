@@ -103,7 +103,9 @@ class WandbRun(Tracker):
             where = "nobody: WANDB_MODE is disabled"
         elif run.offline:
             folder = Path(run.dir).parent
-            where = f"{folder}; `wandb sync {folder}` sends it"
+            if folder.is_relative_to(Path.cwd()):
+                folder = folder.relative_to(Path.cwd())
+            where = f"`wandb sync {folder}` sends it"
         else:
             where = str(run.url)
         run.finish(exit_code=0 if whole else 1)

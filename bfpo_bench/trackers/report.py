@@ -20,6 +20,9 @@ from bfpo_bench.trackers.protocol import Subject, Table, Tracker
 TRACKERS = ("wandb", "mlflow")
 """By the names of their packages."""
 
+LONGEST = 200
+"""Characters of what a package says is wrong: addresses, proxies and tries come after that."""
+
 Point = tuple[int, Mapping[str, float]]
 """An update, and the values of curves at it."""
 
@@ -162,7 +165,8 @@ def _go_on(tracker: Tracker, points: Iterable[Point]) -> None:
 
 
 def _said(error: Exception) -> str:
-    return _keyless(first_line(error)).rstrip(".")
+    text = _keyless(first_line(error))
+    return text.rstrip(".") if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _keyless(text: str) -> str:
