@@ -13,8 +13,9 @@ FILES = [path for place in PLACES for path in place.rglob("*") if path.suffix in
 # What has been stands in the notebook; tests make files up.
 PAGES = [p for p in FILES if p.name != "notebook.md" and PLACES[2] not in p.parents]
 
-NOT_OURS = ("lm_eval/", "wildguard/", "bfpo_bench.demo")
-"""Other projects' files, and a name that version 0.1 has written into folders."""
+NOT_OURS = ("lm_eval/", "wildguard/", "runs/", "bfpo_bench.demo")
+"""Other projects' files, what a reader's commands make, and a name that version 0.1 has written
+into folders."""
 
 PATH = re.compile(r"(?<![\w/.~-])((?:[a-z_][\w-]*/)+[\w-]+\.(?:py|md))\b")
 DOTTED = re.compile(r"(?<![\w./-])(bfpo_bench(?:\.\w+)+)")

@@ -1,7 +1,7 @@
 """The command lines and Python snippets of a page, found by what they look like.
 
 A block is fenced, or indented by four blanks after an empty line. It holds commands if one of its
-lines begins with a program of :data:`PROGRAMS`; where some begin with ``$``, the others are output.
+lines begins as :data:`_STARTS` says; where some begin with ``$``, the others are output.
 """
 
 from __future__ import annotations
@@ -19,10 +19,21 @@ PAGES = (
 )
 """All but the notebook and the changes, which tell of what has been typed."""
 
-PROGRAMS = ("bfpo-bench", "make", "python", "torchrun", "accelerate", "lm_eval", "lm-eval")
+PROGRAMS = (*("bfpo-bench", "make", "python", "pip", "accelerate", "lm_eval", "lm-eval", "ray"),)
 SHELLS = ("", "sh", "bash", "shell", "console")
 
-_BEGINS = re.compile(rf"(?:[A-Z_]+=\S+ )*(?:srun )?(?:{'|'.join(PROGRAMS)})(?=\s|$)")
+_STARTS = (
+    *PROGRAMS,
+    "git clone",
+    "pip install",
+    "export",
+    "ray",
+    "srun",
+    "vllm serve",
+    "hf",
+    "inspect",
+)
+_BEGINS = re.compile(rf"(?:[A-Z_]+=\S+ )*(?:srun )?(?:{'|'.join(_STARTS)})(?=\s|$)")
 _QUOTED = re.compile(r"`((?:bfpo-bench|make|python -m) [^`]+)`")
 _FENCE = re.compile(r" *```(\w*)")
 

@@ -68,6 +68,8 @@ def test_what_a_page_shows_runs(
 ) -> None:
     namespace: dict[str, Any] = {}
     for block in blocks(page):
+        if name := re.match(r"# ([\w-]+\.(?:yaml|py))\b", block.text):
+            Path(name[1]).write_text(filled_code(block.text), encoding="utf-8")
         if block.language == "python":
             _snippet(block, namespace, monkeypatch, served)
         elif (text := block.commands()) is not None:
@@ -84,8 +86,11 @@ def at(server: str, text: str) -> str:
 
 def _wrong(command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """What is wrong with a command; "" if nothing is."""
-    known = command.words[0] in FOREIGN
-    if not known and (yours := unfilled(command.words, folder)):
+    foreign = command.words[0] in FOREIGN
+    gone = [word for word in command.words if word[:5] == "docs/" and not (ROOT / word).exists()]
+    if gone:
+        return f"there is no {gone[0]}"
+    if not foreign and (yours := unfilled(command.words, folder)):
         return f"{yours} is a placeholder that is not known; say in {HERE} what stands for it."
     program, *words = command.words
     with monkeypatch.context() as patch:
@@ -98,7 +103,7 @@ def _wrong(command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> s
             return cheap.run(words, monkeypatch)
         if program in RUNNERS:
             return RUNNERS[program](words, monkeypatch)
-    return "" if program in FOREIGN else f"no test knows the program {program!r}."
+    return "" if foreign else f"no test knows the program {program!r}."
 
 
 def _make(words: Sequence[str], _: pytest.MonkeyPatch) -> str:
@@ -166,15 +171,34 @@ def _accelerate(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def _pip(words: Sequence[str], _: pytest.MonkeyPatch) -> str:
-    """Nothing is installed; the extras asked for are there."""
+    """pip's own parser reads the options; nothing is installed. The extras are there."""
+    from pip._internal.commands import create_command
+
+    try:
+        create_command(words[0]).parse_args(list(words[1:]))
+    except SystemExit as error:
+        return f"exit code {error.code}"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = re.findall(r"(?:^|\s)(?:\.|bfpo-bench)\[([\w-]+)\]", " ".join(words))
-    gone = [extra for extra in asked if extra not in project["optional-dependencies"]]
+    asked = re.findall(r"(?:^|\s)(?:\.|bfpo-bench)\[([\w,-]+)\]", " ".join(words))
+    extras = [extra for some in asked for extra in some.split(",")]
+    gone = [extra for extra in extras if extra not in project["optional-dependencies"]]
     return f"there are no extras {gone}" if gone else ""
+
+
+def _ray(words: Sequence[str], _: pytest.MonkeyPatch) -> str:
+    """Ray's own parser reads the options; nothing is started."""
+    from ray.scripts.scripts import cli
+
+    try:
+        cli.commands[words[0]].make_context(words[0], list(words[1:]))
+    except Exception as error:
+        return str(error)
+    return ""
 
 
 RUNNERS = {
     "pip": _pip,
+    "ray": _ray,
     "make": _make,
     "python": _python,
     "lm_eval": _lm_eval,
@@ -188,8 +212,6 @@ def _snippet(
 ) -> None:
     """Runs a snippet after those before it on its page; a file of the name in its first line."""
     code = at(server, filled_code(block.text))
-    if name := re.match(r"# (\w+\.py)\b", code):
-        Path(name[1]).write_text(code, encoding="utf-8")
     place = str(Path("snippet.py").resolve())
     with monkeypatch.context() as patch:
         no_minutes(patch)

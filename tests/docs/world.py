@@ -81,6 +81,8 @@ STANDS_FOR = {
     ),
     # An item of the mini suite, and the model of docs/openai.md's server.
     "3f09c2": "2163bc",
+    # Of the tutorial, whose commands tests/docs/test_tutorial.py runs as they are, on real prompts.
+    "runs/plain xstest_unsafe --only refused": "runs/plain advbench",
     '"tiny", tokenizer=Path("./tiny")': '"toy", tokenizer=Path("./my-model")',
 }
 """What stands in the pages for something of the reader's → what it is here; longest first."""
@@ -270,4 +272,4 @@ def no_minutes(patch: pytest.MonkeyPatch) -> None:
     """A page's models are there at once: toy ones untrained, the real one not fetched."""
     toy, real = import_module("bfpo_bench.toy_world.models"), "bfpo_bench.toy_world.smollm2"
     patch.setattr(toy, "make_model", functools.partial(toy.make_model, steps=0))
-    patch.setattr(import_module(real), "make_smollm2", lambda: Path("my-model"))
+    patch.setattr(import_module(real), "make_smollm2", lambda *_: Path("my-model"))
