@@ -28,6 +28,8 @@ Examples:
 
   bfpo-bench judge runs/my-model --judge harmbench-mistral-7b,llama-guard-3-8b,wildguard-7b
 
+  bfpo-bench judge runs/my-model --judge wildguard-7b --calibration labels.csv --label-column human
+
   bfpo-bench judge --samples samples_bfpo_advbench_2026-01-01.jsonl --judge wildguard-7b
 
   bfpo-bench judge --samples mine.jsonl --prompt-field question --response-field answer \
@@ -71,12 +73,16 @@ def judge(
     from bfpo_bench.cli.terminal import screen
     from bfpo_bench.common.errors import BadInput
     from bfpo_bench.common.progress import Progress
+    from bfpo_bench.judges.calibration import read_labels
     from bfpo_bench.judges.chosen import choose_judge
 
     if (run is None) == (samples is None):
         raise BadInput("name either a run directory or a file with --samples.")
     if samples is None and (prompt_field or response_field):
         raise BadInput("--prompt-field and --response-field go with --samples.")
+    if samples is not None and options.people.calibration is not None:
+        raise BadInput("--calibration corrects the numbers of a run; leave it out, or name a run.")
+    labels = read_labels(options.people)
     chosen = choose_judge(options, gives=None, several=run is not None)
     refusal = None
     if options.refusal.refusal_judge is not None:
@@ -87,7 +93,7 @@ def judge(
     if run is not None:
         from bfpo_bench.evaluation.rejudge import judge_run
 
-        _show_run(console, judge_run(run, chosen, Progress(), refusal), run)
+        _show_run(console, judge_run(run, chosen, Progress(), refusal, labels), run)
         return
     from bfpo_bench.evaluation.judge_file import judge_samples
 
@@ -104,7 +110,7 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
     from rich.text import Text
 
     from bfpo_bench.evaluation.rejudge import verdicts_of
-    from bfpo_bench.run import panel_table
+    from bfpo_bench.run import corrected, panel_table
     from bfpo_bench.run.marks import ANYWAY, NO_NUMBER, verdicts_by
     from bfpo_bench.run.results import TITLES
     from bfpo_bench.run.table import score_text
@@ -137,7 +143,7 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
         if any(title in some for some in means):
             table.add_row(title, "", *(str(some.get(title, "–")) for some in means), style="bold")
     console.print(table)
-    for one in panel_table.terminal(results):
+    for one in panel_table.terminal(results) + corrected.terminal(results.corrected):
         console.print(one)
     judges = [by.judge for by in columns.values() if by.judge]
     refusals = [verdicts_by(judge) for judge in judges if judge.get("kind") == "keyword"]
@@ -149,7 +155,8 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
         if mark not in results.marks and (NO_NUMBER in mark or ANYWAY in mark)
     ]
     console.print(Text("± is one standard error.", style="dim"))
-    for mark in [*results.marks, *panel_table.notes(results), *others, *refusals]:
+    by_people = results.corrected.notes if results.corrected else []
+    for mark in [*results.marks, *panel_table.notes(results), *by_people, *others, *refusals]:
         console.print(Text(f"• {mark}", style="yellow"))
     console.print(f"Results by {name}: {found.path}", soft_wrap=True, markup=False)
 

@@ -17,6 +17,7 @@ from bfpo_bench.common.validate import STRICT
 from bfpo_bench.engines.options import Loading
 from bfpo_bench.engines.thinking import Thinking
 from bfpo_bench.engines.vllm.layout import Layout
+from bfpo_bench.judges.calibration import CalibrationOptions
 from bfpo_bench.judges.chosen import (
     JudgeAnyway,
     JudgeModel,
@@ -181,6 +182,7 @@ class EvaluateOptions(TargetOptions):
     ] = None
     judge_anyway: JudgeAnyway = False
     refusal: RefusalOptions = RefusalOptions()
+    people: CalibrationOptions = CalibrationOptions()
     annotator: Annotated[
         str | None,
         Help("openai:MODEL, local, or a configuration of alpaca_eval: fills the Alpaca column."),

@@ -15,6 +15,7 @@ from bfpo_bench.common.errors import BenchError
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation import stages
 from bfpo_bench.evaluation.bench import Bench
+from bfpo_bench.evaluation.correct import Correction
 from bfpo_bench.evaluation.verdicts import Opinion, with_verdicts
 from bfpo_bench.judges import Verdict
 from bfpo_bench.judges.chosen import ChosenJudge
@@ -63,29 +64,44 @@ def judge_tasks(
     store: Store,
     session: Session,
     progress: Progress,
+    correction: Correction | None = None,
 ) -> None:
     """Has the judges of an evaluation give the verdicts that are missing, and counts votes.
 
     Args:
         identity: of the run; the verdicts are kept under the judges' parts of it.
+        correction: by labels, which the judges of harm are asked about where they are of others.
     """
 
-    def responses(some: Sequence[Task]) -> dict[str, Sequence[ResponseRecord]]:
-        return {task.name: store.lazy_responses(task.name) for task in some}
+    def responses(part: str, some: Sequence[Task]) -> dict[str, Sequence[ResponseRecord]]:
+        more = correction.asked if correction is not None and part == "judge" else {}
+        return {**{task.name: store.lazy_responses(task.name) for task in some}, **more}
 
     def ask(at: Sequence[str], chosen: ChosenJudge, some: Sequence[Task]) -> None:
-        key = answer_key("judge", reduce(getitem, at, identity))
-        names = (chosen.card.name, key)
-        stages.judge_responses(responses(some), chosen, *names, store, session, progress)
+        name, key = chosen.card.name, answer_key("judge", reduce(getitem, at, identity))
+        stages.judge_responses(
+            *(responses(at[0], some), chosen, name, key, store, session, progress)
+        )
 
     asked = judges.asked(tasks)
     one_by_one([(one[1].card.name, partial(ask, *one)) for one in asked], progress)
     for part, chosen, some in judges.voted(tasks):
-        vote(responses(some), chosen, chosen.card.name, answer_key("judge", identity[part]), store)
+        name, key = chosen.card.name, answer_key("judge", identity[part])
+        vote(responses(part, some), chosen, name, key, store)
 
 
-def of_evaluation(run: RunDirectory, store: Store, results: Results, judges: Bench) -> Results:
-    """An evaluation's results with what each judge of a majority finds beside what that does."""
+def of_evaluation(
+    run: RunDirectory,
+    store: Store,
+    results: Results,
+    judges: Bench,
+    correction: Correction | None = None,
+) -> Results:
+    """An evaluation's results, corrected by people's labels where there are any, and with what each
+    judge of a majority finds beside what that does.
+    """
+    if correction is not None:
+        results = correction.of(results)
     majority = judges.harm
     if majority is None or not majority.members:
         return results
@@ -94,7 +110,11 @@ def of_evaluation(run: RunDirectory, store: Store, results: Results, judges: Ben
     members = [Given(one, name, of[name], []) for one, name in names]
     # Unless the majority says what is refused, one judge does for all of them.
     each = judges.refusal is majority
-    return with_panel(run, store, results, majority, members, lambda one: one if each else None)
+    return with_panel(
+        *(run, store, results, majority, members),
+        lambda one: one if each else None,
+        correction,
+    )
 
 
 def one_by_one(
@@ -197,6 +217,7 @@ def results_by(
         judge=judge.identity,
         refusal_judge=other.identity if other else refused_by,
         panel=None,
+        corrected=None,
     ).marked(judge.mixed)
 
 
@@ -273,6 +294,7 @@ def with_panel(
     majority: ChosenJudge,
     members: Sequence[Given],
     refusals: Callable[[Given], Given | None],
+    correction: Correction | None = None,
 ) -> Results:
     """Results by a majority with what its judges find, each of which gets its own file.
 
@@ -281,6 +303,8 @@ def with_panel(
     """
     kinds = {cell.task: kind_of(run, cell.task) for cell in results.tasks.values() if cell.judged}
     by = {one.name: results_by(results, one, refusals(one), kinds, store) for one in members}
+    if correction is not None:
+        by = {name: correction.of(one) for name, one in by.items()}
     for one in by.values():
         write_results(run, one)
     kind = majority.card.gives[0]
@@ -296,7 +320,10 @@ def with_panel(
         share = COUNTED["harmless" if kind == "harm" else "answered"][1]
         unknown = round(results.tasks[task].metrics.get(share, 0) * results.tasks[task].n)
         undecided[task] = unknown - results.tasks[task].no_answer
-    found = {name: Member(dict(one.averages)) for name, one in by.items()}
+    found = {
+        name: Member(dict(one.averages), one.corrected.averages if one.corrected else {})
+        for name, one in by.items()
+    }
     pairs = [_agreement(pair, kind, tasks, store) for pair in combinations(by, 2)]
     undecided = {task: count for task, count in undecided.items() if count > 0}
     return replace(results, panel=Panel(found, pairs, undecided))

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation import stages
+from bfpo_bench.evaluation.correct import correction_of
 from bfpo_bench.evaluation.panel import (
     Given,
     judged_cells,
@@ -26,6 +28,7 @@ from bfpo_bench.evaluation.panel import (
     with_panel,
     write_results,
 )
+from bfpo_bench.judges.calibration import Labels
 from bfpo_bench.judges.chosen import ChosenJudge, among
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import superseded
@@ -55,6 +58,7 @@ def judge_run(
     chosen: ChosenJudge,
     progress: Progress | None = None,
     refusal: ChosenJudge | None = None,
+    labels: Labels | None = None,
 ) -> Rejudged:
     """Judges the saved responses of a finished run, or goes on where an earlier call stopped.
 
@@ -63,6 +67,7 @@ def judge_run(
 
     Args:
         refusal: who says what is refused; None takes `chosen` where it does, else the run's own.
+        labels: of people, by which the numbers are corrected.
 
     Raises:
         BadInput: the folder is no finished run with responses, or another process works on it.
@@ -86,10 +91,17 @@ def judge_run(
                     f"{path} holds only responses that judge {one.card.name} is not made for "
                     f"({', '.join(kinds)}); name another judge, or ask for it with --judge-anyway."
                 )
+        if labels is not None and "harm" not in chosen.card.gives:
+            raise BadInput(
+                f"--calibration corrects verdicts of harm, and {chosen.card.name} gives none; "
+                "leave it out, or name another judge."
+            )
         with run.open_store() as store:
+            correction = correction_of(labels, run.identity, store)
+            asked_too = correction.asked if correction is not None else {}
 
             def ask(one: ChosenJudge) -> Given:
-                found = _judge(run, store, one, cells, kinds, progress)
+                found = _judge(run, store, one, cells, kinds, progress, asked_too)
                 if one is not chosen and one in chosen.members:
                     # Whatever becomes of the other judges.
                     own = results_by(before, found, found if one.refuses else None, kinds, store)
@@ -98,14 +110,17 @@ def judge_run(
 
             asked = [(one.card.name, partial(ask, one)) for one in _distinct(both)]
             given = one_by_one(asked, progress)
-            judge = _given(run, store, chosen, given, cells, kinds)
+            judge = _given(run, store, chosen, given, cells, kinds, asked_too)
             other = _given(run, store, both[-1], given, cells, kinds) if both[-1].refuses else None
             results = results_by(before, judge, other, kinds, store)
+            if correction is not None:
+                results = correction.of(results)
             if chosen.members:
                 members = [given[one.card.name] for one in chosen.members]
                 results = with_panel(
                     *(run, store, results, chosen, members),
                     lambda one: one if one.chosen.refuses else other,
+                    correction,
                 )
             filled = None
             own, refused_by = before.judge, before.refusal_judge
@@ -150,8 +165,13 @@ def _given(
     given: Mapping[str, Given],
     cells: Sequence[TaskResult],
     kinds: Mapping[str, PromptKind],
+    more: Mapping[str, Sequence[ResponseRecord]] = MappingProxyType({}),
 ) -> Given:
-    """A judge whose verdicts are there; a majority's are counted now."""
+    """A judge whose verdicts are there; a majority's are counted now.
+
+    Args:
+        more: responses by task that are no part of the run.
+    """
     if not chosen.members:
         return given[chosen.card.name]
     members = [given[one.card.name] for one in chosen.members]
@@ -165,7 +185,7 @@ def _given(
     }
     name = _name(identity, key, [run.identity.get(part) for part in _PARTS], responses, store)
     stored = {one.chosen.card.name: one.name for one in members}
-    vote(responses, chosen, name, key, store, stored)
+    vote({**responses, **more}, chosen, name, key, store, stored)
     mixed = dict.fromkeys(mark for one in members for mark in one.mixed)
     return Given(chosen, name, {**identity, "judge": name}, list(mixed))
 
@@ -177,8 +197,13 @@ def _judge(
     cells: Sequence[TaskResult],
     kinds: Mapping[str, PromptKind],
     progress: Progress,
+    more: Mapping[str, Sequence[ResponseRecord]],
 ) -> Given:
-    """Has a judge give the verdicts that are missing."""
+    """Has a judge give the verdicts that are missing.
+
+    Args:
+        more: responses by task that are no part of the run.
+    """
     responses = {
         cell.task: _responses(run.path, store, cell)
         for cell in cells
@@ -194,7 +219,8 @@ def _judge(
     key = answer_key("judge", identity)
     name = _name(identity, key, owns, responses, store)
     session = Session(run, judge=name)
-    stages.judge_responses(responses, chosen, name, key, store, session, progress)
+    wanted = {**responses, **(more if "harm" in chosen.card.gives else {})}
+    stages.judge_responses(wanted, chosen, name, key, store, session, progress)
     if session.seconds:
         session.record()
     mixed = mixed_versions(run.sessions, chosen.backend, name)

@@ -18,6 +18,7 @@ from bfpo_bench.evaluation.target import Target, find_target
 from bfpo_bench.helpfulness.annotator import AnnotatorOptions, ChosenAnnotator, choose_annotator
 from bfpo_bench.helpfulness.cost import Prices
 from bfpo_bench.judges import load_judge
+from bfpo_bench.judges.calibration import Labels, read_labels
 from bfpo_bench.judges.chosen import JudgeOptions
 from bfpo_bench.models.chat import chat_templates
 from bfpo_bench.run.run_json import read_run
@@ -38,6 +39,7 @@ class Evaluation:
         prices: what annotating may cost.
         output: the run directory.
         also: lm-eval's own tasks that are asked too.
+        labels: of people, by which the judges' numbers are corrected.
         left_out: wanted tasks whose data cannot be had → the mark that says so.
     """
 
@@ -51,6 +53,7 @@ class Evaluation:
     output: Path
     left_out: dict[str, str]
     also: Also = field(default_factory=Also)
+    labels: Labels | None = None
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -114,6 +117,7 @@ def resolve(
     if judged or options.judge:
         # Only the card for now: the judge's weights are looked for when all else was found.
         load_judge(name)
+    labels = read_labels(options.people)
     output = output_folder(options)
     begun = begun_identity(output, options.fresh)
     target = find_target(options, options.loading.chosen_backend(), begun)
@@ -126,13 +130,18 @@ def resolve(
         *(options.refusal, suite, wish),
         *({task.spec.metric for task in tasks if task.spec.judged}, begun, "judge" in asked),
     )
+    if labels is not None and judges.harm is None:
+        raise BadInput(
+            "--calibration corrects verdicts of harm, and the tasks asked for need none; leave it "
+            "out, or ask for tasks such as advbench."
+        )
     if options.annotator and any(task.annotated for task in tasks):
         annotator = choose_annotator(
             AnnotatorOptions.of(options, loading=loading), "annotator" in asked
         )
     prices = Prices(options.price_in, options.price_out, options.max_cost)
     return Evaluation(
-        *(options, suite, tasks, target, judges, annotator, prices, output, left_out, also)
+        *(options, suite, tasks, target, judges, annotator, prices, output, left_out, also, labels)
     )
 
 

@@ -8,6 +8,7 @@ from bfpo_bench.also.task import AlsoTask
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress, logged
 from bfpo_bench.evaluation import alpaca, panel, stages
+from bfpo_bench.evaluation.correct import correction_of
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import Evaluation, resolve
 from bfpo_bench.evaluation.summarize import collect
@@ -66,7 +67,9 @@ def _finished(run: RunDirectory, evaluation: Evaluation) -> Results | None:
     done |= set(results.answered if alpaca.is_annotated(evaluation, results) else ())
     wanted = {task.name for task in evaluation.tasks}
     said = all(name in done or mark in results.marks for name, mark in evaluation.left_out.items())
-    if not said or _asked_anyway(evaluation, results):
+    labels, corrected = evaluation.labels, results.corrected
+    by_people = labels is None or (corrected is not None and corrected.labels == labels.about)
+    if not said or not by_people or _asked_anyway(evaluation, results):
         return None
     return results if wanted <= done and evaluation.also.done(results) else None
 
@@ -121,8 +124,10 @@ class _Stages:
                 if task.scores:
                     stages.store_outcomes(task, self.store)
             judges = self.evaluation.judges
+            correction = correction_of(self.evaluation.labels, self.identity, self.store)
             panel.judge_tasks(
-                *(judges, planned, self.identity, self.store, self.session, self.progress)
+                *(judges, planned, self.identity, self.store, self.session, self.progress),
+                correction,
             )
             if self.evaluation.annotator is not None:
                 with self.session.timed("annotate"):
@@ -132,7 +137,7 @@ class _Stages:
                 mixed = mixed_versions(run.sessions, self.identity["backend"])
                 caveats = [*self.evaluation.target.caveats, *mixed]
                 results = collect(self.evaluation, run, self.store, planned, caveats, also)
-                results = panel.of_evaluation(run, self.store, results, judges)
+                results = panel.of_evaluation(run, self.store, results, judges, correction)
                 # Whoever sees results finds all that they were made of.
                 run.copy_store()
                 self.run_directory.write_text("table.md", markdown(results))

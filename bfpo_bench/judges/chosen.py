@@ -27,6 +27,7 @@ from bfpo_bench.judges import (
     RubricCard,
     load_judge,
 )
+from bfpo_bench.judges.calibration import CalibrationOptions
 from bfpo_bench.judges.card_file import HARM
 from bfpo_bench.models.chat import read_chat_template, told_date
 from bfpo_bench.models.checkpoint import ModelFiles
@@ -34,6 +35,7 @@ from bfpo_bench.models.config import find_causal_model
 from bfpo_bench.models.fingerprint import checkpoint_identity
 from bfpo_bench.models.number_format import NumberFormat, go_on_with
 from bfpo_bench.run.marks import ANYWAY, unfit_mark
+from bfpo_bench.run.panel import judges_named
 from bfpo_bench.suites import PromptKind
 
 LONGEST_JUDGED = 16384
@@ -117,6 +119,7 @@ class JudgesOptions(JudgeOptions):
         ),
     ] = None
     refusal: RefusalOptions = RefusalOptions()
+    people: CalibrationOptions = CalibrationOptions()
 
 
 @dataclass(frozen=True)
@@ -310,7 +313,7 @@ def _one_by_one(options: JudgeOptions, card: MajorityCard) -> list[JudgeOptions]
     """
     assert options.judge is not None
     found = []
-    for name in filter(None, map(str.strip, options.judge.split(","))):
+    for name in judges_named(options.judge):
         wishes: dict[str, str | None] = {}
         kind = type(load_judge(name))
         for option, takers in (

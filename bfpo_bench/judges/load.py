@@ -15,6 +15,7 @@ from bfpo_bench.judges.judgezoo import PREFIX, ZooCard
 from bfpo_bench.judges.keyword import KeywordCard
 from bfpo_bench.judges.majority import MajorityCard
 from bfpo_bench.judges.rubric import RubricCard
+from bfpo_bench.run.panel import judges_named
 
 Card = ClassifierCard | KeywordCard | RubricCard | ZooCard | MajorityCard
 
@@ -42,7 +43,7 @@ def load_judge(name_or_path: str | Path) -> Card:
     """
     wanted = str(name_or_path)
     if "," in wanted and not Path(wanted).exists():
-        cards = [load_judge(name.strip()) for name in wanted.split(",") if name.strip()]
+        cards = [load_judge(name) for name in judges_named(wanted)]
         if not cards:
             raise unknown_name("judge", wanted, names())
         return cards[0] if len(cards) == 1 else MajorityCard.of(cards)

@@ -23,6 +23,8 @@ from bfpo_bench.leaderboard.checks import find_fault, unreadable
 from bfpo_bench.leaderboard.columns import (
     ALPACA,
     COLUMNS,
+    GEN,
+    GEN_CORRECTED,
     Column,
 )
 from bfpo_bench.leaderboard.protocol import Protocol, of_alpaca, of_cell, of_look, of_mean
@@ -201,6 +203,11 @@ def _entry(run: Run, fault: str | None) -> Entry:
         protocol = of_mean(results, [protocols[task.task] for task in tasks], groups)
         marks = (*_verdict_marks(results, tasks), *_band(results, key))
         cells[key] = Cell(mean.value, marks=marks, protocol=protocol)
+    if (corrected := results.corrected) and (gen := corrected.averages.get("gen")):
+        about = f"Gen. corrected by {gen.labelled} labels of people, by {corrected.method}"
+        protocol = cells[GEN.key].protocol + Protocol.of({"corrected by": corrected.method})
+        marks = (about, *corrected.notes)
+        cells[GEN_CORRECTED.key] = Cell(gen.value, gen.low, gen.high, None, marks, None, protocol)
     shares, beside_scores = share_cells(run, columns)
     cells |= shares
     cells |= alpaca_cells(run)

@@ -54,15 +54,15 @@ def open_run(path: Path, judge: str | None = None) -> Run:
         BadInput: no run, a newer schema, not finished, damaged, or never seen by that judge.
     """
     content = read_evaluation(path)
-    judge = judge and judge_named(judge)
     if not os.path.lexists(path / "results.json"):
         raise BadInput(
             f"{path} is a half-finished run (it has no results.json yet); run the same evaluate "
             "command again, it goes on where it stopped."
         )
     results = read_results(path / "results.json")
-    if judge is not None and (results.judge is None or results.judge["judge"] != judge):
-        files = results_files(path, judge)
+    wanted = judge and judge_named(judge)
+    if wanted and (results.judge is None or results.judge["judge"] != wanted):
+        files = results_files(path, wanted)
         if not files:
             raise BadInput(
                 f"{path} holds no verdicts of the judge {judge}; let it judge with `bfpo-bench "

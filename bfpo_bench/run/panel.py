@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pydantic import ConfigDict
 
 from bfpo_bench.common.validate import WHOLE, Count
 from bfpo_bench.run.average import Average
+from bfpo_bench.run.corrected import CorrectedShare
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,13 @@ class Member:
 
     Attributes:
         averages: by its verdicts alone; its results file has the cells.
+        corrected: the same, corrected by people's labels; none without any.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = WHOLE
 
     averages: dict[str, Average]
+    corrected: dict[str, CorrectedShare] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,5 +90,11 @@ def majority_name(names: Sequence[str]) -> str:
 
 def judge_named(text: str) -> str:
     """The name of the judge that is asked for: of several, with commas, that of their majority."""
-    several = [name.strip() for name in text.split(",")]
-    return text if len(several) == 1 or text.endswith(")") else majority_name(several)
+    several = judges_named(text)
+    return text if len(several) < 2 else majority_name(several)
+
+
+def judges_named(text: str) -> list[str]:
+    """The names in a text with commas, or in that of a majority."""
+    inside = text.removeprefix("majority(").removesuffix(")") if text.endswith(")") else text
+    return [name.strip() for name in inside.split(",") if name.strip()]

@@ -43,14 +43,30 @@ def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
     if panel is None:
         return [], []
     shown = {key: title for key, title in _titles(results).items() if panel.values(key)}
-    by = {**panel.members, "majority": Member(results.averages)}
+    own = results.corrected.averages if results.corrected else {}
+    by = {**panel.members, "majority": Member(results.averages, own)}
+    right = [key for key in shown if any(key in one.corrected for one in by.values())]
     rows = [
-        [name, *(str(one.averages[key]) if key in one.averages else "–" for key in shown)]
+        [
+            name,
+            *(str(one.averages[key]) if key in one.averages else "–" for key in shown),
+            *(_corrected(one, key) for key in right),
+        ]
         for name, one in by.items()
     ]
     bands = [sorted(panel.values(key).values()) for key in shown]
-    rows.append(["band", *(f"{some[0]:.2f} to {some[-1]:.2f}" for some in bands)])
-    return ["Judge", *shown.values()], rows if shown else []
+    bands += [
+        sorted(one.corrected[key].value for one in panel.members.values() if key in one.corrected)
+        for key in right
+    ]
+    rows.append(["band", *(f"{some[0]:.2f} to {some[-1]:.2f}" if some else "–" for some in bands)])
+    titles = ["Judge", *shown.values(), *(f"{shown[key]} corrected" for key in right)]
+    return titles, rows if shown else []
+
+
+def _corrected(one: Member, average: str) -> str:
+    found = one.corrected.get(average)
+    return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})" if found else "–"
 
 
 def _titles(results: Results) -> dict[str, str]:

@@ -18,6 +18,7 @@ from pydantic import ConfigDict
 from bfpo_bench.common.validate import WHOLE, Count
 from bfpo_bench.run.also import AlsoResult, shown
 from bfpo_bench.run.average import Average
+from bfpo_bench.run.corrected import Corrected
 from bfpo_bench.run.identity import Judge, Model, Suite
 from bfpo_bench.run.marks import NO_NUMBER
 from bfpo_bench.run.panel import Panel
@@ -35,7 +36,7 @@ TITLES = {"disc": "Disc.", "gen": "Gen.", "savg": "Savg.", "harm": "Harm.", "ans
 ALWAYS = ("disc", "gen", "savg")
 """Averages that every file has, with or without a number."""
 
-_RARE = ("panel",)
+_RARE = ("panel", "corrected")
 """What only files have in which there is something."""
 
 
@@ -148,6 +149,8 @@ class Results:
         refusal_judge: identity of the one who says what is refused, which may be the same one; None
             where nobody does.
         panel: the judges whose majority `judge` is; None, and not in the file, where it is one.
+        corrected: the same shares corrected for the judge's errors; None, and not in the file,
+            without people's labels.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = WHOLE
@@ -168,6 +171,7 @@ class Results:
     also: dict[str, AlsoResult] = field(default_factory=dict)
     refusal_judge: Judge | None = None
     panel: Panel | None = None
+    corrected: Corrected | None = None
 
     @property
     def judges(self) -> Judges:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bfpo_bench.common.text import sentence
-from bfpo_bench.run import also, panel_table, share_table
+from bfpo_bench.run import also, corrected, panel_table, share_table
 from bfpo_bench.run.marks import refusals_by, verdicts_by
 from bfpo_bench.run.results import TITLES, Results, TaskResult
 
@@ -45,6 +45,7 @@ def markdown(results: Results) -> str:
         )
     lines += share_table.markdown(results)
     lines += panel_table.markdown(results)
+    lines += corrected.markdown(results.corrected)
     if results.also:
         lines += ["", "| Also | Value | 95 % interval | n |", "|---|---:|---:|---:|"]
         lines += [f"| {' | '.join(map(_plain, line))} |" for line in also.lines(results.also)]
@@ -91,7 +92,7 @@ def terminal(results: Results) -> RenderableType:
     judged = [task for task in results.tasks.values() if task.judged]
     quiet = [*map(_responses, judged), *quiet]
     became = share_table.terminal(results)
-    judges = panel_table.terminal(results)
+    judges = panel_table.terminal(results) + corrected.terminal(results.corrected)
     tables = [cells, *became, row, *judges, *([beside] if results.also else [])]
     return Group(*tables, *(Text(line, style="dim") for line in quiet), *remarks)
 
@@ -139,7 +140,10 @@ def notes(results: Results) -> list[str]:
         for title, mean in results.titled_averages().items()
         if title != TITLES["savg"] and mean.missing
     ]
-    return missing + results.marks + panel_table.notes(results) + also.notes(results.also)
+    by_people = results.corrected.notes if results.corrected else []
+    return (
+        missing + results.marks + panel_table.notes(results) + by_people + also.notes(results.also)
+    )
 
 
 def score_text(task: TaskResult) -> str:

@@ -286,3 +286,27 @@ def test_a_judge_that_fails_keeps_no_other_from_judging(
     assert found.results.panel is not None
     assert list(found.results.panel.members) == ["early", "late"]
     assert json.loads(found.path.read_text())["judge"]["kind"] == "majority"
+
+
+def test_a_finished_evaluation_is_corrected_by_labels_that_come_later(
+    run: Path, tiny_llama: Path, cards: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite3.connect(run / "samples.sqlite") as db:
+        rows = db.execute("SELECT question AS prompt, response FROM responses").fetchall()
+    db.close()
+    labels = run / "labels.jsonl"
+    told = [{"prompt": prompt, "response": said, "label": "safe"} for prompt, said in rows]
+    labels.write_text("\n".join(map(json.dumps, told)))
+    monkeypatch.setattr(KeywordJudge, "judge", lambda *_: pytest.fail("judged again"))
+    before = read_results(run / "results.json")
+    judges = ",".join(cards.values())
+    options = {**OPTIONS, "calibration": labels, "output": run, "judge": judges}
+    results = bfpo_bench.evaluate(str(tiny_llama), **options)
+    assert (results.tasks, results.averages) == (before.tasks, before.averages)
+    assert results.corrected is not None
+    assert sum(results.corrected.counts.values()) == len(rows)
+    why = f"AdvBench is not corrected: {LIMIT} of its responses are labelled, and a number needs 10"
+    assert why in results.corrected.notes
+    assert read_results(run / "results-few.json").corrected is not None
+    # Asked again, it is read.
+    assert bfpo_bench.evaluate(str(tiny_llama), **options) == results
