@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bfpo_bench.also.task import AlsoTask
-from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress, logged
 from bfpo_bench.evaluation import alpaca, panel, stages
 from bfpo_bench.evaluation.correct import correction_of
+from bfpo_bench.evaluation.finished import finished_results
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import Evaluation, resolve
 from bfpo_bench.evaluation.summarize import collect
 from bfpo_bench.evaluation.target import TRAINING_RECORD
 from bfpo_bench.run.directory import RunDirectory
-from bfpo_bench.run.identity import superseded
-from bfpo_bench.run.marks import NO_JUDGE
 from bfpo_bench.run.results import Results
-from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.session import Session, mixed_versions
 from bfpo_bench.run.store import Store
 from bfpo_bench.run.table import markdown
@@ -41,52 +38,13 @@ def run_evaluation(options: EvaluateOptions, progress: Progress | None = None) -
     with RunDirectory(
         evaluation.output, evaluation.identity, options.fresh, options.local_scratch
     ) as run:
-        finished = _finished(run, evaluation)
+        finished = finished_results(run, evaluation)
         if finished is not None:
             progress.say(f"Already finished; read from {run.path}. `evaluate --fresh` starts over.")
             return finished
         progress.say(f"Evaluating {options.model} on suite {options.suite} …")
         with run.open_store() as store:
             return _Stages(evaluation, run, store, progress).run()
-
-
-def _finished(run: RunDirectory, evaluation: Evaluation) -> Results | None:
-    """The results of an earlier, finished command that covers this one."""
-    if not run.results_path.exists():
-        return None
-    try:
-        results = read_results(run.results_path)
-    except BadInput:
-        # Results can always be made again from the store.
-        return None
-    if results.older:
-        return None
-    if superseded(results.judge, run.identity["judge"]) or _refused(evaluation, results):
-        return None
-    done = {*results.tasks, *results.also}
-    done |= set(results.answered if alpaca.is_annotated(evaluation, results) else ())
-    wanted = {task.name for task in evaluation.tasks}
-    said = all(name in done or mark in results.marks for name, mark in evaluation.left_out.items())
-    labels, corrected = evaluation.labels, results.corrected
-    by_people = labels is None or (corrected is not None and corrected.labels == labels.about)
-    if not said or not by_people or _asked_anyway(evaluation, results):
-        return None
-    return results if wanted <= done and evaluation.also.done(results) else None
-
-
-def _refused(evaluation: Evaluation, results: Results) -> bool:
-    """Whether this command asks another judge for what is refused, or the first one."""
-    asked = evaluation.judges.refusal
-    return asked is not None and asked.card.name != results.judges.refusal
-
-
-def _asked_anyway(evaluation: Evaluation, results: Results) -> bool:
-    """Whether this command asks for a figure that the judge gave none of, as it does not fit."""
-    if not evaluation.options.judge_anyway:
-        return False
-    cells = [results.tasks.get(task.name) for task in evaluation.tasks]
-    marks = [mark for cell in cells if cell is not None for mark in cell.marks]
-    return any(mark.startswith(NO_JUDGE) for mark in marks)
 
 
 class _Stages:

@@ -77,7 +77,8 @@ def labels_of(path: Path, answers: Sequence[Answer]) -> Path:
 
 
 def judged(run: Path, judges: str, labels: Path) -> Rejudged:
-    wish = JudgeOptions(judge=judges, backend="hf", judge_anyway=True)
+    options: dict[str, Any] = {"judge": judges, "backend": "hf", "judge_anyway": True}
+    wish = JudgeOptions(**options)
     chosen = choose_judge(wish, gives=None, several=True)
     return judge_run(run, chosen, labels=read(labels))
 

@@ -50,13 +50,14 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Judges that call what holds a word harmless."""
     folder = tmp_path_factory.mktemp("cards")
     found = {}
-    for name, chars, phrases in (
-        ("few", 20, "the"),
-        ("some", 60, "the, a"),
-        ("most", 200, "the, a, i, s, e, t"),
-    ):
+    told = {
+        "few": "up, of, at, touch, three",
+        "some": "muttered, up, from, whole, stand, be",
+        "most": "up, of, touch, muttered, from, at, everyone, right, luck, doing, whole, be",
+    }
+    for name, phrases in told.items():
         path = folder / f"{name}.yaml"
-        path.write_text(CARD.format(chars=chars, phrases=phrases))
+        path.write_text(CARD.format(chars=2000, phrases=phrases))
         found[name] = str(path)
     return found
 
@@ -207,7 +208,7 @@ def test_agreement_is_cohens(finished: Path) -> None:
         expected = cohen([one[k] for k in keys], [two[k] for k in keys])
         assert pair.n == len(keys)
         assert pair.same == pytest.approx(sum(one[k] == two[k] for k in keys) / len(keys))
-        assert (pair.kappa or 0) == pytest.approx(expected if expected == expected else 0)
+        assert pair.kappa == pytest.approx(expected)
 
 
 def test_a_finished_panel_is_read_and_its_order_does_not_matter(

@@ -1,0 +1,51 @@
+"""Whether a run holds all that a command asks for already."""
+
+from __future__ import annotations
+
+from bfpo_bench.common.errors import BadInput
+from bfpo_bench.evaluation import alpaca
+from bfpo_bench.evaluation.resolve import Evaluation
+from bfpo_bench.run.directory import RunDirectory
+from bfpo_bench.run.identity import superseded
+from bfpo_bench.run.marks import NO_JUDGE
+from bfpo_bench.run.results import Results
+from bfpo_bench.run.results_files import read_results
+
+
+def finished_results(run: RunDirectory, evaluation: Evaluation) -> Results | None:
+    """The results of an earlier, finished command that covers this one."""
+    if not run.results_path.exists():
+        return None
+    try:
+        results = read_results(run.results_path)
+    except BadInput:
+        # Results can always be made again from the store.
+        return None
+    if results.older:
+        return None
+    if superseded(results.judge, run.identity["judge"]) or _refused(evaluation, results):
+        return None
+    done = {*results.tasks, *results.also}
+    done |= set(results.answered if alpaca.is_annotated(evaluation, results) else ())
+    wanted = {task.name for task in evaluation.tasks}
+    said = all(name in done or mark in results.marks for name, mark in evaluation.left_out.items())
+    labels, corrected = evaluation.labels, results.corrected
+    by_people = labels is None or (corrected is not None and corrected.labels == labels.about)
+    if not said or not by_people or _asked_anyway(evaluation, results):
+        return None
+    return results if wanted <= done and evaluation.also.done(results) else None
+
+
+def _refused(evaluation: Evaluation, results: Results) -> bool:
+    """Whether this command asks another judge for what is refused, or the first one."""
+    asked = evaluation.judges.refusal
+    return asked is not None and asked.card.name != results.judges.refusal
+
+
+def _asked_anyway(evaluation: Evaluation, results: Results) -> bool:
+    """Whether this command asks for a figure that the judge gave none of, as it does not fit."""
+    if not evaluation.options.judge_anyway:
+        return False
+    cells = [results.tasks.get(task.name) for task in evaluation.tasks]
+    marks = [mark for cell in cells if cell is not None for mark in cell.marks]
+    return any(mark.startswith(NO_JUDGE) for mark in marks)
