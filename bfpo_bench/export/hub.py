@@ -27,10 +27,13 @@ SECTION = "MODEL_CARD_SECTION.md"
 
 
 def write_hub(run: RunSamples, output: Path | None, force: bool) -> tuple[Path, int]:
-    """Writes both files into a folder; returns it and how many numbers have an entry.
+    """Writes both files into a folder; returns it and how many numbers they hold.
+
+    Of numbers whose data set is not on the hub there are no entries, which the run's notes say;
+    without any there is no file of them.
 
     Raises:
-        BadInput: the run has no results yet, or is a demonstration.
+        BadInput: the run has no results or no number yet, or is a demonstration.
     """
     import yaml
     from huggingface_hub import eval_result_entries_to_yaml
@@ -43,12 +46,25 @@ def write_hub(run: RunSamples, output: Path | None, force: bool) -> tuple[Path, 
         )
     folder = folder_of(run.path, "hub", output)
     found = list(entries(run, results))
+    numbers = {cell.task: cell for cell in results.tasks.values() if cell.score is not None}
+    if not numbers and not results.also and results.helpfulness is None:
+        raise BadInput(
+            f"{run.path} has no number yet for a model's page; have its responses judged with "
+            "`bfpo-bench judge` first."
+        )
+    elsewhere = [numbers[task].column for task in numbers.keys() - {one.task_id for one in found}]
+    if elsewhere:
+        run.remarks.append(
+            f"The hub has no data set for {', '.join(sorted(elsewhere))}: {SECTION} shows the "
+            f"number, and {RESULTS} has no entry."
+        )
     with atomic_folder(folder, force) as temporary:
-        (temporary / RESULTS.parent).mkdir()
-        text = yaml.safe_dump(eval_result_entries_to_yaml(found), sort_keys=False)
-        (temporary / RESULTS).write_text(text, encoding="ascii")
+        if found:
+            (temporary / RESULTS.parent).mkdir()
+            text = yaml.safe_dump(eval_result_entries_to_yaml(found), sort_keys=False)
+            (temporary / RESULTS).write_text(text, encoding="ascii")
         (temporary / SECTION).write_text(section(results), encoding="utf-8")
-    return folder, len(found)
+    return folder, len(numbers)
 
 
 def entries(run: RunSamples, results: Results) -> Iterator[EvalResultEntry]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,17 @@ HARMLESS = "harmless"
 
 
 def write_lm_eval(run: RunSamples, output: Path | None, force: bool) -> tuple[Path, int]:
-    """Writes the model's folder under ``output``; returns it and the number of samples."""
+    """Writes the model's folder under ``output``; returns it and the number of samples.
+
+    Another run's files in it stay, as lm-eval's own do: all names hold the run's date.
+    """
     from lm_eval.utils import sanitize_model_name
 
     folder = folder_of(run.path, "lm-eval", output) / place_name(sanitize_model_name(run.model))
     when = run.date
     date_id = when.replace(tzinfo=None).isoformat(timespec="microseconds").replace(":", "-")
     summaries: dict[str, TaskSummary] = {}
-    with atomic_folder(folder, force) as temporary:
+    with atomic_folder(folder, force or _has_room(folder, date_id)) as temporary:
         for task, loaded in _load_tasks(run).items():
             path = temporary / f"samples_{task}_{date_id}.jsonl"
             summary = _write_samples(run, task, loaded, path)
@@ -52,6 +56,15 @@ def write_lm_eval(run: RunSamples, output: Path | None, force: bool) -> tuple[Pa
         text = json.dumps(content, indent=2, default=_plain)
         (temporary / f"results_{date_id}.json").write_text(text, encoding="ascii")
     return folder, sum(summary.samples for summary in summaries.values())
+
+
+def _has_room(folder: Path, date: str) -> bool:
+    """Whether lm-eval would put files of that date beside what a model's folder holds."""
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    return all(_THEIRS.fullmatch(name) and date not in name for name in names)
+
+
+_THEIRS = re.compile(r"(results_.*\.json|samples_.*\.jsonl)")
 
 
 def _load_tasks(run: RunSamples) -> dict[str, Any]:

@@ -97,6 +97,7 @@ class RunSamples:
         suite: name of the suite.
         tasks: its tasks, by name, with the settings they were run with.
         unanswered: items met so far that have no answer.
+        remarks: sentences of a format's own on what it has no place for.
 
     Raises:
         BadInput: no run, a damaged one, one of a newer version, or one without a store yet.
@@ -120,6 +121,7 @@ class RunSamples:
                 # They are made last and can be made again; the answers are looked at all the same.
                 self.problem = str(error)
         self.unanswered = 0
+        self.remarks: list[str] = []
         self._columns = _columns(self.results, self.suite)
         self._store = Store(path / "samples.sqlite", read_only=True)
 
@@ -252,7 +254,7 @@ class RunSamples:
         if self.unanswered:
             items = "1 item" if self.unanswered == 1 else f"{self.unanswered} items"
             notes.append(f"Left out: {items} not fully answered.")
-        return notes
+        return notes + self.remarks
 
     def require_results(self) -> Results:
         """The run's results.

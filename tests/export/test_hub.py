@@ -11,9 +11,13 @@ from huggingface_hub import ModelCard, parse_eval_result_entries
 
 from benchmarks.synthetic_runs import synthetic_run
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.export import export_run
 from bfpo_bench.export.hub import entries
 from bfpo_bench.export.samples import RunSamples
+from bfpo_bench.imports import import_files
+from bfpo_bench.imports.options import ImportOptions
+from bfpo_bench.judges.chosen import JudgesOptions, choose_judge
 from bfpo_bench.run.results_files import read_results
 
 
@@ -26,6 +30,7 @@ def test_entries_are_read_back(tmp_path: Path) -> None:
     with RunSamples(run) as opened:
         assert found == list(entries(opened, results))
     assert done.samples == len(found) > 10
+    assert done.notes == []
     by_task = {one.task_id: one for one in found}
     assert by_task["bfpo_winogrande"].dataset_id == "allenai/winogrande"
     for task, one in by_task.items():
@@ -41,6 +46,27 @@ def test_entries_are_read_back(tmp_path: Path) -> None:
     for title, mean in results.titled_averages().items():
         assert title in text
         assert str(mean) in text
+
+
+def test_prompts_of_ones_own_are_on_no_hub(tmp_path: Path) -> None:
+    rows = [{"q": f"How? ({n})", "a": "I can't help with that." if n else "So."} for n in range(4)]
+    file = tmp_path / "mine.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    fields = {"prompt_field": "q", "response_field": "a"}
+    imported = import_files(
+        [file], ImportOptions(output=tmp_path / "run", model="m", **fields)
+    ).path
+    with pytest.raises(BadInput, match=r"has no number yet.*with `bfpo-bench judge` first"):
+        export_run(imported, "hub", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    judge_run(imported, choose_judge(JudgesOptions(judge="keyword"), gives=None))
+    done = export_run(imported, "hub", tmp_path / "out")
+    assert (done.samples, done.numbers_only) == (1, True)
+    [note] = done.notes
+    assert note.startswith("The hub has no data set for mine: MODEL_CARD_SECTION.md shows")
+    assert [path.name for path in done.path.iterdir()] == ["MODEL_CARD_SECTION.md"]
+    # Three of four are refusals.
+    assert "| 75.00 " in (done.path / "MODEL_CARD_SECTION.md").read_text(encoding="utf-8")
 
 
 def test_a_demonstration_is_not_for_a_models_page(tmp_path: Path) -> None:

@@ -174,6 +174,28 @@ def test_a_folder_that_holds_files(make_run: MakeRun, tmp_path: Path) -> None:
     )
 
 
+def test_runs_of_one_model_share_its_folder(make_run: MakeRun, tmp_path: Path) -> None:
+    """As lm-eval puts files of another date beside its own, and nothing beside what is not."""
+    first = make_run()
+    other = Path(shutil.copytree(first, tmp_path / "other"))
+    for run, day in ((first, "2026-01-01"), (other, "2026-01-02")):
+        write_run_json(run, sessions=[{"started": f"{day}T00:00:00+00:00", "seconds": {}}])
+    folder = export_run(first, "lm-eval", tmp_path / "out").path
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert export_run(other, "lm-eval", tmp_path / "out").path == folder
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert before.items() < after.items()
+    assert len(after) == 2 * len(before)
+    assert {name.replace("2026-01-02", "2026-01-01") for name in after} == set(before)
+    for run in (first, other):
+        with pytest.raises(BadInput, match="holds files already"):
+            export_run(run, "lm-eval", tmp_path / "out")
+    (folder / "results_of_mine.txt").write_text("mine")
+    write_run_json(other, sessions=[{"started": "2026-01-03T00:00:00+00:00", "seconds": {}}])
+    with pytest.raises(BadInput, match="holds files already"):
+        export_run(other, "lm-eval", tmp_path / "out")
+
+
 def test_items_that_are_scored_in_part(tmp_path: Path) -> None:
     folder = write_run_json(tmp_path / "run")
     row = {"sentence": "_ ran.", "option1": "He", "option2": "She", "answer": "1"}
