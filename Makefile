@@ -12,12 +12,13 @@ PYTEST_ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install -q $(PIP_ARGS) -c constraints.txt
 
-.PHONY: help demo test check lint types tests docs clean
+.PHONY: help demo test check lint types tests docs dist clean
 
 help:
 	@echo "make demo   the paper in miniature: train tiny models, evaluate them into one table, then a small real model (minutes, no GPU)"
 	@echo "make test   linter, types and all tests"
 	@echo "make docs   this documentation as a site, in site/index.html"
+	@echo "make dist   a wheel and an sdist, in dist/"
 	@echo "make clean  remove the virtual environment and what the demo made"
 
 demo: $(VENV)/.base
@@ -61,5 +62,9 @@ $(VENV)/.dev: $(VENV)/.base
 	PYTHON="$(PYTHON)" sh tests/install_inspect.sh
 	touch $@
 
+# Without a network: what builds is in the environment already.
+dist: $(VENV)/.dev
+	$(BIN)/python -m build --no-isolation
+
 clean:
-	rm -rf $(VENV) demo-runs site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) dist demo-runs site .pytest_cache .mypy_cache .ruff_cache

@@ -204,6 +204,7 @@ def test_every_extra_that_is_named_is_there() -> None:
     assert {name: place for name, place in named.items() if name not in extras} == {}
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_evaluates(built: Built, tiny_llama: Path, tmp_path: Path) -> None:
     """In an environment of its own, where the packages that it needs are those of this one.
 

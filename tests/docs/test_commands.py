@@ -59,6 +59,8 @@ def served(tiny_llama: Path) -> Iterator[str]:
 
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+FOLLOWED = ROOT / "CONTRIBUTING.md"
+"""Its blocks are run as they stand, by test_contributing.py."""
 
 
 @pytest.mark.slow
@@ -226,7 +228,7 @@ def _snippet(
             )
 
 
-@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+@pytest.mark.parametrize("page", [*PAGES, FOLLOWED], ids=[*NAMES, FOLLOWED.name])
 def test_what_sentences_quote_is_there(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`bfpo-bench …` in a line of text may leave out what it needs, but names what there is."""
     wrong = [

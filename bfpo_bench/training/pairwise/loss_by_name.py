@@ -8,7 +8,8 @@ import itertools
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from types import ModuleType
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor
@@ -18,14 +19,19 @@ from bfpo_bench.common.imports import check_parameters, import_function, own_cod
 from bfpo_bench.training.pairwise import losses, safety_losses, trl_losses
 from bfpo_bench.training.pairwise.losses import Loss, PairLogps
 
-BUILT_IN: dict[str, Callable[..., Tensor]] = {
-    function.__name__: function
-    for function in (
-        *(losses.bfpo, losses.dpo, losses.ipo, losses.modpo),
-        *(safety_losses.safedpo, safety_losses.bso, safety_losses.midpo),
-        *(trl_losses.kto, trl_losses.simpo, trl_losses.cpo, trl_losses.orpo),
-    )
-}
+
+def _losses_of(module: ModuleType) -> dict[str, Callable[..., Tensor]]:
+    """The public functions of a module that make a tensor of a batch."""
+    found = {}
+    for name, function in inspect.getmembers(module, inspect.isfunction):
+        if function.__module__ == module.__name__ and not name.startswith("_"):
+            hints = list(get_type_hints(function).values())
+            if (hints[0], hints[-1]) == (PairLogps, Tensor):
+                found[name] = function
+    return found
+
+
+BUILT_IN = _losses_of(losses) | _losses_of(safety_losses) | _losses_of(trl_losses)
 
 
 def load_loss(name: str, parameters: Mapping[str, Any] | None = None) -> Loss:

@@ -2,7 +2,8 @@
 
 A loss is ``def name(logps: PairLogps, *, parameter=default) -> Tensor`` of shape [pairs], without
 reduction. Those of the BFPO paper's table are here, its rivals' in ``safety_losses.py`` and
-``trl_losses.py``; a recipe names one of them, or a function of that form (``loss_by_name.py``).
+``trl_losses.py``; a recipe names any public function of that form in these three files, or one of
+its own (``loss_by_name.py``).
 Equations and what theory says of them: docs/losses.md.
 """
 
