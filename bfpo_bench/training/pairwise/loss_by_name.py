@@ -22,7 +22,7 @@ from bfpo_bench.training.pairwise.losses import Loss, PairLogps
 
 def _losses_of(module: ModuleType) -> dict[str, Callable[..., Tensor]]:
     """The public functions of a module that make a tensor of a batch."""
-    found = {}
+    found: dict[str, Callable[..., Tensor]] = {}
     for name, function in inspect.getmembers(module, inspect.isfunction):
         if function.__module__ == module.__name__ and not name.startswith("_"):
             hints = list(get_type_hints(function).values())
