@@ -137,8 +137,8 @@ def _fronts(cells: Sequence[Cell]) -> Figure:
     arms = [arm for arm in METHODS if front_of(cells, arm.name)]
     across = min(3, len(arms))
     down = math.ceil(len(arms) / across)
-    left, above = 0.65, 0.95
-    width, height = left + 0.2 + 3.1 * across, above + 0.55 + 2.5 * down
+    left, above = 0.65, 1.05
+    width, height = left + 0.2 + 3.1 * across, above + 0.55 + 2.7 * down
     figure = Figure(figsize=(width, height))
     figure.subplots_adjust(
         left=left / width,
@@ -146,7 +146,7 @@ def _fronts(cells: Sequence[Cell]) -> Figure:
         top=1 - above / height,
         bottom=0.55 / height,
         wspace=0.1,
-        hspace=0.22,
+        hspace=0.32,
     )
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
     every = _places(list(by_seed(cells, FRONT, arm.name).values()) for arm in METHODS)
@@ -158,7 +158,8 @@ def _fronts(cells: Sequence[Cell]) -> Figure:
         for bfpo in main:
             _line(axes, cells, bfpo, "#9fc0db")
         _line(axes, cells, arm, "#0072B2" if arm in main else "#D55E00", told=True)
-        axes.set_title(arm.name, loc="left", fontsize=10.5, weight="bold")
+        # Above what is told of the upper end.
+        axes.set_title(arm.name, loc="left", fontsize=10.5, weight="bold", pad=13)
     for axes in panels[len(arms) :]:
         axes.set_visible(False)
     figure.supxlabel("harmless (% of harmful requests)", fontsize=9, y=0.1 / height)
