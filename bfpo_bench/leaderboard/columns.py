@@ -156,8 +156,15 @@ def key_of(task: str) -> str:
     return column.key if column else task
 
 
-def sort_key(name: str, columns: Sequence[Column]) -> Column | None:
-    """The column that --sort names; None for the row's name.
+def named_column(
+    name: str, columns: Sequence[Column], kind: str, besides: Sequence[str] = ()
+) -> Column:
+    """The column that goes by a key or a title.
+
+    Args:
+        columns: those that are known besides :data:`COLUMNS`.
+        kind: what it is named for, in the message.
+        besides: names that would be right but are no column's.
 
     Raises:
         BadInput: there is none of that name.
@@ -165,9 +172,18 @@ def sort_key(name: str, columns: Sequence[Column]) -> Column | None:
     known = {**COLUMNS, **{column.key: column for column in columns}}
     titles = {column.title.lower().rstrip("."): column for column in known.values()}
     wanted = name.lower().rstrip(".")
-    if wanted == "name":
-        return None
-    found = known.get(wanted) or titles.get(wanted)
+    found = known.get(name) or known.get(wanted) or titles.get(wanted)
     if found is None:
-        raise unknown_name("column to sort by", name, ["name", *known])
+        raise unknown_name(kind, name, [*besides, *known])
     return found
+
+
+def sort_key(name: str, columns: Sequence[Column]) -> Column | None:
+    """The column that --sort names; None for the row's name.
+
+    Raises:
+        BadInput: there is none of that name.
+    """
+    if name.lower().rstrip(".") == "name":
+        return None
+    return named_column(name, columns, "column to sort by", ["name"])

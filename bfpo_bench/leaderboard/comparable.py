@@ -19,10 +19,10 @@ _PAIRED = ("items", "win rate")
 
 @dataclass(frozen=True)
 class Opened:
-    """Models that may be compared with the first of them.
+    """Models that are to be compared with the first of them.
 
     Attributes:
-        warnings: why they ought not to be; empty unless that was forced.
+        warnings: why they ought not to be.
         remarks: what is not the same in them and need not be.
     """
 
@@ -54,16 +54,14 @@ class Opened:
         return "; ".join(f"{name}: {by}" for name, by in said.items()) or None
 
 
-def open_models(paths: Sequence[Path], judge: str | None = None, force: bool = False) -> Opened:
+def open_models(paths: Sequence[Path], judge: str | None = None) -> Opened:
     """Opens what is to be compared, a run or the runs of one model at each path.
 
     Args:
         judge: use this judge's verdicts.
-        force: also what was measured differently.
 
     Raises:
-        BadInput: no finished run, one that fails its check, samples that are not at hand, or runs
-            measured differently (unless forced).
+        BadInput: no finished run, one that fails its check, or samples that are not at hand.
     """
     models = tuple(_model(path, judge) for path in paths)
     warnings, remarks = (
@@ -74,11 +72,6 @@ def open_models(paths: Sequence[Path], judge: str | None = None, force: bool = F
         )
         for said in (False, True)
     )
-    if warnings and not force:
-        raise BadInput(
-            f"these runs were not measured alike ({'; '.join(warnings)}); compare runs that were, "
-            "or use --force to do it all the same."
-        )
     remarks = tuple(f"{remark}, which need not agree" for remark in remarks)
     return Opened(tuple(paths), models, warnings, remarks)
 

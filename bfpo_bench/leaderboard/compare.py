@@ -46,7 +46,12 @@ def compare_runs(
         raise BadInput("a comparison needs two runs at least; name another one.")
     if not 0 < margin < 100:
         raise BadInput(f"--margin is in percentage points, above 0 and below 100, not {margin:g}.")
-    opened = open_models(paths, judge, force)
+    opened = open_models(paths, judge)
+    if opened.warnings and not force:
+        raise BadInput(
+            f"these runs were not measured alike ({'; '.join(opened.warnings)}); compare runs that "
+            "were, or use --force to do it all the same."
+        )
     first, names = opened.models[0], opened.names
     found = [
         paired_columns(first, other, seed, (paths[0], path))

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.common.statistics import Floats, Tally, draw_tasks, mean_of
+from bfpo_bench.common.statistics import CONFIDENCE, Tally, draw_tasks, mean_of
 from bfpo_bench.leaderboard.columns import (
     ALPACA,
     COLUMNS,
     CROWS_PAIRS,
     CROWS_PAIRS_DISTANCE,
     DISC_DISTANCE,
+    Column,
 )
 from bfpo_bench.leaderboard.load import Loaded
 from bfpo_bench.leaderboard.rows import DISC_TASKS, UNBIASED, fairness
@@ -23,7 +24,7 @@ from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.leaderboard.shares import group_of, task_columns
 from bfpo_bench.leaderboard.stats.also import paired_also
 from bfpo_bench.leaderboard.stats.items import paired_tallies
-from bfpo_bench.leaderboard.stats.paired import Paired
+from bfpo_bench.leaderboard.stats.paired import Paired, step_of_mean
 from bfpo_bench.leaderboard.stats.verdicts import GROUP as VERDICT
 from bfpo_bench.leaderboard.stats.verdicts import paired_verdicts
 from bfpo_bench.run.results import TITLES
@@ -34,6 +35,10 @@ JUDGED = ("gen", "harm", "answ", "apart", VERDICT)
 
 WIN_RATE = replace(ALPACA, title="Alpaca, win rate")
 """The raw one: length control belongs to a model's outputs as a whole and cannot be paired."""
+
+
+_SURE = (1 + CONFIDENCE) / 2
+"""The share of draws on one side of 50 from which a model is taken to be there."""
 
 
 def paired_columns(
@@ -57,24 +62,45 @@ def paired_columns(
     return [*_suite_columns(first, other, seed, paths, bool(beside)), *beside], remarks
 
 
+def from_fifty(paired: Paired, column: Column) -> Paired:
+    """The distances from 50 of a share that is the better the nearer it is to 50.
+
+    |x − 50| of draws on both sides of 50 is too large, so where an interval's end depends on a
+    distance not being small, it counts by the side of 50 that the model is on for sure: 0 where
+    that is open.
+
+    Args:
+        column: the distance's own.
+    """
+    off = paired.drawn - UNBIASED
+    sides = np.where(np.mean(off > 0, axis=0) > _SURE, 1, 0) - (np.mean(off < 0, axis=0) > _SURE)
+    far, least = abs(off), sides * off
+    ends = least[:, 1] - far[:, 0], far[:, 1] - least[:, 0]
+    scores = abs(paired.scores - UNBIASED)
+    return Paired(column, scores, far, own_ends=ends, step=paired.one_more)
+
+
 def paired_distances(paired: Sequence[Paired]) -> list[Paired]:
     """CrowS-Pairs by its distance from 50, and the Disc. that takes it so, where tasks allow it."""
     by_key = {one.column.key: one for one in paired}
-    found = []
-    if crows := by_key.get(CROWS_PAIRS.key):
-        scores, drawn = abs(crows.scores - UNBIASED), abs(crows.drawn - UNBIASED)
-        found.append(Paired(CROWS_PAIRS_DISTANCE, scores, drawn))
-    if by_key.keys() >= DISC_TASKS.keys():
-        parts = [by_key[key] for key in DISC_TASKS]
-        crows_last = [
-            (fairness(one.scores), fairness(one.drawn))
-            if one.column is CROWS_PAIRS
-            else (one.scores, one.drawn)
-            for one in parts
-        ]
-        all_scores, all_drawn = zip(*crows_last, strict=True)
-        found.append(Paired(DISC_DISTANCE, np.mean(all_scores, axis=0), mean_of(all_drawn)))
-    return found
+    if CROWS_PAIRS.key not in by_key:
+        return []
+    crows = from_fifty(by_key.pop(CROWS_PAIRS.key), CROWS_PAIRS_DISTANCE)
+    rest = [by_key[key] for key in DISC_TASKS if key in by_key]
+    if len(rest) + 1 < len(DISC_TASKS):
+        return [crows]
+    scores, drawn = (
+        mean_of([fairness(UNBIASED + far), *others])
+        for far, others in (
+            (crows.scores, [one.scores for one in rest]),
+            (crows.drawn, [one.drawn for one in rest]),
+        )
+    )
+    nearest, farthest = crows.ends
+    apart = [one.drawn[:, 1] - one.drawn[:, 0] for one in rest]
+    ends = mean_of([-2 * farthest, *apart]), mean_of([-2 * nearest, *apart])
+    step = step_of_mean([2 * crows.step, *(one.one_more for one in rest)])
+    return [crows, Paired(DISC_DISTANCE, scores, drawn, own_ends=ends, step=step)]
 
 
 def items_left_out(first: Loaded, other: Loaded, found: Sequence[Paired]) -> list[str]:
@@ -119,17 +145,20 @@ def _suite_columns(
         )
     drawn = draw_tasks(tallies, seed)
     parts = {group: _whole(group, first, other, tallies) for group in AVERAGED}
-    means: dict[str, tuple[Floats, Floats, Tally | None]] = {}
+    means: dict[str, Paired] = {}
     for key, names in parts.items():
         if names:
             scores = np.mean([100 * tallies[name].means for name in names], axis=0)
             # An average of one task is that task.
             only = tallies[names[0]] if len(names) == 1 else None
-            means[key] = scores, mean_of([drawn[name] for name in names]), only
+            step = step_of_mean([100 / tallies[name].groups for name in names])
+            draws = mean_of([drawn[name] for name in names])
+            means[key] = Paired(COLUMNS[key], scores, draws, only, seed, step=step)
     if {"disc", "gen"} <= means.keys():
         both = [means["disc"], means["gen"]]
-        scores = np.mean([value for value, _, _ in both], axis=0)
-        means["savg"] = scores, mean_of([draws for _, draws, _ in both]), None
+        scores, draws = np.mean([m.scores for m in both], axis=0), mean_of([m.drawn for m in both])
+        step = step_of_mean([mean.one_more for mean in both])
+        means["savg"] = Paired(COLUMNS["savg"], scores, draws, None, seed, step=step)
     columns = task_columns(results)
     # A suite of one's own may have the paper's tasks in another average.
     tasks = {
@@ -139,7 +168,7 @@ def _suite_columns(
         for name in tallies
     }
     return [
-        *(Paired(COLUMNS[mean], *means[mean], seed) for mean in TITLES if mean in means),
+        *(means[mean] for mean in TITLES if mean in means),
         *(
             Paired(tasks[name], 100 * tally.means, drawn[name], tally, seed)
             for name, tally in tallies.items()

@@ -10,7 +10,7 @@ from bfpo_bench.common.statistics import draw_tasks, mean_of
 from bfpo_bench.leaderboard.also import also_column
 from bfpo_bench.leaderboard.load import Loaded
 from bfpo_bench.leaderboard.stats.items import Values, opened
-from bfpo_bench.leaderboard.stats.paired import Paired
+from bfpo_bench.leaderboard.stats.paired import Paired, step_of_mean
 from bfpo_bench.run.also import AlsoMetric, AlsoResult, shown
 from bfpo_bench.run.outcomes import item_groups, pooled
 
@@ -68,7 +68,8 @@ def _paired(
     }
     scores = np.mean([100 * tally.means for tally in tallies.values()], axis=0)
     drawn = mean_of(list(draw_tasks(tallies, seed).values()))
-    return Paired(column, scores, drawn, None, seed)
+    step = step_of_mean([100 / tally.groups for tally in tallies.values()])
+    return Paired(column, scores, drawn, None, seed, step=step)
 
 
 def _values(

@@ -37,6 +37,8 @@ class Paired:
         drawn: the same resampled, ``[resamples, 2]``.
         tally: of the items, None for an average of several tasks.
         seed: of the draws for an exact test.
+        own_ends: see `ends`; None where they follow from the rest.
+        step: of what has no tally, see `one_more`.
     """
 
     column: Column
@@ -44,6 +46,8 @@ class Paired:
     drawn: Floats
     tally: Tally | None = None
     seed: int = 0
+    own_ends: tuple[Floats, Floats] | None = None
+    step: float = 0.0
 
     @property
     def value(self) -> float:
@@ -60,9 +64,16 @@ class Paired:
         one, two = (int(counts[(points == which).all(axis=1)].sum()) for which in ((1, 0), (0, 1)))
         return one, two
 
+    @property
+    def one_more(self) -> float:
+        """Points that one more item, or group of items, would change; of an average one in all."""
+        return self.step if self.tally is None else 100 / self.tally.groups
+
     @cached_property
     def ends(self) -> tuple[Floats, Floats]:
         """Differences drawn for an interval's lower end, and for its upper one, ``[resamples]``."""
+        if self.own_ends is not None:
+            return self.own_ends
         if self.alone is not None and self.tally is not None:
             return _exact_draws(*self.alone, self.tally.items, self.seed)
         differences = np.round(self.drawn[:, 1] - self.drawn[:, 0], 9)
@@ -102,6 +113,11 @@ class Difference:
     test: str
     detectable: float
     verdict: Verdict
+
+
+def step_of_mean(steps: Sequence[float]) -> float:
+    """What one more item in all its parts would change a mean by, from what one changes each by."""
+    return sum(steps) / len(steps) ** 2
 
 
 def difference(paired: Paired) -> Difference:

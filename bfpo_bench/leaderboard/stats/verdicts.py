@@ -17,7 +17,7 @@ from bfpo_bench.leaderboard.load import Loaded
 from bfpo_bench.leaderboard.protocol import of_cell
 from bfpo_bench.leaderboard.shares import share_parts, task_columns
 from bfpo_bench.leaderboard.stats.items import item_tally, opened
-from bfpo_bench.leaderboard.stats.paired import Paired
+from bfpo_bench.leaderboard.stats.paired import Paired, step_of_mean
 
 _OTHER: dict[str, tuple[str, str, Direction]] = {
     "harmless": ("complied", "answered", "lower"),
@@ -53,7 +53,9 @@ def paired_shares(first: Loaded, other: Loaded, seed: int) -> list[Paired]:
             if shown and keys and all(key in by_key for key in keys):
                 parts = [by_key[key] for key in keys]
                 scores = np.mean([part.scores for part in parts], axis=0)
-                means.append(Paired(average, scores, mean_of([part.drawn for part in parts])))
+                drawn = mean_of([part.drawn for part in parts])
+                step = step_of_mean([part.one_more for part in parts])
+                means.append(Paired(average, scores, drawn, step=step))
     return [*tasks, *means]
 
 
