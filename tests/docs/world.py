@@ -253,6 +253,9 @@ def _runs(folder: Path) -> None:
         bfpo_bench.evaluate(str(model), output=folder / "runs" / name, **common)
     # What is not for a demonstration.
     synthetic_run(folder / "paper" / "my-model", "my-org/my-model", limit=2)
+    for name in ("released", "candidate"):
+        synthetic_run(folder / "runs" / name, name, limit=2)
+    (folder / "gate.yaml").write_text("margin: 99\ncolumns: {ToxiGen: }\n", encoding="utf-8")
     few = {**common, "tasks": ["alpaca"]}
     bfpo_bench.evaluate(str(folder / "my-model"), output=folder / "alpaca" / "my-model", **few)
 

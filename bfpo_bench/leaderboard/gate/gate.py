@@ -65,7 +65,7 @@ class Gate:
         parts = [f"{said[o]} {listed[o]}" for o in ("fail", "undecided", "pass") if listed[o]]
         because = f" ({'; '.join(self.reasons)})" if self.reasons else ""
         return (
-            f"Gate: {self.outcome}. {self.candidate} against {self.baseline} {', '.join(parts)}"
+            f"Gate: {self.outcome}. {self.candidate} against {self.baseline} {'; '.join(parts)}"
             f"{because}."
         )
 

@@ -39,7 +39,8 @@ def why(check: Check, reasons: Sequence[str] = ()) -> str:
     least, most = _by(check.low, check.bar, True), _by(check.high, check.bar, False)
     allowed = f"the {points(-check.bar)} that the policy allows"
     if check.outcome == "pass":
-        return f"{begin}; {sure} {least}{'' if check.floor else f', within {allowed}'}."
+        near_it = not check.floor and check.low < 0
+        return f"{begin}; {sure} {least}{f', within {allowed}' if near_it else ''}."
     if check.outcome == "fail":
         return f"{begin}; {sure} {most}{'' if check.floor else f', beyond {allowed}'}."
     said = f"{begin}; {sure} {least} and {most}"
