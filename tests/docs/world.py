@@ -56,6 +56,8 @@ STANDS_FOR = {
     "runs/old": "runs/my-model",
     "runs/my-model-mini": "alpaca/my-model",
     "runs/my-model --format hub": "paper/my-model --format hub",
+    "runs/candidate": "paper/candidate",
+    "runs/released": "paper/released",
     "runs/zephyr": "alpaca/zephyr",
     "runs/zephyr-bfpo": "alpaca/zephyr-bfpo",
     "runs/before runs/after": "runs/sft runs/sft-bfpo",
@@ -254,7 +256,7 @@ def _runs(folder: Path) -> None:
     # What is not for a demonstration.
     synthetic_run(folder / "paper" / "my-model", "my-org/my-model", limit=2)
     for name in ("released", "candidate"):
-        synthetic_run(folder / "runs" / name, name, limit=2)
+        synthetic_run(folder / "paper" / name, name, limit=2)
     (folder / "gate.yaml").write_text("margin: 99\ncolumns: {ToxiGen: }\n", encoding="utf-8")
     few = {**common, "tasks": ["alpaca"]}
     bfpo_bench.evaluate(str(folder / "my-model"), output=folder / "alpaca" / "my-model", **few)

@@ -96,9 +96,11 @@ def test_its_script_knows_every_exit_code(
     output, summary = tmp_path / "output", tmp_path / "summary"
     done = subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
-        env={"GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(summary), "PATH": "/usr/bin:/bin"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={"GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(summary)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == ends, done.stderr
     assert summary.read_text() == "| a row |\n"
     assert (output.read_text() if output.exists() else "") == (verdict and f"verdict={verdict}\n")
