@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from bfpo_bench.common.foreign import place_of
 from bfpo_bench.common.options import arguments
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import output_folder
+from bfpo_bench.run.average import Average
+from bfpo_bench.run.corrected import CorrectedShare
 from bfpo_bench.run.identity import GROWING, nameless
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.run_json import read_evaluation
@@ -38,7 +40,10 @@ def report(options: EvaluateOptions, results: Results, progress: Progress) -> No
 
 
 def numbers(results: Results) -> dict[str, float]:
-    """Every number of a run by ``task/part``: a task's, an average's (``savg/score``), Alpaca's."""
+    """Every number of a run by ``task/part``: a task's, an average's (``savg/score``), Alpaca's;
+    each judge's averages and what people's labels correct, with ``judges/NAME/`` and
+    ``corrected/`` before that.
+    """
     found: dict[str, float] = {}
     frame = results.to_frame()
     parts = frame.select_dtypes("number").columns
@@ -46,12 +51,21 @@ def numbers(results: Results) -> dict[str, float]:
         name = f"{row['task']}/{row['metric']}" if row["group"] == "also" else row["task"]
         found |= {f"{name}/{part}": row[part] for part in parts if _known(row[part])}
     if results.helpfulness is not None:
-        alpaca = {part: getattr(results.helpfulness, part) for part in ALPACA}
-        found |= {f"alpaca/{part}": value for part, value in alpaca.items() if _known(value)}
+        alpaca = {f"alpaca/{part}": getattr(results.helpfulness, part) for part in ALPACA}
+        found |= {name: value for name, value in alpaca.items() if _known(value)}
+    beside: dict[str, Mapping[str, Average | CorrectedShare]] = {}
+    if results.panel is not None:
+        beside |= {f"judges/{name}": one.averages for name, one in results.panel.members.items()}
+    if results.corrected is not None:
+        beside |= {"corrected": {**results.corrected.tasks, **results.corrected.averages}}
+    for whose, means in beside.items():
+        for key, mean in means.items():
+            bounds = {"score": mean.value, "low": mean.low, "high": mean.high}
+            found |= {f"{whose}/{key}/{part}": v for part, v in bounds.items() if _known(v)}
     return found
 
 
-def _known(value: Any) -> bool:
+def _known(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not math.isnan(value)
 
 

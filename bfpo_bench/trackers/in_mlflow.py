@@ -72,10 +72,8 @@ class MlflowRun(Tracker):
         self.last_step = int(self._known.get(STEP, -1))
         self._config = subject.config
         # A parameter stays what it was first; what has changed since is a tag.
-        known, texts = (
-            run.data.params,
-            [(name, text[:LONGEST]) for name, text in _flat(self._config)],
-        )
+        known = run.data.params
+        texts = [(name, text[:LONGEST]) for name, text in _flat(subject.config)]
         new = [Param(*one) for one in texts if one[0] not in known]
         changed = [RunTag(*one) for one in texts if known.get(one[0], one[1]) != one[1]]
         for at in range(0, max(len(new), len(changed)), 100):

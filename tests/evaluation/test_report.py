@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from benchmarks.synthetic_runs import synthetic_run
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.report import numbers, report
+from bfpo_bench.run.average import Average
+from bfpo_bench.run.corrected import Corrected, CorrectedShare
+from bfpo_bench.run.panel import Member, Panel
 from bfpo_bench.run.results_files import read_results
 from tests.cli.program import run as program
 from tests.trackers.offline import experiment, runs
@@ -88,6 +92,27 @@ def test_both_hold_the_results(offline: Path, evaluated: Path) -> None:
 
 def table_rows(table: dict[str, list[list[str]]]) -> list[dict[str, str]]:
     return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+
+
+def test_numbers_beside_the_runs_own(evaluated: Path) -> None:
+    results = read_results(evaluated / "results.json")
+    gen = Average(50.0, 1.0, [], 40.0, 60.0)
+    none = Average(None, None, ["ALERT"])
+    corrected = CorrectedShare("Gen.", 50.0, 45.5, 41.0, 50.0, 99)
+    more = replace(
+        results,
+        panel=Panel({"a": Member({"gen": gen, "savg": none})}, [], {}),
+        corrected=Corrected("m", {}, {}, {}, {"gen": corrected}, []),
+    )
+    told, before = numbers(more), numbers(results)
+    assert {name: told[name] for name in told.keys() - before.keys()} == {
+        "judges/a/gen/score": 50.0,
+        "judges/a/gen/low": 40.0,
+        "judges/a/gen/high": 60.0,
+        "corrected/gen/score": 45.5,
+        "corrected/gen/low": 41.0,
+        "corrected/gen/high": 50.0,
+    }
 
 
 def test_another_model_in_the_same_folder_is_another_run(offline: Path, evaluated: Path) -> None:
