@@ -28,6 +28,8 @@ Examples:
 
   bfpo-bench evaluate --model ./my-model --tasks disc,advbench --limit 200 --data-dir ./data
 
+  bfpo-bench evaluate --model ./my-model --precision 1.0
+
 Answers are stored in the run directory as they come. Stop it any time; the same command goes on.
 """
 
@@ -36,7 +38,7 @@ app = command_app()
 
 
 @app.command(epilog=EXAMPLE)
-@takes(EvaluateOptions, first=("model", "suite", "output", "tasks", "limit", "judge"))
+@takes(EvaluateOptions, first=("model", "suite", "output", "tasks", "limit", "precision", "judge"))
 def evaluate(
     options: EvaluateOptions,
     dry_run: Annotated[

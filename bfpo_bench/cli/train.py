@@ -33,7 +33,10 @@ On several GPUs: accelerate launch -m bfpo_bench train … (docs/training.md).
 
 RENAMED = {
     name: f"eval_{name}"
-    for name in ("output", "seed", "dtype", "batch_size", "max_length", "chat_template", "fresh")
+    for name in (
+        *("output", "seed", "dtype", "batch_size", "max_length", "chat_template", "fresh"),
+        "precision",
+    )
 }
 """Options of evaluate that here would be read as settings of the training."""
 

@@ -22,6 +22,7 @@ from bfpo_bench.estimate.timing import StageTime, measure
 from bfpo_bench.estimate.tokens import Workload, judge_work, task_work
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import Evaluation, resolve
+from bfpo_bench.evaluation.rounds import Rounds
 from bfpo_bench.evaluation.target import LocalTarget
 from bfpo_bench.helpfulness.annotator import ChosenAnnotator
 from bfpo_bench.judges import RubricCard, ZooCard
@@ -65,10 +66,15 @@ def dry_run(
         f"suite {evaluation.suite.name}, run directory {evaluation.output}",
     ]
     lines += evaluation.left_out.values()
+    if options.precision is not None:
+        lines.append(
+            f"--precision {options.precision:g} stops each task as soon as its items are enough: "
+            "what is said of all of them is the most that can be asked"
+        )
     if tokenizer is None:
         lines.append(f"no tokenizer given: tokens are guessed at {GUESS} characters each")
     for task, work in zip(planned, works, strict=True):
-        lines += ["", *_task_lines(task, work)]
+        lines += ["", *_task_lines(task, work), *_stops(task, options)]
     lines += [
         "",
         f"In all about {sum(work.read for work in works):,} tokens to read, "
@@ -130,6 +136,16 @@ def _task_lines(task: Task | AlsoTask, work: Workload) -> list[str]:
         f"at most {work.generated:,} to generate",
         _shown("prompt", task.prompts[0].prompt),
     ]
+
+
+def _stops(task: Task | AlsoTask, options: EvaluateOptions) -> list[str]:
+    """Where a task may stop that is wanted with a precision."""
+    if options.precision is None or not isinstance(task, Task):
+        return []
+    rounds = Rounds(task, options.precision, options.seed)
+    if rounds.why_whole is not None:
+        return [f"   {rounds.why_whole}"]
+    return [f"   may stop at {', '.join(map(str, rounds.sizes[:-1]))} items"]
 
 
 def _shown(label: str, text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.judges import load_judge
 from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, RefusalOptions, choose_judge
+from bfpo_bench.run.shares import Judges
 from bfpo_bench.suites import PromptKind, Suite
 from bfpo_bench.tasks.requests import Task
 
@@ -31,6 +32,11 @@ class Bench:
         if self.refusal is self.harm:
             del both["refusal_judge"]
         return {part: chosen for part, chosen in both.items() if chosen is not None}
+
+    @property
+    def judges(self) -> Judges:
+        """Whose verdicts count."""
+        return Judges(*(one.card.name if one else None for one in (self.harm, self.refusal)))
 
     def identity(self) -> dict[str, Any]:
         """Those parts. ``judge`` is always there, as in runs of before there were others."""

@@ -169,6 +169,13 @@ class EvaluateOptions(TargetOptions):
     limit: Annotated[Count | None, Help("At most so many items per task, drawn by the seed.")] = (
         None
     )
+    precision: Annotated[
+        float | None,
+        Help(
+            "Ask each task only until its number is known to so many percentage points, with 95 % "
+            "confidence."
+        ),
+    ] = None
     max_new_tokens: Annotated[
         Count | None, Help("Most tokens of a response, instead of the suite's.")
     ] = None

@@ -75,7 +75,11 @@ def judge_tasks(
 
     def responses(part: str, some: Sequence[Task]) -> dict[str, Sequence[ResponseRecord]]:
         more = correction.asked if correction is not None and part == "judge" else {}
-        return {**{task.name: store.lazy_responses(task.name) for task in some}, **more}
+        asked = {
+            task.name: store.lazy_responses(task.name, map(task.item_id, range(task.size)))
+            for task in some
+        }
+        return {**asked, **more}
 
     def ask(at: Sequence[str], chosen: ChosenJudge, some: Sequence[Task]) -> None:
         name, key = chosen.card.name, answer_key("judge", reduce(getitem, at, identity))

@@ -14,6 +14,7 @@ from bfpo_bench.evaluation.at_hand import tasks_at_hand
 from bfpo_bench.evaluation.bench import Bench, choose_judges
 from bfpo_bench.evaluation.chat_prompts import choose_template
 from bfpo_bench.evaluation.options import EvaluateOptions
+from bfpo_bench.evaluation.rounds import check_precision
 from bfpo_bench.evaluation.target import Target, find_target
 from bfpo_bench.helpfulness.annotator import AnnotatorOptions, ChosenAnnotator, choose_annotator
 from bfpo_bench.helpfulness.cost import Prices
@@ -80,6 +81,7 @@ class Evaluation:
                 for task in self.tasks
             },
             "limit": options.limit,
+            **({} if options.precision is None else {"precision": options.precision}),
             "seed": options.seed,
             **self.judges.identity(),
             **({"also": self.also.identity()} if self.also.asked else {}),
@@ -123,6 +125,8 @@ def resolve(
     target = find_target(options, options.loading.chosen_backend(), begun)
     also = choose_also(options, suite)
     tasks, left_out = tasks_at_hand(options, suite, wanted, also.missing)
+    if options.precision is not None:
+        check_precision(options.precision, options.limit, tasks)
     annotator = None
     loading = options.loading.beside_target()
     wish = JudgeOptions.of(options, judge=name, loading=loading)

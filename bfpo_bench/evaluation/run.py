@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from bfpo_bench.also.task import AlsoTask
 from bfpo_bench.common.progress import Progress, logged
+from bfpo_bench.engines.protocol import Engine
 from bfpo_bench.evaluation import alpaca, panel, stages
-from bfpo_bench.evaluation.correct import correction_of
+from bfpo_bench.evaluation.correct import Correction, correction_of
 from bfpo_bench.evaluation.finished import finished_results
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import Evaluation, resolve
+from bfpo_bench.evaluation.rounds import Rounds
 from bfpo_bench.evaluation.summarize import collect
 from bfpo_bench.evaluation.target import TRAINING_RECORD
 from bfpo_bench.run.directory import RunDirectory
@@ -74,19 +76,14 @@ class _Stages:
                     self.run_directory.write_text(TRAINING_RECORD, training)
                 planned = self.evaluation.planned()
                 also = self.evaluation.also.written(self.evaluation.target, self.evaluation.options)
-                everything: list[Task | AlsoTask] = [*planned, *also]
-                for one in everything:
+                options = self.evaluation.options
+                rounds = [Rounds(task, options.precision, options.seed) for task in planned]
+                for one in also:
                     stages.store_items(one, self.store)
-            self._target(everything)
-            for task in planned:
-                if task.scores:
-                    stages.store_outcomes(task, self.store)
-            judges = self.evaluation.judges
-            correction = correction_of(self.evaluation.labels, self.identity, self.store)
-            panel.judge_tasks(
-                *(judges, planned, self.identity, self.store, self.session, self.progress),
-                correction,
-            )
+            self._target(rounds, also)
+            while judged := [one for one in rounds if one.part is not None]:
+                self._judges(judged)
+                self._target(judged)
             if self.evaluation.annotator is not None:
                 with self.session.timed("annotate"):
                     alpaca.annotate(self.evaluation, self.store, self.progress)
@@ -94,8 +91,10 @@ class _Stages:
                 run = self.run_directory
                 mixed = mixed_versions(run.sessions, self.identity["backend"])
                 caveats = [*self.evaluation.target.caveats, *mixed]
-                results = collect(self.evaluation, run, self.store, planned, caveats, also)
-                results = panel.of_evaluation(run, self.store, results, judges, correction)
+                results = collect(self.evaluation, run, self.store, rounds, caveats, also)
+                results = panel.of_evaluation(
+                    *(run, self.store, results, self.evaluation.judges, self._correction())
+                )
                 # Whoever sees results finds all that they were made of.
                 run.copy_store()
                 self.run_directory.write_text("table.md", markdown(results))
@@ -105,30 +104,64 @@ class _Stages:
             self._say_time()
             self.session.record()
 
-    def _target(self, planned: Sequence[Task | AlsoTask]) -> None:
-        open_tasks = [
-            task for task in planned if stages.unanswered(task, self.model_key, self.store)
+    def _target(self, rounds: Sequence[Rounds], also: Sequence[AlsoTask] = ()) -> None:
+        """Has the model answer what is asked in this round; of scored tasks, in all rounds."""
+        with self.session.timed("prepare"):
+            for one in rounds:
+                one.begin(self.store, self.model_key)
+        waiting = [
+            one for one in rounds if one.part and (one.part.scores or self._unanswered(one.part))
         ]
-        if not open_tasks:
+        beside = [task for task in also if self._unanswered(task)]
+        if not waiting and not beside:
             return
         with self.session.timed("load model"):
             target = self.evaluation.target
             if target.note:
                 self.progress.say(f"{target.name}: {target.note}.")
             with self.progress.stage(f"loading {target.name} ({target.backend})"):
-                engine = target.open(open_tasks, self.run_directory.scratch)
+                asked = [one.part for one in waiting if one.part]
+                engine = target.open([*asked, *beside], self.run_directory.scratch)
         try:
-            for task in open_tasks:
-                arguments = (task, self.model_key, engine, self.store, self.progress)
-                if task.scores:
-                    with self.session.timed("score"):
-                        stages.score(*arguments)
-                if task.prompts:
-                    with self.session.timed("respond"):
-                        stages.respond(*arguments)
+            for one in waiting:
+                while one.part is not None:
+                    self._answer(one.part, engine)
+                    if not one.part.scores:
+                        break
+                    one.settle(self.store)
+                    one.begin(self.store, self.model_key)
+            for task in beside:
+                self._answer(task, engine)
             self.run_directory.clear_scratch()
         finally:
             engine.close()
+
+    def _unanswered(self, task: Task | AlsoTask) -> bool:
+        return stages.unanswered(task, self.model_key, self.store)
+
+    def _answer(self, task: Task | AlsoTask, engine: Engine) -> None:
+        arguments = (task, self.model_key, engine, self.store, self.progress)
+        if task.scores:
+            with self.session.timed("score"):
+                stages.score(*arguments)
+        if task.prompts:
+            with self.session.timed("respond"):
+                stages.respond(*arguments)
+
+    def _judges(self, rounds: Sequence[Rounds]) -> None:
+        """Has the responses of this round judged."""
+        judges = self.evaluation.judges
+        asked = [one.part for one in rounds if one.part is not None]
+        panel.judge_tasks(
+            *(judges, asked, self.identity, self.store, self.session, self.progress),
+            self._correction(),
+        )
+        for one in rounds:
+            one.settle(self.store, judges.judges)
+
+    def _correction(self) -> Correction | None:
+        """That by people's labels, of the responses that are there."""
+        return correction_of(self.evaluation.labels, self.identity, self.store)
 
     def _say_time(self) -> None:
         spent = ", ".join(

@@ -57,6 +57,7 @@ def _of_identity(run: Run) -> Iterator[str]:
         "suite": (asked.get("suite"), suite),
         "seed": (asked.get("seed"), found.seed),
         "limit": (asked.get("limit"), found.limit),
+        "precision": (asked.get("precision"), found.precision),
     }
     for name, (before, after) in pairs.items():
         if before != after:
@@ -69,7 +70,8 @@ def _of_data(run: Run) -> Iterator[str]:
         if asked.get("digest") != cell.source.get("digest"):
             yield f"{cell.column} was run on other data than results.json says"
         expected = min(cell.items, run.results.limit or cell.items)
-        if cell.n != expected:
+        stops = cell.enough.sizes if cell.enough is not None else []
+        if cell.n != expected and cell.n not in stops:
             yield f"{cell.column} is over {cell.n} items and should be over {expected}"
         yield from _of_pin(cell)
 

@@ -32,6 +32,7 @@ from bfpo_bench.leaderboard.render.escaping import name_text, one_line
 from bfpo_bench.leaderboard.rows import Badge, Cell, Entry, distance_cells
 from bfpo_bench.leaderboard.runs import Run, open_run, short_paths, training
 from bfpo_bench.leaderboard.shares import share_cells, task_columns, verdict_marks
+from bfpo_bench.run.enough_table import precision_mark
 from bfpo_bench.run.marks import NO_NUMBER
 from bfpo_bench.run.results import TITLES, Results, TaskResult
 from bfpo_bench.run.shares import BOTH
@@ -240,6 +241,9 @@ def _badges(run: Run, missing: Sequence[str]) -> tuple[Badge, ...]:
     if results.limit is not None:
         why = f"at most {results.limit} items per task, drawn with seed {results.seed}"
         found.append(Badge("limited", why))
+    if results.precision is not None:
+        why = precision_mark(results.precision, results.tasks.values())
+        found.append(Badge(f"±{results.precision:g}", why))
     if missing:
         found.append(Badge("incomplete", "; ".join(missing)))
     if run.samples is None:

@@ -45,7 +45,10 @@ _WITHOUT = {"thinking": "auto", "answers_from": "bfpo-bench"}
 """What a setting is where it is not kept, of those that are kept only when asked for."""
 
 _PER_CELL = frozenset(
-    {"model", "tasks", "data", "also", "judge", "refusal_judge", "limit", "seed", "suite"}
+    (
+        *("model", "tasks", "data", "also", "judge", "refusal_judge", "limit", "precision"),
+        *("seed", "suite"),
+    )
 )
 """Parts of the identity of which a cell's own share is taken, below."""
 
@@ -160,6 +163,9 @@ def of_cell(
         if judge
     }
     own = {"items": _items(results, cell.n, cell.n < cell.items)}
+    if cell.enough is not None and cell.enough.sizes:
+        # How many that are depends on the answers; what they are is the same for every model.
+        own = {"items": f"enough for ±{results.precision:g}, drawn with seed {results.seed}"}
     return (
         _settings(identity, cell.task, cell.column, str(cell.source.get("name")))
         + Protocol.of(own, cell.column)

@@ -83,6 +83,8 @@ def joined(
     earlier = is_earlier(before)
     compared = nameless(before), nameless(now)
     different = differences(*(shared_parts(*compared) if earlier else compared))
+    if earlier and "precision" in now:  # which is not kept where none is asked for
+        different += differences({}, {"precision": now["precision"]})
     # The same model under another name keeps the one that its answers are known by.
     known = {"model": before["model"]} if "model" in before else {}
     return {**(before if earlier else now), **known, **grown(before, now)}, different, outdated

@@ -13,7 +13,7 @@ from bfpo_bench.common.statistics import Tally, tally_groups, tally_items, tally
 from bfpo_bench.run.results import TaskResult
 from bfpo_bench.run.shares import BOTH, COUNTED, HARM, OF_RESPONSES, REFUSAL, SHARES, Judges
 from bfpo_bench.run.store import Store
-from bfpo_bench.suites import group_field, grouped_tasks
+from bfpo_bench.suites import SuiteTask, group_field, grouped_tasks
 
 NO_GROUPS = "its interval takes the items as independent, because their groups are not at hand"
 """What must be known of a grouped task whose groups cannot be read."""
@@ -58,11 +58,12 @@ def tallies_of(
 
 
 def item_values(
-    store: Store, cell: TaskResult, judges: Judges, share: str | None = None
+    store: Store, cell: TaskResult | SuiteTask, judges: Judges, share: str | None = None
 ) -> dict[str, float]:
     """What each item of a task adds to its score or to a share: 1 for right or harmless, 0 for not.
 
     Args:
+        cell: the task, or its cell.
         share: of a judged task, one of `SHARES`; None for the one that is its score.
     """
     if not cell.judged:

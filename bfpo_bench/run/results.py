@@ -19,6 +19,7 @@ from bfpo_bench.common.validate import WHOLE, Count
 from bfpo_bench.run.also import AlsoResult, shown
 from bfpo_bench.run.average import Average
 from bfpo_bench.run.corrected import Corrected
+from bfpo_bench.run.enough import Enough
 from bfpo_bench.run.identity import Judge, Model, Suite
 from bfpo_bench.run.marks import NO_NUMBER
 from bfpo_bench.run.panel import Panel
@@ -36,8 +37,8 @@ TITLES = {"disc": "Disc.", "gen": "Gen.", "savg": "Savg.", "harm": "Harm.", "ans
 ALWAYS = ("disc", "gen", "savg")
 """Averages that every file has, with or without a number."""
 
-_RARE = ("panel", "corrected")
-"""What only files have in which there is something."""
+_RARE = ("panel", "corrected", "precision", "enough")
+"""What only files, and cells, have in which there is something."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class TaskResult:
             unknown, so `unknown` counts them too.
         finishes: how many responses ended in which way, e.g. ``{"stop": 500, "length": 20}``.
         intervals: 95 % interval of each of the shares among `metrics`, in percent.
+        enough: of a run with a precision: what it took.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = WHOLE
@@ -86,6 +88,7 @@ class TaskResult:
     no_answer: Count = 0
     finishes: dict[str, Count] = field(default_factory=dict)
     intervals: dict[str, list[float]] = field(default_factory=dict)
+    enough: Enough | None = None
 
     @property
     def judged(self) -> bool:
@@ -151,6 +154,8 @@ class Results:
         panel: the judges whose majority `judge` is; None, and not in the file, where it is one.
         corrected: the same shares corrected for the judge's errors; None, and not in the file,
             without people's labels.
+        precision: percentage points within which the score of all items was to be known, so that
+            fewer were asked; None where that was not asked for.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = WHOLE
@@ -172,6 +177,7 @@ class Results:
     refusal_judge: Judge | None = None
     panel: Panel | None = None
     corrected: Corrected | None = None
+    precision: float | None = None
 
     @property
     def judges(self) -> Judges:
@@ -194,7 +200,8 @@ class Results:
 
     def to_json(self) -> str:
         """The text of ``results.json``."""
-        content = {k: v for k, v in asdict(self).items() if v is not None or k not in _RARE}
+        content = _told(asdict(self))
+        content["tasks"] = {name: _told(cell) for name, cell in content["tasks"].items()}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
     def marked(self, marks: Sequence[str]) -> Results:
@@ -243,6 +250,10 @@ class Results:
     def __str__(self) -> str:
         cells = [f"{title} {mean}" for title, mean in self.titled_averages().items()]
         return f"{self.model['name']}: {', '.join(cells)}"
+
+
+def _told(content: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in content.items() if v is not None or k not in _RARE}
 
 
 def without_verdicts(cell: TaskResult) -> TaskResult:

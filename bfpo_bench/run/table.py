@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bfpo_bench.common.text import sentence
-from bfpo_bench.run import also, corrected, panel_table, share_table
+from bfpo_bench.run import also, corrected, enough_table, panel_table, share_table
 from bfpo_bench.run.marks import refusals_by, verdicts_by
 from bfpo_bench.run.results import TITLES, Results, TaskResult
 
@@ -43,7 +43,7 @@ def markdown(results: Results) -> str:
             f"| {interval_text(task.low, task.high)} | {items_text(task)} | {unknown} "
             f"| {no_answer} | {_plain(_ended(task))} |"
         )
-    lines += share_table.markdown(results)
+    lines += share_table.markdown(results) + enough_table.markdown(results)
     lines += panel_table.markdown(results)
     lines += corrected.markdown(results.corrected)
     if results.also:
@@ -91,7 +91,7 @@ def terminal(results: Results) -> RenderableType:
     # Not as columns: most tasks have none, and a terminal has 80 columns.
     judged = [task for task in results.tasks.values() if task.judged]
     quiet = [*map(_responses, judged), *quiet]
-    became = share_table.terminal(results)
+    became = [*share_table.terminal(results), *enough_table.terminal(results)]
     judges = panel_table.terminal(results) + corrected.terminal(results.corrected)
     tables = [cells, *became, row, *judges, *([beside] if results.also else [])]
     return Group(*tables, *(Text(line, style="dim") for line in quiet), *remarks)

@@ -38,6 +38,9 @@ def with_uncertainty(
         sure = spread(tally, drawn[name])
         cells[name] = replace(cells[name], stderr=sure.stderr, low=sure.low, high=sure.high)
     for name, cell in cells.items():
+        if cell.enough is not None:
+            known = cell.enough.known(cell.score, cell.n, cell.items)
+            cell = cells[name] = replace(cell, enough=known)
         if cell.judged:
             shares = {share: cell.metrics[share] for share in SHARES if share in cell.metrics}
             ends = {share: wilson(round(p * cell.n), cell.n) for share, p in shares.items()}

@@ -75,7 +75,7 @@ CHEAP: Mapping[str, Sequence[str]] = {
 
 LEFT_OUT = (
     *("--variant", "--data-dir", "--judge-model", "--judge-url", "--allow-unpinned"),
-    *("--skip-missing", "--tensor-parallel-size", "--serve", "--ray"),
+    *("--skip-missing", "--tensor-parallel-size", "--serve", "--ray", "--precision"),
 )
 """Options of evaluate, judge and redteam that the mini suite or the cheap judge has no use for."""
 

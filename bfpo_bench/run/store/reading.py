@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -74,15 +74,24 @@ class Reading:
         """Responses of a task, or of one item of it, ordered by item."""
         return [self._record(ResponseRecord, row) for row in self._of("responses", task, item)]
 
-    def lazy_responses(self, task: str) -> Sequence[ResponseRecord]:
-        """The responses of a task, ordered by item, read as they are looked at."""
-        query = "SELECT * FROM responses WHERE task = ? ORDER BY item LIMIT ? OFFSET ?"
+    def lazy_responses(
+        self, task: str, items: Iterable[str] | None = None
+    ) -> Sequence[ResponseRecord]:
+        """The responses of a task, ordered by item, read as they are looked at.
+
+        Args:
+            items: those of these items alone.
+        """
+        there = {item for (item,) in self.answered("responses", task=task)}
+        asked = sorted(there if items is None else there.intersection(items))
 
         def read(window: range) -> list[ResponseRecord]:
-            return self.records(ResponseRecord, query, task, len(window), window.start)
+            some = asked[window.start : window.stop]
+            marks = ",".join("?" * len(some))
+            query = f"SELECT * FROM responses WHERE task = ? AND item IN ({marks}) ORDER BY item"
+            return self.records(ResponseRecord, query, task, *some)
 
-        [(count,)] = self._select("SELECT COUNT(*) FROM responses WHERE task = ?", task)
-        return LazySequence(count, read)
+        return LazySequence(len(asked), read)
 
     def response_totals(self, task: str) -> ResponseTotals:
         """Sums over the responses of a task."""
