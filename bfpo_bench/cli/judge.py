@@ -28,7 +28,8 @@ Examples:
 
   bfpo-bench judge runs/my-model --judge harmbench-mistral-7b,llama-guard-3-8b,wildguard-7b
 
-  bfpo-bench judge runs/my-model --judge wildguard-7b --calibration labels.csv --label-column human
+  bfpo-bench judge runs/my-model --judge wildguard-7b --calibration labels.csv \
+--label-column human --label-means harmful
 
   bfpo-bench judge --samples samples_bfpo_advbench_2026-01-01.jsonl --judge wildguard-7b
 

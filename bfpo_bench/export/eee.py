@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -237,15 +237,16 @@ class _Record:
         judge = results.judge if of_harm else results.refusal_judge
         if judge is None:
             return {}
-        name = str(judge.get("judge"))
-        details = {
-            "deployment_type": "unknown",
-            "model_availability": "unknown",
-            **{part: str(value) for part, value in judge.items() if isinstance(value, str | int)},
-        }
-        judging = {"model_info": {"name": name, "id": name, "additional_details": details}}
+        name, of = str(judge.get("judge")), judge.get("of")
         asked = f"that of the judge card {name} of bfpo-bench, whose hash is among its details"
-        return {"llm_scoring": {"judges": [judging], "input_prompt": asked}}
+        if isinstance(of, dict):
+            asked = (
+                "those of their judge cards of bfpo-bench, whose hashes are among their details; "
+                "what most of them say counts"
+            )
+        several = of.values() if isinstance(of, dict) else [judge]
+        judges = [_judge(one) for one in several if isinstance(one, dict)]
+        return {"llm_scoring": {"judges": judges, "input_prompt": asked}}
 
     def _averages(self) -> Iterator[dict[str, Any]]:
         for key, mean in self.results.averages.items():
@@ -288,6 +289,16 @@ def _found(value: str, method: str, score: float) -> dict[str, Any]:
         "answer_attribution": [found],
         "evaluation": {"score": float(score), "is_correct": score >= 1},
     }
+
+
+def _judge(identity: Mapping[str, Any]) -> dict[str, Any]:
+    name = str(identity.get("judge"))
+    details = {
+        "deployment_type": "unknown",
+        "model_availability": "unknown",
+        **{part: str(value) for part, value in identity.items() if isinstance(value, str | int)},
+    }
+    return {"model_info": {"name": name, "id": name, "additional_details": details}}
 
 
 def _metric(metric: str, lower_is_better: bool) -> dict[str, Any]:

@@ -253,8 +253,8 @@ def among(identity: dict[str, Any] | None, name: str) -> dict[str, Any] | None:
     """The identity of a judge of that name: this one, or that of one of the judges that vote."""
     if identity is None or identity.get("judge") == name:
         return identity
-    found: dict[str, Any] | None = identity.get("of", {}).get(name)
-    return found
+    of = identity.get("of")
+    return of.get(name) if isinstance(of, dict) else None
 
 
 def choose_judge(

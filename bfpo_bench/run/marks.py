@@ -57,8 +57,9 @@ def refusals_by(judge: Mapping[str, Any]) -> str:
 
 
 def _majority(judge: Mapping[str, Any]) -> str:
-    *others, last = judge.get("of") or ("nobody",)
-    return f"the majority of the judges {', '.join(others)} and {last}"
+    of = judge.get("of")
+    *others, last = map(str, of) if isinstance(of, Mapping) and of else ("nobody knows which",)
+    return f"the majority of the judges {' and '.join(filter(None, (', '.join(others), last)))}"
 
 
 def unfit_mark(judge: str, fits: Sequence[str], kind: str) -> str:

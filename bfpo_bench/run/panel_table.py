@@ -78,13 +78,15 @@ def notes(results: Results) -> list[str]:
     if results.panel is None:
         return []
     found = [_agreement(one) for one in results.panel.agreement]
-    for task, count in results.panel.undecided.items():
-        if count and task in results.tasks:
-            cell = results.tasks[task]
-            found.append(
-                f"{cell.column}: the judges are divided on {count} of {cell.n} responses, which "
-                "count as unknown"
-            )
+    divided = [
+        f"{count} of {results.tasks[task].n} responses to {results.tasks[task].column}"
+        for task, count in results.panel.undecided.items()
+        if task in results.tasks
+    ]
+    if divided:
+        found.append(
+            f"the judges are divided on {', '.join(divided)}, which therefore count as unknown"
+        )
     return found
 
 
