@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bfpo_bench.cli.command import takes
+from bfpo_bench.engines.options import Loading
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -43,6 +46,12 @@ Examples:
   bfpo-bench helpfulness reward runs/my-model --reward-model ./my-reward-model
 """
 _CONSTRAINTS_EXAMPLE = "Example: bfpo-bench helpfulness constraints runs/my-model-mini"
+
+NOT_OF_REWARDS = (
+    *("backend", "batch_size", "tensor_parallel_size", "gpu_memory_utilization"),
+    *("trust_remote_code", "date"),
+)
+"""Options of engines that rewards do not depend on, or that are fixed for them."""
 
 Run = Annotated[Path, typer.Argument(help="Run directory.")]
 DataDir = Annotated[
@@ -127,7 +136,9 @@ def compare(
 
 
 @app.command("reward", epilog=_REWARD_EXAMPLE)
+@takes(Loading, first=("run", "reward_model", "objective"), without=NOT_OF_REWARDS)
 def reward(
+    loading: Loading,
     run: Run,
     reward_model: Annotated[
         str, typer.Option(help="Sequence classifier, as a folder or a hub id.")
@@ -135,16 +146,13 @@ def reward(
     objective: Annotated[
         str | None, typer.Option(help="Which of its outputs, by name or number, if it has several.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Mean reward of the same responses: another look, without an annotator."""
     from bfpo_bench.cli.terminal import screen
     from bfpo_bench.common.progress import Progress
-    from bfpo_bench.engines.hf.load import torch_device
     from bfpo_bench.helpfulness.rewards import mean_reward
 
-    found = mean_reward(run, reward_model, objective, None, torch_device(device), Progress())
-    _show_look(screen(), found)
+    _show_look(screen(), mean_reward(run, reward_model, objective, None, loading, Progress()))
 
 
 @app.command("constraints", epilog=_CONSTRAINTS_EXAMPLE)

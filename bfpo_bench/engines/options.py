@@ -95,11 +95,19 @@ class Loading(Options):
         """The backend to use, with what it and copies need looked at before any work is done.
 
         Raises:
-            BadInput: of :func:`choose_backend`, and of :func:`check_copies`.
+            BadInput: of :func:`choose_backend`, and of :meth:`check_copies`.
+        """
+        self.check_copies()
+        return choose_backend(self.backend)
+
+    def check_copies(self) -> None:
+        """Whether the copies that are asked for can be had, as far as that is seen at once.
+
+        Raises:
+            BadInput: of :func:`bfpo_bench.engines.cluster.check_copies`.
         """
         if self.data_parallel_size > 1 or self.ray is not None:
             check_copies(self.ray)
-        return choose_backend(self.backend)
 
     def beside_target(self) -> Loading:
         """The same for what works beside the target: judge, annotator, ranker.
@@ -123,16 +131,22 @@ class Loading(Options):
             tokenizer: folder of another tokenizer than the model's own.
             max_length: context window in tokens; None takes the model's.
         """
-        return EngineOptions(
-            model=str(files.folder),
+        return replace(
+            self.place(files),
             tokenizer=str(tokenizer) if tokenizer else None,
             dtype=self.number_format(files).dtype,
-            device=self.device,
             batch_size=self.batch_size,
             max_length=max_length,
             tensor_parallel_size=self.tensor_parallel_size,
-            data_parallel_size=self.data_parallel_size,
-            ray=self.ray,
             gpu_memory_utilization=self.gpu_memory_utilization,
             trust_remote_code=self.trust_remote_code,
+        )
+
+    def place(self, files: ModelFiles) -> EngineOptions:
+        """Where a model is put that is no engine's (a reward model, PairRM), and how often."""
+        return EngineOptions(
+            str(files.folder),
+            device=self.device,
+            data_parallel_size=self.data_parallel_size,
+            ray=self.ray,
         )

@@ -23,7 +23,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bfpo_bench.common.batches import in_order
 from bfpo_bench.common.errors import BadInput, first_line, unknown_name
+from bfpo_bench.engines.hf.load import torch_device
 from bfpo_bench.engines.plan import Order, Plan, answers_here
+from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.engines.tokenization import check_known, load_tokenizer
 from bfpo_bench.models.chat import DATE, Chat, TemplateFault, read_chat_template
 from bfpo_bench.models.checkpoint import ModelFiles, find_model, safetensors_header
@@ -237,6 +239,17 @@ class RewardModel:
             logits = head(states[torch.arange(len(inputs), device=self._device), last])
         rated: Tensor = logits.float().cpu()
         return rated
+
+
+def load_reward_model(
+    found: RewardModelFiles, dtype: str, date: str, options: EngineOptions
+) -> RewardModel:
+    """A reward model on the device that an engine would take.
+
+    Args:
+        dtype, date: as for :class:`RewardModel`.
+    """
+    return RewardModel(found, torch_device(options.device), dtype, date)
 
 
 def check_prompts(found: RewardModelFiles, prompts: Iterable[Messages], date: str = DATE) -> None:

@@ -10,24 +10,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from bfpo_bench.common.errors import BadInput, RunFailed, unknown_name
 from bfpo_bench.common.progress import Progress
+from bfpo_bench.engines.open import answering
+from bfpo_bench.engines.options import Loading
+from bfpo_bench.engines.plan import Order
 from bfpo_bench.helpfulness.annotation import TASK
 from bfpo_bench.helpfulness.metrics import CONSTRAINT_MET, MeanMetric, mean_metric
+from bfpo_bench.models.chat import DATE
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.run_json import read_run
 from bfpo_bench.run.store import OutcomeRecord, ResponseRecord, Store, source_row
-
-if TYPE_CHECKING:
-    import torch
-
-_AT_ONCE = 16
-"""Responses that are rated before their rewards are stored."""
 
 
 def mean_reward(
@@ -35,7 +35,7 @@ def mean_reward(
     model: str,
     objective: str | None = None,
     revision: str | None = None,
-    device: torch.device | None = None,
+    loading: Loading | None = None,
     progress: Progress | None = None,
 ) -> MeanMetric:
     """Mean reward of a run's responses to AlpacaEval's instructions.
@@ -45,41 +45,45 @@ def mean_reward(
     Args:
         model: a sequence classifier, folder or hub id.
         objective: which of its outputs; not needed where it has one.
-        device: default: a GPU if there is one.
+        loading: its number format, device and copies.
 
     Raises:
-        BadInput: no such run, model or objective, or a run without such responses.
-        RunFailed: a reward is not finite.
+        BadInput: no such run, model or objective, a run without such responses, or copies that
+            cannot be had.
+        RunFailed: a reward is not finite, or no copy of the model is left.
     """
-    from bfpo_bench.engines.hf.load import torch_device
-    from bfpo_bench.engines.reward_model import RewardModel, find_reward_model
+    from bfpo_bench.engines.reward_model import find_reward_model, load_reward_model
     from bfpo_bench.models.fingerprint import checkpoint_digest
     from bfpo_bench.models.number_format import choose_format
 
-    progress = progress or Progress(show=False)
+    progress, loading = progress or Progress(show=False), loading or Loading()
+    loading.check_copies()
     content = read_run(run)
     found = find_reward_model(model, revision)
     column = found.column(objective)
     digest = checkpoint_digest(found.files)[:8]
-    device = device or torch_device("auto")
-    dtype = choose_format(found.files, device=str(device)).dtype
+    chosen = choose_format(found.files, loading.dtype, loading.device, loading.data_parallel_size)
     # Rewards of two number formats never stand under one name.
-    digest += "" if dtype == found.files.dtype else f"-{dtype}"
+    digest += "" if chosen.dtype == found.files.dtype else f"-{chosen.dtype}"
     metric = f"reward:{found.files.name}@{digest}:{found.objectives[column]}"
     with RunDirectory(run, content["identity"]) as directory, directory.open_store() as store:
         responses = _responses(run, store)
         rated = store.outcomes(TASK, metric)
-        missing = [one for one in responses if one.item not in rated]
-        if missing:
-            with progress.stage(f"loading reward model {found.files.name}"):
-                loaded = RewardModel(found, device, dtype)
-            with progress.stage("rate", len(responses), len(rated), "responses"):
-                for start in range(0, len(missing), _AT_ONCE):
-                    part = missing[start : start + _AT_ONCE]
-                    prompts = [(("user", one.question),) for one in part]
-                    rewards = loaded.rate(prompts, [one.response for one in part])
-                    _store(store, metric, part, rewards[:, column].tolist())
-                    progress.advance(len(part))
+        known = {number for number, one in enumerate(responses) if one.item in rated}
+        if len(known) < len(responses):
+            load = partial(load_reward_model, found, chosen.dtype, DATE)
+            prompts = [(("user", one.question),) for one in responses]
+            order = Order("rewards", (prompts, [one.response for one in responses]), len(prompts))
+            if chosen.note:
+                progress.say(f"Reward model {found.files.name}: {chosen.note}.")
+            with ExitStack() as stack:
+                with progress.stage(f"loading reward model {found.files.name}"):
+                    answers = stack.enter_context(answering(load, loading.place(found.files)))
+                with progress.stage("rate", len(responses), len(known), "responses"):
+                    for batch in answers([order], known):
+                        fresh = {n: float(row[column]) for n, row in batch if n not in known}
+                        _store(store, metric, [responses[n] for n in fresh], [*fresh.values()])
+                        progress.advance(len(fresh))
         return mean_metric(metric, store.outcomes(TASK, metric))
 
 

@@ -128,7 +128,8 @@ class RankerOptions(Options):
 
     def format_of(self, files: ModelFiles) -> NumberFormat:
         """The same with what is to be said of it; rankers are no engine's, vLLM's neither."""
-        return choose_format(files, self.loading.dtype, self.loading.device)
+        loading = self.loading
+        return choose_format(files, loading.dtype, loading.device, loading.data_parallel_size)
 
 
 class ChosenRanker(Protocol):
@@ -174,14 +175,8 @@ class ChosenModel(ABC):
         """See :class:`ChosenRanker`."""
         if note := self.options.format_of(self.files).note:
             progress.say(f"Ranker {self.name}: {note}.")
-        loading = self.options.loading
-        options = EngineOptions(
-            str(self.files.folder),
-            device=loading.device,
-            data_parallel_size=loading.data_parallel_size,
-            ray=loading.ray,
-        )
+        place = self.options.loading.place(self.files)
         with ExitStack() as stack:
             with progress.stage(f"loading ranker {self.name}"):
-                answers = stack.enter_context(answering(self.load, options))
+                answers = stack.enter_context(answering(self.load, place))
             yield self.ranker(answers)

@@ -52,11 +52,9 @@ class ChosenReward(ChosenModel):
 
     def load(self, options: EngineOptions) -> RewardModel:
         """See :class:`ChosenModel`."""
-        from bfpo_bench.engines.hf.load import torch_device
-        from bfpo_bench.engines.reward_model import RewardModel
+        from bfpo_bench.engines.reward_model import load_reward_model
 
-        device = torch_device(options.device)
-        return RewardModel(self.found, device, self.dtype, self.options.loading.date)
+        return load_reward_model(self.found, self.dtype, self.options.loading.date, options)
 
     def ranker(self, answers: Answers) -> Reward:
         """See :class:`ChosenModel`."""
