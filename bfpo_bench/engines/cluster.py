@@ -24,6 +24,8 @@ OBJECT_STORE = 200 * 10**6
 ANSWER_SECONDS = 10.0
 """What a cluster is given to take a connection."""
 
+_NAMESPACE = "bfpo-bench"
+
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -154,38 +156,83 @@ def nodes(ray: Any) -> list[tuple[int, int]]:
     return [(int(node.get("GPU", 0)), int(node.get("CPU", 0))) for node in found]
 
 
-def gpus_of_a_copy(ray: Any, copies: int, width: int, device: str) -> int:
-    """GPUs that one copy takes, found to be there for all of them.
+def note(key: str, number: int) -> None:
+    """Writes a number where every process of the cluster can read it, whatever that is at."""
+    from ray.experimental import internal_kv
+
+    internal_kv._internal_kv_put(key, str(number), namespace=_NAMESPACE)
+
+
+def noted(key: str) -> int:
+    """The number; 0 where none is there, or nobody answers."""
+    from ray.experimental import internal_kv
+
+    with suppress(Exception):
+        return int(internal_kv._internal_kv_get(key, namespace=_NAMESPACE) or 0)
+    return 0
+
+
+def forget(key: str) -> None:
+    """Removes the number."""
+    from ray.experimental import internal_kv
+
+    with suppress(Exception):
+        internal_kv._internal_kv_del(key, namespace=_NAMESPACE)
+
+
+def words(gpus: int, cpus: int) -> str:
+    """GPUs and CPUs, as a user reads them."""
+    return f"{gpus} GPU{'s' * (gpus != 1)} and {cpus} CPU{'s' * (cpus != 1)}"
+
+
+def gpus_of_a_copy(ray: Any, width: int, device: str) -> int:
+    """GPUs that one copy takes.
 
     Args:
         width: of a copy that runs on GPUs.
         device: as for an engine.
-
-    Raises:
-        BadInput: the nodes have too few GPUs or CPUs, for which Ray would wait for ever.
     """
-    gpus, cpus = zip(*nodes(ray), strict=True)
-    on_gpu = device.startswith("cuda") or (device == "auto" and any(gpus))
-    there = f"on {len(gpus)} nodes" if len(gpus) > 1 else "visible"
-    if on_gpu and sum(count // width for count in gpus) < copies:
-        raise BadInput(
-            f"{copies} copies on {width} GPU(s) each need {copies * width} GPUs, {sum(gpus)} are "
-            f"{there}; lower --data-parallel-size or --tensor-parallel-size."
-        )
-    if sum(cpus) < copies:
-        raise BadInput(
-            f"{copies} copies need a CPU each, {sum(cpus)} are {there}; lower --data-parallel-size."
-        )
+    on_gpu = device.startswith("cuda") or (device == "auto" and any(gpus for gpus, _ in nodes(ray)))
     return width if on_gpu else 0
 
 
-def no_room(ray: Any, seconds: float) -> str:
-    """That a copy has waited so long for a node."""
+def room(ray: Any, gpus: int) -> int:
+    """How many copies, of so many GPUs and a CPU each, the nodes can hold, whatever runs there."""
+    return sum(min(cpus, has // gpus if gpus else cpus) for has, cpus in nodes(ray))
+
+
+def check_room(ray: Any, copies: int, gpus: int) -> None:
+    """Whether nodes to which none will be added can hold all copies.
+
+    Raises:
+        BadInput: they have too few GPUs or CPUs, for which Ray would wait for ever.
+    """
+    have_gpus, have_cpus = zip(*nodes(ray), strict=True)
+    there = f"on {len(have_cpus)} nodes" if len(have_cpus) > 1 else "visible"
+    if gpus and sum(count // gpus for count in have_gpus) < copies:
+        raise BadInput(
+            f"{copies} copies on {gpus} GPU(s) each need {copies * gpus} GPUs, {sum(have_gpus)} "
+            f"are {there}; lower --data-parallel-size or --tensor-parallel-size."
+        )
+    if room(ray, gpus) < copies:
+        raise BadInput(
+            f"{copies} copies need a CPU each, {sum(have_cpus)} are {there}; lower "
+            "--data-parallel-size."
+        )
+
+
+def no_room(ray: Any, gpus: int, seconds: float) -> str:
+    """That a copy has waited so long for a node, and what is missing."""
     free = ray.available_resources()
-    there = ", ".join(f"{free.get(kind, 0):g} {kind}s" for kind in ("GPU", "CPU"))
+    largest = max(nodes(ray), default=(0, 0))
+    there = words(int(free.get("GPU", 0)), int(free.get("CPU", 0)))
+    advice = "end what else runs there, or add nodes"
+    if largest[0] < gpus:
+        advice = "add a node that has it, or lower --tensor-parallel-size"
     return (
-        f"no node had room for a copy of the model within {seconds:g} seconds; {there} are free. "
-        "Lower --data-parallel-size, or end what else runs on the cluster."
+        f"no node had room for a copy of the model within {seconds:g} seconds: it needs "
+        f"{words(gpus, 1)} of one node, the largest node has {words(*largest)}, and {there} are "
+        f"free on all of the cluster; {advice}."
     )
 
 

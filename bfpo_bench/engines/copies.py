@@ -2,13 +2,14 @@
 
 Batches of a plan are leased to copies, a few at a time. What a copy had not answered when it was
 lost is leased to another; Ray starts it again, up to a limit, and it takes part again once it has
-loaded. Answers come here as they are computed, and nobody but this process stores them.
+loaded. So does a copy for which there was no room at first. Answers come here as they are computed, and nobody but this process stores them.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,8 @@ from functools import partial
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, BenchError, RunFailed
-from bfpo_bench.engines.cluster import cause, connected, ended, gpus_of_a_copy, no_room
+from bfpo_bench.engines import cluster
+from bfpo_bench.engines.cluster import cause, connected, ended
 from bfpo_bench.engines.copy import Copy, Loaded, Place
 from bfpo_bench.engines.leases import Work
 from bfpo_bench.engines.plan import Order
@@ -27,8 +29,12 @@ log = logging.getLogger(__name__)
 RESTARTS = 5
 """How often a copy is started again."""
 
-PLACE_SECONDS = 300.0
-"""How long it may take to find a node with room for a copy and to start a process there."""
+PLACE_SECONDS = 600.0
+"""How long it may take to find a node with room for a copy, where none is at work: a cluster may
+have to start one first."""
+
+SOON_SECONDS = 20.0
+"""How long those that have loaded wait for the others, which come whenever there is room."""
 
 CLOSE_SECONDS = 30.0
 """What copies are given to keep what is under way, and again to leave in good order."""
@@ -56,7 +62,7 @@ class _Hand:
 
 
 class Copies:
-    """Copies of a model, all loaded.
+    """Copies of a model: all, or on a cluster those that it has room for; the others come later.
 
     Args:
         load: makes the model from the options of one copy, wherever it is called.
@@ -71,6 +77,7 @@ class Copies:
         self._limits: tuple[int, ...] | None = None
         self._started = False
         self._orders = 0
+        self._recalled = uuid.uuid4().hex
         self._said: set[str] = set()
         self._stack = ExitStack()
         try:
@@ -82,35 +89,72 @@ class Copies:
     def _start(self, load: Callable[[EngineOptions], Any], options: EngineOptions) -> None:
         count = options.data_parallel_size
         self._ray = ray = self._stack.enter_context(connected(options.ray, count))
+        self._stack.callback(cluster.forget, self._recalled)
         # A copy is shown its own GPUs only.
         device = "cuda" if options.device.startswith("cuda") else options.device
         alone = replace(options, device=device, data_parallel_size=1, ray=None)
+        self._gpus = cluster.gpus_of_a_copy(ray, options.tensor_parallel_size, device)
+        if options.ray is None:
+            cluster.check_room(ray, count, self._gpus)
+        fitting = min(count, cluster.room(ray, self._gpus))
         remote = ray.remote(Copy).options(
             num_cpus=1,
-            num_gpus=gpus_of_a_copy(ray, count, options.tensor_parallel_size, device),
+            num_gpus=self._gpus,
             max_restarts=RESTARTS,
             max_task_retries=0,
             scheduling_strategy="SPREAD",
         )
         folders = [f for f in (options.model, options.tokenizer, options.adapter) if f]
         set_threads = os.environ.get("OMP_NUM_THREADS", "")
-        share = int(ray.cluster_resources()["CPU"]) // count
+        share = int(ray.cluster_resources().get("CPU", 0)) // max(1, fitting)
         threads = int(set_threads) if set_threads.isdecimal() else share
+        # All at once: what has no room yet tells a cluster that it is to grow.
         for _ in range(count):
-            actor = remote.remote(partial(load, alone), folders, max(1, threads))
-            self._hands.append(_Hand(actor, actor.look.remote()))
-        self._await_all()
+            actor = remote.remote(
+                *(partial(load, alone), folders, max(1, threads)),
+                partial(cluster.noted, self._recalled),
+            )
+            self._hands.append(_Hand(actor, _look(actor)))
+        self._gather(max(1, fitting))
         loaded = [hand.loaded for hand in self._hands if hand.loaded]
         self.max_length = loaded[0].max_length
         self._limits = tuple(map(min, zip(*(one.limits for one in loaded), strict=True)))
         for hand in self._hands:
-            hand.coming = hand.actor.load.remote(self._limits)
-        self._await_all()
+            if hand.loaded:
+                # What it is asked next waits for that.
+                hand.actor.load.remote(self._limits)
         self._started = True
+        if len(loaded) < count:
+            log.warning("%s; the others start when the cluster has room for them.", self._running())
+        elif options.ray and count == 1 and (more := cluster.room(ray, self._gpus)) > 1:
+            log.warning(
+                "One copy of the model runs on the Ray cluster at %s, which can hold %d; "
+                "--data-parallel-size asks for more.",
+                *(ray.get_runtime_context().gcs_address, more),
+            )
 
-    def _await_all(self) -> None:
-        while any(hand.coming for hand in self._hands):
-            self._listen()
+    def _gather(self, wanted: int) -> None:
+        """Waits for so many copies, and for all that have found a node."""
+        told = False
+        while coming := [hand for hand in self._hands if hand.coming]:
+            ready = len(self._hands) - len(coming)
+            loading = any(hand.node for hand in coming)
+            if ready >= wanted and not loading:
+                return
+            soon = SOON_SECONDS if ready or not told else PLACE_SECONDS
+            if self._listen(None if loading else soon) is not None:
+                continue
+            if ready:
+                return
+            missing = cluster.no_room(self._ray, self._gpus, soon)
+            if told:
+                raise RunFailed(missing)
+            log.warning("Waiting %g seconds more at most: %s", PLACE_SECONDS, missing)
+            told = True
+
+    def _running(self) -> str:
+        running = sum(hand.loaded is not None for hand in self._hands)
+        return f"{running} of {len(self._hands)} copies of the model run"
 
     def answers(
         self, orders: Iterable[Order], answered: Answered = ()
@@ -142,7 +186,11 @@ class Copies:
                 open_works[:] = [work for work in open_works if not work.leased or work in busy]
                 if not open_works and not busy:
                     return
-                yield from self._listen()
+                homeless = all(hand.node is None for hand in self._hands)
+                batches = self._listen(PLACE_SECONDS if homeless else None)
+                if batches is None:
+                    raise RunFailed(cluster.no_room(self._ray, self._gpus, PLACE_SECONDS))
+                yield from batches
         finally:
             self._recall()
 
@@ -151,9 +199,10 @@ class Copies:
 
         All copies plan an order at the same time; the first answer tells its batches.
         """
+        at_work = sum(one.loaded is not None for one in self._hands)
         while hand.loaded and not hand.coming:
             waiting = sum(len(work.queue) for work in works)
-            if len(hand.tasks) >= (2 if waiting >= len(self._hands) else 1):
+            if len(hand.tasks) >= (2 if waiting >= at_work else 1):
                 return
             work = next((work for work in works if work.queue), None)
             if work is None:
@@ -164,25 +213,23 @@ class Copies:
                 return
             assert work.outline is not None
             left = sum(len(work.outline.batches[number]) for number in work.queue)
-            batches = work.lease(left // (2 * len(self._hands)))
+            batches = work.lease(left // (2 * at_work))
             done = {part for members in batches.values() for part in members} & work.known
             task = hand.actor.compute.options(num_returns="streaming").remote(
                 work.number, [work.reference], batches, done
             )
             hand.tasks[task] = work, list(batches)
 
-    def _listen(self) -> list[list[tuple[int, Any]]]:
-        """What came from the first copy that has something to say."""
+    def _listen(self, patience: float | None) -> list[list[tuple[int, Any]]] | None:
+        """What came from the first copy that has something to say; None where none has in time."""
         heard = {
             hand.coming or next(iter(hand.tasks)): hand
             for hand in self._hands
             if hand.coming or hand.tasks
         }
-        homeless = all(hand.node is None for hand in heard.values())
-        timeout = PLACE_SECONDS if homeless else None
-        ready, _ = self._ray.wait(list(heard), num_returns=1, timeout=timeout)
+        ready, _ = self._ray.wait(list(heard), num_returns=1, timeout=patience)
         if not ready:
-            raise RunFailed(no_room(self._ray, PLACE_SECONDS))
+            return None
         hand = heard[ready[0]]
         try:
             if hand.coming:
@@ -226,6 +273,8 @@ class Copies:
             if not isinstance(found, Place):
                 hand.loaded, hand.coming = found, None
                 self._say(found.said)
+                if self._started:
+                    log.warning("%s.", self._running())
                 return
             hand.node = found.node
             found.check()
@@ -255,8 +304,7 @@ class Copies:
                 work.give_back(batches)
         hand.tasks.clear()
         hand.node = hand.loaded = None
-        # The one call that Ray may repeat: it is answered when the copy is there again.
-        hand.coming = hand.actor.look.options(max_task_retries=-1).remote()
+        hand.coming = _look(hand.actor)
 
     def _give_up(self, hand: _Hand, failure: BenchError) -> None:
         if not self._started:
@@ -278,16 +326,16 @@ class Copies:
 
     def _recall(self) -> None:
         """Has copies end what they are at; a batch that is under way they keep."""
+        # Not by `ray.cancel`: a task that it meets on its way leaves its copy deaf for 30 seconds.
         ray = self._ray
-        busy = [hand for hand in self._hands if hand.tasks]
-        with suppress(ray.exceptions.RayError):
-            for hand in busy:
-                for task in hand.tasks:
-                    ray.cancel(task)
-                hand.tasks.clear()
-            # Its turn comes when they have ended.
-            if told := [hand.actor.rest.remote() for hand in busy]:
+        if busy := [hand for hand in self._hands if hand.tasks]:
+            with suppress(ray.exceptions.RayError):
+                cluster.note(self._recalled, self._orders)
+                # Its turn comes when they have ended.
+                told = [hand.actor.look.remote() for hand in busy]
                 ray.wait(told, num_returns=len(told), timeout=CLOSE_SECONDS)
+        for hand in busy:
+            hand.tasks.clear()
 
     def close(self) -> None:
         """Ends the copies, and Ray where it was started here."""
@@ -300,3 +348,8 @@ class Copies:
                 for hand in self._hands:
                     ray.kill(hand.actor)
         self._stack.close()
+
+
+def _look(actor: Any) -> Any:
+    """Asks a copy where it is. Ray may repeat it alone: it is answered when the copy is there."""
+    return actor.look.options(max_task_retries=-1).remote()

@@ -6,7 +6,9 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ from typing import Any
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.versions import versions_of
 from bfpo_bench.engines.plan import Order, Outline, Plan, plan
+
+RECALL_SECONDS = 0.5
+"""How often a copy looks whether what it computes is still wanted."""
 
 _DECIDE = ("bfpo-bench", "torch", "transformers", "vllm")
 """Packages whose versions decide how answers round."""
@@ -81,12 +86,19 @@ class Copy:
         load: makes the model.
         folders: that it reads.
         threads: for one that computes on a CPU.
+        recalled: tells the number of the last order whose answers are not wanted any more.
     """
 
-    def __init__(self, load: Callable[[], Any], folders: Sequence[str], threads: int) -> None:
+    def __init__(
+        self,
+        load: Callable[[], Any],
+        folders: Sequence[str],
+        threads: int,
+        recalled: Callable[[], int],
+    ) -> None:
         self._load, self._folders, self._threads = load, folders, threads
+        self._recalled, self._last_recalled, self._looked = recalled, 0, 0.0
         self._model: Any = None
-        self._answers: Iterator[list[tuple[int, Any]]] = iter(())
         self._plans: dict[int, Plan[Any]] = {}
         self._said = _Said()
 
@@ -130,33 +142,35 @@ class Copy:
         batches: Mapping[int, Sequence[int]],
         known: Set[int],
     ) -> Iterator[tuple[list[tuple[int, Any]], list[str]]]:
-        """Yields numbered answers, and warnings, until all are there or the task is cancelled.
+        """Yields numbered answers, and warnings, until all are there or the order is recalled.
+
+        What is under way then is kept by the model.
 
         Args:
             number, order: as for :meth:`outline`.
             batches: members of the batches that are wanted, by their numbers.
             known: members whose answers are not needed.
         """
-        import ray
-
-        stopped = ray.get_runtime_context().is_canceled
         found = self._plan(number, order)
         if any(found.batches[n] != members for n, members in batches.items()):
             raise RunFailed(
                 f"the copy on node {platform.node()} plans other batches than the others do; are "
                 "model and packages the same everywhere?"
             )
-        self._answers = found.compute(list(batches), known)
-        for some in self._answers:
-            if some:
-                yield some, self._said.taken()
-            if stopped():
-                return
+        if self._is_recalled(number):
+            return
+        answers: Any = found.compute(list(batches), known)
+        with closing(answers):
+            for some in answers:
+                if some:
+                    yield some, self._said.taken()
+                if self._is_recalled(number):
+                    return
 
-    def rest(self) -> None:
-        """Ends what was cancelled, which Ray merely stops to ask on: what is under way is kept."""
-        if isinstance(self._answers, Generator):
-            self._answers.close()
+    def _is_recalled(self, number: int) -> bool:
+        if time.monotonic() - self._looked > RECALL_SECONDS:
+            self._last_recalled, self._looked = self._recalled(), time.monotonic()
+        return number <= self._last_recalled
 
     def _plan(self, number: int, order: Sequence[Any]) -> Plan[Any]:
         if number not in self._plans:

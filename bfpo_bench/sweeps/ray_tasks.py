@@ -52,7 +52,7 @@ def check(rows: Sequence[Row]) -> None:
 
 def need(row: Row, options: SweepOptions) -> str:
     """What a task needs of one node, in words."""
-    return _words(options.gpus_of(row), _cpus(row, options))
+    return cluster.words(options.gpus_of(row), _cpus(row, options))
 
 
 class RayExecutor:
@@ -95,8 +95,8 @@ class RayExecutor:
             found[row.name] = gpus, cpus
             if not any(gpus <= has[0] and cpus <= has[1] for has in nodes):
                 faults.append(
-                    f"{row.name} needs {_words(gpus, cpus)} on one node, and the largest has "
-                    f"{_words(*max(nodes))}; ask for less (--tensor-parallel-size, "
+                    f"{row.name} needs {cluster.words(gpus, cpus)} on one node, and the largest "
+                    f"has {cluster.words(*max(nodes))}; ask for less (--tensor-parallel-size, "
                     "--data-parallel-size, --gpus, --cpus), or leave the model out."
                 )
         if faults:
@@ -160,7 +160,3 @@ def _task(home: Home, name: str) -> Attempt:
 
 def _cpus(row: Row, options: SweepOptions) -> int:
     return options.cpus or row.options.loading.data_parallel_size
-
-
-def _words(gpus: int, cpus: int) -> str:
-    return f"{gpus} GPU{'s' * (gpus != 1)} and {cpus} CPU{'s' * (cpus != 1)}"

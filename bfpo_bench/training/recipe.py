@@ -218,7 +218,7 @@ def _rules(recipe: Recipe) -> list[tuple[bool, str]]:
         ),
         (
             not sampled or not set(r.vllm) - set(VLLM),
-            f"where a finished model is sampled from, 'vllm' takes {' and '.join(VLLM)} alone",
+            f"where a finished model is sampled from, 'vllm' takes {', '.join(VLLM)} alone",
         ),
         (
             rewarded or not recipe.combination_parameters,

@@ -23,7 +23,7 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 SMALLEST_FLOAT32 = 2.0**-149
 """Trained weights and their updates are float32: what is less moves nothing."""
 
-VLLM = ("gpu_memory_utilization", "tensor_parallel_size")
+VLLM = ("gpu_memory_utilization", "tensor_parallel_size", "data_parallel_size", "ray")
 """Options of vLLM where a model is sampled from that is not being trained."""
 
 

@@ -181,11 +181,21 @@ def test_what_the_nodes_lack_is_told_before_anything_waits(
     _all_gone()
 
 
-def test_a_cluster_that_others_use(opened: Callable[..., Copies], monkeypatch: Any) -> None:
+def test_a_cluster_that_others_use(
+    opened: Callable[..., Copies], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     opened(Doubler)
+    monkeypatch.setattr(module, "SOON_SECONDS", 0.5)
     monkeypatch.setattr(module, "PLACE_SECONDS", 1.0)
-    with pytest.raises(RunFailed, match="no node had room for a copy of the model within 1 sec"):
-        copies(Doubler, 1)
+    with pytest.raises(RunFailed) as caught:
+        copies(Doubler, 1, ray="auto")
+    missing = (
+        "no node had room for a copy of the model within {} seconds: it needs 0 GPUs and 1 CPU of "
+        "one node, the largest node has 0 GPUs and 1 CPU, and 0 GPUs and 0 CPUs are free on all of "
+        "the cluster; end what else runs there, or add nodes."
+    )
+    assert str(caught.value) == missing.format(1)
+    assert caplog.messages == ["Waiting 1 seconds more at most: " + missing.format(0.5)]
 
 
 def test_killed_again_and_again(
@@ -246,36 +256,38 @@ def test_the_command_is_killed(nodes: Any) -> None:
     _all_gone()
 
 
-def test_a_node_is_killed_and_another_takes_its_place(
-    opened: Callable[..., Copies], nodes: Any, tmp_path: Path
+def test_a_node_is_killed_and_larger_one_joins(
+    nodes: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """It takes the copy that was lost, and the one for which there was no room before."""
     notes = tmp_path / "notes"
-    running = opened(partial(Doubler, notes, 0.01))
     [_, lost] = [node for node in nodes.list_all_nodes() if not node.is_head()]
-    before = {str(worker.pid) for worker in workers()}
-    found = []
-    joined = None
     deadline = time.monotonic() + 60
 
-    def newcomers() -> set[str]:
-        return {line.split()[0] for line in notes.read_text().splitlines()} - before
-
     def asked() -> Iterator[Order]:
-        """Until the new node has computed something."""
+        """Until three copies have computed something after the node was lost."""
         first = 0
-        while time.monotonic() < deadline and not (notes.exists() and newcomers()):
+        while time.monotonic() < deadline and not (joined and len(at_work(joined)) == 3):
             yield Order("doubles", (list(range(first, first + 40)),), 40, first)
             first += 40
 
-    for heard, batch in enumerate(running.answers(asked())):
-        found += batch
-        if heard == 5:
-            nodes.remove_node(lost, allow_graceful=False)
-        if heard == 25:
-            joined = nodes.add_node(num_cpus=1)
-    assert joined is not None
-    assert newcomers()
+    def at_work(since: int) -> set[str]:
+        return {line.split()[0] for line in notes.read_text().splitlines()[since:]}
+
+    joined, found = 0, []
+    with closing(copies(partial(Doubler, notes, 0.01), 3, ray="auto")) as running:
+        for heard, batch in enumerate(running.answers(asked())):
+            found += batch
+            if heard == 5:
+                nodes.remove_node(lost, allow_graceful=False)
+            if heard == 25:
+                joined = len(notes.read_text().splitlines())
+                nodes.add_node(num_cpus=2)
     assert sorted(found) == [(number, 2 * number) for number in range(len(found))]
+    run = "of 3 copies of the model run"
+    assert caplog.messages[0] == f"2 {run}; the others start when the cluster has room for them."
+    assert caplog.messages[1].startswith("A copy of the model on node")
+    assert caplog.messages[2:] == [f"2 {run}.", f"3 {run}."]
 
 
 def _all_gone() -> None:

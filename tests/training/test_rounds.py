@@ -230,7 +230,12 @@ def test_held_out_prompts_that_are_not_answered(
         (
             "preference",
             ["rounds={number: 2}", f"relabel={{{REWARDS}, margin: 1}}", "rollout.vllm={mode: a}"],
-            "'vllm' takes gpu_memory_utilization and tensor_parallel_size alone",
+            "'vllm' takes gpu_memory_utilization, tensor_parallel_size, data_parallel_size, ray al",
+        ),
+        (
+            "raft",
+            ["rollout.vllm={data_parallel_size: 2, ray: nowhere}"],
+            "no Ray cluster can be used at 'nowhere' (it is neither auto nor HOST:PORT); start",
         ),
         ("sft", ["data.0.pairs=prompts"], "'rewards' go together with kind: reward, or with SFT"),
         ("sft", ["rounds={number: 2}"], "or to SFT sets with pairs: prompts (RAFT)"),

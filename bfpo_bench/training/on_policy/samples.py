@@ -117,14 +117,18 @@ class Sampler:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        loading = Loading(
+        loading = self.loading(str(state.device))
+        return open_engine(self.rollout.engine, loading.engine_options(files))
+
+    def loading(self, device: str = "auto") -> Loading:
+        """How a checkpoint is loaded."""
+        return Loading(
             backend=self.rollout.engine,
-            device=str(state.device),
+            device=device,
             trust_remote_code=self.trust_remote_code,
             date=self.date,
             **self.rollout.vllm,
         )
-        return open_engine(self.rollout.engine, loading.engine_options(files))
 
     def _answers(self, engine: Engine, prompts: Sequence[Messages]) -> list[Samples]:
         count, rollout = self.rollout.num_generations, self.rollout
@@ -153,8 +157,14 @@ class Sampler:
 
 
 def sampler_of(recipe: Recipe, chat: ChatTemplate, trust_remote_code: bool = False) -> Sampler:
-    """What asks by a recipe's rollout."""
-    return Sampler(recipe.rollout, chat, recipe.seed, recipe.tokens.date, trust_remote_code)
+    """What asks by a recipe's rollout.
+
+    Raises:
+        BadInput: the copies that are to be asked cannot be had.
+    """
+    sampler = Sampler(recipe.rollout, chat, recipe.seed, recipe.tokens.date, trust_remote_code)
+    sampler.loading().check_copies()
+    return sampler
 
 
 def answered(prompts: Sequence[Messages], samples: Sequence[Samples]) -> list[Answered]:
