@@ -67,6 +67,10 @@ def judge(
         str | None,
         typer.Option(help="Field of the response. [default: response; an lm-eval log's resps]"),
     ] = None,
+    local_scratch: Annotated[
+        Path | None,
+        typer.Option(help="Folder on this node's disk for the run's store meanwhile."),
+    ] = None,
 ) -> None:
     """Judge the responses of a finished run, or of a JSON-lines file, without generating anything
     again.
@@ -84,6 +88,8 @@ def judge(
     if samples is not None and options.people.calibration is not None:
         raise BadInput("--calibration corrects the numbers of a run; leave it out, or name a run.")
     labels = read_labels(options.people)
+    if run is None and local_scratch is not None:
+        raise BadInput("--local-scratch is for a run's store; leave it out with --samples.")
     chosen = choose_judge(options, gives=None, several=run is not None)
     refusal = None
     if options.refusal.refusal_judge is not None:
@@ -94,7 +100,8 @@ def judge(
     if run is not None:
         from bfpo_bench.evaluation.rejudge import judge_run
 
-        _show_run(console, judge_run(run, chosen, Progress(), refusal, labels), run)
+        found = judge_run(run, chosen, Progress(), refusal, labels, local_scratch)
+        _show_run(console, found, run)
         return
     from bfpo_bench.evaluation.judge_file import judge_samples
 

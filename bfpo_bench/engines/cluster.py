@@ -26,6 +26,9 @@ ANSWER_SECONDS = 10.0
 
 _NAMESPACE = "bfpo-bench"
 
+_OURS = "bfpo-ray-"
+"""How the folder begins of a Ray that a command has started for itself."""
+
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -92,7 +95,7 @@ def connected(address: str | None, copies: int) -> Iterator[Any]:
 def _started(ray: Any, copies: int) -> Iterator[None]:
     # The paths of Ray's sockets are some 70 characters longer than this one, and 107 at most.
     place = tempfile.gettempdir()
-    folder = tempfile.mkdtemp(prefix="bfpo-ray-", dir=place if len(place) < 20 else "/tmp")
+    folder = tempfile.mkdtemp(prefix=_OURS, dir=place if len(place) < 20 else "/tmp")
     guard = Guard(folder)
     with guard.starting(), environment(_QUIET | _OWN):
         _init(
@@ -119,6 +122,9 @@ def _joined(ray: Any, address: str) -> Iterator[None]:
     except Exception as error:
         raise _no_cluster(address, first_line(error)) from error
     try:
+        # `auto` takes any that it finds.
+        if _OURS in ray._private.worker._global_node.get_session_dir_path():
+            raise _no_cluster(address, "that Ray is another bfpo-bench command's, and ends with it")
         yield
     finally:
         ray.shutdown()

@@ -2,7 +2,8 @@
 
 Batches of a plan are leased to copies, a few at a time. What a copy had not answered when it was
 lost is leased to another; Ray starts it again, up to a limit, and it takes part again once it has
-loaded. So does a copy for which there was no room at first. Answers come here as they are computed, and nobody but this process stores them.
+loaded. So does a copy for which there was no room at first. Answers come here as they are computed,
+and nobody but this process stores them.
 """
 
 from __future__ import annotations

@@ -59,6 +59,7 @@ def judge_run(
     progress: Progress | None = None,
     refusal: ChosenJudge | None = None,
     labels: Labels | None = None,
+    local_scratch: Path | None = None,
 ) -> Rejudged:
     """Judges the saved responses of a finished run, or goes on where an earlier call stopped.
 
@@ -68,6 +69,7 @@ def judge_run(
     Args:
         refusal: who says what is refused; None takes `chosen` where it does, else the run's own.
         labels: of people, by which the numbers are corrected.
+        local_scratch: as of :class:`RunDirectory`.
 
     Raises:
         BadInput: the folder is no finished run with responses, or another process works on it.
@@ -75,7 +77,7 @@ def judge_run(
     """
     progress = progress or Progress(show=False)
     content = read_run(path)
-    with RunDirectory(path, content["identity"]) as run:
+    with RunDirectory(path, content["identity"], local_scratch=local_scratch) as run:
         before = _finished(run)
         cells = [cell for cell in before.tasks.values() if cell.judged]
         if not cells:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -319,3 +320,20 @@ def test_no_cluster_to_join(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(BadInput, match=r"^no Ray cluster can be used at 'auto' \(Could not find"):
         copies(Doubler, ray="auto")
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_ray_of_another_command_is_not_joined(
+    nodes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is found by `auto` where no other runs."""
+    import ray
+
+    node = SimpleNamespace(get_session_dir_path=lambda: "/tmp/bfpo-ray-x1/session_1")
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "is_initialized", lambda: False)
+        patch.setattr(ray, "init", lambda **_: None)
+        patch.setattr(ray, "shutdown", lambda: None)
+        patch.setattr(ray._private.worker, "_global_node", node)
+        with pytest.raises(BadInput, match=r"at 'auto' \(that Ray is another bfpo-bench command's"):
+            copies(Doubler, ray="auto")
+    assert clusters._OURS not in ray._private.worker._global_node.get_session_dir_path()

@@ -131,9 +131,15 @@ def test_a_finished_judgement_is_read_not_repeated(
     assert read_run(run)["sessions"] == sessions
 
 
+@pytest.mark.parametrize("scratch", [None, "scratch"])
 def test_an_interrupted_judgement_goes_on(
-    run: Path, strict: ChosenJudge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run: Path,
+    strict: ChosenJudge,
+    scratch: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    local = tmp_path / scratch if scratch else None
     whole = judge_run(Path(shutil.copytree(run, tmp_path / "other")), strict)
     judge = KeywordJudge.judge
     calls = []
@@ -147,11 +153,12 @@ def test_an_interrupted_judgement_goes_on(
     monkeypatch.setattr(protocol, "JUDGE_CHUNK", 2)
     monkeypatch.setattr(KeywordJudge, "judge", stops)
     with pytest.raises(KeyboardInterrupt):
-        judge_run(run, strict)
+        judge_run(run, strict, local_scratch=local)
     assert not (run / "results-strict.json").exists()
     kept = table(run, "SELECT COUNT(*) FROM verdicts WHERE judge = 'strict'")[0][0]
     assert kept == sum(calls[:5])
-    assert judge_run(run, strict).results == whole.results
+    assert judge_run(run, strict, local_scratch=local).results == whole.results
+    assert local is None or list(local.iterdir()) == []
     assert sum(calls[6:]) == 4 * LIMIT - kept
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import differences
 from bfpo_bench.run.run_json import read_run
 from bfpo_bench.run.session import Session, mixed_versions
+from bfpo_bench.run.store import ResponseRecord, VerdictRecord
 
 IDENTITY = {
     "model": {"weights": "aa", "name": "m"},
@@ -21,6 +23,12 @@ IDENTITY = {
     "tasks": {"t1": {"version": 1}},
     "data": {"s1": {"digest": "d"}},
 }
+
+
+def answered(path: Path, identity: dict[str, Any]) -> None:
+    """A run that holds a response."""
+    with RunDirectory(path, identity) as run, run.open_store() as store:
+        store.add_responses([ResponseRecord("k", "t1", "i", "p", "q", "Yes.", "stop", 0, 1, 1, 0)])
 
 
 def test_the_same_request_reopens_the_run(tmp_path: Path) -> None:
@@ -38,7 +46,7 @@ def test_a_models_folder_may_be_renamed(tmp_path: Path) -> None:
         assert run.identity["model"] == IDENTITY["model"]
     # A server's model has nothing but its name.
     served = {**IDENTITY, "model": {"name": "a", "server": {}}}
-    RunDirectory(tmp_path / "served", served).close()
+    answered(tmp_path / "served", served)
     with pytest.raises(BadInput, match=r'different: model\.name: "a" there, "b" asked for'):
         RunDirectory(tmp_path / "served", {**served, "model": {"name": "b", "server": {}}})
 
@@ -54,12 +62,49 @@ def test_a_models_folder_may_be_renamed(tmp_path: Path) -> None:
 def test_a_different_request_is_refused_by_name(
     tmp_path: Path, change: dict[str, object], sentence: str
 ) -> None:
-    RunDirectory(tmp_path, IDENTITY).close()
+    answered(tmp_path, IDENTITY)
     with pytest.raises(BadInput, match="something different") as caught:
         RunDirectory(tmp_path, {**IDENTITY, **change})
     assert sentence in str(caught.value)
     assert "--fresh" in str(caught.value)
     RunDirectory(tmp_path, IDENTITY).close()
+
+
+@pytest.mark.parametrize("store", [False, True])
+@pytest.mark.parametrize("scratch", [False, True])
+def test_a_run_without_answers_gives_way_to_the_command_put_right(
+    store: bool, scratch: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As the server, or the copies, could not be started."""
+    run, local = tmp_path / "run", tmp_path / "scratch" if scratch else None
+    with RunDirectory(run, IDENTITY, local_scratch=local) as first:
+        first.write_text("serve.log", "no such option")
+        first.record_session({"seconds": {}})
+        if store:
+            first.open_store().close()
+    with RunDirectory(run, {**IDENTITY, "seed": 1}, local_scratch=local) as second:
+        assert (second.identity["seed"], second.sessions) == (1, [])
+    assert sorted(path.name for path in run.iterdir()) == [".lock", "run.json"]
+    assert caplog.messages == [f"{run} held a run of something different without answers."]
+    # Without a store, what was found is kept.
+    with RunDirectory(run, IDENTITY) as third:
+        third.write_text("results.json", "{}")
+    with pytest.raises(BadInput, match="holds a run of something different: seed: 0 there, 1"):
+        RunDirectory(run, {**IDENTITY, "seed": 1})
+
+
+def test_a_judge_that_has_said_nothing_gives_way_to_another(tmp_path: Path) -> None:
+    """What the model has answered stays."""
+    one, two = ({**IDENTITY, "judge": {"judge": name, "kind": "classifier"}} for name in "ab")
+    answered(tmp_path, one)
+    with pytest.raises(BadInput, match="something different: seed: 0 there, 1 asked for"):
+        RunDirectory(tmp_path, {**two, "seed": 1})
+    with RunDirectory(tmp_path, two) as run, run.open_store() as store:
+        assert run.identity == two
+        assert len(store.responses("t1")) == 1
+        store.add_verdicts([VerdictRecord("v", "b", "t1", "i", True, 0.9, "", None)])
+    with pytest.raises(BadInput, match=r'different: judge\.judge: "b" there, "a" asked for'):
+        RunDirectory(tmp_path, one)
 
 
 def test_fresh_starts_over_and_touches_nothing_else(tmp_path: Path) -> None:
@@ -141,14 +186,12 @@ def test_tasks_and_data_may_grow(tmp_path: Path) -> None:
         assert run.identity["data"].keys() == {"s1", "s2"}
 
 
-def test_a_judge_may_be_named_later_but_not_changed(tmp_path: Path) -> None:
+def test_a_judge_may_be_named_later(tmp_path: Path) -> None:
     RunDirectory(tmp_path, {**IDENTITY, "judge": None}).close()
     with RunDirectory(tmp_path, {**IDENTITY, "judge": {"judge": "a"}}) as run:
         assert run.identity["judge"] == {"judge": "a"}
     with RunDirectory(tmp_path, {**IDENTITY, "judge": None}) as run:
         assert run.identity["judge"] == {"judge": "a"}
-    with pytest.raises(BadInput, match=r'judge\.judge: "a" there, "b" asked for'):
-        RunDirectory(tmp_path, {**IDENTITY, "judge": {"judge": "b"}})
 
 
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
