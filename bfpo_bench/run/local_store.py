@@ -135,7 +135,9 @@ class LocalStore(Store):
         place = self._place
         logged, undone = (place.with_name(place.name + ending) for ending in ("-wal", "-journal"))
         half = undone.exists() and undone.stat().st_size
-        if half or logged.exists() or not place.exists() or is_damaged(place):
+        # Whoever looks at a store with a log leaves an empty one.
+        damaged = not place.exists() or is_damaged(place)
+        if half or damaged or logged.exists():
             open_whole(place, locks).close()
         if logged.exists():
             # It would be played into what takes the store's place.

@@ -41,16 +41,18 @@ def nodes() -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    # A raylet that is gone is missed after seconds, not after half a minute.
+    # A raylet that is gone is missed after seconds, not after half a minute. Workers of nodes that
+    # join later are not nice either.
     health = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "2"}
-    with clusters.signals_kept(), environment(clusters._QUIET | clusters._OWN | health):
-        cluster = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    with environment(clusters._QUIET | clusters._OWN | health):
+        with clusters.signals_kept():
+            cluster = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         for _ in range(2):
             cluster.add_node(num_cpus=1)
         clusters._init(ray, address=cluster.address)
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
 
 
 def copies(load: Callable[[], Any], count: int = 2, **options: Any) -> Copies:
