@@ -142,12 +142,12 @@ class Copies:
             loading = any(hand.node for hand in coming)
             if ready >= wanted and not loading:
                 return
-            soon = SOON_SECONDS if ready or not told else PLACE_SECONDS
-            if self._listen(None if loading else soon) is not None:
+            patience = SOON_SECONDS if ready or not told else PLACE_SECONDS
+            if self._listen(None if loading else patience) is not None:
                 continue
             if ready:
                 return
-            missing = cluster.no_room(self._ray, self._gpus, soon)
+            missing = cluster.no_room(self._ray, self._gpus, patience)
             if told:
                 raise RunFailed(missing)
             log.warning("Waiting %g seconds more at most: %s", PLACE_SECONDS, missing)

@@ -7,26 +7,20 @@ the circumstances (versions, hardware, command lines) that are recorded and comp
 from __future__ import annotations
 
 import json
-import logging
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common.errors import BadInput, BenchError, why_unwritable
+from bfpo_bench.common.errors import BadInput, why_unwritable
 from bfpo_bench.common.files import LOCK, RUN_FILES, atomic_write
 from bfpo_bench.common.ownership import Lock
 from bfpo_bench.run.identity import joined
 from bfpo_bench.run.local_store import LocalStore
 from bfpo_bench.run.repair import open_whole
-from bfpo_bench.run.run_json import SCHEMA_VERSION, read_run
+from bfpo_bench.run.run_json import begun, read_run
 from bfpo_bench.run.store import Store
-from bfpo_bench.run.store.schema import ASKED
-
-log = logging.getLogger(__name__)
-
-JUDGES = ("judge", "refusal_judge")
-"""Parts of an identity that verdicts alone depend on."""
+from bfpo_bench.run.unanswered import gives_way, holds_any, judged_as
 
 _TEMPORARY = re.compile(r"\.([\w.~-]+\.(json|md|sqlite)\.\d+|trial\.\w+)\.tmp")
 
@@ -39,9 +33,6 @@ class RunDirectory:
         identity: what is asked for now (plain JSON values).
         fresh: forget an earlier run in this folder.
         local_scratch: where the open store lies meanwhile; see :mod:`bfpo_bench.run.local_store`.
-
-    A run without any answers is forgotten where something different is asked for, and a judge
-    without verdicts gives way to another.
 
     Raises:
         BadInput: the folder cannot be written, is used by another process, holds something else,
@@ -64,7 +55,7 @@ class RunDirectory:
             self._sweep()
             if fresh:
                 self._forget()
-            self._content = self._read() or _begun(identity)
+            self._content = self._read() or begun(identity)
             self._content["identity"] = self._joined(self._content["identity"], identity)
             self._write()
         except BaseException:
@@ -154,18 +145,18 @@ class RunDirectory:
         return read_run(self.path)
 
     def _joined(self, before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-        """The stored identity with what is new added; refuses what differs."""
+        """The stored identity with what is new added; refuses what differs from answers.
+
+        A run without any gives way, and so does a judge without verdicts: to the command put right.
+        """
         both, different, outdated = joined(before, now)
-        if different and not self._answered(*ASKED, "outcomes") and not self.results_path.exists():
-            # Its model could not be loaded, say, and this is the command put right.
-            log.warning("%s held a run of something different without answers.", self.path)
+        local = self.open_store if self._local_scratch is not None else None
+        if different and not self.results_path.exists() and gives_way(self.path, local):
             self._forget()
-            self._content = _begun(now)
+            self._content = begun(now)
             return self._joined(now, now)
-        if any(one.startswith(JUDGES) for one in different) and not self._answered("verdicts"):
-            # Nothing that is there depends on a judge that has not said anything.
-            named = {part: now[part] for part in JUDGES if now.get(part) and before.get(part)}
-            both, different, outdated = joined(before | named, now)
+        if different and not holds_any(self.path, ["verdicts"], local):
+            both, different, outdated = joined(judged_as(before, now), now)
         if different:
             raise BadInput(
                 f"{self.path} holds a run of something different: {'; '.join(different)}. "
@@ -176,18 +167,6 @@ class RunDirectory:
                 for name in outdated:
                     store.forget_verdicts(name)
         return both
-
-    def _answered(self, *tables: str) -> bool:
-        """Whether the store holds any such answer, or cannot be read."""
-        place, local = self.path / "samples.sqlite", self._local_scratch is not None
-        if not local and not place.exists():
-            return False
-        query = " UNION ALL ".join(f"SELECT 1 FROM {table}" for table in tables)
-        try:
-            with self.open_store() if local else Store(place, read_only=True) as store:
-                return bool(store.select(f"{query} LIMIT 1"))
-        except BenchError:
-            return True
 
     def _write(self) -> None:
         self.write_text("run.json", json.dumps(self._content, indent=2, ensure_ascii=False) + "\n")
@@ -207,11 +186,6 @@ class RunDirectory:
             for file in self.path.glob(pattern):
                 if not file.is_dir() and not (model and file.name == "training.json"):
                     file.unlink(missing_ok=True)
-
-
-def _begun(identity: dict[str, Any]) -> dict[str, Any]:
-    """What ``run.json`` holds of a run that begins."""
-    return {"schema": SCHEMA_VERSION, "identity": identity, "environment": {}, "sessions": []}
 
 
 def refuse_checkpoint(path: Path) -> None:

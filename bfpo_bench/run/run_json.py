@@ -56,6 +56,11 @@ class _Evaluation:
     judge: Judge | None = None
 
 
+def begun(identity: dict[str, Any]) -> dict[str, Any]:
+    """What ``run.json`` holds of a run that begins."""
+    return {"schema": SCHEMA_VERSION, "identity": identity, "environment": {}, "sessions": []}
+
+
 def read_run(path: Path) -> dict[str, Any]:
     """The content of a folder's ``run.json``.
 

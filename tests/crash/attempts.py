@@ -209,6 +209,7 @@ def _redteam(output: str, **options: Any) -> None:
 def _hook(at: list[Any] | None, lose: list[Any], writes: Path) -> None:
     """Has the process note what it writes, and die at the wanted moment of the wanted write."""
     from bfpo_bench.client import pool
+    from bfpo_bench.engines import copies
     from bfpo_bench.engines.vllm import engine
     from bfpo_bench.judges import protocol
     from bfpo_bench.redteam import pairs, summary
@@ -218,6 +219,8 @@ def _hook(at: list[Any] | None, lose: list[Any], writes: Path) -> None:
     # Many small commits, in the undisturbed run as well.
     protocol.JUDGE_CHUNK = pairs.RANK_CHUNK = 3
     engine.HAND_OUT_SECONDS = pool.HAND_OUT_SECONDS = 0.0
+    # What is started again is tested in tests/engines; it takes longer than all that is left here.
+    copies.RESTARTS = 0
     counts: dict[str, int] = {}
     notes = writes.open("a")
     what, number, moment = at or ("", 0, "")
@@ -271,6 +274,14 @@ def workers() -> list[psutil.Process]:
             if "".join(process.cmdline()[:1]).startswith("ray::Copy"):
                 found.append(process)
     return found
+
+
+def all_gone() -> None:
+    """Waits for their end: Ray ends the actors of copies that were closed in a moment."""
+    deadline = time.monotonic() + 60
+    while workers():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -61,11 +61,11 @@ def test_killed_in_scoring_in_responding_and_anywhere(
     }
     other = {**options, "output": str(tmp_path / "whole")}
     whole = finish(vllm_driver, other, fork_engine=True)
-    # Engines that are not forked take a few times as long to start: this is while they do.
+    # An engine that is not forked takes a few times as long to start: this is while it does.
     somewhere = random.Random(5).uniform(0.1, 0.9) * whole.seconds
     for attempt in (
         Attempt(options, seconds=somewhere),
-        Attempt(options, at=("scores", 1, "after")),
+        Attempt(options, at=("scores", 1, "after"), fork_engine=True),
         Attempt(options, at=("responses", 2, "inside"), fork_engine=True),
     ):
         assert_nothing_survives(kill(vllm_driver, attempt))

@@ -1,7 +1,8 @@
-"""An engine of several copies answers like one."""
+"""Copies of a model answer like one: an engine's, a ranker's, those of a reward model."""
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,76 @@ import pytest
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.engines import EngineOptions, GenerateRequest, ScoreRequest, open_engine
-from tests.crash.attempts import workers
+from bfpo_bench.engines import cluster as clusters
+from bfpo_bench.engines.options import Loading
+from bfpo_bench.helpfulness import rewards
+from bfpo_bench.helpfulness.annotation import TASK
+from bfpo_bench.helpfulness.rewards import mean_reward
+from bfpo_bench.rankers import Comparison
+from bfpo_bench.run.store import OutcomeRecord, Store
+from tests.crash.attempts import all_gone, workers
 from tests.engines.asked import answers
+from tests.engines.test_reward_model import classifier
+from tests.helpfulness.test_rewards import made_run
+from tests.rankers.test_reward import rank
+from tests.rankers.tiny import make_llama_reward
 
 pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[None]:
+    """One Ray on this machine for them all, with room for two copies."""
+    with clusters.connected(None, 2):
+        yield
+
+
+def test_a_copy_ranks_like_a_model_that_is_loaded_here(
+    here: None, tiny_llama: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A Ray that runs already; two copies of a reward model are those below."""
+    folder = make_llama_reward(tmp_path / "reward", tiny_llama)
+    items = [Comparison(f"Bike {n}?", n * "In the shed. ", "I can't.") for n in range(30)]
+    assert rank(folder, items, ray="auto") == rank(folder, items)
+    all_gone()
+    [said] = caplog.messages
+    assert said.startswith("One copy of the model runs on the Ray cluster at ")
+    room = max(2, os.cpu_count() or 1)
+    assert said.endswith(f", which can hold {room}; --data-parallel-size asks for more.")
+
+
+def test_copies_rate_like_one(
+    here: None, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit by bit, also where one is lost on the way and where some rewards were there before."""
+    model = str(classifier(tmp_path / "reward", tiny_llama, outputs=1))
+    rows = [{"instruction": f"Where is bike {n}?"} for n in range(70)]
+    answers = [n % 9 * "In the shed. " + "Where else?" for n in range(70)]
+    runs = [made_run(tmp_path / name, rows, answers) for name in ("alone", "copied")]
+    alone = mean_reward(runs[0], model, loading=Loading(device="cpu"))
+    with Store(runs[0] / "samples.sqlite") as store:
+        expected = store.outcomes(TASK, alone.metric)
+    with Store(runs[1] / "samples.sqlite") as store:
+        some = dict(list(expected.items())[::7])
+        store.add_outcomes(OutcomeRecord(TASK, i, alone.metric, v) for i, v in some.items())
+    stored = []
+
+    def losing(store: Store, metric: str, part: list[Any], values: list[float]) -> None:
+        if not stored:
+            workers()[0].kill()
+        stored.extend(one.item for one in part)
+        keep(store, metric, part, values)
+
+    keep = rewards._store
+    monkeypatch.setattr(rewards, "_store", losing)
+    monkeypatch.setattr("bfpo_bench.engines.copies.RESTARTS", 0)
+    loading = Loading(device="cpu", data_parallel_size=2)
+    assert mean_reward(runs[1], model, loading=loading) == alone
+    with Store(runs[1] / "samples.sqlite") as store:
+        assert store.outcomes(TASK, alone.metric) == expected
+    assert sorted(stored) == sorted(expected.keys() - some.keys())
+    all_gone()
 
 
 def options(model: Path, copies: int) -> EngineOptions:
@@ -26,11 +92,11 @@ def options(model: Path, copies: int) -> EngineOptions:
 
 
 @pytest.fixture(scope="module")
-def pair(tiny_llama: Path) -> Iterator[Any]:
+def pair(here: None, tiny_llama: Path) -> Iterator[Any]:
     engine = open_engine("hf", options(tiny_llama, 2))
     yield engine
     engine.close()
-    assert not workers()
+    all_gone()
 
 
 @pytest.fixture(scope="module")

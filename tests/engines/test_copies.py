@@ -27,7 +27,7 @@ from bfpo_bench.engines import copy
 from bfpo_bench.engines.copies import Copies
 from bfpo_bench.engines.plan import Order
 from bfpo_bench.engines.protocol import EngineOptions, NonFiniteLogits
-from tests.crash.attempts import workers
+from tests.crash.attempts import all_gone, workers
 from tests.engines import scripted_copies
 from tests.engines.scripted_copies import BATCH, SLOW, DiesPlanning, Doubler
 
@@ -154,8 +154,8 @@ def test_a_copy_that_cannot_load_says_where_and_why(
     nodes: Any, load: Callable[[], Any], kind: type[Exception], sentence: str
 ) -> None:
     with pytest.raises(kind, match="^" + sentence.format(os.uname().nodename)):
-        copies(load)
-    _all_gone()
+        copies(load, 1)
+    all_gone()
 
 
 def test_what_the_nodes_lack_is_told_before_anything_waits(
@@ -173,15 +173,15 @@ def test_what_the_nodes_lack_is_told_before_anything_waits(
         "--tensor-parallel-size."
     )
     with pytest.raises(BadInput, match=f"^node {node} does not see {tmp_path}/m; put the model on"):
-        copies(Doubler, model=str(tmp_path / "m"))
+        copies(Doubler, 1, model=str(tmp_path / "m"))
     here = copy.versions()
     monkeypatch.setattr(copy, "versions", lambda: {**here, "torch": "1.0"})
     with pytest.raises(BadInput) as caught:
-        copies(Doubler)
+        copies(Doubler, 1)
     assert str(caught.value) == (
         f"node {node} has torch {here['torch']}, this machine 1.0; install the same on all nodes."
     )
-    _all_gone()
+    all_gone()
 
 
 def test_a_cluster_that_others_use(
@@ -247,7 +247,7 @@ def test_the_command_is_killed(nodes: Any) -> None:
     """On a cluster that goes on without it."""
     code = "import time; from tests.engines.test_copies import *; "
     # Kept: copies that nobody holds any more are ended by Ray.
-    code += f"kept = copies(Doubler, ray={nodes.address!r}); print('loaded', flush=True); "
+    code += f"kept = copies(Doubler, 1, ray={nodes.address!r}); print('loaded', flush=True); "
     code += "time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as command:
         try:
@@ -256,7 +256,7 @@ def test_the_command_is_killed(nodes: Any) -> None:
             assert workers()
         finally:
             command.kill()
-    _all_gone()
+    all_gone()
 
 
 def test_a_node_is_killed_and_larger_one_joins(
@@ -291,14 +291,6 @@ def test_a_node_is_killed_and_larger_one_joins(
     assert caplog.messages[0] == f"2 {run}; the others start when the cluster has room for them."
     assert caplog.messages[1].startswith("A copy of the model on node")
     assert caplog.messages[2:] == [f"2 {run}.", f"3 {run}."]
-
-
-def _all_gone() -> None:
-    """Ray ends the actors of copies that were closed in a moment."""
-    deadline = time.monotonic() + 60
-    while workers():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,15 +12,12 @@ from typer.testing import CliRunner
 from bfpo_bench.cli.app import app
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.data import load_source
-from bfpo_bench.engines.options import Loading
-from bfpo_bench.helpfulness import rewards
 from bfpo_bench.helpfulness.annotation import TASK
 from bfpo_bench.helpfulness.metrics import stored_means
 from bfpo_bench.helpfulness.rewards import CHECKS, constraints_met, mean_reward, meets
 from bfpo_bench.run.directory import RunDirectory
-from bfpo_bench.run.store import ItemRecord, OutcomeRecord, ResponseRecord, Store, answer_key
+from bfpo_bench.run.store import ItemRecord, ResponseRecord, Store, answer_key
 from bfpo_bench.tasks.alpaca_eval import SOURCE
-from tests.crash.attempts import workers
 from tests.engines.test_reward_model import PROMPTS, RESPONSES, alone, classifier
 
 
@@ -130,39 +127,6 @@ def test_mean_reward_is_that_of_each_response_alone(
     asked = ["--reward-model", str(model), "--objective", "1", "--device", "cpu"]
     done = CliRunner().invoke(app, ["helpfulness", "reward", str(run), *asked])
     assert f"{found.metric}: {found.mean:.4f}, 95 % interval" in done.output
-
-
-@pytest.mark.slow
-def test_copies_rate_like_one(
-    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Bit by bit, also where one is lost on the way and where some rewards were there before."""
-    pytest.importorskip("ray", reason="Ray is not installed")
-    model = str(classifier(tmp_path / "reward", tiny_llama, outputs=1))
-    rows = [{"instruction": f"Where is bike {n}?"} for n in range(70)]
-    answers = [n % 9 * "In the shed. " + "Where else?" for n in range(70)]
-    runs = [made_run(tmp_path / name, rows, answers) for name in ("alone", "copied")]
-    alone = mean_reward(runs[0], model, loading=Loading(device="cpu"))
-    with Store(runs[0] / "samples.sqlite") as store:
-        expected = store.outcomes(TASK, alone.metric)
-    with Store(runs[1] / "samples.sqlite") as store:
-        some = dict(list(expected.items())[::7])
-        store.add_outcomes(OutcomeRecord(TASK, i, alone.metric, v) for i, v in some.items())
-    stored = []
-
-    def losing(store: Store, metric: str, part: list[Any], values: list[float]) -> None:
-        if not stored:
-            workers()[0].kill()
-        stored.extend(one.item for one in part)
-        keep(store, metric, part, values)
-
-    keep = rewards._store
-    monkeypatch.setattr(rewards, "_store", losing)
-    loading = Loading(device="cpu", data_parallel_size=2)
-    assert mean_reward(runs[1], model, loading=loading) == alone
-    with Store(runs[1] / "samples.sqlite") as store:
-        assert store.outcomes(TASK, alone.metric) == expected
-    assert sorted(stored) == sorted(expected.keys() - some.keys())
 
 
 def test_a_reward_that_is_no_number_is_not_stored(

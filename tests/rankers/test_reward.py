@@ -57,13 +57,6 @@ def test_with_a_chat_template(llama: Path) -> None:
     assert expected[1] == 0
 
 
-@pytest.mark.slow
-def test_two_copies_rank_like_one(llama: Path) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed")
-    items = [Comparison(f"Bike {n}?", n * "In the shed. ", "I can't.") for n in range(30)]
-    assert rank(llama, items, data_parallel_size=2) == rank(llama, items)
-
-
 def test_without_a_chat_template(tmp_path: Path) -> None:
     folder = make_deberta_reward(tmp_path / "deberta")
     tokenizer = AutoTokenizer.from_pretrained(str(folder))

@@ -1,6 +1,6 @@
 """What each of several processes runs in ``test_distributed.py``.
 
-torchrun --nproc_per_node 2 -m tests.training.distributed_worker KIND RECIPE MODEL OUTPUT
+torchrun --nproc_per_node 2 -m tests.training.distributed_worker KIND RECIPE MODEL OUTPUT [others]
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ def main(kind: str, recipe: str, model: str, output: str) -> None:
 
     road.run_trainer = spy
     road.train(load_recipe(recipe, base=model), Path(output), device="cpu")
+    road.run_trainer = run_trainer
     Path(f"{output}-{rank}.json").write_text(json.dumps(seen), encoding="utf-8")
 
 
@@ -110,7 +111,6 @@ def others(model: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "others":
-        others(sys.argv[2])
-    else:
-        main(*sys.argv[1:])
+    main(*sys.argv[1:5])
+    if "others" in sys.argv[5:]:
+        others(sys.argv[3])

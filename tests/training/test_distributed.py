@@ -49,22 +49,13 @@ def launch(folder: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "model", "parameter"),
-    [
-        ("ddp", "DistributedDataParallel", "Parameter"),
-        ("fsdp2", "FSDPLlamaForCausalLM", "DTensor"),
-    ],
-)
-def test_two_processes(
+def check(
     kind: str, model: str, parameter: str, alone: dict[str, Any], tiny_llama: Path, tmp_path: Path
 ) -> None:
     """In bf16, where a wrapper that rounds or computes otherwise would show at the first update."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    launch(tmp_path, kind, "mine.yaml", str(tiny_llama), kind)
     for rank in (0, 1):
         seen = json.loads((tmp_path / f"{kind}-{rank}.json").read_text())
         # Three updates of 8 pairs, 4 of them in each process, 2 at once.
@@ -114,15 +105,20 @@ optimization: {learning_rate: 1e-3, pairs_per_update: 4, per_device_train_batch_
 
 
 @pytest.mark.slow
-def test_sft_modpo_and_stopping(
-    tiny_llama: Path, tmp_path: Path, work_with: Callable[[str], None]
-) -> None:
+def test_sharded(alone: dict[str, Any], tiny_llama: Path, tmp_path: Path) -> None:
+    launch(tmp_path, "fsdp2", "mine.yaml", str(tiny_llama), "fsdp2")
+    check("fsdp2", "FSDPLlamaForCausalLM", "DTensor", alone, tiny_llama, tmp_path)
+
+
+@pytest.mark.slow
+def test_each_with_the_whole_model(alone: dict[str, Any], tiny_llama: Path, tmp_path: Path) -> None:
+    """BFPO, SFT, MODPO and stopping, in the same two processes: they take longest to start."""
     from safetensors.torch import load_file
 
-    work_with(SFT)
     Path("sft.yaml").write_text(SFT)
     Path("modpo.yaml").write_text(MODPO)
-    launch(tmp_path, "others", str(tiny_llama))
+    launch(tmp_path, "ddp", "mine.yaml", str(tiny_llama), "ddp", "others")
+    check("ddp", "DistributedDataParallel", "Parameter", alone, tiny_llama, tmp_path)
     for name in ("sft", "modpo"):
         recipe = load_recipe(f"{name}.yaml", base=str(tiny_llama))
         alone = train(recipe, Path(f"{name}-alone"), device="cpu")
