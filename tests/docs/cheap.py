@@ -79,22 +79,23 @@ LEFT_OUT = (
 )
 """Options of evaluate, judge and redteam that the mini suite or the cheap judge has no use for."""
 
-ASKED_ELSEWHERE = ("--annotator", "openai", "--base-url")
-"""With one of these a server would be asked: a dry run in place of the work."""
+ASKED_ELSEWHERE = ("--annotator",)
+"""With one of these an annotator would be asked: a dry run in place of the work."""
 
-AS_TYPED_ONLY: Mapping[str, Callable[[Sequence[str]], bool]] = {
-    "demo": lambda words: True,
-    "sweep": lambda words: True,
-    "judge": lambda words: "openai" in words,
-    "train": lambda words: bool({"morl", "mistral/modpo"} & set(words)),
-    "helpfulness reward": lambda words: True,
-    "helpfulness import": _no_alpaca,
-    "helpfulness export": _no_alpaca,
-    "helpfulness compare": _no_alpaca,
+AS_TYPED_ONLY: Mapping[str, tuple[str, Callable[[Sequence[str]], bool]]] = {
+    "demo": ("minutes; tests/toy_world runs it", lambda words: True),
+    "sweep": ("a process for each model; tests/sweeps runs it", lambda words: True),
+    "judge": ("a server that judges; tests/judges has one", lambda words: "openai" in words),
+    "train": (
+        "rollouts or two trainings; tests/training/on_policy and test_stages.py run them",
+        lambda words: bool({"morl", "mistral/modpo"} & set(words)),
+    ),
+    **{
+        f"helpfulness {name}": ("AlpacaEval's files, which not everybody has", _no_alpaca)
+        for name in ("import", "export", "compare")
+    },
 }
-"""Commands that end where the work begins, and when: an hour, a process for each
-model, a server, models of rewards, 805
-long responses, or AlpacaEval's files, which not everybody has."""
+"""Commands that end where the work begins: why, and when."""
 
 NAMES: Mapping[str, Callable[[str], object]] = {
     "--judge": lambda name: load_judge(name),
@@ -140,8 +141,8 @@ def run(words: Sequence[str], monkeypatch: pytest.MonkeyPatch, work: bool = True
             said = _run(words)
         if not isinstance(said, _Reached):
             return f"as typed: {said or 'it ended before its work'}"
-        stops = AS_TYPED_ONLY.get(name)
-        if not work or (stops is not None and stops(words)):
+        _, stops = AS_TYPED_ONLY.get(name, ("", lambda words: False))
+        if not work or stops(words):
             return ""
     little = tuple(cheap(words))
     if little in _done:
@@ -160,11 +161,15 @@ def cheap(words: Sequence[str]) -> list[str]:
     kept, more = list(words), list(CHEAP.get(name, ()))
     if name in ("evaluate", "train", "judge", "redteam"):
         kept = _without(kept, LEFT_OUT)
+    if name == "leaderboard" and "--judge" in kept:  # the runs here have one judge's verdicts
+        more += ("--judge", "keyword")
     evaluates = name == "evaluate" or (name == "train" and "--evaluate" in words)
     if name == "train" and evaluates:
         kept, more = _without(kept, ("--annotator",)), [*more, *EVALUATION]
     if evaluates and "--tasks" not in kept:
         more += ("--tasks", "toxigen,advbench")
+    if name == "evaluate" and "--base-url" in kept:  # the tests' own server
+        more = [*_without(more, ("--backend", "--device")), "--model", "toy"]
     if name == "evaluate" and any(word in kept for word in ASKED_ELSEWHERE):
         more = [*_without(more, ("--backend",)), "--dry-run"]
     kept = _without(kept, [word for word in more if word.startswith("--") and word != "--set"])

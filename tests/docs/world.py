@@ -58,6 +58,7 @@ STANDS_FOR = {
     "runs/my-model --format hub": "paper/my-model --format hub",
     "runs/candidate": "paper/candidate",
     "runs/released": "paper/released",
+    "helpfulness reward runs/my-model": "helpfulness reward alpaca/my-model",
     "runs/zephyr": "alpaca/zephyr",
     "runs/zephyr-bfpo": "alpaca/zephyr-bfpo",
     "runs/before runs/after": "runs/sft runs/sft-bfpo",
