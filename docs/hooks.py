@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HELP = "reference/commands"
 LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(\))")
 ROLE = re.compile(r":(?:class|func|mod|data|meth|attr):<code>~?([\w.]+)</code>")
+DIAGRAM = re.compile(r"^```mermaid\n(flowchart TB\n.*?)^```$", re.M | re.S)
 HELPED = re.compile(r"`bfpo-bench (\w+)(?: \w+)? --help`")
 
 
@@ -82,13 +83,41 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         to = posixpath.relpath(f"{HELP}/{found[1]}.md", posixpath.dirname(page.file.src_uri))
         return f"[{found[0]}]({to})" if found[1] in COMMANDS else found[0]
 
-    return HELPED.sub(helped, LINK.sub(led, markdown))
+    said = HELPED.sub(helped, LINK.sub(led, markdown))
+    return DIAGRAM.sub(lambda found: picture(found[1]), said)
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Makes links of docstrings' ``:class:`…```, where what they name stands on a page."""
     made = r'<autoref optional identifier="\1"><code>\1</code></autoref>'
     return ROLE.sub(made, html)
+
+
+def picture(flowchart: str) -> str:
+    """The SVG of a flowchart of floors: mermaid itself would be fetched by each reader."""
+    floors = [names.split() for names in re.findall(r'"\]\n(.*?)\n  end', flowchart, re.S)]
+    width, height, across, down = 96, 30, 800, 74
+    centre = {
+        name: (across * (2 * place + 1) // (2 * len(names)), down * floor + height)
+        for floor, names in enumerate(floors)
+        for place, name in enumerate(names)
+    }
+    lines = "".join(
+        f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2 - height // 2}" marker-end="url(#tip)"/>'
+        for one, other in re.findall(r"^  (\w+) --> (\w+)$", flowchart, re.M)
+        for (x1, y1), (x2, y2) in [(centre[one], centre[other])]
+    )
+    boxes = "".join(
+        f'<rect x="{x - width // 2}" y="{y - height // 2}" width="{width}" height="{height}"/>'
+        f'<text x="{x}" y="{y + 5}">{name}</text>'
+        for name, (x, y) in centre.items()
+    )
+    return (
+        f'<svg class="floors" viewBox="0 0 {across} {down * len(floors)}" role="img">'
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
+        'markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z"/></marker></defs>'
+        f'<g class="arrows">{lines}</g><g>{boxes}</g></svg>'
+    )
 
 
 def place_of(uri: str) -> Path:

@@ -180,11 +180,15 @@ def _pip(words: Sequence[str], _: pytest.MonkeyPatch) -> str:
         create_command(words[0]).parse_args(list(words[1:]))
     except SystemExit as error:
         return f"exit code {error.code}"
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked = re.findall(r"(?:^|\s)(?:\.|bfpo-bench)\[([\w,-]+)\]", " ".join(words))
     extras = [extra for some in asked for extra in some.split(",")]
-    gone = [extra for extra in extras if extra not in project["optional-dependencies"]]
+    gone = [extra for extra in extras if extra not in extras_there()]
     return f"there are no extras {gone}" if gone else ""
+
+
+def extras_there() -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return list(project["optional-dependencies"])
 
 
 def _ray(words: Sequence[str], _: pytest.MonkeyPatch) -> str:
@@ -264,6 +268,11 @@ def test_what_nobody_has_said_is_told(page_world: Path, monkeypatch: pytest.Monk
     assert "did you mean 'vllm'" in told("bfpo-bench evaluate --model MODEL --backend vlm")
     assert "No rule to make target" in told("make tset")
     assert told("nowhere --at all") == "no test knows the program 'nowhere'."
+
+
+def test_every_extra_is_told() -> None:
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    assert [extra for extra in extras_there() if f"`{extra}`" not in page] == []
 
 
 def test_every_entry_of_the_table_stands_for_something() -> None:

@@ -101,6 +101,15 @@ def test_a_link_to_code_leads_to_its_line(site: Path) -> None:
         assert f"def {function}(" in re.sub(r"<[^>]+>", "", line)
 
 
+def test_the_house_is_drawn(site: Path) -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = (site / "architecture.html").read_text(encoding="utf-8")
+    rooms = page.split("```")[1].split("subgraph")[1:]
+    named = [name for floor in rooms for name in floor.partition("end")[0].split()[1:]]
+    assert [*re.findall(r"<text [^>]+>(\w+)</text>", drawn)] == named
+    assert drawn.count("<line ") == page.count(" --> ")
+
+
 def test_nothing_is_asked_of_another_host(site: Path) -> None:
     for page in site.rglob("*.html"):
         for tag in TAG.finditer(page.read_text(encoding="utf-8")):
