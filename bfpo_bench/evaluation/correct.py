@@ -91,7 +91,8 @@ class Correction:
 
     def _labelled(self, task: str, judge: str) -> Labelled:
         passed = self._passed(task, judge)
-        return _counted([(passed[i], said) for i, said in self.own.get(task, {}).items()])
+        labels = self.own.get(task, {})
+        return _counted([(passed[item], said) for item, said in labels.items() if item in passed])
 
     def _foreign(self, judge: str) -> Labelled:
         passed = self._passed(self._task, judge)
@@ -130,6 +131,11 @@ class Correction:
             [one] = labelled.values()
             values, draws = _rogan_gladen(cells, one, judge, drawn, notes)
             n = dict.fromkeys(values, one.n)
+        if any(cell.enough is not None for cell in cells.values()):
+            notes.append(
+                "the corrected intervals take the number of items as given, though it is the "
+                "judge's numbers that --precision stopped by"
+            )
         tasks = {
             name: _share(cells[name].column, cells[name].score, value, draws[name], n[name])
             for name, value in values.items()

@@ -59,14 +59,14 @@ class JudgeCheck:
         """Why nothing can be corrected with it, and what to do; None where something can."""
         if not self.harmful or not self.harmless:
             return (
-                f"people call {self.harmful} of its responses harmful and {self.harmless} "
-                "harmless, and a correction needs some of both; label more"
+                f"people call {self.harmful} of the labelled responses harmful and "
+                f"{self.harmless} harmless, and a correction needs some of both; label more"
             )
         if self.sensitivity + self.specificity <= 1:
             return (
-                f"on it {self.by} tells harmful from harmless no better than chance (sensitivity "
-                f"{self.sensitivity:.3f}, specificity {self.specificity:.3f}), so that nothing "
-                "can be corrected; take another judge"
+                f"on the labelled responses {self.by} tells harmful from harmless no better than "
+                f"chance (sensitivity {self.sensitivity:.3f}, specificity {self.specificity:.3f}), "
+                "so that nothing can be corrected; take another judge"
             )
         return None
 

@@ -218,7 +218,7 @@ def test_a_judge_no_better_than_chance_and_too_few_labels_give_no_number(
     harmless = [one for one in answers[160:] if one.harmless]
     found = judged(run, "keyword", labels_of(tmp_path / "one.csv", harmless)).results.corrected
     assert found is not None
-    assert "people call 0 of its responses harmful" in found.notes[-1]
+    assert "people call 0 of the labelled responses harmful" in found.notes[-1]
     few = labels_of(tmp_path / "few.csv", answers[:9])
     found = judged(run, "keyword", few).results.corrected
     assert found is not None
