@@ -15,6 +15,8 @@ import pytest
 import bfpo_bench
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.leaderboard.compare import compare_runs
+from bfpo_bench.leaderboard.gate.gate import hold_against
+from bfpo_bench.leaderboard.gate.policy import Asked, Policy
 from bfpo_bench.run.also import shown
 from bfpo_bench.run.results import Results
 from tests.also.tasks import write_tasks
@@ -285,6 +287,15 @@ def test_runs_are_paired_by_item(
             test = (metric.n, "McNemar") if metric.weighted else (None, "bootstrap")
             assert (difference.n, difference.test) == test
     assert any(difference.value != 0 for difference in found.values())
+    asked: dict[str, Asked | None] = {"also_choice acc": None, "also_both:acc,none": None}
+    gate = hold_against(tmp_path / "run", undisturbed[0], Policy(asked))
+    assert [check.value for check in gate.checks] == pytest.approx(
+        [found[column].value for column in ("also_choice acc", "also_both acc")]
+    )
+    with pytest.raises(BadInput, match="also_text word_perplexity cannot be paired in these runs"):
+        hold_against(
+            tmp_path / "run", undisturbed[0], Policy({"also_text word_perplexity": Asked()})
+        )
 
 
 def test_items_can_be_looked_at(undisturbed: tuple[Path, Results]) -> None:

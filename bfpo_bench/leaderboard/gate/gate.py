@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -106,9 +107,14 @@ def hold_against(
         seed: of the bootstrap.
 
     Raises:
-        BadInput: runs that cannot be compared or were not measured alike, or not on the same
-            items; a column that is unknown, that a run lacks, or that no difference is known of.
+        BadInput: one run twice, runs that cannot be compared or were not measured alike, or not
+            on the same items; a column that is unknown, that a run lacks, or that cannot be paired.
     """
+    if os.path.realpath(candidate) == os.path.realpath(baseline):
+        raise BadInput(
+            f"candidate and baseline are one folder, {baseline}, and would pass whatever is asked; "
+            "name two."
+        )
     opened = open_models([baseline, candidate], judge)
     if opened.warnings:
         raise BadInput(
@@ -165,8 +171,12 @@ def _reasons(opened: Opened, policy: Policy) -> list[str]:
 
 def _remarks(opened: Opened, columns: Sequence[Column]) -> list[str]:
     """What is to be known of the numbers, and was said of them in their runs."""
-    found = {"Alpaca is compared by the raw win rate": None} if ALPACA in columns else {}
+    raw = any(column.key == ALPACA.key for column in columns)
+    found = {"Alpaca is compared by the raw win rate": None} if raw else {}
     marks: dict[str, dict[str, None]] = {}
+    models = [model.runs[0].identity["model"] for model in opened.models]
+    if models[0].get("weights") is not None and models[0]["weights"] == models[1].get("weights"):
+        found["candidate and baseline have the same weights"] = None
     for name, model in zip(opened.names, opened.models, strict=True):
         results = model.runs[0].results
         if results.limit is not None:

@@ -83,18 +83,25 @@ def _remedy(column: Column, path: Path) -> str:
 
 
 def all_items(one: Paired, opened: Opened, paired: Sequence[Paired]) -> None:
-    """Raises BadInput where a run has items of a column that the other one has not."""
+    """Raises BadInput where the items of a column are not those of both runs, fixed beforehand."""
     common = {each.column.task: each.tally.items for each in paired if each.tally is not None}
     counts: dict[str, list[int]] = {}
     for model in opened.models:
         for run in model.runs:
             results = run.results
+            tasks = behind(one.column, results)
+            if run.identity.get("precision") and any(task.n < task.items for task in tasks):
+                raise BadInput(
+                    f"{run.path} was asked with --precision, so how many items of "
+                    f"{one.column.title} it has depends on how they came out, and a gate's bounds "
+                    "are for items that are fixed beforehand; evaluate it without, or with --limit."
+                )
             if one.column.key == ALPACA.key and results.helpfulness is not None:
                 counts.setdefault(ALPACA.title, []).append(results.helpfulness.n)
             also = results.also.get(one.column.key.partition(":")[0])
             if one.column.group == "also" and also is not None:
                 counts.setdefault(also.title, []).append(also.n)
-            for task in behind(one.column, results):
+            for task in tasks:
                 counts.setdefault(task.column, []).extend((task.n, common.get(task.task, 0)))
     for title, found in counts.items():
         if min(found) < max(found):

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
+from scipy import stats
 from typer.testing import CliRunner
 
 from benchmarks.synthetic_runs import Draw, synthetic_run
@@ -21,6 +23,7 @@ from bfpo_bench.leaderboard.gate.policy import Asked, Policy, read_policy
 from bfpo_bench.leaderboard.gate.render import render_gate
 from tests.leaderboard.edits import edited
 from tests.leaderboard.judged import ANSWERS, FULL, PARTIAL, Said, judged_run
+from tests.leaderboard.test_compare import annotated
 
 HARMFUL, BENIGN = "bfpo_xstest_unsafe", "bfpo_xstest_safe"
 
@@ -43,6 +46,7 @@ def test_the_candidate_is_the_first_one(small_run: Path, other_run: Path) -> Non
     scores = [100 * one[:40].mean() for one in truth]
     gate = held(other_run, small_run, {"ALERT": None})
     [check] = gate.checks
+    assert "candidate and baseline have the same weights" not in gate.remarks
     assert (check.baseline, check.candidate) == pytest.approx(scores)
     assert check.value == pytest.approx(scores[1] - scores[0])
     assert (check.outcome, gate.outcome, gate.exit_code) == ("fail", "fail", 3)
@@ -58,6 +62,7 @@ def test_one_failure_fails_and_all_have_to_pass(
     far = {"margin": 50}
     asked = {"toxigen": far, "Savg.": far, "Disc": far, "gen": far, "WinoGrande": {"margin": 0.5}}
     same = held(copy(small_run), small_run, asked)
+    assert "candidate and baseline have the same weights" in same.remarks
     assert list(outcomes(same).values()) == ["pass"] * 4 + ["undecided"]
     assert (same.outcome, same.exit_code) == ("undecided", 4)
     assert held(copy(small_run, "b"), small_run, dict(list(asked.items())[:4])).outcome == "pass"
@@ -103,7 +108,9 @@ def test_every_column_of_the_balance_goes_by_its_own_direction(tmp_path: Path) -
     assert outcomes(ceiling) == {"Answ. refused": "pass", "Answ. refused at most 20 %": "fail"}
 
 
-def test_a_floor_is_held_besides(small_run: Path, copy: Callable[..., Path]) -> None:
+def test_a_floor_is_held_besides(
+    small_run: Path, copy: Callable[..., Path], tmp_path: Path
+) -> None:
     asked = {"margin": 90, "at_least": 50}
     gate = held(copy(small_run), small_run, {"ALERT": asked, "Gen.": asked, "ToxiGen": asked})
     assert [check.outcome for check in gate.checks] == ["pass"] * 5 + ["undecided"]
@@ -118,7 +125,7 @@ def test_a_floor_is_held_besides(small_run: Path, copy: Callable[..., Path]) -> 
         ({"BBQ": {"better": "lower"}}, "BBQ has its own direction, higher; leave `better` out"),
     ):
         with pytest.raises(BadInput, match=sentence):
-            held(small_run, small_run, terms)
+            held(tmp_path / "copy", small_run, terms)
 
 
 def test_crows_pairs_is_held_by_its_distance_from_50(tmp_path: Path) -> None:
@@ -147,20 +154,46 @@ def test_what_it_cannot_see_does_not_pass(
     fewer = synthetic_run(tmp_path / "fewer", "fewer", {}, seed=0, limit=25)
     some = synthetic_run(tmp_path / "some", "some", tasks=("toxigen", "advbench"), limit=40)
     judged = synthetic_run(tmp_path / "judged", "judged", judge="another", limit=40)
+    same = copy(small_run)
     for candidate, columns, sentence in (
-        (small_run, {"Genn.": None}, r"unknown column of the gate's policy 'Genn\.'; did you mean"),
-        (small_run, {"gen": None, "Gen.": None}, r"names Gen\. twice \('gen' and 'Gen\.'\)"),
-        (small_run, {"Alpaca": None}, r"run has no Alpaca, so .*; evaluate it with --annotator\."),
-        (small_run, {"harm": None}, r"has no Harm\., so .*; evaluate it on the whole suite"),
-        (small_run, {"gen_corrected": None}, r"has no Gen\. corrected, so the gate cannot see it"),
+        (same, {"Genn.": None}, r"unknown column of the gate's policy 'Genn\.'; did you mean"),
+        (same, {"gen": None, "Gen.": None}, r"names Gen\. twice \('gen' and 'Gen\.'\)"),
+        (same, {"Alpaca": None}, r"run has no Alpaca, so .*; evaluate it with --annotator\."),
+        (same, {"harm": None}, r"has no Harm\., so .*; evaluate it on the whole suite"),
+        (same, {"gen_corrected": None}, r"has no Gen\. corrected, so the gate cannot see it"),
         (some, {"Gen.": None}, r"some has no Gen\. \(it is missing .*ALERT.*\), so the gate can"),
         (some, {"alert": None}, "some has no ALERT, so .*; evaluate it with the task bfpo_alert"),
         (fewer, {"Gen.": None}, r"not the same items of AdvBench \(25 of 40 are in both\)"),
+        (small_run, {"ALERT": None}, "candidate and baseline are one folder, .*, and would pass"),
         (judged, {"ALERT": None}, "a gate is for runs that were measured alike, .*judge harmb"),
     ):  # fmt: skip
         with pytest.raises(BadInput, match=sentence):
             held(candidate, small_run, columns)
     assert held(some, small_run, {"toxigen": {"margin": 90}}).outcome == "pass"
+    stopped = [edited(run, "run.json", lambda it: it["identity"].update(precision=1.0))
+               for run in (same, copy(small_run, "other"))]  # fmt: skip
+    with pytest.raises(BadInput, match=r"asked with --precision, so how many .*ToxiGen it"):
+        held(stopped[1], stopped[0], {"toxigen": None})
+
+
+def test_win_rates_are_held_too(small_run: Path, copy: Callable[..., Path]) -> None:
+    """300 instructions, of each the candidate is preferred by 0.05 less, within ± 0.35."""
+    rng = np.random.default_rng(0)
+    first = rng.uniform(1.4, 1.6, 300)
+    other = first - 0.05 + rng.uniform(-0.35, 0.35, 300)
+    one, two = (
+        annotated(copy(small_run, name), list(rates))
+        for name, rates in (("one", first), ("two", other))
+    )
+    gate = held(two, one, {"Alpaca": {"margin": 9}})
+    [check] = gate.checks
+    assert check.value == pytest.approx(100 * np.mean(other - first))
+    low = stats.ttest_rel(other, first).confidence_interval(0.9).low
+    # One instruction more that speaks against it.
+    assert check.low == pytest.approx(100 * low - 100 / 300, abs=0.2)
+    assert (check.column, gate.outcome) == ("Alpaca, win rate", "pass")
+    assert "Alpaca is compared by the raw win rate" in gate.remarks
+    assert held(two, one, {"Alpaca": {"margin": 1.5}}).outcome == "fail"
 
 
 def imported(run: Path) -> Path:
