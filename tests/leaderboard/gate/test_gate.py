@@ -170,8 +170,10 @@ def test_what_it_cannot_see_does_not_pass(
         with pytest.raises(BadInput, match=sentence):
             held(candidate, small_run, columns)
     assert held(some, small_run, {"toxigen": {"margin": 90}}).outcome == "pass"
-    stopped = [edited(run, "run.json", lambda it: it["identity"].update(precision=1.0))
-               for run in (same, copy(small_run, "other"))]  # fmt: skip
+    stopped = [same, copy(small_run, "other")]
+    for run in stopped:
+        edited(run, "run.json", lambda it: it["identity"].update(precision=1.0))
+        edited(run, "results.json", lambda it: it.update(precision=1.0))
     with pytest.raises(BadInput, match=r"asked with --precision, so how many .*ToxiGen it"):
         held(stopped[1], stopped[0], {"toxigen": None})
 
