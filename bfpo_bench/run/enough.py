@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from bfpo_bench.common.enough import interval
 from bfpo_bench.common.validate import WHOLE, Count
 
 
@@ -38,5 +37,7 @@ class Enough:
         """The same of a score over n of the items."""
         if score is None or n == items:
             return replace(self, low=score, high=score)
+        from bfpo_bench.common.enough import interval  # numpy, which a help text does without
+
         low, high = interval(round(score * n / 100), n, items)
         return replace(self, low=low, high=high)
