@@ -20,6 +20,11 @@ SCHEDULE = (
     *[("table.md", 1), ("results.json", 1)],
 )
 
+ROUNDS = (
+    *[("items", 3), ("scores", 4), ("scores", 8), ("responses", 4), ("verdicts", 3)],
+    *[("responses", 2), ("verdicts", 1), ("results.json", 1)],
+)
+
 Undisturbed = tuple[dict[str, Any], float]
 
 
@@ -57,6 +62,17 @@ def test_killed_at_every_kind_of_write(
     # After the last kill only the results were left to write; nothing was computed again.
     assert not {"scores", "responses", "verdicts"} & set(outcome.writes)
     assert contents(tmp_path / "run") == undisturbed[0]
+
+
+def test_killed_in_one_round_or_another(driver: Driver, options: Options, tmp_path: Path) -> None:
+    """With a precision, responses are asked and judged in rounds; it stops at the same items."""
+    wanted = {**options, "limit": None, "precision": 14.0, "max_new_tokens": 6}
+    undisturbed = {**wanted, "output": str(tmp_path / "undisturbed")}
+    assert Counter(finish(driver, undisturbed).writes)["responses"] >= 8
+    killed = {**wanted, "output": str(tmp_path / "run")}
+    kill_by(driver, killed, ROUNDS, seed=4)
+    finish(driver, killed)
+    assert contents(tmp_path / "run") == contents(tmp_path / "undisturbed")
 
 
 def test_killed_at_random_moments(
