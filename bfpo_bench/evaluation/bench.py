@@ -34,7 +34,7 @@ class Bench:
         return {part: chosen for part, chosen in both.items() if chosen is not None}
 
     @property
-    def judges(self) -> Judges:
+    def names(self) -> Judges:
         """Whose verdicts count."""
         return Judges(*(one.card.name if one else None for one in (self.harm, self.refusal)))
 

@@ -107,8 +107,8 @@ class Rounds:
 
     def _drawn(self, size: int) -> Sequence[int]:
         """Positions of the first so many items, ascending."""
-        if size == self.whole.size:
-            return self.whole.positions
+        if size in (0, self.whole.size):
+            return self.whole.positions[:size]
         return drawn_positions(self.whole.name, self.whole.ids, size, self._seed)
 
 

@@ -157,7 +157,7 @@ class _Stages:
             self._correction(),
         )
         for one in rounds:
-            one.settle(self.store, judges.judges)
+            one.settle(self.store, judges.names)
 
     def _correction(self) -> Correction | None:
         """That by people's labels, of the responses that are there."""

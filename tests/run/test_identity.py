@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.models.checkpoint import find_model
 from bfpo_bench.models.fingerprint import checkpoint_digest, checkpoint_identity
-from bfpo_bench.run.identity import differences, is_earlier, shared_parts
+from bfpo_bench.run.identity import differences, is_earlier, joined, shared_parts
 from tests.toy_models import weights_of
 
 EVERYTHING: dict[str, Any] = {"generation": True, "code": True}
@@ -194,3 +194,6 @@ def test_identities_of_version_0_1_are_compared_by_what_both_kept() -> None:
         "seed: 1 there, 2 asked for",
         'judge.weights: "v" there, "u" asked for',
     ]
+    # Fewer items than then, which was not kept where nobody asked for it.
+    assert joined(old, now)[1] == []
+    assert joined(old, {**now, "precision": 1.0})[1] == ["precision: null there, 1.0 asked for"]
