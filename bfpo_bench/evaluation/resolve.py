@@ -14,7 +14,6 @@ from bfpo_bench.evaluation.at_hand import tasks_at_hand
 from bfpo_bench.evaluation.bench import Bench, choose_judges
 from bfpo_bench.evaluation.chat_prompts import choose_template
 from bfpo_bench.evaluation.options import EvaluateOptions
-from bfpo_bench.evaluation.rounds import check_precision
 from bfpo_bench.evaluation.target import Target, find_target
 from bfpo_bench.helpfulness.annotator import AnnotatorOptions, ChosenAnnotator, choose_annotator
 from bfpo_bench.helpfulness.cost import Prices
@@ -126,6 +125,8 @@ def resolve(
     also = choose_also(options, suite)
     tasks, left_out = tasks_at_hand(options, suite, wanted, also.missing)
     if options.precision is not None:
+        from bfpo_bench.evaluation.rounds import check_precision  # numpy, else not loaded here
+
         check_precision(options.precision, options.limit, tasks)
     annotator = None
     loading = options.loading.beside_target()
