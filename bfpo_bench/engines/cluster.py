@@ -166,7 +166,8 @@ def note(key: str, number: int) -> None:
     """Writes a number where every process of the cluster can read it, whatever that is at."""
     from ray.experimental import internal_kv
 
-    internal_kv._internal_kv_put(key, str(number), namespace=_NAMESPACE)
+    with suppress(Exception):  # as where the cluster is gone
+        internal_kv._internal_kv_put(key, str(number), namespace=_NAMESPACE)
 
 
 def noted(key: str) -> int:

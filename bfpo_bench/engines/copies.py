@@ -13,14 +13,15 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, BenchError, RunFailed
 from bfpo_bench.engines import cluster
 from bfpo_bench.engines.cluster import cause, connected, ended
-from bfpo_bench.engines.copy import Copy, Loaded, Place
+from bfpo_bench.engines.copy import Copy, Place
+from bfpo_bench.engines.hand import Hand
 from bfpo_bench.engines.leases import Work
 from bfpo_bench.engines.plan import Order
 from bfpo_bench.engines.protocol import Answered, EngineOptions, NonFiniteLogits
@@ -41,27 +42,6 @@ CLOSE_SECONDS = 30.0
 """What copies are given to keep what is under way, and again to leave in good order."""
 
 
-@dataclass
-class _Hand:
-    """A copy as it is seen from here.
-
-    Attributes:
-        coming: reference to where it is found, or to its having loaded; None once it is at work.
-        node: where it is, once that is known.
-        process: its number there.
-        loaded: what its model says of itself, once that is loaded.
-        tasks: what it was asked, in order: its generators, or references to outlines, each with
-            the work and the batches.
-    """
-
-    actor: Any
-    coming: Any
-    node: str | None = None
-    process: int | None = None
-    loaded: Loaded | None = None
-    tasks: dict[Any, tuple[Work, list[int]]] = field(default_factory=dict)
-
-
 class Copies:
     """Copies of a model: all, or on a cluster those that it has room for; the others come later.
 
@@ -74,7 +54,7 @@ class Copies:
     """
 
     def __init__(self, load: Callable[[EngineOptions], Any], options: EngineOptions) -> None:
-        self._hands: list[_Hand] = []
+        self._hands: list[Hand] = []
         self._limits: tuple[int, ...] | None = None
         self._started = False
         self._orders = 0
@@ -115,7 +95,7 @@ class Copies:
                 *(partial(load, alone), folders, max(1, threads)),
                 partial(cluster.noted, self._recalled),
             )
-            self._hands.append(_Hand(actor, _look(actor)))
+            self._hands.append(Hand(actor))
         self._gather(max(1, fitting))
         loaded = [hand.loaded for hand in self._hands if hand.loaded]
         self.max_length = loaded[0].max_length
@@ -195,7 +175,7 @@ class Copies:
         finally:
             self._recall()
 
-    def _give(self, hand: _Hand, works: list[Work], opened: Callable[[], Work | None]) -> None:
+    def _give(self, hand: Hand, works: list[Work], opened: Callable[[], Work | None]) -> None:
         """Gives a copy something to do: a lease, and while many wait one more; or an order to plan.
 
         All copies plan an order at the same time; the first answer tells its batches.
@@ -243,7 +223,7 @@ class Copies:
             self._lost(hand, error)
             return []
 
-    def _answered(self, hand: _Hand, task: Any) -> list[list[tuple[int, Any]]]:
+    def _answered(self, hand: Hand, task: Any) -> list[list[tuple[int, Any]]]:
         """What a copy says of what it was asked first."""
         work, batches = hand.tasks[task]
         if not batches:
@@ -267,7 +247,7 @@ class Copies:
         work.known.update(part for part, _ in fresh)
         return [[(work.order.first + n, answer) for n, answer in work.whole.add(fresh)]]
 
-    def _come(self, hand: _Hand) -> None:
+    def _come(self, hand: Hand) -> None:
         """A copy has found a node, or has loaded; one that is started again may fail alone."""
         try:
             found = self._ray.get(hand.coming)
@@ -295,7 +275,7 @@ class Copies:
             failure = RunFailed(ended(hand.node, str(error)))
         self._give_up(hand, failure)
 
-    def _lost(self, hand: _Hand, error: Exception) -> None:
+    def _lost(self, hand: Hand, error: Exception) -> None:
         """Takes back what a copy had, and waits for it to be started again."""
         if self._started:
             lost = ended(hand.node, str(error))
@@ -304,10 +284,9 @@ class Copies:
             if batches:
                 work.give_back(batches)
         hand.tasks.clear()
-        hand.node = hand.loaded = None
-        hand.coming = _look(hand.actor)
+        hand.look()
 
-    def _give_up(self, hand: _Hand, failure: BenchError) -> None:
+    def _give_up(self, hand: Hand, failure: BenchError) -> None:
         if not self._started:
             raise failure
         self._hands.remove(hand)
@@ -349,8 +328,3 @@ class Copies:
                 for hand in self._hands:
                     ray.kill(hand.actor)
         self._stack.close()
-
-
-def _look(actor: Any) -> Any:
-    """Asks a copy where it is. Ray may repeat it alone: it is answered when the copy is there."""
-    return actor.look.options(max_task_retries=-1).remote()
