@@ -13,7 +13,6 @@ from tests.docs.pages import PROGRAMS, ROOT
 
 FOREIGN = {
     "git": "a checkout is there",
-    "mkdir": "nothing depends on it",
     "vllm": "its server takes a GPU, and its parser 20 s to import; tests/engines/openai runs it",
     "inspect": "it cannot live in this environment; tests/export runs it in another",
     "hf": "it asks the hub",
