@@ -19,9 +19,10 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.tokenization import load_tokenizer
 from bfpo_bench.redteam import RedteamOptions, redteam
 from bfpo_bench.toy_world.smollm2 import make_smollm2
+from bfpo_bench.training.recipe_file import load_recipe
 
 HERE = Path(__file__).parent
-STEPS = ("data", "train", "evaluate", "rates", "report")
+STEPS = ("data", "train", "rates", "evaluate", "report")
 METHODS = ("dpo", "ipo", "bfpo", "safedpo", "sacpo")
 MAX_LENGTH = 144
 """Tokens of a pair's prompt and longer response; ``dpo.yaml`` has the same."""
@@ -54,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", default=",".join(STEPS), help="those to do of %(default)s")
     parser.add_argument("--methods", default=",".join(METHODS), help="those to do of %(default)s")
     parser.add_argument("--rate", type=float, help="learning rate instead of the recipes' own")
-    parser.add_argument("--rates", default="2.5e-4,1e-3", help="tried beside it: %(default)s")
+    parser.add_argument(
+        "--rates", default="2.5e-4,5e-4", help="tried on validation prompts: %(default)s"
+    )
     parser.add_argument("--seeds", default="0,1,2", help="of the trainings")
     options = parser.parse_args(arguments)
     steps = options.steps.split(",")
@@ -139,21 +142,20 @@ class Study:
         train(HERE / f"{method}.yaml", output, self.model, changes, progress=True)
 
     def rates(self) -> None:
-        """The first seed of each method at other learning rates, all on the validation prompts."""
+        """The first seed of each method at every rate, all on the validation prompts."""
         seed = int(self.options.seeds.split(",")[0])
-        methods = self.options.methods.split(",")
         self._evaluate(Path(self.model), "validation", BATCH, VALIDATED / "start")
-        for method in methods:
-            self._evaluate(
-                Path("models") / f"{method}-{seed}", "validation", BATCH, VALIDATED / method / "own"
-            )
-        for rate in self.options.rates.split(","):
-            for method in methods:
-                model, run = Path("rates") / rate / f"{method}-{seed}", VALIDATED / method / rate
-                if not (run / "results.json").exists():
-                    self._train(method, seed, float(rate), model)
-                    self._evaluate(model, "validation", BATCH, run)
-                    # Half a gigabyte that nothing asks for again.
+        for rate in map(float, self.options.rates.split(",")):
+            for method in self.options.methods.split(","):
+                run, name = VALIDATED / method / f"{rate:g}", f"{method}-{seed}"
+                if (run / "results.json").exists():
+                    continue
+                recipe = load_recipe(str(HERE / f"{method}.yaml"), base=self.model)
+                own = rate == recipe.optimization.learning_rate and self.options.rate is None
+                model = Path("models") / name if own else Path("rates") / f"{rate:g}" / name
+                self._train(method, seed, rate, model)
+                self._evaluate(model, "validation", BATCH, run)
+                if not own:  # half a gigabyte that nothing asks for again
                     (model / "model.safetensors").unlink()
 
     def models(self) -> list[tuple[Path, str, int]]:
