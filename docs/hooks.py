@@ -29,6 +29,10 @@ HELP = "reference/commands"
 LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(\))")
 ROLE = re.compile(r":(?:class|func|mod|data|meth|attr):<code>~?([\w.]+)</code>")
 DIAGRAM = re.compile(r"^```mermaid\n(flowchart TB\n.*?)^```$", re.M | re.S)
+TYPED = re.compile(r"^(?: {4}|\$ )?(bfpo-bench (\w+)(?: (?:[^\n]*\\\n)*[^\n]*)?)$", re.M)
+CELL_CODE = re.compile(r"(?<=<code>)[^<]+(?=</code>)")
+BREAKS = re.compile(r"::|[/_](?=\w)")
+QUOTED = re.compile(r"`(bfpo-bench (\w+)[^`\n]*)`")
 HELPED = re.compile(r"`bfpo-bench (\w+)(?: \w+)? --help`")
 
 
@@ -90,7 +94,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Makes links of docstrings' ``:class:`…```, where what they name stands on a page."""
     made = r'<autoref optional identifier="\1"><code>\1</code></autoref>'
-    return ROLE.sub(made, html)
+    return CELL_CODE.sub(lambda one: BREAKS.sub(r"\g<0><wbr>", one[0]), ROLE.sub(made, html))
 
 
 def picture(flowchart: str) -> str:
@@ -167,7 +171,25 @@ def command_page(name: str) -> str:
     """A command's help as a page: each option a line that can be linked to."""
     root: Any = typer.main.get_command(app)
     context = typer.Context(root, info_name="bfpo-bench")
-    return "".join(_help(root.get_command(context, name), f"bfpo-bench {name}", 1))
+    said = list(_help(root.get_command(context, name), f"bfpo-bench {name}", 1))
+    return "".join([*said[:2], _examples(name), *said[2:]])
+
+
+def _examples(name: str) -> str:
+    """How a command is typed on the pages: first on its own, then where that is done most often."""
+    pages = [one for one in sorted((ROOT / "docs").glob("*.md")) if one.name != "notebook.md"]
+    found: dict[Path, list[str]] = {}
+    for form in (TYPED, QUOTED):
+        for page in pages if not found else ():
+            lines = form.findall(page.read_text(encoding="utf-8"))
+            if said := [one for one, of in lines if of == name and "…" not in one]:
+                found[page] = said
+    most = sorted(found, key=lambda page: (page.stem != name, -len(found[page])))[:6]
+    typed = list(dict.fromkeys(re.sub(r"\n +", "\n    ", one) for p in most for one in found[p]))
+    block = "\n".join(typed[:6])
+    titles = [page.read_text(encoding="utf-8").split("\n")[0].lstrip("# ") for page in most]
+    links = [f"[{title}](../../{page.name})" for title, page in zip(titles, most, strict=True)]
+    return f"```sh\n{block}\n```\n\nMore on it: {' · '.join(links)}\n\n"
 
 
 def _help(command: Any, called: str, level: int) -> Iterator[str]:

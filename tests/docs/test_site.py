@@ -55,7 +55,8 @@ def test_every_page_is_reached_from_the_first(site: Path) -> None:
         assert (site / path).is_file()
 
 
-def test_every_command_has_its_help(site: Path) -> None:
+def test_every_command_has_its_help_and_is_typed_as_on_a_page(site: Path) -> None:
+    pages = [one.read_text(encoding="utf-8") for one in (ROOT / "docs").glob("*.md")]
     for name in COMMANDS:
         page = site / "reference" / "commands" / f"{name}.html"
         said, source = text(page), page.read_text(encoding="utf-8")
@@ -66,6 +67,12 @@ def test_every_command_has_its_help(site: Path) -> None:
                 flags = [one for one in (*parameter.opts, *parameter.secondary_opts) if "-" in one]
                 assert all(flag in said for flag in flags)
                 assert " ".join((getattr(parameter, "help", None) or "").split()) in said
+        typed = html.unescape(
+            re.sub(r"<[^>]+>", "", re.findall(r"<pre>(.*?)</pre>", source, re.S)[1])
+        )
+        assert typed.startswith(f"bfpo-bench {name}")
+        assert any(typed.split("\n")[0] in page for page in pages), typed
+        assert re.search(r'href="\.\./\.\./[\w-]+\.html"', source.partition("More on it:")[2])
 
 
 def commands(name: str) -> list[tuple[str, object]]:
@@ -92,7 +99,7 @@ def test_the_reference_says_what_docstrings_say(site: Path) -> None:
 
 
 def test_a_link_to_code_leads_to_its_line(site: Path) -> None:
-    source = (site / "methods.html").read_text(encoding="utf-8")
+    source = (site / "methods.html").read_text(encoding="utf-8").replace("<wbr>", "")
     found = re.findall(r'href="(repository/[^"#]+)#(L-\d+)"><code>(\w+)</code>', source)
     assert len(found) > 25
     for path, anchor, function in found:
