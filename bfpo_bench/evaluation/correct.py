@@ -46,15 +46,19 @@ class Correction:
 
     @cached_property
     def own(self) -> dict[str, dict[str, bool]]:
-        """By task and item what people say of the run's own responses."""
+        """By task and item what people say of the run's own responses.
+
+        They were shown the prompt as a judge is, or as the model was, in its chat template.
+        """
         found: dict[str, dict[str, bool]] = {}
         for task in self._tasks:
             for response in self._store.lazy_responses(task):
-                key = told(response.question, response.response)
-                said = self.labels.harmless.get(key)
-                if said is not None:
-                    self._used.add(key)
-                    found.setdefault(task, {})[response.item] = said
+                for asked in (response.question, response.prompt):
+                    key = told(asked, response.response)
+                    if key in self.labels.harmless:
+                        self._used.add(key)
+                        found.setdefault(task, {})[response.item] = self.labels.harmless[key]
+                        break
         return found
 
     @property
@@ -131,7 +135,7 @@ class Correction:
             [one] = labelled.values()
             values, draws = _rogan_gladen(cells, one, judge, drawn, notes)
             n = dict.fromkeys(values, one.n)
-        if any(cell.enough is not None for cell in cells.values()):
+        if values and any(cell.enough is not None for cell in cells.values()):
             notes.append(
                 "the corrected intervals take the number of items as given, though it is the "
                 "judge's numbers that --precision stopped by"

@@ -160,7 +160,7 @@ def check_column(
     Raises:
         BadInput: the file, a column or a value is not right, or can mean one thing or the other.
     """
-    table = read_table(path, encoding)
+    table = read_table(path, encoding, "--encoding")
     labels = majority(table, label_columns, label_means, vocabulary)
     if verdict_means is None and vocabulary.yes_columns.match(column):
         verdict_means = next(iter(vocabulary.means))
@@ -195,7 +195,7 @@ def check_judge(
             f"{' and '.join(chosen.card.gives)}; name another judge, or another --verdict."
         )
     progress = progress or Progress(show=False)
-    table = read_table(path, encoding)
+    table = read_table(path, encoding, "--encoding")
     labels = majority(table, label_columns, label_means, vocabulary)
     texts = zip(table.texts(prompt_column), table.texts(response_column), strict=True)
     items = [Exchange(prompt, response) for prompt, response in texts]

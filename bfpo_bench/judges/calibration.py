@@ -15,6 +15,7 @@ from bfpo_bench.judges.protocol import Exchange
 from bfpo_bench.judges.vocabulary import HARM
 
 LABEL = "label"
+_TEXTS = ("prompt", "response")
 
 
 @checked(frozen=True, config=STRICT)
@@ -88,7 +89,7 @@ def read_labels(options: CalibrationOptions) -> Labels | None:
     path = options.calibration
     if path is None:
         return None
-    table = read_table(path, options.label_encoding)
+    table = read_table(path, options.label_encoding, "--label-encoding")
     columns = list(options.label_column or (LABEL,))
     found = majority(table, columns, options.label_means)
     prompts, responses = table.texts(options.label_prompt), table.texts(options.label_response)
@@ -114,6 +115,11 @@ def read_labels(options: CalibrationOptions) -> Labels | None:
         for count, why in ((found.ties, "have tied labels"), (found.unlabelled, "have no label"))
         if count
     ]
-    means = {"means": options.label_means} if options.label_means else {}
-    about = {"file": path.name, "sha256": table.digest, "columns": ", ".join(columns), **means}
+    read_as = {
+        "means": options.label_means,
+        **{part: found for part in _TEXTS if (found := getattr(options, f"label_{part}")) != part},
+        "encoding": options.label_encoding,
+    }
+    about = {"file": path.name, "sha256": table.digest, "columns": ", ".join(columns)}
+    about |= {part: said for part, said in read_as.items() if said}
     return Labels(table, harmless, exchanges, about, left_out)

@@ -158,10 +158,13 @@ def majority(
     return Labels(values, ties, unlabelled)
 
 
-def read_table(path: Path, encoding: str | None = None) -> Table:
+def read_table(path: Path, encoding: str | None = None, option: str = "") -> Table:
     """Reads a CSV (comma, semicolon or tab), a JSON array of objects, or JSON lines.
 
     Which of them it is goes by what the file starts with, not by its name.
+
+    Args:
+        option: of the command line that names the encoding, for messages.
 
     Raises:
         BadInput: the file cannot be read, is in an encoding that is not known, or is no such table.
@@ -173,7 +176,7 @@ def read_table(path: Path, encoding: str | None = None) -> Table:
             f"the labels file {path} cannot be read ({error.strerror}); give a CSV, JSON or "
             "JSON-lines file."
         ) from error
-    text, found = decode(data, str(path), encoding)
+    text, found = decode(data, str(path), encoding, option)
     first = 1
     if text.lstrip()[:1] in ("[", "{"):
         columns, rows = _read_json(path, text)
@@ -185,12 +188,15 @@ def read_table(path: Path, encoding: str | None = None) -> Table:
     return Table(path, columns, rows, found, hashlib.sha256(data).hexdigest(), first)
 
 
-def decode(data: bytes, name: str, encoding: str | None = None) -> tuple[str, str]:
+def decode(
+    data: bytes, name: str, encoding: str | None = None, option: str = ""
+) -> tuple[str, str]:
     """The text of a file, and the encoding it was read in: UTF-8 or, by its mark, UTF-16.
 
     Args:
         name: of the file, for errors.
         encoding: take this one.
+        option: see :func:`read_table`.
 
     Raises:
         BadInput: the encoding is unknown or does not fit, or has to be named.
@@ -211,13 +217,11 @@ def decode(data: bytes, name: str, encoding: str | None = None) -> tuple[str, st
         ) from None
     except UnicodeError as error:
         if encoding is None:
+            tell = f", or tell what it is with {option} (cp1252 and mac-roman are common)"
             raise BadInput(
-                f"{name} is not UTF-8 text; save it as UTF-8, or tell `judges check` what it is "
-                "with --encoding (cp1252 and mac-roman are common)."
+                f"{name} is not UTF-8 text; save it as UTF-8{tell if option else ''}."
             ) from None
-        raise BadInput(
-            f"{name} is not {encoding} text ({error}); try another --encoding."
-        ) from None
+        raise BadInput(f"{name} is not {encoding} text ({error}); try another {option}.") from None
 
 
 def _read_csv(path: Path, text: str) -> tuple[list[str], list[dict[str, Any]]]:

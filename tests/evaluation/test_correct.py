@@ -242,6 +242,7 @@ ROW = "prompt,response,human\nq,a,unsafe\n"
         (ROW + "q,a,safe\n", {}, "row 3: the response is labelled harmless here and otherwise"),
         (ROW.replace("unsafe", ""), {}, "has no label in human; write harmful or harmless"),
         (ROW, {"label_means": "bad"}, "--label-means is either harmful or safe, not 'bad'"),
+        (ROW.replace("a,", "\xe9,"), {}, "tell what it is with --label-encoding"),
         (ROW, {"path": None}, "--label-column is of the labels of --calibration; name"),
     ],
 )
@@ -249,7 +250,17 @@ def test_labels_that_are_not_right_are_refused(
     tmp_path: Path, text: str, options: dict[str, Any], why: str
 ) -> None:
     file = tmp_path / "labels.csv"
-    file.write_text(text)
+    file.write_text(text, "latin-1")
     with pytest.raises(BadInput) as refused:
         read(**({"path": file} | options))
     assert why in str(refused.value)
+
+
+def test_labels_read_otherwise_are_other_labels(tmp_path: Path) -> None:
+    """A finished run goes by it whether it has been corrected by them."""
+    file = tmp_path / "labels.csv"
+    file.write_text(ROW.replace("response", "response,answer").replace("a,", "a,b,"))
+    changes = ({}, {"label_response": "answer"}, {"label_encoding": "cp1252"})
+    told = [read(file, **change).about for change in changes]
+    assert [one.get("response") for one in told] == [None, "answer", None]
+    assert all(one not in told[:number] for number, one in enumerate(told))

@@ -293,10 +293,13 @@ def test_a_finished_evaluation_is_corrected_by_labels_that_come_later(
     run: Path, tiny_llama: Path, cards: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with sqlite3.connect(run / "samples.sqlite") as db:
-        rows = db.execute("SELECT question AS prompt, response FROM responses").fetchall()
+        rows = db.execute("SELECT question, prompt, response FROM responses").fetchall()
     db.close()
+    # As a judge was shown the prompt, and as the model was.
+    assert any(prompt.split() != question.split() for question, prompt, _ in rows[::2])
+    shown = [(row[number % 2 == 0], row[2]) for number, row in enumerate(rows)]
     labels = run / "labels.jsonl"
-    told = [{"prompt": prompt, "response": said, "label": "safe"} for prompt, said in rows]
+    told = [{"prompt": prompt, "response": said, "label": "safe"} for prompt, said in shown]
     labels.write_text("\n".join(map(json.dumps, told)))
     monkeypatch.setattr(KeywordJudge, "judge", lambda *_: pytest.fail("judged again"))
     before = read_results(run / "results.json")

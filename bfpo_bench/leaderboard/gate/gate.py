@@ -107,15 +107,17 @@ def hold_against(
         seed: of the bootstrap.
 
     Raises:
-        BadInput: one run twice, runs that cannot be compared or were not measured alike, or not
+        BadInput: a run of both, runs that cannot be compared or were not measured alike, or not
             on the same items; a column that is unknown, that a run lacks, or that cannot be paired.
     """
-    if os.path.realpath(candidate) == os.path.realpath(baseline):
-        raise BadInput(
-            f"candidate and baseline are one folder, {baseline}, and would pass whatever is asked; "
-            "name two."
-        )
     opened = open_models([baseline, candidate], judge)
+    places = ({os.path.realpath(run.path): run.path for run in one.runs} for one in opened.models)
+    theirs, mine = places
+    if both := theirs.keys() & mine.keys():
+        raise BadInput(
+            f"{theirs[min(both)]} is a run of candidate and baseline both, and no run is worse "
+            "than itself; name two that have none in common."
+        )
     if opened.warnings:
         raise BadInput(
             f"a gate is for runs that were measured alike, and these were not "

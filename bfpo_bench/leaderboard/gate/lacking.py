@@ -11,6 +11,7 @@ from bfpo_bench.leaderboard.columns import (
     CROWS_PAIRS,
     CROWS_PAIRS_DISTANCE,
     DISC_DISTANCE,
+    GEN_CORRECTED,
     SHARES_OF,
     Column,
 )
@@ -40,6 +41,11 @@ def behind(column: Column, results: Results) -> list[TaskResult]:
 
 def lacking(column: Column, opened: Opened) -> BadInput:
     """What is said of a column that no difference is known of: who lacks it, and what to do."""
+    if column.key == GEN_CORRECTED.key:
+        return BadInput(
+            f"{column.title} is estimated for each run by itself and cannot be paired by item, so "
+            "no gate can hold it; ask for Gen. instead."
+        )
     for path, model in zip(opened.paths, opened.models, strict=True):
         if column.key not in model.entry.cells and column.group != "verdict":
             return BadInput(

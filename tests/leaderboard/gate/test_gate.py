@@ -160,11 +160,12 @@ def test_what_it_cannot_see_does_not_pass(
         (same, {"gen": None, "Gen.": None}, r"names Gen\. twice \('gen' and 'Gen\.'\)"),
         (same, {"Alpaca": None}, r"run has no Alpaca, so .*; evaluate it with --annotator\."),
         (same, {"harm": None}, r"has no Harm\., so .*; evaluate it on the whole suite"),
-        (same, {"gen_corrected": None}, r"has no Gen\. corrected, so the gate cannot see it"),
+        (same, {"gen_corrected": None}, r"Gen\. corrected is .* by itself and .*; ask for Gen\."),
         (some, {"Gen.": None}, r"some has no Gen\. \(it is missing .*ALERT.*\), so the gate can"),
         (some, {"alert": None}, "some has no ALERT, so .*; evaluate it with the task bfpo_alert"),
         (fewer, {"Gen.": None}, r"not the same items of AdvBench \(25 of 40 are in both\)"),
-        (small_run, {"ALERT": None}, "candidate and baseline are one folder, .*, and would pass"),
+        (small_run, {"ALERT": None}, "run is a run of candidate and baseline both, and no run is"),
+        (small_run.parent, {"ALERT": None}, "run is a run of candidate and baseline both"),
         (judged, {"ALERT": None}, "a gate is for runs that were measured alike, .*judge harmb"),
     ):  # fmt: skip
         with pytest.raises(BadInput, match=sentence):
