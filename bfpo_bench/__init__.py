@@ -44,13 +44,13 @@ def evaluate(model: str, **options: Any) -> Results:
     """
     from bfpo_bench.common.progress import Progress
     from bfpo_bench.evaluation.options import EvaluateOptions
-    from bfpo_bench.evaluation.report import report
     from bfpo_bench.evaluation.run import run_evaluation
+    from bfpo_bench.evaluation.tracked import report_results
 
     progress = Progress(bool(options.pop("progress", False)))
     wanted = EvaluateOptions(str(model), **options)
     results = run_evaluation(wanted, progress)
-    report(wanted, results, progress)
+    report_results(wanted, results, progress)
     return results
 
 

@@ -11,7 +11,9 @@ import posixpath
 import re
 from collections.abc import Iterator
 from html import escape
+from itertools import groupby
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import typer
@@ -29,10 +31,12 @@ HELP = "reference/commands"
 LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(\))")
 ROLE = re.compile(r":(?:class|func|mod|data|meth|attr):<code>~?([\w.]+)</code>")
 DIAGRAM = re.compile(r"^```mermaid\n(flowchart TB\n.*?)^```$", re.M | re.S)
-TYPED = re.compile(r"^(?: {4}|\$ )?(bfpo-bench (\w+)(?: (?:[^\n]*\\\n)*[^\n]*)?)$", re.M)
+TYPED = re.compile(r"(?:^(?: {4}|\$ )?|`)bfpo-bench (\w+)(?=[ `]|$)", re.M)
+TOGETHER = re.compile(
+    r"(<b><code><[^>]+>\w+,)(</[^>]+></code></b>)\s*\(<code><[^>]+>([^<]+)</[^>]+></code>\)"
+)
 CELL_CODE = re.compile(r"(?<=<code>)[^<]+(?=</code>)")
 BREAKS = re.compile(r"::|[/_](?=\w)")
-QUOTED = re.compile(r"`(bfpo-bench (\w+)[^`\n]*)`")
 HELPED = re.compile(r"`bfpo-bench (\w+)(?: \w+)? --help`")
 
 
@@ -94,6 +98,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Makes links of docstrings' ``:class:`…```, where what they name stands on a page."""
     made = r'<autoref optional identifier="\1"><code>\1</code></autoref>'
+    # Of attributes that share a line the last one is taken for the type.
+    html = TOGETHER.sub(r"\1 \3\2", html)
     return CELL_CODE.sub(lambda one: BREAKS.sub(r"\g<0><wbr>", one[0]), ROLE.sub(made, html))
 
 
@@ -172,24 +178,21 @@ def command_page(name: str) -> str:
     root: Any = typer.main.get_command(app)
     context = typer.Context(root, info_name="bfpo-bench")
     said = list(_help(root.get_command(context, name), f"bfpo-bench {name}", 1))
-    return "".join([*said[:2], _examples(name), *said[2:]])
+    return "".join([said[0], _pages(name), *said[1:]])
 
 
-def _examples(name: str) -> str:
-    """How a command is typed on the pages: first on its own, then where that is done most often."""
-    pages = [one for one in sorted((ROOT / "docs").glob("*.md")) if one.name != "notebook.md"]
-    found: dict[Path, list[str]] = {}
-    for form in (TYPED, QUOTED):
-        for page in pages if not found else ():
-            lines = form.findall(page.read_text(encoding="utf-8"))
-            if said := [one for one, of in lines if of == name and "…" not in one]:
-                found[page] = said
-    most = sorted(found, key=lambda page: (page.stem != name, -len(found[page])))[:6]
-    typed = list(dict.fromkeys(re.sub(r"\n +", "\n    ", one) for p in most for one in found[p]))
-    block = "\n".join(typed[:6])
-    titles = [page.read_text(encoding="utf-8").split("\n")[0].lstrip("# ") for page in most]
-    links = [f"[{title}](../../{page.name})" for title, page in zip(titles, most, strict=True)]
-    return f"```sh\n{block}\n```\n\nMore on it: {' · '.join(links)}\n\n"
+def _pages(name: str) -> str:
+    """Links to the pages where a command is typed: first its own, then where that is most often."""
+    typed: dict[Path, int] = {}
+    titles: dict[Path, str] = {}
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        titles[page] = text.split("\n")[0].lstrip("# ")
+        count = sum(of == name for of in TYPED.findall(text))
+        if count and page.name != "notebook.md":
+            typed[page] = count
+    most = sorted(typed, key=lambda page: (page.stem != name, -typed[page]))[:6]
+    return f"More: {' · '.join(f'[{titles[one]}](../../{one.name})' for one in most)}\n\n"
 
 
 def _help(command: Any, called: str, level: int) -> Iterator[str]:
@@ -197,6 +200,7 @@ def _help(command: Any, called: str, level: int) -> Iterator[str]:
     yield f"{'#' * level} {called}\n\n{_text(command.help)}\n\n"
     usage = " ".join(command.collect_usage_pieces(context))
     yield f"```text\n{called} {usage}\n```\n\n"
+    yield _examples(command.epilog or "")
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
         if record and parameter.name != "help":
@@ -205,8 +209,19 @@ def _help(command: Any, called: str, level: int) -> Iterator[str]:
             yield f"`{flags}` {{#{anchor}}}\n:   {_text(said)}\n\n"
     for below in command.list_commands(context) if hasattr(command, "list_commands") else ():
         yield from _help(command.get_command(context, below), f"{called} {below}", level + 1)
-    if command.epilog:
-        yield f"{_text(command.epilog)}\n\n"
+
+
+def _examples(epilog: str) -> str:
+    """What stands under a command's help: indented commands as one block, the rest as sentences."""
+    parts = re.sub(r"^(Example:) +", r"\1\n\n  ", epilog.strip("\n")).split("\n\n")
+    said = []
+    for typed, some in groupby(parts, key=lambda part: part.startswith("  ")):
+        if typed:
+            commands = "\n".join(dedent(part).rstrip() for part in some)
+            said.append(f"```sh\n{commands}\n```\n\n")
+        else:
+            said += [f"{_text(part)}\n\n" for part in some if part.strip()]
+    return "".join(said)
 
 
 def _text(said: str | None) -> str:

@@ -74,10 +74,10 @@ def evaluate(
         typer.echo(visible(look(options, measure, progress)))
         return
     from bfpo_bench.cli.terminal import show_results
-    from bfpo_bench.evaluation.report import report
     from bfpo_bench.evaluation.resolve import output_folder
     from bfpo_bench.evaluation.run import run_evaluation
+    from bfpo_bench.evaluation.tracked import report_results
 
     results = run_evaluation(options, progress)
     show_results(results, output_folder(options))
-    report(options, results, progress)
+    report_results(options, results, progress)

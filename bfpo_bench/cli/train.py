@@ -145,14 +145,14 @@ def train(
     say(f"The model is in {folder}{before}; training.json in it says how it was made.")
     if evaluate:
         from bfpo_bench.cli.terminal import show_results
-        from bfpo_bench.evaluation.report import report
         from bfpo_bench.evaluation.resolve import output_folder
         from bfpo_bench.evaluation.run import run_evaluation
+        from bfpo_bench.evaluation.tracked import report_results
 
         with as_typed(RENAMED):
             results = run_evaluation(evaluation, progress)
         show_results(results, output_folder(evaluation))
-        report(evaluation, results, progress)
+        report_results(evaluation, results, progress)
 
 
 def _refuse_without_evaluation(evaluation: EvaluateOptions) -> None:

@@ -16,18 +16,16 @@ from typing import Any
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation import stages
-from bfpo_bench.evaluation.correct import correction_of
-from bfpo_bench.evaluation.panel import (
+from bfpo_bench.evaluation.by_judge import (
     Given,
     judged_cells,
     kind_of,
-    one_by_one,
     results_by,
-    vote,
     with_cells,
-    with_panel,
     write_results,
 )
+from bfpo_bench.evaluation.correct import correction_of
+from bfpo_bench.evaluation.panel import one_by_one, vote, with_panel
 from bfpo_bench.judges.calibration import Labels
 from bfpo_bench.judges.chosen import ChosenJudge, among
 from bfpo_bench.run.directory import RunDirectory

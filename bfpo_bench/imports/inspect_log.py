@@ -71,11 +71,6 @@ class Sample:
 
 
 @dataclass(frozen=True, config=SEEN)
-class _Dataset:
-    name: str | None = None
-
-
-@dataclass(frozen=True, config=SEEN)
 class _Spec:
     task: str
     model: str

@@ -11,7 +11,7 @@ from bfpo_bench.models.number_format import training_advice
 from bfpo_bench.training.output import FIRST
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.recipe_file import as_yaml
-from bfpo_bench.training.reporting import check_report_to
+from bfpo_bench.training.tracked import check_report_to
 from bfpo_bench.training.train import prepare
 
 ADAM_BYTES = 8

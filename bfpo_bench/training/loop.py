@@ -19,7 +19,7 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.training.disk import check_room, checkpoint_bytes, written
 from bfpo_bench.training.output import write_manifest
 from bfpo_bench.training.recipe import Recipe
-from bfpo_bench.training.reporting import THEIRS
+from bfpo_bench.training.tracked import THEIRS
 
 
 def loop_settings(

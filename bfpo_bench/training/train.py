@@ -45,8 +45,8 @@ from bfpo_bench.training.output import (
 from bfpo_bench.training.prepared import Prepared, Run
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.record import training_record
-from bfpo_bench.training.reporting import Curves, TrainingReports, check_report_to
 from bfpo_bench.training.saving import save_model
+from bfpo_bench.training.tracked import Curves, TrainingReports, check_report_to
 from bfpo_bench.training.trainable import choose_weights, load_model
 
 T = TypeVar("T")

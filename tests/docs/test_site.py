@@ -42,7 +42,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def text(page: Path) -> str:
-    return html.unescape(re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8")))
+    return text_of(page.read_text(encoding="utf-8"))
+
+
+def text_of(source: str) -> str:
+    return html.unescape(re.sub(r"<[^>]+>", "", source))
 
 
 def test_every_page_is_reached_from_the_first(site: Path) -> None:
@@ -55,8 +59,7 @@ def test_every_page_is_reached_from_the_first(site: Path) -> None:
         assert (site / path).is_file()
 
 
-def test_every_command_has_its_help_and_is_typed_as_on_a_page(site: Path) -> None:
-    pages = [one.read_text(encoding="utf-8") for one in (ROOT / "docs").glob("*.md")]
+def test_every_command_has_its_help_and_examples(site: Path) -> None:
     for name in COMMANDS:
         page = site / "reference" / "commands" / f"{name}.html"
         said, source = text(page), page.read_text(encoding="utf-8")
@@ -67,12 +70,15 @@ def test_every_command_has_its_help_and_is_typed_as_on_a_page(site: Path) -> Non
                 flags = [one for one in (*parameter.opts, *parameter.secondary_opts) if "-" in one]
                 assert all(flag in said for flag in flags)
                 assert " ".join((getattr(parameter, "help", None) or "").split()) in said
-        typed = html.unescape(
-            re.sub(r"<[^>]+>", "", re.findall(r"<pre>(.*?)</pre>", source, re.S)[1])
-        )
-        assert typed.startswith(f"bfpo-bench {name}")
-        assert any(typed.split("\n")[0] in page for page in pages), typed
-        assert re.search(r'href="\.\./\.\./[\w-]+\.html"', source.partition("More on it:")[2])
+        assert re.search(r'More: <a href="\.\./\.\./[\w-]+\.html"', source)
+        blocks = [text_of(one) for one in re.findall(r"<pre>(.*?)</pre>", source, re.S)]
+        for called, command in commands(name):
+            if not hasattr(command, "commands"):
+                usage = next(
+                    n for n, one in enumerate(blocks) if one.startswith(f"bfpo-bench {called} [")
+                )
+                assert blocks[usage + 1].startswith(f"bfpo-bench {called}"), called
+                assert " ".join(blocks[usage + 1].split()) in " ".join(command.epilog.split())  # type: ignore[attr-defined]
 
 
 def commands(name: str) -> list[tuple[str, object]]:

@@ -15,7 +15,7 @@ import torch
 import bfpo_bench
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.training import reporting
+from bfpo_bench.training import tracked
 from bfpo_bench.training import train as road
 from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.pairwise import reference
@@ -369,7 +369,7 @@ def test_a_full_gpu(get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_tracker_that_is_not_installed(get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporting, "find_spec", lambda name: None)
+    monkeypatch.setattr(tracked, "find_spec", lambda name: None)
     for start in (
         lambda: train(get("report_to=trackio"), Path("out"), device="cpu"),
         lambda: dry_run(get("report_to=trackio"), Path("out"), Progress(False)),

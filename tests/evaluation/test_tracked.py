@@ -13,7 +13,7 @@ import pytest
 from benchmarks.synthetic_runs import synthetic_run
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation.options import EvaluateOptions
-from bfpo_bench.evaluation.report import numbers, report
+from bfpo_bench.evaluation.tracked import numbers, report_results
 from bfpo_bench.run.average import Average
 from bfpo_bench.run.corrected import Corrected, CorrectedShare
 from bfpo_bench.run.panel import Member, Panel
@@ -41,7 +41,7 @@ def test_both_hold_the_results(offline: Path, evaluated: Path) -> None:
     )
     results = read_results(folder / "results.json")
     for _ in range(2):
-        report(options, results, Progress(False))
+        report_results(options, results, Progress(False))
     [there] = experiment()
     both = runs(offline)
     assert len({one.id for one in both}) == 1
@@ -128,7 +128,7 @@ def test_another_model_in_the_same_folder_is_another_run(offline: Path, evaluate
     ):
         content["identity"][part] = value
         (folder / "run.json").write_text(json.dumps(content))
-        report(options, results, Progress(False))
+        report_results(options, results, Progress(False))
         assert len(experiment()) == count
 
 

@@ -29,7 +29,7 @@ _PRIVATE = re.compile(r"--[\w-]*(url|key-env)=")
 """Options in which somebody may have written a key; whom they name stands in the identity."""
 
 
-def report(options: EvaluateOptions, results: Results, progress: Progress) -> None:
+def report_results(options: EvaluateOptions, results: Results, progress: Progress) -> None:
     """Reports a finished evaluation to the trackers that its options name.
 
     The run directory has one run in each, which the same command updates.
