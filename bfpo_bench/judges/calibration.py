@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass as checked
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.options import Help, Options, Place, chosen, split
+from bfpo_bench.common.text import valid_text
 from bfpo_bench.common.validate import STRICT
 from bfpo_bench.judges.human_labels import Table, majority, read_table
 from bfpo_bench.judges.protocol import Exchange
@@ -120,6 +121,6 @@ def read_labels(options: CalibrationOptions) -> Labels | None:
         **{part: found for part in _TEXTS if (found := getattr(options, f"label_{part}")) != part},
         "encoding": options.label_encoding,
     }
-    about = {"file": path.name, "sha256": table.digest, "columns": ", ".join(columns)}
+    about = {"file": valid_text(path.name), "sha256": table.digest, "columns": ", ".join(columns)}
     about |= {part: said for part, said in read_as.items() if said}
     return Labels(table, harmless, exchanges, about, left_out)

@@ -42,7 +42,7 @@ def load_judge(name_or_path: str | Path) -> Card:
         BadInput: no such judge, or a card that is not right.
     """
     wanted = str(name_or_path)
-    if "," in wanted and not Path(wanted).exists():
+    if "," in wanted and not _is_there(wanted):
         cards = [load_judge(name) for name in judges_named(wanted)]
         if not cards:
             raise unknown_name("judge", wanted, names())
@@ -63,3 +63,10 @@ def load_judge(name_or_path: str | Path) -> Card:
         raise unknown_name(f"kind in judge card {path}:", str(kind), _KINDS)
     card = _KINDS[kind]
     return card.read(path, fields) if card is ClassifierCard else checked(card, path, fields)
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # too long for a path, as several names may be
+        return False

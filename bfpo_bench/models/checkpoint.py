@@ -13,6 +13,7 @@ from typing import Any
 from bfpo_bench.common.errors import BadInput, first_line
 from bfpo_bench.common.foreign import MIB, foreign_json
 from bfpo_bench.common.progress import logged
+from bfpo_bench.common.text import valid_text
 from bfpo_bench.models.sizes import check_sizes
 
 TOKENIZER_FILES = (
@@ -105,6 +106,11 @@ def find_model(model: str, revision: str | None = None, code: bool = False) -> M
     try:
         path = Path(model).expanduser()
         if path.is_dir():
+            if valid_text(str(path.resolve())) != str(path.resolve()):
+                raise BadInput(
+                    f"the path of the model folder {_brief(model)!r} is no UTF-8, and no file that "
+                    "names it could be; rename it."
+                )
             if revision is not None:
                 raise BadInput(
                     f"the model {_brief(model)!r} is a folder, which has no revisions; leave "

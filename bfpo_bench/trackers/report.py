@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from logging import getLogger
 from typing import Annotated, Self
@@ -15,6 +16,7 @@ from bfpo_bench.common.loggers import errors_only
 from bfpo_bench.common.options import Help, split
 from bfpo_bench.common.processes import environment
 from bfpo_bench.common.progress import Progress
+from bfpo_bench.common.text import valid_text
 from bfpo_bench.trackers.protocol import Subject, Table, Tracker
 
 TRACKERS = ("wandb", "mlflow")
@@ -92,7 +94,9 @@ class Reports:
 
     def __init__(self, names: Sequence[str], subject: Subject, progress: Progress) -> None:
         self._names = tuple(names)
-        self._subject = subject
+        # Of names that are no UTF-8; what makes it this one stays.
+        said = {part: valid_text(getattr(subject, part)) for part in ("name", "config")}
+        self._subject = replace(subject, **said)
         self._progress = progress
         self._open: dict[str, Tracker] = {}
 
@@ -117,11 +121,12 @@ class Reports:
         A tracker that has failed before is tried once more.
         """
         points = list(curves)
+        shown = {name: Table(*map(valid_text, table)) for name, table in (tables or {}).items()}
 
         def whole(tracker: Tracker) -> None:
             if tracker not in followed:
                 _go_on(tracker, points)
-            tracker.put(numbers, tables or {})
+            tracker.put(numbers, shown)
             where = tracker.close(whole=True)
             self._progress.say(f"Reported to {tracker.name}: {_keyless(where)}.")
 

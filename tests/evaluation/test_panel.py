@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sqlite3
@@ -128,6 +129,17 @@ def test_a_majority_says_what_all_of_its_judges_say_of_prompts_that_all_are_made
     assert card.fits == ("instructions",)
     assert load_judge("keyword,wildguard-7b,llama-guard-3-8b").gives == ("harm",)
     assert load_judge("keyword,openai") == load_judge("openai,keyword")
+
+
+def test_cards_whose_paths_together_are_longer_than_a_file_name(tmp_path: Path) -> None:
+    """Without a folder in them; a path with a comma in it is looked for first."""
+    names = [letter * 120 for letter in "abc"]
+    for name in (*names, "d,e"):
+        (tmp_path / f"{name}.yaml").write_text(CARD.format(chars=9, phrases="the"))
+    with contextlib.chdir(tmp_path):
+        card = load_judge(",".join(f"{name}.yaml" for name in names))
+        assert load_judge("d,e.yaml").name == "d,e"
+    assert card.name == f"majority({','.join(names)})"
 
 
 @pytest.mark.parametrize(

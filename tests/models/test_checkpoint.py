@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -69,6 +70,16 @@ def test_missing_files(folder: Path) -> None:
     (folder / "config.json").unlink()
     with pytest.raises(BadInput, match=r"no config\.json"):
         find_model(str(folder))
+
+
+def test_a_path_that_no_file_could_name(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / os.fsdecode(b"m\xff")
+    try:
+        folder.rename(other)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    with pytest.raises(BadInput, match="is no UTF-8, and no file that names it could be; rename"):
+        find_model(str(other))
 
 
 def test_a_folder_has_no_revisions(folder: Path) -> None:

@@ -118,6 +118,20 @@ def test_what_has_changed_since(offline: Path) -> None:
     assert run.data.params["d"] == "new"
 
 
+def test_names_that_are_no_utf_8(offline: Path) -> None:
+    """MLflow would leave half a run, which no command after that could search for its own."""
+    folder = os.fsdecode(b"m\xff")
+    subject = Subject("evaluate", folder, [folder], {"run_directory": folder, "tasks": [folder]})
+    table = {"t": Table([folder, "x"], [[folder, None]])}
+    for _ in range(2):
+        Reports(WANTED, subject, Progress(False)).finish({"n": 1}, table)
+    [run] = experiment()
+    assert (run.info.run_name, run.data.params["run_directory"]) == ("m\\udcff", "m\\udcff")
+    assert {(one.id, one.config["tasks"][0]) for one in runs(offline)} == {
+        (subject.key, "m\\udcff")
+    }
+
+
 def test_a_name_of_ones_own(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_PROJECT", "theirs")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "theirs")
