@@ -62,7 +62,7 @@ def judge_run(
     """Judges the saved responses of a finished run, or goes on where an earlier call stopped.
 
     Where nobody has said yet what is harmful, or refused, in the run, its own results get that from
-    here.
+    here; and where this is their judge, what labels correct, and what each of several judges finds.
 
     Args:
         refusal: who says what is refused; None takes `chosen` where it does, else the run's own.
@@ -133,6 +133,13 @@ def judge_run(
                     judge=by_harm.identity if by_harm else own,
                     refusal_judge=by_refusal.identity if by_refusal else refused_by,
                 )
+            found_too = {
+                part: getattr(results, part)
+                for part in ("corrected", "panel")
+                if getattr(results, part) is not None
+            }
+            if found_too and (by_harm or own == judge.identity):
+                filled = replace(filled or before, **found_too)
         file = write_results(run, results)
         if filled is not None:
             run.write_text("table.md", markdown(filled))

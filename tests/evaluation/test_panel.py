@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import shutil
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import bfpo_bench
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.evaluation.rejudge import Rejudged, judge_run
 from bfpo_bench.judges import Exchange, Verdict, load_judge
+from bfpo_bench.judges.calibration import CalibrationOptions, read_labels
 from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
 from bfpo_bench.judges.keyword import KeywordJudge
 from bfpo_bench.judges.majority import vote
@@ -326,3 +329,31 @@ def test_a_finished_evaluation_is_corrected_by_labels_that_come_later(
     assert read_results(run / "results-few.json").corrected is not None
     # Asked again, it is read.
     assert bfpo_bench.evaluate(str(tiny_llama), **options) == results
+
+
+def test_labels_correct_the_runs_own_numbers_where_it_is_their_judge(
+    tiny_llama: Path, cards: dict[str, str], tmp_path: Path
+) -> None:
+    """They are what the leaderboard shows of this judge."""
+    run = tmp_path / "run"
+    options = {**OPTIONS, "tasks": ["advbench"], "limit": 10}
+    before = bfpo_bench.evaluate(str(tiny_llama), judge=cards["few"], output=run, **options)
+    samples = bfpo_bench.samples(run)
+    file = tmp_path / "labels.csv"
+    samples[["question", "response"]].assign(label="safe").to_csv(
+        file, index=False, quoting=csv.QUOTE_ALL
+    )
+    labels = read_labels(CalibrationOptions(calibration=file, label_prompt="question"))
+    other, own = (
+        judge_run(run, chosen(judge=cards[name], judge_anyway=True, gives=None), labels=labels)
+        for name in ("some", "few")
+    )
+    kept = read_results(run / "results.json")
+    assert own.results.corrected is not None
+    assert own.results.corrected.tasks["bfpo_advbench"].value == 100
+    assert kept == replace(before, corrected=own.results.corrected)
+    assert other.results.corrected is not None
+    assert "| Corrected |" in (run / "table.md").read_text()
+    # Without labels what they have said stays.
+    judged(run, [cards["few"]])
+    assert read_results(run / "results.json") == kept
