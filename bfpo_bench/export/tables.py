@@ -143,7 +143,8 @@ def _write_csv(run: RunSamples, path: Path) -> int:
     count = 0
     with path.open("w", encoding="utf-8", newline="") as file:
         for frame in frames(run):
-            frame.to_csv(file, index=False, header=not count)
+            # Line ends of RFC 4180: with others Python quotes no lone carriage return of a text.
+            frame.to_csv(file, index=False, header=not count, lineterminator="\r\n")
             count += len(frame)
     return count
 

@@ -27,6 +27,7 @@ HOSTILE = [
     "<script>alert(1)</script>",
     "NUL \x00 bell \x07 escape \x1b[31m",
     "line ends \n \r\n \x0b \x0c \x1c \x85 \u2028 \u2029 here",
+    "a lone \r carriage return",
     "turned \u202e around \u2066",
     '"quoted\\" {"json": [1]} \\ud800',
     "😀" * 10 + "\U0010ffff \ufffe \ufeff",
