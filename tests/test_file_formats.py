@@ -7,8 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from bfpo_bench.common.sampling import Sampling
-from bfpo_bench.run import directory as rundir
-from bfpo_bench.run import results, store
+from bfpo_bench.run import results, run_json, store
 from bfpo_bench.run.average import Average
 from bfpo_bench.run.results import Results, TaskResult
 from bfpo_bench.run.store import Store
@@ -36,5 +35,5 @@ def test_results_document(tmp_path: Path) -> None:
 
 def test_results_document_states_the_schema_versions() -> None:
     text = (DOCS / "results.md").read_text(encoding="utf-8")
-    assert (results.SCHEMA_VERSION, rundir.SCHEMA_VERSION, store.SCHEMA_VERSION) == (1, 2, 3)
+    assert (results.SCHEMA_VERSION, run_json.SCHEMA_VERSION, store.SCHEMA_VERSION) == (1, 2, 3)
     assert "1 now for `results.json`, 2 for `run.json`, 3 for `samples.sqlite`" in text

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from bfpo_bench.common.errors import BadInput
@@ -102,7 +102,7 @@ class MlflowRun(Tracker):
     def _metrics(self, values: Mapping[str, float], step: int) -> None:
         from mlflow.entities import Metric
 
-        now = time.time_ns() // 1_000_000
+        now = round(1000 * datetime.now(UTC).timestamp())
         points = [Metric(_legal(name), value, now, step) for name, value in values.items()]
         for at in range(0, len(points), 1000):
             self._client.log_batch(self._id, metrics=points[at : at + 1000])

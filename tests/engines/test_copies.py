@@ -45,11 +45,11 @@ def nodes() -> Iterator[Any]:
     # join later are not nice either.
     health = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "2"}
     with environment(clusters._QUIET | clusters._OWN | health):
-        with clusters.signals_kept():
+        with clusters.signals_kept():  # every node takes SIGTERM for itself
             cluster = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        for _ in range(2):
-            cluster.add_node(num_cpus=1)
-        clusters._init(ray, address=cluster.address)
+            for _ in range(2):
+                cluster.add_node(num_cpus=1)
+            clusters._init(ray, address=cluster.address)
         yield cluster
         ray.shutdown()
         cluster.shutdown()

@@ -57,8 +57,9 @@ def test_one_model_over_two_nodes(
 ) -> None:
     options = EngineOptions(str(tiny_llama), dtype="float32", device="cpu", max_length=512)
     layout = Layout(tp=2, nodes=2, address="127.0.0.1", timeout=500)
+    others = set(psutil.Process().children(recursive=True))
     reached, end = server.served(layout, options, "m", tmp_path)
-    mine = psutil.Process().children(recursive=True)
+    mine = set(psutil.Process().children(recursive=True)) - others
     engine = OpenAIEngine(OpenAIOptions(reached, "m", tiny_llama, end=end))
     try:
         assert len(other_nodes) == 1
@@ -81,8 +82,8 @@ def test_one_model_over_two_nodes(
         assert reached.key.reveal() not in log + (tmp_path / "other.log").read_text()
     finally:
         engine.close()
-    others = {other_nodes[0].pid}
-    others |= {one.pid for one in psutil.Process(other_nodes[0].pid).children(recursive=True)}
+    other = psutil.Process(other_nodes[0].pid)
+    mine -= {other, *other.children(recursive=True)}
     # Who was orphaned may wait to be buried.
     left = [one for one in mine if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
-    assert [one for one in left if one.pid not in others] == []
+    assert left == []
