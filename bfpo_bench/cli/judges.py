@@ -250,7 +250,7 @@ def _cells(measure: Measure, percent: bool) -> tuple[str, str, str]:
         return "–", "–", str(measure.n)
     scale, unit, digits = (100, " %", 1) if percent else (1, "", 3)
     value, low, high = (
-        f"{scale * number:.{digits}f}" for number in (measure.value, measure.low, measure.high)
+        f"{scale * number:z.{digits}f}" for number in (measure.value, measure.low, measure.high)
     )
     return value + unit, f"{low} to {high}", str(measure.n)
 

@@ -96,5 +96,5 @@ def _agreement(pair: PairAgreement) -> str:
         return f"{told} both"
     kappa = "kappa not defined"
     if pair.kappa is not None:
-        kappa = f"Cohen's kappa {pair.kappa:.2f} ({pair.low:.2f} to {pair.high:.2f})"
+        kappa = f"Cohen's kappa {pair.kappa:z.2f} ({pair.low:z.2f} to {pair.high:z.2f})"
     return f"{told} both, {100 * pair.same:.1f} % of them alike; {kappa}"

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.run import panel_table
 from bfpo_bench.run.average import Average
+from bfpo_bench.run.panel import PairAgreement, Panel
 from bfpo_bench.run.results import Results, TaskResult
 from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.table import markdown, terminal
@@ -266,3 +268,11 @@ def test_the_frame_holds_every_cell_and_average() -> None:
     assert math.isnan(frame["score"][1])
     assert frame["marks"][1].startswith("missing BBQ")
     assert frame["n"].isna().tolist() == [False, True, True, True]
+
+
+def test_agreement_next_to_chance_has_no_sign_before_its_zero(results: Results) -> None:
+    pair = PairAgreement(["a", "b"], "harm", 8, 0.5, -0.004, -0.31, -0.0)
+    shown = replace(results, panel=Panel({}, [pair], {}))
+    assert panel_table.notes(shown) == [
+        "a and b judge 8 responses both, 50.0 % of them alike; Cohen's kappa 0.00 (-0.31 to 0.00)"
+    ]
