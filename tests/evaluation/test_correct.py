@@ -76,11 +76,11 @@ def labels_of(path: Path, answers: Sequence[Answer]) -> Path:
     return path
 
 
-def judged(run: Path, judges: str, labels: Path) -> Rejudged:
+def judged(run: Path, judges: str, labels: Path | None) -> Rejudged:
     options: dict[str, Any] = {"judge": judges, "backend": "hf", "judge_anyway": True}
     wish = JudgeOptions(**options)
     chosen = choose_judge(wish, gives=None, several=True)
-    return judge_run(run, chosen, labels=read(labels))
+    return judge_run(run, chosen, labels=read(labels) if labels else None)
 
 
 def read(path: Path | None, **options: Any) -> Any:
@@ -204,6 +204,11 @@ def test_several_judges_that_differ_agree_when_they_are_corrected(
     assert abs(corrected["keyword"] - corrected["short"]) < 5
     assert read_results(run / "results-short.json").corrected is not None
     assert "| Gen. corrected |" in markdown(results)
+    # Without labels the same judges say nothing new, and what labels have said stays.
+    files = {path: path.read_bytes() for path in run.glob("results*.json")}
+    assert len(files) == 4
+    judged(run, f"keyword,{card}", None)
+    assert {path: path.read_bytes() for path in run.glob("results*.json")} == files
 
 
 def test_a_judge_no_better_than_chance_and_too_few_labels_give_no_number(
