@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bfpo_bench.training.data.tokenize import TokenPair
+from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.recipe_file import load_recipe
 from tests.toy_models import SMALL
@@ -142,3 +143,16 @@ def mine(tiny_llama: Path, work_with: Callable[[str], None]) -> Mine:
         return load_recipe("mine.yaml", changes, str(base))
 
     return make
+
+
+def during(step: int, then: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has something happen in the middle of an update (from 0)."""
+    inner = PreferenceTrainer.training_step
+
+    def training_step(self: Any, *arguments: Any, **more: Any) -> Any:
+        loss = inner(self, *arguments, **more)
+        if self.state.global_step == step:
+            then()
+        return loss
+
+    monkeypatch.setattr(PreferenceTrainer, "training_step", training_step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,8 @@ from bfpo_bench.common.interrupts import Interrupts
 from bfpo_bench.training import loop
 from bfpo_bench.training.loop import share
 from bfpo_bench.training.output import checkpoint_fault
-from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 from bfpo_bench.training.train import train
-from tests.training.conftest import Mine, losses
+from tests.training.conftest import Mine, during, losses
 
 SHORT = ("layers=[mlp.down_proj]", "optimization.pairs_per_update=2")
 
@@ -33,19 +32,6 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     Interrupts()
     yield
     signal.signal(signal.SIGTERM, before)
-
-
-def during(step: int, then: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has something happen in the middle of an update (from 0)."""
-    inner = PreferenceTrainer.training_step
-
-    def training_step(self: Any, *arguments: Any, **more: Any) -> Any:
-        loss = inner(self, *arguments, **more)
-        if self.state.global_step == step:
-            then()
-        return loss
-
-    monkeypatch.setattr(PreferenceTrainer, "training_step", training_step)
 
 
 def weights(folder: str) -> bytes:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bfpo_bench.common.processes import environment
-from bfpo_bench.training.pairwise.trainer import PreferenceTrainer
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.train import train
 from tests.trackers.offline import experiment, runs
-from tests.training.conftest import Mine
+from tests.training.conftest import Mine, during
 
 Get = Callable[..., Recipe]
 
@@ -29,20 +27,17 @@ def test_curves_of_a_training_that_is_stopped_and_gone_on_with(
         *("preference", "layers=[mlp.down_proj]", "save_steps=2", "eval={share: 0.3, steps: 2}"),
         *("tokens={max_length: 512, max_prompt: 256}", "optimization.num_train_epochs=3"),
     ).reported_to(("wandb", "mlflow"))
-    step = PreferenceTrainer.training_step
 
-    def stopped(self: Any, *arguments: Any, **more: Any) -> Any:
-        if self.state.global_step == 3:
-            raise KeyboardInterrupt
-        return step(self, *arguments, **more)
+    def stopped() -> None:
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(PreferenceTrainer, "training_step", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe, Path("out"), device="cpu")
+    with monkeypatch.context() as patch:
+        during(3, stopped, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, Path("out"), device="cpu")
     [run] = experiment()
     assert run.info.status == "KILLED"
     assert run.data.metrics["train/global_step"] == 3
-    monkeypatch.setattr(PreferenceTrainer, "training_step", step)
     train(recipe, Path("out"), device="cpu")
     train(recipe, Path("out"), device="cpu")
 

@@ -26,7 +26,7 @@ from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.recipe_parts import EvalRecipe
 from bfpo_bench.training.train import train
-from tests.training.conftest import Mine, losses, plain_logprob
+from tests.training.conftest import Mine, during, losses, plain_logprob
 
 Get = Callable[..., Recipe]
 
@@ -244,17 +244,14 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(
 ) -> None:
     recipe = get("optimization.num_train_epochs=2", "save_steps=2", "optimization.warmup_ratio=0")
     whole = train(recipe, Path("whole"), device="cpu")
-    step = PreferenceTrainer.training_step
 
-    def killed(self: Any, *arguments: Any, **more: Any) -> Any:
-        if self.state.global_step == 3:
-            raise KeyboardInterrupt
-        return step(self, *arguments, **more)
+    def killed() -> None:
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(PreferenceTrainer, "training_step", killed)
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe, Path("cut"), device="cpu")
-    monkeypatch.setattr(PreferenceTrainer, "training_step", step)
+    with monkeypatch.context() as patch:
+        during(3, killed, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, Path("cut"), device="cpu")
     with pytest.raises(BadInput, match="unfinished training with another recipe; go on with"):
         train(get("optimization.num_train_epochs=3", "save_steps=2"), Path("cut"), device="cpu")
     resumed = train(recipe, Path("cut"), device="cpu")
