@@ -10,7 +10,7 @@ import typer
 
 from bfpo_bench.cli.command import as_typed, command_app, takes
 from bfpo_bench.evaluation.options import EvaluateOptions
-from bfpo_bench.models.chat import DATE
+from bfpo_bench.models.clock import DATE
 
 if TYPE_CHECKING:
     from bfpo_bench.training.recipe import Recipe

@@ -57,6 +57,11 @@ def why_unwritable(error: OSError) -> str:
     return str(error.strerror or error)
 
 
+def reason(error: Exception) -> str:
+    """The reason alone, without the number and the path of an OSError."""
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
+
+
 _FULL = (
     *("No space left", "Disk quota exceeded", "database or disk is full"),
     # PyTorch's archives do not say what the system said.

@@ -15,8 +15,8 @@ from bfpo_bench.common.validate import STRICT, Text
 from bfpo_bench.engines.cluster import check_copies
 from bfpo_bench.engines.open import choose_backend
 from bfpo_bench.engines.protocol import EngineOptions
-from bfpo_bench.models.chat import DATE, is_date
 from bfpo_bench.models.checkpoint import ModelFiles
+from bfpo_bench.models.clock import DATE, is_date
 from bfpo_bench.models.number_format import NumberFormat, choose_format
 
 DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "npu", "meta")

@@ -27,9 +27,12 @@ from bfpo_bench.engines.hf.load import torch_device
 from bfpo_bench.engines.plan import Order, Plan, answers_here
 from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.engines.tokenization import check_known, load_tokenizer
-from bfpo_bench.models.chat import DATE, Chat, TemplateFault, read_chat_template
-from bfpo_bench.models.checkpoint import ModelFiles, find_model, safetensors_header
+from bfpo_bench.models.chat import Chat, TemplateFault
+from bfpo_bench.models.checkpoint import ModelFiles, find_model
+from bfpo_bench.models.clock import DATE
 from bfpo_bench.models.number_format import choose_format
+from bfpo_bench.models.template_files import read_chat_template
+from bfpo_bench.models.weights import safetensors_header
 
 Messages = tuple[tuple[str, str], ...]
 """A conversation: (role, content) of each turn."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.protocol import GenerateRequest, Score, ScoreRequest
-from bfpo_bench.models.chat import read_chat_template
+from bfpo_bench.models.template_files import read_chat_template
 
 GUESS = 4
 """Characters per token where only a server knows the tokenizer."""

@@ -14,8 +14,9 @@ from bfpo_bench.common.device import Device
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.options import Loading
 from bfpo_bench.estimate.tokens import Workload
-from bfpo_bench.models.checkpoint import ModelFiles, safetensors_header
+from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.models.config import cached_values, hidden, intermediate, number
+from bfpo_bench.models.weights import safetensors_header
 
 BATCH = {"hf": 128, "vllm": 256}
 """Responses under way at a time, where the user names no --batch-size."""

@@ -17,15 +17,10 @@ from bfpo_bench.common.remembered import Memory
 from bfpo_bench.engines.thinking import AUTO, Thinking, switch
 from bfpo_bench.engines.thoughts import marks_of
 from bfpo_bench.evaluation.options import TargetOptions
-from bfpo_bench.models.chat import (
-    AS_WRITTEN,
-    DATE,
-    Chat,
-    chat_templates,
-    read_chat_template,
-    with_system,
-)
+from bfpo_bench.models.chat import AS_WRITTEN, Chat, with_system
+from bfpo_bench.models.clock import DATE
 from bfpo_bench.models.fingerprint import tokenizer_fingerprint
+from bfpo_bench.models.template_files import chat_templates, read_chat_template
 
 SERVER_CLOCK = (
     "the server writes the prompts of chat tasks; where its chat template asks for the date, the "

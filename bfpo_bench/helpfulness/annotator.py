@@ -23,10 +23,12 @@ from bfpo_bench.helpfulness.cost import Budget
 from bfpo_bench.helpfulness.local import LocalAnnotator
 from bfpo_bench.helpfulness.served import ServedAnnotator
 from bfpo_bench.judges.chosen import judging_window
-from bfpo_bench.models.chat import Chat, read_chat_template, told_date
+from bfpo_bench.models.chat import Chat
 from bfpo_bench.models.checkpoint import ModelFiles
+from bfpo_bench.models.clock import told_date
 from bfpo_bench.models.config import find_causal_model
 from bfpo_bench.models.fingerprint import checkpoint_identity
+from bfpo_bench.models.template_files import read_chat_template
 
 OPENAI = "https://api.openai.com/v1"
 FIRST_TRIES = 3

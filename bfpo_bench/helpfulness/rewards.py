@@ -24,7 +24,7 @@ from bfpo_bench.engines.options import Loading
 from bfpo_bench.engines.plan import Order
 from bfpo_bench.helpfulness.annotation import TASK
 from bfpo_bench.helpfulness.metrics import CONSTRAINT_MET, MeanMetric, mean_metric
-from bfpo_bench.models.chat import DATE
+from bfpo_bench.models.clock import DATE
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.run_json import read_run
 from bfpo_bench.run.store import OutcomeRecord, ResponseRecord, Store, source_row

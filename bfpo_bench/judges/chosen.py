@@ -29,11 +29,12 @@ from bfpo_bench.judges import (
 )
 from bfpo_bench.judges.calibration import CalibrationOptions
 from bfpo_bench.judges.card_file import HARM
-from bfpo_bench.models.chat import read_chat_template, told_date
 from bfpo_bench.models.checkpoint import ModelFiles
+from bfpo_bench.models.clock import told_date
 from bfpo_bench.models.config import find_causal_model
 from bfpo_bench.models.fingerprint import checkpoint_identity
 from bfpo_bench.models.number_format import NumberFormat, go_on_with
+from bfpo_bench.models.template_files import read_chat_template
 from bfpo_bench.run.marks import ANYWAY, unfit_mark
 from bfpo_bench.run.panel import judges_named
 from bfpo_bench.suites import PromptKind

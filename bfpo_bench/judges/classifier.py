@@ -40,7 +40,8 @@ from bfpo_bench.judges.protocol import (
     placeholders,
     valid_unicode,
 )
-from bfpo_bench.models.chat import DATE, Chat
+from bfpo_bench.models.chat import Chat
+from bfpo_bench.models.clock import DATE
 from bfpo_bench.suites import PROMPT_KINDS
 
 # Raised whenever the code behind a card changes so that the same card gives other verdicts.

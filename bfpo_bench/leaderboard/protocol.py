@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from bfpo_bench.helpfulness.annotation import TASK
 from bfpo_bench.leaderboard.columns import ALPACA
-from bfpo_bench.models.chat import DATE
+from bfpo_bench.models.clock import DATE
 from bfpo_bench.run.also import AlsoResult
 from bfpo_bench.run.results import HelpfulnessResult, Results, TaskResult
 from bfpo_bench.run.shares import BOTH, COUNTED, HARM, REFUSAL

@@ -13,13 +13,8 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.foreign import foreign_json
-from bfpo_bench.models.checkpoint import (
-    ADAPTER_CONFIG,
-    MOST_CONFIG,
-    ModelFiles,
-    from_hub,
-    safetensors_header,
-)
+from bfpo_bench.models.checkpoint import ADAPTER_CONFIG, MOST_CONFIG, ModelFiles, from_hub
+from bfpo_bench.models.weights import safetensors_header
 
 log = logging.getLogger(__name__)
 

@@ -1,10 +1,4 @@
-"""Messages written with a chat template: a program of its author's, in which all can go wrong.
-
-A template may ask for today's date (``strftime_now``: Llama 3.2, SmolLM3 and gpt-oss write it into
-every system message). What a model is asked would then change at midnight, so every template that
-is rendered here, or handed to a library or a server that renders it, is first given a clock that
-stands still: :func:`fixed_clock`.
-"""
+"""Messages written with a chat template: a program of its author's, in which all can go wrong."""
 
 from __future__ import annotations
 
@@ -12,18 +6,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, first_line
-from bfpo_bench.common.foreign import MIB, foreign_json, foreign_text
 from bfpo_bench.common.limits import Limits
-
-DATE = "2024-07-26"
-"""What a template's clock says where nobody names another day: the day that Llama 3's templates
-write where they find no clock, so that most of their prompts have held it already."""
+from bfpo_bench.models.clock import DATE, fixed_clock
 
 AS_WRITTEN = "as the chat template writes them"
 """What identities say of special tokens where version 0.1 let the tokenizer add some."""
@@ -34,73 +21,14 @@ Messages = Sequence[Mapping[str, str]]
 Turns = tuple[tuple[str, str], ...]
 """The same as (role, content) of each message, for what must not change."""
 
-_CLOCK = "strftime_now"
 _PART = re.compile(r"""["']type["']: *["']text["']""")
 _CHANCE = re.compile(r"\|\s*random\b|\blipsum\s*\(")
-_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTHS = (
-    *("January", "February", "March", "April", "May", "June", "July", "August"),
-    *("September", "October", "November", "December"),
-)
-_NUMBERS = "d -d e m -m y Y C j -j H -H k I -I l M -M S -S f U W u w G V D F T R"
-"""strftime's codes that mean the same in every locale and time zone."""
-
-
-def is_date(date: str) -> bool:
-    """Whether a text is a day that exists, written YYYY-MM-DD."""
-    try:
-        return datetime.fromisoformat(date).date().isoformat() == date
-    except ValueError:
-        return False
-
-
-@lru_cache(maxsize=16)
-def fixed_clock(template: str, date: str = DATE) -> str:
-    """A template whose clock says midnight of one day, whoever renders it, whenever and wherever.
-
-    The clock is written into the template itself, as a macro of the same name, so that it goes with
-    the text to whatever renders it.
-
-    Args:
-        template: Jinja text; one without a clock comes back as it is.
-        date: YYYY-MM-DD.
-    """
-    if _CLOCK not in template:
-        return template
-    return (
-        f"{{%- macro {_CLOCK}(format) -%}}{{%- set ns = namespace(text=format) -%}}"
-        f"{{%- for code, text in {json.dumps(_codes(date))} -%}}"
-        "{%- set ns.text = ns.text.replace('%' ~ code, text) -%}{%- endfor -%}"
-        # What follows a variable stays; a block would take the line break behind it.
-        "{{- ns.text -}}{%- endmacro %}{{ '' }}" + template
-    )
-
-
-def told_date(template: str | None, date: str) -> dict[str, str]:
-    """The part of an identity that a date is: nothing where the template has no clock."""
-    return {"date": date} if template is not None and _CLOCK in template else {}
-
-
-def _codes(date: str) -> list[tuple[str, str]]:
-    """What strftime's codes stand for at that midnight, in the C locale, without a time zone."""
-    now = datetime.fromisoformat(date)
-    codes = {code: now.strftime(f"%{code}") for code in _NUMBERS.split()}
-    day, month = _DAYS[now.weekday()], _MONTHS[now.month - 1]
-    codes |= {"a": day[:3], "A": day, "b": month[:3], "h": month[:3], "B": month}
-    codes |= {"p": "AM", "P": "am", "r": "12:00:00 AM", "x": codes["D"], "X": codes["T"]}
-    codes["c"] = f"{day[:3]} {month[:3]} {codes['e']} {codes['T']} {codes['Y']}"
-    codes["s"] = str(int(now.replace(tzinfo=UTC).timestamp()))
-    return list({**codes, "z": "", "Z": "", "n": "\n", "t": "\t", "%": "%"}.items())
-
 
 SECONDS, MEMORY = 5.0, 4 << 30
 """What a template may take to write a conversation; a usual one takes a tenth of a millisecond."""
 
 MOST_ADDED = 1_000_000
 """Characters that a template may add to four times the messages."""
-
-MOST_BYTES = 64 * MIB
-"""Longest file that is looked into for templates; some hold a vocabulary's own tokens too."""
 
 
 class TemplateFault(Exception):
@@ -320,72 +248,3 @@ def write_messages(messages: Messages, add_generation_prompt: bool = True) -> st
 def read_messages(text: str) -> Turns:
     """The messages in a text that :func:`write_messages` wrote."""
     return tuple((message["role"], message["content"]) for message in json.loads(text))
-
-
-# ------------------------------------------- the templates in the folder of a tokenizer
-
-
-def read_chat_template(folder: Path) -> str | None:
-    """The chat template that a tokenizer folder means to be used; None where it has none.
-
-    Raises:
-        BadInput: a file that should hold it cannot be read, or none of several is the default.
-    """
-    named = chat_templates(folder)
-    if named and "default" not in named:
-        raise BadInput(
-            f"{folder} has chat templates named {', '.join(map(repr, named))} and none named "
-            "'default'; choose one of them with --chat-template NAME, or save the one that is "
-            "meant as chat_template.jinja there."
-        )
-    return named.get("default")
-
-
-def chat_templates(folder: Path) -> dict[str, str]:
-    """All chat templates of a tokenizer folder by name, wherever of the four places they stand.
-
-    ``chat_template.jinja`` comes before ``tokenizer_config.json``, as in transformers, and that
-    before the ``chat_template.json`` of older processors.
-
-    Raises:
-        BadInput: a file that should hold one cannot be read.
-    """
-    found: dict[str, str] = {}
-    for name in ("chat_template.json", "tokenizer_config.json"):
-        for key, template in _stated(folder / name):
-            found[key] = template
-    files = {path.stem: path for path in (folder / "additional_chat_templates").glob("*.jinja")}
-    for key, path in sorted({**files, "default": folder / "chat_template.jinja"}.items()):
-        if path.is_file():
-            found[key] = _template_text(path)
-    return found
-
-
-def _stated(path: Path) -> list[tuple[str, str]]:
-    """The templates in a JSON file: under ``chat_template`` a text, or a list with names."""
-    if not path.is_file():
-        return []
-    try:
-        content = foreign_json(path, MOST_BYTES).get("chat_template")
-        if not isinstance(content, list):
-            content = [{"name": "default", "template": content}]
-        named = [(entry.get("name"), entry.get("template")) for entry in content]
-        "".join(template for _, template in named if isinstance(template, str)).encode()
-    except (OSError, ValueError, AttributeError) as error:
-        raise _unreadable(path, error) from error
-    return [(name, text) for name, text in named if isinstance(name, str) and isinstance(text, str)]
-
-
-def _template_text(path: Path) -> str:
-    try:
-        return foreign_text(path, MIB)
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> BadInput:
-    why = getattr(error, "strerror", None) or error
-    return BadInput(
-        f"no chat template can be read from {path} ({why}); copy the file again, or name a "
-        "template with --chat-template."
-    )

@@ -21,13 +21,9 @@ from bfpo_bench.common.foreign import foreign_json
 from bfpo_bench.common.progress import logged
 from bfpo_bench.common.remembered import Memory
 from bfpo_bench.models.adapters import Adapter
-from bfpo_bench.models.chat import chat_templates
-from bfpo_bench.models.checkpoint import (
-    MOST_CONFIG,
-    TOKENIZER_FILES,
-    ModelFiles,
-    safetensors_header,
-)
+from bfpo_bench.models.checkpoint import MOST_CONFIG, TOKENIZER_FILES, ModelFiles
+from bfpo_bench.models.template_files import chat_templates
+from bfpo_bench.models.weights import safetensors_header
 
 READ_BYTES = 1 << 24
 

@@ -21,14 +21,10 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.files import atomic_folder, atomic_write
 from bfpo_bench.common.json_file import read_json
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.models.chat import chat_templates
-from bfpo_bench.models.checkpoint import (
-    TOKENIZER_FILES,
-    WANTED,
-    ModelFiles,
-    safetensors_header,
-)
+from bfpo_bench.models.checkpoint import TOKENIZER_FILES, WANTED, ModelFiles
 from bfpo_bench.models.fingerprint import lasting, tokenizer_fingerprint, weight_fingerprint
+from bfpo_bench.models.template_files import chat_templates
+from bfpo_bench.models.weights import safetensors_header
 
 RECORD = "merge.json"
 """What a merged model was made of, beside its weights."""

@@ -10,7 +10,8 @@ import math
 from typing import NamedTuple
 
 from bfpo_bench.common.device import cpu_formats, find_device
-from bfpo_bench.models.checkpoint import ModelFiles, safetensors_header
+from bfpo_bench.models.checkpoint import ModelFiles
+from bfpo_bench.models.weights import safetensors_header
 
 WIDE = "float32"
 

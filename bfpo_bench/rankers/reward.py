@@ -14,8 +14,9 @@ from bfpo_bench.common.batches import in_order
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.plan import Answers, Order
 from bfpo_bench.engines.protocol import EngineOptions
-from bfpo_bench.models.chat import read_chat_template, told_date
+from bfpo_bench.models.clock import told_date
 from bfpo_bench.models.fingerprint import checkpoint_identity
+from bfpo_bench.models.template_files import read_chat_template
 from bfpo_bench.rankers.protocol import ChosenModel, Comparison, RankerOptions, Ranking, of_both
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from bfpo_bench.common.validate import STRICT, Text, Texts
-from bfpo_bench.models.chat import DATE, is_date
+from bfpo_bench.models.clock import DATE, is_date
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -22,7 +22,7 @@ from bfpo_bench.judges.load import load_judge
 from bfpo_bench.judges.rubric import read_answer
 from bfpo_bench.leaderboard.board import read_leaderboard
 from bfpo_bench.leaderboard.options import LeaderboardOptions
-from bfpo_bench.models.checkpoint import safetensors_header, weight_files
+from bfpo_bench.models.weights import safetensors_header, weight_files
 from bfpo_bench.redteam.prompts import read_prompts
 from bfpo_bench.run.judge_error import read_check
 from bfpo_bench.suites import load_suite

@@ -21,7 +21,7 @@ from bfpo_bench.leaderboard.protocol import OF_MODEL, Protocol
 from bfpo_bench.leaderboard.ranking import ranks, usual_protocol
 from bfpo_bench.leaderboard.render.comparison import render
 from bfpo_bench.leaderboard.render.table import Table, make_table
-from bfpo_bench.models.chat import DATE
+from bfpo_bench.models.clock import DATE
 from bfpo_bench.run.results import HelpfulnessResult
 from bfpo_bench.run.results_files import read_results
 from tests.leaderboard.edits import edited
@@ -170,7 +170,7 @@ def test_whose_chat_template_it_was_is_a_setting(tiny_llama: Path, tmp_path: Pat
     """The text of the model's own is the model's; a file is a setting, unless it says the same."""
     from bfpo_bench.evaluation.options import EvaluateOptions
     from bfpo_bench.evaluation.resolve import resolve
-    from bfpo_bench.models.chat import chat_templates
+    from bfpo_bench.models.template_files import chat_templates
 
     def template(choice: str) -> Any:
         options = EvaluateOptions(

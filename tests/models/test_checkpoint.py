@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.engines.protocol import EngineOptions
-from bfpo_bench.evaluation.chat_prompts import choose_template
-from bfpo_bench.models.chat import chat_templates, read_chat_template
-from bfpo_bench.models.checkpoint import find_model, find_tokenizer, safetensors_header
-
-
-@pytest.fixture
-def folder(tiny_llama: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_llama, tmp_path / "model"))
+from bfpo_bench.models.checkpoint import find_model, find_tokenizer
 
 
 def test_a_whole_folder(folder: Path) -> None:
@@ -26,14 +16,6 @@ def test_a_whole_folder(folder: Path) -> None:
     assert files.name == "model"
     assert [f.name for f in files.weights] == ["model.safetensors"]
     assert files.config["model_type"] == "llama"
-
-
-def test_header_lists_what_the_file_holds(folder: Path) -> None:
-    from safetensors import safe_open
-
-    with safe_open(folder / "model.safetensors", "pt") as file:
-        names = set(file.keys())
-    assert set(safetensors_header(folder / "model.safetensors")) == names
 
 
 def test_missing_folder_and_unreachable_hub(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,52 +69,6 @@ def test_a_folder_has_no_revisions(folder: Path) -> None:
         find_model(str(folder), "main")
 
 
-def test_missing_shard(folder: Path) -> None:
-    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(BadInput, match=r"lacks 1 of 2 weight files, the first is model-2"):
-        find_model(str(folder))
-
-
-def test_chat_template_from_either_place(tmp_path: Path) -> None:
-    assert read_chat_template(tmp_path) is None
-    config = {"chat_template": [{"name": "default", "template": "A"}, {"name": "x"}]}
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    assert read_chat_template(tmp_path) == "A"
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "B"}))
-    assert read_chat_template(tmp_path) == "B"
-    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "P"}))
-    assert read_chat_template(tmp_path) == "B"
-    (tmp_path / "chat_template.jinja").write_text("C")
-    assert read_chat_template(tmp_path) == "C"
-
-
-def test_chat_templates_by_name(tmp_path: Path) -> None:
-    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "P"}))
-    assert read_chat_template(tmp_path) == "P"
-    (tmp_path / "chat_template.json").unlink()
-    config = {"chat_template": [{"name": "tool_use", "template": "T"}]}
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    (tmp_path / "additional_chat_templates").mkdir()
-    (tmp_path / "additional_chat_templates" / "rag.jinja").write_text("R")
-    assert chat_templates(tmp_path) == {"tool_use": "T", "rag": "R"}
-    with pytest.raises(BadInput) as caught:
-        read_chat_template(tmp_path)
-    assert str(caught.value) == (
-        f"{tmp_path} has chat templates named 'tool_use', 'rag' and none named 'default'; choose "
-        "one of them with --chat-template NAME, or save the one that is meant as "
-        "chat_template.jinja there."
-    )
-    assert choose_template("rag", tmp_path) == "R"
-    with pytest.raises(BadInput) as caught:
-        choose_template("ragg", tmp_path)
-    assert str(caught.value).endswith(
-        "give auto, never, the path of a Jinja file, or one of the names tool_use, rag."
-    )
-    (tmp_path / "chat_template.jinja").write_text("C")
-    assert read_chat_template(tmp_path) == "C"
-
-
 @pytest.mark.parametrize("name", ["x" * 300, "~nobody-of-this-name/model"])
 def test_names_that_no_folder_can_have(name: str) -> None:
     with pytest.raises(
@@ -151,43 +87,6 @@ def test_settings_of_another_kind(folder: Path) -> None:
         find_model(str(folder))
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"weight_map": 1}', '{"weight_map": {"a": 1}}'])
-def test_an_index_that_says_nothing(folder: Path, text: str) -> None:
-    (folder / "model.safetensors.index.json").write_text(text)
-    with pytest.raises(BadInput, match="does not say which weight file holds what"):
-        find_model(str(folder))
-
-
-def test_weights_that_are_not_what_their_header_says(folder: Path) -> None:
-    path = folder / "model.safetensors"
-    whole = path.read_bytes()
-
-    def said() -> str:
-        with pytest.raises(BadInput) as caught:
-            find_model(str(folder))
-        return (
-            str(caught.value)
-            .removeprefix(f"{path} ")
-            .removesuffix("; copy or download the file again.")
-        )
-
-    path.write_bytes(whole[:4])
-    assert said() == "is no whole safetensors file (4 bytes)"
-    for kept in (100, len(whole) - 1):
-        path.write_bytes(whole[:kept])
-        assert said().startswith("is cut off") == (kept > 100)
-    assert said() == f"is cut off: {len(whole) - 1} of {len(whole)} bytes are there"
-    path.write_bytes(whole + b"\0\0")
-    assert said() == "has 2 bytes more than its header says"
-    for header in (b"{", b"[1]", b'{"a": 1}', b'{"a": {"data_offsets": []}}', b"\xff\xfe"):
-        path.write_bytes(len(header).to_bytes(8, "little") + header)
-        assert said() == "has a damaged header"
-    path.unlink()
-    path.symlink_to(path)
-    with pytest.raises(BadInput, match=r"^the weights .* cannot be read \(Too many levels of"):
-        find_model(str(folder))
-
-
 def test_tokenizers_that_are_not_there(folder: Path, tmp_path: Path) -> None:
     assert find_tokenizer(str(folder)) == folder
     with pytest.raises(BadInput, match=r"there is no tokenizer folder '\./nowhere'; give a folder"):
@@ -199,27 +98,6 @@ def test_tokenizers_that_are_not_there(folder: Path, tmp_path: Path) -> None:
         match=r"has no tokenizer \(tokenizer.json or tokenizer.model\); name the folder of one",
     ):
         find_tokenizer(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("chat_template.jinja", b"\xff\xfe{"),
-        ("tokenizer_config.json", b"{"),
-        ("tokenizer_config.json", b"[]"),
-        ("tokenizer_config.json", b'{"chat_template": ["x"]}'),
-        ("tokenizer_config.json", b'{"chat_template": "\\ud800"}'),
-        ("chat_template.json", b"{"),
-    ],
-)
-def test_chat_templates_that_cannot_be_read(tmp_path: Path, name: str, content: bytes) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(BadInput) as caught:
-        read_chat_template(tmp_path)
-    assert f"no chat template can be read from {tmp_path / name} (" in str(caught.value)
-    assert str(caught.value).endswith(
-        "); copy the file again, or name a template with --chat-template."
-    )
 
 
 # ------------------------------------------------------------------ what the hub is asked for
@@ -262,29 +140,6 @@ def test_what_is_fetched_from_the_hub(
     find_target(options, "hf")
     expected = FETCHED | ({"modeling_own.py", "code/attention.py"} if code else set())
     assert fetched == [expected, expected]
-
-
-@pytest.mark.parametrize("sharded", [False, True])
-def test_weights_that_are_there_twice(folder: Path, sharded: bool) -> None:
-    """Mistral's folders hold them once more, by its own names; they are neither hashed nor read."""
-    from bfpo_bench.engines.vllm.files import other_weights, without
-    from bfpo_bench.models.fingerprint import weight_fingerprint
-
-    before = weight_fingerprint(find_model(str(folder)).weights)
-    if sharded:
-        (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
-    own = next(folder.glob("model*.safetensors"))
-    shutil.copy(own, folder / "consolidated.safetensors")
-    files = find_model(str(folder))
-    assert files.weights == (own,)
-    assert weight_fingerprint(files.weights) == before
-    assert other_weights(folder) == {"consolidated.safetensors"}
-    with without(EngineOptions(str(folder)), other_weights(folder)) as seen:
-        there = {path.name for path in Path(seen.model).iterdir()}
-        assert there == {path.name for path in folder.iterdir()} - {"consolidated.safetensors"}
-        assert find_model(seen.model).config == files.config
-    assert not Path(seen.model).exists()
-    assert (folder / "consolidated.safetensors").exists()
 
 
 def test_a_tokenizer_in_tiktokens_format_is_one(folder: Path) -> None:

@@ -57,11 +57,6 @@ OTHER = "holds a model of type clip, which transformers knows and does not count
 SENSES = r"holds a multimodal model \(\w+\) that .* no causal .* the vllm backend serves many"
 
 
-@pytest.fixture
-def folder(tiny_llama: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_llama, tmp_path / "model"))
-
-
 def configure(folder: Path, config: dict[str, Any]) -> None:
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
 

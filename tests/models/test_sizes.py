@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.models.checkpoint import find_model, find_tokenizer, safetensors_header
+from bfpo_bench.models.checkpoint import find_model, find_tokenizer
 from bfpo_bench.models.sizes import check_sizes
+from bfpo_bench.models.weights import safetensors_header
 
 SMOLLM2 = {
     "hidden_size": 576,

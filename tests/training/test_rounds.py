@@ -13,7 +13,7 @@ import pytest
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.models.chat import chat_templates
+from bfpo_bench.models.template_files import chat_templates
 from bfpo_bench.training.data.chat import PromptSet
 from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.held_out import which_held_out

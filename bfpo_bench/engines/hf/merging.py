@@ -14,7 +14,7 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput, first_line
 from bfpo_bench.models.adapters import WEIGHTS
-from bfpo_bench.models.checkpoint import safetensors_header
+from bfpo_bench.models.weights import safetensors_header
 
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.engines.protocol import EngineOptions
-from bfpo_bench.models.checkpoint import weight_files
+from bfpo_bench.models.weights import weight_files
 
 _OF_WEIGHTS = (".safetensors", ".safetensors.index.json", ".bin", ".pt", ".pth", ".gguf")
 

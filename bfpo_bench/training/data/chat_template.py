@@ -8,7 +8,8 @@ from os.path import commonprefix
 from typing import Any, NamedTuple
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.models.chat import DATE, Chat, TemplateFault
+from bfpo_bench.models.chat import Chat, TemplateFault
+from bfpo_bench.models.clock import DATE
 from bfpo_bench.training.data.preferences import Messages, Pair, Segments
 from bfpo_bench.training.data.segments import written_weights
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.models.chat import DATE
+from bfpo_bench.models.clock import DATE
 from bfpo_bench.training.data.chat_template import ChatTemplate, Rendered
 from bfpo_bench.training.data.limits import PAPER, Ids, Limits, fit
 from bfpo_bench.training.data.preferences import Messages, Pair, Segments

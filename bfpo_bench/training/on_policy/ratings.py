@@ -14,7 +14,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from bfpo_bench.common.json_file import read_json
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.models.chat import DATE
+from bfpo_bench.models.clock import DATE
 from bfpo_bench.training.data.preferences import Messages
 from bfpo_bench.training.on_policy.rewards import ChosenReward, Rate, choose_reward, opened_rewards
 from bfpo_bench.training.output import write_json

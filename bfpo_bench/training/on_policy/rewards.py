@@ -28,9 +28,10 @@ from bfpo_bench.engines.reward_model import (
 )
 from bfpo_bench.judges import Exchange, Judge
 from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
-from bfpo_bench.models.chat import DATE, read_chat_template, told_date
+from bfpo_bench.models.clock import DATE, told_date
 from bfpo_bench.models.fingerprint import checkpoint_digest
 from bfpo_bench.models.number_format import choose_format
+from bfpo_bench.models.template_files import read_chat_template
 from bfpo_bench.training.data.preferences import Messages
 from bfpo_bench.training.recipe_parts import RewardRecipe
 
