@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench import __version__
-from bfpo_bench.common.errors import BadInput
+from bfpo_bench.evaluation.correct import Correction, still_corrected
 from bfpo_bench.evaluation.verdicts import Opinion, with_verdicts
 from bfpo_bench.judges.chosen import ChosenJudge
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.marks import VERDICT_MARKS
 from bfpo_bench.run.renewed import renewed
 from bfpo_bench.run.results import Results, TaskResult
-from bfpo_bench.run.results_files import read_results, results_file, results_files
+from bfpo_bench.run.results_files import results_file, results_files, results_there
 from bfpo_bench.run.store import Store
 from bfpo_bench.suites import PromptKind, prompt_kind, task_names
 
@@ -122,33 +122,28 @@ def kind_of(run: RunDirectory, task: str) -> PromptKind:
     return kept or (prompt_kind(task) if task in task_names() else "instructions")
 
 
-def write_results(run: RunDirectory, results: Results) -> Path:
-    """Writes results by a judge into their own file.
-
-    A file that says all of it already, and what people's labels correct in it besides, stays.
+def corrected(run: RunDirectory, results: Results, correction: Correction | None = None) -> Results:
+    """Results by a judge, corrected by people's labels; without any, what others have corrected
+    before stays as far as the numbers have.
     """
+    if correction is not None:
+        return correction.of(results)
+    if results.judge is None:
+        return results
+    # Where both are this judge's, the run's own file is never the older one.
+    for path in (run.results_path, run.path / results_file(str(results.judge["judge"]))):
+        found = still_corrected(results, results_there(path))
+        if found.corrected is not None:
+            return found
+    return results
+
+
+def write_results(run: RunDirectory, results: Results) -> Path:
+    """Writes results by a judge into their own file."""
     assert results.judge is not None
     name = str(results.judge["judge"])
     file = results_file(name)
-    if not _is_corrected(run.path / file, results):
-        run.write_text(file, results.to_json())
+    run.write_text(file, results.to_json())
     for older in results_files(run.path, name)[1:]:
         older.unlink()
     return run.path / file
-
-
-def _is_corrected(path: Path, results: Results) -> bool:
-    """Whether a file holds these results with corrections that they are without."""
-    if results.corrected is not None or not path.exists():
-        return False
-    try:
-        before = read_results(path)
-    except BadInput:
-        return False
-    if before.corrected is None:
-        return False
-    panel = before.panel
-    if panel is not None:
-        members = {name: replace(one, corrected={}) for name, one in panel.members.items()}
-        panel = replace(panel, members=members)
-    return results == replace(before, bfpo_bench=results.bfpo_bench, corrected=None, panel=panel)

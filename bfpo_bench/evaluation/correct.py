@@ -24,9 +24,10 @@ from bfpo_bench.run.outcomes import tallies_of
 from bfpo_bench.run.prediction_powered import FEWEST, Labelled
 from bfpo_bench.run.results import TITLES, Results, TaskResult
 from bfpo_bench.run.store import ResponseRecord, Store, answer_key
-from bfpo_bench.run.uncertainty import draws_of_averages
+from bfpo_bench.run.uncertainty import PAPER, draws_of_averages
 from bfpo_bench.suites import AVERAGED
 
+_LATER = "its number is newer than the labels; name them again with --calibration"
 _COUNTS = ("passed_harmless", "passed_harmful", "stopped_harmless", "stopped_harmful")
 
 
@@ -165,6 +166,49 @@ def correction_of(
     """
     tasks = [name for name, one in identity["tasks"].items() if one.get("metric") == "harmless"]
     return None if labels is None else Correction(labels, store, tasks)
+
+
+def still_corrected(results: Results, before: Results | None) -> Results:
+    """Results without labels of their own, with what labels have corrected before of the numbers
+    that are what they were.
+    """
+    found = before.corrected if before is not None else None
+    if before is None or found is None or results.judge != before.judge:
+        return results
+    same = {
+        name
+        for name, cell in results.tasks.items()
+        if (old := before.tasks.get(name)) and (old.score, old.n) == (cell.score, cell.n)
+    }
+    tasks = {name: one for name, one in found.tasks.items() if name in same}
+    averages = {
+        group: one
+        for group, one in found.averages.items()
+        if all(
+            name in same
+            for each in (results, before)
+            for name, cell in each.tasks.items()
+            if cell.group in (PAPER if group == "savg" else (group,))
+        )
+    }
+    stale = [
+        cell.column
+        for name, cell in results.tasks.items()
+        if name not in same and cell.metric == "harmless" and cell.score is not None
+    ]
+    stale += [TITLES[group] for group in found.averages if group not in averages]
+    notes = found.notes + [f"{title} is not corrected: {_LATER}" for title in stale]
+    return replace(results, corrected=replace(found, tasks=tasks, averages=averages, notes=notes))
+
+
+def is_corrected(results: Results, labels: Labels) -> bool:
+    """Whether these labels have corrected all that there is."""
+    found = results.corrected
+    return (
+        found is not None
+        and found.labels == labels.about
+        and not any(note.endswith(_LATER) for note in found.notes)
+    )
 
 
 def _counted(pairs: Sequence[tuple[bool, bool]]) -> Labelled:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation import alpaca
+from bfpo_bench.evaluation.correct import is_corrected
 from bfpo_bench.evaluation.resolve import Evaluation
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import superseded
 from bfpo_bench.run.marks import NO_JUDGE
 from bfpo_bench.run.results import Results
-from bfpo_bench.run.results_files import read_results
+from bfpo_bench.run.results_files import results_there
 
 
 def finished_results(run: RunDirectory, evaluation: Evaluation) -> Results | None:
     """The results of an earlier, finished command that covers this one."""
-    if not run.results_path.exists():
-        return None
-    try:
-        results = read_results(run.results_path)
-    except BadInput:
-        # Results can always be made again from the store.
-        return None
-    if results.older:
+    results = results_there(run.results_path)
+    # Those that cannot be read are made again from the store.
+    if results is None or results.older:
         return None
     if superseded(results.judge, run.identity["judge"]) or _refused(evaluation, results):
         return None
@@ -29,8 +24,8 @@ def finished_results(run: RunDirectory, evaluation: Evaluation) -> Results | Non
     done |= set(results.answered if alpaca.is_annotated(evaluation, results) else ())
     wanted = {task.name for task in evaluation.tasks}
     said = all(name in done or mark in results.marks for name, mark in evaluation.left_out.items())
-    labels, corrected = evaluation.labels, results.corrected
-    by_people = labels is None or (corrected is not None and corrected.labels == labels.about)
+    labels = evaluation.labels
+    by_people = labels is None or is_corrected(results, labels)
     if not said or not by_people or _asked_anyway(evaluation, results):
         return None
     return results if wanted <= done and evaluation.also.done(results) else None

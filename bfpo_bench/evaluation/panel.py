@@ -13,7 +13,7 @@ from bfpo_bench.common.errors import BenchError
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation import stages
 from bfpo_bench.evaluation.bench import Bench
-from bfpo_bench.evaluation.by_judge import Given, kind_of, results_by, write_results
+from bfpo_bench.evaluation.by_judge import Given, corrected, kind_of, results_by, write_results
 from bfpo_bench.evaluation.correct import Correction
 from bfpo_bench.judges import Verdict
 from bfpo_bench.judges.chosen import ChosenJudge
@@ -78,8 +78,7 @@ def of_evaluation(
     """An evaluation's results, corrected by people's labels where there are any, and with what each
     judge of a majority finds beside what that does.
     """
-    if correction is not None:
-        results = correction.of(results)
+    results = corrected(run, results, correction)
     majority = judges.harm
     if majority is None or not majority.members:
         return results
@@ -188,8 +187,7 @@ def with_panel(
     """
     kinds = {cell.task: kind_of(run, cell.task) for cell in results.tasks.values() if cell.judged}
     by = {one.name: results_by(results, one, refusals(one), kinds, store) for one in members}
-    if correction is not None:
-        by = {name: correction.of(one) for name, one in by.items()}
+    by = {name: corrected(run, one, correction) for name, one in by.items()}
     for one in by.values():
         write_results(run, one)
     kind = majority.card.gives[0]

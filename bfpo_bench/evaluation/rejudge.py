@@ -18,6 +18,7 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation import stages
 from bfpo_bench.evaluation.by_judge import (
     Given,
+    corrected,
     judged_cells,
     kind_of,
     results_by,
@@ -105,7 +106,7 @@ def judge_run(
                 if one is not chosen and one in chosen.members:
                     # Whatever becomes of the other judges.
                     own = results_by(before, found, found if one.refuses else None, kinds, store)
-                    write_results(run, own)
+                    write_results(run, corrected(run, own))
                 return found
 
             asked = [(one.card.name, partial(ask, one)) for one in _distinct(both)]
@@ -113,8 +114,7 @@ def judge_run(
             judge = _given(run, store, chosen, given, cells, kinds, asked_too)
             other = _given(run, store, both[-1], given, cells, kinds) if both[-1].refuses else None
             results = results_by(before, judge, other, kinds, store)
-            if correction is not None:
-                results = correction.of(results)
+            results = corrected(run, results, correction)
             if chosen.members:
                 members = [given[one.card.name] for one in chosen.members]
                 results = with_panel(

@@ -8,7 +8,6 @@ from typing import Any
 
 from bfpo_bench import __version__
 from bfpo_bench.also.task import AlsoTask
-from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation import alpaca
 from bfpo_bench.evaluation.marks import (
     EARLIER,
@@ -23,7 +22,7 @@ from bfpo_bench.evaluation.verdicts import opinions, with_verdicts
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.identity import is_earlier
 from bfpo_bench.run.results import SCHEMA_VERSION, Results, TaskResult
-from bfpo_bench.run.results_files import read_results
+from bfpo_bench.run.results_files import results_there
 from bfpo_bench.run.store import Store
 from bfpo_bench.run.uncertainty import with_uncertainty
 from bfpo_bench.tasks.requests import Task
@@ -46,7 +45,7 @@ def collect(
         caveats: what a reader must know of how the answers came about.
         also: lm-eval's own tasks with their requests.
     """
-    earlier = _earlier(run)
+    earlier = results_there(run.results_path)
     tasks = dict(earlier.tasks) if earlier else {}
     identity = run.identity
     # Somebody may have been asked by `bfpo-bench judge` since.
@@ -103,13 +102,6 @@ def collect(
         refusal_judge=refused_by,
         precision=identity.get("precision"),
     )
-
-
-def _earlier(run: RunDirectory) -> Results | None:
-    try:
-        return read_results(run.results_path)
-    except BadInput:
-        return None
 
 
 def _task_result(evaluation: Evaluation, store: Store, task: Task, rounds: Rounds) -> TaskResult:

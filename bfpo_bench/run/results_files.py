@@ -94,6 +94,14 @@ def read_results(path: Path) -> Results:
     return _with_dashes(results)
 
 
+def results_there(path: Path) -> Results | None:
+    """The same; None where there are none that can be read."""
+    try:
+        return read_results(path)
+    except BadInput:
+        return None
+
+
 def _with_dashes(results: Results) -> Results:
     """Results of before such cells had no number: neither have their averages."""
     judge = results.judge or {}

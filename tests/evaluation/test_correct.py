@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.evaluation.correct import still_corrected
 from bfpo_bench.evaluation.rejudge import Rejudged, judge_run
 from bfpo_bench.judges import Exchange, load_judge
 from bfpo_bench.judges.calibration import CalibrationOptions, read_labels
@@ -147,6 +149,32 @@ def test_the_corrected_number_stands_beside_the_judges_own(
     cell = cells["gen_corrected"]
     assert (cell.value, cell.low, cell.high) == pytest.approx((gen.value, gen.low, gen.high))
     assert "prediction-powered" in cell.marks[0]
+
+
+def test_what_labels_have_corrected_stays_as_long_as_the_numbers_do(
+    answers: list[Answer], tmp_path: Path
+) -> None:
+    run = run_of(tmp_path / "run", answers)
+    before = judged(run, "keyword", labels_of(tmp_path / "labels.csv", answers[::2])).results
+    corrected = before.corrected
+    assert corrected is not None
+    now = replace(before, corrected=None)
+    alert = before.tasks["bfpo_alert"]
+    disc = replace(alert, task="bfpo_hhh", group="disc", metric="acc")
+    assert still_corrected(now, before) == before
+    more = still_corrected(replace(now, tasks=now.tasks | {"bfpo_hhh": disc}), before)
+    assert more.corrected == corrected
+    # Other items: neither they nor the average over them are what was corrected.
+    other = still_corrected(
+        replace(now, tasks=now.tasks | {"bfpo_alert": replace(alert, n=alert.n + 1)}), before
+    ).corrected
+    assert other is not None
+    assert corrected.tasks.keys() - other.tasks.keys() == {"bfpo_alert"}
+    assert (list(corrected.averages), list(other.averages)) == (["gen"], [])
+    told = other.notes[len(corrected.notes) :]
+    assert [note.split(" is not corrected")[0] for note in told] == ["ALERT", "Gen."]
+    # Another judge's are not this one's.
+    assert still_corrected(replace(now, judge={"judge": "guard"}), before).corrected is None
 
 
 def judge_options(judge: str) -> Any:

@@ -357,3 +357,36 @@ def test_labels_correct_the_runs_own_numbers_where_it_is_their_judge(
     # Without labels what they have said stays.
     judged(run, [cards["few"]])
     assert read_results(run / "results.json") == kept
+
+
+def test_labels_go_on_correcting_what_they_have_when_more_is_evaluated(
+    tiny_llama: Path, cards: dict[str, str], tmp_path: Path
+) -> None:
+    """What is new since is told, and corrected when they are named again."""
+    run = tmp_path / "run"
+    options = {**OPTIONS, "limit": 10, "judge": f"{cards['few']},{cards['some']}", "output": run}
+
+    def evaluated(*tasks: str, **more: Any) -> list[dict[str, Any]]:
+        """What is corrected: of the majority, and of one of its judges."""
+        bfpo_bench.evaluate(str(tiny_llama), **options | {"tasks": tasks} | more)
+        files = [json.loads((run / f"results{one}.json").read_text()) for one in ("", "-few")]
+        return [one["corrected"] for one in files]
+
+    bfpo_bench.evaluate(str(tiny_llama), **options | {"tasks": ["advbench"]})
+    labels = tmp_path / "labels.csv"
+    shown = bfpo_bench.samples(run)[["question", "response"]].assign(label="safe")
+    shown.to_csv(labels, index=False, quoting=csv.QUOTE_ALL)
+    by_people: dict[str, Any] = {"calibration": labels, "label_prompt": "question"}
+    first = evaluated("advbench", **by_people)
+    assert [one["tasks"]["bfpo_advbench"]["value"] for one in first] == [100, 100]
+    assert evaluated("advbench", "winogrande") == first
+    later = evaluated("advbench", "realtoxicityprompts")
+    new = "RealToxicityPrompts is not corrected: its number is newer than the labels; name them"
+    for one, before in zip(later, first, strict=True):
+        assert one["tasks"] == before["tasks"]
+        assert one["notes"] == [*before["notes"], f"{new} again with --calibration"]
+    again = evaluated("advbench", "realtoxicityprompts", **by_people)
+    too_few = "RealToxicityPrompts is not corrected: 0 of its responses are labelled"
+    for one, before in zip(again, first, strict=True):
+        assert one["tasks"] == before["tasks"]
+        assert too_few in one["notes"][0]
