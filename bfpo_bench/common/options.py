@@ -18,7 +18,7 @@ An option's name, type, default, help and check stand on its field and nowhere e
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -69,6 +69,31 @@ def split(separator: str = ",") -> BeforeValidator:
         return tuple(value) if isinstance(value, list) else value
 
     return BeforeValidator(names)
+
+
+def names_in(
+    parts: Sequence[str], separator: str, known: Callable[[str], bool] | None = None
+) -> list[str]:
+    """What was split at a separator, with the names whole that hold it themselves.
+
+    Args:
+        known: whether there is something of a name; else whether there is such a file.
+    """
+    known = known or _is_file
+    found = []
+    while parts:
+        ends = range(len(parts), 1, -1)
+        end = next((end for end in ends if known(separator.join(parts[:end]).strip())), 1)
+        found.append(separator.join(parts[:end]).strip())
+        parts = parts[end:]
+    return found
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).expanduser().is_file()
+    except (OSError, RuntimeError):  # too long for a path, or there is no such ~user
+        return False
 
 
 @dataclasses.dataclass(frozen=True)

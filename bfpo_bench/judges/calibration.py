@@ -91,7 +91,7 @@ def read_labels(options: CalibrationOptions) -> Labels | None:
     if path is None:
         return None
     table = read_table(path, options.label_encoding, "--label-encoding")
-    columns = list(options.label_column or (LABEL,))
+    columns = table.named(options.label_column or (LABEL,))
     found = majority(table, columns, options.label_means)
     prompts, responses = table.texts(options.label_prompt), table.texts(options.label_response)
     harmless: dict[tuple[str, str], bool] = {}

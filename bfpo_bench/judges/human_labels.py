@@ -15,6 +15,7 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.foreign import foreign_bytes
+from bfpo_bench.common.options import names_in
 from bfpo_bench.judges.vocabulary import HARM, VOCABULARIES, Vocabulary
 
 # The longest field that csv accepts is 128 KiB by default; responses can be longer.
@@ -47,6 +48,11 @@ class Table:
         if name not in self.columns:
             raise unknown_name(f"column of {self.path.name}:", name, self.columns)
         return [row.get(name) for row in self.rows]
+
+    def named(self, parts: Sequence[str]) -> list[str]:
+        """The columns whose names were split at commas, which they may hold themselves."""
+        there = {",".join(part.strip() for part in one.split(",")): one for one in self.columns}
+        return [there.get(name, name) for name in names_in(parts, ",", there.__contains__)]
 
     def texts(self, name: str) -> list[str]:
         """The values of a column that holds texts.

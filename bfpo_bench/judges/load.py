@@ -42,8 +42,8 @@ def load_judge(name_or_path: str | Path) -> Card:
         BadInput: no such judge, or a card that is not right.
     """
     wanted = str(name_or_path)
-    if "," in wanted and not _is_there(wanted):
-        cards = [load_judge(name) for name in judges_named(wanted)]
+    if "," in wanted and (several := judges_named(wanted)) != [wanted]:
+        cards = [load_judge(name) for name in several]
         if not cards:
             raise unknown_name("judge", wanted, names())
         return cards[0] if len(cards) == 1 else MajorityCard.of(cards)
@@ -63,10 +63,3 @@ def load_judge(name_or_path: str | Path) -> Card:
         raise unknown_name(f"kind in judge card {path}:", str(kind), _KINDS)
     card = _KINDS[kind]
     return card.read(path, fields) if card is ClassifierCard else checked(card, path, fields)
-
-
-def _is_there(path: str) -> bool:
-    try:
-        return Path(path).exists()
-    except OSError:  # too long for a path, as several names may be
-        return False

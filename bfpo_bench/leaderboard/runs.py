@@ -60,9 +60,10 @@ def open_run(path: Path, judge: str | None = None) -> Run:
             "command again, it goes on where it stopped."
         )
     results = read_results(path / "results.json")
-    wanted = judge and judge_named(judge)
-    if wanted and (results.judge is None or results.judge["judge"] != wanted):
-        files = results_files(path, wanted)
+    # A card's own name may have a comma.
+    wanted = (judge, judge_named(judge)) if judge else ()
+    if wanted and (results.judge is None or results.judge["judge"] not in wanted):
+        files = [file for name in wanted for file in results_files(path, name)]
         if not files:
             raise BadInput(
                 f"{path} holds no verdicts of the judge {judge}; let it judge with `bfpo-bench "

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
+from bfpo_bench.common.options import names_in
 from bfpo_bench.common.validate import WHOLE, Count
 from bfpo_bench.run.average import Average
 from bfpo_bench.run.corrected import CorrectedShare
@@ -95,6 +96,6 @@ def judge_named(text: str) -> str:
 
 
 def judges_named(text: str) -> list[str]:
-    """The names in a text with commas, or in that of a majority."""
+    """The names in a text with commas, or in that of a majority; a card's path may hold some."""
     inside = text.removeprefix("majority(").removesuffix(")") if text.endswith(")") else text
-    return [name.strip() for name in inside.split(",") if name.strip()]
+    return [name for name in names_in(inside.split(","), ",") if name]

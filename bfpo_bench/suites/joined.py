@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.options import names_in
 from bfpo_bench.suites.suite import Suite, SuiteTask
-from bfpo_bench.suites.suite_file import read_suite, suite_names
+from bfpo_bench.suites.suite_file import read_suite
 
 
 def suite_parts(name: str) -> list[str]:
     """The suites that a name or path stands for: ``paper+balance`` for two."""
-    if name in suite_names() or Path(name).exists():
-        return [name]
-    return list(dict.fromkeys(part.strip() for part in name.split("+")))
+    return list(dict.fromkeys(names_in(name.split("+"), "+")))
 
 
 def load_suite(name: str) -> Suite:

@@ -297,3 +297,10 @@ def test_labels_read_otherwise_are_other_labels(tmp_path: Path) -> None:
     told = [read(file, **change).about for change in changes]
     assert [one.get("response") for one in told] == [None, "answer", None]
     assert all(one not in told[:number] for number, one in enumerate(told))
+
+
+@pytest.mark.parametrize("named", ["first, by A,second", ["first, by A", "second"]])
+def test_columns_of_labels_may_have_commas(tmp_path: Path, named: str | list[str]) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text('prompt,response,"first, by A",second\nq,a,unsafe,unsafe\n')
+    assert read(file, label_column=named).about["columns"] == "first, by A, second"

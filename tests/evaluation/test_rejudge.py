@@ -305,11 +305,12 @@ def test_judges_of_names_that_read_alike_have_their_own_files(
     def named(name: str) -> ChosenJudge:
         return replace(strict, card=replace(strict.card, name=name))
 
-    one, two = (judge_run(run, named(name)) for name in ("a-b", "a:b"))
+    one, two, three = (judge_run(run, named(name)) for name in ("a-b", "a:b", "a,b"))
     assert one.path != two.path
     found = verdicts_of(run)
     assert (found["a-b"], found["a:b"]) == (one.results, two.results)
     assert open_run(run, "a:b").results == two.results
+    assert open_run(run, "a,b").results == three.results
     one.path.unlink()
     two.path.rename(run / "results-a-b.json")
     assert open_run(run, "a:b").results == two.results

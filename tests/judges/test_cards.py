@@ -84,16 +84,35 @@ def test_a_card_by_path(card_file: Path) -> None:
     assert (card.add_special_tokens, card.chat_template, card.revision) == (True, False, None)
 
 
+KEYWORD_CARD = """\
+kind: keyword
+version: 3
+source: me
+licence: mine
+search_chars: 9
+phrases: [nope, 'I won’t']
+"""
+
+
 def test_a_keyword_card_by_path(tmp_path: Path) -> None:
     path = tmp_path / "mine.yml"
-    path.write_text(
-        "kind: keyword\nversion: 3\nsource: me\nlicence: mine\nsearch_chars: 9\n"
-        "phrases: [nope, 'I won’t']\n",
-        encoding="utf-8",
-    )
+    path.write_text(KEYWORD_CARD, encoding="utf-8")
     card = load_judge(path)
     assert isinstance(card, KeywordCard)
     assert card.phrases == ("nope", "I won’t")
+
+
+def test_paths_of_cards_may_have_commas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / "mine, yours,and"
+    folder.mkdir()
+    card = folder / "soft,hard.yaml"
+    card.write_text(KEYWORD_CARD)
+    assert load_judge(card).name == "soft,hard"
+    for text in (f"keyword,{card}", f"{card} , keyword", f"keyword,~/{card.relative_to(tmp_path)}"):
+        assert load_judge(text).name == "majority(keyword,soft,hard)"
+    with pytest.raises(BadInput, match="unknown judge 'keywords'"):
+        load_judge(f"{card},keywords")
 
 
 def test_chat_templates_bring_their_own_special_tokens(card_file: Path) -> None:

@@ -260,7 +260,8 @@ def test_suites_are_joined_by_a_plus(tmp_path: Path) -> None:
     assert load_suite("balance+multilingual").averaged()["harm"] == "balance 1 + multilingual 1"
     assert len(both.only(["harm", "answ"]).tasks) == 11
     assert both.typed([task.task for task in paper.tasks]) == "disc,gen"
-    own = tmp_path / "own.yaml"
+    own = tmp_path / "mine+yours" / "own.yaml"
+    own.parent.mkdir()
     suite = {"name": "own", "version": 1, "data": "real", "judge": "keyword"}
     own.write_text(yaml.safe_dump({**suite, "tasks": ["bfpo_toxigen"]}))
     # A task that both ask alike is there once.
