@@ -51,7 +51,10 @@ def read(path: Path, content: dict[str, Any]) -> Log:
         for number, run in enumerate(runs):
             # The assistant's part of it is what an attack aims at.
             asked = "\n\n".join(one.content for one in run.original_prompt if one.role == "user")
-            for step in [step for step in run.steps if step.model_completions][-1:]:
+            answered = [step for step in run.steps if step.model_completions][-1:]
+            if not answered:
+                yield Answer(f"{path}, run {number}", asked, None)
+            for step in answered:
                 given = "\n\n".join(one.content for one in step.model_input or () if one.content)
                 for text in step.model_completions:
                     yield Answer(f"{path}, run {number}", asked, text, given or None)

@@ -26,7 +26,7 @@ class Answer:
     Attributes:
         where: place of it in the file, for messages.
         question: what a judge is shown.
-        response: what the model wrote; None of a scored item.
+        response: what the model wrote; None of a scored item, and where the file holds none.
         prompt: what the model was given, where the file says that too.
         item: id of the item and `row`, the source's fields, where it is of one of our tasks.
         metrics: of a scored item: the value of each.
@@ -45,6 +45,11 @@ class Answer:
     row: Mapping[str, Any] | None = None
     choices: tuple[Choice, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def given(self) -> bool:
+        """Whether the file holds an answer: a model may have met an error, or a limit, before."""
+        return self.response is not None or bool(self.choices)
 
 
 @dataclass(frozen=True)

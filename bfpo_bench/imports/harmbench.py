@@ -40,6 +40,8 @@ def read(path: Path, content: dict[str, Any]) -> Log:
             where = f"{path}, behavior {behavior}"
             if not isinstance(cases, list):
                 raise BadInput(f"{where} has no list of completions; generate it again.")
+            if not cases:
+                yield Answer(where, "", None)
             for case in cases:
                 asked, said = (
                     (case.get("test_case"), case.get("generation"))

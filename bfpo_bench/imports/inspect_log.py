@@ -21,6 +21,9 @@ TOOL = "inspect_ai"
 
 _FINISHES = {"max_tokens": "length", "model_length": "length"}
 
+_SEEN = ("image", "audio", "video", "document")
+"""Parts of a question that are no text."""
+
 
 @dataclass(frozen=True, config=SEEN)
 class _Message:
@@ -82,7 +85,7 @@ class _Spec:
 class _Header:
     version: int
     eval: _Spec
-    status: str = "success"
+    status: str = "started"
 
 
 def read(path: Path, content: Any = None) -> Log:
@@ -101,8 +104,7 @@ def read(path: Path, content: Any = None) -> Log:
     def answers() -> Iterator[Answer]:
         with samples(path, content) as found:
             for place, sample in found:
-                if sample.error is None:
-                    yield _answer(sample, f"{path}, {place}")
+                yield from _answers(sample, f"{path}, {place}")
 
     names = {"temperature": "temperature", "top_p": "top_p", "max_tokens": "max_new_tokens"}
     sampling = settings_of(spec.model_generate_config, names)
@@ -164,29 +166,38 @@ def ours(path: Path, content: Any = None) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _answer(sample: Sample, where: str) -> Answer:
-    if isinstance(sample.input, str):
-        question = sample.text(sample.input)
-    else:
-        asked = [one for one in sample.input if one.role == "user"]
-        question = sample.text(asked[-1].content) if asked else ""
+def _answers(sample: Sample, where: str) -> Iterator[Answer]:
+    """What the model said to a sample; one without a response where that ended before."""
+    asked = sample.input
+    users = () if isinstance(asked, str) else [one for one in asked if one.role == "user"]
+    question = asked if isinstance(asked, str) else users[-1].content if users else ""
+    if isinstance(question, list) and any(part.get("type") in _SEEN for part in question):
+        raise BadInput(
+            f"{where} asks about more than a text, and only texts can be judged here; leave such "
+            "samples out."
+        )
+    text = sample.text(question)
+    choices = sample.output.choices if sample.error is None else []
+    if not choices:
+        yield Answer(where, text, None)
     said = [(one.role, sample.text(one.content)) for one in sample.messages]
     # Up to the last answer, with what else stood before it.
     given = said[:-1] if said and said[-1][0] == "assistant" else said
-    prompt = "\n\n".join(f"{role}: {text}" for role, text in given) if len(given) > 1 else None
-    choice = sample.output.choices[0] if sample.output.choices else None
+    plain = not given or given == [("user", text)]
+    prompt = None if plain else "\n\n".join(f"{role}: {words}" for role, words in given)
     usage = sample.output.usage or _Usage()
-    content = choice.message.content if choice is not None else ""
-    thoughts = [
-        str(part.get("reasoning", ""))
-        for part in (content if isinstance(content, list) else ())
-        if part.get("type") == "reasoning"
-    ]
-    reason = choice.stop_reason if choice is not None else "unknown"
-    return Answer(
-        *(where, question, sample.text(content), prompt),
-        thought="\n".join(thoughts) if thoughts else None,
-        finish=_FINISHES.get(reason, reason),
-        prompt_tokens=usage.input_tokens,
-        tokens=usage.output_tokens,
-    )
+    for choice in choices:
+        content = choice.message.content
+        thoughts = [
+            str(part.get("reasoning") or "")
+            for part in (content if isinstance(content, list) else ())
+            if part.get("type") == "reasoning"
+        ]
+        yield Answer(
+            *(where, text, sample.text(content), prompt),
+            thought="\n".join(thoughts) if thoughts else None,
+            finish=_FINISHES.get(choice.stop_reason, choice.stop_reason),
+            prompt_tokens=usage.input_tokens,
+            # Of several answers nobody says how many are whose.
+            tokens=usage.output_tokens if len(choices) == 1 else 0,
+        )

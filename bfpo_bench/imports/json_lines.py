@@ -35,7 +35,9 @@ def read_samples(
 
     A line of a samples log of lm-eval (``resps`` and ``arguments``) gives the generated responses.
     Its prompt is the one of the item where the task is one of this project's; that of any other
-    task is the text the model saw, chat template and all, unless a field is named.
+    task is the text the model saw, chat template and all, unless a field is named; of a chat, what
+    the user said last. A task with several filters logs each item once for each of them, always
+    with the same responses: they are taken once.
 
     Args:
         prompt_field: dotted path of the prompt in a line, e.g. ``doc.question``; default
@@ -45,8 +47,14 @@ def read_samples(
     Raises:
         BadInput: the file cannot be read, is no JSON lines, or lacks a field.
     """
+    filters: dict[int, Any] = {}
     for number, record in records(path):
         where = f"{path}, line {number}"
+        if _is_logged(record):
+            # As a number, because a file may have any number of lines.
+            of = hash(tuple(str(record.get(name)) for name in _WHICH))
+            if filters.setdefault(of, record.get("filter")) != record.get("filter"):
+                continue
         prompt, responses = _texts(record, prompt_field, response_field, where)
         for index, response in enumerate(responses):
             yield Sample(number, index, Exchange(prompt, response))
@@ -89,11 +97,20 @@ def _record(line: str, where: str) -> dict[str, Any]:
     return record
 
 
+_WHICH = ("doc_id", "doc_hash", "prompt_hash")
+"""What tells the items of lm-eval's samples apart."""
+
+
+def _is_logged(record: dict[str, Any]) -> bool:
+    """Whether a line is one of lm-eval's samples."""
+    return "resps" in record and "arguments" in record
+
+
 def _texts(
     record: dict[str, Any], prompt_field: str | None, response_field: str | None, where: str
 ) -> tuple[str, list[str]]:
     """The prompt and the responses of a line."""
-    logged = "resps" in record and "arguments" in record
+    logged = _is_logged(record)
     if logged and response_field is None:
         responses = _logged_responses(record["resps"], where)
     else:
@@ -103,11 +120,17 @@ def _texts(
     return _logged_prompt(record, where), responses
 
 
+_NAMED = 12
+"""So many fields are named at most."""
+
+
 def _field(record: dict[str, Any], name: str, option: str, where: str) -> str:
     value: Any = record
     for part in name.split("."):
         if not isinstance(value, dict) or part not in value:
-            there = f"; there are {', '.join(map(str, value))}" if isinstance(value, dict) else ""
+            names = [str(key) for key in value] if isinstance(value, dict) else []
+            some = ", ".join(names[:_NAMED]) + (" …" if len(names) > _NAMED else "")
+            there = f"; there are {some}" if names else ""
             raise BadInput(f"{where} has no field {name!r}{there}. Name another with {option}.")
         value = value[part]
     if not isinstance(value, str):
@@ -135,6 +158,9 @@ def _logged_prompt(record: dict[str, Any], where: str) -> str:
         return prompt
     arguments = record["arguments"]
     # Written by lm-eval as {"gen_args_0": {"arg_0": context, …}}, kept in memory as a list.
+    first = next(iter(arguments.values()), None) if isinstance(arguments, dict) else None
+    if isinstance(first, dict) and (chat := chat_of(first.get("arg_0"))) is not None:
+        return next((said for role, said in reversed(chat) if role == "user"), "")
     if isinstance(arguments, dict):
         return _field(arguments, "gen_args_0.arg_0", "--prompt-field", where)
     if isinstance(arguments, list) and arguments and isinstance(arguments[0], (list, tuple)):
@@ -142,6 +168,21 @@ def _logged_prompt(record: dict[str, Any], where: str) -> str:
         if isinstance(context, str):
             return context
     raise BadInput(f"{where} does not say what was asked; name the field with --prompt-field.")
+
+
+def chat_of(context: Any) -> list[tuple[str, str]] | None:
+    """Roles and texts of a chat that lm-eval has sent to a server; None of anything else.
+
+    It logs such a one as a list with one text, which holds the messages as JSON.
+    """
+    if not (isinstance(context, (list, tuple)) and len(context) == 1):
+        return None
+    try:
+        chat = json.loads(context[0])
+        found = [(one["role"], one["content"]) for one in chat]
+    except (LookupError, RecursionError, TypeError, ValueError):
+        return None
+    return found if all(isinstance(text, str) for pair in found for text in pair) else None
 
 
 def question_of(row: dict[str, Any]) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.validate import Count, validated
 from bfpo_bench.imports.answers import Answer, Choice, Log, settings_of
-from bfpo_bench.imports.json_lines import question_of, read_samples, records
+from bfpo_bench.imports.json_lines import chat_of, question_of, read_samples, records
 from bfpo_bench.imports.options import ImportOptions
 from bfpo_bench.suites import task_names
 
@@ -24,15 +24,15 @@ _SETTINGS = {"temperature": "temperature", "top_p": "top_p", "max_gen_toks": "ma
 _NAME = re.compile(r"samples_(.+)_\d{4}-\d\d-\d\dT[\d.:-]+")
 
 
-def read(path: Path, results: Sequence[dict[str, Any]], options: ImportOptions) -> Log:
+def read(path: Path, results: Sequence[tuple[Path, dict[str, Any]]], options: ImportOptions) -> Log:
     """The samples of a file.
 
     Args:
-        results: contents of results files, of which one may be of the same evaluation.
+        results: results files and what they hold; one may be of the same evaluation.
     """
     found = _NAME.fullmatch(path.stem)
     task = found[1] if found else path.stem
-    about: dict[str, Any] = next((one for one in results if task in one["configs"]), {})
+    about = _of_same(path, task, results)
     config = about.get("config")
     name = about.get("model_name")
     if not isinstance(name, str) and isinstance(config, dict):
@@ -61,6 +61,24 @@ def read(path: Path, results: Sequence[dict[str, Any]], options: ImportOptions) 
     )
 
 
+def _of_same(
+    path: Path, task: str, results: Sequence[tuple[Path, dict[str, Any]]]
+) -> dict[str, Any]:
+    """The results that samples belong to: of the same folder and date, or the only ones there are.
+
+    Empty where nobody knows.
+    """
+    of_task = [(place, content) for place, content in results if task in content["configs"]]
+    date = path.stem.rpartition("_")[2]
+    beside = [
+        (place, content)
+        for place, content in of_task
+        if place.parent == path.parent and place.stem.rpartition("_")[2] == date
+    ]
+    found = [content for _, content in beside or of_task]
+    return found[0] if len(found) == 1 else {}
+
+
 def _of_ours(record: dict[str, Any], where: str) -> Answer:
     """A sample of one of our tasks: item, row, and what was asked and answered."""
     try:
@@ -72,9 +90,13 @@ def _of_ours(record: dict[str, Any], where: str) -> Answer:
             asked = [list(args.values()) for args in asked.values()]
         given = record["filtered_resps"]
         if isinstance(given[0], str):
-            question = question_of(doc)
+            question, prompt = question_of(doc), asked[0][0]
+            if (chat := chat_of(prompt)) is not None:
+                prompt = "\n\n".join(f"{role}: {text}" for role, text in chat)
+            if not isinstance(prompt, str):
+                raise TypeError(f"what was asked is {prompt!r:.60}")
             return Answer(
-                *(where, asked[0][0] if question is None else question, given[0], asked[0][0]),
+                *(where, prompt if question is None else question, given[0], prompt),
                 thought=_thought(record),
                 item=item,
                 position=position,

@@ -69,11 +69,11 @@ def read_logs(files: Sequence[File], options: ImportOptions) -> list[Log]:
     Raises:
         BadInput: a file is damaged, or holds no answers.
     """
-    results: list[dict[str, Any]] = []
+    results: list[tuple[Path, dict[str, Any]]] = []
     for one in files:
         if one.kind == "lm-eval" and one.content is not None:
             configs = validated(dict[str, Any], one.content["configs"], f"{one.path}, configs")
-            results.append({**one.content, "configs": configs})
+            results.append((one.path, {**one.content, "configs": configs}))
     found: list[Log] = []
     for file in files:
         path, content = file.path, file.content

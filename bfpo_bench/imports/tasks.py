@@ -69,7 +69,12 @@ class Imported:
 
     def identity(self) -> dict[str, Any]:
         """Its part of the run's identity: what is known of how it was asked."""
-        drawn = dict(self.logs[0].sampling)
+        # Of files that say other things nobody knows which was asked how.
+        drawn = {
+            name: value
+            for name, value in self.logs[0].sampling.items()
+            if all(log.sampling.get(name) == value for log in self.logs)
+        }
         return {
             "version": self.spec.version,
             "metric": self.spec.metric,
@@ -154,6 +159,9 @@ def _looked_up(
     items: list[Item | None] = []
     taken_places: set[int | None] = set()
     for answer in _answers(logs):
+        if not answer.given:
+            items.append(None)
+            continue
         there = places.get(answer.question.strip())
         if there is None:
             raise BadInput(
@@ -179,7 +187,7 @@ def _looked_up(
         digest = source_of(spec).digest(row for _, _, row in taken)
         source |= {"rows": len(taken), "digest": digest, "status": "differs"}
         marks.append(f"answers to {len(taken)} of its {len(rows)} items")
-    marks += _left_out(items)
+    marks += _left_out(logs, items)
     return Imported(suite, spec, logs, tuple(items), source, (), tuple(marks))
 
 
@@ -228,24 +236,26 @@ def _with_rows(logs: tuple[Log, ...], suite: Suite, spec: SuiteTask) -> Imported
         "digest": digest,
         "status": "pinned" if whole else "differs",
     }
-    marks += _left_out(items)
+    marks += _left_out(logs, items)
     return Imported(suite, spec, logs, tuple(items), about, metrics, tuple(marks))
 
 
 def _own(logs: tuple[Log, ...], options: ImportOptions) -> Imported:
     """Prompts that are a column of their own, in no average."""
-    lines = []
+    asked: list[str | None] = []
     for answer in _answers(logs):
-        if answer.response is None:
+        if answer.choices:
             raise BadInput(
                 f"{answer.where} holds log-likelihoods of {logs[0].task}, which is no task of "
                 "bfpo-bench; only responses of other tasks can be imported."
             )
-        lines.append(answer.question)
+        asked.append(answer.question if answer.given else None)
+    lines = [line for line in asked if line is not None]
     ids = named_by_content(json.dumps(line).encode("ascii") for line in lines)
     rows = [{"prompt": line} for line in lines]
-    items = tuple(zip(ids, range(len(ids)), rows, strict=True))
-    _require(items, logs)
+    _require(rows, logs)
+    named = zip(ids, range(len(ids)), rows, strict=True)
+    items = tuple(None if line is None else next(named) for line in asked)
     name = _plain(logs[0].task)
     digest = hashlib.sha256("\n".join(sorted(map(json.dumps, lines))).encode("ascii")).hexdigest()
     source: dict[str, str | int | None] = {
@@ -270,7 +280,7 @@ def _own(logs: tuple[Log, ...], options: ImportOptions) -> Imported:
         file=Path(OWN_SUITE),
     )
     suite = Suite(OWN_SUITE, 1, "real", "", (spec,))
-    return Imported(suite, spec, logs, items, source, (), ())
+    return Imported(suite, spec, logs, items, source, (), tuple(_left_out(logs, items)))
 
 
 def _plain(name: str) -> str:
@@ -280,11 +290,19 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:60] or "prompts"
 
 
-def _require(items: Sequence[Item], logs: Sequence[Log]) -> None:
+def _require(items: Sequence[Item | Row], logs: Sequence[Log]) -> None:
     if not items:
         raise BadInput(f"{logs[0].path} holds no answers; give a file with some.")
 
 
-def _left_out(items: Sequence[Item | None]) -> list[str]:
-    more = items.count(None)
-    return [f"{more} further answers to prompts that have one were left out"] if more else []
+def _left_out(logs: Iterable[Log], items: Sequence[Item | None]) -> list[str]:
+    """What a reader must know of answers that are not taken, or are not there."""
+    without = sum(not answer.given for answer in _answers(logs)) if None in items else 0
+    more = items.count(None) - without
+    found = []
+    if without:
+        of = f"{without} of {len(items)} samples"
+        found.append(f"{of} hold no answer of the model (an error, a limit) and were left out")
+    if more:
+        found.append(f"{more} further answers to prompts that have one were left out")
+    return found

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.imports import import_files
 from bfpo_bench.imports.options import ImportOptions
@@ -19,6 +20,8 @@ from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.run_json import read_run
 
 from .conftest import EXCHANGES, INSPECT, attacks, completions, written
+
+LEFT_OUT = "{} samples hold no answer of the model (an error, a limit) and were left out"
 
 Said = tuple[str, str, str, str | None]
 
@@ -38,6 +41,13 @@ def responses(run: Path) -> list[Said]:
 def tasks(run: Path) -> dict[str, Any]:
     found: dict[str, Any] = read_run(run)["identity"]["tasks"]
     return found
+
+
+def marks(run: Path) -> list[str]:
+    """What a reader must know, of the run's only task too."""
+    found = read_results(run / "results.json")
+    [cell] = found.tasks.values()
+    return [*found.marks, *cell.marks]
 
 
 def imported(tmp_path: Path, *files: Path, **options: Any) -> Path:
@@ -61,9 +71,75 @@ def test_a_log_that_inspect_ai_has_written(tmp_path: Path) -> None:
 def test_greedy_decoding_is_a_setting_too(tmp_path: Path) -> None:
     said = {"temperature": 0.0, "top_p": "?", "max_tokens": None}
     about = {"task": "t", "model": "m", "model_generate_config": said}
-    log = {"version": 2, "eval": about, "samples": [{"input": "a"}]}
+    log = {"version": 2, "eval": about, "samples": [asked("a", "b")]}
     [task] = tasks(imported(tmp_path, written(tmp_path / "t.json", log))).values()
     assert task["generation"] == {"temperature": 0.0}
+
+
+def asked(question: Any, *said: str, **more: Any) -> dict[str, Any]:
+    """A sample of inspect_ai's; several answers are what ``num_choices`` asks for."""
+    choices = [{"message": {"role": "assistant", "content": one}} for one in said]
+    usage = {"input_tokens": 3, "output_tokens": 5}
+    return {"input": question, "output": {"choices": choices, "usage": usage}, **more}
+
+
+def inspected(folder: Path, *samples: dict[str, Any], name: str = "t", **more: Any) -> Path:
+    """A log of inspect_ai as JSON."""
+    about = {"task": "t", "model": "m", "model_generate_config": more}
+    log = {"version": 2, "status": "success", "eval": about, "samples": samples}
+    return written(folder / f"{name}.json", log)
+
+
+def test_samples_that_ended_before_an_answer(tmp_path: Path) -> None:
+    """By an error, or by a limit: neither is an empty answer, and the row says how many."""
+    error = {"message": "boom", "traceback": "", "traceback_ansi": ""}
+    samples = [asked("a", "yes"), asked("b", "half", error=error), asked("c"), asked("d", "")]
+    run = imported(tmp_path, inspected(tmp_path, *samples))
+    assert responses(run) == [("a", "a", "yes", None), ("d", "d", "", None)]
+    assert LEFT_OUT.format("2 of 4") in marks(run)
+
+
+def test_what_inspect_ai_has_sent(tmp_path: Path) -> None:
+    """A solver's template is a prompt; several choices are answers, whose tokens nobody counted."""
+    sent = [
+        {"role": "user", "content": "Say A or B: a"},
+        {"role": "assistant", "content": "A"},
+    ]
+    samples = [asked("a", "A", messages=sent), asked("b", "one", "two")]
+    run = imported(tmp_path, inspected(tmp_path, *samples))
+    assert responses(run) == [
+        ("a", "user: Say A or B: a", "A", None),
+        ("b", "b", "one", None),
+        ("b", "b", "two", None),
+    ]
+    with sqlite3.connect(run / "samples.sqlite") as db:
+        assert sorted(db.execute("SELECT tokens FROM responses")) == [(0,), (0,), (5,)]
+    db.close()
+
+
+def test_a_log_that_has_no_end_yet(tmp_path: Path) -> None:
+    """As inspect_ai leaves it where it is killed: what it writes last is the header."""
+    from zipfile import ZipFile
+
+    from bfpo_bench.imports.zip_log import opened
+
+    with opened(INSPECT) as whole, ZipFile(tmp_path / "cut.eval", "w") as cut:
+        for name in whole.names:
+            if name != "header.json":
+                cut.writestr(name, json.dumps(whole.json(name)))
+    run = imported(tmp_path, tmp_path / "cut.eval")
+    assert len(responses(run)) == 4
+    assert "inspect_ai's log of my_task is not whole: its status is started" in marks(run)
+
+
+def test_files_that_were_sampled_otherwise(tmp_path: Path) -> None:
+    """Only what all of them say is known."""
+    files = [
+        inspected(tmp_path, asked("a", "b"), name=name, temperature=value, top_p=0.5)
+        for name, value in (("one", 0.0), ("two", 1.0))
+    ]
+    [task] = tasks(imported(tmp_path, *files)).values()
+    assert task["generation"] == {"top_p": 0.5}
 
 
 @pytest.mark.parametrize("more", [[], [{"prompt": "b", "response": "d"}]])
@@ -80,11 +156,13 @@ def test_completions_of_harmbench(tmp_path: Path) -> None:
     run = imported(tmp_path, file, model="org/m")
     assert responses(run) == [(asked, asked, said, None) for asked, said in EXCHANGES]
     assert list(tasks(run)) == ["imported_direct"]
+    assert LEFT_OUT.format("1 of 3") in marks(run)
 
 
 def test_attacks_of_adversariallm(tmp_path: Path) -> None:
     """One file an attack, as there; the last step, judged by the prompt that was attacked."""
     whole = attacks()
+    broken = {**whole["runs"][0], "steps": []}
     files = []
     for number, run in enumerate(whole["runs"]):
         (tmp_path / str(number)).mkdir()
@@ -101,8 +179,11 @@ def test_attacks_of_adversariallm(tmp_path: Path) -> None:
             "prompts": "instructions",
         }
     }
-    marks = read_results(made / "results.json").marks
-    assert "of up to 2 steps of an attack the last is taken" in marks
+    assert "of up to 2 steps of an attack the last is taken" in marks(made)
+    alone = written(tmp_path / "a.json", {**whole, "runs": [broken, whole["runs"][1]]})
+    part = import_files([alone], ImportOptions(output=tmp_path / "part")).path
+    assert responses(part) == responses(made)[1:]
+    assert LEFT_OUT.format("1 of 2") in marks(part)
 
 
 @pytest.mark.parametrize("format", ["auto", "jsonl"])
@@ -144,6 +225,57 @@ def test_samples_of_a_task_that_is_lm_evals_own(tmp_path: Path) -> None:
     run = imported(tmp_path, *files)
     assert responses(run) == [("Why?", "Why?", "Because.", None), ("Why?", "Why?", "So.", None)]
     assert tasks(run)["imported_theirs"]["generation"] == {"temperature": 0.2, "max_new_tokens": 9}
+
+
+def sampled(item: int, **more: Any) -> dict[str, Any]:
+    """A sample as lm-eval 0.4.13 logs it (looked at with its dummy model)."""
+    return {
+        "doc_id": item,
+        "doc": {"q": "?"},
+        "arguments": {"gen_args_0": {"arg_0": f"Why {item}?", "arg_1": {"until": []}}},
+        "resps": [["Because."]],
+        "filtered_resps": ["Because."],
+        "filter": "none",
+        "prompt_hash": str(item),
+        **more,
+    }
+
+
+def test_a_task_with_several_filters_has_each_response_once(tmp_path: Path) -> None:
+    lines = [sampled(item, filter=name) for name in ("strict", "flexible") for item in (0, 1)]
+    other = sampled(0, filter="flexible", prompt_hash="of another task")
+    file = written(tmp_path / "samples_t.jsonl", [*lines, other])
+    found = responses(imported(tmp_path, file, model="m"))
+    assert [question for question, *_ in found] == ["Why 0?", "Why 1?", "Why 0?"]
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_what_lm_eval_has_sent_to_a_server_of_chats(ours: bool, tmp_path: Path) -> None:
+    """It logs messages (its ``JsonChatStr``) as a list with one text of JSON."""
+    chat = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Do\u00a0it. "}]
+    sample = sampled(0, arguments={"gen_args_0": {"arg_0": [json.dumps(chat)], "arg_1": {}}})
+    if ours:
+        sample["doc"] = {"goal": "Do\u00a0it", "target": "Sure", "item_id": "0" * 16}
+    name = "bfpo_advbench" if ours else "theirs"
+    file = written(tmp_path / f"samples_{name}_2026-01-01T00-00-00.000000.jsonl", [sample])
+    prompt = "system: Be kind.\n\nuser: Do\u00a0it. " if ours else "Do\u00a0it. "
+    found = responses(imported(tmp_path, file, model="m"))
+    assert found == [("Do\u00a0it. ", prompt, "Because.", None)]
+
+
+def test_each_samples_file_goes_with_its_results(tmp_path: Path) -> None:
+    """Two models were asked the same task: they are not one."""
+    files = []
+    for model, day in (("one", "01"), ("two", "02")):
+        date = f"2026-01-{day}T00-00-00.000000"
+        about = {"results": {}, "configs": {"t": {}}, "model_name": f"org/{model}"}
+        files += [
+            written(tmp_path / f"results_{date}.json", about),
+            written(tmp_path / f"samples_t_{date}.jsonl", [sampled(0)]),
+        ]
+    with pytest.raises(BadInput, match="holds org/one's answers, others those of org/two; name"):
+        imported(tmp_path, *files)
+    assert read_run(imported(tmp_path, *files[2:]))["identity"]["model"] == {"name": "org/two"}
 
 
 def test_prompts_of_a_task_are_its_items(tmp_path: Path) -> None:

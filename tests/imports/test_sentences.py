@@ -112,6 +112,22 @@ def make(kind: str, folder: Path, whole: Path) -> list[Path]:
             "eval": {"task": "t", "model": "m"},
             "samples": [{"input": "a", "output": {"usage": {"output_tokens": 10**30}}}],
         },
+        "seen": {
+            "version": 2,
+            "eval": {"task": "t", "model": "m"},
+            "samples": [
+                {"input": [{"role": "user", "content": [{"type": "image", "image": "data:"}]}]}
+            ],
+        },
+        "unanswered": {
+            "version": 2,
+            "eval": {"task": "t", "model": "m"},
+            "samples": [{"input": "a"}],
+        },
+        "chat": [
+            {"doc": {}, "arguments": {"gen_args_0": {"arg_0": ["[5]"]}}, "resps": [["b"]]},
+        ],
+        "many fields": [{f"field {number}": "" for number in range(500)}],
         "unnamed": {"version": 2, "eval": {"task": "t", "model": ""}, "samples": [{"input": "a"}]},
         "lines": [{"prompt": asked, "response": said} for asked, said in EXCHANGES],
         "no field": [{"question": "a", "answer": "b"}],
@@ -149,6 +165,10 @@ SENTENCES = [
     ("choices", {}, ".json is not what was exported (TypeError("),
     ("samples", {}, "samples.json has no list of samples; log it again."),
     ("tokens", {}, "sample 1, output, usage, output_tokens must be at most 9007199254740992, not"),
+    ("seen", {}, "seen.json, sample 1 asks about more than a text, and only texts can be judged"),
+    ("unanswered", {}, "unanswered.json holds no answers; give a file with some."),
+    ("chat", {"model": "m"}, "field 'gen_args_0.arg_0' is list, a text is needed. Name an"),
+    ("many fields", {"model": "m"}, "field 10, field 11 …. Name another with --response-field."),
     ("unnamed", {}, "unnamed.json does not say whose answers it holds; name the model with --m"),
     ("configs", {}, "results.json, configs must be keys and values, not ['samples']."),
     (
