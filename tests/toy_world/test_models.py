@@ -5,29 +5,19 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-from bfpo_bench.common.errors import BadInput
 from bfpo_bench.judges import ClassifierCard, Exchange, Verdict, load_judge
 from bfpo_bench.judges.classifier import ClassifierJudge
-from bfpo_bench.toy_world import models
 from bfpo_bench.toy_world.datasets import Example, judge_example
 from bfpo_bench.toy_world.grammar import ask, noise, opening, press
 from bfpo_bench.toy_world.ground_truth import Kind, Split, is_harmful, kind_of, requests, verdict
-from bfpo_bench.toy_world.models import (
-    JUDGE_CARDS,
-    MAKER,
-    PLANS,
-    fixed_parts,
-    make_model,
-    make_once,
-    origin,
-    render,
-)
+from bfpo_bench.toy_world.models import PLANS, make_model
+from bfpo_bench.toy_world.samples import JUDGE_CARDS, fixed_parts, render
 from bfpo_bench.toy_world.vocabulary import PROMISES
 
 
@@ -282,81 +272,3 @@ def test_the_judge_sees_the_targets_answers_as_they_are(toy_target: Path, toy_ju
     told = [[(v.harmful, v.refusal) for v in some] for some in (verdicts, truth)]
     agree = sum(said == true for said, true in zip(*told, strict=True))
     assert agree / len(pairs) >= 0.95
-
-
-def writes(text: str, calls: list[Path] | None = None) -> Callable[[Path], None]:
-    def build(folder: Path) -> None:
-        if calls is not None:
-            calls.append(folder)
-        (folder / "weights").write_text(text, encoding="utf-8")
-
-    return build
-
-
-def test_made_once_and_only_once(tmp_path: Path) -> None:
-    folder = tmp_path / "deep" / "model"
-    calls: list[Path] = []
-    for _ in range(2):
-        assert make_once(folder, {"seed": 1}, writes("one", calls)) == folder
-    assert len(calls) == 1
-    assert calls[0] != folder
-    assert {p.name for p in folder.iterdir()} == {"weights", "made.json"}
-    stamp = json.loads((folder / "made.json").read_text(encoding="utf-8"))
-    assert stamp == {"made_by": MAKER, "seed": 1, **origin()}
-
-
-def test_other_settings_take_its_place(tmp_path: Path) -> None:
-    make_once(tmp_path / "model", {"seed": 1}, writes("one"))
-    make_once(tmp_path / "model", {"seed": 2}, writes("two"))
-    assert (tmp_path / "model" / "weights").read_text(encoding="utf-8") == "two"
-    assert [p.name for p in tmp_path.iterdir()] == ["model"]
-
-
-def test_an_empty_folder_is_welcome(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    assert (make_once(tmp_path / "model", {}, writes("x")) / "weights").exists()
-
-
-def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(BadInput, match="not a model of the demo"):
-        make_once(tmp_path, {}, writes("x"))
-    (tmp_path / "made.json").write_text('{"made_by": "someone"}', encoding="utf-8")
-    with pytest.raises(BadInput, match="not a model of the demo"):
-        make_once(tmp_path, {}, writes("x"))
-    with pytest.raises(BadInput, match="is a file; name a folder for the demo's model"):
-        make_once(tmp_path / "notes.txt", {}, writes("x"))
-    assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "mine"
-
-
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_failure_leaves_the_old_one(tmp_path: Path, error: type[BaseException]) -> None:
-    make_once(tmp_path / "model", {"seed": 1}, writes("one"))
-
-    def build(folder: Path) -> None:
-        (folder / "weights").write_text("half", encoding="utf-8")
-        raise error
-
-    with pytest.raises(error):
-        make_once(tmp_path / "model", {"seed": 2}, build)
-    assert (tmp_path / "model" / "weights").read_text(encoding="utf-8") == "one"
-    assert [p.name for p in tmp_path.iterdir()] == ["model"]
-
-
-def test_the_winner_of_a_race_is_taken(tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-
-    def build(_: Path) -> None:
-        folder.mkdir()
-        (folder / "weights").write_text("winner", encoding="utf-8")
-        stamp = {"made_by": MAKER, "seed": 1, **origin()}
-        (folder / "made.json").write_text(json.dumps(stamp), encoding="utf-8")
-
-    assert make_once(folder, {"seed": 1}, build) == folder
-    assert (folder / "weights").read_text(encoding="utf-8") == "winner"
-    assert [p.name for p in tmp_path.iterdir()] == ["model"]
-
-
-def test_code_that_counts_exists() -> None:
-    here = Path(models.__file__).parent
-    assert all((here / name).is_file() for name in models._FILES)
