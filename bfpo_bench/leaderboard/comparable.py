@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.leaderboard.columns import ALPACA
-from bfpo_bench.leaderboard.load import Loaded, alpaca_cells, load_rows
+from bfpo_bench.leaderboard.entry import alpaca_cells
+from bfpo_bench.leaderboard.load import Loaded, load_rows
 from bfpo_bench.leaderboard.protocol import Protocol, of_also, of_cell, of_mean
 from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.run.marks import refusals_by, verdicts_by

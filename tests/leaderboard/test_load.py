@@ -16,7 +16,8 @@ from benchmarks.synthetic_runs import synthetic_run
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.helpfulness.annotation import TASK
-from bfpo_bench.leaderboard.load import NO_SAMPLES, load_rows
+from bfpo_bench.leaderboard.entry import NO_SAMPLES
+from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.render.escaping import name_text
 from bfpo_bench.leaderboard.runs import open_run
 from bfpo_bench.run.store import OutcomeRecord, Store
