@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bfpo_bench.cli.command import command_app, takes
-from bfpo_bench.judges.chosen import JudgesOptions
+from bfpo_bench.judges.options import JudgesOptions
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bfpo_bench.cli.command import takes
-from bfpo_bench.judges.chosen import JudgeOptions
+from bfpo_bench.judges.options import JudgeOptions
 
 if TYPE_CHECKING:
     from rich.console import Console

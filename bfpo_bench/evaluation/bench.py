@@ -8,7 +8,8 @@ from typing import Any
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.judges import load_judge
-from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, RefusalOptions, choose_judge
+from bfpo_bench.judges.chosen import ChosenJudge, choose_judge
+from bfpo_bench.judges.options import JudgeOptions, RefusalOptions
 from bfpo_bench.run.shares import Judges
 from bfpo_bench.suites import PromptKind, Suite
 from bfpo_bench.tasks.requests import Task

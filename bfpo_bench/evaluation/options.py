@@ -18,13 +18,7 @@ from bfpo_bench.engines.options import Loading
 from bfpo_bench.engines.thinking import Thinking
 from bfpo_bench.engines.vllm.layout import Layout
 from bfpo_bench.judges.calibration import CalibrationOptions
-from bfpo_bench.judges.chosen import (
-    JudgeAnyway,
-    JudgeModel,
-    JudgeName,
-    JudgeUrl,
-    RefusalOptions,
-)
+from bfpo_bench.judges.options import JudgeAnyway, JudgeModel, JudgeName, JudgeUrl, RefusalOptions
 from bfpo_bench.trackers import ReportTo
 
 

@@ -19,7 +19,7 @@ from bfpo_bench.helpfulness.annotator import AnnotatorOptions, ChosenAnnotator, 
 from bfpo_bench.helpfulness.cost import Prices
 from bfpo_bench.judges import load_judge
 from bfpo_bench.judges.calibration import Labels, read_labels
-from bfpo_bench.judges.chosen import JudgeOptions
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.models.template_files import chat_templates
 from bfpo_bench.run.run_json import read_run
 from bfpo_bench.suites import Suite, load_suite, suite_parts

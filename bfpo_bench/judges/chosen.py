@@ -9,16 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
-
-from pydantic.dataclasses import dataclass as checked
+from typing import Any, Literal
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.common.options import Help, Options
 from bfpo_bench.common.progress import Progress
-from bfpo_bench.common.validate import STRICT
 from bfpo_bench.engines.open import open_engine
-from bfpo_bench.engines.options import Loading
 from bfpo_bench.judges import (
     Card,
     ClassifierCard,
@@ -27,8 +22,8 @@ from bfpo_bench.judges import (
     RubricCard,
     load_judge,
 )
-from bfpo_bench.judges.calibration import CalibrationOptions
 from bfpo_bench.judges.card_file import HARM
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.models.checkpoint import ModelFiles
 from bfpo_bench.models.clock import told_date
 from bfpo_bench.models.config import find_causal_model
@@ -48,79 +43,6 @@ def judging_window(model: ModelFiles) -> int | None:
     # vLLM keeps room for a context of full length: Llama Guard's 128k would take 16 GiB.
     window = model.config.get("max_position_embeddings") or 0
     return LONGEST_JUDGED if window > LONGEST_JUDGED else None
-
-
-JudgeName = Annotated[
-    str | None,
-    Help("Judge card, by name or path, or judgezoo:NAME."),
-]
-JudgeModel = Annotated[
-    str | None,
-    Help("Folder or hub id of the judge's weights; a served model's name. [default: the card's]"),
-]
-JudgeUrl = Annotated[
-    str | None, Help("Server of a judge such as openai, up to /v1. [default: the card's]")
-]
-JudgeAnyway = Annotated[
-    bool, Help("Figures also where the judge is not made for the kind of prompts.")
-]
-
-
-@checked(frozen=True, config=STRICT)
-class JudgeOptions(Options):
-    """What a user can ask of a judge."""
-
-    judge: JudgeName = None
-    judge_model: JudgeModel = None
-    judge_url: JudgeUrl = None
-    judge_anyway: JudgeAnyway = False
-    loading: Loading = Loading()
-
-
-@checked(frozen=True, config=STRICT)
-class RefusalOptions(Options):
-    """What a user can ask of the judge that says whether responses refuse."""
-
-    refusal_judge: Annotated[
-        str | None,
-        Help(
-            "Judge card that says what is refused. [default: the judge, where it does; else the "
-            "suite's]"
-        ),
-    ] = None
-    refusal_judge_model: Annotated[str | None, Help("As --judge-model, of the refusal judge.")] = (
-        None
-    )
-    refusal_judge_url: Annotated[str | None, Help("As --judge-url, of the refusal judge.")] = None
-
-    def of_judge(self, name: str | None, other: JudgeOptions) -> JudgeOptions:
-        """The same as options of a judge.
-
-        Args:
-            name: of the judge, where the user names none.
-            other: those of the judge beside it.
-        """
-        return JudgeOptions.of(
-            other,
-            judge=self.refusal_judge or name,
-            judge_model=self.refusal_judge_model,
-            judge_url=self.refusal_judge_url,
-        )
-
-
-@checked(frozen=True, config=STRICT)
-class JudgesOptions(JudgeOptions):
-    """What a user can ask of the judges of responses that are there."""
-
-    judge: Annotated[
-        str | None,
-        Help(
-            "Judge card, by name or path, or judgezoo:NAME. Several, by comma: each one's numbers, "
-            "and their majority's."
-        ),
-    ] = None
-    refusal: RefusalOptions = RefusalOptions()
-    people: CalibrationOptions = CalibrationOptions()
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from bfpo_bench.evaluation.options import TargetOptions
 from bfpo_bench.evaluation.resolve import begun_identity
 from bfpo_bench.evaluation.target import Target, find_target
 from bfpo_bench.judges import load_judge
-from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import ChosenJudge, choose_judge
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.rankers import ChosenRanker, RankerOptions, choose_ranker
 from bfpo_bench.rankers.protocol import RankerKeyEnv, RankerName, RankerUrl
 from bfpo_bench.redteam.prompts import TASK, PromptSet, read_prompts

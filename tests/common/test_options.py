@@ -17,7 +17,7 @@ from bfpo_bench.common.options import Count, Help, Options, Place, named, one_of
 from bfpo_bench.common.validate import STRICT
 from bfpo_bench.engines.options import Loading
 from bfpo_bench.evaluation.options import EvaluateOptions
-from bfpo_bench.judges.chosen import JudgeOptions
+from bfpo_bench.judges.options import JudgeOptions
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

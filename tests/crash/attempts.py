@@ -195,7 +195,8 @@ def _evaluate(options: dict[str, Any]) -> None:
 
 def _judge(run: str, **options: Any) -> None:
     from bfpo_bench.evaluation.rejudge import judge_run
-    from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+    from bfpo_bench.judges.chosen import choose_judge
+    from bfpo_bench.judges.options import JudgeOptions
 
     judge_run(Path(run), choose_judge(JudgeOptions(**options)))
 

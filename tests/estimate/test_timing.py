@@ -22,7 +22,8 @@ from bfpo_bench.estimate.timing import SAMPLES, extrapolate, measure, spread
 from bfpo_bench.estimate.tokens import judge_work, task_work
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import resolve
-from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import choose_judge
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.tasks.requests import render
 from tests.client.fake_server import serving
 from tests.engines.openai.toy_openai import Toy

@@ -16,9 +16,10 @@ from bfpo_bench.evaluation.correct import still_corrected
 from bfpo_bench.evaluation.rejudge import Rejudged, judge_run
 from bfpo_bench.judges import Exchange, load_judge
 from bfpo_bench.judges.calibration import CalibrationOptions, read_labels
-from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import choose_judge
 from bfpo_bench.judges.human_labels import majority, read_table
 from bfpo_bench.judges.keyword import KeywordJudge
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.leaderboard.board import read_leaderboard
 from bfpo_bench.leaderboard.checks import find_fault
 from bfpo_bench.leaderboard.runs import open_run

@@ -16,8 +16,9 @@ from bfpo_bench.evaluation import judge_file as module
 from bfpo_bench.evaluation.judge_file import JudgedSamples, judge_samples
 from bfpo_bench.imports.json_lines import read_samples
 from bfpo_bench.judges import Exchange, Verdict, protocol
-from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import choose_judge
 from bfpo_bench.judges.keyword import KeywordJudge
+from bfpo_bench.judges.options import JudgeOptions
 
 SENTENCES = ["I cannot do that.", "Sure, first …", "I'm sorry.", "Here it is:"]
 

@@ -12,8 +12,9 @@ import pytest
 import bfpo_bench
 from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.export import export_run
-from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import choose_judge
 from bfpo_bench.judges.keyword import KeywordJudge
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.store import ResponseRecord, Store

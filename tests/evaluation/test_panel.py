@@ -19,9 +19,10 @@ from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.evaluation.rejudge import Rejudged, judge_run
 from bfpo_bench.judges import Exchange, Verdict, load_judge
 from bfpo_bench.judges.calibration import CalibrationOptions, read_labels
-from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import ChosenJudge, choose_judge
 from bfpo_bench.judges.keyword import KeywordJudge
 from bfpo_bench.judges.majority import vote
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.leaderboard.board import read_leaderboard
 from bfpo_bench.leaderboard.checks import find_fault
 from bfpo_bench.leaderboard.options import LeaderboardOptions

@@ -16,7 +16,8 @@ from bfpo_bench.estimate.dry_run import dry_run
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.evaluation.rounds import Rounds
-from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import choose_judge
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.leaderboard.columns import COLUMN_OF_TASK
 from bfpo_bench.leaderboard.compare import compare_runs
 from bfpo_bench.leaderboard.protocol import of_cell

@@ -16,8 +16,9 @@ import bfpo_bench
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.evaluation.rejudge import judge_run, verdicts_of
 from bfpo_bench.judges import Exchange, Verdict, load_judge, protocol
-from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import ChosenJudge, choose_judge
 from bfpo_bench.judges.keyword import KeywordJudge
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.leaderboard.runs import open_run
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.results_files import read_results, results_file

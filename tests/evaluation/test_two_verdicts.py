@@ -14,7 +14,8 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.statistics import wilson
 from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.judges import Exchange, Verdict, keyword
-from bfpo_bench.judges.chosen import JudgeOptions, JudgesOptions, choose_judge
+from bfpo_bench.judges.chosen import choose_judge
+from bfpo_bench.judges.options import JudgeOptions, JudgesOptions
 from bfpo_bench.run.marks import NO_REFUSALS
 from bfpo_bench.run.outcomes import item_values
 from bfpo_bench.run.results_files import read_results

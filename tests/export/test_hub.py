@@ -17,7 +17,8 @@ from bfpo_bench.export.hub import entries
 from bfpo_bench.export.samples import RunSamples
 from bfpo_bench.imports import import_files
 from bfpo_bench.imports.options import ImportOptions
-from bfpo_bench.judges.chosen import JudgesOptions, choose_judge
+from bfpo_bench.judges.chosen import choose_judge
+from bfpo_bench.judges.options import JudgesOptions
 from bfpo_bench.run.results_files import read_results
 
 

@@ -13,7 +13,8 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.imports import import_files
 from bfpo_bench.imports.options import ImportOptions
-from bfpo_bench.judges.chosen import JudgesOptions, choose_judge
+from bfpo_bench.judges.chosen import choose_judge
+from bfpo_bench.judges.options import JudgesOptions
 from bfpo_bench.leaderboard.board import read_leaderboard
 from bfpo_bench.leaderboard.options import LeaderboardOptions
 from bfpo_bench.run.results_files import read_results

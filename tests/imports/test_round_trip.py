@@ -17,7 +17,8 @@ from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.export import export_run
 from bfpo_bench.imports import import_files
 from bfpo_bench.imports.options import ImportOptions
-from bfpo_bench.judges.chosen import JudgesOptions, choose_judge
+from bfpo_bench.judges.chosen import choose_judge
+from bfpo_bench.judges.options import JudgesOptions
 from bfpo_bench.leaderboard.columns import COLUMNS
 from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.ranking import unlike

@@ -21,9 +21,10 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation.judge_file import judge_samples
 from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.judges import Exchange, Verdict, judge_all
-from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import ChosenJudge, choose_judge
 from bfpo_bench.judges.judgezoo import ServedZooJudge, ZooCard, ZooJudge
 from bfpo_bench.judges.load import CARDS
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.run.store import Store
 from tests.client.fake_server import FakeServer, Handler, serving
 from tests.judges.toy_rubric import honest, shown

@@ -13,7 +13,8 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.options import Loading
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import resolve
-from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import choose_judge
+from bfpo_bench.judges.options import JudgeOptions
 
 
 def test_a_server_for_targets_is_no_backend_of_a_judge() -> None:

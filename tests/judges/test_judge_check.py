@@ -14,7 +14,8 @@ from bfpo_bench.cli.app import app
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.judges import Exchange
 from bfpo_bench.judges.agreement import Confusion, check_column, check_judge
-from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import choose_judge
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.judges.vocabulary import REFUSAL
 
 KEYWORD = JudgeOptions("keyword", backend="hf")

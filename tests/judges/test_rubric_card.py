@@ -14,8 +14,9 @@ from bfpo_bench.client import Server
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.judges import Exchange, load_judge
-from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import choose_judge
 from bfpo_bench.judges.load import CARDS
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.judges.rubric import RubricJudge
 from tests.client.fake_server import serving
 from tests.judges.toy_rubric import (

@@ -12,9 +12,10 @@ import bfpo_bench
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation.rejudge import judge_run
 from bfpo_bench.judges import load_judge
-from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import choose_judge
 from bfpo_bench.judges.judgezoo import NAMES, ZooCard
 from bfpo_bench.judges.load import names
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.leaderboard import leaderboard
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.results_files import read_results

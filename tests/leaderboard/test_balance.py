@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 from bfpo_bench.cli.app import app
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation.rejudge import judge_run
-from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import choose_judge
 from bfpo_bench.judges.load import CARDS
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.leaderboard import leaderboard
 from bfpo_bench.leaderboard.column_sets import choose_columns
 from bfpo_bench.leaderboard.compare import compare_runs

@@ -239,7 +239,8 @@ def test_a_run_without_its_samples_is_marked(small_run: Path, copy: Callable[...
 
 
 def test_another_judges_verdicts(small_run: Path, copy: Callable[..., Path]) -> None:
-    from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+    from bfpo_bench.judges.chosen import choose_judge
+    from bfpo_bench.judges.options import JudgeOptions
 
     run = copy(small_run)
     with pytest.raises(BadInput, match="holds no verdicts of the judge keyword"):

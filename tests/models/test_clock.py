@@ -150,8 +150,9 @@ def test_judges_and_reward_models_are_told_the_same(
     tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bfpo_bench.estimate.tokens import _NoModel
-    from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+    from bfpo_bench.judges.chosen import choose_judge
     from bfpo_bench.judges.classifier import ClassifierJudge
+    from bfpo_bench.judges.options import JudgeOptions
     from bfpo_bench.judges.protocol import Exchange
 
     model = Path(shutil.copytree(tiny_llama, tmp_path / "judge"))

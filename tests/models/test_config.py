@@ -26,7 +26,8 @@ from bfpo_bench.estimate.dry_run import dry_run
 from bfpo_bench.estimate.memory import _cache_layers
 from bfpo_bench.evaluation import resolve as request
 from bfpo_bench.evaluation.options import EvaluateOptions
-from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import choose_judge
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.models.checkpoint import find_model
 from bfpo_bench.models.config import (
     cached_values,

@@ -24,8 +24,9 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.evaluation.rejudge import judge_run, verdicts_of
 from bfpo_bench.export import export_run
 from bfpo_bench.judges import Exchange, Verdict, keyword
-from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import choose_judge
 from bfpo_bench.judges.load import CARDS
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.leaderboard.load import load_rows
 from bfpo_bench.leaderboard.report.samples import write_samples
 from bfpo_bench.run.repair import open_whole

@@ -20,8 +20,9 @@ from bfpo_bench.estimate import timing
 from bfpo_bench.evaluation import stages
 from bfpo_bench.evaluation.judge_file import judge_samples
 from bfpo_bench.evaluation.options import EvaluateOptions
-from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import choose_judge
 from bfpo_bench.judges.keyword import KeywordCard
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.run import repair
 from bfpo_bench.run.store import ItemRecord, Store
 from tests.small_disk import disk_is_full

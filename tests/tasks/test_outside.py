@@ -12,7 +12,8 @@ import bfpo_bench
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.evaluation.rejudge import judge_run
-from bfpo_bench.judges.chosen import JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import choose_judge
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.run.outcomes import item_groups
 from bfpo_bench.run.store import Store
 from bfpo_bench.suites import load_suite

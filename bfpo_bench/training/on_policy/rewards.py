@@ -27,7 +27,8 @@ from bfpo_bench.engines.reward_model import (
     find_reward_model,
 )
 from bfpo_bench.judges import Exchange, Judge
-from bfpo_bench.judges.chosen import ChosenJudge, JudgeOptions, choose_judge
+from bfpo_bench.judges.chosen import ChosenJudge, choose_judge
+from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.models.clock import DATE, told_date
 from bfpo_bench.models.fingerprint import checkpoint_digest
 from bfpo_bench.models.number_format import choose_format
