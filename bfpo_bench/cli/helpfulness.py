@@ -82,7 +82,7 @@ def import_(
 ) -> None:
     """Fill the Alpaca column from annotations made elsewhere, and print the metrics."""
     from bfpo_bench.cli.terminal import screen
-    from bfpo_bench.helpfulness.exchange import import_annotations
+    from bfpo_bench.helpfulness.from_files import import_annotations
 
     verb = "Added to" if (run / "run.json").exists() else "Made"
     results = import_annotations(run, annotations, outputs, data_dir, weights)
@@ -104,7 +104,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Write model_outputs.json and annotations.json as alpaca_eval reads them."""
-    from bfpo_bench.helpfulness.exchange import export_helpfulness
+    from bfpo_bench.helpfulness.of_run import export_helpfulness
 
     folder = output if output is not None else Path(f"{run.resolve().name}-alpacaeval")
     for path in export_helpfulness(run, folder, annotator, force):
@@ -124,8 +124,8 @@ def compare(
     """Is one model more helpful than another? A paired comparison on the same instructions."""
     import shutil
 
-    from bfpo_bench.helpfulness.exchange import read_annotated
     from bfpo_bench.helpfulness.inputs import inputs_of_both
+    from bfpo_bench.helpfulness.of_run import read_annotated
     from bfpo_bench.leaderboard.render.comparison import render
     from bfpo_bench.leaderboard.win_rates import compare_annotations
 

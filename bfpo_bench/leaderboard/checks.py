@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import chain
 
 from bfpo_bench.common.errors import BenchError
-from bfpo_bench.helpfulness.exchange import read_annotated
 from bfpo_bench.helpfulness.inputs import read_inputs
 from bfpo_bench.helpfulness.metrics import measure, win_rate
+from bfpo_bench.helpfulness.of_run import read_annotated
 from bfpo_bench.leaderboard.runs import Run
 from bfpo_bench.run.outcomes import verdict_counts
 from bfpo_bench.run.results import TITLES, TaskResult

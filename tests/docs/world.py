@@ -265,7 +265,7 @@ def _runs(folder: Path) -> None:
 
 def _alpaca(folder: Path, data: Path) -> None:
     """AlpacaEval's own files of two models, and runs made of them."""
-    from bfpo_bench.helpfulness.exchange import import_annotations
+    from bfpo_bench.helpfulness.from_files import import_annotations
 
     for run, model in zip(("zephyr", "zephyr-bfpo"), MODELS_OF_ALPACA, strict=True):
         files = annotations_file(data, model), outputs_file(data, model)

@@ -20,13 +20,9 @@ from bfpo_bench.data.hub import HubUnavailable
 from bfpo_bench.helpfulness import metrics
 from bfpo_bench.helpfulness import upstream as files
 from bfpo_bench.helpfulness.annotation import TASK
-from bfpo_bench.helpfulness.exchange import (
-    export_helpfulness,
-    import_annotations,
-    read_annotated,
-    read_helpfulness,
-)
+from bfpo_bench.helpfulness.from_files import import_annotations
 from bfpo_bench.helpfulness.inputs import LENGTH_CONTROL, better_inputs, read_inputs
+from bfpo_bench.helpfulness.of_run import export_helpfulness, read_annotated, read_helpfulness
 from bfpo_bench.helpfulness.upstream import read_upstream
 from bfpo_bench.leaderboard import win_rates
 from bfpo_bench.leaderboard.load import load_rows

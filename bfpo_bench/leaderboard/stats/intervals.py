@@ -14,9 +14,9 @@ from bfpo_bench.common.statistics import (
     spread,
     tally_share,
 )
-from bfpo_bench.helpfulness.exchange import read_annotated
 from bfpo_bench.helpfulness.inputs import read_inputs
 from bfpo_bench.helpfulness.metrics import measure
+from bfpo_bench.helpfulness.of_run import read_annotated
 from bfpo_bench.leaderboard.columns import (
     ALPACA,
     CROWS_PAIRS,
