@@ -11,28 +11,26 @@ RAFT is fine-tuning on answers that the start model gives itself, which
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-import numpy as np
-
-from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.progress import Progress
+from bfpo_bench.training.conversation_sets import (
+    ConversationSet,
+    conversation_set,
+    held_out_of,
+    with_shares,
+)
 from bfpo_bench.training.data.chat import (
     PROMPTS_ONLY,
     Conversations,
     PromptSet,
     load_conversations,
 )
-from bfpo_bench.training.data.load import draw, usable
-from bfpo_bench.training.data.preferences import Messages
 from bfpo_bench.training.data.steered import steered_template
-from bfpo_bench.training.data.tokenize import conversation_weights, tokenize_conversations
-from bfpo_bench.training.held_out import check_some, where, which_held_out
+from bfpo_bench.training.held_out import check_some
 from bfpo_bench.training.on_policy.best import BestOf, choose_best_of
 from bfpo_bench.training.on_policy.prompts import (
     prompt_entry,
@@ -40,57 +38,13 @@ from bfpo_bench.training.on_policy.prompts import (
     read_prompts,
 )
 from bfpo_bench.training.prepared import (
-    Base,
     Prepared,
     Run,
-    left_out,
     open_base,
     tell_left_out,
 )
 from bfpo_bench.training.recipe import Recipe
-from bfpo_bench.training.recipe_parts import DataRecipe
-from bfpo_bench.training.record import set_entry
-from bfpo_bench.training.saving import check_ids, embedding_rows, padded
-
-
-@dataclass(frozen=True)
-class ConversationSet:
-    """A set as it goes into fine-tuning.
-
-    Attributes:
-        tokens: ids of each conversation that is trained on, cut to the recipe's ``max_length``.
-        held_out: of those that are only looked at.
-        cut: how many were.
-        bad: a sentence for each row that was left out.
-        digest: of the conversations and what weighs in them, in order.
-        weights: of each one's tokens; None where all weigh 1.
-    """
-
-    name: str
-    tokens: list[np.ndarray]
-    held_out: list[np.ndarray]
-    cut: int
-    bad: list[str]
-    digest: str
-    weights: list[list[float] | None]
-
-    def entry(self) -> dict[str, Any]:
-        """What ``training.json`` says of it."""
-        return set_entry(
-            self.name,
-            len(self.tokens),
-            len(self.tokens) + len(self.held_out) + len(self.bad),
-            self.bad,
-            sum(map(len, self.tokens)),
-            self.digest,
-            cut=self.cut,
-            **({"held_out": len(self.held_out)} if self.held_out else {}),
-        )
-
-    def __str__(self) -> str:
-        counts = f"{len(self.tokens):,} conversations, {sum(map(len, self.tokens)):,} tokens"
-        held = f"; {len(self.held_out)} more are held out" if self.held_out else ""
-        return f"{self.name}: {counts}; cut: {self.cut:,} at the end{left_out(self.bad)}{held}"
+from bfpo_bench.training.saving import embedding_rows, padded
 
 
 @dataclass(frozen=True)
@@ -153,7 +107,7 @@ class PreparedSFT(Prepared):
         asked = [one for one in self.sets if isinstance(one, PromptSet)]
         said, answered = self.own.answers(self.base.files, asked, run)
         made = {
-            wanted.name: _conversation_set(
+            wanted.name: conversation_set(
                 *(self.recipe, self.base, replace(wanted, skip_bad_rows=True)),
                 Conversations(talks, [""] * len(talks), [], [()] * len(talks)),
             )
@@ -230,7 +184,7 @@ def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = Fa
     read = with_shares(recipe, read)
     sets: list[ConversationSet | PromptSet] = []
     for wanted, some in zip(recipe.every_set, read, strict=True):
-        one = some if isinstance(some, PromptSet) else _conversation_set(recipe, base, wanted, some)
+        one = some if isinstance(some, PromptSet) else conversation_set(recipe, base, wanted, some)
         if isinstance(one, ConversationSet):
             tell_left_out(one.bad, progress)
         sets.append(one)
@@ -239,7 +193,7 @@ def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = Fa
         prompts = [p for one in sets if isinstance(one, PromptSet) for p in one.prompts]
         own = choose_best_of(recipe, prompts, base.chat, trust_remote_code)
     apart = {
-        one.name: sum(_held_out(recipe, wanted, one.prompts))
+        one.name: sum(held_out_of(recipe, wanted, one.prompts))
         for wanted, one in zip(recipe.every_set, sets, strict=True)
         if isinstance(one, PromptSet)
     }
@@ -247,93 +201,3 @@ def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = Fa
     given = (len(one.held_out) for one in sets if isinstance(one, ConversationSet))
     check_some(recipe, sum(apart.values()) + sum(given), sum(prepared.sizes), prepared.unit)
     return prepared
-
-
-def with_shares(
-    recipe: Recipe, read: Sequence[Conversations | PromptSet]
-) -> list[Conversations | PromptSet]:
-    """What was read, with as much of each set that has a ``share`` as makes it that share of all.
-
-    Raises:
-        BadInput: a set has not that much.
-    """
-    own = [one.share for one in recipe.data]
-    rest = sum(
-        len(some[0] if isinstance(some, Conversations) else some.prompts)
-        for some, share in zip(read, own, strict=False)
-        if share is None
-    )
-    found = list(read)
-    for index, (wanted, some) in enumerate(zip(recipe.data, read, strict=False)):
-        if wanted.share is None or isinstance(some, PromptSet):
-            continue
-        count = round(wanted.share * rest / (1 - sum(share or 0.0 for share in own)))
-        there = len(some.conversations)
-        if not 0 < count <= there:
-            raise BadInput(
-                f"set {wanted.name!r} is to make up {wanted.share:g} of all conversations, which "
-                f"is {count:,} beside the {rest:,} of the others, and it has {there:,}; change its "
-                "'share', or give the others a 'limit'."
-            )
-        kept = draw(list(range(there)), count, recipe.seed)
-        found[index] = some._replace(
-            conversations=[some.conversations[at] for at in kept],
-            places=[some.places[at] for at in kept],
-            weights=[some.weights[at] for at in kept],
-        )
-    return found
-
-
-def _conversation_set(
-    recipe: Recipe, base: Base, wanted: DataRecipe, said: Conversations
-) -> ConversationSet:
-    """Conversations as they go into fine-tuning.
-
-    Raises:
-        BadInput: the template cannot write one, and it may not be left out; more than half are too
-            long; or all are held out.
-    """
-    longest, broken = recipe.tokens.max_length, dict[int, str]()
-    tokens, cut = tokenize_conversations(
-        *(said.conversations, base.tokenizer, base.template),
-        longest=longest,
-        date=recipe.tokens.date,
-        places=said.places,
-        broken=broken,
-    )
-    kept = usable(said.conversations, broken, wanted.name, wanted.skip_bad_rows)
-    if cut > len(tokens) / 2:
-        raise BadInput(
-            f"{cut} of {len(tokens)} conversations of set {wanted.name!r} are longer than "
-            f"max_length ({longest} tokens) and would be cut, more than half; raise max_length, or "
-            "train on shorter texts."
-        )
-    check_ids(base.outline, base.tokenizer, tokens, wanted.name)
-    segments = usable(said.weights, broken, wanted.name, wanted.skip_bad_rows)
-    digested: Any = [kept, segments] if any(segments) else kept
-    digest = hashlib.sha256(json.dumps(digested, ensure_ascii=False).encode()).hexdigest()
-    found = [
-        conversation_weights(base.tokenizer, base.chat, talk, some, len(ids)) if some else None
-        for talk, some, ids in zip(kept, segments, tokens, strict=True)
-    ]
-    held = _held_out(recipe, wanted, [talk[:-1] for talk in kept])
-    return ConversationSet(
-        wanted.name,
-        where(held, False, tokens),
-        where(held, True, tokens),
-        cut,
-        [*said.bad, *broken.values()],
-        digest,
-        where(held, False, found),
-    )
-
-
-def _held_out(recipe: Recipe, wanted: DataRecipe, prompts: Sequence[Messages]) -> list[bool]:
-    """Which conversations of a set are only looked at, by their prompts.
-
-    Raises:
-        BadInput: nothing is left to train on.
-    """
-    # SteerLM tells the responses to a prompt apart in the system message.
-    asked = [tuple(turn for turn in prompt if turn[0] != "system") for prompt in prompts]
-    return which_held_out(recipe, wanted, asked, "conversations")

@@ -12,6 +12,7 @@ import torch
 
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.common.progress import Progress
+from bfpo_bench.training.conversation_sets import ConversationSet
 from bfpo_bench.training.data.chat import attribute_line, attributes_of, load_conversations
 from bfpo_bench.training.data.preferences import Pair, PreferenceRecord
 from bfpo_bench.training.data.tokenize import tokenize_conversations, tokenize_pairs
@@ -19,7 +20,7 @@ from bfpo_bench.training.dry_run import dry_run
 from bfpo_bench.training.recipe import Recipe
 from bfpo_bench.training.recipe_file import load_recipe
 from bfpo_bench.training.recipe_parts import DataRecipe
-from bfpo_bench.training.sft import ConversationSet, prepare_sft
+from bfpo_bench.training.sft import prepare_sft
 from bfpo_bench.training.train import train
 from tests.training.conftest import Mine, plain_logprob
 from tests.training.toy_tokenizers import ENDLESS, MISTRAL, ZEPHYR, byte_level
