@@ -17,7 +17,7 @@ from bfpo_bench.evaluation.by_judge import Given, corrected, kind_of, results_by
 from bfpo_bench.evaluation.correct import Correction
 from bfpo_bench.judges import Verdict
 from bfpo_bench.judges.chosen import ChosenJudge
-from bfpo_bench.judges.majority import vote as most
+from bfpo_bench.judges.majority import vote
 from bfpo_bench.judges.vocabulary import VOCABULARIES
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.panel import Member, PairAgreement, Panel
@@ -65,7 +65,7 @@ def judge_tasks(
     one_by_one([(one[1].card.name, partial(ask, *one)) for one in asked], progress)
     for part, chosen, some in judges.voted(tasks):
         name, key = chosen.card.name, answer_key("judge", identity[part])
-        vote(responses(part, some), chosen, name, key, store)
+        store_majority(responses(part, some), chosen, name, key, store)
 
 
 def of_evaluation(
@@ -122,7 +122,7 @@ def one_by_one(
     return found
 
 
-def vote(
+def store_majority(
     responses: Mapping[str, Sequence[ResponseRecord]],
     majority: ChosenJudge,
     name: str,
@@ -148,7 +148,7 @@ def vote(
         for number, response in enumerate(some):
             if number in done:
                 continue
-            verdict = most([one[response.item] for one in said])
+            verdict = vote([one[response.item] for one in said])
             key = stages.verdict_key(judge_key, response)
             records.append(VerdictRecord(key, name, task, response.item, **vars(verdict)))
             if len(records) == _AT_A_TIME:

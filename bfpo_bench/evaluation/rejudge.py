@@ -26,7 +26,7 @@ from bfpo_bench.evaluation.by_judge import (
     write_results,
 )
 from bfpo_bench.evaluation.correct import correction_of
-from bfpo_bench.evaluation.panel import one_by_one, vote, with_panel
+from bfpo_bench.evaluation.panel import one_by_one, store_majority, with_panel
 from bfpo_bench.judges.calibration import Labels
 from bfpo_bench.judges.chosen import ChosenJudge, among
 from bfpo_bench.run.directory import RunDirectory
@@ -192,7 +192,7 @@ def _given(
     }
     name = _name(identity, key, [run.identity.get(part) for part in _PARTS], responses, store)
     stored = {one.chosen.card.name: one.name for one in members}
-    vote({**responses, **more}, chosen, name, key, store, stored)
+    store_majority({**responses, **more}, chosen, name, key, store, stored)
     mixed = dict.fromkeys(mark for one in members for mark in one.mixed)
     return Given(chosen, name, {**identity, "judge": name}, list(mixed))
 

@@ -7,7 +7,6 @@ import csv
 import hashlib
 import io
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.foreign import foreign_bytes
 from bfpo_bench.common.options import names_in
+from bfpo_bench.judges.majority import most
 from bfpo_bench.judges.vocabulary import HARM, VOCABULARIES, Vocabulary
 
 # The longest field that csv accepts is 128 KiB by default; responses can be longer.
@@ -157,10 +157,10 @@ def majority(
     values: list[str | None] = []
     ties = unlabelled = 0
     for row in zip(*votes, strict=True):
-        first, second = [*Counter(filter(None, row)).most_common(2), ("", 0), ("", 0)][:2]
-        ties += first[1] == second[1] > 0
-        unlabelled += first[1] == 0
-        values.append(first[0] if first[1] > second[1] else None)
+        given = [label for label in row if label]
+        values.append(most(given))
+        ties += bool(given) and values[-1] is None
+        unlabelled += not given
     return Labels(values, ties, unlabelled)
 
 
