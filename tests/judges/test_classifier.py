@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.judges import Exchange, load_judge
 from bfpo_bench.judges import classifier as classifier_module
-from bfpo_bench.judges.classifier import ClassifierJudge, read_answer
+from bfpo_bench.judges.classifier import ClassifierJudge
 from bfpo_bench.judges.labels import label_ids
 from tests.judges.conftest import (
     ITEMS,
@@ -112,7 +112,7 @@ def of(harmful: list[float], safe: list[float]) -> dict[str, float]:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 800.0])
 def test_what_is_no_probability_is_unknown(bad: float) -> None:
     for harmful, safe in (([bad, -1.0], [-2.0]), ([-1.0], [bad]), ([bad], [bad])):
-        verdict = read_answer(classifier(), [of(harmful, safe)], ["a note"])
+        verdict = classifier().verdict([of(harmful, safe)], ["a note"])
         assert (verdict.harmful, verdict.p_harmful) == (None, None)
         assert verdict.raw == "the judge gave no probabilities; a note"
 
@@ -123,7 +123,7 @@ def test_what_is_no_probability_is_unknown(bad: float) -> None:
 )
 def test_swapping_the_labels_mirrors_the_verdict(harmful: list[float], safe: list[float]) -> None:
     card = classifier(min_label_mass=0.0)
-    one, other = (read_answer(card, [of(*two)]) for two in ((harmful, safe), (safe, harmful)))
+    one, other = (card.verdict([of(*two)]) for two in ((harmful, safe), (safe, harmful)))
     if one.p_harmful is None:  # both probabilities underflow
         assert max(*harmful, *safe) < -700
         assert other.p_harmful is None
