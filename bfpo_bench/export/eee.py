@@ -18,7 +18,7 @@ from uuid import UUID
 from bfpo_bench.common.files import atomic_folder
 from bfpo_bench.export.place import folder_of, place_name
 from bfpo_bench.export.samples import RunSamples, Sample
-from bfpo_bench.export.tables import json_line
+from bfpo_bench.export.tables import json_line, strict_json
 from bfpo_bench.run.results import TITLES, Results, TaskResult
 from bfpo_bench.run.shares import COUNTED
 from bfpo_bench.tasks.catalog import all_sources
@@ -170,7 +170,7 @@ class _Record:
             **_asked(shared, None, choices),
             "output": {"raw": [choices[likeliest]]},
             **_found(choices[likeliest], "log-likelihood", value),
-            "metadata": {"loglikelihoods": json.dumps(logs)},
+            "metadata": {"loglikelihoods": strict_json(logs)},
         }
 
     def _model(self) -> dict[str, Any]:

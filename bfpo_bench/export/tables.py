@@ -109,10 +109,10 @@ def frames(run: RunSamples) -> Iterator[DataFrame]:
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     """The row with a column per metric and judge, and JSON texts for what has no fixed form."""
     flat = {name: value for name, value in row.items() if name not in ("metrics", "verdicts")}
-    flat["row"] = json.dumps(row["row"], ensure_ascii=False)
+    flat["row"] = strict_json(row["row"], ensure_ascii=False)
     if choices := row["choices"]:
         flat["choice"] = max(choices, key=lambda one: float(one["loglikelihood"]))["choice"]
-    flat["choices"] = json.dumps(choices, ensure_ascii=False) if choices else None
+    flat["choices"] = strict_json(choices, ensure_ascii=False) if choices else None
     flat |= {f"metric.{name}": value for name, value in row["metrics"].items()}
     for verdict in row["verdicts"]:
         judge = verdict.pop("judge")
@@ -174,9 +174,15 @@ def json_line(value: dict[str, Any], default: Callable[[Any], Any] | None = None
     Everything beyond ASCII is escaped: a text with line separators of Unicode or with characters
     that turn the writing direction stays on its line and in its place for whoever looks at it.
     """
+    return strict_json(value, default) + "\n"
+
+
+def strict_json(
+    value: Any, default: Callable[[Any], Any] | None = None, ensure_ascii: bool = True
+) -> str:
+    """JSON that every reader takes: a number that is not finite, which JSON has not, is null."""
     try:
-        return json.dumps(value, allow_nan=False, default=default) + "\n"
+        return json.dumps(value, allow_nan=False, default=default, ensure_ascii=ensure_ascii)
     except ValueError:
-        # A number that is not finite; JSON has none, so it becomes null.
         finite = json.loads(json.dumps(value, default=default), parse_constant=lambda _: None)
-        return json.dumps(finite) + "\n"
+        return json.dumps(finite, ensure_ascii=ensure_ascii)

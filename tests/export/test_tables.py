@@ -202,6 +202,23 @@ def test_what_is_no_text_or_no_number_becomes_what_strict_readers_take(
     assert lines(file)[0]["doc"] == {**expected, "item_id": "0" * 16}
 
 
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+def test_a_choice_of_no_chance_at_all_is_json_too(
+    format: str, make_run: MakeRun, tmp_path: Path
+) -> None:
+    """A log-likelihood of −inf: JSON has none, and as in JSON lines it is null."""
+    import pandas
+
+    run = make_run()
+    with sqlite3.connect(run / "samples.sqlite") as db:
+        db.execute("UPDATE scores SET loglikelihood = -9e999 WHERE choice = 1")
+    db.close()
+    file = export_run(run, format, tmp_path / "out").path
+    found = getattr(pandas, f"read_{format}")(file)["choices"][0]
+    read = json.loads(found, parse_constant=lambda _: pytest.fail("not JSON"))
+    assert [one["loglikelihood"] for one in read] == [-1.5, None]
+
+
 @given(text=st.text(max_size=60), number=st.floats())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_json_lines_are_strict_json_on_one_line(text: str, number: float) -> None:
