@@ -29,7 +29,7 @@ def ask_all(
     `tasks` is read as room appears, so memory does not grow with its length. When a task fails,
     the answers that are there are handed out first, then its error is raised. When the caller
     stops reading (an error, Ctrl-C), requests under way are cut off at once; a Ctrl-C that comes
-    while it waits here is raised after the answers that are there.
+    while it works or waits here is raised after the answers that are there.
 
     Args:
         work: asks the server about one task; runs in a thread.
@@ -57,27 +57,27 @@ def ask_all(
             if not waiting:
                 break
             wait = HAND_OUT_SECONDS - (time.monotonic() - handed_out)
-            try:
-                found = crew.take(max(0.0, wait) if batch else HAND_OUT_SECONDS)
-            except KeyboardInterrupt:
-                # What has been answered has been paid for.
-                crew.dismiss()
-                batch += crew.leftovers()
-                if batch:
-                    yield batch
-                raise
+            found = crew.take(max(0.0, wait) if batch else HAND_OUT_SECONDS)
             if found is not None:
                 waiting -= 1
                 number, result, error = found
                 if error is not None:
-                    batch += crew.leftovers()
-                    if batch:
-                        yield batch
+                    ready, batch = batch + crew.leftovers(), []
+                    if ready:
+                        yield ready
                     raise error
                 batch.append((number, result))
             if batch and (not waiting or time.monotonic() - handed_out >= HAND_OUT_SECONDS):
-                yield batch
-                batch, handed_out = [], time.monotonic()
+                ready, batch = batch, []
+                yield ready
+                handed_out = time.monotonic()
+    except KeyboardInterrupt:
+        # What has been answered has been paid for.
+        crew.dismiss()
+        batch += crew.leftovers()
+        if batch:
+            yield batch
+        raise
     finally:
         crew.dismiss()
 

@@ -24,7 +24,7 @@ def text(reply: Any) -> str:
         raise Malformed("no text") from None
 
 
-def impatient(url: str, tries: int = 3, timeout: float = 5.0) -> Server:
+def impatient(url: str, tries: int = 3, timeout: float = 60.0) -> Server:
     return Server(url, None, timeout=timeout, tries=tries, first_delay=0.01, longest_delay=0.02)
 
 
@@ -91,7 +91,7 @@ def test_slow_answers_are_given_up_by_the_clock() -> None:
 
     def trickle(handler: Handler) -> None:
         """Byte after byte, so that the socket never times out; whole, and good, in the end."""
-        body = json.dumps(GOOD).encode().ljust(200)
+        body = json.dumps(GOOD).encode().ljust(1200)
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bfpo_bench.client import Caller, GaveUp, Malformed, Refused, Server, ask, ask_all
+from bfpo_bench.client import Caller, GaveUp, Malformed, Refused, Server, ask, ask_all, pool
 from tests.client.fake_server import Handler, serving
 
 
@@ -33,7 +33,7 @@ def has_gone_home() -> bool:
 
 
 def server_at(url: str, tries: int = 4) -> Server:
-    return Server(url, None, timeout=5, tries=tries, first_delay=0.001, longest_delay=0.002)
+    return Server(url, None, timeout=60, tries=tries, first_delay=0.001, longest_delay=0.002)
 
 
 def patient_server_at(url: str) -> Server:
@@ -98,7 +98,7 @@ def test_answers_are_complete_and_in_place_whatever_their_order(
 
 
 def test_no_more_than_the_limit_at_a_time_and_no_more_than_a_window_read_ahead() -> None:
-    lock = threading.Lock()
+    lock, full = threading.Lock(), threading.Event()
     inside = most_inside = 0
     read = answered = most_ahead = 0
 
@@ -107,6 +107,10 @@ def test_no_more_than_the_limit_at_a_time_and_no_more_than_a_window_read_ahead()
         with lock:
             inside += 1
             most_inside = max(most_inside, inside)
+            if inside == 5:
+                full.set()
+        # The first ones wait for each other; a sixth would have its time to come.
+        full.wait(30)
         time.sleep(0.003)
         with lock:
             inside -= 1
@@ -148,19 +152,26 @@ def test_answers_are_handed_out_while_others_are_waited_for() -> None:
 
 
 def test_what_is_answered_is_handed_out_before_a_failure_is_raised() -> None:
+    all_else_is_kept, over = threading.Event(), threading.Event()
+
     def act(handler: Handler) -> None:
         number = handler.content["number"]
         if number == 20:
-            time.sleep(0.2)
+            all_else_is_kept.wait(60)
             handler.reply({"error": "no"}, 400)
+        elif number == 21:
+            # One of the two threads is at 20: the other is done with all that came before.
+            all_else_is_kept.set()
+            over.wait(60)
         else:
             handler.reply({"of": number, "twice": 2 * number})
 
     found: list[tuple[int, int]] = []
     with serving(act) as server:
-        stream = ask_all(server_at(server.url), enumerate(range(21)), double, 2)
+        stream = ask_all(patient_server_at(server.url), enumerate(range(22)), double, 2)
         with pytest.raises(Refused):
             found.extend(pair for batch in stream for pair in batch)
+        over.set()
     assert dict(found) == {number: 2 * number for number in range(20)}
 
 
@@ -172,7 +183,10 @@ def test_an_interrupt_or_a_failure_stops_everything_at_once() -> None:
         number = handler.content["number"]
         if number == 0:
             handler.reply(b"", 400)
-        elif not release.wait(120):
+            return
+        if number == 1008:
+            press_ctrl_c()
+        if not release.wait(120):
             waited_out.append(number)
 
     with serving(act) as server:
@@ -180,8 +194,7 @@ def test_an_interrupt_or_a_failure_stops_everything_at_once() -> None:
         with pytest.raises(Refused):
             list(ask_all(patient, enumerate(range(40)), double, 8))
         assert has_gone_home()
-        stream = ask_all(patient, ((n, n + 1) for n in range(40)), double, 8)
-        threading.Timer(0.3, press_ctrl_c).start()
+        stream = ask_all(patient, ((n, n + 1001) for n in range(40)), double, 8)
         with pytest.raises(KeyboardInterrupt):
             next(stream)
         assert has_gone_home()
@@ -194,7 +207,7 @@ def test_waiting_for_another_try_stops_too() -> None:
     def act(handler: Handler) -> None:
         handler.reply(b"", 503, Retry_After="600")
         if handler.number == 2:
-            threading.Timer(0.2, press_ctrl_c).start()
+            press_ctrl_c()
 
     with serving(act) as server:
         stream = ask_all(server_at(server.url), [(0, 0), (1, 1)], double, 2)
@@ -204,23 +217,33 @@ def test_waiting_for_another_try_stops_too() -> None:
         assert len(server.seen) == 2
 
 
-def test_what_is_answered_is_handed_out_before_an_interrupt() -> None:
-    """Both tasks are under way; one is answered, then Ctrl-C comes, then nothing more."""
-    answered, ended = threading.Event(), threading.Event()
+@pytest.mark.parametrize("place", ["waiting", "reading"])
+def test_what_is_answered_is_handed_out_before_an_interrupt(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of four tasks is answered, then Ctrl-C comes, then nothing more."""
+    monkeypatch.setattr(pool, "HAND_OUT_SECONDS", 60.0)  # nothing is handed out before that
+    taken, ended = threading.Event(), threading.Event()
 
     def act(handler: Handler) -> None:
         number = handler.content["number"]
         if number == 0:
             handler.reply({"of": 0, "twice": 0})
-            answered.set()
-        else:
-            answered.wait(30)
-            # The first answer waits to be handed out, which is done every half second.
-            threading.Timer(0.1, press_ctrl_c).start()
-            ended.wait(30)
+            return
+        if number == 1 and taken.wait(60):
+            press_ctrl_c()
+        ended.wait(60)
+
+    def numbers() -> Iterator[tuple[int, int]]:
+        yield from enumerate(range(4))
+        # There is room for a fifth: the first answer has been taken.
+        if place == "reading":
+            press_ctrl_c()
+        taken.set()
+        yield 4, 4
 
     with serving(act) as server:
-        stream = ask_all(patient_server_at(server.url), [(0, 0), (1, 1)], double, 2)
+        stream = ask_all(patient_server_at(server.url), numbers(), double, 2)
         found: list[tuple[int, int]] = []
         try:
             with pytest.raises(KeyboardInterrupt):
