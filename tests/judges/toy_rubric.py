@@ -29,7 +29,7 @@ def card_at(url: str, **changes: Any) -> RubricCard:
 
 
 def judge_at(server: FakeServer, key: Secret | None = None, **changes: Any) -> RubricJudge:
-    patience = Server(server.url, key, timeout=5, first_delay=0.001, longest_delay=0.002)
+    patience = Server(server.url, key, timeout=60, first_delay=0.001, longest_delay=0.002)
     return RubricJudge(card_at(server.url, **changes), patience)
 
 

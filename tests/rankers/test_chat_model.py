@@ -47,7 +47,7 @@ def longer(first: str, second: str) -> dict[str, Any]:
 def chosen_at(server: FakeServer) -> ChosenServed:
     found = choose_ranker(RankerOptions(ranker="openai:toy", ranker_url=server.url))
     assert isinstance(found, ChosenServed)
-    patient = replace(found.server, timeout=5, tries=2, first_delay=0.001, longest_delay=0.002)
+    patient = replace(found.server, timeout=60, tries=2, first_delay=0.001, longest_delay=0.002)
     return replace(found, server=patient)
 
 

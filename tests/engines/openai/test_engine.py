@@ -27,6 +27,7 @@ from bfpo_bench.engines.openai import dialect as dialect_module
 from bfpo_bench.engines.openai.engine import OpenAIEngine, OpenAIOptions
 from bfpo_bench.engines.protocol import Score
 from bfpo_bench.engines.tokenization import encode, encode_pairs, load_tokenizer
+from tests.client.clock import Clock
 from tests.client.fake_server import FakeServer, Handler, serving
 from tests.engines.asked import TWO_BYTES, answers, sentence
 from tests.engines.openai.toy_openai import MODEL, Toy, is_best, logprob, response
@@ -42,7 +43,7 @@ def tokenizer(tiny_llama: Path) -> Any:
 
 def engine_at(server: FakeServer, **options: Any) -> OpenAIEngine:
     key = options.pop("key", None)
-    patience = Server(server.url, key, timeout=5, first_delay=0.001, longest_delay=0.002)
+    patience = Server(server.url, key, timeout=60, first_delay=0.001, longest_delay=0.002)
     return OpenAIEngine(OpenAIOptions(patience, options.pop("model", MODEL), **options))
 
 
@@ -509,7 +510,13 @@ def echo_key(handler: Handler) -> None:
         handler.reply(sent.encode(), 302, Location=f"http://far.example/?{sent}")
 
 
-def mishaps() -> dict[str, Callable[[Handler], None]]:
+def mishaps(clock: Clock | None = None) -> dict[str, Callable[[Handler], None]]:
+    def lag(handler: Handler) -> None:
+        """Says nothing until the client has lost its patience, which is after 60 seconds."""
+        if clock is not None:
+            clock.ahead += 120
+        handler.rfile.read(1)
+
     return {
         "quoting": echo_key,
         "dropping": Handler.drop,
@@ -517,7 +524,7 @@ def mishaps() -> dict[str, Callable[[Handler], None]]:
         "refusing": lambda handler: handler.reply(b"no", 401),
         "cutting": lambda handler: handler.half({"choices": []}),
         "babbling": lambda handler: handler.reply(handler.headers["Authorization"].encode()),
-        "lagging": lambda handler: time.sleep(1),
+        "lagging": lag,
     }
 
 
@@ -533,13 +540,13 @@ def test_the_key_is_never_seen(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setattr(dialect_module, "PROBE_TRIES", 2)
     prompts = [GenerateRequest("", Sampling(), 0, (("user", "Hello"),))]
-    raised = []
+    clock, raised = Clock(monkeypatch), []
     toy: Callable[[Handler], None] = Toy(tokenizer)
     with caplog.at_level(logging.DEBUG), serving(lambda handler: toy(handler)) as server:
         patience = Server(
             server.url,
             Secret.from_environment("OPENAI_API_KEY"),
-            timeout=0.3,
+            timeout=60,
             tries=4,
             first_delay=0.001,
             longest_delay=0.002,
@@ -549,7 +556,7 @@ def test_the_key_is_never_seen(
         engine.check(score_requests(1), prompts)
         fresh = OpenAIEngine(options)
         assert server.seen[-1][1]["authorization"] == f"Bearer {KEY}"
-        toy = mishaps()[mishap]
+        toy = mishaps(clock)[mishap]
         for attempt in (
             lambda: list(engine.score(score_requests(3))),
             lambda: list(engine.respond(prompts)),
@@ -578,8 +585,12 @@ def test_an_interrupted_question_does_not_show_the_key(monkeypatch: pytest.Monke
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     release = threading.Event()
     waits: list[bool] = []
-    with serving(lambda handler: waits.append(release.wait(60))) as server:
-        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+
+    def act(handler: Handler) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        waits.append(release.wait(60))
+
+    with serving(act) as server:
         with pytest.raises(KeyboardInterrupt) as caught:
             engine_at(server, key=Secret.from_environment("OPENAI_API_KEY"))
         assert waits == [], "the answer was not waited for"
