@@ -56,14 +56,18 @@ def test_what_the_caller_decided_about_the_signal_stays(started: str, number: st
 
 
 HOLDING = """
-import os, signal, sys, time
+import os, signal, sys, threading, types
 from bfpo_bench.common.interrupts import Interrupts, held
 interrupts = Interrupts()
+said, error = threading.Event(), sys.stderr
+sys.stderr = types.SimpleNamespace(
+    write=error.write, flush=lambda: (error.flush(), said.set())
+)
 try:
     with held():
         for number in {signals}:
             os.kill(os.getpid(), number)
-        time.sleep({seconds})
+        said.wait({seconds})
         print("held", interrupts.seen)
     print("never")
 except KeyboardInterrupt:
@@ -90,7 +94,7 @@ def test_what_is_held_is_raised_at_the_end(number: str) -> None:
 
 
 def test_who_waits_for_what_is_held_is_told() -> None:
-    assert "Stopping as soon as what is under way" in holding("[signal.SIGTERM]", 1.5).stderr
+    assert "Stopping as soon as what is under way" in holding("[signal.SIGTERM]", 40).stderr
 
 
 def test_a_second_sigterm_changes_nothing_and_ctrl_c_still_ends_it() -> None:
@@ -108,9 +112,10 @@ def test_a_forked_child_dies_of_sigterm() -> None:
         "import os, signal, time\n"
         "from bfpo_bench.common.interrupts import Interrupts\n"
         "Interrupts()\n"
+        "read, write = os.pipe()\n"
         "child = os.fork()\n"
-        "if not child:\n    time.sleep(30)\n    os._exit(0)\n"
-        "time.sleep(0.3)\n"
+        "if not child:\n    os.write(write, b'here')\n    time.sleep(30)\n    os._exit(0)\n"
+        "os.read(read, 4)\n"
         "os.kill(child, signal.SIGTERM)\n"
         "assert os.waitpid(child, 0)[1] == signal.SIGTERM\n"
     )

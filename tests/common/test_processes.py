@@ -18,29 +18,40 @@ from bfpo_bench.common.processes import MARK, Guard
 PARENT = """
 import os, subprocess, sys, time
 from bfpo_bench.common.processes import Guard
-sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+sleep = [sys.executable, "-c", "import time; time.sleep(120)"]
 late = "import subprocess as s, sys; print(s.Popen(sys.argv[1:], stdout=s.DEVNULL).pid)"
 quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
 guard = Guard()
 with guard.starting():
     children = [subprocess.Popen(sleep, **quiet).pid, os.fork()]
     if not children[1]:
-        time.sleep(60)
+        time.sleep(120)
         os._exit(0)
     found = subprocess.run([sys.executable, "-c", late, *sleep], stdout=subprocess.PIPE)
     children.append(int(found.stdout))
     if sys.argv[1] == "start":
         print(*children, flush=True)
-        time.sleep(60)
+        time.sleep(120)
 if sys.argv[1] == "dismiss":
     guard.dismiss()
 print(*children, flush=True)
-time.sleep(60)
+time.sleep(120)
 """
 
 
 def alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def gone(*processes: int) -> None:
+    """Waits for their end."""
+    deadline = time.monotonic() + 60
+    while any(map(alive, processes)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("when", ["start", "watch", "dismiss"])
@@ -54,9 +65,9 @@ def test_children_after_kill_9(when: str) -> None:
     parent.wait()
     # The kernel ends a forked one with its parent in any case, see processes.py.
     survive = {spawned, late} if when == "dismiss" else set()
-    deadline = time.monotonic() + (3 if survive else 30)
-    while any(map(alive, children)) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    gone(*(child for child in children if child not in survive))
+    if survive:
+        time.sleep(2)  # a guard would have ended them by then
     assert {child for child in children if alive(child)} == survive
     for child in survive:
         psutil.Process(child).kill()
@@ -65,7 +76,7 @@ def test_children_after_kill_9(when: str) -> None:
 def test_a_start_that_fails_leaves_nothing_behind() -> None:
     """Nor what has lost its environment, as Ray's agents do when they write themselves a title."""
     code = (
-        "import subprocess as s, sys; wait = [sys.executable, '-c', 'import time; time.sleep(60)'];"
+        "import subprocess as s, sys; wait = [sys.executable, '-c', 'import time; time.sleep(120)'];"
         "child = s.Popen(wait, env={}); print(child.pid, flush=True); child.wait()"
     )
     started = []
@@ -81,24 +92,21 @@ def test_a_start_that_fails_leaves_nothing_behind() -> None:
 
     with pytest.raises(ValueError, match="no room"):
         fails()
-    assert started[0].wait(timeout=10) == -signal.SIGKILL
-    deadline = time.monotonic() + 10
-    while alive(grandchildren[0]) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not alive(grandchildren[0])
+    assert started[0].wait(timeout=60) == -signal.SIGKILL
+    gone(*grandchildren)
     assert MARK not in os.environ
 
 
 def test_what_this_process_had_before_is_left_alone() -> None:
     """A data loader, a shell of a notebook: they serve something else."""
-    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    sleep = [sys.executable, "-c", "import time; time.sleep(120)"]
     with subprocess.Popen(sleep) as before:
         guard = Guard()
         try:
             with guard.starting():
                 serving = subprocess.Popen(sleep, env={})
             guard.end()
-            assert serving.wait(timeout=10) == -signal.SIGKILL
+            assert serving.wait(timeout=60) == -signal.SIGKILL
             assert alive(before.pid)
         finally:
             before.kill()
