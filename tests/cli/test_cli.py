@@ -16,6 +16,7 @@ import pytest
 
 import bfpo_bench
 from tests.cli.program import run
+from tests.paced import Paced
 
 PROGRAM = [sys.executable, "-m", "bfpo_bench"]
 
@@ -190,38 +191,41 @@ def test_interrupts_during_the_imports_of_a_run(tiny_llama: Path, tmp_path: Path
     """torch and transformers execute hundreds of texts while they are imported."""
     command = [*PROGRAM, "evaluate", "--model", str(tiny_llama), "--suite", "mini", "--dry-run"]
     for wait in (0.0, 0.5):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        maps = Path(f"/proc/{process.pid}/maps")
-        while process.poll() is None and "libtorch_cpu" not in maps.read_text():
-            time.sleep(0.01)
-        time.sleep(wait)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=100)
-        assert process.returncode == 130, errors
+        code = 0
+        while code == 0:  # it was through before we had our turn
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            maps = Path(f"/proc/{process.pid}/maps")
+            while process.poll() is None and "libtorch_cpu" not in maps.read_text():
+                time.sleep(0.01)
+            time.sleep(wait)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=100)
+            code = process.returncode
+        assert code == 130, errors
 
 
 @pytest.mark.slow
 def test_signals_then_the_same_command_finishes(tiny_llama: Path, tmp_path: Path) -> None:
     """What kill -9 leaves is tested in tests/crash."""
     command = [
-        *PROGRAM,
         *("evaluate", "--model", str(tiny_llama), "--suite", "mini", "--judge", "keyword"),
         *("--tasks", "toxigen,winogrande,advbench,alert", "--limit", "12"),
         *("--backend", "hf", "--batch-size", "2", "--output", str(tmp_path / "run")),
     ]
     known = 0
     for number in (signal.SIGINT, signal.SIGTERM):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        while (answers := _answers(tmp_path / "run")) < known + 8 and process.poll() is None:
-            time.sleep(0.02)
-        process.send_signal(number)
-        _, errors = process.communicate()
-        assert process.returncode == 130, errors
+        started = Paced(command)
+        while started.waits() and (answers := _answers(tmp_path / "run")) < known + 8:
+            started.go_on()
+        started.go_on()  # it stores, or computes, when the signal comes
+        started.process.send_signal(number)
+        errors = started.end()
+        assert started.process.returncode == 130, errors
         assert "Traceback" not in errors
         assert errors.strip().endswith("Run the same command again to go on.")
         known = _answers(tmp_path / "run")
         assert known >= answers
-    assert "Savg." in run(*command[len(PROGRAM) :]).stdout
+    assert "Savg." in run(*command).stdout
     assert not (tmp_path / "run" / "unfinished").exists()
     bfpo_bench.evaluate(
         str(tiny_llama),

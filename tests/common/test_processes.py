@@ -76,7 +76,7 @@ def test_children_after_kill_9(when: str) -> None:
 def test_a_start_that_fails_leaves_nothing_behind() -> None:
     """Nor what has lost its environment, as Ray's agents do when they write themselves a title."""
     code = (
-        "import subprocess as s, sys; wait = [sys.executable, '-c', 'import time; time.sleep(120)'];"
+        "import subprocess as s, sys; wait = [sys.executable, '-c', 'import time; time.sleep(99)'];"
         "child = s.Popen(wait, env={}); print(child.pid, flush=True); child.wait()"
     )
     started = []

@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.export import export_run
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.store import ScoreRecord
+from tests.paced import Paced
 
 from .conftest import IDENTITY, JUDGED, OF_SAMPLES, SCORED, MakeRun, lines
 
@@ -75,20 +73,20 @@ def test_a_run_under_way(make_run: MakeRun, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_exports_while_a_model_is_evaluated(tiny_llama: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "bfpo_bench", "evaluate", "--model", str(tiny_llama)]
-    command += ["--suite", "mini", "--judge", "keyword", "--backend", "hf", "--batch-size", "2"]
-    process = subprocess.Popen(
-        [*command, "--tasks", "toxigen,winogrande,alert", "--output", str(run)],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-    )
+    command = ["evaluate", "--model", str(tiny_llama), "--suite", "mini", "--judge", "keyword"]
+    command += ["--backend", "hf", "--batch-size", "2", "--tasks", "toxigen,winogrande,alert"]
+    evaluation = Paced([*command, "--output", str(run)])
     counts = [0]
-    while process.poll() is None:
-        time.sleep(0.1)
+    while evaluation.waits():
         # Until the first answer is stored there is nothing to export.
         with contextlib.suppress(BadInput):
             counts.append(export_run(run, "jsonl", tmp_path / "out.jsonl", force=True).samples)
-    assert process.returncode == 0, process.communicate()
+        if len(set(counts)) <= 3:
+            evaluation.go_on()
+        else:
+            evaluation.run_on()
+    said = evaluation.end()
+    assert evaluation.process.returncode == 0, said
     last = export_run(run, "jsonl", tmp_path / "out.jsonl", force=True)
     assert last.notes == []
     assert counts == sorted(counts)

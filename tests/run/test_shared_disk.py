@@ -18,7 +18,7 @@ from bfpo_bench.common import ownership
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.run.directory import RunDirectory
 from bfpo_bench.run.store import ItemRecord
-# A twin is told by the next sign of life, however late it comes; for that of the dead one waits in vain.
+# However late it comes, the next sign of life is enough for a twin; a dead one's never comes.
 ownership.BEAT_SECONDS, ownership.WATCH_SECONDS = 0.1, 60.0 if sys.argv[2] == "twin" else 1.0
 logging.basicConfig(format="%(message)s", stream=sys.stdout)
 try:
@@ -132,9 +132,9 @@ def test_a_lock_that_reaches_no_further_than_its_node(library: str, tmp_path: Pa
     assert near == [
         f"another process is working on {tmp_path}/run; wait for it or use another run directory."
     ]
-    waits = f"Process {first.pid} on machine a had {owner}; waiting up to {{}} s for a sign of life of it."
+    waits = f"Process {first.pid} on machine a had {owner}; waiting up to {{}} s for a sign of life"
     assert far == [
-        waits.format(60),
+        f"{waits.format(60)} of it.",
         f"process {first.pid} on machine a is working on {tmp_path}/run, which lies on a file "
         "system where locks reach no further than a machine; wait for it, or delete "
         f"{owner} if that process is gone.",
@@ -142,7 +142,7 @@ def test_a_lock_that_reaches_no_further_than_its_node(library: str, tmp_path: Pa
     assert [twin.returncode for twin in twins] == [2, 2]
     said(first)
     assert said(node.begin("b", "two"))[:2] == [
-        waits.format(1),
+        f"{waits.format(1)} of it.",
         f"{owner} was left behind by process {first.pid} on machine a, which is gone.",
     ]
     assert not owner.exists()

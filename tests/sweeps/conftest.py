@@ -50,4 +50,4 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...
     assert server.stdout.readline() == b"ready\n"
     yield (sys.executable, "-SE", quick.__file__, "ask", place)
     server.stdin.close()
-    server.wait(20)
+    server.wait(60)

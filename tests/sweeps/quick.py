@@ -14,8 +14,10 @@ import select
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 MODULES = ("bfpo_bench.evaluation.run", "bfpo_bench.engines.hf.engine", "lm_eval.tasks", "datasets")
 
@@ -59,7 +61,7 @@ def serve(place: str) -> None:
                 return
             if one is door:
                 connection, _ = door.accept()
-                child = _fork(connection)
+                child = _fork(connection, place)
                 if child is None:
                     connection.close()
                 else:
@@ -79,7 +81,33 @@ def serve(place: str) -> None:
                 del children[connection]
 
 
-def _fork(connection: socket.socket) -> int | None:
+def _hold(place: str, command: str) -> None:
+    """Has this process wait in the middle of its work, see tests/sweeps/holding.py."""
+    from bfpo_bench.run.store import Store
+
+    insert, stored = Store._insert, 0
+    hold, held = Path(f"{place}.hold"), Path(f"{place}.held")
+
+    def is_held() -> bool:
+        try:
+            return hold.read_text() in command
+        except FileNotFoundError:
+            return False
+
+    def inserting(store: Store, table: str, *more: Any) -> None:
+        nonlocal stored
+        stored += table in ("scores", "responses")
+        if stored == 2 and is_held():
+            with held.open("a") as file:
+                print(command, file=file)
+            while is_held():
+                time.sleep(0.02)
+        insert(store, table, *more)
+
+    Store._insert = inserting  # type: ignore[method-assign]
+
+
+def _fork(connection: socket.socket, place: str) -> int | None:
     """Process id of the child; None for a client that was killed before it asked anything."""
     asked, ancillary, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(8))
     if not ancillary:
@@ -96,6 +124,7 @@ def _fork(connection: socket.socket) -> int | None:
             call = json.loads(asked)
             os.chdir(call["cwd"])
             sys.argv = ["bfpo-bench", *call["arguments"]]
+            _hold(place, " ".join(sys.argv))
             main()
             code = 0
         except SystemExit as end:

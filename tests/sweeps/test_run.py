@@ -10,7 +10,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from bfpo_bench.sweeps import run, slurm
 from bfpo_bench.sweeps.record import Home
 from bfpo_bench.sweeps.run import standings
 from tests.sweeps.conftest import NAMES
+from tests.sweeps.holding import Holding
 
 ASKED: dict[str, Any] = {
     "suite": "mini",
@@ -79,13 +81,29 @@ def processes(*parts: str) -> list[psutil.Process]:
 
 
 @contextmanager
+def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Has a thread do something meanwhile, which ends when it is told that all is over."""
+    over = threading.Event()
+    thread = threading.Thread(target=work, args=(over,))
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
 def killing(
-    find: Callable[[], list[psutil.Process]], number: int, seed: int
+    find: Callable[[], list[psutil.Process]],
+    number: int,
+    seed: int,
+    then: Callable[[], object] = lambda: None,
 ) -> Iterator[list[int]]:
     """Kills what is found at random moments, a process so many at most."""
-    rng, over, killed = random.Random(seed), threading.Event(), []
+    rng, killed = random.Random(seed), list[int]()
 
-    def kill() -> None:
+    def kill(over: threading.Event) -> None:
         while len(killed) < number and not over.wait(0.01):
             if victims := find():
                 time.sleep(rng.uniform(0.05, 0.6))
@@ -93,14 +111,10 @@ def killing(
                     victim = rng.choice(victims)
                     victim.kill()
                     killed.append(victim.pid)
+        then()
 
-    thread = threading.Thread(target=kill)
-    thread.start()
-    try:
+    with beside(kill):
         yield killed
-    finally:
-        over.set()
-        thread.join()
 
 
 def test_the_runs_are_those_of_evaluate(
@@ -121,12 +135,12 @@ def test_the_runs_are_those_of_evaluate(
 def test_killed_evaluations_cost_their_rows_and_go_on(
     models: list[str], undisturbed: tuple[Path, Leaderboard], tmp_path: Path, program: Any
 ) -> None:
-    with killing(lambda: processes("ask", program[-1]), len(NAMES), seed=1) as killed:
+    number, find = len(NAMES) // 2 + 1, partial(processes, "ask", program[-1])
+    with Holding(program) as held, killing(find, number, 1, held.release) as killed:
         board = bfpo_bench.sweep(*models, output=tmp_path, **ASKED)
-    assert len(killed) > len(NAMES) // 2
+    assert len(killed) == number
     failed = [name for name, state in states(tmp_path).items() if state == "failed"]
-    assert failed
-    assert len(board.problems) == len(failed)
+    assert len(board.problems) == len(failed) == number
     assert f"{failed[0]}-mini" in str(board)
     assert "Failed: it was killed by SIGKILL" in str(board)
     assert str(bfpo_bench.sweep(*models, output=tmp_path, **ASKED)) == str(undisturbed[1])
@@ -141,24 +155,25 @@ def test_killed_evaluations_cost_their_rows_and_go_on(
     ids=["local", "ray"],
 )
 def test_ctrl_c_leaves_what_is_finished(
-    models: list[str], tmp_path: Path, options: dict[str, Any], request: pytest.FixtureRequest
+    models: list[str],
+    tmp_path: Path,
+    program: Any,
+    options: dict[str, Any],
+    request: pytest.FixtureRequest,
 ) -> None:
     if options:
         request.getfixturevalue("ray")
-    home = Home(tmp_path)
+    with Holding(program, "m01-mini") as held:
 
-    def press() -> None:
-        while (found := home.attempt("m01-mini")) is None or found.state != "running":
-            time.sleep(0.02)
-        # Python loses an interrupt that comes while it forks.
-        time.sleep(0.3)
-        os.kill(os.getpid(), signal.SIGINT)
+        def press(over: threading.Event) -> None:
+            # Python loses an interrupt that comes while it forks: it has done that by then.
+            while not over.wait(0.02):
+                if held.has("m01-mini"):
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
 
-    thread = threading.Thread(target=press)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        bfpo_bench.sweep(*models, output=tmp_path, **options, **ASKED)
-    thread.join()
+        with beside(press), pytest.raises(KeyboardInterrupt):
+            bfpo_bench.sweep(*models, output=tmp_path, **options, **ASKED)
     assert list(states(tmp_path).values())[:3] == ["done", "stopped", "waiting"]
     assert bfpo_bench.leaderboard(tmp_path / "m00-mini").problems == ()
 
@@ -167,7 +182,8 @@ def test_the_same_by_tasks_of_ray(
     models: list[str], undisturbed: tuple[Path, Leaderboard], tmp_path: Path, ray: Any, program: Any
 ) -> None:
     """A task whose worker is killed is begun again, and nothing of it is left."""
-    with killing(lambda: processes("ray::", "-mini"), 1, seed=4) as lost:
+    find = partial(processes, "ray::", "-mini")
+    with Holding(program) as held, killing(find, 1, 4, held.release) as lost:
         board = bfpo_bench.sweep(*models, output=tmp_path, executor="ray", **ASKED)
     assert lost
     assert board.problems == ()
@@ -188,25 +204,31 @@ def test_the_same_by_jobs_of_a_cluster(
     monkeypatch.setattr(slurm, "LOOK_SECONDS", 0.1)
     # No GPU is named, which submitit would show to the job instead of all.
     cluster = {"executor": "slurm", "gpus": 0}
-    preempted: list[int] = []
+    find = partial(processes, "ask", program[-1])
+    preempted = threading.Event()
 
-    def preempt() -> None:
-        while not preempted:
-            time.sleep(0.02)
+    def preempt(over: threading.Event) -> None:
+        while not over.wait(0.02):
             for name in NAMES:
                 found = Home(tmp_path).attempt(f"{name}-mini")
-                if not preempted and found is not None and found.state == "running":
+                if found is not None and found.state == "running" and held.has(f"{name}-mini"):
                     os.kill(found.pid, signal.SIGUSR2)
-                    preempted.append(found.pid)
+                    preempted.set()
+                    return
 
-    thread = threading.Thread(target=preempt)
-    thread.start()
-    with killing(lambda: processes("ask", program[-1]), 1, seed=2) as killed:
+    def release() -> None:
+        preempted.wait(60)
+        held.release()
+
+    with ExitStack() as stack:
+        held = stack.enter_context(Holding(program))
+        killed = stack.enter_context(killing(find, 1, 2, release))
+        stack.enter_context(beside(preempt))
         first = bfpo_bench.sweep(*models, output=tmp_path, **cluster, **ASKED)
-    thread.join()
+    assert preempted.is_set()
     assert killed
     assert len(first.problems) <= 1  # who was preempted has gone on by itself
-    with killing(lambda: processes("submitit.core._submit"), 1, seed=3):
+    with killing(partial(processes, "submitit.core._submit"), 1, seed=3):
         bfpo_bench.sweep(*models, output=tmp_path, **cluster, **ASKED)
     last = bfpo_bench.sweep(*models, output=tmp_path, **cluster, **ASKED)
     assert str(last) == str(undisturbed[1])

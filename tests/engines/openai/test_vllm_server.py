@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import random
@@ -51,9 +52,7 @@ def server(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             "Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0+cpu\n", encoding="utf-8"
         )
         path.insert(0, str(folder))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _quiet_port()
     log = folder / "log.txt"
     environment = {
         **os.environ,
@@ -83,6 +82,15 @@ def server(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 process.wait(20)
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 continue
+
+
+def _quiet_port() -> int:
+    """One of those that the system gives to nobody who asks for any: it stays free meanwhile."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
