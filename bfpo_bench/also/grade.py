@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bfpo_bench.also.find import lm_eval_seeds, with_parts
+from bfpo_bench.also.find import lm_eval_seeds
 from bfpo_bench.also.task import AlsoTask
 from bfpo_bench.common.errors import RunFailed, first_line
 from bfpo_bench.common.loggers import errors_only
@@ -25,7 +25,7 @@ from bfpo_bench.common.statistics import (
     spread,
     tally_items,
 )
-from bfpo_bench.run.also import AlsoMetric, AlsoResult
+from bfpo_bench.run.also import AlsoMetric
 from bfpo_bench.run.outcomes import item_groups
 from bfpo_bench.run.store import OutcomeRecord, Store
 
@@ -61,7 +61,7 @@ def grade(task: AlsoTask, store: Store) -> Graded:
     values = _graded(task, store)
     records = []
     for key, graded in values.items():
-        numbers = {item: _number(value) for item, value in graded.items()}
+        numbers = {item: finite(value) for item, value in graded.items()}
         if None not in numbers.values():
             records += [
                 OutcomeRecord(task.name, item, key, value)
@@ -150,11 +150,11 @@ def _figure(
     values = list(graded.values())
     aggregation = aggregation or mean
     with errors_only("lm_eval"):
-        value = _number(aggregation(values))
+        value = finite(aggregation(values))
         # One resample is enough to be given a formula, and too few for lm-eval's slow bootstrap.
         closed = stderr_for_metric(aggregation, 1) if _has_formula(aggregation) else None
-        stderr = _number(closed(values)) if closed is not None and len(values) > 1 else None
-    numbers = [_number(one) for one in values]
+        stderr = finite(closed(values)) if closed is not None and len(values) > 1 else None
+    numbers = [finite(one) for one in values]
     averaged = aggregation is mean and None not in numbers
     share = averaged and all(one is not None and 0 <= one <= 1 for one in numbers)
     name, _, filtered = key.rpartition(",")
@@ -179,7 +179,7 @@ def _figure(
     draws = _resampled(aggregation, values, _SLOW.get(key.partition(",")[0], RESAMPLES))
     low, high = percentiles(value, draws)
     if stderr is None:
-        stderr = _number(np.std(draws, ddof=1))
+        stderr = finite(np.std(draws, ddof=1))
     return replace(bare, stderr=stderr, low=low, high=high), draws
 
 
@@ -199,127 +199,10 @@ def _has_formula(aggregation: Any) -> bool:
     return aggregation in (mean, acc_all)
 
 
-def _number(value: Any) -> float | None:
+def finite(value: Any) -> float | None:
     """A finite number; None for all else, such as the pairs that a perplexity is made from."""
     try:
         number = float(value)
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
-
-
-# ---------------------------------------------------------------------- results
-
-
-def results_of(
-    graded: Mapping[str, Graded], groups: Mapping[str, Any], asked: Sequence[str], store: Store
-) -> dict[str, AlsoResult]:
-    """The results of all that was asked for and of its parts, in the order asked for.
-
-    Args:
-        graded: tasks by name.
-        groups: lm-eval's groups by name.
-    """
-    found = {}
-    for name in with_parts(asked, groups):
-        if name in groups:
-            found[name] = _group_result(groups[name], graded, name in asked)
-        else:
-            found[name] = _task_result(graded[name], name in asked, store)
-    return found
-
-
-def _task_result(graded: Graded, asked: bool, store: Store) -> AlsoResult:
-    task = graded.task
-    notes = []
-    if task.prompts:
-        totals = store.response_totals(task.name)
-        cut = totals.cut_prompts
-        if totals.cut_off:
-            notes.append(f"{totals.cut_off} of {totals.responses} answers cut at their limit")
-        if totals.thoughts:
-            notes.append(f"{totals.thoughts} answers graded without the thought before them")
-    else:
-        cut = store.cut_items(task.name)
-    if cut:
-        notes.append(f"{cut} of {task.size} prompts cut on the left")
-    notes += _notes(graded.metrics)
-    return AlsoResult(
-        task=task.name,
-        title=str(graded.figures["alias"]).strip(" -"),
-        asked=asked,
-        parts=[],
-        leaves=[],
-        version=str(task.own.VERSION),
-        examples=task.examples,
-        chat_template=task.chat,
-        n=task.size,
-        items=len(task.docs),
-        cut=cut,
-        data=task.where,
-        metrics=graded.metrics,
-        notes=notes,
-    )
-
-
-def _group_result(group: Any, graded: Mapping[str, Graded], asked: bool) -> AlsoResult:
-    leaves = [str(task.task_name) for task in group.get_all_tasks()]
-    parts = [graded[name] for name in leaves]
-    figures = {name: graded[name].figures for name in leaves}
-    with errors_only("lm_eval"):
-        whole = group.aggregate(figures)
-    metrics = []
-    for setting in group.aggregate_metric_list or ():
-        for key in whole:
-            if key.partition(",")[0] == setting.metric and "," in key:
-                metrics.append(_group_metric(key, whole, parts, bool(setting.weight_by_size)))
-    return AlsoResult(
-        task=str(group.name),
-        title=str(group.alias or group.name).strip(" -"),
-        asked=asked,
-        parts=list(group.child_names),
-        leaves=leaves,
-        version=str(group.version),
-        examples=None,
-        chat_template=any(part.task.chat for part in parts),
-        n=sum(part.task.size for part in parts),
-        items=sum(len(part.task.docs) for part in parts),
-        cut=0,
-        data="its tasks'",
-        metrics=metrics,
-        notes=[],
-    )
-
-
-def _group_metric(
-    key: str, whole: Mapping[str, Any], parts: Sequence[Graded], weighted: bool
-) -> AlsoMetric:
-    name, _, filtered = key.partition(",")
-    inside = [(part, metric) for part in parts for metric in part.metrics if metric.key == key]
-    share = all(metric.share for _, metric in inside)
-    value = _number(whole[key])
-    draws = [part.draws[key] for part, _ in inside]
-    low = high = None
-    if value is not None and len({len(one) for one in draws} - {0}) == 1 and all(map(len, draws)):
-        sizes = [part.figures["sample_len"] if weighted else 1 for part, _ in inside]
-        scale = 100 if share else 1
-        drawn = np.average(np.stack(draws), axis=0, weights=sizes) / scale
-        low, high = percentiles(value, drawn)
-    better = {metric.higher_is_better for _, metric in inside}
-    return AlsoMetric(
-        *(name, filtered, value, _number(whole.get(f"{name}_stderr,{filtered}")), low, high),
-        n=sum(metric.n for _, metric in inside),
-        higher_is_better=better.pop() if len(better) == 1 else None,
-        share=share,
-        mean=all(metric.mean for _, metric in inside),
-        weighted=weighted,
-    )
-
-
-def _notes(metrics: Sequence[AlsoMetric]) -> list[str]:
-    """What must be known of figures without an interval, or that are no mean."""
-    return [
-        f"{metric.key} has no number, as lm-eval finds none"
-        for metric in metrics
-        if metric.value is None
-    ]

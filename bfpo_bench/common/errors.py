@@ -57,7 +57,7 @@ def why_unwritable(error: OSError) -> str:
     return str(error.strerror or error)
 
 
-def reason(error: Exception) -> str:
+def why_unreadable(error: Exception) -> str:
     """The reason alone, without the number and the path of an OSError."""
     return str(getattr(error, "strerror", None) or error or type(error).__name__)
 

@@ -9,17 +9,11 @@ from bfpo_bench.also.task import AlsoTask
 from bfpo_bench.common.device import find_device
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.tokenization import GUESS, load_tokenizer
-from bfpo_bench.estimate.memory import (
-    ModelShape,
-    ModelUse,
-    duration,
-    gigabytes,
-    memory_need,
-    memory_verdict,
-    model_shape,
-)
+from bfpo_bench.estimate.memory import ModelUse, memory_need, memory_verdict
+from bfpo_bench.estimate.shape import ModelShape, model_shape
 from bfpo_bench.estimate.timing import StageTime, measure
 from bfpo_bench.estimate.tokens import Workload, judge_work, task_work
+from bfpo_bench.estimate.units import duration, gigabytes
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import Evaluation, resolve
 from bfpo_bench.evaluation.rounds import Rounds

@@ -55,7 +55,8 @@ class Also:
         self, planned: Sequence[AlsoTask], store: Store, earlier: Results | None
     ) -> dict[str, AlsoResult]:
         """What was found: what this command asks for, then what earlier ones did."""
-        from bfpo_bench.also.grade import grade, results_of
+        from bfpo_bench.also.grade import grade
+        from bfpo_bench.also.results import results_of
 
         graded = {task.name: grade(task, store) for task in planned}
         found = results_of(graded, self.groups, self.asked, store)

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common.errors import BadInput, first_line, reason
+from bfpo_bench.common.errors import BadInput, first_line, why_unreadable
 from bfpo_bench.common.foreign import MIB, foreign_json
 from bfpo_bench.common.progress import logged
 from bfpo_bench.common.text import valid_text
@@ -103,8 +103,8 @@ def find_model(model: str, revision: str | None = None, code: bool = False) -> M
         is_file = path.exists()
     except (OSError, RuntimeError) as error:  # no permission, a name too long, no such ~user
         raise BadInput(
-            f"the model folder {_brief(model)!r} cannot be read ({reason(error)}); give one that "
-            "can be, or a hub id."
+            f"the model folder {_brief(model)!r} cannot be read ({why_unreadable(error)}); give "
+            "one that can be, or a hub id."
         ) from error
     if is_file or model.startswith((".", "/", "~")) or model.count("/") != 1:
         raise BadInput(
@@ -156,7 +156,8 @@ def _checked(name: str, folder: Path, revision: str | None) -> ModelFiles:
         config = foreign_json(config_file, MOST_CONFIG)
     except (OSError, ValueError) as error:
         raise BadInput(
-            f"the model's {config_file} is not JSON ({reason(error)}); copy the config again."
+            f"the model's {config_file} is not JSON ({why_unreadable(error)}); copy the config "
+            "again."
         ) from error
     if not isinstance(config, dict):
         raise BadInput(
@@ -200,8 +201,8 @@ def find_tokenizer(name: str, code: bool = False) -> Path:
         is_file = path.exists() and folder is None
     except (OSError, RuntimeError) as error:
         raise BadInput(
-            f"the tokenizer folder {_brief(name)!r} cannot be read ({reason(error)}); give one "
-            "that can be."
+            f"the tokenizer folder {_brief(name)!r} cannot be read ({why_unreadable(error)}); give "
+            "one that can be."
         ) from error
     if folder is None:
         if is_file or name.startswith((".", "/", "~")) or name.count("/") != 1:

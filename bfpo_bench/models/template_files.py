@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bfpo_bench.common.errors import BadInput, reason
+from bfpo_bench.common.errors import BadInput, why_unreadable
 from bfpo_bench.common.foreign import MIB, foreign_json, foreign_text
 
 MOST_BYTES = 64 * MIB
@@ -71,6 +71,6 @@ def _template_text(path: Path) -> str:
 
 def _unreadable(path: Path, error: Exception) -> BadInput:
     return BadInput(
-        f"no chat template can be read from {path} ({reason(error)}); copy the file again, or name "
-        "a template with --chat-template."
+        f"no chat template can be read from {path} ({why_unreadable(error)}); copy the file again, "
+        "or name a template with --chat-template."
     )

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common.errors import BadInput, reason
+from bfpo_bench.common.errors import BadInput, why_unreadable
 from bfpo_bench.common.foreign import MIB, foreign_json
 
 MOST_INDEX = 256 * MIB
@@ -42,7 +42,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise BadInput(
                 f"{index_file} does not say which weight file holds what ({type(error).__name__}: "
-                f"{reason(error)}); copy the file again."
+                f"{why_unreadable(error)}); copy the file again."
             ) from error
         if outside:
             raise BadInput(
@@ -94,7 +94,9 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
         if end != 8 + length + sum(end - begin for begin, end in places):
             raise ValueError
     except OSError as error:
-        raise BadInput(f"the weights {path} cannot be read ({reason(error)}); {again}.") from error
+        raise BadInput(
+            f"the weights {path} cannot be read ({why_unreadable(error)}); {again}."
+        ) from error
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         raise BadInput(f"{path} has a damaged header; {again}.") from error
     if size < end:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.rankers import ChosenRanker, Comparison, Ranking, rank_all
-from bfpo_bench.redteam.prompts import TASK, conversation
+from bfpo_bench.redteam.questions import TASK, conversation
 from bfpo_bench.redteam.request import Request
 from bfpo_bench.run.store import RankingRecord, ResponseRecord, Store, answer_key
 from bfpo_bench.training.data.formats import write_row

@@ -21,7 +21,8 @@ from bfpo_bench.judges.chosen import ChosenJudge, choose_judge
 from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.rankers import ChosenRanker, RankerOptions, choose_ranker
 from bfpo_bench.rankers.protocol import RankerKeyEnv, RankerName, RankerUrl
-from bfpo_bench.redteam.prompts import TASK, PromptSet, read_prompts
+from bfpo_bench.redteam.prompts import PromptSet, read_prompts
+from bfpo_bench.redteam.questions import TASK
 
 
 @checked(frozen=True, kw_only=True, config=STRICT)

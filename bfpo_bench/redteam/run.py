@@ -10,7 +10,8 @@ from bfpo_bench.common.errors import RunFailed
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.evaluation import stages
 from bfpo_bench.redteam.pairs import Answer, choose_pair, decide, pairs_text, rank_pairs
-from bfpo_bench.redteam.prompts import TASK, Prompt, ask
+from bfpo_bench.redteam.prompts import Prompt
+from bfpo_bench.redteam.questions import TASK, ask
 from bfpo_bench.redteam.request import RedteamOptions, Request, check_request
 from bfpo_bench.redteam.summary import Summary, claim_output, owned_output, summarize, write_output
 from bfpo_bench.run.directory import RunDirectory

@@ -14,18 +14,10 @@ import torch
 from bfpo_bench.common.device import Device, find_device
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.engines.options import Loading
-from bfpo_bench.estimate.memory import (
-    CacheLayer,
-    Memory,
-    ModelShape,
-    ModelUse,
-    duration,
-    gigabytes,
-    memory_need,
-    memory_verdict,
-    model_shape,
-)
+from bfpo_bench.estimate.memory import Memory, ModelUse, memory_need, memory_verdict
+from bfpo_bench.estimate.shape import CacheLayer, ModelShape, model_shape
 from bfpo_bench.estimate.tokens import Workload
+from bfpo_bench.estimate.units import duration, gigabytes
 from bfpo_bench.models.checkpoint import ModelFiles, find_model
 
 # Llama 3.1 8B: 8,030,261,248 parameters; 32 layers with 8 heads of 128 for keys and values.

@@ -23,7 +23,7 @@ from bfpo_bench.engines.hf.load import load_causal_model
 from bfpo_bench.engines.open import open_engine
 from bfpo_bench.engines.protocol import EngineOptions, GenerateRequest
 from bfpo_bench.estimate.dry_run import dry_run
-from bfpo_bench.estimate.memory import _cache_layers
+from bfpo_bench.estimate.shape import _cache_layers
 from bfpo_bench.evaluation import resolve as request
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.judges.chosen import choose_judge
