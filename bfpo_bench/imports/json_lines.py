@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +41,8 @@ def read_samples(
     with the same responses: they are taken once.
 
     Args:
-        prompt_field: dotted path of the prompt in a line, e.g. ``doc.question``; default
-            ``prompt``.
+        prompt_field: dotted path of the prompt in a line, e.g. ``doc.question``, or
+            ``messages.0.content`` of a list; default ``prompt``.
         response_field: the same for the response; default ``response``.
 
     Raises:
@@ -127,6 +128,9 @@ _NAMED = 12
 def _field(record: dict[str, Any], name: str, option: str, where: str) -> str:
     value: Any = record
     for part in name.split("."):
+        if isinstance(value, list) and (place := _place(part, len(value))) is not None:
+            value = value[place]
+            continue
         if not isinstance(value, dict) or part not in value:
             names = [str(key) for key in value] if isinstance(value, dict) else []
             some = ", ".join(names[:_NAMED]) + (" …" if len(names) > _NAMED else "")
@@ -139,6 +143,13 @@ def _field(record: dict[str, Any], name: str, option: str, where: str) -> str:
             f"with {option}."
         )
     return value
+
+
+def _place(part: str, length: int) -> int | None:
+    """A step of a path that counts in a list, from 0 or, with a minus, from its end."""
+    if not re.fullmatch(r"-?\d{1,9}", part, re.ASCII):
+        return None
+    return int(part) if -length <= int(part) < length else None
 
 
 def _logged_responses(resps: Any, where: str) -> list[str]:

@@ -298,6 +298,19 @@ def test_named_fields_may_lie_deeper(tmp_path: Path) -> None:
     assert texts(file, "ask.text", "out") == [(1, 0, "q", "r")]
 
 
+def test_a_number_in_a_field_counts_in_a_list(tmp_path: Path) -> None:
+    """As chats are kept: the messages in a list, the answer in the last of them or in choices."""
+    chat = [{"content": "be kind"}, {"content": "q"}]
+    line = {"messages": chat, "body": {"choices": [{"text": "r"}]}, "0": {"text": "a key"}}
+    file = write(tmp_path / "f", line)
+    for field in ("messages.1.content", "messages.-1.content"):
+        assert texts(file, field, "body.choices.0.text") == [(1, 0, "q", "r")]
+    assert texts(file, "0.text", "body.choices.0.text") == [(1, 0, "a key", "r")]
+    for field in ("messages.2.content", "messages.-3.content", "messages.x"):
+        with pytest.raises(BadInput, match=f"has no field '{field}'. Name another with --prompt"):
+            texts(file, field, "body.choices.0.text")
+
+
 def test_a_log_of_lm_eval(tmp_path: Path) -> None:
     file = write(tmp_path / "f", logged(["one", "two"]), logged(["three"]))
     assert texts(file) == [
