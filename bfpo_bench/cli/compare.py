@@ -68,6 +68,7 @@ def compare(
 
     from bfpo_bench.common.errors import BadInput
     from bfpo_bench.common.files import atomic_write
+    from bfpo_bench.common.foreign import place_of
     from bfpo_bench.leaderboard.compare import compare_runs
     from bfpo_bench.leaderboard.comparison import MARGIN
     from bfpo_bench.leaderboard.gate.gate import hold_against
@@ -93,11 +94,14 @@ def compare(
         )
     if margin is not None:
         raise BadInput("--margin says nothing to a gate; write margins into its policy.")
-    if junit is not None and output is not None and junit.absolute() == output.absolute():
+    if junit is not None and output is not None and place_of(junit) == place_of(output):
         raise BadInput(f"--junit and --output are both {junit}; give one of them another name.")
     policy = read_policy(gate)
     started = time.monotonic()
-    with _new_file(output, force) as place, _new_file(junit, force, "junit") as file:
+    with (
+        _new_file(output, force, policy=gate) as place,
+        _new_file(junit, force, "junit", gate) as file,
+    ):
         held = hold_against(runs[0], runs[1], policy, judge=judge, seed=seed)
         if file is not None:
             atomic_write(file, junit_text(held, time.monotonic() - started))
@@ -106,7 +110,9 @@ def compare(
 
 
 @contextmanager
-def _new_file(path: Path | None, force: bool, option: str = "output") -> Iterator[Path | None]:
+def _new_file(
+    path: Path | None, force: bool, option: str = "output", policy: Path | None = None
+) -> Iterator[Path | None]:
     """The place of a file that an option names; None where it names none."""
     from bfpo_bench.common.files import new_file
 
@@ -114,7 +120,7 @@ def _new_file(path: Path | None, force: bool, option: str = "output") -> Iterato
         place = None
         if path is not None:
             with as_typed({"output": option}):
-                place = stack.enter_context(new_file(path, force))
+                place = stack.enter_context(new_file(path, force, read=[policy]))
         yield place
 
 

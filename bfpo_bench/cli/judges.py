@@ -153,6 +153,7 @@ def check(
     from bfpo_bench.judges.agreement import check_column, check_judge
     from bfpo_bench.judges.chosen import choose_judge
     from bfpo_bench.judges.vocabulary import VOCABULARIES
+    from bfpo_bench.run.panel import judges_named
 
     if verdict not in VOCABULARIES:
         raise unknown_name("kind of --verdict", verdict, VOCABULARIES)
@@ -165,7 +166,8 @@ def check(
         raise BadInput("name either a judge with --judge or a column with --verdict-column.")
     if output is not None and not output.parent.is_dir():
         raise BadInput(f"there is no folder {output.parent} for --output; make it first.")
-    with nullcontext() if output is None else new_file(output, force=True) as place:
+    read = [labels, *judges_named(options.judge or "")]
+    with nullcontext() if output is None else new_file(output, force=True, read=read) as place:
         if verdict_column is not None:
             found = check_column(
                 *(labels, verdict_column, label_column, encoding),

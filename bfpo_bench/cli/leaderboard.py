@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bfpo_bench.cli.command import command_app, takes
+from bfpo_bench.cli.command import as_typed, command_app, takes
 from bfpo_bench.leaderboard.options import FILES, FORMATS, LeaderboardOptions, check_format
 
 if TYPE_CHECKING:
@@ -85,10 +85,13 @@ def leaderboard(
     with ExitStack() as outputs:
         # Who comes second is told so before the runs are read.
         if output is not None:
-            place = owned(output) if format == "html" else new_file(output, force)
+            html = format == "html"
+            place = owned(output) if html else new_file(output, force, read=[options.judge_check])
             outputs.enter_context(place)
         if update is not None:
-            outputs.enter_context(new_file(update, force=True))
+            with as_typed({"output": "update"}):
+                place = new_file(update, force=True, read=[options.judge_check])
+                outputs.enter_context(place)
         board = read_leaderboard(runs or [], options)
         if update is not None:
             from bfpo_bench.leaderboard.render.update import update_file

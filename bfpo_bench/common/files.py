@@ -13,7 +13,7 @@ import re
 import shutil
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
@@ -104,12 +104,15 @@ def atomic_file(path: Path, run: Path, force: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def new_file(path: Path, force: bool, run: Path | None = None) -> Iterator[Path]:
+def new_file(
+    path: Path, force: bool, run: Path | None = None, read: Iterable[Path | str | None] = ()
+) -> Iterator[Path]:
     """A file's place, :func:`owned`, to be given to :func:`atomic_write` in the end.
 
     Args:
         force: it may be there already.
         run: see :func:`refuse_file_of_run`.
+        read: files that the command reads, which are never written over.
 
     Raises:
         BadInput: as :func:`atomic_file`.
@@ -117,6 +120,8 @@ def new_file(path: Path, force: bool, run: Path | None = None) -> Iterator[Path]
     if path.is_dir():
         raise BadInput(f"{path} is a folder; give --output the name of a file.")
     refuse_file_of_run(path, run)
+    if any(one is not None and place_of(Path(one)) == place_of(path) for one in read):
+        raise BadInput(f"{path} is read by this command; give --output another name.")
     with owned(path) as place:
         if path.exists() and not force:
             raise BadInput(f"{path} exists; give another --output, or --force to replace it.")

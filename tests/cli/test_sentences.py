@@ -125,3 +125,38 @@ def test_a_full_disk_is_said_wherever_it_shows(
     assert capsys.readouterr().err == (
         "bfpo-bench: a disk is full (cannot go on); free some and run this again.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        ("compare a b --gate FILE --junit FILE --force", "junit"),
+        ("compare a b --gate FILE --output LINK --force", "output"),
+        ("leaderboard a --judge-check FILE --format json --output FILE --force", "output"),
+        ("leaderboard a --judge-check FILE --update LINK", "update"),
+        ("judges check --labels FILE --label-column x --verdict-column y --output LINK", "output"),
+        (
+            "judges check --labels labels.csv --label-column x --judge FILE --output FILE",
+            "output",
+        ),
+    ],
+)
+def test_no_output_takes_the_place_of_what_is_read(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+    option: str,
+) -> None:
+    file, link = tmp_path / "file.yaml", tmp_path / "link"
+    file.write_text("columns: {ALERT: }\n")
+    link.symlink_to(file)
+    words = [{"FILE": str(file), "LINK": str(link)}.get(one, one) for one in arguments.split()]
+    monkeypatch.setattr(sys, "argv", ["bfpo-bench", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    named = link if "LINK" in arguments else file
+    said = f"{named} is read by this command; give --{option} another name.\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert file.read_text() == "columns: {ALERT: }\n"
