@@ -67,8 +67,8 @@ def export(
     with logged("exporting", len(runs), "runs") as stage:
         for run in runs:
             place = output
-            if output is not None and format != "lm-eval":
-                place = output / file_of(run, format)
+            if output is None or format != "lm-eval":  # which makes a folder for each model itself
+                place = (output or Path()) / file_of(run, format, runs)
             try:
                 _export(run, format, place, force, aggregate_only)
             except BenchError as error:

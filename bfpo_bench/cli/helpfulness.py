@@ -123,15 +123,19 @@ def compare(
 ) -> None:
     """Is one model more helpful than another? A paired comparison on the same instructions."""
     import shutil
+    from dataclasses import replace
 
     from bfpo_bench.helpfulness.inputs import inputs_of_both
     from bfpo_bench.helpfulness.of_run import read_annotated
     from bfpo_bench.leaderboard.render.comparison import render
+    from bfpo_bench.leaderboard.runs import told_apart
     from bfpo_bench.leaderboard.win_rates import compare_annotations
 
     one, two = read_annotated(first, annotator), read_annotated(second, annotator)
     upstream = inputs_of_both((first, second), (one, two), lambda: _upstream(data_dir))
     found = compare_annotations(one, two, upstream, seed=seed)
+    names = told_apart([of[0].generator_2 for of in (one, two)], (first, second))
+    found = replace(found, pairs=(replace(found.pairs[0], first=names[0], other=names[1]),))
     typer.echo(render(found, width=shutil.get_terminal_size((100, 24)).columns), nl=False)
 
 

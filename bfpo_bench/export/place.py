@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
+from bfpo_bench.common.foreign import place_of
+from bfpo_bench.common.paths import short_paths
 from bfpo_bench.common.text import visible
 
 LONGEST_NAME = 200
@@ -14,10 +17,15 @@ FOLDERS = ("lm-eval", "inspect", "eee", "hub")
 """Formats of several files; the others are one file each."""
 
 
-def file_of(run: Path, format: str) -> str:
-    """Name of what holds a run in a format, file or folder, where nobody gives another."""
-    between = "-" if format in FOLDERS else "."
-    return f"{Path(os.path.realpath(run)).name}{between}{format}"
+def file_of(run: Path, format: str, among: Iterable[Path] = ()) -> str:
+    """Name of what holds a run in a format, file or folder, where nobody gives another.
+
+    Args:
+        among: runs that are written with it, whose names are told apart.
+    """
+    place = place_of(run)
+    name = short_paths([place, *map(place_of, among)])[place].strip(os.sep).replace(os.sep, "-")
+    return f"{name}{'-' if format in FOLDERS else '.'}{format}"
 
 
 def folder_of(run: Path, format: str, output: Path | None) -> Path:

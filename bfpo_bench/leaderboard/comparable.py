@@ -11,7 +11,7 @@ from bfpo_bench.leaderboard.columns import ALPACA
 from bfpo_bench.leaderboard.entry import alpaca_cells
 from bfpo_bench.leaderboard.load import Loaded, load_rows
 from bfpo_bench.leaderboard.protocol import Protocol, of_also, of_cell, of_mean
-from bfpo_bench.leaderboard.runs import Run
+from bfpo_bench.leaderboard.runs import Run, told_apart
 from bfpo_bench.run.marks import refusals_by, verdicts_by
 from bfpo_bench.suites import AVERAGED
 
@@ -35,11 +35,7 @@ class Opened:
     @property
     def names(self) -> list[str]:
         """Of the models, told apart by their folders."""
-        names = [model.entry.name for model in self.models]
-        return [
-            name if names.count(name) == 1 else f"{name} ({path.name})"
-            for name, path in zip(names, self.paths, strict=True)
-        ]
+        return told_apart([model.entry.name for model in self.models], self.paths)
 
     @property
     def verdicts(self) -> str | None:

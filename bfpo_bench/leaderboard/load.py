@@ -21,13 +21,10 @@ from bfpo_bench.leaderboard.also import also_cells
 from bfpo_bench.leaderboard.checks import find_fault, unreadable
 from bfpo_bench.leaderboard.entry import alpaca_cells, entry_of
 from bfpo_bench.leaderboard.protocol import of_cell, of_mean
-from bfpo_bench.leaderboard.render.escaping import name_text, one_line
+from bfpo_bench.leaderboard.render.escaping import name_text
 from bfpo_bench.leaderboard.rows import Badge, Cell, Entry, distance_cells
-from bfpo_bench.leaderboard.runs import Run, open_run, short_paths, training
+from bfpo_bench.leaderboard.runs import Run, open_run, told_apart, training
 from bfpo_bench.run.shares import BOTH
-
-_LONGEST_NAME = 40
-"""Characters of a name that are kept where its folder has to stand behind it."""
 
 
 @dataclass(frozen=True)
@@ -194,28 +191,16 @@ def _mean(cells: Sequence[Cell]) -> Cell:
 
 def _named_apart(rows: Sequence[Loaded], remarks: list[str]) -> list[Loaded]:
     """Rows whose names read alike are told apart by their folders."""
-    same: dict[str, list[Loaded]] = {}
+    same: dict[str, list[str]] = {}
     for row in rows:
-        same.setdefault(name_text(row.entry.name), []).append(row)
-    names: dict[int, str] = {}
-    taken: set[str] = {name for name, some in same.items() if len(some) == 1}
-    for name, some in same.items():
-        if len(some) == 1:
-            continue
-        paths = [row.runs[0].path for row in some]
-        short = short_paths(paths)
-        where = ", ".join(map(str, paths))
-        remarks.append(
-            f"{len(some)} runs are named {name} ({where}); their rows name the folder too."
-        )
-        # A long name is cut, lest the folder behind it were.
-        begin = one_line(name, _LONGEST_NAME)
-        for number, (row, path) in enumerate(zip(some, paths, strict=True), 1):
-            ways = (short[path], f"{number} of {len(some)}")
-            named = (f"{begin} ({way})" for way in ways)
-            names[id(row)] = next((one for one in named if name_text(one) not in taken), name)
-            taken.add(name_text(names[id(row)]))
+        same.setdefault(name_text(row.entry.name), []).append(str(row.runs[0].path))
+    remarks += [
+        f"{len(paths)} runs are named {name} ({', '.join(paths)}); their rows name the folder too."
+        for name, paths in same.items()
+        if len(paths) > 1
+    ]
+    names = told_apart([row.entry.name for row in rows], [row.runs[0].path for row in rows])
     return [
-        replace(row, entry=replace(row.entry, name=names.get(id(row), row.entry.name)))
-        for row in rows
+        replace(row, entry=replace(row.entry, name=name))
+        for row, name in zip(rows, names, strict=True)
     ]

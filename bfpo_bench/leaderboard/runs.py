@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.json_file import read_json
+from bfpo_bench.common.paths import short_paths
+from bfpo_bench.leaderboard.render.escaping import name_text, one_line
 from bfpo_bench.run.panel import judge_named
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.results_files import read_results, results_files
 from bfpo_bench.run.run_json import read_evaluation
+
+_LONGEST_NAME = 40
+"""Characters of a name that are kept where its folder has to stand behind it."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +77,25 @@ def open_run(path: Path, judge: str | None = None) -> Run:
     return Run(path, content["identity"], results)
 
 
-def short_paths(paths: Iterable[Path]) -> dict[Path, str]:
-    """The shortest ends of paths that tell them apart."""
-    parts = {path: path.absolute().parts for path in paths}
-    ends = Counter(end for own in set(parts.values()) for end in _ends(own))
-    return {
-        path: str(Path(*next((end for end in _ends(own) if ends[end] == 1), own)))
-        for path, own in parts.items()
-    }
-
-
-def _ends(parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    return (parts[-length:] for length in range(1, len(parts) + 1))
+def told_apart(names: Sequence[str], paths: Sequence[Path]) -> list[str]:
+    """Names of runs; those that read alike say the folder too, as shortly as it can be told."""
+    same: dict[str, list[int]] = {}
+    for number, name in enumerate(names):
+        same.setdefault(name_text(name), []).append(number)
+    found = list(names)
+    taken = {name for name, some in same.items() if len(some) == 1}
+    for name, some in same.items():
+        if len(some) == 1:
+            continue
+        short = short_paths(paths[number] for number in some)
+        # A long name is cut, lest the folder behind it were.
+        begin = one_line(name, _LONGEST_NAME)
+        for place, number in enumerate(some, 1):
+            ways = (short[paths[number]], f"{place} of {len(some)}")
+            named = (f"{begin} ({way})" for way in ways)
+            found[number] = next((one for one in named if name_text(one) not in taken), name)
+            taken.add(name_text(found[number]))
+    return found
 
 
 def training_record(path: Path) -> dict[str, Any]:

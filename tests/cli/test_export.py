@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import bfpo_bench
+from bfpo_bench.cli.app import app
 from tests.cli import program
 from tests.cli.program import Done
 
@@ -55,6 +58,20 @@ def test_of_several_runs_a_damaged_one_is_named_and_left_out(
     assert len(done.stderr.splitlines()) == 1
     assert [file.name for file in (tmp_path / "all").iterdir()] == ["tiny.jsonl"]
     assert run(bad, bad, cwd=tmp_path).returncode == 2
+
+
+def test_files_of_runs_whose_folders_are_called_alike_are_named_apart(
+    evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for one in ("a", "b"):
+        shutil.copytree(evaluated, tmp_path / one / "eval")
+    runs = [tmp_path / "a" / "eval", Path("b/eval"), evaluated]
+    said = CliRunner().invoke(app, ["export", *map(str, runs), "--force"])
+    names = ["a-eval.jsonl", "b-eval.jsonl", "tiny.jsonl"]
+    assert said.output.splitlines() == [f"50 samples: {name}" for name in names]
+    # Another one by itself is called as it always was.
+    assert CliRunner().invoke(app, ["export", "b/eval"]).output == "50 samples: eval.jsonl\n"
 
 
 def test_the_exported_numbers_are_those_of_the_results(evaluated: Path, tmp_path: Path) -> None:

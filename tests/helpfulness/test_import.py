@@ -384,6 +384,9 @@ def test_the_commands(
     old = shutil.copytree(there[0], tmp_path / "old")
     (old / LENGTH_CONTROL).unlink()
     assert said("compare", old, there[1]) == compared
+    alike = said("compare", there[0], shutil.copytree(there[0], tmp_path / "again"))
+    assert f"{FIRST} ({there[0].name})" in alike
+    assert f"{FIRST} (again)" in alike
     both = [old, shutil.copytree(there[1], tmp_path / "older")]
     (both[1] / LENGTH_CONTROL).unlink()
     done = CliRunner().invoke(app, ["helpfulness", "compare", *map(str, both)])

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.paths import short_paths
 from bfpo_bench.leaderboard.column_sets import choose_columns, headline
 from bfpo_bench.leaderboard.columns import CROWS_PAIRS_DISTANCE, Column
 from bfpo_bench.leaderboard.ranking import blocks, ordered, ranks, said, unlike, unranked
 from bfpo_bench.leaderboard.render.table import Notes
 from bfpo_bench.leaderboard.report.escaping import named
 from bfpo_bench.leaderboard.rows import Badge, Cell, Entry
-from bfpo_bench.leaderboard.runs import open_run, short_paths, training_record
+from bfpo_bench.leaderboard.runs import open_run, training_record
 from bfpo_bench.run.run_json import read_run
 
 _GROUPS = {

@@ -37,6 +37,16 @@ def outcomes(gate: Gate) -> dict[str, str]:
     return {check.name: check.outcome for check in gate.checks}
 
 
+def test_models_that_are_called_alike_are_told_apart(
+    small_run: Path, copy: Callable[..., Path]
+) -> None:
+    gate = held(copy(small_run, "a/eval"), copy(small_run, "b/eval"), {"ALERT": {"margin": 90}})
+    assert (gate.candidate, gate.baseline) == ("small (a/eval)", "small (b/eval)")
+    for text in (junit_text(gate, 1.0), render_gate(gate), render_gate(gate, "json")):
+        assert "small (a/eval)" in text
+        assert "small (b/eval)" in text
+
+
 # ---------------------------------------------------------------------------- decisions
 
 
