@@ -38,6 +38,21 @@ BLOCK = 1 << 22
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """Number formats that can be mixed."""
 
+_TELLING = (
+    *("model_type", "architectures", "hidden_size", "n_embd", "num_hidden_layers", "n_layer"),
+    *("num_attention_heads", "n_head", "num_key_value_heads", "head_dim", "intermediate_size"),
+    *("vocab_size", "max_position_embeddings", "tie_word_embeddings", "rope_theta"),
+)
+"""Settings that say best why two models are not alike, in this order."""
+
+_PASSING = frozenset(
+    (
+        *("_model_name_or_path", "pad_token_id", "gradient_checkpointing", "attn_implementation"),
+        *("_attn_implementation_autoset", "unsloth_version", "unsloth_fixed"),
+    )
+)
+"""Settings besides `SAID_ELSEWHERE` that the meaning of weights does not depend on."""
+
 
 @dataclass(frozen=True)
 class _Tensor:
@@ -119,12 +134,8 @@ def check_alike(first: ModelFiles, second: ModelFiles) -> dict[str, _Tensor]:
 
 def _differences(first: ModelFiles, second: ModelFiles) -> Iterator[str]:
     """What two models differ in, as a clause: what is best known first."""
-    one, other = _flat(lasting(first.config)), _flat(lasting(second.config))
-    known = ("model_type", "architectures")
-    for key in sorted(one.keys() | other.keys(), key=lambda k: (not k.startswith(known), k)):
-        if one.get(key) != other.get(key):
-            found = " and ".join(json.dumps(c.get(key)) for c in (one, other))
-            yield f"{key} of their config.json differs: {found}"
+    for key, values in _unlike_settings(first.config, second.config).items():
+        yield f"{key} of their config.json differs: {' and '.join(map(json.dumps, values))}"
     here, there = _tensors(first), _tensors(second)
     for name in sorted(here.keys() | there.keys()):
         if name not in here or name not in there:
@@ -140,6 +151,42 @@ def _differences(first: ModelFiles, second: ModelFiles) -> Iterator[str]:
         yield f"their tokenizers differ{_where_tokenizers_differ(first.folder, second.folder)}"
     if chat_templates(first.folder) != chat_templates(second.folder):
         yield "their chat templates differ"
+
+
+def _unlike_settings(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The settings that make two models unlike, the most telling first, with both values.
+
+    One that a newer transformers spells out and an older one leaves to its default is none.
+    """
+    written = [_flat(lasting(config)) for config in (first, second)]
+    unlike = _unlike(*written)
+    if unlike and (meant := [_meant(config) for config in (first, second)]) and all(meant):
+        left = _unlike(*meant)
+        agreed = meant[0].keys() - left.keys()
+        unlike = {k: v for k, v in unlike.items() if k not in agreed} if left else {}
+        unlike = unlike or left
+
+    def weight(key: str) -> tuple[int, str]:
+        last = key.rpartition(".")[2]
+        return _TELLING.index(last) if last in _TELLING else len(_TELLING), key
+
+    return {key: unlike[key] for key in sorted(unlike, key=weight)}
+
+
+def _unlike(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    keys = [key for key in one.keys() | other.keys() if key.rpartition(".")[2] not in _PASSING]
+    return {key: (one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)}
+
+
+def _meant(config: dict[str, Any]) -> dict[str, Any]:
+    """What transformers makes of a config, defaults and all; nothing of one it does not know."""
+    from transformers import AutoConfig
+
+    try:
+        whole = AutoConfig.for_model(**config).to_dict()
+    except Exception:  # whatever a config of another version, or of somebody's own, runs into
+        return {}
+    return _flat(lasting(whole))
 
 
 def _where_tokenizers_differ(one: Path, other: Path) -> str:

@@ -119,10 +119,10 @@ def test_no_tensor_is_in_memory_whole(
     assert most < 1 << 20
 
 
-def config(key: str, value: Any) -> Callable[[Path], None]:
+def config(key: str, value: Any, **more: Any) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         content = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps({**content, key: value}))
+        (folder / "config.json").write_text(json.dumps({**content, key: value, **more}))
 
     return change
 
@@ -152,7 +152,16 @@ NORM = "model.norm.weight"
 @pytest.mark.parametrize(
     ("change", "q", "said"),
     [
-        (config("rope_theta", 7.5), 0.5, r"rope_theta of their config.json differs: .* and 7.5"),
+        (
+            config("rope_parameters", {"rope_theta": 7.5, "rope_type": "default"}),
+            0.5,
+            r"rope_theta of their config.json differs: .* and 7.5",
+        ),
+        (
+            config("attention_bias", True, vocab_size=9, num_hidden_layers=7, zeta=1),
+            0.5,
+            "for num_hidden_layers of their config.json differs: [0-9]+ and 7;",
+        ),
         (config("model_type", "qwen2"), 0.5, 'model_type .* differs: "llama" and "qwen2"'),
         (tensors(lambda w: {k: v for k, v in w.items() if k != NORM}), 0.5, f"no tensor {NORM}"),
         (tensors(lambda w: {**w, NORM: w[NORM].float()}), 0.5, f"{NORM} is BF16 in one and F32"),
@@ -176,6 +185,26 @@ def test_what_cannot_be_merged(
     with pytest.raises(BadInput, match=said):
         merged(one, other, q, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_was_only_saved_otherwise_is_merged(models: tuple[Path, Path], tmp_path: Path) -> None:
+    """By another version, tool or user; a default may be spelt out, and is compared as it acts."""
+    one = models[0]
+    other = Path(shutil.copytree(one, tmp_path / "other names"))
+    content = json.loads((one / "config.json").read_text())
+    rope = content.pop("rope_parameters", {}) or {}
+    bare = {k: v for k, v in content.items() if k not in ("attention_bias", "head_dim", "dtype")}
+    changed = {
+        "_name_or_path": "elsewhere", "transformers_version": "4.36.2", "torch_dtype": "float16",
+        "pad_token_id": 1, "unsloth_version": "2024.9", "_attn_implementation_autoset": True,
+        "rope_theta": rope.get("rope_theta", content.get("rope_theta", 10000.0)),
+    }  # fmt: skip
+    (other / "config.json").write_text(json.dumps({**bare, **changed}))
+    merged(one, other, 0.5, tmp_path / "out")
+    # Another width of heads is no matter of spelling.
+    (other / "config.json").write_text(json.dumps({**bare, **changed, "head_dim": 2}))
+    with pytest.raises(BadInput, match="for head_dim of their config\\.json differs"):
+        merged(one, other, 0.5, tmp_path / "wrong")
 
 
 def test_quantised_weights_are_refused_and_nothing_is_left(
