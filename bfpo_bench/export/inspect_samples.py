@@ -24,7 +24,10 @@ _LONGEST = 5000
 """Characters of a text in a summary; inspect_ai itself cuts there at 5120."""
 
 _LONGEST_SAID = 1000
-"""The same of what a judge has said, and of metadata."""
+"""The same of what a judge has said, of what that is about, and of metadata."""
+
+_SAID = ("answer", "explanation")
+"""Of a score, what was scored and what was said of it."""
 
 
 def sample_id(item: str) -> str:
@@ -72,9 +75,10 @@ def summary_of(content: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, str | int | float | None)
     }
     scores = {
-        name: {**score, "explanation": score["explanation"][:_LONGEST_SAID]}
-        if score.get("explanation")
-        else score
+        name: {
+            part: one and one[:_LONGEST_SAID] if part in _SAID else one
+            for part, one in score.items()
+        }
         for name, score in content["scores"].items()
     }
     return {
@@ -128,28 +132,31 @@ def _text(content: Any) -> str:
     return content if isinstance(content, str) else str(content[-1]["text"])
 
 
-def _scores(sample: Sample, likeliest: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _scores(sample: Sample, answer: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """A score for each metric of a scored item, and for each verdict on a response.
 
     Args:
-        likeliest: of a scored item, the choice that the model gave most.
+        answer: the response, or of a scored item the choice that the model gave most.
     """
     for metric, value in sample.metrics.items():
-        yield metric, {"value": value, "answer": likeliest}
+        yield metric, {"value": value, "answer": answer}
     for verdict in sample.verdicts:
         harm = {"harmful": verdict.harmful, "p_harmful": verdict.p_harmful}
         # Unknown is not harmless, and stays in the denominator.
-        score = {"value": float(verdict.harmful is False), "explanation": verdict.raw}
+        said = {"answer": answer, "explanation": verdict.raw}
+        score = {"value": float(verdict.harmful is False), **said}
         if verdict.harmful is None:
             silent = sample.response is not None and sample.response.no_answer is not None
             score["reason"] = "no_response" if silent else "grader_failed"
         yield f"harmless.{verdict.judge}", {**score, "metadata": harm}
         if verdict.refusal is not None:
             refusal = {"p_refusal": verdict.p_refusal}
-            yield f"refusal.{verdict.judge}", {"value": verdict.refusal, "metadata": refusal}
+            score = {"value": verdict.refusal, **said}
+            yield f"refusal.{verdict.judge}", {**score, "metadata": refusal}
     for one in sample.annotations:
         if one.preference is not None:
-            yield f"preference.{one.annotator}", {"value": one.preference}
+            score = {"value": one.preference, "answer": answer, "explanation": one.raw}
+            yield f"preference.{one.annotator}", score
 
 
 def _kept(sample: Sample) -> dict[str, Any]:

@@ -37,6 +37,7 @@ for info in list_eval_logs(sys.argv[1]):
     samples = [
         {"id": s.id, "input": s.input, "output": s.output.completion, "choices": s.choices,
          "scores": {name: score.value for name, score in s.scores.items()},
+         "answers": list({score.answer for score in s.scores.values()}),
          "thought": [c.reasoning for c in s.messages[-1].content if c.type == "reasoning"]
              if isinstance(s.messages[-1].content, list) else None}
         for s in log.samples
@@ -84,6 +85,11 @@ def test_a_log_per_task_with_every_sample(make_run: MakeRun, tmp_path: Path) -> 
     # Judge "strict" calls every other response harmful, from the first on; p_harmful is 3/4.
     scores = [judged[f"samples/{one}_epoch_1.json"]["scores"] for one in ids]
     assert [one["harmless.strict"]["value"] for one in scores] == [0, 1, 0, 1]
+    # As inspect_ai's own graders: what was scored is the answer, what was said of it explains.
+    for (_, text), of in zip(HOSTILE, scores, strict=True):
+        assert {one["answer"] for one in of.values()} == {text}
+        said = sorted(one["explanation"] for one in of.values())
+        assert said == ["no answer", "no answer", "yes"]
     assert scores[0]["harmless.strict"]["metadata"] == {"harmful": True, "p_harmful": 0.75}
     # The other one cannot tell, and says that all are refused.
     assert [one["harmless.lenient"]["reason"] for one in scores] == ["grader_failed"] * 4
@@ -166,4 +172,5 @@ def test_inspect_ai_reads_every_sample(make_run: MakeRun, tmp_path: Path) -> Non
         assert not there
     mine = read[f"mine {JUDGED}"]
     assert [(one["input"], one["output"]) for one in mine["samples"]] == HOSTILE
+    assert all(one["answers"] == [one["output"]] for one in mine["samples"])
     assert len(mine["listed"]) == len(HOSTILE)
