@@ -166,7 +166,7 @@ def check(
         raise BadInput("name either a judge with --judge or a column with --verdict-column.")
     if output is not None and not output.parent.is_dir():
         raise BadInput(f"there is no folder {output.parent} for --output; make it first.")
-    read = [labels, *judges_named(options.judge or "")]
+    read: list[Path | str] = [labels, *judges_named(options.judge or "")]
     with nullcontext() if output is None else new_file(output, force=True, read=read) as place:
         if verdict_column is not None:
             found = check_column(
