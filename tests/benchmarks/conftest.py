@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.forkserver import imported
+
 
 @pytest.fixture(scope="module")
 def forked(request: pytest.FixtureRequest) -> Iterator[None]:
@@ -14,8 +16,7 @@ def forked(request: pytest.FixtureRequest) -> Iterator[None]:
 
     A process that is spawned, as in the benchmarks themselves, imports them for ten seconds.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(request.module.HEAVY))
-    with pytest.MonkeyPatch.context() as patch:
+    heavy = request.module.HEAVY
+    with imported(heavy) as context, pytest.MonkeyPatch.context() as patch:
         patch.setattr(multiprocessing, "get_context", lambda method=None: context)
         yield

@@ -8,6 +8,7 @@ object a line (``Attempt``) and answers with one (``Outcome``).
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from tests.engines.vllm.forked import fork_engine
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -107,6 +110,8 @@ def main(log: Path, modules: list[str]) -> None:
     import torch
 
     torch.set_num_threads(1)
+    # The children need neither look through all that nor copy it.
+    gc.freeze()
     for line in sys.stdin:
         attempt = json.loads(line)
         writes = log.with_name("writes")
@@ -150,7 +155,7 @@ def _in_child(attempt: dict[str, Any], log: Path, writes: Path) -> None:
         os.dup2(output, 2)
         os.environ.update(attempt["environment"])
         if attempt["fork_engine"]:
-            _fork_engine()
+            fork_engine()
         _hook(attempt["at"], attempt["lose"], writes)
         code = _work(attempt["options"])
     except BaseException:
@@ -159,16 +164,6 @@ def _in_child(attempt: dict[str, Any], log: Path, writes: Path) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-
-
-def _fork_engine() -> None:
-    """vLLM's CPU platform has its processes spawned, whatever the environment says."""
-    from vllm.utils import system_utils
-
-    def fork() -> None:
-        os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
-
-    system_utils._maybe_force_spawn = fork
 
 
 def _work(options: dict[str, Any]) -> int:

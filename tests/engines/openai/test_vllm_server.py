@@ -40,7 +40,7 @@ WINDOW = 256
 def server(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Base URL of a vLLM server with the tiny model, under the name `tiny`."""
     folder = tmp_path_factory.mktemp("vllm-server")
-    path = [os.environ.get("PYTHONPATH", "")]
+    path = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]
     try:
         importlib.metadata.version("vllm")
     except importlib.metadata.PackageNotFoundError:
@@ -63,7 +63,8 @@ def server(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "VLLM_API_KEY": KEY,
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    command = [sys.executable, "-m", "tests.engines.vllm.forked"]
+    command += ["vllm.entrypoints.openai.api_server"]
     command += ["--model", str(tiny_llama), "--served-model-name", "tiny", "--dtype", "float32"]
     command += ["--enforce-eager", "--max-model-len", str(WINDOW), "--max-num-seqs", "32"]
     command += ["--host", "127.0.0.1", "--port", str(port)]

@@ -15,7 +15,7 @@ import pytest
 from bfpo_bench.common.sampling import Sampling
 from bfpo_bench.engines import EngineOptions, GenerateRequest, ScoreRequest, open_engine
 from bfpo_bench.engines.openai.engine import OpenAIEngine, OpenAIOptions
-from bfpo_bench.engines.vllm import server
+from bfpo_bench.engines.vllm import layout, server
 from bfpo_bench.engines.vllm.layout import Layout
 from tests.engines.asked import answers, sentence
 
@@ -37,6 +37,11 @@ def other_nodes(
     said = {"VLLM_LOGGING_LEVEL": "INFO"}
     for name, value in {**variables, **said, "VLLM_CPU_KVCACHE_SPACE": "1"}.items():
         monkeypatch.setenv(name, value)
+    path = (str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, path)))
+    python, module, *vllm_serve = layout.PROGRAM
+    forked = (python, module, "tests.engines.vllm.forked", *vllm_serve)
+    monkeypatch.setattr(layout, "PROGRAM", forked)
     (tmp_path / "about").mkdir()
     own = {**os.environ, **server._description(tmp_path / "about")}
 
@@ -56,9 +61,9 @@ def test_one_model_over_two_nodes(
     tiny_llama: Path, tmp_path: Path, other_nodes: list[subprocess.Popen[bytes]]
 ) -> None:
     options = EngineOptions(str(tiny_llama), dtype="float32", device="cpu", max_length=512)
-    layout = Layout(tp=2, nodes=2, address="127.0.0.1", timeout=500)
+    wanted = Layout(tp=2, nodes=2, address="127.0.0.1", timeout=500)
     others = set(psutil.Process().children(recursive=True))
-    reached, end = server.served(layout, options, "m", tmp_path)
+    reached, end = server.served(wanted, options, "m", tmp_path)
     mine = set(psutil.Process().children(recursive=True)) - others
     engine = OpenAIEngine(OpenAIOptions(reached, "m", tiny_llama, end=end))
     try:
@@ -70,8 +75,8 @@ def test_one_model_over_two_nodes(
         ]
         theirs = answers(open_engine("hf", options).score(requests))
         for index, ours in answers(engine.score(requests)).items():
-            wanted = theirs[index].loglikelihood
-            assert ours.loglikelihood == pytest.approx(wanted, rel=1e-4, abs=1e-3)
+            right = theirs[index].loglikelihood
+            assert ours.loglikelihood == pytest.approx(right, rel=1e-4, abs=1e-3)
             assert ours.is_greedy == theirs[index].is_greedy
         prompts = [GenerateRequest(sentence(rng, 1, 20), Sampling(8, 0.7, 0.95), s) for s in (1, 2)]
         said = answers(engine.respond(prompts))
