@@ -36,15 +36,17 @@ def write_eee(
         aggregate_only: no prompts and responses, many of which are harmful.
 
     Raises:
-        BadInput: the run has no results yet.
+        BadInput: the run has no results yet, or no number.
     """
     results = run.require_results()
     folder = folder_of(run.path, "eee", output)
     record = _Record(run, results)
+    content = record.content()
+    if not content["evaluation_results"]:
+        raise run.no_number("a record of Every Eval Ever")
     with atomic_folder(folder, force) as temporary:
         file = temporary / record.path
         file.parent.mkdir(parents=True)
-        content = record.content()
         count = len(content["evaluation_results"])
         if not aggregate_only:
             samples = file.with_name(f"{file.stem}_samples.jsonl")

@@ -48,10 +48,7 @@ def write_hub(run: RunSamples, output: Path | None, force: bool) -> tuple[Path, 
     found = list(entries(run, results))
     numbers = {cell.task: cell for cell in results.tasks.values() if cell.score is not None}
     if not numbers and not results.also and results.helpfulness is None:
-        raise BadInput(
-            f"{run.path} has no number yet for a model's page; have its responses judged with "
-            "`bfpo-bench judge` first."
-        )
+        raise run.no_number("a model's page")
     elsewhere = [numbers[task].column for task in numbers.keys() - {one.task_id for one in found}]
     if elsewhere:
         run.remarks.append(

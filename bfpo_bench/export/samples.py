@@ -269,6 +269,13 @@ class RunSamples:
             )
         return self.results
 
+    def no_number(self, wanted_for: str) -> BadInput:
+        """What is said where no task has a number."""
+        return BadInput(
+            f"{self.path} has no number yet for {wanted_for}; have its responses judged with "
+            "`bfpo-bench judge` first."
+        )
+
     def require_answers(self) -> None:
         """Raises BadInput when the run holds no answer yet."""
         if not any(True for task in self.tasks for _ in self.of(task)):

@@ -57,8 +57,10 @@ def test_prompts_of_ones_own_are_on_no_hub(tmp_path: Path) -> None:
     imported = import_files(
         [file], ImportOptions(output=tmp_path / "run", model="m", **fields)
     ).path
-    with pytest.raises(BadInput, match=r"has no number yet.*with `bfpo-bench judge` first"):
-        export_run(imported, "hub", tmp_path / "out")
+    for format in ("hub", "eee"):
+        with pytest.raises(BadInput, match=r"has no number yet.*with `bfpo-bench judge` first"):
+            export_run(imported, format, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     assert not (tmp_path / "out").exists()
     judge_run(imported, choose_judge(JudgesOptions(judge="keyword"), gives=None))
     done = export_run(imported, "hub", tmp_path / "out")
