@@ -21,6 +21,9 @@ from bfpo_bench.tasks.requests import Task, drawn_positions
 
 NOBODY = Judges()
 
+_COARSEST = 50
+"""Percentage points: a number of which no more is known is any number."""
+
 
 class Rounds:
     """The rounds of one task.
@@ -118,7 +121,7 @@ def check_precision(precision: float, limit: int | None, tasks: Sequence[Task]) 
     Raises:
         BadInput: says which one would do.
     """
-    if not 0 < precision < 50:
+    if not 0 < precision < _COARSEST:
         raise BadInput(
             f"--precision is in percentage points, above 0 and below 50, not {precision:g}; 1 "
             "stops a task when its number is known to ±1."
@@ -136,6 +139,12 @@ def check_precision(precision: float, limit: int | None, tasks: Sequence[Task]) 
         )
     if all(_why_whole(task, precision) for task in counted):
         best = min(counted, key=lambda task: finest(task.size))
+        if finest(best.size) >= _COARSEST:
+            raise BadInput(
+                f"--precision {precision:g} cannot be reached with a part of the items of these "
+                f"tasks, and no precision can: {best.spec.column} has the most, {best.size}. Leave "
+                "--precision out, which asks them all."
+            )
         raise BadInput(
             f"--precision {precision:g} cannot be reached with a part of the items of these tasks, "
             f"whatever comes out: {finest(best.size):g} at best ({best.spec.column}, "
@@ -148,9 +157,9 @@ def _why_whole(task: Task, precision: float) -> str | None:
         return "all its items are asked, as a win rate is no share of them"
     if len(sizes(task.size, precision)) > 1:
         return None
-    return (
-        f"all its items are asked, as fewer than {task.size} cannot tell ±{precision:g}; "
-        f"±{finest(task.size):g} at best"
+    best = finest(task.size)
+    return f"all its items are asked, as fewer than {task.size} cannot tell ±{precision:g}" + (
+        f"; ±{best:g} at best" if best < _COARSEST else ""
     )
 
 

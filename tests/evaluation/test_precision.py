@@ -15,7 +15,7 @@ from bfpo_bench.common.errors import BadInput
 from bfpo_bench.estimate.dry_run import dry_run
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.rejudge import judge_run
-from bfpo_bench.evaluation.rounds import Rounds
+from bfpo_bench.evaluation.rounds import Rounds, check_precision
 from bfpo_bench.judges.chosen import choose_judge
 from bfpo_bench.judges.options import JudgeOptions
 from bfpo_bench.leaderboard.columns import COLUMN_OF_TASK
@@ -26,6 +26,7 @@ from bfpo_bench.run.run_json import read_run
 from bfpo_bench.run.shares import Judges
 from bfpo_bench.run.store import OutcomeRecord, Store
 from bfpo_bench.suites import load_suite
+from bfpo_bench.tasks.part import part_of
 from bfpo_bench.tasks.requests import drawn_positions, load_tasks
 from tests.crash.conftest import judge_card  # noqa: F401
 from tests.evaluation.test_run import _Stops, contents
@@ -194,6 +195,17 @@ def test_what_cannot_be_is_refused(
     with pytest.raises(BadInput, match=said):
         bfpo_bench.evaluate(**{**options, **asked}, output=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_of_one_item_or_two_no_precision_is_named() -> None:
+    """Of two items one can tell ±50 at best, and that is no precision."""
+    [task] = load_tasks(load_suite("mini").only(["bfpo_toxigen"]))
+    few = part_of(task, [0, 1])
+    with pytest.raises(BadInput, match=r"and no precision can: ToxiGen has the most, 2\. Leave"):
+        check_precision(20.0, None, [few])
+    assert Rounds(few, 20.0, 0).why_whole == (
+        "all its items are asked, as fewer than 2 cannot tell ±20"
+    )
 
 
 @pytest.mark.parametrize(
