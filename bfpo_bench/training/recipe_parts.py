@@ -19,6 +19,12 @@ Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+LARGEST_MULTIPLIER = 1e6
+"""Beyond it a multiplier is taken for one that runs away."""
+
+Lambda = Annotated[float, Field(ge=0, le=LARGEST_MULTIPLIER)]
 
 SMALLEST_FLOAT32 = 2.0**-149
 """Trained weights and their updates are float32: what is less moves nothing."""
@@ -48,9 +54,9 @@ class DataRecipe:
 
     Attributes:
         name: what the set is called in reports.
-        pairs: which response wins: ``helpful``, ``safe``, ``naive`` or ``bfpo``; in SFT also
-            ``chat`` for conversations, ``attributes`` for both responses of every pair, each with
-            its attributes, and ``prompts`` for the best of the base model's own answers;
+        pairs: which response wins: ``helpful``, ``safe``, ``naive``, ``bfpo`` or ``safedpo``; in
+            SFT also ``chat`` for conversations, ``attributes`` for both responses of every pair,
+            each with its attributes, and ``prompts`` for the best of the base model's own answers;
             on-policy, ``prompts`` or ``chat``.
         files: paths of local files (``.json``, ``.jsonl``, ``.parquet``), read in this order, or
         hub: id of a data set on the hub, with its split and revision (those of ``load.PINNED``
@@ -125,7 +131,7 @@ class LoraRecipe:
     """Low-rank adapters instead of the weights themselves; merged into them at the end."""
 
     rank: Count = 16
-    alpha: Annotated[float, Field(gt=0)] = 32.0
+    alpha: Positive = 32.0
     dropout: Fraction = 0.0
 
 
@@ -158,8 +164,8 @@ class RewardRecipe:
     function: str | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     label: Literal["safe"] | None = None
-    scale: float = 1.0
-    shift: float = 0.0
+    scale: Finite = 1.0
+    shift: Finite = 0.0
 
     def __post_init__(self) -> None:
         sources = (self.model, self.judge, self.function, self.label)
@@ -185,9 +191,9 @@ class RelabelRecipe:
 
     rewards: dict[str, RewardRecipe] = field(default_factory=dict)
     models: dict[str, Text] = field(default_factory=dict)
-    multiplier: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    margin: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    multiplier: Lambda | None = None
+    margin: Finite | None = None
+    threshold: Finite | None = None
 
     def __post_init__(self) -> None:
         told = [set(one) for one in (self.rewards, self.models) if one]
@@ -223,8 +229,8 @@ class RoundsRecipe:
     number: Count
     prompts: Count | None = None
     rate: Positive = 1.0
-    initial: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    largest: Positive = 100.0
+    initial: Lambda = 0.0
+    largest: Annotated[Lambda, Field(gt=0)] = 100.0
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -248,7 +254,7 @@ class RolloutRecipe:
     max_completion_length: Count = 512
     temperature: Positive = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    beta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.05
+    beta: Weight = 0.05
     epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.2
     engine: Literal["hf", "vllm"] = "hf"
     vllm: dict[str, Any] = field(default_factory=dict)
@@ -274,7 +280,7 @@ class OptimizationRecipe:
     learning_rate: Positive = 5e-7
     lr_scheduler_type: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
     warmup_ratio: Fraction = 0.1
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Weight = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     pairs_per_update: Count = 32
     per_device_train_batch_size: Count = 2

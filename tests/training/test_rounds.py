@@ -249,6 +249,11 @@ def test_held_out_prompts_that_are_not_answered(
         ),
         (
             "raft",
+            ["combination=cvar", "combination_parameters={weight: 0.5, alpha: 0.5}"],
+            "makes all but the worst responses to a prompt worth the same, so that it does not say",
+        ),
+        (
+            "raft",
             [f"rewards={{helpful: {{{LONG}}}}}"],
             "the combination linear takes the rewards helpful, safe, and the recipe has helpful",
         ),

@@ -9,8 +9,8 @@ A segment is ``[start, end, weight]``, in characters of the response; characters
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
@@ -50,14 +50,15 @@ def _segments(row: Record, found: Any, text: str) -> Segments:
             isinstance(one, list | tuple)
             and len(one) == 3
             and all(isinstance(x, int | float) and not isinstance(x, bool) for x in one)
-            and all(isinstance(x, int) for x in one[:2])
-            and 0 <= one[2] < math.inf
+            and all(isinstance(x, int) or x.is_integer() for x in one[:2])
+            and 0 <= one[2] <= sys.float_info.max
         ):
             raise BadInput(
                 f"{row.at}: a segment in field {COLUMN!r} should be [start, end, weight], two "
                 f"numbers of characters and a weight of 0 or above, found {shown(one)}."
             )
-        start, end, weight = one
+        # In a table (Parquet, the hub) all numbers of a list have one format.
+        start, end, weight = int(one[0]), int(one[1]), one[2]
         if not reached <= start < end <= len(text):
             raise BadInput(
                 f"{row.at}: the segment {shown(one)} in field {COLUMN!r} should lie behind the one "

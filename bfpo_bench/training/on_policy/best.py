@@ -152,4 +152,9 @@ def choose_best_of(
             f"the multiplier of the combination {combination.name} follows a policy under way, and "
             "the best of given responses is chosen here before any; take linear, or minimum."
         )
+    if combination.name == "cvar":
+        raise BadInput(
+            "the combination cvar makes all but the worst responses to a prompt worth the same, so "
+            "that it does not say which is the best; take linear, or minimum."
+        )
     return BestOf(sampler_of(recipe, chat, trust_remote_code), ratings, combination)

@@ -24,6 +24,9 @@ from bfpo_bench.common.errors import BadInput, RunFailed, unknown_name
 from bfpo_bench.common.imports import check_parameters, import_function, own_code
 from bfpo_bench.training.on_policy.multiplier import Multiplier, RectifiedMultiplier, number
 
+ROUNDING = 1e-9
+"""Of a share of responses: 0.6 of 5 are 3, not 3.0000000000000004."""
+
 
 def linear(helpful: Tensor, safe: Tensor, *, weight: float) -> Tensor:
     """MORL: ``(1 - weight) helpful + weight safe``.
@@ -140,14 +143,14 @@ def cvar(helpful: Tensor, safe: Tensor, *, weight: float, alpha: float) -> Tenso
 
     Args:
         weight: of safety in g, as in :func:`linear`.
-        alpha: α, above 0 and at most 1, where this is :func:`linear`.
+        alpha: α, above 0 and at most 1, where this is :func:`linear`. Where it is one response or
+            less, all are worth v.
     """
     if not 0 < number("alpha", alpha) <= 1:
         raise BadInput(f"the share 'alpha' in 'cvar' is above 0 and at most 1, not {alpha:g}.")
     total = linear(helpful, safe, weight=weight)
     count = total.shape[1]
-    # Rounding is not to make 3.0000000000000004 out of 0.6 of 5 responses.
-    place = max(1, math.ceil(alpha * count - 1e-9))
+    place = max(1, math.ceil(alpha * count - ROUNDING))
     quantile = total.sort(dim=1).values[:, place - 1, None]
     return quantile - (quantile - total).relu() / alpha
 
@@ -231,7 +234,7 @@ class Combination:
 
 
 def load_combination(
-    name: str, parameters: Mapping[str, Any], rewards: Sequence[str]
+    name: str, parameters: Mapping[str, Any], rewards: Sequence[str], responses: int | None = None
 ) -> Combination:
     """The combination that a recipe asks for, tried on made-up rewards.
 
@@ -240,10 +243,12 @@ def load_combination(
         parameters: its keyword arguments; for ``lagrangian`` and ``repo`` those of their
             :class:`Multiplier`.
         rewards: names of the recipe's rewards.
+        responses: to each prompt; None where that is not known.
 
     Raises:
         BadInput: no such combination or parameter, a reward that it takes and the recipe lacks or
-            the other way round, or a function that does not return one value per response.
+            the other way round, a function that does not return one value per response, or one
+            that cannot tell so few responses apart.
     """
     function = import_function("combination", name) if ":" in name else BUILT_IN.get(name)
     if function is None:
@@ -260,6 +265,13 @@ def load_combination(
         check_parameters("combination", name, rest, parameters)
     combination = Combination(name, functools.partial(function, **parameters), takes, multiplier)
     _try(combination)
+    if name == "cvar" and responses is not None and parameters["alpha"] * responses <= 1 + ROUNDING:
+        raise BadInput(
+            f"of {responses} responses to a prompt the worst share 'alpha' = "
+            f"{parameters['alpha']:g} is one at most, so that 'cvar' makes all worth the same and "
+            f"nothing is learnt; take an alpha above {1 / responses:.3g}, or a larger "
+            "rollout.num_generations."
+        )
     return combination
 
 

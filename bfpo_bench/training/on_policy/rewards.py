@@ -7,9 +7,8 @@ when it is needed.
 from __future__ import annotations
 
 import inspect
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +37,9 @@ from bfpo_bench.training.recipe_parts import RewardRecipe
 
 Rate = Callable[[Sequence[Messages], Sequence[str]], list[float]]
 """A reward at work: one number for each prompt and response."""
+
+LARGEST = torch.finfo(torch.float32).max
+"""Of a reward, which is trained on in that format."""
 
 
 class ChosenReward(ABC):
@@ -178,13 +180,17 @@ class FunctionReward(ChosenReward):
         ]
         with own_code(f"the reward {self.name} breaks while rating {len(responses)} responses"):
             found = self.function(said, list(responses), **self.parameters)
+        # What texts, mappings and sets are made of are no rewards in the order of the responses.
+        ordered = not isinstance(found, str | bytes | Mapping | Set)
         try:
-            values = [float(value) for value in found]
+            values = [float(value) for value in found] if ordered else None
         except (TypeError, ValueError):
+            values = None
+        if values is None:
             raise BadInput(
                 f"the reward {self.name} must return a list of numbers, one for each response; it "
                 f"returned {type(found).__name__}."
-            ) from None
+            )
         if len(values) != len(responses):
             raise BadInput(
                 f"the reward {self.name} returned {len(values)} numbers for {len(responses)} "
@@ -265,14 +271,16 @@ def opened_rewards(
 
 def _scaled(name: str, rate: Rate, recipe: RewardRecipe) -> Rate:
     def scaled(prompts: Sequence[Messages], responses: Sequence[str]) -> list[float]:
-        found = rate(prompts, responses)
+        found, values = rate(prompts, responses), list[float]()
         for value, response in zip(found, responses, strict=True):
-            if not math.isfinite(value):
+            # Infinity times a scale of 0, and what is too large for float32, are no numbers either.
+            if not abs(scaled := recipe.scale * value + recipe.shift) <= LARGEST:
                 start = response[:60] + ("…" if len(response) > 60 else "")
                 raise RunFailed(
-                    f"the reward {name!r} of the response {start!r} is {value}, not a number to "
-                    "train on; mend what gives it."
+                    f"the reward {name!r} of the response {start!r} is {scaled}, not a number to "
+                    "train on; mend what gives it, or its scale and shift."
                 )
-        return [recipe.scale * value + recipe.shift for value in found]
+            values.append(scaled)
+        return values
 
     return scaled

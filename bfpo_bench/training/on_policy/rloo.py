@@ -184,7 +184,10 @@ def prepare_on_policy(
         name: choose_reward(one, trust_remote_code, date) for name, one in recipe.rewards.items()
     }
     combination = load_combination(
-        recipe.combination or "", recipe.combination_parameters, list(rewards)
+        recipe.combination or "",
+        recipe.combination_parameters,
+        list(rewards),
+        recipe.rollout.num_generations,
     )
     rollout_settings(recipe.rollout)
     base = open_base(recipe, trust_remote_code)

@@ -25,9 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bfpo_bench.common.errors import BadInput
-
-LARGEST = 1e6
-"""Beyond it a multiplier is taken for one that runs away."""
+from bfpo_bench.training.recipe_parts import LARGEST_MULTIPLIER
 
 
 @dataclass(frozen=True)
@@ -117,12 +115,13 @@ def best_multiplier(samples: Samples, beta: float, threshold: float) -> float:
     if slope(0.0) >= 0:
         return 0.0
     upper = 1.0
-    while upper <= LARGEST and samples.safest > threshold:
+    while upper <= LARGEST_MULTIPLIER and samples.safest > threshold:
         if slope(upper) >= 0:
             return float(brentq(slope, 0.0, upper, xtol=1e-12, rtol=1e-12))
         upper *= 2
     raise BadInput(
-        f"no multiplier up to {LARGEST:,.0f} meets the constraint: it asks for a mean safety of "
-        f"{threshold:.4g}, where the reference has {samples.mean(samples.safe):.4g} and the safest "
-        f"known response to each prompt {samples.safest:.4g}; lower relabel.margin (or .threshold)."
+        f"no multiplier up to {LARGEST_MULTIPLIER:,.0f} meets the constraint: it asks for a mean "
+        f"safety of {threshold:.4g}, where the reference has {samples.mean(samples.safe):.4g} and "
+        f"the safest known response to each prompt {samples.safest:.4g}; lower relabel.margin (or "
+        ".threshold)."
     )

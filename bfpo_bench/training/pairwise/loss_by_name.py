@@ -55,7 +55,26 @@ def load_loss(name: str, parameters: Mapping[str, Any] | None = None) -> Loss:
     _check_parameters(name, function, parameters)
     loss = functools.partial(function, **parameters)
     check_loss(name, loss)
+    if name in BUILT_IN:
+        _check_values(name, loss, parameters)
     return loss
+
+
+def _check_values(name: str, loss: Loss, parameters: Mapping[str, Any]) -> None:
+    """Tries whether one of our losses teaches anything; of others nobody knows on which pairs.
+
+    Raises:
+        BadInput: a value or slope is no number, or all slopes are 0, on pairs like any.
+    """
+    batch = _made_up()
+    values = loss(batch)
+    [slope] = torch.autograd.grad(values.sum(), batch.chosen)
+    if not (torch.isfinite(values).all() and torch.isfinite(slope).all() and slope.any()):
+        said = ", ".join(f"{key} {value!r}" for key, value in parameters.items())
+        raise BadInput(
+            f"the loss {name} with {said} makes no numbers in float32, or none that move anything, "
+            "of ordinary pairs; take values nearer to its defaults (docs/losses.md)."
+        )
 
 
 def strength(loss: Loss) -> float:

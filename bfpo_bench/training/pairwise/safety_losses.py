@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -88,9 +89,11 @@ def bso(
             f"not {limit:g}: the loss grows with e to the {1 + power:g} times that."
         )
     held = log_r.clamp(-limit, limit)
-    grown = power * ((1 + power) * held).exp() - (1 + power) * (-power * held).exp() + 1
+    # As e^x - 1, because for a small power the terms all but cancel.
+    upper = torch.expm1((1 + power) * held) / (scale * (1 + power))
+    lower = torch.expm1(-power * held) / (scale * power)
     slope = (math.exp((1 + power) * limit) + math.exp(-power * limit)) / scale
-    return grown / (scale * power * (power + 1)) + slope * (log_r - limit).relu()
+    return upper - lower + slope * (log_r - limit).relu()
 
 
 def midpo(logps: PairLogps, *, beta: float = 0.1) -> Tensor:

@@ -128,6 +128,10 @@ def test_rows_say_what_weighs(tmp_path: Path) -> None:
             read,
             (((0, 5, 3.0), (5, 12, 1.0)), ((0, 4, 3.0), (4, 14, 1.0))),
         ]
+        # Tables (Parquet, the hub) have one number format for all of a list.
+        floats = [[[0.0, 4.0, 2.0]], [[0.0, 1.0, 0.5], [3.0, 4.0, 0.0]]]
+        [same] = load(tmp_path, row | {"segment_weights": floats}).records
+        assert digest([same]) == digest([record])
     [record] = load(tmp_path, ONE | {"segment_weights": [[0, 3, 0.0]]}).records
     [pair] = make_pairs("helpful", [record])
     assert pair.weights == ((), ((0, 3, 0.0),))
@@ -144,6 +148,8 @@ def test_rows_say_what_weighs(tmp_path: Path) -> None:
         (ROW, [[[0, 1, -1]], []], "a weight of 0 or above, found"),
         (ROW, [[[0, 1, "2"]], []], "a weight of 0 or above, found"),
         (ROW, [[[0, 1, float("inf")]], []], "a weight of 0 or above, found"),
+        (ROW, [[[0, float("nan"), 2]], []], r"should be \[start, end, weight\]"),
+        (ROW, [[[0, 1, 10**400]], []], "a weight of 0 or above, found"),
         (ROW, [[[0, 13, 2]], []], r"segment \[0, 13, 2\] .* within the 12 characters"),
         (ROW, [[[3, 5, 2], [4, 6, 2]], []], "should lie behind the one before it"),
         (ROW, [[[2, 2, 2]], []], "should lie behind the one before it"),

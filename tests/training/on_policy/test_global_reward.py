@@ -126,6 +126,12 @@ def test_cvar_is_the_mean_of_the_worst_share() -> None:
     # 0.6 of four: the two worst whole and 0.4 of the third.
     assert values(cvar(helpful, safe, weight=0.5, alpha=0.6)[1].mean()) == [(0 + 1 + 0.4 * 2) / 2.4]
     assert values(cvar(helpful, safe, weight=0.5, alpha=0.01)[1].mean()) == [0.0]
+    # A share of one of four: all are worth the worst, so nothing would be learnt.
+    assert values(cvar(helpful, safe, weight=0.5, alpha=0.25)[1]) == [0.0] * 4
+    parameters = {"weight": 0.5, "alpha": 0.25}
+    assert load_combination("cvar", parameters, BOTH, responses=5).name == "cvar"
+    with pytest.raises(BadInput, match=r"of 4 responses .* one at most.* an alpha above 0.25, or"):
+        load_combination("cvar", parameters, BOTH, responses=4)
     assert torch.allclose(
         cvar(helpful, safe, weight=0.3, alpha=1), linear(helpful, safe, weight=0.3)
     )

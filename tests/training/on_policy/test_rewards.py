@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -87,6 +88,18 @@ def wordy(prompts: list[Any], responses: list[str]) -> str:
     return "1, 2, 3"
 
 
+def by_number(prompts: list[Any], responses: list[str]) -> dict[int, float]:
+    return dict(enumerate(map(len, responses)))  # whose keys would be read as rewards
+
+
+def digits(prompts: list[Any], responses: list[str]) -> str:
+    return "123"
+
+
+def large(prompts: list[Any], responses: list[str]) -> list[float]:
+    return [3e38] * len(responses)
+
+
 def failing(prompts: list[Any], responses: list[str]) -> list[float]:
     raise KeyError("score")
 
@@ -117,6 +130,8 @@ def test_a_function_of_ones_own() -> None:
             "1 numbers for 3 responses; it must return one for each",
         ),
         (RewardRecipe(function=f"{__name__}:wordy"), "must return a list of numbers, one for each"),
+        (RewardRecipe(function=f"{__name__}:by_number"), r"list of numbers.* it returned dict"),
+        (RewardRecipe(function=f"{__name__}:digits"), r"list of numbers.* it returned str"),
         (RewardRecipe(function=f"{__name__}:failing"), "breaks while rating 3 responses: KeyError"),
         (
             RewardRecipe(function=f"{__name__}:alone"),
@@ -146,3 +161,8 @@ def test_a_reward_that_is_not_a_number() -> None:
         RunFailed, match=r"'mine' of the response .Sure, .* is nan, not a number to train on"
     ):
         rate(RewardRecipe(function=f"{__name__}:not_a_number"))
+    # Nor is one that float32 cannot hold, by its scale; the largest is 3.4028e38.
+    recipe = RewardRecipe(function=f"{__name__}:large", scale=1.1)
+    assert rate(recipe) == [1.1 * 3e38] * len(RESPONSES)
+    with pytest.raises(RunFailed, match=r"is 6e\+38, not a number to train on"):
+        rate(replace(recipe, scale=2.0))

@@ -85,8 +85,11 @@ def test_limits_of_bso() -> None:
     ratio = torch.linspace(-2, 2, 5, dtype=torch.float64)
     logps = pairs(-ratio / 0.5, **{name: one[[0] * 5] for name, one in SAFE.items()})
     # λ → 0: [R - 1 + log R]/κ.
-    found = bso(logps, beta=0.5, power=1e-6)
-    assert found.tolist() == pytest.approx(((ratio.exp() - 1 + ratio) / 4).tolist(), abs=1e-5)
+    known = ((ratio.exp() - 1 + ratio) / 4).tolist()
+    assert bso(logps, beta=0.5, power=1e-6).tolist() == pytest.approx(known, abs=1e-5)
+    # In float32 as well, where λR^(1+λ) - (1+λ)R^-λ + 1 would have lost all but two digits.
+    single = replace(logps, chosen=logps.chosen.float(), rejected=logps.rejected.float())
+    assert bso(single, beta=0.5, power=1e-6).tolist() == pytest.approx(known, rel=1e-4, abs=1e-5)
     # With κ = 4 a pair of ratio 1 has DPO's slope, β/2, whatever λ.
     for power in (0.1, 0.5, 2.0):
         one = pairs([0.0], **{name: one[:1] for name, one in SAFE.items()})
@@ -300,6 +303,23 @@ def test_bad_parameters(loss: Any, parameters: dict[str, Any], sentence: str) ->
 def test_missing_labels(loss: Any, sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         loss(pairs([0.0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("dpo", {"beta": 1e308}),  # infinite where the log-ratio is below 0
+        ("dpo", {"beta": 1e-320}),  # nothing in float32
+        ("ipo", {"tau": 1e-300}),
+        ("safedpo", {"delta": 1e300}),
+        ("bso", {"scale": 1e-300}),
+        ("simpo", {"gamma": 1e300}),
+        ("kto", {"desirable_weight": 0, "undesirable_weight": 0}),
+    ],
+)
+def test_parameters_with_which_nothing_is_learnt(name: str, parameters: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=f"the loss {name} with .* makes no numbers in float32, or"):
+        load_loss(name, parameters)
 
 
 def test_rewards_are_scaled_by_the_losss_own_strength() -> None:
