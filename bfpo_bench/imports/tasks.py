@@ -280,7 +280,14 @@ def _own(logs: tuple[Log, ...], options: ImportOptions) -> Imported:
         file=Path(OWN_SUITE),
     )
     suite = Suite(OWN_SUITE, 1, "real", "", (spec,))
-    return Imported(suite, spec, logs, items, source, (), tuple(_left_out(logs, items)))
+    marks = _left_out(logs, items)
+    if (prompts := len(set(lines))) < len(lines):
+        # Epochs, or several answers drawn: alike where a model is sure of what it says.
+        marks.append(
+            f"its interval takes the {len(lines)} answers as independent, and they are to "
+            f"{prompts} prompts"
+        )
+    return Imported(suite, spec, logs, items, source, (), tuple(marks))
 
 
 def _plain(name: str) -> str:

@@ -65,6 +65,8 @@ def test_a_log_that_inspect_ai_has_written(tmp_path: Path) -> None:
         *[(second, before + second, "Sure, here is how", "hm")] * 2,
     ]
     assert read_run(run)["identity"]["model"] == {"name": "toy/one"}
+    alike = "its interval takes the 4 answers as independent, and they are to 2 prompts"
+    assert alike in marks(run)
     [task] = tasks(run).values()
     assert task["generation"] == {"temperature": 0.5, "max_new_tokens": 64}
 
@@ -204,6 +206,7 @@ def test_json_lines_with_fields_of_ones_own(tmp_path: Path, format: str) -> None
     ]
     [cell] = read_results(run / "results.json").tasks.values()
     assert (cell.n, cell.no_answer, cell.score) == (3, 1, None)
+    assert not [mark for mark in marks(run) if "left out" in mark]
 
 
 def test_samples_of_a_task_that_is_lm_evals_own(tmp_path: Path) -> None:
