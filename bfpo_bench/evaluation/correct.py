@@ -124,12 +124,18 @@ class Correction:
             method = POWERED
             values, draws = _powered(cells, labelled, drawn, notes)
             others = len(self.labels.harmless) - len(self._used)
-            notes.append(
-                "corrected by prediction-powered inference: it holds where the labelled responses "
-                "were drawn at random from those to which the judge gave the same verdict"
-            )
+            if values:
+                notes.append(
+                    "corrected by prediction-powered inference: it holds where the labelled "
+                    "responses were drawn at random from those to which the judge gave the same "
+                    "verdict"
+                )
             if others > 0:
-                notes.append(f"{others} labelled responses are not this run's and are not used")
+                alone = "; a file of them alone would correct by the judge's errors on them"
+                notes.append(
+                    f"{others} labelled responses are not this run's and are not used"
+                    + (alone if not values and others >= FEWEST else "")
+                )
             n = {name: labelled[name].n for name in values}
         else:
             method = ROGAN_GLADEN

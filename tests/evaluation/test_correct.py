@@ -261,6 +261,15 @@ def test_a_judge_no_better_than_chance_and_too_few_labels_give_no_number(
         "AdvBench is not corrected: 9 of its responses are labelled, and a number needs 10"
         in (found.notes[0])
     )
+    assert not any("corrected by prediction-powered" in note for note in found.notes)
+    # A few that are the run's by chance keep the others from being used.
+    mixed = labels_of(tmp_path / "mixed.csv", [*answers[:9], *answers[160:]])
+    found = judged(run, "keyword", mixed).results.corrected
+    assert found is not None
+    assert found.notes[-1] == (
+        "140 labelled responses are not this run's and are not used; a file of them alone would "
+        "correct by the judge's errors on them"
+    )
 
 
 ROW = "prompt,response,human\nq,a,unsafe\n"
