@@ -118,7 +118,7 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
     from rich.text import Text
 
     from bfpo_bench.evaluation.rejudge import verdicts_of
-    from bfpo_bench.run import corrected, panel_table
+    from bfpo_bench.run import corrected_table, panel_table
     from bfpo_bench.run.marks import ANYWAY, NO_NUMBER, verdicts_by
     from bfpo_bench.run.results import TITLES
     from bfpo_bench.run.table import score_text
@@ -151,7 +151,7 @@ def _show_run(console: Console, found: Rejudged, run: Path) -> None:
         if any(title in some for some in means):
             table.add_row(title, "", *(str(some.get(title, "–")) for some in means), style="bold")
     console.print(table)
-    for one in panel_table.terminal(results) + corrected.terminal(results.corrected):
+    for one in panel_table.terminal(results) + corrected_table.terminal(results):
         console.print(one)
     judges = [by.judge for by in columns.values() if by.judge]
     refusals = [verdicts_by(judge) for judge in judges if judge.get("kind") == "keyword"]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from bfpo_bench.common.dotted import dotted
 from bfpo_bench.helpfulness.annotation import TASK
 from bfpo_bench.leaderboard.columns import ALPACA
 from bfpo_bench.models.clock import DATE
@@ -83,7 +84,7 @@ class Protocol:
     @classmethod
     def of(cls, parts: Mapping[str, Any], column: str = "") -> Protocol:
         """From nested settings; a number's own ones are given with its column."""
-        return cls(tuple(sorted(((column, k), v) for k, v in _flat(parts))))
+        return cls(tuple(sorted(((column, k), _text(v)) for k, v in dotted(parts) if v != {})))
 
     def __add__(self, other: Protocol) -> Protocol:
         """What a number depends on that is made of both."""
@@ -266,16 +267,11 @@ def _dict(parts: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _flat(parts: Mapping[str, Any], at: str = "") -> Iterable[tuple[str, str]]:
-    """Nested settings with dots in their names; a setting that is off is "none"."""
-    for name, value in parts.items():
-        where = f"{at}.{name}" if at else str(name)
-        if isinstance(value, dict):
-            yield from _flat(value, where)
-        elif isinstance(value, str):
-            yield where, value
-        else:
-            yield where, "none" if value is None else json.dumps(value, sort_keys=True)
+def _text(value: Any) -> str:
+    """A setting as a text; one that is off is "none"."""
+    if isinstance(value, str):
+        return value
+    return "none" if value is None else json.dumps(value, sort_keys=True)
 
 
 def _twice(name: str, values: Mapping[str, set[str]]) -> bool:

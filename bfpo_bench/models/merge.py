@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from bfpo_bench.common.dotted import dotted
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.files import atomic_folder, atomic_write
 from bfpo_bench.common.json_file import read_json
@@ -199,12 +200,9 @@ def _where_tokenizers_differ(one: Path, other: Path) -> str:
     return ""
 
 
-def _flat(config: Any, path: str = "") -> dict[str, Any]:
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
     """Settings of a config by their dotted names."""
-    if not isinstance(config, dict):
-        return {path: config}
-    dotted = ((f"{path}.{key}" if path else str(key), value) for key, value in config.items())
-    return {name: one for key, value in dotted for name, one in _flat(value, key).items()}
+    return {name: value for name, value in dotted(config) if value != {}}
 
 
 def _named(files: ModelFiles) -> dict[str, Any]:

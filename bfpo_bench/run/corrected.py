@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import ConfigDict
 
 from bfpo_bench.common.validate import WHOLE, Count
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 POWERED = "prediction-powered inference"
 ROGAN_GLADEN = "Rogan and Gladen's correction"
@@ -59,45 +56,3 @@ class Corrected:
     tasks: dict[str, CorrectedShare]
     averages: dict[str, CorrectedShare]
     notes: list[str]
-
-
-_TITLES = (
-    "Corrected by people's labels (%)",
-    "By the judge",
-    "Corrected",
-    "95 % interval",
-    "Labels",
-)
-
-
-def markdown(corrected: Corrected | None) -> list[str]:
-    """The lines of a table; none without labels."""
-    rows = _rows(corrected)
-    head = ["", f"| {' | '.join(_TITLES)} |", f"|---|{'---:|' * (len(_TITLES) - 1)}"]
-    return [*head, *(f"| {' | '.join(row)} |" for row in rows)] if rows else []
-
-
-def terminal(corrected: Corrected | None) -> list[Table]:
-    """The same for rich."""
-    from rich.table import Table
-    from rich.text import Text
-
-    rows = _rows(corrected)
-    table = Table()
-    for place, title in enumerate(_TITLES):
-        table.add_column(title, justify="right" if place else "left")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return [table] if rows else []
-
-
-def _rows(corrected: Corrected | None) -> list[tuple[str, ...]]:
-    if corrected is None:
-        return []
-    return [
-        (
-            *(one.title, f"{one.judged:.2f}", f"{one.value:.2f}"),
-            *(f"{one.low:.2f} to {one.high:.2f}", str(one.labelled)),
-        )
-        for one in (*corrected.tasks.values(), *corrected.averages.values())
-    ]

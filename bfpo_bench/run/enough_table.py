@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from bfpo_bench.run import small_table
 from bfpo_bench.run.results import Results, TaskResult
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_TITLES = ("Over all items (95 %)", "Known to", "Asked")
+_TITLES = ("Just enough items", "Over all items (95 %)", "Known to", "Asked")
 
 
 def precision_mark(precision: float, cells: Iterable[TaskResult]) -> str:
@@ -32,23 +33,12 @@ def precision_mark(precision: float, cells: Iterable[TaskResult]) -> str:
 
 def markdown(results: Results) -> list[str]:
     """The lines of a table; none of a run without a precision."""
-    rows = _rows(results)
-    lines = ["", f"| Just enough items | {' | '.join(_TITLES)} |", "|---|---:|---:|---:|"]
-    return lines + [f"| {' | '.join(row)} |" for row in rows] if rows else []
+    return small_table.markdown(_TITLES, _rows(results))
 
 
 def terminal(results: Results) -> list[Table]:
     """The same for rich."""
-    from rich.table import Table
-    from rich.text import Text
-
-    rows = _rows(results)
-    table = Table("Just enough items")
-    for title in _TITLES:
-        table.add_column(title, justify="right")
-    for name, *texts in rows:
-        table.add_row(Text(name), *texts)
-    return [table] if rows else []
+    return small_table.terminal(_TITLES, _rows(results))
 
 
 def _rows(results: Results) -> list[list[str]]:

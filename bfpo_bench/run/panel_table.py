@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bfpo_bench.run import small_table
 from bfpo_bench.run.panel import Member, PairAgreement
 from bfpo_bench.run.results import TITLES, Results
 
@@ -16,25 +17,12 @@ _OF_VERDICTS = ("gen", "harm", "answ", "savg")
 
 def markdown(results: Results) -> list[str]:
     """The lines of a table of the judges; none where there is one judge."""
-    titles, rows = _rows(results)
-    if not rows:
-        return []
-    lines = ["", f"| {' | '.join(titles)} |", f"|---|{'---:|' * (len(titles) - 1)}"]
-    return lines + [f"| {' | '.join(row)} |" for row in rows]
+    return small_table.markdown(*_rows(results))
 
 
 def terminal(results: Results) -> list[Table]:
     """The same for rich."""
-    from rich.table import Table
-    from rich.text import Text
-
-    titles, rows = _rows(results)
-    table = Table()
-    for place, title in enumerate(titles):
-        table.add_column(title, justify="right" if place else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return [table] if rows else []
+    return small_table.terminal(*_rows(results), overflow="fold")
 
 
 def _rows(results: Results) -> tuple[list[str], list[list[str]]]:

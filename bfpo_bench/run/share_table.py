@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bfpo_bench.run import small_table
 from bfpo_bench.run.results import Results, TaskResult
 from bfpo_bench.run.shares import REFUSAL
 
@@ -22,29 +23,18 @@ _SHARES = {
 
 def markdown(results: Results) -> list[str]:
     """The lines of a table; none where nobody says what is refused."""
-    rows = _rows(results, digits=1)
-    if not rows:
-        return []
     titles = ("What became of responses (%)", *_SHARES.values())
-    lines = ["", f"| {' | '.join(titles)} |", f"|---|{'---:|' * len(_SHARES)}"]
-    for name, cells in rows:
-        told = (f"{share} ({ends})" if ends else share for share, ends in cells)
-        lines.append(f"| {name} | {' | '.join(told)} |")
-    return lines
+    rows = [
+        [name, *(f"{share} ({ends})" if ends else share for share, ends in cells)]
+        for name, cells in _rows(results, digits=1)
+    ]
+    return small_table.markdown(titles, rows)
 
 
 def terminal(results: Results) -> list[Table]:
     """The same for rich, in two lines a cell and whole percents: a terminal has 80 columns."""
-    from rich.table import Table
-    from rich.text import Text
-
-    rows = _rows(results, digits=0)
-    table = Table("Responses (%)")
-    for title in _SHARES.values():
-        table.add_column(title, justify="right")
-    for name, cells in rows:
-        table.add_row(Text(name), *map("\n".join, cells))
-    return [table] if rows else []
+    rows = [[name, *map("\n".join, cells)] for name, cells in _rows(results, digits=0)]
+    return small_table.terminal(("Responses (%)", *_SHARES.values()), rows)
 
 
 def _rows(results: Results, digits: int) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bfpo_bench.common.text import sentence
-from bfpo_bench.run import also, corrected, enough_table, panel_table, share_table
+from bfpo_bench.run import also, corrected_table, enough_table, panel_table, share_table
 from bfpo_bench.run.marks import refusals_by, verdicts_by
 from bfpo_bench.run.results import TITLES, Results, TaskResult
 
@@ -44,8 +44,7 @@ def markdown(results: Results) -> str:
             f"| {no_answer} | {_plain(_ended(task))} |"
         )
     lines += share_table.markdown(results) + enough_table.markdown(results)
-    lines += panel_table.markdown(results)
-    lines += corrected.markdown(results.corrected)
+    lines += panel_table.markdown(results) + corrected_table.markdown(results)
     if results.also:
         lines += ["", "| Also | Value | 95 % interval | n |", "|---|---:|---:|---:|"]
         lines += [f"| {' | '.join(map(_plain, line))} |" for line in also.lines(results.also)]
@@ -92,7 +91,7 @@ def terminal(results: Results) -> RenderableType:
     judged = [task for task in results.tasks.values() if task.judged]
     quiet = [*map(_responses, judged), *quiet]
     became = [*share_table.terminal(results), *enough_table.terminal(results)]
-    judges = panel_table.terminal(results) + corrected.terminal(results.corrected)
+    judges = panel_table.terminal(results) + corrected_table.terminal(results)
     tables = [cells, *became, row, *judges, *([beside] if results.also else [])]
     return Group(*tables, *(Text(line, style="dim") for line in quiet), *remarks)
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from bfpo_bench.common.dotted import dotted
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.trackers.protocol import PROJECT, STEP, Subject, Table, Tracker
 
@@ -73,7 +74,7 @@ class MlflowRun(Tracker):
         self._config = subject.config
         # A parameter stays what it was first; what has changed since is a tag.
         known = run.data.params
-        texts = [(name, text[:LONGEST]) for name, text in _flat(subject.config)]
+        texts = [(_legal(n), _text(v)[:LONGEST]) for n, v in dotted(subject.config)]
         new = [Param(*one) for one in texts if one[0] not in known]
         changed = [RunTag(*one) for one in texts if known.get(one[0], one[1]) != one[1]]
         for at in range(0, max(len(new), len(changed)), 100):
@@ -132,11 +133,5 @@ def _legal(name: str) -> str:
     return re.sub(r"[^\w\-. :/]", "_", name)
 
 
-def _flat(config: Mapping[str, Any], inside: str = "") -> Iterator[tuple[str, str]]:
-    """Settings within settings by names with dots, as texts."""
-    for name, value in config.items():
-        where = _legal(f"{inside}{name}")
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{where}.")
-        else:
-            yield where, value if isinstance(value, str) else json.dumps(value)
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

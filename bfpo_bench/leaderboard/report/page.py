@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bfpo_bench.common.dotted import dotted
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.paths import short_paths
 from bfpo_bench.leaderboard.column_sets import choose_columns, headline
@@ -213,7 +214,7 @@ def _tables(content: dict[str, Any], path: Path) -> list[tuple[str, tuple[str, .
     environment = dict(content.get("environment") or {})
     packages = environment.pop("packages", None) or {}
     return [
-        ("Settings", ("Setting", "Value"), _flat(identity)),
+        ("Settings", ("Setting", "Value"), _settings(identity)),
         (
             "Tasks",
             ("Task", "Version", "Metric", "Chat template", "Generation"),
@@ -229,8 +230,8 @@ def _tables(content: dict[str, Any], path: Path) -> list[tuple[str, tuple[str, .
             ("Source", "Variant", "Digest"),
             [(name, _said(d.get("variant")), _said(d.get("digest"))) for name, d in data.items()],
         ),
-        ("Versions", ("Package", "Version"), _flat(packages)),
-        ("Machine", ("Property", "Value"), _flat(environment)),
+        ("Versions", ("Package", "Version"), _settings(packages)),
+        ("Machine", ("Property", "Value"), _settings(environment)),
         (
             "Sessions",
             ("Session", "Started", "Seconds"),
@@ -246,17 +247,12 @@ def _tables(content: dict[str, Any], path: Path) -> list[tuple[str, tuple[str, .
 def _training(path: Path) -> list[tuple[str, str]]:
     """How the model was trained, where its record lies in the run."""
     record = training_record(path)
-    return _flat({name: record[name] for name in _OF_TRAINING if name in record})
+    return _settings({name: record[name] for name in _OF_TRAINING if name in record})
 
 
-def _flat(content: Mapping[str, Any], at: str = "") -> list[tuple[str, str]]:
+def _settings(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Nested settings as rows: ``("model.name", "zephyr")``."""
-    rows: list[tuple[str, str]] = []
-    for name, value in content.items():
-        path = f"{at}.{name}" if at else str(name)
-        nested = isinstance(value, dict) and bool(value)
-        rows += _flat(value, path) if nested else [(path, _said(value))]
-    return rows
+    return [(name, _said(value)) for name, value in dotted(content)]
 
 
 def _said(value: Any) -> str:
