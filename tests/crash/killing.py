@@ -52,15 +52,16 @@ def finished_despite(
 ) -> Iterator[Options]:
     """Runs that were killed at random moments until they were done.
 
-    Takes as many runs as it needs for so many kills; an undisturbed one takes these seconds.
+    Takes as many runs as it needs for so many kills; an undisturbed one takes these seconds. Where
+    the machine has become slower since, each attempt has a little more time than the one before.
     """
     rng = random.Random(seed)
     killed = 0
     for options in runs:
-        code = KILLED
+        code, most = KILLED, 1.1 * seconds
         while code == KILLED:
-            outcome = driver.run(Attempt(options, seconds=rng.uniform(0, 1.1 * seconds)))
-            code = outcome.code
+            outcome = driver.run(Attempt(options, seconds=rng.uniform(0, most)))
+            code, most = outcome.code, 1.1 * most
             killed += code == KILLED
         assert code == 0, outcome.errors
         yield options

@@ -131,7 +131,7 @@ def test_a_forked_child_ends_with_its_parent(tmp_path: Path) -> None:
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     # The pipe closes when the last process that holds it is gone.
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, timeout=30)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, timeout=50)
 
 
 @pytest.mark.slow

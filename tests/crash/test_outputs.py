@@ -257,12 +257,12 @@ def somebody_else(place: Path, inside: bool = False) -> Iterator[None]:
     def work() -> None:
         with owned(place, inside):
             taken.set()
-            done.wait(20)
+            done.wait(100)
 
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        assert taken.wait(20)
+        assert taken.wait(100)
         yield
     finally:
         done.set()

@@ -15,16 +15,22 @@ from bfpo_bench.engines.protocol import NonFiniteLogits
 BATCH = 4
 
 SLOW = 10**6
-"""A number that takes longer."""
+"""A number that takes longer, and may not be done before somebody allows it."""
 
 
 @dataclass
 class Doubler:
-    """Takes its time for each number and notes the batches that it computes, one a line."""
+    """Takes its time for each number and notes the batches that it computes, one a line.
+
+    Attributes:
+        gate: what the folder has to hold before a slow number is doubled, ``open``; who waits for
+            that leaves ``reached`` there.
+    """
 
     notes: Path | None = None
     seconds: float = 0.0
     limits: tuple[int, ...] = (BATCH,)
+    gate: Path | None = None
 
     def plan_doubles(self, numbers: Sequence[int]) -> Plan[int]:
         size = self.limits[0]
@@ -35,6 +41,8 @@ class Doubler:
                 for index in batches[batch]:
                     if numbers[index] < 0:
                         raise NonFiniteLogits(index)
+                    if numbers[index] >= SLOW:
+                        self._pass()
                     time.sleep(self.seconds if numbers[index] < SLOW else 0.3)
                 self._note(f"{os.getpid()} {batch}")
                 try:
@@ -44,6 +52,13 @@ class Doubler:
                     raise
 
         return Plan(batches, compute)
+
+    def _pass(self) -> None:
+        if self.gate is not None:
+            (self.gate / "reached").touch()
+            until = time.monotonic() + 60
+            while not (self.gate / "open").exists() and time.monotonic() < until:
+                time.sleep(0.02)
 
     def _note(self, line: str) -> None:
         if self.notes is not None:

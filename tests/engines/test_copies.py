@@ -82,18 +82,30 @@ def orders(*counts: int) -> list[Order]:
     return found
 
 
+def wait_until(there: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_every_batch_is_computed_once_by_whoever_is_free(
     opened: Callable[..., Copies], tmp_path: Path
 ) -> None:
     notes = tmp_path / "notes"
-    running = opened(partial(Doubler, notes, 0.005))
-    found = [one for batch in running.answers(orders(50, 0, 31, 2)) for one in batch]
-    assert sorted(found) == [(number, 2 * number) for number in range(83)]
+    running = opened(partial(Doubler, notes, gate=tmp_path))
+    asked, found = orders(50, 0, 31, 2), []
+    asked[0].arguments[0][0] = SLOW
+    for batch in running.answers(asked):
+        found += batch
+        # Whoever got that number has its batch, and at most the next one.
+        if len(found) >= 83 - 2 * BATCH:
+            (tmp_path / "open").touch()
+    assert sorted(found) == [(0, 2 * SLOW), *((number, 2 * number) for number in range(1, 83))]
     lines = notes.read_text().split("\n")[:-1]
     assert len(lines) == 13 + 8 + 1
     shares = Counter(line.split()[0] for line in lines)
-    assert len(shares) == 2
-    assert min(shares.values()) >= 8
+    assert sorted(shares.values()) in ([1, 21], [2, 20])
     # What is known whole is not computed; what is known in part comes once.
     known = {*range(50), 52, *range(54, 60)}
     rest = [one for batch in running.answers(orders(50, 31, 2), known) for one in batch]
@@ -101,14 +113,22 @@ def test_every_batch_is_computed_once_by_whoever_is_free(
 
 
 def test_stopped_copies_keep_what_is_under_way(
-    opened: Callable[..., Copies], tmp_path: Path
+    opened: Callable[..., Copies], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As they do for Ctrl-C: it closes what hands out the answers."""
     notes = tmp_path / "notes"
-    running = opened(partial(Doubler, notes))
+    running = opened(partial(Doubler, notes, gate=tmp_path))
     asked = Order("doubles", ([1] * BATCH + [SLOW] * 400,), BATCH + 400)
+    note = clusters.note
+
+    def told(*what: Any) -> None:
+        note(*what)
+        (tmp_path / "open").touch()
+
+    monkeypatch.setattr(clusters, "note", told)
     with closing(running.answers([asked])) as answers:  # type: ignore[type-var]
         next(answers)
+        wait_until((tmp_path / "reached").exists)
     # What was told to stop at its last answer, or after it, is closed as well.
     assert notes.read_text().count("kept") >= 1
     assert notes.read_text().count(" ") <= 4
@@ -265,7 +285,7 @@ def test_a_node_is_killed_and_larger_one_joins(
     """It takes the copy that was lost, and the one for which there was no room before."""
     notes = tmp_path / "notes"
     [_, lost] = [node for node in nodes.list_all_nodes() if not node.is_head()]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
 
     def asked() -> Iterator[Order]:
         """Until three copies have computed something after the node was lost."""
