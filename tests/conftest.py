@@ -70,10 +70,16 @@ def _interrupts_stay_as_they_are() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _loggers_stay_as_they_are() -> Iterator[None]:
-    """What one test silences is heard in the next, whichever that is in this process."""
+    """What one test silences is heard in the next, whichever that is in this process.
+
+    And what is not heard stays so: a library that is imported (alpaca_eval) may turn all of it up.
+    """
+    logging.root.setLevel(logging.WARNING)
+    factory = logging.getLogRecordFactory()
     loggers = [logging.getLogger(name) for name in ("transformers", "lm_eval", "bfpo_bench")]
     before = [logger.level for logger in loggers]
     yield
+    logging.setLogRecordFactory(factory)
     for logger, level in zip(loggers, before, strict=True):
         if level != logging.NOTSET:
             logger.setLevel(level)

@@ -216,7 +216,7 @@ def _hook(at: list[Any] | None, lose: list[Any], writes: Path) -> None:
     protocol.JUDGE_CHUNK = pairs.RANK_CHUNK = 3
     engine.HAND_OUT_SECONDS = pool.HAND_OUT_SECONDS = 0.0
     # What is started again is tested in tests/engines; it takes longer than all that is left here.
-    copies.RESTARTS = 0
+    copies.RESTARTS, copies.SOON_SECONDS = 0, 300.0
     counts: dict[str, int] = {}
     notes = writes.open("a")
     what, number, moment = at or ("", 0, "")

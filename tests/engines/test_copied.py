@@ -33,8 +33,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def here() -> Iterator[None]:
-    """One Ray on this machine for them all, with room for two copies."""
-    with clusters.connected(None, 2):
+    """One Ray on this machine for them all, with room for two copies, however late they come."""
+    with pytest.MonkeyPatch.context() as patch, clusters.connected(None, 2):
+        patch.setattr("bfpo_bench.engines.copies.SOON_SECONDS", 300.0)
         yield
 
 

@@ -50,7 +50,9 @@ def nodes() -> Iterator[Any]:
             for _ in range(2):
                 cluster.add_node(num_cpus=1)
             clusters._init(ray, address=cluster.address)
-        yield cluster
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "SOON_SECONDS", 300.0)  # of a busy machine
+            yield cluster
         ray.shutdown()
         cluster.shutdown()
 
