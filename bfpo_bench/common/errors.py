@@ -26,6 +26,10 @@ class BadInput(BenchError):
     exit_code = 2
 
 
+class NotHere(BadInput):
+    """It is not on this machine, and could not be fetched; elsewhere or later it may be had."""
+
+
 class RunFailed(BenchError):
     """A run stopped although what was asked for was fine (exit code 1); it can be resumed."""
 

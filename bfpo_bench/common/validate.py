@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -106,6 +107,7 @@ def sentence(
     # A key that nobody knows is named first: a missing one is missing because of it.
     found = min(error.errors(include_url=False), key=lambda one: one["type"] not in unknown)
     place, said, value = found["loc"], found["msg"], found["input"]
+    place = tuple(step for step in place if not _TRIED.fullmatch(str(step)))
     *before, last = place or ("",)
     inside = joined(where, before)
     if found["type"] in unknown:
@@ -130,6 +132,9 @@ def sentence(
     shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
     return BadInput(f"{joined(where, place)} {said}, not {shown}{hint}.")
 
+
+_TRIED = re.compile(r"(constrained-)?(str|int|float|bool)|(list|dict|tuple|literal)\[.*\]")
+"""What pydantic calls the one of several kinds of plain values that it tried."""
 
 _WORDS = {
     "Input should be an object": "must be keys and values",

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.errors import NotHere
+from bfpo_bench.common.processes import environment
 from bfpo_bench.common.progress import logged
 from bfpo_bench.data.files import Record
 from bfpo_bench.data.source import Hub
 
 
-class HubUnavailable(BadInput):
+class HubUnavailable(NotHere):
     """A source is not among the local files and could not be had from the hub either.
 
     Attributes:
@@ -102,6 +104,28 @@ def cache_only_without_network() -> Iterator[None]:
         yield
     finally:
         datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def nothing_fetched() -> Iterator[None]:
+    """The hub is not asked for anything in here; what was fetched before is there."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    with environment({"HF_HUB_OFFLINE": "1"}):
+        _be_offline(True)
+        try:
+            yield
+        finally:
+            _be_offline(before)
+
+
+def _be_offline(offline: bool) -> None:
+    from huggingface_hub import constants
+
+    constants.HF_HUB_OFFLINE = offline
+    if "datasets" in sys.modules:  # whose import takes a second, and goes by the environment
+        sys.modules["datasets"].config.HF_HUB_OFFLINE = offline
 
 
 _LOST: ContextVar[list[str] | None] = ContextVar("lost", default=None)

@@ -33,6 +33,10 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+_ONCE = {
+    # A cluster that is joined is asked once, for 40 seconds, and not twenty times.
+    "RAY_gcs_server_port_wait_time_s": "1",
+}
 _OWN = {
     # Ray's workers are nice by default, and get nothing where others are busy.
     "RAY_worker_niceness": "0",
@@ -59,15 +63,24 @@ def check_copies(address: str | None) -> None:
     check_installed(
         "copies of a model (--data-parallel-size, --ray) need Ray", "leave the option out"
     )
-    if address in (None, "auto"):
-        return
-    host, _, port = str(address).removeprefix("ray://").rpartition(":")
+    if address == "auto":  # which is what Ray itself takes for it
+        address = os.environ.get("RAY_ADDRESS") or address
+    if address not in (None, "auto"):
+        _check_answers(str(address))
+
+
+def _check_answers(address: str) -> None:
+    """Raises BadInput where nothing listens; Ray itself would try for a quarter of an hour."""
+    client = address.startswith("ray://")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
         raise _no_cluster(address, "it is neither auto nor HOST:PORT")
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise _no_cluster(address, first_line(error)) from None
+    if client:
+        raise _no_cluster(address, "through Ray's client, ray://, answers do not come as they are")
 
 
 @contextmanager
@@ -117,10 +130,15 @@ def _started(ray: Any, copies: int) -> Iterator[None]:
 @contextmanager
 def _joined(ray: Any, address: str) -> Iterator[None]:
     try:
-        with environment(_QUIET):
+        if address == "auto":
+            # A cluster that was killed still stands in Ray's file of the one that runs.
+            _check_answers(ray._private.services.canonicalize_bootstrap_address_or_die(address))
+        with environment(_QUIET | _ONCE):
             _init(ray, address=address)
+    except BadInput:
+        raise
     except Exception as error:
-        raise _no_cluster(address, first_line(error)) from error
+        raise _no_cluster(address, _why(error)) from error
     try:
         # `auto` takes any that it finds.
         if _OURS in ray._private.worker._global_node.get_session_dir_path():
@@ -128,6 +146,13 @@ def _joined(ray: Any, address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _why(error: Exception) -> str:
+    """What Ray says of not having joined a cluster."""
+    text = " ".join(str(error).split())
+    # The versions stand in lines of their own; elsewhere it is a traceback that follows.
+    return text if text.startswith("Version mismatch") else first_line(error).partition(". Last")[0]
 
 
 def _no_cluster(address: str | None, why: str) -> BadInput:

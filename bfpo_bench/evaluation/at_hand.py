@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.errors import BadInput, NotHere
 from bfpo_bench.data import HubUnavailable, OtherOption, Source, load_source
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.suites import Suite
@@ -33,6 +33,7 @@ def tasks_at_hand(
     Raises:
         BadInput: data cannot be had as asked for: a line for each source and, last, the options by
             which what is there would run.
+        NotHere: the same, and nothing is wrong with it but that it is not here.
     """
     arguments = (options.data_dir, options.variants, options.allow_unpinned)
     left_out = {
@@ -47,7 +48,9 @@ def tasks_at_hand(
         there = [t.task for t in wanted.everything if t not in error.problems]
         if not options.skip_missing or not there:
             *lines, last = _all_problems(options, suite, wanted, error)
-            raise BadInput(*lines, *(f"  {problem}" for problem in also.values()), last) from error
+            absent = all(isinstance(one, NotHere) for one in error.problems.values())
+            kind = NotHere if absent and not also else BadInput
+            raise kind(*lines, *(f"  {problem}" for problem in also.values()), last) from error
         left_out |= {
             spec.task: (
                 f"{spec.column}: left out by --skip-missing, as its data ({source_of(spec).name}) "

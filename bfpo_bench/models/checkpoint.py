@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from bfpo_bench.common.errors import BadInput, first_line, why_unreadable
+from bfpo_bench.common.errors import BadInput, NotHere, first_line, why_unreadable
 from bfpo_bench.common.foreign import MIB, foreign_json
 from bfpo_bench.common.progress import logged
 from bfpo_bench.common.text import valid_text
@@ -123,9 +123,11 @@ def from_hub(model: str, revision: str | None, code: bool = False) -> Path:
         code: Python files too; nothing runs them here.
 
     Raises:
-        BadInput: it cannot be had.
+        NotHere: it cannot be had.
+        BadInput: no model can have that name.
     """
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
 
     wanted = [*WANTED, "*.py"] if code else WANTED
     try:
@@ -137,7 +139,8 @@ def from_hub(model: str, revision: str | None, code: bool = False) -> Path:
             )
     except Exception as error:
         at = f" at revision {revision!r}" if revision else ""
-        raise BadInput(
+        kind = BadInput if isinstance(error, HFValidationError) else NotHere
+        raise kind(
             f"{model!r} is no folder here and could not be had from the hub{at} "
             f"({first_line(error)}); check the name, the network and, for gated models, HF_TOKEN."
         ) from error

@@ -125,6 +125,11 @@ class Home:
         """What the evaluations of a row have printed."""
         return self.inside / f"{name}.log"
 
+    def _note(self, name: str) -> Path:
+        """How the newest attempt at a row stands."""
+        # plan.json is the sweep's own.
+        return self.inside / f"{'.plan' if name == 'plan' else name}.json"
+
     def plan(self) -> Plan:
         """The sweep as it was last asked for.
 
@@ -156,7 +161,7 @@ class Home:
 
     def attempt(self, name: str) -> Attempt | None:
         """The newest attempt at a row; None where there was none, or its file is damaged."""
-        file = self.inside / f"{name}.json"
+        file = self._note(name)
         try:
             return of_kind(Attempt, read_json(file), file, _AGAIN)
         except (OSError, ValueError, BadInput):
@@ -164,7 +169,7 @@ class Home:
 
     def note(self, name: str, attempt: Attempt) -> None:
         """Writes down how an attempt stands."""
-        atomic_write(self.inside / f"{name}.json", json.dumps(asdict(attempt)) + "\n")
+        atomic_write(self._note(name), json.dumps(asdict(attempt)) + "\n")
 
     def bad_end(self, name: str, attempt: Attempt) -> str:
         """What is said of an attempt at a row that has not come to its end."""
@@ -174,7 +179,7 @@ class Home:
 
     def forget(self, name: str) -> None:
         """A new attempt is asked for."""
-        (self.inside / f"{name}.json").unlink(missing_ok=True)
+        self._note(name).unlink(missing_ok=True)
 
     def standing(self, name: str, planned: Planned, queue: Callable[[str], str | None]) -> Standing:
         """How a row stands now.

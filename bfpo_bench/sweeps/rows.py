@@ -7,21 +7,28 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic.dataclasses import dataclass as checked
 
-from bfpo_bench.common.errors import BadInput
+from bfpo_bench.common.errors import BadInput, NotHere
 from bfpo_bench.common.options import arguments
-from bfpo_bench.common.validate import STRICT, Text, validated
+from bfpo_bench.common.validate import STRICT, validated
 from bfpo_bench.common.yaml_text import yaml_file
+from bfpo_bench.data.hub import nothing_fetched
 from bfpo_bench.evaluation.options import EvaluateOptions
 from bfpo_bench.evaluation.resolve import output_folder, resolve
 from bfpo_bench.evaluation.target import find_target
 
 CHECKPOINT = re.compile(r"checkpoint-\d+")
+
+LONGEST = 200
+"""Bytes of a run directory's name; with what the files beside it are called, 255 can be had."""
+
+_NAME = re.compile(r"\w[^/\x00-\x1f]*")
 
 NOT_HERE = ("output", "fresh")
 """Options of evaluate that a sweep gives none of: it names the run directories itself, and an
@@ -65,7 +72,7 @@ def served_over_nodes(rows: Sequence[Row], place: str) -> list[str]:
 class _File:
     """A YAML file of models: each as on the command line, or with options of its own."""
 
-    models: tuple[Text | dict[str, Any], ...]
+    models: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ def find_rows(
         folder: of the sweep.
         checkpoints: see :class:`bfpo_bench.sweeps.options.SweepOptions`.
         known: names that rows had before, by their :func:`key`; they keep them.
-        fetch: look at hub ids too, which fetches them.
+        fetch: get from the hub what is not here; else that is taken for granted.
 
     Raises:
         BadInput: a line for everything that is wrong with any of them.
@@ -163,11 +170,11 @@ def _named(text: str, common: EvaluateOptions, checkpoints: bool) -> list[_Wante
     return wanted
 
 
-def _entry(
-    entry: str | dict[str, Any], place: str, common: EvaluateOptions, checkpoints: bool
-) -> list[_Wanted]:
+def _entry(entry: Any, place: str, common: EvaluateOptions, checkpoints: bool) -> list[_Wanted]:
     if isinstance(entry, str):
         entry = {"model": entry}
+    if not isinstance(entry, dict):
+        raise BadInput(f"a model is a text, or keys and values, not {entry!r}.")
     options = dict(entry)
     model, name = options.pop("model", None), options.pop("name", None)
     if not isinstance(model, str) or not model.strip():
@@ -178,7 +185,7 @@ def _entry(
                 f"{one!r} is nothing that a model of a sweep has; its run directory is called by "
                 "'name', and begins anew when it is deleted."
             )
-    if name is not None and (not isinstance(name, str) or not re.fullmatch(r"\w[^/\0]*", name)):
+    if name is not None and (not isinstance(name, str) or not _NAME.fullmatch(name)):
         raise BadInput(f"{name!r} cannot name a run directory; give a name without slashes.")
     found = _models(model, checkpoints)
     if name is not None and len(found) > 1:
@@ -242,6 +249,11 @@ def _names(
         if not longer:
             break
     for name, times in taken.items():
+        if len(os.fsencode(name)) > LONGEST:
+            faults.append(
+                f"no run directory is called by a name as long as {name[:40]}…; give the model a "
+                "shorter 'name' in a YAML file of models."
+            )
         if times > 1:
             same = [one for called, one in zip(tried, wanted, strict=True) if called == name]
             places = " and ".join(one.place for one in same)
@@ -264,15 +276,15 @@ def _faults(rows: Iterable[Row], fetch: bool) -> list[str]:
     """All that `evaluate` would refuse; what models have in common is looked at once."""
     faults: list[str] = []
     seen: set[str] = set()
-    for row in rows:
-        if not fetch and not is_folder(row.options.model):
-            continue
-        shared = key(replace(row.options, model=""))
-        try:
-            find_target(row.options, row.options.loading.chosen_backend())
-            if shared not in seen:
-                seen.add(shared)
-                resolve(row.options)
-        except BadInput as error:
-            faults += error.lines
+    with nullcontext() if fetch else nothing_fetched():
+        for row in rows:
+            shared = key(replace(row.options, model=""))
+            try:
+                find_target(row.options, row.options.loading.chosen_backend())
+                if shared not in seen:
+                    seen.add(shared)
+                    resolve(row.options)
+            except BadInput as error:
+                if fetch or not isinstance(error, NotHere):
+                    faults += error.lines
     return faults

@@ -32,6 +32,8 @@ class Whole:
     named: dict[str, Part] | None = None
     on: bool = False
     count: int = 1
+    either: bool | Literal["some"] = False
+    lines: tuple[Text | Part, ...] = ()
 
 
 def test_plain_content_becomes_the_type() -> None:
@@ -69,6 +71,8 @@ PART = {"name": "a"}
         ),
         ({"parts": [{}]}, "recipe r, parts[0]: 'name' is missing; add it."),
         ({"parts": 3}, "recipe r, parts must be a list, not 3."),
+        ({"either": 3}, "recipe r, either must be true or false, not 3."),
+        ({"lines": ["a", 3]}, "recipe r, lines[1] must be a text, not 3."),
         (
             {"parts": [{"name": True}]},
             "recipe r, parts[0], name must be a text, not True (YAML reads a bare yes or no as "

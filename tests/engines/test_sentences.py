@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import platform
 import shutil
+import socket
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from bfpo_bench import evaluate
 from bfpo_bench.common.errors import BadInput, RunFailed
 from bfpo_bench.engines import EngineOptions, choose_backend
+from bfpo_bench.engines.cluster import check_copies, connected
 from bfpo_bench.engines.tokenization import (
     fit_pair,
     load_tokenizer,
@@ -47,6 +50,46 @@ def test_a_cluster_that_does_not_answer_is_told_before_any_work(
     with pytest.raises(BadInput, match=rf"^no Ray cluster can be used at '{address}' \({why}\); "):
         evaluate(tiny_llama, suite="mini", judge="keyword", ray=address, output=run)
     assert not run.exists()
+
+
+def test_an_environment_s_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``auto`` is what ``RAY_ADDRESS`` says, without which Ray's own file of the last cluster."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray would try for a long time"))
+    with socket.socket() as taken:  # nobody listens there, and nobody else will
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        said = rf"^no Ray cluster can be used at '{address}' \(.*refused\); start one"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(BadInput, match=said):
+            check_copies("auto")
+        monkeypatch.delenv("RAY_ADDRESS")
+        check_copies("auto")
+        found = "ray._private.services.canonicalize_bootstrap_address_or_die"
+        monkeypatch.setattr(found, lambda _: address)
+        with pytest.raises(BadInput, match=said), connected("auto", 1):
+            pass
+        taken.listen()
+        client = rf"^no Ray cluster can be used at 'ray://{address}' \(through Ray's client"
+        with pytest.raises(BadInput, match=client):
+            check_copies(f"ray://{address}")
+
+
+def test_a_cluster_of_another_version_is_told_with_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    from ray._private.utils import check_version_info
+
+    theirs = {"ray_version": "2.1.0", "python_version": "3.9.1"}
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: check_version_info(theirs, "node here"))
+    with socket.create_server(("127.0.0.1", 0)) as open_port:
+        address = f"127.0.0.1:{open_port.getsockname()[1]}"
+        with pytest.raises(BadInput) as error, connected(address, 1):
+            pass
+    [line] = error.value.lines
+    assert "Ray: 2.1.0 Python: 3.9.1 This process on node here was started with: Ray: " in line
+    assert f"Ray: {ray.__version__} Python: {platform.python_version()}); start one" in line
 
 
 def test_copies_without_ray_are_told_before_any_work(

@@ -110,6 +110,16 @@ def test_a_file_gives_models_options_of_their_own(home: Path) -> None:
             "models: [{model: a/final, name: ../x}]",
             "'../x' cannot name a run directory",
         ),
+        (
+            ["m.yaml"],
+            'models: [{model: a/final, name: "x\\ny"}]',
+            "'x\\ny' cannot name a run directory",
+        ),
+        (
+            ["m.yaml"],
+            f"models: [{{model: a/final, name: {'x' * 201}}}]",
+            f"no run directory is called by a name as long as {'x' * 40}…; give the model a",
+        ),
         (["m.yaml"], "models: [{model: '*/final', name: x}]", "and */final stands for 2."),
         (
             ["m.yaml"],
@@ -126,6 +136,40 @@ def test_what_is_wrong_is_one_sentence(
         find_rows(models, COMMON, Path("runs"))
     [line] = error.value.lines
     assert sentence in line
+
+
+def test_every_entry_that_is_wrong_has_its_line(home: Path) -> None:
+    (home / "m.yaml").write_text("models: [3, null, {model: a/final, seed: x}, a/final]")
+    with pytest.raises(BadInput) as error:
+        find_rows(["m.yaml"], COMMON, Path("runs"))
+    first, second, third = error.value.lines
+    assert first == "m.yaml, models[0]: a model is a text, or keys and values, not 3."
+    assert second == "m.yaml, models[1]: a model is a text, or keys and values, not None."
+    assert third.startswith("m.yaml, models[2]: --seed must be a whole number")
+
+
+def test_a_dry_run_fetches_nothing_and_says_what_is_wrong(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the hub would be asked for is taken for granted; what cannot be there is not."""
+    from huggingface_hub import constants
+
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("socket.getaddrinfo", asked)
+    monkeypatch.setattr("socket.create_connection", asked)
+    monkeypatch.setattr("socket.socket.connect", asked)
+    (tmp_path / "file").touch()
+    common = EvaluateOptions("", suite="mini", judge="harmbench-llama2-13b")
+    rows = find_rows([str(tiny_llama), "org/model"], common, tmp_path / "runs", fetch=False)
+    assert [row.options.model for row in rows] == [str(tiny_llama), "org/model"]
+    wrong = [str(tmp_path / "file"), "/nowhere/m", "not/a/hub/id", "org/x y"]
+    with pytest.raises(BadInput) as error:
+        find_rows(wrong, common, tmp_path / "runs", fetch=False)
+    assert [name in line for name, line in zip(wrong, error.value.lines, strict=True)] == [True] * 4
+    assert constants.HF_HUB_OFFLINE is False
 
 
 def test_all_that_is_wrong_is_said_before_anything_runs(tiny_llama: Path, tmp_path: Path) -> None:
