@@ -178,7 +178,8 @@ def test_seeds_of_one_training_make_one_row(tmp_path: Path, stages: int) -> None
     runs = []
     for seed in (7, 5):
         name = f"ipo-{seed}"
-        runs += [synthetic_run(tmp_path / name, name, {"advbench": 60 + seed}, weights=name)]
+        truth, tasks = {"advbench": 60.0 + seed}, ("advbench",)
+        runs += [synthetic_run(tmp_path / name, name, truth, tasks=tasks, weights=name)]
         # Drawn by the seed from one file: no other data. A first stage makes the second one's base.
         first = {"method": "dpo", "seed": seed, "base": "sft"}
         more = {"recipe": {"first": first}, "base": name} if stages == 2 else {}
