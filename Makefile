@@ -35,8 +35,10 @@ types: $(VENV)/.dev
 
 # One process per core; files kept whole (their fixtures are shared) and given out in the order of
 # tests/conftest.py, longest first; one thread per process: two torch threads that wait for one busy
-# core are many times slower than one.
+# core are many times slower than one. Compiled first: where Python may write no bytecode
+# (PYTHONDONTWRITEBYTECODE), each of the hundreds of programs that tests start would do it anew.
 tests: $(VENV)/.dev
+	$(BIN)/python -m compileall -q bfpo_bench
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # Nothing is fetched, neither now nor by a reader of the pages.

@@ -28,6 +28,7 @@ REPO = Path(__file__).resolve().parents[1]
 LONGEST_FIRST = (
     *("toy_world/test_methods.py", "toy_world/test_models.py", "test_real_model.py"),
     *("crash/test_kill_vllm.py", "engines/vllm/test_engine.py", "training/test_distributed.py"),
+    "engines/vllm/test_serve.py",
     *("engines/test_copies.py", "crash/test_kill_copies.py"),
     *("crash/test_kill.py", "engines/test_copied.py", "sweeps/test_run.py"),
     *("engines/openai/test_vllm_server.py", "benchmarks/test_gpu.py", "models/test_adapters.py"),
