@@ -46,16 +46,25 @@ def merge(
     one, other = find_model(first), find_model(second)
     progress = Progress()
     for share in shares:
-        folder = output if len(shares) == 1 else output / f"q-{share:g}"
+        said = _written(share)
+        folder = output if len(shares) == 1 else output / f"q-{said}"
         merge_models(one, other, share, folder, progress)
-        say(f"The model at q = {share:g} is in {folder}; {RECORD} in it says what it is made of.")
+        say(f"The model at q = {said} is in {folder}; {RECORD} in it says what it is made of.")
+
+
+def _written(share: float) -> str:
+    """A share in as few digits as say which it is: no two of a front have one folder."""
+    short = f"{share:g}"
+    return short if float(short) == share else repr(share)
 
 
 def _shares(text: str) -> list[float]:
     from bfpo_bench.common.errors import BadInput
 
     try:
-        return list(dict.fromkeys(float(one) for one in text.split(",")))
+        # abs, for -0 is the same as 0.
+        numbers = (float(one) for one in text.split(","))
+        return list(dict.fromkeys(abs(one) if one == 0 else one for one in numbers))
     except ValueError:
         raise BadInput(
             f"--q takes numbers from 0 to 1 with commas between them, such as 0.25,0.5, not "

@@ -98,6 +98,11 @@ def merge_models(
     }
     if (found := _merged_before(output, made_of)) is not None:
         return found
+    if output.is_dir() and any(output.iterdir()):
+        raise BadInput(
+            f"{output} holds files already, and not this mixture of these models; name another "
+            "folder with --output."
+        )
     with atomic_folder(output, force=False) as staged:
         _copy_beside(first, staged)
         with progress.stage(f"merge at q = {q:g}", len(tensors), unit="tensors"):
@@ -284,16 +289,26 @@ def _write_tensor(
                     f"{name} is {tensor.dtype} and differs in the two models, and such numbers "
                     "have no mean; merge the models before they are quantised."
                 )
-            one = _mixed(one, other, tensor.dtype, q)
+            one = _mixed(name, one, other, tensor.dtype, q)
         written.write(one)
         left -= len(one)
 
 
-def _mixed(one: bytearray, other: bytearray, dtype: str, q: float) -> bytearray:
-    """A block of the mixture: float64 products, rounded once to the number format."""
+def _mixed(name: str, one: bytearray, other: bytearray, dtype: str, q: float) -> bytearray:
+    """A block of the mixture: float64 products, rounded once to the number format.
+
+    Raises:
+        BadInput: some of it is no number.
+    """
     import torch
 
     kind = getattr(torch, FLOATS[dtype])
     a, b = (torch.frombuffer(block, dtype=kind).double() for block in (one, other))
     mixed = (1 - q) * a + q * b if 0 < q < 1 else (b if q else a)
+    if not mixed.isfinite().all():
+        which = "first" if not a.isfinite().all() else "second"
+        raise BadInput(
+            f"{name} holds weights that are no numbers in the {which} model, and so would the "
+            "mixture; copy that model again, or train it anew."
+        )
     return bytearray(mixed.to(kind).view(torch.uint8).numpy().tobytes())

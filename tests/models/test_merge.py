@@ -93,6 +93,11 @@ def test_the_ends_of_a_front_are_the_two_models(models: tuple[Path, Path], tmp_p
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert (tmp_path / "f" / "q-1" / "model.safetensors").stat().st_mtime_ns == before
     assert (tmp_path / "f" / "q-0.5" / "merge.json").is_file()
+    # Shares that are alike in their first six digits are two models all the same, and -0 is 0.
+    arguments[4] = "-0,0,0.12345671,0.12345672"
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    found = {json.loads(one.read_text())["q"] for one in tmp_path.glob("f/*/merge.json")}
+    assert found == {0.0, 0.12345671, 0.12345672, 0.5, 1.0}
 
 
 def test_no_tensor_is_in_memory_whole(
@@ -108,7 +113,9 @@ def test_no_tensor_is_in_memory_whole(
     second = merge._tensors(find_model(str(other)))
     read: list[int] = []
     mixed = merge._mixed
-    monkeypatch.setattr(merge, "_mixed", lambda a, *more: read.append(len(a)) or mixed(a, *more))
+    monkeypatch.setattr(
+        merge, "_mixed", lambda n, a, *more: read.append(len(a)) or mixed(n, a, *more)
+    )
     tracemalloc.start()
     try:
         merge._write_file(source, tmp_path / "out", second, 0.5, Progress(show=False))
@@ -166,6 +173,11 @@ NORM = "model.norm.weight"
         (tensors(lambda w: {k: v for k, v in w.items() if k != NORM}), 0.5, f"no tensor {NORM}"),
         (tensors(lambda w: {**w, NORM: w[NORM].float()}), 0.5, f"{NORM} is BF16 in one and F32"),
         (tensors(lambda w: {**w, NORM: w[NORM][:5].clone()}), 0.5, rf"{NORM} has the shape \["),
+        (
+            tensors(lambda w: {**w, NORM: w[NORM] * float("nan")}),
+            0.5,
+            f"{NORM} holds weights that are no numbers in the second model",
+        ),
         (tokenizer, 0.5, r"tokenizers differ \(in tokenizer.json\)"),
         (template, 0.5, "their chat templates differ"),
         (lambda folder: None, 1.5, "share, from 0 to 1, not 1.5"),
@@ -219,7 +231,8 @@ def test_quantised_weights_are_refused_and_nothing_is_left(
     save_file({**whole, "packed": whole["packed"] + 1}, same / "model.safetensors")
     with pytest.raises(BadInput, match="packed is I32 and differs"):
         merged(one, same, 0.5, tmp_path / "half")
-    with pytest.raises(BadInput, match="holds files already"):
+    # Of merge, which has no --force.
+    with pytest.raises(BadInput, match="and not this mixture of these models; name"):
         merged(one, same, 0.5, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == [
         *("one", "other", "out", "same"),
