@@ -139,7 +139,11 @@ def _results(kept: Kept, before: Results, store: Store) -> Results:
     if not gone:
         return found
     cells = {task: cell for task, cell in before.tasks.items() if task in kept.logs}
-    tasks, averages = renewed(before, cells, store)
+    try:
+        tasks, averages = renewed(before, cells, store)
+    except (ArithmeticError, ValueError) as error:
+        [(path, _), *_] = kept.logs.values()
+        raise BadInput(f"{path} is not what was exported ({error!r}); {_ADVICE}") from error
     return replace(found, tasks=tasks, averages=averages)
 
 

@@ -86,13 +86,16 @@ def make(kind: str, folder: Path, whole: Path) -> list[Path]:
         return [written(folder / name, content) for name, content in named.items()]
     if kind == "inspect":
         return [INSPECT]
-    if kind in ("newer", "newer of ours", "damaged"):
-        log = sorted(export_run(whole, "inspect", folder / "logs").path.iterdir())[0]
+    if kind in ("newer", "newer of ours", "damaged", "no share"):
+        logs = export_run(whole, "inspect", folder / "logs").path
+        log = sorted(logs.glob("*advbench*"))[0]
 
         def change(header: dict[str, Any]) -> None:
             ours = header["eval"]["metadata"]["bfpo_bench"]
             if kind == "newer":
                 header["version"] = 3
+            elif kind == "no share":
+                ours["results"]["tasks"]["bfpo_advbench"]["metrics"]["refused"] = 5.0
             elif kind == "damaged":
                 ours["run"]["identity"] = {"tasks": 5}
             else:
@@ -158,6 +161,7 @@ SENTENCES = [
     ),
     ("newer of ours", {}, "x.eval was written by a newer bfpo-bench (schema 9, this one knows 1);"),
     ("damaged", {}, "x.eval is damaged ("),
+    ("no share", {}, "x.eval is not what was exported (ValueError("),
     ("bomb", {}, "x.eval is a damaged log (header.json: it has 268435457 bytes); copy it again."),
     ("encrypted", {}, "is encrypted, password required for extraction); copy it again."),
     ("lzma", {}, "x.eval is a damaged log (header.json: Corrupt input data); copy it again."),
