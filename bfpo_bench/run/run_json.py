@@ -31,10 +31,15 @@ class _Content:
 
 @dataclass(frozen=True, config=SEEN)
 class _Identity:
-    tasks: dict[str, dict[str, Any]]
+    tasks: dict[str, _Task]
     data: dict[str, dict[str, Any]]
     also: dict[str, dict[str, Any]] = field(default_factory=dict)
     system_prompt: str | None = None
+
+
+@dataclass(frozen=True, config=SEEN)
+class _Task:
+    generation: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, config=SEEN)

@@ -235,6 +235,16 @@ def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
             json.dumps({"schema": 1, "sessions": [], "identity": {"data": {}}}),
             r"identity: 'tasks' is missing\); begin the run again with --fresh",
         ),
+        (
+            json.dumps(
+                {
+                    "schema": 1,
+                    "sessions": [],
+                    "identity": {"data": {}, "tasks": {"t": {"generation": 5}}},
+                }
+            ),
+            r"tasks, t, generation must be keys and values, not 5",
+        ),
     ],
 )
 def test_damaged_and_newer_runs(tmp_path: Path, content: str, sentence: str) -> None:
