@@ -110,11 +110,14 @@ def _set_up(task: Any, name: str, run: RunSamples) -> None:
 
 def _generation_kwargs(generation: dict[str, Any]) -> dict[str, Any]:
     """The run's sampling in lm-eval's words."""
-    sampled = generation["temperature"] > 0
-    kwargs = {"do_sample": sampled, "temperature": generation["temperature"]}
-    if sampled and generation["top_p"] < 1:
-        kwargs["top_p"] = generation["top_p"]
-    return {**kwargs, "max_gen_toks": generation["max_new_tokens"], "until": generation["stop"]}
+    kwargs: dict[str, Any] = {}
+    # An imported run holds only what another tool's files have said.
+    if (temperature := generation.get("temperature")) is not None:
+        kwargs = {"do_sample": temperature > 0, "temperature": temperature}
+        if temperature > 0 and generation.get("top_p", 1) < 1:
+            kwargs["top_p"] = generation["top_p"]
+    theirs = {"max_new_tokens": "max_gen_toks", "stop": "until"}
+    return kwargs | {theirs[name]: generation[name] for name in theirs if name in generation}
 
 
 def _write_samples(run: RunSamples, name: str, task: Any, path: Path) -> TaskSummary:

@@ -116,6 +116,16 @@ def test_lm_evals_files_are_the_same_numbers_and_are_not_ranked(
     why = unlike([own, replace(own, name="other"), entry(done.path)], COLUMNS["toxigen"])
     [said] = why.values()
     assert "answers from lm-eval instead of bfpo-bench" in said
+    # Out again, with the sampling that the files have said: all but where to stop.
+    third = export_run(done.path, "lm-eval", tmp_path / "third")
+    assert third.samples == 18
+    first, last = (
+        json.loads(next(folder.rglob("results_*.json")).read_text(encoding="utf-8"))["configs"]
+        for folder in (tmp_path / "files", third.path)
+    )
+    kwargs = first["bfpo_advbench"]["generation_kwargs"]
+    assert kwargs.pop("until") == []
+    assert last["bfpo_advbench"]["generation_kwargs"] == kwargs
 
 
 def test_logs_of_two_runs_are_not_mixed(whole: Path, tmp_path: Path) -> None:
