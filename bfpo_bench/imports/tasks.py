@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +96,13 @@ def find_tasks(logs: Sequence[Log], options: ImportOptions) -> list[Imported]:
         BadInput: an answer is not what it should be, or of none of the task's items; or there are
             tasks of several suites.
     """
+    ours: dict[str, str] = {}
     together: dict[str, list[Log]] = {}
     for log in logs:
-        together.setdefault(options.task or _plain(log.task), []).append(log)
-    found = [_task(tuple(some), options) for some in together.values()]
+        if log.task not in ours:
+            ours[log.task] = _free(_plain(log.task), ours.values())
+        together.setdefault(options.task or ours[log.task], []).append(log)
+    found = [_task(name, tuple(some), options) for name, some in together.items()]
     suites = {task.suite.name: task.name for task in found}
     if len(suites) > 1:
         (one, first), (other, second), *_ = suites.items()
@@ -108,13 +112,13 @@ def find_tasks(logs: Sequence[Log], options: ImportOptions) -> list[Imported]:
     return found
 
 
-def _task(logs: tuple[Log, ...], options: ImportOptions) -> Imported:
+def _task(plain: str, logs: tuple[Log, ...], options: ImportOptions) -> Imported:
     name = logs[0].task
     if options.task is not None:
         return _looked_up(logs, *_of_a_suite(options.task, options.suite), options)
     if name in task_names() and any(answer.row is not None for answer in _answers(logs)):
         return _with_rows(logs, *_of_a_suite(name, options.suite))
-    return _own(logs, options)
+    return _own(plain, logs, options)
 
 
 def _answers(logs: Iterable[Log]) -> Iterator[Answer]:
@@ -240,7 +244,7 @@ def _with_rows(logs: tuple[Log, ...], suite: Suite, spec: SuiteTask) -> Imported
     return Imported(suite, spec, logs, tuple(items), about, metrics, tuple(marks))
 
 
-def _own(logs: tuple[Log, ...], options: ImportOptions) -> Imported:
+def _own(name: str, logs: tuple[Log, ...], options: ImportOptions) -> Imported:
     """Prompts that are a column of their own, in no average."""
     asked: list[str | None] = []
     for answer in _answers(logs):
@@ -256,7 +260,6 @@ def _own(logs: tuple[Log, ...], options: ImportOptions) -> Imported:
     _require(rows, logs)
     named = zip(ids, range(len(ids)), rows, strict=True)
     items = tuple(None if line is None else next(named) for line in asked)
-    name = _plain(logs[0].task)
     digest = hashlib.sha256("\n".join(sorted(map(json.dumps, lines))).encode("ascii")).hexdigest()
     source: dict[str, str | int | None] = {
         "name": f"imported_{name}",
@@ -295,6 +298,12 @@ def _plain(name: str) -> str:
     if name in task_names():
         return name
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:60] or "prompts"
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, or the first of its followers that no other task has: ``prompts_2``."""
+    names = (f"{name}_{number}" if number > 1 else name for number in count(1))
+    return next(one for one in names if one not in taken)
 
 
 def _require(items: Sequence[Item | Row], logs: Sequence[Log]) -> None:

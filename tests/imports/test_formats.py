@@ -135,6 +135,15 @@ def test_a_log_that_has_no_end_yet(tmp_path: Path) -> None:
     assert "inspect_ai's log of my_task is not whole: its status is started" in marks(run)
 
 
+def test_tasks_whose_names_have_nothing_plain_stay_apart(tmp_path: Path) -> None:
+    files = [written(tmp_path / f"{name}.json", completions()) for name in ("安全", "越狱", "x y")]
+    found = read_results(imported(tmp_path, *files, model="m") / "results.json").tasks
+    names = ["prompts", "prompts_2", "x_y"]
+    assert [(cell.task, cell.n) for cell in found.values()] == [
+        (f"imported_{name}", 2) for name in names
+    ]
+
+
 def test_files_that_were_sampled_otherwise(tmp_path: Path) -> None:
     """Only what all of them say is known."""
     files = [
