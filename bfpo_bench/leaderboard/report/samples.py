@@ -37,16 +37,16 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bfpo_bench.common.errors import BenchError
 from bfpo_bench.helpfulness.annotation import TASK as ALPACA_TASK
-from bfpo_bench.helpfulness.annotation import TIE
 from bfpo_bench.leaderboard.columns import ALPACA, COLUMN_OF_TASK
 from bfpo_bench.leaderboard.report.escaping import named
+from bfpo_bench.leaderboard.report.of_run import OpenRun, enter_verdicts, frame_of, judge_entry
 from bfpo_bench.run.run_json import read_evaluation
 from bfpo_bench.run.store import AnnotationRecord, ResponseRecord, Store, VerdictRecord, source_row
 from bfpo_bench.suites import packaged_task, task_names
@@ -57,16 +57,7 @@ END = 16
 ROWS_PER_CHUNK = 400
 """Samples in one file: about half a megabyte of text, a few hundredths of a second to open."""
 
-_HARMLESS, _HARMFUL, _UNKNOWN, _NOT_JUDGED, _NOT_ANSWERED = b"01234"
-_BETTER, _WORSE, _DRAW, _UNUSABLE = b"5678"
-_REFUSALS = ("compliance", "partial_refusal", "full_refusal", None)
-_REFUSAL: dict[str | None, int] = dict(zip(_REFUSALS, b"0123", strict=True))
-_NOT_ASKED = b"4"[0]
-_VERDICT = {False: _HARMLESS, True: _HARMFUL, None: _UNKNOWN}
 _Record = TypeVar("_Record", ResponseRecord, VerdictRecord, AnnotationRecord)
-
-_FEW_FRAMES = 64
-"""More prompts than that are no template but texts of their own."""
 
 
 @dataclass(frozen=True)
@@ -78,61 +69,6 @@ class _Row:
     item: str
     category: str | None
     reference: str | None
-
-
-@dataclass
-class _Judged:
-    """One judge's or annotator's verdicts on one run, by row.
-
-    Attributes:
-        p: of harm, or of being better than the reference, in thousandths; -1 for none.
-        refusals, p_refusal: the same of refusals, of a judge who gives such verdicts.
-    """
-
-    verdicts: bytearray
-    p: list[int]
-    refusals: bytearray
-    p_refusal: list[int]
-    annotator: bool = False
-
-    @classmethod
-    def of(cls, rows: int) -> _Judged:
-        """Nothing judged yet."""
-        nothing = [-1] * rows
-        return cls(
-            *(bytearray([_NOT_JUDGED]) * rows, nothing),
-            *(bytearray([_NOT_ASKED]) * rows, nothing.copy()),
-        )
-
-    @property
-    def refuses(self) -> bool:
-        """Whether it says what is refused."""
-        return any(said in self.refusals for said in b"012")
-
-    @property
-    def alone(self) -> bool:
-        """Whether it says that and not what is harmful."""
-        return self.refuses and not any(v in (_HARMLESS, _HARMFUL) for v in self.verdicts)
-
-
-@dataclass
-class _Run:
-    """An open run while its answers are written."""
-
-    name: str
-    path: Path
-    store: Store
-    own: tuple[str, ...] = ()
-    annotations: dict[tuple[str, str], list[AnnotationRecord]] = field(default_factory=dict)
-    judges: dict[str, _Judged] = field(default_factory=dict)
-    frames: dict[tuple[str, str], int] = field(default_factory=dict)
-    answered: bytearray = field(default_factory=bytearray)
-
-    def judge(self, name: str) -> _Judged:
-        """Its verdicts; a judge is listed from when it is first asked for."""
-        if name not in self.judges:
-            self.judges[name] = _Judged.of(len(self.answered))
-        return self.judges[name]
 
 
 def write_samples(
@@ -178,14 +114,14 @@ def _reading(run: Path) -> Iterator[None]:
 
 
 def _write(runs: Sequence[tuple[str, Path]], folder: Path) -> tuple[int, str]:
-    opened: list[_Run] = []
+    opened: list[OpenRun] = []
     try:
         rows: dict[tuple[str, str], _Row] = {}
         tasks: dict[str, None] = {}
         for name, path in runs:
             with _reading(path):
                 identity = read_evaluation(path)["identity"]
-                opened.append(_Run(name, path, Store(path / "samples.sqlite", read_only=True)))
+                opened.append(OpenRun(name, path, Store(path / "samples.sqlite", read_only=True)))
                 run = opened[-1]
                 run.annotations = _by_item(run.store.annotations().values())
                 # The judges that the run's own results count stand first.
@@ -243,7 +179,7 @@ def _answered(store: Store, task: str) -> Iterator[_Row]:
 
 
 def _write_texts(
-    runs: Sequence[_Run], rows: Sequence[_Row], start: int, folder: Path
+    runs: Sequence[OpenRun], rows: Sequence[_Row], start: int, folder: Path
 ) -> dict[str, str]:
     number = start // ROWS_PER_CHUNK
     part = rows[start : start + ROWS_PER_CHUNK]
@@ -265,8 +201,8 @@ def _write_texts(
                 # A seed has 64 bits, a number of JavaScript 53.
                 str(response.seed),
                 *(response.prompt_tokens, response.tokens, response.cut_tokens),
-                _frame(run, response),
-                _judge_all(
+                frame_of(run, response),
+                enter_verdicts(
                     run,
                     verdicts.get((row.task, row.item), []),
                     run.annotations.get((row.task, row.item), []),
@@ -301,45 +237,7 @@ def _by_item(records: Iterable[_Record]) -> dict[tuple[str, str], list[_Record]]
     return found
 
 
-def _judge_all(
-    run: _Run,
-    verdicts: Sequence[VerdictRecord],
-    annotations: Sequence[AnnotationRecord],
-    at: int,
-) -> list[str | None]:
-    """Enters the verdicts on a response into the columns; what each judge said of it."""
-    said: dict[str, str] = {}
-    for verdict in sorted(verdicts, key=lambda one: (one.judge, one.key)):
-        judged = run.judge(verdict.judge)
-        judged.verdicts[at] = _VERDICT[verdict.harmful]
-        judged.refusals[at] = _REFUSAL[verdict.refusal]
-        if verdict.p_harmful is not None:
-            judged.p[at] = round(1000 * verdict.p_harmful)
-        if verdict.p_refusal is not None:
-            judged.p_refusal[at] = round(1000 * verdict.p_refusal)
-        said[verdict.judge] = verdict.raw
-    for one in annotations:
-        judged = run.judge(one.annotator)
-        judged.annotator = True
-        judged.verdicts[at] = _UNUSABLE
-        if one.preference is not None:
-            above, below = one.preference > TIE, one.preference < TIE
-            judged.verdicts[at] = _BETTER if above else _WORSE if below else _DRAW
-            judged.p[at] = round(1000 * (one.preference - 1))
-        if one.raw is not None:
-            said[one.annotator] = one.raw
-    return [said.get(judge) for judge in run.judges]
-
-
-def _frame(run: _Run, response: ResponseRecord) -> int | str:
-    before, found, after = response.prompt.partition(response.question)
-    frame = (before, after)
-    if not found or (frame not in run.frames and len(run.frames) == _FEW_FRAMES):
-        return response.prompt
-    return run.frames.setdefault(frame, len(run.frames))
-
-
-def _index(runs: Sequence[_Run], rows: Sequence[_Row], tasks: Sequence[str]) -> dict[str, Any]:
+def _index(runs: Sequence[OpenRun], rows: Sequence[_Row], tasks: Sequence[str]) -> dict[str, Any]:
     counts = dict.fromkeys(tasks, 0)
     categories: dict[str, int] = {}
     category = []
@@ -356,27 +254,10 @@ def _index(runs: Sequence[_Run], rows: Sequence[_Row], tasks: Sequence[str]) -> 
             {
                 "name": named(run.name),
                 "frames": [list(frame) for frame in run.frames],
-                "judges": [_judge(run, judge) for judge in list(run.judges) or [""]],
+                "judges": [judge_entry(run, judge) for judge in list(run.judges) or [""]],
             }
             for run in runs
         ],
-    }
-
-
-def _judge(run: _Run, name: str) -> dict[str, Any]:
-    judged = run.judge(name)
-    verdicts = judged.verdicts
-    if judged.alone:
-        verdicts = verdicts.replace(bytes([_UNKNOWN]), bytes([_NOT_JUDGED]))
-    pairs = zip(verdicts, run.answered, strict=True)
-    return {
-        "name": named(name),
-        "annotator": judged.annotator,
-        "verdicts": bytes(v if there else _NOT_ANSWERED for v, there in pairs).decode("ascii"),
-        "p": judged.p if any(p >= 0 for p in judged.p) else None,
-        "refusals": judged.refusals.decode("ascii") if judged.refuses else None,
-        "p_refusal": judged.p_refusal if any(p >= 0 for p in judged.p_refusal) else None,
-        "harm": not judged.annotator and not judged.alone,
     }
 
 
