@@ -29,9 +29,9 @@ def markdown(results: Results) -> str:
         lines += ["**A demonstration on a few bundled items; these numbers measure nothing.**", ""]
     row = _row(results)
     lines += [
-        f"| Model | {' | '.join(row)} |",
+        f"| {' | '.join(['Model', *row])} |",
         f"|---|{'---:|' * len(row)}",
-        f"| {name} | {' | '.join(row.values())} |",
+        f"| {' | '.join([name, *row.values()])} |",
         "",
         "| Task | Group | Score (%) | 95 % interval | n | Unknown | No answer | Ended by |",
         "|---|---|---:|---:|---:|---:|---:|---|",
