@@ -11,9 +11,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import psutil
 import pytest
 
 from bfpo_bench.client import Server
@@ -23,6 +23,7 @@ from bfpo_bench.engines.protocol import EngineOptions
 from bfpo_bench.engines.vllm import layout, server
 from bfpo_bench.engines.vllm.layout import Layout
 from bfpo_bench.engines.vllm.server import VLLMServer
+from tests.common.test_processes import alive
 
 REPO = Path(__file__).parents[3]
 PROGRAM = (sys.executable, "-m", "tests.engines.vllm.serve_program", "serve")
@@ -37,16 +38,17 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("SLURM_JOB_NODELIST", raising=False)
 
 
+def noted(tmp_path: Path) -> list[int]:
+    """Processes of the servers that have begun, their helpers' too."""
+    file = tmp_path / "noted"
+    return [int(pid) for pid in file.read_text().split()] if file.exists() else []
+
+
 def left(tmp_path: Path) -> list[int]:
-    """Processes of the server, its helper's too, that still run."""
-    noted = tmp_path / "noted"
-    pids = [int(pid) for pid in noted.read_text().split()] if noted.exists() else []
+    """Those that still run."""
+    pids = noted(tmp_path)
     assert pids
-    return [
-        pid
-        for pid in pids
-        if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    ]
+    return [pid for pid in pids if alive(pid)]
 
 
 # ----------------------------------------------------------------------------- what is asked for
@@ -131,6 +133,12 @@ def test_a_model_that_is_not_loaded(
 ) -> None:
     monkeypatch.setenv("SERVES", how)
     monkeypatch.setattr(server, "PATIENCE", 0.5)
+
+    def now() -> float:
+        """No time passes until the program has said what it does."""
+        return 1000.0 if len(noted(tmp_path)) == 2 else 0.0
+
+    monkeypatch.setattr(server, "time", SimpleNamespace(monotonic=now, sleep=time.sleep))
     with pytest.raises(RunFailed) as caught:
         begin(tmp_path, **more)
     assert str(caught.value) == sentence.format(folder=tmp_path)
@@ -199,13 +207,13 @@ def test_a_command_that_is_stopped_leaves_nothing_behind(
     monkeypatch.setenv("SERVES", "hangs")
     job = subprocess.Popen([sys.executable, "-c", STARTER, str(tmp_path)], stderr=subprocess.PIPE)
     until = time.monotonic() + 60
-    while not (tmp_path / "noted").exists() or len((tmp_path / "noted").read_text().split()) < 2:
+    while len(noted(tmp_path)) < 2:
         assert time.monotonic() < until
         time.sleep(0.05)
     assert len(left(tmp_path)) == 2
     job.send_signal(number)
     job.communicate(timeout=60)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while left(tmp_path) and time.monotonic() < until:  # the watcher ends them
         time.sleep(0.05)
     assert left(tmp_path) == []
