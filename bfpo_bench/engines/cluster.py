@@ -254,17 +254,22 @@ def check_room(ray: Any, copies: int, gpus: int) -> None:
 
 
 def no_room(ray: Any, gpus: int, seconds: float) -> str:
-    """That a copy has waited so long for a node, and what is missing."""
+    """That a copy has not begun within so long, and what is missing.
+
+    Ray does not tell a copy that has no node from one whose process is slow to start.
+    """
     free = ray.available_resources()
     largest = max(nodes(ray), default=(0, 0))
-    there = words(int(free.get("GPU", 0)), int(free.get("CPU", 0)))
+    there = int(free.get("GPU", 0)), int(free.get("CPU", 0))
     advice = "end what else runs there, or add nodes"
     if largest[0] < gpus:
         advice = "add a node that has it, or lower --tensor-parallel-size"
+    elif there[0] >= gpus and there[1]:
+        advice = "if that is on one node, Python is slow to start there"
     return (
-        f"no node had room for a copy of the model within {seconds:g} seconds: it needs "
-        f"{words(gpus, 1)} of one node, the largest node has {words(*largest)}, and {there} are "
-        f"free on all of the cluster; {advice}."
+        f"no copy of the model has begun within {seconds:g} seconds: it needs "
+        f"{words(gpus, 1)} of one node, the largest node has {words(*largest)}, and "
+        f"{words(*there)} are free on all of the cluster; {advice}."
     )
 
 

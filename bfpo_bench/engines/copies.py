@@ -96,7 +96,7 @@ class Copies:
                 partial(cluster.noted, self._recalled),
             )
             self._hands.append(Hand(actor))
-        self._gather(max(1, fitting))
+        self._gather(max(1, fitting), shared=options.ray is not None)
         loaded = [hand.loaded for hand in self._hands if hand.loaded]
         self.max_length = loaded[0].max_length
         self._limits = tuple(map(min, zip(*(one.limits for one in loaded), strict=True)))
@@ -114,21 +114,26 @@ class Copies:
                 *(ray.get_runtime_context().gcs_address, more),
             )
 
-    def _gather(self, wanted: int) -> None:
-        """Waits for so many copies, and for all that have found a node."""
+    def _gather(self, wanted: int, shared: bool) -> None:
+        """Waits for so many copies, and for all that have found a node.
+
+        Args:
+            wanted: how many the nodes can hold.
+            shared: others may use these nodes, so that there may be room for fewer, or for none.
+        """
         told = False
         while coming := [hand for hand in self._hands if hand.coming]:
             ready = len(self._hands) - len(coming)
             loading = any(hand.node for hand in coming)
             if ready >= wanted and not loading:
                 return
-            patience = SOON_SECONDS if ready or not told else PLACE_SECONDS
+            patience = SOON_SECONDS if shared and (ready or not told) else PLACE_SECONDS
             if self._listen(None if loading else patience) is not None:
                 continue
             if ready:
                 return
             missing = cluster.no_room(self._ray, self._gpus, patience)
-            if told:
+            if told or not shared:
                 raise RunFailed(missing)
             log.warning("Waiting %g seconds more at most: %s", PLACE_SECONDS, missing)
             told = True

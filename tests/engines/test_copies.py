@@ -215,12 +215,27 @@ def test_a_cluster_that_others_use(
     with pytest.raises(RunFailed) as caught:
         copies(Doubler, 1, ray="auto")
     missing = (
-        "no node had room for a copy of the model within {} seconds: it needs 0 GPUs and 1 CPU of "
-        "one node, the largest node has 0 GPUs and 1 CPU, and 0 GPUs and 0 CPUs are free on all of "
-        "the cluster; end what else runs there, or add nodes."
+        "no copy of the model has begun within {} seconds: it needs 0 GPUs and 1 CPU of one node, "
+        "the largest node has 0 GPUs and 1 CPU, and 0 GPUs and 0 CPUs are free on all of the "
+        "cluster; end what else runs there, or add nodes."
     )
     assert str(caught.value) == missing.format(1)
     assert caplog.messages == ["Waiting 1 seconds more at most: " + missing.format(0.5)]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "free", "advice"),
+    [
+        (2, {"GPU": 1.0, "CPU": 8.0}, "end what else runs there, or add nodes."),
+        (2, {"GPU": 2.0, "CPU": 8.0}, "if that is on one node, Python is slow to start there."),
+        (2, {"GPU": 2.0}, "end what else runs there, or add nodes."),
+        (3, {}, "add a node that has it, or lower --tensor-parallel-size."),
+    ],
+)
+def test_what_a_copy_waits_for(gpus: int, free: dict[str, float], advice: str) -> None:
+    node = {"Alive": True, "Resources": {"GPU": 2.0, "CPU": 8.0}}
+    ray = SimpleNamespace(nodes=lambda: [node], available_resources=lambda: free)
+    assert clusters.no_room(ray, gpus, 20).endswith(f"of the cluster; {advice}")
 
 
 def test_killed_again_and_again(
