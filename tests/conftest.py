@@ -55,6 +55,10 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # libraries look at the end of the process whether all of theirs is gone
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {REPO / "tests" / name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: order.get(item.path, len(order)))
