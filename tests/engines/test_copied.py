@@ -40,14 +40,9 @@ def here() -> Iterator[None]:
 
 
 def test_a_copy_ranks_like_a_model_that_is_loaded_here(
-    here: None,
-    tiny_llama: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    here: None, tiny_llama: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A Ray that runs already; two copies of a reward model are those below."""
-    monkeypatch.setattr("bfpo_bench.engines.copies.SOON_SECONDS", 600.0)
     folder = make_llama_reward(tmp_path / "reward", tiny_llama)
     items = [Comparison(f"Bike {n}?", n * "In the shed. ", "I can't.") for n in range(30)]
     assert rank(folder, items, ray="auto") == rank(folder, items)
