@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import HealthCheck, settings
 
+from bfpo_bench.common import interrupts
 from tests.crash.drivers import driver, vllm_driver  # noqa: F401
 from tests.engines.vllm.forked import HEAVY
 from tests.forkserver import imported
@@ -68,7 +69,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _interrupts_stay_as_they_are() -> Iterator[None]:
     """The program takes Ctrl-C for itself, and its second one ends the process; tests press it."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    installed = interrupts._installed
     yield
+    interrupts._installed = installed
     for number, handler in before.items():
         signal.signal(number, handler)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,10 +50,8 @@ class Stopping:
 
 
 @pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bfpo_bench.engines.hf.decode.HAND_OUT_SECONDS", 0.0)
-    yield
-    interrupts._installed = None
 
 
 def decode(model: Any, folder: Path | None, known: set[int] = frozenset()) -> Any:  # type: ignore[assignment]
