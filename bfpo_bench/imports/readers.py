@@ -29,6 +29,10 @@ _NAMES = {
 }
 
 
+_OF_FIELDS = ("jsonl", "lm-eval")
+"""Whose fields can be named."""
+
+
 @dataclass(frozen=True)
 class File:
     """A file whose tool is known.
@@ -77,6 +81,11 @@ def read_logs(files: Sequence[File], options: ImportOptions) -> list[Log]:
     found: list[Log] = []
     for file in files:
         path, content = file.path, file.content
+        if file.kind not in _OF_FIELDS and (options.prompt_field or options.response_field):
+            raise BadInput(
+                f"{path} is a {_NAMES[file.kind]}, whose fields are known; --prompt-field and "
+                "--response-field are of JSON lines, leave them out."
+            )
         if file.kind == "jsonl":
             found.append(_json_lines(path, options))
         elif file.kind == "inspect":

@@ -246,6 +246,11 @@ def _with_rows(logs: tuple[Log, ...], suite: Suite, spec: SuiteTask) -> Imported
 
 def _own(name: str, logs: tuple[Log, ...], options: ImportOptions) -> Imported:
     """Prompts that are a column of their own, in no average."""
+    if options.suite is not None:
+        raise BadInput(
+            f"{logs[0].path} does not say which task of suite {options.suite} its prompts are of; "
+            "name it with --task, or leave --suite out to import them as a column of their own."
+        )
     asked: list[str | None] = []
     for answer in _answers(logs):
         if answer.choices:

@@ -207,6 +207,16 @@ SENTENCES = [
         {},
         "harmbench.json does not say whose answers it holds; name the model with --m",
     ),
+    (
+        "harmbench",
+        {"model": "m", "prompt_field": "test_case"},
+        "is a completions file of HarmBench, whose fields are known; --prompt-field and --resp",
+    ),
+    (
+        "lines",
+        {"model": "m", "suite": "mini"},
+        "does not say which task of suite mini its prompts are of; name it with --task, or",
+    ),
     ("harmbench", {"model": ""}, "--model must be a text that is not empty, not ''."),
     ("pictures", {"model": "m"}, "behavior b asks about a picture, and only texts can be judged"),
     ("no text", {"model": "m"}, "has a completion without texts as 'test_case' and 'generation';"),
