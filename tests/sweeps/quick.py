@@ -8,6 +8,7 @@ as the child ends, and takes it along when it is killed.
 from __future__ import annotations
 
 import array
+import gc
 import json
 import os
 import select
@@ -47,6 +48,7 @@ def serve(place: str) -> None:
     import torch
 
     torch.set_num_threads(1)
+    gc.freeze()  # the children need neither look through all that nor copy it
     door = socket.socket(socket.AF_UNIX)
     door.bind(place)
     door.listen()
