@@ -19,6 +19,7 @@ import re
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
@@ -129,10 +130,11 @@ def _parameter(name: str, field: FieldInfo, required: bool) -> inspect.Parameter
 
     told = [one for one in field.metadata if isinstance(one, Help)][-1]
     kind = told.given or _typed_kind(field.annotation)
+    metavar = told.metavar or ("PATH" if "Path" in repr(field.annotation) else None)
     # Plain flags: nobody says --no-fresh.
     plain = name.replace("_", "-") if kind is bool and field.default is False else None
     flags = [f"--{flag}" for flag in [told.flag or plain] if flag]
-    option = typer.Option(*flags, help=told.text, metavar=told.metavar)
+    option = typer.Option(*flags, help=told.text, metavar=metavar)
     default: Any = inspect.Parameter.empty
     if not field.is_required() and not required:
         default = None if field.default_factory else field.default
@@ -144,9 +146,11 @@ def _parameter(name: str, field: FieldInfo, required: bool) -> inspect.Parameter
 
 
 def _typed_kind(annotation: Any) -> Any:
-    """A field's type as typer knows it: checks left out, names as texts."""
+    """A field's type as typer knows it: checks left out, names as texts, and paths, too, of which
+    typer would take an empty one for the folder that it is in.
+    """
     if get_origin(annotation) is Annotated:
         return _typed_kind(get_args(annotation)[0])
     if get_origin(annotation) in (types.UnionType, Union):
         return functools.reduce(operator.or_, map(_typed_kind, get_args(annotation)))
-    return str if get_origin(annotation) is Literal else annotation
+    return str if annotation is Path or get_origin(annotation) is Literal else annotation

@@ -68,8 +68,10 @@ def judge(
         typer.Option(help="Field of the response. [default: response; an lm-eval log's resps]"),
     ] = None,
     local_scratch: Annotated[
-        Path | None,
-        typer.Option(help="Folder on this node's disk for the run's store meanwhile."),
+        str | None,
+        typer.Option(
+            help="Folder on this node's disk for the run's store meanwhile.", metavar="PATH"
+        ),
     ] = None,
 ) -> None:
     """Judge the responses of a finished run, or of a JSON-lines file, without generating anything
@@ -77,6 +79,7 @@ def judge(
     """
     from bfpo_bench.cli.terminal import screen
     from bfpo_bench.common.errors import BadInput
+    from bfpo_bench.common.options import path
     from bfpo_bench.common.progress import Progress
     from bfpo_bench.judges.calibration import read_labels
     from bfpo_bench.judges.chosen import choose_judge
@@ -90,6 +93,10 @@ def judge(
     labels = read_labels(options.people)
     if run is None and local_scratch is not None:
         raise BadInput("--local-scratch is for a run's store; leave it out with --samples.")
+    try:
+        scratch = path(local_scratch)
+    except ValueError as error:
+        raise BadInput(f"--local-scratch: {error}") from None
     chosen = choose_judge(options, gives=None, several=run is not None)
     refusal = None
     if options.refusal.refusal_judge is not None:
@@ -100,7 +107,7 @@ def judge(
     if run is not None:
         from bfpo_bench.evaluation.rejudge import judge_run
 
-        found = judge_run(run, chosen, Progress(), refusal, labels, local_scratch)
+        found = judge_run(run, chosen, Progress(), refusal, labels, scratch)
         _show_run(console, found, run)
         return
     from bfpo_bench.evaluation.judge_file import judge_samples

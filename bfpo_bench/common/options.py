@@ -40,7 +40,24 @@ from bfpo_bench.common.validate import STRICT, joined, sentence
 Count = Annotated[int, Field(ge=1)]
 """A whole number, at least 1."""
 
-Place = Annotated[Path, BeforeValidator(lambda value: Path(value) if _is_text(value) else value)]
+
+def path(value: Any) -> Any:
+    """A text as the path that it stands for; anything else as it is.
+
+    Raises:
+        ValueError: it is empty, which would stand for the folder this process is in.
+    """
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        raise ValueError(
+            "an empty text is no path (a variable of the shell that is not set?); give one, or "
+            "leave the option out."
+        )
+    return Path(value)
+
+
+Place = Annotated[Path, BeforeValidator(path)]
 """A path; a text stands for one."""
 
 
@@ -214,7 +231,3 @@ def _gathered(kind: type[Options], values: Mapping[str, Any]) -> dict[str, Any]:
 def _flag(where: str, place: Iterable[int | str]) -> str:
     name, *rest = place or ("",)
     return joined(f"--{str(name).replace('_', '-')}", rest) if name else where
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)

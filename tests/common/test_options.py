@@ -56,6 +56,11 @@ def test_a_member_is_given_whole_or_by_the_names_of_its_options() -> None:
         ({"name": "a", "kind": "fats"}, "unknown kind 'fats'; did you mean 'fast'?"),
         ({"name": "a", "bach": 2}, "unknown option 'bach'; did you mean 'batch'?"),
         ({"name": "a", "output": 3}, "--output must be a path, not 3."),
+        (
+            {"name": "a", "output": " "},
+            "--output: an empty text is no path (a variable of the shell that is not set?); give "
+            "one, or leave the option out.",
+        ),
         ({"name": "a", "tags": 3}, "--tags must be a list, not 3."),
         ({"name": "a", "force": "yes"}, "--force must be true or false, not 'yes'."),
         (
@@ -99,6 +104,10 @@ def test_a_command_has_the_options_of_its_model_and_its_own() -> None:
     ]
     assert call().exit_code == 2
     assert isinstance(call("--name", "a", "--batch-size", "0").exception, BadInput)
+    assert isinstance(call("--name", "a", "--output", "").exception, BadInput)
+    assert call("--name", "a", "--output", ".").exit_code == 0
+    assert seen[-1][0].output == Path()
+    assert "--output PATH" in shown
 
 
 def test_what_options_share_is_taken_over() -> None:
