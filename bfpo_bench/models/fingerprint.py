@@ -203,10 +203,11 @@ def weight_fingerprint(weights: tuple[Path, ...]) -> str:
     memory = Memory("fingerprints")
     with logged("hashing weights", len(weights), unit="files") as stage:
         for path in weights:
-            known = memory.recall(_as_it_is(path))
+            seen = _as_it_is(path)  # before it is read: it may be changed meanwhile
+            known = memory.recall(seen)
             if known is None:
                 known = _tensor_hashes(path)
-                memory.keep(_as_it_is(path), known)
+                memory.keep(seen, known)
             tensors.update(known)
             stage.advance(1)
     whole = xxhash.xxh3_128()

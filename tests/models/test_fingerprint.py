@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from bfpo_bench.models import fingerprint
 from bfpo_bench.models.fingerprint import weight_fingerprint
 
 
@@ -61,17 +64,38 @@ def test_names_types_and_shapes_count(tmp_path: Path, tensors: dict[str, torch.T
 def test_memory_notices_a_file_changed_in_place(
     tmp_path: Path, tensors: dict[str, torch.Tensor]
 ) -> None:
-    import os
-
     path = save(tmp_path / "w.safetensors", tensors)
     before = weight_fingerprint((path,))
     assert weight_fingerprint((path,)) == before
     stat = path.stat()
+    change(path)
+    # Setting the modification time back does not hide the change.
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert weight_fingerprint((path,)) != before
+
+
+def test_memory_notices_a_file_changed_while_it_was_read(
+    tmp_path: Path, tensors: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "w.safetensors", tensors)
+    hashes = fingerprint._tensor_hashes
+
+    def slow(path: Path) -> dict[str, str]:
+        found = hashes(path)
+        change(path)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fingerprint, "_tensor_hashes", slow)
+        before = weight_fingerprint((path,))
+    assert weight_fingerprint((path,)) != before
+
+
+def change(path: Path) -> None:
+    """Turns the last bit over; no sooner than a file system's clock, which may tick at 100 Hz."""
+    time.sleep(0.05)
     with path.open("r+b") as file:
         file.seek(-1, 2)
         last = file.read(1)
         file.seek(-1, 2)
         file.write(bytes([last[0] ^ 1]))
-    # Setting the modification time back does not hide the change.
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert weight_fingerprint((path,)) != before
