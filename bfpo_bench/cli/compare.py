@@ -132,12 +132,13 @@ def _put(place: Path | None, output: Path | None, title: str, text: Callable[[in
     """
     import shutil
 
+    from bfpo_bench.cli.terminal import say
     from bfpo_bench.common.files import atomic_write
     from bfpo_bench.common.text import visible
     from bfpo_bench.leaderboard.render.text import WIDTH
 
     if place is not None:
         atomic_write(place, text(WIDTH))
-        typer.echo(f"{title}: {output}")
+        say(f"{title}: {output}")
         return
     typer.echo(visible(text(shutil.get_terminal_size((WIDTH, 24)).columns)), nl=False)

@@ -104,11 +104,12 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Write model_outputs.json and annotations.json as alpaca_eval reads them."""
+    from bfpo_bench.cli.terminal import say
     from bfpo_bench.helpfulness.of_run import export_helpfulness
 
     folder = output if output is not None else Path(f"{run.resolve().name}-alpacaeval")
     for path in export_helpfulness(run, folder, annotator, force):
-        typer.echo(str(path))
+        say(str(path))
 
 
 @app.command("compare", epilog=_COMPARE_EXAMPLE)
@@ -125,6 +126,7 @@ def compare(
     import shutil
     from dataclasses import replace
 
+    from bfpo_bench.common.text import visible
     from bfpo_bench.helpfulness.inputs import inputs_of_both
     from bfpo_bench.helpfulness.of_run import read_annotated
     from bfpo_bench.leaderboard.render.comparison import render
@@ -136,7 +138,8 @@ def compare(
     found = compare_annotations(one, two, upstream, seed=seed)
     names = told_apart([of[0].generator_2 for of in (one, two)], (first, second))
     found = replace(found, pairs=(replace(found.pairs[0], first=names[0], other=names[1]),))
-    typer.echo(render(found, width=shutil.get_terminal_size((100, 24)).columns), nl=False)
+    width = shutil.get_terminal_size((100, 24)).columns
+    typer.echo(visible(render(found, width=width)), nl=False)
 
 
 @app.command("reward", epilog=_REWARD_EXAMPLE)

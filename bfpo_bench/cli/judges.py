@@ -146,7 +146,7 @@ def check(
     """Compare a judge's verdicts with people's labels."""
     from contextlib import nullcontext
 
-    from bfpo_bench.cli.terminal import screen
+    from bfpo_bench.cli.terminal import say, screen
     from bfpo_bench.common.errors import BadInput, unknown_name
     from bfpo_bench.common.files import atomic_write, new_file
     from bfpo_bench.common.progress import Progress
@@ -196,7 +196,7 @@ def check(
             _show(screen(), found)
         if place is not None:
             atomic_write(place, found.to_json())
-            typer.echo(f"Written: {output}", err=format == "json")
+            say(f"Written: {output}", err=format == "json")
 
 
 def _means(option: str, value: str | None, vocabulary: Vocabulary) -> str | None:

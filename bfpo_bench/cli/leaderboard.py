@@ -62,6 +62,7 @@ def leaderboard(
     """Put runs into one table, next to the paper's rows."""
     from contextlib import ExitStack
 
+    from bfpo_bench.cli.terminal import say
     from bfpo_bench.common.errors import BadInput
     from bfpo_bench.common.files import atomic_folder, new_file, owned
     from bfpo_bench.common.progress import Progress
@@ -97,7 +98,7 @@ def leaderboard(
             from bfpo_bench.leaderboard.render.update import update_file
 
             changed = update_file(update, board.render("markdown"))
-            typer.echo(f"{update}: {'refreshed' if changed else 'nothing to change'}.")
+            say(f"{update}: {'refreshed' if changed else 'nothing to change'}.")
         elif format == "html":
             from bfpo_bench.leaderboard.report.write import write_report
 
@@ -108,7 +109,7 @@ def leaderboard(
                 published=published,
                 columns=options.columns,
             )
-            typer.echo(f"Report: {page}")
+            say(f"Report: {page}")
         else:
             print_board(board, format, output)
         if pictures is not None:
@@ -117,7 +118,7 @@ def leaderboard(
             with atomic_folder(pictures, force=True) as staged:
                 drawn = draw_all(board.entries, staged)
             for picture in drawn:
-                typer.echo(f"Picture: {pictures / picture.name}", err=True)
+                say(f"Picture: {pictures / picture.name}", err=True)
     report_board(board, Progress())
     end_with(board)
 
@@ -131,6 +132,7 @@ def print_board(board: Leaderboard, format: str = "terminal", output: Path | Non
     from bfpo_bench.common.text import visible
 
     if output is not None:
+        from bfpo_bench.cli.terminal import say
         from bfpo_bench.common.files import atomic_write
         from bfpo_bench.common.foreign import place_of
 
@@ -142,7 +144,7 @@ def print_board(board: Leaderboard, format: str = "terminal", output: Path | Non
         else:
             content = board.render(format)
         atomic_write(place_of(output), content)
-        typer.echo(f"Table: {output}")
+        say(f"Table: {output}")
         return
     width = shutil.get_terminal_size((100, 24)).columns
     styled = format == "terminal" and sys.stdout.isatty()

@@ -36,10 +36,11 @@ def recipes(
     ] = None,
 ) -> None:
     """List the recipes of the package, or print one with all that it extends."""
+    from bfpo_bench.common.text import visible
     from bfpo_bench.training.recipe_file import recipe_text
 
     if name is not None:
-        typer.echo(recipe_text(name), nl=False)
+        typer.echo(visible(recipe_text(name)), nl=False)
         return
     for line in _listed():
         typer.echo(line)

@@ -150,10 +150,14 @@ def _samples(
     if only not in (None, "wrong"):
         which += f" by {_name(str(judge))}"
     if not shown:
-        yield f"No sample of {task} is{which}." if only else f"{task} has no answers yet."
+        yield (
+            f"No sample of {_name(task)} is{which}."
+            if only
+            else f"{_name(task)} has no answers yet."
+        )
         return
     yield f"{shown} of {run.counts(task, None).answered} shown{',' + which if which else ''}."
-    yield f"More: --limit N. One in whole: bfpo-bench show {_path(run)} {task} ITEM"
+    yield f"More: --limit N. One in whole: bfpo-bench show {_path(run)} {_name(task)} ITEM"
 
 
 def _chosen(run: RunSamples, task: str, judge: str | None, only: str | None) -> Iterator[Sample]:

@@ -56,7 +56,7 @@ def sweep(
     ] = False,
 ) -> None:
     """Evaluate many models, each as evaluate does, and put them into one table."""
-    from bfpo_bench.cli.terminal import set_log_level
+    from bfpo_bench.cli.terminal import say, set_log_level
     from bfpo_bench.common.progress import Progress
     from bfpo_bench.common.text import visible
     from bfpo_bench.sweeps.run import find_sweep, run_sweep
@@ -71,7 +71,7 @@ def sweep(
         return
     board = run_sweep(models, common, options, output, Progress())
     if options.detach:
-        typer.echo(f"Submitted; `bfpo-bench sweep status {output}` says how it stands.")
+        say(f"Submitted; `bfpo-bench sweep status {output}` says how it stands.")
         return
     from bfpo_bench.cli.leaderboard import end_with, print_board
 

@@ -295,8 +295,8 @@ def _bar(stage: Stage) -> Iterator[None]:
     from rich.progress import Progress as Bars
     from rich.table import Column
 
-    def text(markup: str) -> ProgressColumn:
-        return TextColumn(markup, table_column=Column(no_wrap=True))
+    def text(shown: str) -> ProgressColumn:
+        return TextColumn(shown, markup=False, table_column=Column(no_wrap=True))
 
     console = Console(stderr=True)
     wide = console.width >= WIDE

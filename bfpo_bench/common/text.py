@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable
 from typing import Any
@@ -57,7 +58,30 @@ def sentence(text: str, lines: bool = False) -> str:
     return visible(text[:half])[:half] + _CUT + visible(text[-half:])[-half:]
 
 
+def one_line(text: str, longest: int | None = None) -> str:
+    """The text on one line, without characters that are invisible or steer a terminal.
+
+    Args:
+        longest: cut to so many characters.
+    """
+    shown = "".join("�" if unicodedata.category(c) in _HIDDEN else c for c in _spaced(text))
+    shown = " ".join(shown.split())
+    return shown if longest is None or len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def markdown_text(text: str) -> str:
+    """One line without meaning to Markdown, HTML, GitHub's autolinks, mentions or formulas."""
+    escaped = re.sub(r"[\\`*_\[\]<>|#~$!&{}]", r"\\\g<0>", one_line(text))
+    # GitHub looks for addresses and mentions in the text that is left when escapes are undone.
+    return re.sub(r"(?i)(:)(?=//)|(\bwww)(?=\.)|(@)", r"\g<0><!-- -->", escaped)
+
+
+def _spaced(text: str) -> str:
+    return "".join(" " if c in "\t\n\r\v\f\x85\u2028\u2029" else c for c in text)
+
+
 _CUT = " [… cut …] "
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 class _Visible(dict[int, str]):
@@ -69,7 +93,7 @@ class _Visible(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
-        steers = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+        steers = unicodedata.category(character) in _HIDDEN
         shown = steers and character not in "\n\t\u200c\u200d"
         self[code] = self._escape(character) if shown else character
         return self[code]

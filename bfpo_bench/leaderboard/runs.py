@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.common.json_file import read_json
 from bfpo_bench.common.paths import short_paths
-from bfpo_bench.leaderboard.render.escaping import name_text, one_line
+from bfpo_bench.common.text import one_line
+from bfpo_bench.leaderboard.render.escaping import name_text
 from bfpo_bench.run.panel import judge_named
 from bfpo_bench.run.results import Results
 from bfpo_bench.run.results_files import read_results, results_files

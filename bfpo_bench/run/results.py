@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ConfigDict
 
+from bfpo_bench.common.text import sentence
 from bfpo_bench.common.validate import WHOLE, Count
 from bfpo_bench.run.also import AlsoResult, shown
 from bfpo_bench.run.average import Average
@@ -249,7 +250,7 @@ class Results:
 
     def __str__(self) -> str:
         cells = [f"{title} {mean}" for title, mean in self.titled_averages().items()]
-        return f"{self.model['name']}: {', '.join(cells)}"
+        return sentence(f"{self.model['name']}: {', '.join(cells)}")
 
 
 def _told(content: dict[str, Any]) -> dict[str, Any]:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
+
+from bfpo_bench.common.text import markdown_text
 
 if TYPE_CHECKING:
     from rich.console import OverflowMethod
     from rich.table import Table
 
 
-def markdown(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table; none where it has no rows."""
-    if not rows:
-        return []
-    lines = ["", f"| {' | '.join(titles)} |", f"|---|{'---:|' * (len(titles) - 1)}"]
-    return lines + [f"| {' | '.join(row)} |" for row in rows]
+def markdown(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int] = (0,)
+) -> list[str]:
+    """The lines of a table of foreign texts, an empty one before them; none where it has no rows.
+
+    Args:
+        left: columns of words; those of numbers go to the right.
+    """
+    first, *others = (f"| {' | '.join(map(markdown_text, row))} |" for row in (titles, *rows))
+    sides = "".join("---|" if place in left else "---:|" for place in range(len(titles)))
+    return ["", first, f"|{sides}", *others] if others else []
 
 
 def terminal(

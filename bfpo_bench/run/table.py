@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bfpo_bench.common.text import sentence
-from bfpo_bench.run import also, corrected_table, enough_table, panel_table, share_table
+from bfpo_bench.common.text import markdown_text, sentence
+from bfpo_bench.run import also, corrected_table, enough_table, panel_table, share_table, small_table
 from bfpo_bench.run.marks import refusals_by, verdicts_by
 from bfpo_bench.run.results import TITLES, Results, TaskResult
 
@@ -20,36 +20,31 @@ GROUPS = {
     "apart": "in no average",
 }
 
+_CELLS = "Task", "Group", "Score (%)", "95 % interval", "n", "Unknown", "No answer", "Ended by"
+_ALSO = "Also", "Value", "95 % interval", "n"
+
 
 def markdown(results: Results) -> str:
     """The row, its cells and what must be known of them, as GitHub Markdown."""
-    name = _plain(str(results.model["name"]))
-    lines = [f"# {name}", ""]
+    name = str(results.model["name"])
+    lines = [f"# {markdown_text(name)}"]
     if results.suite["demonstration"]:
-        lines += ["**A demonstration on a few bundled items; these numbers measure nothing.**", ""]
+        lines += ["", "**A demonstration on a few bundled items; these numbers measure nothing.**"]
     row = _row(results)
-    lines += [
-        f"| {' | '.join(['Model', *row])} |",
-        f"|---|{'---:|' * len(row)}",
-        f"| {' | '.join([name, *row.values()])} |",
-        "",
-        "| Task | Group | Score (%) | 95 % interval | n | Unknown | No answer | Ended by |",
-        "|---|---|---:|---:|---:|---:|---:|---|",
+    lines += small_table.markdown(["Model", *row], [[name, *row.values()]])
+    cells = [
+        [
+            *(task.column, GROUPS[task.group], score_text(task)),
+            *(interval_text(task.low, task.high), items_text(task), *_counts(task), _ended(task)),
+        ]
+        for task in results.tasks.values()
     ]
-    for task in results.tasks.values():
-        unknown, no_answer = _counts(task)
-        lines.append(
-            f"| {task.column} | {GROUPS[task.group]} | {score_text(task)} "
-            f"| {interval_text(task.low, task.high)} | {items_text(task)} | {unknown} "
-            f"| {no_answer} | {_plain(_ended(task))} |"
-        )
+    lines += small_table.markdown(_CELLS, cells, left=(0, 1, 7))
     lines += share_table.markdown(results) + enough_table.markdown(results)
     lines += panel_table.markdown(results) + corrected_table.markdown(results)
-    if results.also:
-        lines += ["", "| Also | Value | 95 % interval | n |", "|---|---:|---:|---:|"]
-        lines += [f"| {' | '.join(map(_plain, line))} |" for line in also.lines(results.also)]
-    lines += ["", _plain(_legend(results))]
-    lines += [f"- {_plain(note)}" for note in notes(results)]
+    lines += small_table.markdown(_ALSO, also.lines(results.also))
+    lines += ["", markdown_text(_legend(results))]
+    lines += [f"- {markdown_text(note)}" for note in notes(results)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -73,12 +68,6 @@ def terminal(results: Results) -> RenderableType:
         interval = interval_text(task.low, task.high)
         cells.add_row(Text(task.column), score_text(task), interval, items_text(task))
 
-    beside = Table()
-    for title in ("Also", "Value", "95 % interval", "n"):
-        beside.add_column(title, justify="left" if title == "Also" else "right")
-    for line in also.lines(results.also):
-        beside.add_row(*map(Text, line))
-
     row = Table()
     row.add_column("Model")
     texts = _row(results)
@@ -92,7 +81,8 @@ def terminal(results: Results) -> RenderableType:
     quiet = [*map(_responses, judged), *quiet]
     became = [*share_table.terminal(results), *enough_table.terminal(results)]
     judges = panel_table.terminal(results) + corrected_table.terminal(results)
-    tables = [cells, *became, row, *judges, *([beside] if results.also else [])]
+    beside = small_table.terminal(_ALSO, also.lines(results.also))
+    tables = [cells, *became, row, *judges, *beside]
     return Group(*tables, *(Text(line, style="dim") for line in quiet), *remarks)
 
 
@@ -167,9 +157,3 @@ def _legend(results: Results) -> str:
     judge = f"; {verdicts_by(results.judge)}" if results.judge else ""
     judge += f"; {refusals_by(results.refusal_judge)}" if results.refusal_judge else ""
     return f"± is one standard error{judge}; bfpo-bench {results.bfpo_bench}."
-
-
-def _plain(text: str) -> str:
-    """Text without Markdown or HTML meaning, on one line."""
-    escaped = "".join(f"\\{c}" if c in "\\`*_[]<>|#~" else c for c in text)
-    return " ".join(escaped.split())

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from bfpo_bench.common.text import markdown_text
 from bfpo_bench.models.checkpoint import ModelFiles
+from bfpo_bench.run import small_table
 from bfpo_bench.run.session import describe_environment, package_versions
 from bfpo_bench.training.identity import LATER, SOMETIMES
 from bfpo_bench.training.recipe import Recipe
@@ -106,28 +108,25 @@ def model_card(record: dict[str, Any]) -> str:
     Args:
         record: content of ``training.json``.
     """
-    sets = "\n".join(
-        f"| {one['name']} | {one['pairs']:,} | {one.get('tokens', '')} | {one.get('cut', '')} |"
+    sets = [
+        [one["name"], f"{one['pairs']:,}", *(str(one.get(part, "")) for part in ("tokens", "cut"))]
         for one in record["data"]
-    )
+    ]
+    table = "\n".join(small_table.markdown(("set", "items", "tokens", "cut to fit"), sets))
     losses = [entry["loss"] for entry in record["curves"] if "loss" in entry]
     ends = f"The last logged loss is {losses[-1]:.4f}." if losses else ""
-    notes = "".join(f"\n{note}\n" for note in record["notes"])
+    notes = "".join(f"\n{markdown_text(note)}\n" for note in record["notes"])
+    method, base = record["method"], record["base"]["name"]
+    about = {"base_model": base, "library_name": "transformers", "tags": ["bfpo-bench", method]}
     return f"""---
-base_model: {record["base"]["name"]}
-library_name: transformers
-tags: [bfpo-bench, {record["method"]}]
----
+{as_yaml(about)}---
 
-# {record["method"]} on {record["base"]["name"]}
+# {markdown_text(f"{method} on {base}")}
 
 Trained by bfpo-bench: {record["updates"]:,} updates of {record["trained_parameters"]:,} parameters
 in {record["seconds"]["training"]:.0f} s. {ends}
 `training.json` holds the recipe, digests of data and weights, versions and learning curves.
-{notes}
-| set | items | tokens | cut to fit |
-|---|---|---|---|
-{sets}
+{notes}{table}
 
 ## Recipe
 

@@ -183,6 +183,15 @@ def test_what_is_said_stands_in_logs_too(capsys: Captured) -> None:
     assert lines(capsys) == []
 
 
+def test_a_bar_shows_names_as_they_are(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closing tag that nothing opened would end the command."""
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    with progress._bar(Stage("loading [/x] [bold]m (hf)", 2)):
+        pass
+    assert "loading [/x] [bold]m (hf)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("done", "seconds", "rate"),
     [

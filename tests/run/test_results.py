@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 from bfpo_bench.common.errors import BadInput
 from bfpo_bench.run import panel_table
 from bfpo_bench.run.average import Average
-from bfpo_bench.run.panel import PairAgreement, Panel
+from bfpo_bench.run.corrected import Corrected, CorrectedShare
+from bfpo_bench.run.panel import Member, PairAgreement, Panel
 from bfpo_bench.run.results import Results, TaskResult
 from bfpo_bench.run.results_files import read_results
 from bfpo_bench.run.table import markdown, terminal
@@ -268,6 +270,36 @@ def test_the_frame_holds_every_cell_and_average() -> None:
     assert math.isnan(frame["score"][1])
     assert frame["marks"][1].startswith("missing BBQ")
     assert frame["n"].isna().tolist() == [False, True, True, True]
+
+
+HOSTILE = "a|b `c` <img src=x onerror=y> [l](u) @me https://u\x1b[2J\u202e\nd"
+
+
+def test_foreign_texts_are_texts_in_markdown(results: Results) -> None:
+    """Names of models, columns, judges and tasks: no cell more, no tag, no link, no escape."""
+    tasks = {name: replace(one, column=HOSTILE) for name, one in results.tasks.items()}
+    share = CorrectedShare(HOSTILE, 1.0, 2.0, 1.0, 3.0, 9)
+    shown = replace(
+        results,
+        model={"name": HOSTILE},
+        tasks=tasks,
+        judge={"judge": HOSTILE},
+        marks=[HOSTILE],
+        panel=Panel({HOSTILE: Member(results.averages)}, [], {}),
+        corrected=Corrected("m", {}, {}, {"t": share}, {}, [HOSTILE]),
+    )
+    safe = (
+        "a\\|b \\`c\\` \\<img src=x onerror=y\\> \\[l\\](u) @<!-- -->me https:<!-- -->//u�\\[2J� d"
+    )
+    text = markdown(shown)
+    assert text.startswith(f"# {safe}\n")
+    assert text.count(safe) == text.count("onerror=y") == 7 + len(tasks)
+    plain = replace(shown, **{part: getattr(results, part) for part in ("model", "tasks", "judge")})
+    lines, before = (one.splitlines() for one in (text, markdown(plain)))
+    bars = [[line.replace("\\|", "").count("|") for line in some] for some in (lines, before)]
+    assert bars[0] == bars[1]
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\u202e]", text)
+    assert str(shown).startswith(r"a|b `c` <img src=x onerror=y> [l](u) @me https://u\x1b[2J\u202e")
 
 
 def test_agreement_next_to_chance_has_no_sign_before_its_zero(results: Results) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from bfpo_bench.common.text import markdown_text, one_line
 from bfpo_bench.leaderboard.gate.decide import Check
 from bfpo_bench.leaderboard.gate.gate import Gate
 from bfpo_bench.leaderboard.gate.words import near
 from bfpo_bench.leaderboard.render.comparison import check_format
 from bfpo_bench.leaderboard.render.data import csv_of, json_of
-from bfpo_bench.leaderboard.render.escaping import latex_text, markdown_text, name_text, one_line
+from bfpo_bench.leaderboard.render.escaping import latex_text, name_text
 from bfpo_bench.leaderboard.render.table import Section, Shown, Table
 from bfpo_bench.leaderboard.render.text import WIDTH, latex, markdown, plain, wrapped
 from bfpo_bench.leaderboard.stats.paired import signed

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 
+from bfpo_bench.common.text import one_line
+
 _LONGEST = 80
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 """With these a spreadsheet begins a formula; the last four are full-width."""
 
@@ -18,27 +18,9 @@ _LATEX = {
 }  # fmt: skip
 
 
-def one_line(text: str, longest: int | None = None) -> str:
-    """The text on one line, without characters that are invisible or steer a terminal.
-
-    Args:
-        longest: cut to so many characters.
-    """
-    shown = "".join("�" if unicodedata.category(c) in _HIDDEN else c for c in _spaced(text))
-    shown = " ".join(shown.split())
-    return shown if longest is None or len(shown) <= longest else shown[: longest - 1] + "…"
-
-
 def name_text(text: str) -> str:
     """A row's name as a table shows it."""
     return one_line(text, _LONGEST) or "(no name)"
-
-
-def markdown_text(text: str) -> str:
-    """One line without meaning to Markdown, HTML, GitHub's autolinks, mentions or formulas."""
-    escaped = re.sub(r"[\\`*_\[\]<>|#~$!&{}]", r"\\\g<0>", one_line(text))
-    # GitHub looks for addresses and mentions in the text that is left when escapes are undone.
-    return re.sub(r"(?i)(:)(?=//)|(\bwww)(?=\.)|(@)", r"\g<0><!-- -->", escaped)
 
 
 def latex_text(text: str) -> str:
@@ -50,10 +32,6 @@ def csv_text(text: str) -> str:
     """One line that no spreadsheet takes for a formula."""
     line = one_line(text)
     return f"'{line}" if line[:1] in _FORMULA else line
-
-
-def _spaced(text: str) -> str:
-    return "".join(" " if c in "\t\n\r\v\f\x85\u2028\u2029" else c for c in text)
 
 
 def _latex(character: str) -> str:

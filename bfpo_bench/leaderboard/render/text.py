@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from bfpo_bench.leaderboard.render.escaping import latex_text, markdown_text, one_line
+from bfpo_bench.common.text import markdown_text, one_line
+from bfpo_bench.leaderboard.render.escaping import latex_text
 from bfpo_bench.leaderboard.render.table import Shown, Table
 
 WIDTH = 100

@@ -15,10 +15,10 @@ import pytest
 from rich.cells import cell_len
 
 from bfpo_bench.common.errors import BadInput
-from bfpo_bench.common.text import valid_text
+from bfpo_bench.common.text import markdown_text, one_line, valid_text
 from bfpo_bench.leaderboard.board import Leaderboard
 from bfpo_bench.leaderboard.options import FILES, FORMATS, LeaderboardOptions
-from bfpo_bench.leaderboard.render.escaping import csv_text, latex_text, markdown_text, one_line
+from bfpo_bench.leaderboard.render.escaping import csv_text, latex_text
 from bfpo_bench.leaderboard.rows import Cell, Entry, published_entries
 
 HOSTILE = [
