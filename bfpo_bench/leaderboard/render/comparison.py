@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from bfpo_bench.common.errors import unknown_name
+from bfpo_bench.common.text import markdown_text, one_line
 from bfpo_bench.leaderboard.comparison import Comparison, Pair
 from bfpo_bench.leaderboard.render.data import csv_of, json_of
-from bfpo_bench.leaderboard.render.escaping import (
-    latex_text,
-    markdown_text,
-    name_text,
-    one_line,
-)
+from bfpo_bench.leaderboard.render.escaping import latex_text, name_text
 from bfpo_bench.leaderboard.render.table import Section, Shown, Table
 from bfpo_bench.leaderboard.render.text import WIDTH, latex, markdown, plain, wrapped
 from bfpo_bench.leaderboard.stats.paired import Difference, end_text, p_text, signed
