@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bfpo_bench.common.text import markdown_text, sentence
-from bfpo_bench.run import also, corrected_table, enough_table, panel_table, share_table, small_table
+from bfpo_bench.run import (
+    also,
+    corrected_table,
+    enough_table,
+    panel_table,
+    share_table,
+    small_table,
+)
 from bfpo_bench.run.marks import refusals_by, verdicts_by
 from bfpo_bench.run.results import TITLES, Results, TaskResult
 
