@@ -63,11 +63,11 @@ _SHARES = ("accuracy", "precision", "sensitivity", "specificity", "recall")
 @app.command("list", epilog=_LIST_EXAMPLE)
 def list_judges() -> None:
     """List the judges that --judge takes by name. Loads no model."""
-    import importlib.util
 
     from rich.table import Table
 
     from bfpo_bench.cli.terminal import screen
+    from bfpo_bench.common.packages import find_spec
     from bfpo_bench.judges import ClassifierCard, RubricCard, load_judge, names
     from bfpo_bench.judges.judgezoo import INSTALL, NAMES, PREFIX, XSTEST
     from bfpo_bench.judges.load import CARDS
@@ -88,7 +88,7 @@ def list_judges() -> None:
         table.add_row(name, model, labels, ", ".join(card.gives), card.licence)
     console = screen(piped_width=200)
     console.print(table)
-    installed = importlib.util.find_spec("judgezoo") is not None
+    installed = find_spec("judgezoo") is not None
     console.print(
         f"With JudgeZoo ({'installed' if installed else INSTALL}): "
         + ", ".join(PREFIX + name for name in (*NAMES, XSTEST)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import signal
@@ -14,6 +13,7 @@ from typing import Any
 from unittest import mock
 
 from bfpo_bench.common.errors import BadInput, BenchError, RunFailed, first_line
+from bfpo_bench.common.packages import find_spec
 from bfpo_bench.common.processes import Guard, environment
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ _OWN = {
 
 def check_installed(need: str, otherwise: str) -> None:
     """Raises BadInput where Ray is not installed; says what needs it, and what else can be done."""
-    if importlib.util.find_spec("ray") is None:
+    if find_spec("ray") is None:
         raise BadInput(f"{need}; run `pip install 'bfpo-bench[ray]'`, or {otherwise}.")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, unknown_name
+from bfpo_bench.common.packages import find_spec
 from bfpo_bench.engines.plan import Answers, answers_here
 from bfpo_bench.engines.protocol import Engine, EngineOptions
 
@@ -19,7 +19,7 @@ BACKENDS = ("hf", "vllm", "openai")
 
 def vllm_installed() -> bool:
     """Whether vLLM can be imported, found out without importing it."""
-    return importlib.util.find_spec("vllm") is not None
+    return find_spec("vllm") is not None
 
 
 def gpu_visible() -> bool:

@@ -13,12 +13,13 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.foreign import MIB, foreign_text
+from bfpo_bench.common.packages import find_spec
 from bfpo_bench.common.yaml_text import yaml_file
 from bfpo_bench.helpfulness.answers import READERS, Step
 from bfpo_bench.judges.protocol import valid_unicode
@@ -138,7 +139,7 @@ def load_config(name: str) -> AnnotatorConfig:
 
 
 def _folder() -> Path:
-    found = util.find_spec("alpaca_eval")
+    found = find_spec("alpaca_eval")
     if found is None or not found.submodule_search_locations:
         raise BadInput(
             "the annotators' prompts are those of the alpaca_eval package, which is not installed: "

@@ -7,7 +7,6 @@ an optional extra and is imported only when one of its judges is opened.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, ClassVar
 
 from bfpo_bench.common.batches import answer_chunks, at_once
 from bfpo_bench.common.errors import BadInput, RunFailed, first_line, unknown_name
+from bfpo_bench.common.packages import find_spec
 from bfpo_bench.judges.card_file import HARM, Gives
 from bfpo_bench.judges.protocol import Exchange, Judge, LabelEngine, Refusal, Verdict
 from bfpo_bench.suites import PROMPT_KINDS
@@ -89,7 +89,7 @@ class ZooCard:
         short = name.removeprefix(PREFIX)
         if short not in (*NAMES, XSTEST):
             raise unknown_name("JudgeZoo judge", short, (*NAMES, XSTEST))
-        if importlib.util.find_spec("judgezoo") is None:
+        if find_spec("judgezoo") is None:
             raise BadInput(f"{name} needs JudgeZoo, which is not installed; run `{INSTALL}`.")
         if short in _ASK_OPENAI and not os.environ.get("OPENAI_API_KEY"):
             raise BadInput(f"{name} asks a model of OpenAI's; set OPENAI_API_KEY.")

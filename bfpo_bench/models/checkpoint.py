@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from bfpo_bench.common.errors import BadInput, NotHere, first_line, why_unreadable
 from bfpo_bench.common.foreign import MIB, foreign_json
+from bfpo_bench.common.packages import find_spec
 from bfpo_bench.common.progress import logged
 from bfpo_bench.common.text import valid_text
 from bfpo_bench.models.sizes import check_sizes
@@ -235,11 +235,7 @@ def _check_tokenizer(folder: Path, what_to_do: str) -> None:
     if there != ["spm.model"]:
         return
     # DeBERTa's: transformers reads it by itself, where the packages for it are.
-    try:
-        readable = find_spec("sentencepiece") and find_spec("google.protobuf")
-    except ModuleNotFoundError:  # not even the package above it
-        readable = None
-    if readable is None:
+    if not (find_spec("sentencepiece") and find_spec("google.protobuf")):
         raise BadInput(
             f"{folder} holds its tokenizer as spm.model alone; install what reads it (pip install "
             "sentencepiece protobuf), or add its tokenizer.json."

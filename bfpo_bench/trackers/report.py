@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from logging import getLogger
 from typing import Annotated, Self
 
@@ -14,6 +13,7 @@ from pydantic import AfterValidator
 from bfpo_bench.common.errors import BadInput, BenchError, first_line, unknown_name
 from bfpo_bench.common.loggers import errors_only
 from bfpo_bench.common.options import Help, split
+from bfpo_bench.common.packages import find_spec
 from bfpo_bench.common.processes import environment
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.common.text import valid_text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from transformers.integrations.integration_utils import rewrite_logs
 
 from bfpo_bench.common.errors import BadInput, unknown_name
 from bfpo_bench.common.foreign import place_of
+from bfpo_bench.common.packages import find_spec
 from bfpo_bench.common.progress import Progress
 from bfpo_bench.run.session import package_versions
 from bfpo_bench.trackers import TRACKERS, Reports, Subject, check_trackers
