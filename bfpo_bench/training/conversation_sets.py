@@ -39,7 +39,9 @@ class ConversationSet:
         cut: how many were.
         bad: a sentence for each row that was left out.
         digest: of the conversations and what weighs in them, in order.
-        weights: of each one's tokens; None where all weigh 1.
+        weights: of the tokens of each that is trained on; None where all weigh 1.
+        held_out_weights: of each that is only looked at.
+        prompts: what each answers, of both kinds.
     """
 
     name: str
@@ -49,6 +51,8 @@ class ConversationSet:
     bad: list[str]
     digest: str
     weights: list[list[float] | None]
+    held_out_weights: list[list[float] | None]
+    prompts: list[Messages]
 
     def entry(self) -> dict[str, Any]:
         """What ``training.json`` says of it."""
@@ -136,7 +140,8 @@ def conversation_set(
         conversation_weights(base.tokenizer, base.chat, talk, some, len(ids)) if some else None
         for talk, some, ids in zip(kept, segments, tokens, strict=True)
     ]
-    held = held_out_of(recipe, wanted, [talk[:-1] for talk in kept])
+    prompts = [unsteered(talk[:-1]) for talk in kept]
+    held = which_held_out(recipe, wanted, prompts, "conversations")
     return ConversationSet(
         wanted.name,
         where(held, False, tokens),
@@ -145,15 +150,11 @@ def conversation_set(
         [*said.bad, *broken.values()],
         digest,
         where(held, False, found),
+        where(held, True, found),
+        prompts,
     )
 
 
-def held_out_of(recipe: Recipe, wanted: DataRecipe, prompts: Sequence[Messages]) -> list[bool]:
-    """Which conversations of a set are only looked at, by their prompts.
-
-    Raises:
-        BadInput: nothing is left to train on.
-    """
-    # SteerLM tells the responses to a prompt apart in the system message.
-    asked = [tuple(turn for turn in prompt if turn[0] != "system") for prompt in prompts]
-    return which_held_out(recipe, wanted, asked, "conversations")
+def unsteered(prompt: Messages) -> Messages:
+    """A prompt without its system message, in which SteerLM tells the responses to it apart."""
+    return tuple(turn for turn in prompt if turn[0] != "system")

@@ -70,19 +70,19 @@ class ConversationTrainer(OwnLoop, SFTTrainer):  # type: ignore[misc]
 
     @torch.no_grad()
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Mean loss of a token of what is held out, as ``eval_loss`` in the log; all weigh 1."""
+        """Mean loss of a token of what is held out, by their weights, as ``eval_loss``."""
         assert self._held_out is not None, "the trainer was given nothing that is held out"
         model = self.model_wrapped
         model.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         for batch, counts in self._held_out.batches:
-            rows = [self.train_dataset[index] for index in batch]
-            inputs = self._prepare_inputs(self.data_collator(rows))
+            inputs = self._prepare_inputs(self._collate(batch))
             tokens = (inputs["labels"][:, 1:] != IGNORED).sum()
+            weight = inputs[WEIGHTS][:, 1:].sum() if WEIGHTS in inputs else tokens
             with self.compute_loss_context_manager():
                 loss = self.compute_loss(model, inputs)
             if counts:
-                sums += torch.stack([loss * tokens, tokens])
+                sums += torch.stack([loss * tokens, weight])
         total, count = self.accelerator.reduce(sums, reduction="sum").tolist()
         said = {"eval_loss": total / count}
         self.log(said)

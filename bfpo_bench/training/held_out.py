@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from transformers import TrainerCallback
@@ -70,6 +70,31 @@ def which_held_out(
             "train on; lower it, or name sets of their own with eval.data."
         )
     return held
+
+
+def trained_on_too(
+    recipe: Recipe,
+    held_out: Mapping[str, Sequence[Hashable]],
+    trained: Collection[Hashable],
+    unit: str,
+) -> list[str]:
+    """A sentence for each set of ``eval.data`` that has prompts which are trained on as well.
+
+    Args:
+        held_out: the prompts of each set's items that are only looked at.
+        trained: all prompts that are trained on.
+        unit: what items are called.
+    """
+    found = []
+    for name in (one.name for one in (recipe.eval.data if recipe.eval else ())):
+        prompts = held_out.get(name, ())
+        if both := sum(prompt in trained for prompt in prompts):
+            found.append(
+                f"{both} of the {len(prompts)} held-out {unit} of set {name!r} answer prompts that "
+                "are trained on as well, so that their eval says less of new ones; for one without "
+                "them take them out of the file, or hold out a share."
+            )
+    return found
 
 
 def check_some(recipe: Recipe, held_out: int, count: int, unit: str) -> None:

@@ -123,8 +123,6 @@ class Prepared(ABC):
     """What an update is made of."""
     memory_advice: ClassVar[str]
     """What to do where a GPU's memory does not suffice."""
-    notes: ClassVar[tuple[str, ...]] = ()
-    """What a reader of the row should know of this kind."""
     first_stage: ClassVar[str] = "loading"
     """What the time before the first update is for."""
 
@@ -132,6 +130,11 @@ class Prepared(ABC):
     @abstractmethod
     def sizes(self) -> list[int]:
         """How many there are in each set."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a reader of the row should know."""
+        return ()
 
     @property
     def updates(self) -> int:

@@ -11,7 +11,7 @@ RAFT is fine-tuning on answers that the start model gives itself, which
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -20,7 +20,7 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.training.conversation_sets import (
     ConversationSet,
     conversation_set,
-    held_out_of,
+    unsteered,
     with_shares,
 )
 from bfpo_bench.training.data.chat import (
@@ -30,7 +30,7 @@ from bfpo_bench.training.data.chat import (
     load_conversations,
 )
 from bfpo_bench.training.data.steered import steered_template
-from bfpo_bench.training.held_out import check_some
+from bfpo_bench.training.held_out import check_some, trained_on_too, which_held_out
 from bfpo_bench.training.on_policy.best import BestOf, choose_best_of
 from bfpo_bench.training.on_policy.prompts import (
     prompt_entry,
@@ -56,12 +56,14 @@ class PreparedSFT(Prepared):
         own: what does that; None where all answers are given.
         prompts_held_out: how many of the prompts alone, by set: their answers are only looked at.
         answered: what ``training.json`` says of its answers.
+        notes: see :class:`Prepared`.
     """
 
     sets: list[ConversationSet | PromptSet]
     own: BestOf | None = None
     prompts_held_out: Mapping[str, int] = field(default_factory=dict)
     answered: Mapping[str, Any] | None = None
+    notes: Sequence[str] = ()
 
     unit = "conversations"
     memory_advice = (
@@ -98,7 +100,7 @@ class PreparedSFT(Prepared):
             prompt_line(one, held[one.name]) if isinstance(one, PromptSet) else str(one)
             for one in self.sets
         ]
-        return [*lines, *([str(self.own)] if self.own else [])]
+        return [*lines, *([str(self.own)] if self.own else []), *self.notes]
 
     def rated(self, run: Run) -> Self:
         """With answers to prompts that had none."""
@@ -157,7 +159,10 @@ class PreparedSFT(Prepared):
             processing_class=padded(self.base.tokenizer, embedding_rows(model)),
             callbacks=[*callbacks, *([held_out] if held_out else [])],
             batches=list(schedule),
-            weights=[weights for one in sets for weights in one.weights],
+            weights=[
+                *(weights for one in sets for weights in one.weights),
+                *(weights for one in sets for weights in one.held_out_weights),
+            ],
             held_out=held_out,
         )
 
@@ -192,12 +197,15 @@ def prepare_sft(recipe: Recipe, progress: Progress, trust_remote_code: bool = Fa
     if recipe.rewards:
         prompts = [p for one in sets if isinstance(one, PromptSet) for p in one.prompts]
         own = choose_best_of(recipe, prompts, base.chat, trust_remote_code)
+    asked = {one.name: list(map(unsteered, one.prompts)) for one in sets}
     apart = {
-        one.name: sum(held_out_of(recipe, wanted, one.prompts))
+        one.name: sum(which_held_out(recipe, wanted, asked[one.name], "conversations"))
         for wanted, one in zip(recipe.every_set, sets, strict=True)
         if isinstance(one, PromptSet)
     }
-    prepared = PreparedSFT(recipe, base, sets, own, apart)
+    trained = {prompt for one in recipe.data for prompt in asked[one.name]}
+    notes = trained_on_too(recipe, asked, trained, PreparedSFT.unit)
+    prepared = PreparedSFT(recipe, base, sets, own, apart, notes=notes)
     given = (len(one.held_out) for one in sets if isinstance(one, ConversationSet))
     check_some(recipe, sum(apart.values()) + sum(given), sum(prepared.sizes), prepared.unit)
     return prepared

@@ -57,7 +57,10 @@ def said(*texts: str) -> dict[str, object]:
 def test_an_update_is_the_mean_over_tokens_by_their_weights(
     tiny_llama: Path, tmp_path: Path
 ) -> None:
-    """Of accumulated batches together; of earlier turns and of prompts every token weighs 1."""
+    """Of accumulated batches together; of earlier turns and of prompts every token weighs 1.
+
+    What is held out weighs alike: here the same conversations, which is told.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     rows = [
@@ -65,12 +68,18 @@ def test_an_update_is_the_mean_over_tokens_by_their_weights(
     ]
     rows.append(said("hello", "no") | {"segment_weights": [[0, 2, 0]]})
     more = """precision: fp32
-optimization: {max_steps: 1, pairs_per_update: 6, per_device_train_batch_size: 2}"""
-    changes = ["data.0.emphasis={words: 1, weight: 3, rest: 0.5}"]
-    path = _write(tmp_path, chats(tmp_path, rows), more)
+optimization: {max_steps: 1, learning_rate: 1e-12, pairs_per_update: 6,
+  per_device_train_batch_size: 2}"""
+    emphasis, data = "{words: 1, weight: 3, rest: 0.5}", chats(tmp_path, rows)
+    same = f"{{name: held, pairs: chat, files: [{data.files[0]}], emphasis: {emphasis}}}"
+    changes = [f"data.0.emphasis={emphasis}", f"eval={{data: [{same}]}}"]
+    path = _write(tmp_path, data, more)
     recipe = load_recipe(path, changes, base=str(tiny_llama))
     record = train(recipe, tmp_path / "out", device="cpu")
-    [one] = prepare_sft(recipe, Progress(show=False)).sets
+    assert [note[:45] for note in record["notes"]] == [
+        "6 of the 6 held-out conversations of set 'hel"
+    ]
+    one = prepare_sft(recipe, Progress(show=False)).sets[0]
     assert isinstance(one, ConversationSet)
     model = AutoModelForCausalLM.from_pretrained(tiny_llama)
     tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
@@ -90,6 +99,8 @@ optimization: {max_steps: 1, pairs_per_update: 6, per_device_train_batch_size: 2
         each = logprobs.gather(1, tensor[1:, None])[:, 0] * torch.tensor(weights[1:])
         total, count = total - float(each.sum()), count + sum(weights[1:])
     assert record["curves"][0]["loss"] == pytest.approx(total / count, rel=1e-4)
+    [looked] = [entry["eval_loss"] for entry in record["curves"] if "eval_loss" in entry]
+    assert looked == pytest.approx(total / count, rel=1e-4)
 
 
 @pytest.mark.slow

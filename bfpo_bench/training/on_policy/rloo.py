@@ -70,12 +70,16 @@ class PreparedOnPolicy(Prepared):
     combination: Combination
 
     unit = "responses"
-    notes = (NOTE,)
     memory_advice = (
         "lower optimization.pairs_per_update (sampled together), "
         "optimization.per_device_train_batch_size or rollout.max_completion_length, or set "
         "gradient_checkpointing: true"
     )
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """See :class:`Prepared`."""
+        return (NOTE,)
 
     @property
     def sizes(self) -> list[int]:

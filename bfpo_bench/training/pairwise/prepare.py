@@ -15,9 +15,9 @@ from bfpo_bench.common.progress import Progress
 from bfpo_bench.engines.prefix.self_check import packing_fault
 from bfpo_bench.training.data.limits import Limits
 from bfpo_bench.training.data.load import load_set, usable
-from bfpo_bench.training.data.preferences import Pair, Paired, digest, pair_up
+from bfpo_bench.training.data.preferences import Messages, Pair, Paired, digest, pair_up
 from bfpo_bench.training.data.tokenize import TokenCounts, TokenPair, tokenize_pairs
-from bfpo_bench.training.held_out import check_some, where, which_held_out
+from bfpo_bench.training.held_out import check_some, trained_on_too, where, which_held_out
 from bfpo_bench.training.on_policy.ratings import Answered, Ratings, choose_ratings
 from bfpo_bench.training.pairwise.loss_by_name import (
     check_loss,
@@ -81,6 +81,7 @@ class PreparedPairs(Prepared):
         margins: what it has found, pair by pair.
         relabelling: what is to draw winners anew; None where nothing is.
         relabelled: what it has drawn.
+        notes: see :class:`Prepared`.
     """
 
     sets: list[PairSet]
@@ -90,6 +91,7 @@ class PreparedPairs(Prepared):
     margins: Sequence[float] | None = None
     relabelling: Relabelling | None = None
     relabelled: Relabelled | None = None
+    notes: Sequence[str] = ()
 
     unit = "pairs"
     first_stage = "reference"
@@ -156,7 +158,7 @@ class PreparedPairs(Prepared):
             good, bad = (sum(bool(getattr(one, side)) for one in self.pairs) for side in SIDES)
             lines.append(f"{good:,} desirable and {bad:,} undesirable responses")
         lines += ["margins will be rated before training"] if self.margin else []
-        return [*lines, *([str(self.relabelling)] if self.relabelling else [])]
+        return [*lines, *([str(self.relabelling)] if self.relabelling else []), *self.notes]
 
     def rated(self, run: Run) -> Self:
         """With the margins, or with winners drawn anew."""
@@ -221,6 +223,7 @@ def prepare_pairs(
     sets: list[PairSet] = []
     trained_on: list[Pair] = []
     looked_at: list[Pair] = []
+    asked: dict[Messages, list[int]] = {}
     for wanted in recipe.every_set:
         loaded = load_set(wanted, recipe.seed)
         paired = pair_up(wanted.pairs, loaded.records)
@@ -242,7 +245,10 @@ def prepare_pairs(
         pairs = usable(pairs, broken, wanted.name, wanted.skip_bad_rows)
         bad = [*loaded.bad, *broken.values()]
         tell_left_out(bad, progress)
-        held = which_held_out(recipe, wanted, [pair.prompt for pair in tokens], "pairs")
+        # Cut for a longer response, a prompt is the same one: it goes by its tokens of the first.
+        known = zip(pairs, tokens, strict=True)
+        whole = [asked.setdefault(pair.prompt, ids.prompt) for pair, ids in known]
+        held = which_held_out(recipe, wanted, whole, "pairs")
         trained_on += where(held, False, pairs)
         looked_at += where(held, True, pairs)
         used = (ids for pair in tokens for ids in (pair.prompt, pair.chosen, pair.rejected))
@@ -271,7 +277,13 @@ def prepare_pairs(
             *(recipe, recipe.relabel, strength(loss), answered, len(trained_on), base),
             trust_remote_code=trust_remote_code,
         )
-    prepared = PreparedPairs(recipe, base, sets, loss, answered, margin, relabelling=relabelling)
+    apart: dict[str, list[Messages]] = {}
+    for pair in looked_at:
+        apart.setdefault(pair.source, []).append(pair.prompt)
+    notes = trained_on_too(recipe, apart, {pair.prompt for pair in trained_on}, "pairs")
+    prepared = PreparedPairs(
+        *(recipe, base, sets, loss, answered, margin), relabelling=relabelling, notes=notes
+    )
     every = prepared.pairs
     if takes_unpaired(loss):
         _check_both_kinds(recipe, trained_on)
