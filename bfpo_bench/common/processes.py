@@ -78,14 +78,19 @@ def serves(process):
             return False
         if f"{process.pid}:{process.create_time()}" in told:
             return True
-        return process.environ().get(variable) == mark
+        found = process.environ()
+        if found:
+            return found.get(variable) == mark
+        # Who writes itself a title (Ray's agents) overwrites its environment with it; when its
+        # parent is gone, too, the logs that it writes tell whose it is.
+        inside = tuple(folder + "/" for folder in folders)
+        return any(file.path.startswith(inside) for file in process.open_files())
     except psutil.Error:
         return False
 
 quiet = 0
 while told[-1:] != ["done"] and quiet < 3:
     found = [process for process in psutil.process_iter() if serves(process)]
-    # A process that writes itself a title (Ray's agents) overwrites its environment with it.
     for process in found[:]:
         try:
             found += process.children(recursive=True)

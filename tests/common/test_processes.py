@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -95,6 +96,28 @@ def test_a_start_that_fails_leaves_nothing_behind() -> None:
     assert started[0].wait(timeout=60) == -signal.SIGKILL
     gone(*grandchildren)
     assert MARK not in os.environ
+
+
+def test_who_has_lost_environment_and_parent_is_known_by_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "session"
+    folder.mkdir()
+    wait = [sys.executable, "-c", "import time; time.sleep(99)"]
+    code = (
+        "import subprocess as s, sys; log = open(sys.argv[1], 'w');"
+        "print(s.Popen(sys.argv[2:], env={}, stdout=log).pid)"
+    )
+    guard = Guard(str(folder))
+    with guard.starting():
+        found = [
+            int(subprocess.check_output([sys.executable, "-c", code, log, *wait]))
+            for log in (folder / "agent.log", tmp_path / "session.log")
+        ]
+    assert list(map(alive, found)) == [True, True]
+    guard.end()
+    gone(found[0])
+    assert alive(found[1])
+    psutil.Process(found[1]).kill()
+    assert not folder.exists()
 
 
 def test_what_this_process_had_before_is_left_alone() -> None:
