@@ -174,10 +174,16 @@ def _accelerate(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> str:
 
 def _pip(words: Sequence[str], _: pytest.MonkeyPatch) -> str:
     """pip's own parser reads the options; nothing is installed. The extras are there."""
-    from pip._internal.commands import create_command
+    with pytest.MonkeyPatch.context() as patch:
+        # Once setuptools' hook has seen pip, setuptools cannot be imported any more, and with it
+        # neither vLLM nor torch's compiler, whose tests may come after this one.
+        hooks = [one for one in sys.meta_path if "_distutils_hack" not in repr(one)]
+        patch.setattr(sys, "meta_path", hooks)
+        from pip._internal.commands import create_command
 
+        command = create_command(words[0])
     try:
-        create_command(words[0]).parse_args(list(words[1:]))
+        command.parse_args(list(words[1:]))
     except SystemExit as error:
         return f"exit code {error.code}"
     asked = re.findall(r"(?:^|\s)(?:\.|bfpo-bench)\[([\w,-]+)\]", " ".join(words))
