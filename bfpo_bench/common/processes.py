@@ -70,6 +70,7 @@ MARK = "BFPO_BENCH_SERVES"
 _WATCH = """
 import shutil, sys, time, psutil
 variable, mark, *folders = sys.argv[1:]
+served = int(mark.partition("-")[0])
 told = sys.stdin.read().split()
 
 def serves(process):
@@ -82,7 +83,10 @@ def serves(process):
         if found:
             return found.get(variable) == mark
         # Who writes itself a title (Ray's agents) overwrites its environment with it; when its
-        # parent is gone, too, the logs that it writes tell whose it is.
+        # parent is gone, too, the logs that it writes tell whose it is. Whom it serves has logs
+        # there as well, as have those that were forked from that, and may have a title.
+        if process.pid == served or not "".join(process.cmdline()[:1]).startswith("ray::"):
+            return False
         inside = tuple(folder + "/" for folder in folders)
         return any(file.path.startswith(inside) for file in process.open_files())
     except psutil.Error:

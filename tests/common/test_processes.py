@@ -98,26 +98,42 @@ def test_a_start_that_fails_leaves_nothing_behind() -> None:
     assert MARK not in os.environ
 
 
-def test_who_has_lost_environment_and_parent_is_known_by_its_files(tmp_path: Path) -> None:
+def test_who_has_lost_environment_and_parent_is_known_by_title_and_files(tmp_path: Path) -> None:
     folder = tmp_path / "session"
     folder.mkdir()
-    wait = [sys.executable, "-c", "import time; time.sleep(99)"]
     code = (
-        "import subprocess as s, sys; log = open(sys.argv[1], 'w');"
-        "print(s.Popen(sys.argv[2:], env={}, stdout=log).pid)"
+        "import shutil, subprocess as s, sys; title, log = sys.argv[1], open(sys.argv[2], 'w');"
+        "print(s.Popen([title, '99'], executable=shutil.which('sleep'), env={}, stdout=log).pid)"
     )
+    own, other = folder / "agent.log", tmp_path / "session.log"
     guard = Guard(str(folder))
     with guard.starting():
         found = [
-            int(subprocess.check_output([sys.executable, "-c", code, log, *wait]))
-            for log in (folder / "agent.log", tmp_path / "session.log")
+            int(subprocess.check_output([sys.executable, "-c", code, title, log]))
+            for title, log in (("ray::Agent", own), ("ray::Agent", other), ("pytest", own))
         ]
-    assert list(map(alive, found)) == [True, True]
+    assert list(map(alive, found)) == [True, True, True]
     guard.end()
     gone(found[0])
-    assert alive(found[1])
-    psutil.Process(found[1]).kill()
+    assert list(map(alive, found[1:])) == [True, True]
+    for left in found[1:]:
+        psutil.Process(left).kill()
     assert not folder.exists()
+
+
+def test_whom_the_others_serve_may_have_a_title_and_files_there(tmp_path: Path) -> None:
+    """As a driver of Ray has that is a worker of pytest-xdist, or an actor of somebody else's."""
+    pytest.importorskip("setproctitle", reason="comes with vLLM")
+    code = (
+        "import sys, setproctitle; from bfpo_bench.common.processes import Guard;"
+        "setproctitle.setproctitle('ray::Evaluation' + 10_000 * '.'); log = open(sys.argv[1], 'w');"
+        "guard = Guard(sys.argv[2])\nwith guard.starting(): pass\nguard.end(); print('here')"
+    )
+    folder = tmp_path / "session"
+    folder.mkdir()
+    command = [sys.executable, "-c", code, str(folder / "driver.log"), str(folder)]
+    said = subprocess.run(command, capture_output=True, text=True)
+    assert (said.stdout, said.returncode) == ("here\n", 0), said.stderr
 
 
 def test_what_this_process_had_before_is_left_alone() -> None:
