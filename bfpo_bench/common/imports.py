@@ -99,7 +99,8 @@ def source_digest(function: Callable[..., Any]) -> str:
     """Hash (16 hex digits) of the module that a function stands in, and of those written with it.
 
     These are the modules that it imports, and those import, from the folder that it was imported
-    from: somebody's project. Installed packages count by their versions, which are recorded.
+    from: somebody's project. Installed packages count by their versions, which are recorded, and so
+    does this one; of a function of its own, the modules of its room count.
     """
     function = inspect.unwrap(function)
     module = inspect.getmodule(function)
@@ -114,6 +115,7 @@ def source_digest(function: Callable[..., Any]) -> str:
     levels = module.__name__.count(".") + (path.name == "__init__.py")
     root = path.parents[levels]
     first = module.__name__.partition(".")[0]
+    own = f"{module.__package__ if first == _OURS else first}."
     # Among installed packages each was written by somebody else.
     neighbours = not _INSTALLED.fullmatch(root.name)
     sources: dict[str, str] = {}
@@ -124,7 +126,7 @@ def source_digest(function: Callable[..., Any]) -> str:
         found = _module_file(root, name)
         if name in sources or found is None:
             continue
-        if top == first or (neighbours and top != __package__):
+        if f"{name}.".startswith(own) or (neighbours and top not in (first, _OURS)):
             sources[name] = found.read_text(encoding="utf-8", errors="replace")
             waiting += _imports(sources[name], name, found.name == "__init__.py")
     text = sources.pop(module.__name__, "") or path.read_text(encoding="utf-8", errors="replace")
@@ -132,6 +134,7 @@ def source_digest(function: Callable[..., Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+_OURS = __name__.partition(".")[0]
 _INSTALLED = re.compile(r"site-packages|dist-packages|python[\d.]+")
 
 

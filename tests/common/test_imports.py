@@ -7,6 +7,7 @@ import importlib
 import statistics
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,22 @@ def test_installed_packages_and_this_one_count_by_their_versions(digest_of: Writ
     text = (
         "from bfpo_bench.common.errors import BadInput\nimport numpy\ndef loss(x):\n    return x\n"
     )
-    assert digest_of("mine:loss", mine=text) == hashlib.sha256(text.encode()).hexdigest()[:16]
+    # Also where it lies beside the project, as in a clone of the repository.
+    beside = {"bfpo_bench____init__": "", "bfpo_bench__common__errors": "VALUE = 1\n"}
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert digest_of("mine:loss", mine=text, **beside) == digest
+
+
+def test_of_a_function_of_this_package_its_room_counts() -> None:
+    rewards, truth, words = (
+        import_module(f"bfpo_bench.toy_world.{name}")
+        for name in ("rewards", "ground_truth", "vocabulary")
+    )
+    text = Path(rewards.__file__ or "").read_text(encoding="utf-8")
+    for module in (import_module("bfpo_bench.toy_world"), truth, words):
+        source = Path(module.__file__ or "").read_text(encoding="utf-8")
+        text += f"\0{module.__name__}\0{source}"
+    assert source_digest(rewards.safe) == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def test_a_function_without_a_file() -> None:
